@@ -1,0 +1,45 @@
+-- SPDX-License-Identifier: MIT
+--- lunado: Tornado's futures for Lua.
+local core = require "lunado.core"
+local loaded = core.loaded
+if loaded["lunado"] then return loaded["lunado"] end
+
+local concurrent = require "lunado.concurrent"
+local gen = require "lunado.gen"
+local ioloop = require "lunado.ioloop"
+
+local lunado = {
+  _VERSION = "lunado 0.1.0",
+
+  concurrent = concurrent,
+  gen = gen,
+  ioloop = ioloop,
+  log = require "lunado.log",
+  util = require "lunado.util",
+
+  Future = concurrent.Future,
+  IOLoop = ioloop.IOLoop,
+  WaitIterator = gen.WaitIterator,
+  await = gen.await,
+  coroutine = gen.coroutine,
+  moment = gen.moment,
+  multi = gen.multi,
+  run = core.run,
+  sleep = gen.sleep,
+  with_timeout = gen.with_timeout,
+}
+
+--- Modules that load when they are first asked for.
+local optional = { uv = true }
+
+setmetatable(lunado, {
+  __index = function(self, name)
+    if not optional[name] then return nil end
+    local module = require("lunado." .. name)
+    rawset(self, name, module)
+    return module
+  end,
+})
+
+loaded["lunado"] = lunado
+return lunado

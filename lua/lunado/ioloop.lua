@@ -1,0 +1,90 @@
+-- SPDX-License-Identifier: MIT
+--- lunado.ioloop: the loop, and callbacks that it repeats.
+local core = require "lunado.core"
+local loaded = core.loaded
+if loaded["lunado.ioloop"] then return loaded["lunado.ioloop"] end
+
+local IOLoop = core.IOLoop
+
+--- Calls a function every so many milliseconds.  Tornado: PeriodicCallback.
+local PeriodicCallback = {}
+PeriodicCallback.__index = PeriodicCallback
+PeriodicCallback.__name = "PeriodicCallback"
+
+--- The first deadline after `now` that is a whole number of periods after
+-- `last`: on overrun those in between are skipped.
+local function next_deadline(last, period, now)
+  if last + period > now then return last + period end
+  return last + (math.floor((now - last) / period) + 1) * period
+end
+
+local function schedule(self)
+  local loop = self.io_loop
+  self._next = next_deadline(self._next, self.callback_time / 1000,
+    loop:time())
+  self._timeout = loop:call_at(self._next, self._run)
+end
+
+local function run(self)
+  if not self._running then return end
+  self._timeout = nil
+  local traceback
+  local ok, result = xpcall(self.callback, function(err)
+    traceback = debug.traceback("", 2):sub(2)
+    return err
+  end)
+  if not ok then
+    self.io_loop:handle_callback_exception(self.callback, result, traceback)
+  elseif core.is_future(result) then
+    self.io_loop:add_future(result, function(future) future:result() end)
+  end
+  if self._running and not self._timeout then schedule(self) end
+end
+
+--- Starts the calls, the first one after one period.
+function PeriodicCallback:start()
+  if self._running then return end
+  self._running = true
+  self._next = self.io_loop:time()
+  schedule(self)
+end
+
+--- Stops the calls.
+function PeriodicCallback:stop()
+  self._running = false
+  if self._timeout then
+    self.io_loop:remove_timeout(self._timeout)
+    self._timeout = nil
+  end
+end
+
+function PeriodicCallback:is_running() return self._running end
+
+setmetatable(PeriodicCallback, {
+  --- @param callback function without arguments
+  -- @param callback_time period in milliseconds, more than 0
+  -- @param io_loop the loop; the current one by default
+  __call = function(class, callback, callback_time, io_loop)
+    if type(callback) ~= "function" then
+      error(("bad argument #1 to 'PeriodicCallback' (function expected, got %s)")
+        :format(type(callback)), 2)
+    end
+    if type(callback_time) ~= "number" or not (callback_time > 0) then
+      error("bad argument #2 to 'PeriodicCallback' "
+        .. "(milliseconds, more than 0, expected)", 2)
+    end
+    local self = setmetatable({
+      callback = callback,
+      callback_time = callback_time,
+      io_loop = io_loop or IOLoop.current(),
+      _running = false,
+    }, class)
+    self._run = function() return run(self) end
+    return self
+  end,
+})
+
+local ioloop = { IOLoop = IOLoop, PeriodicCallback = PeriodicCallback }
+
+loaded["lunado.ioloop"] = ioloop
+return ioloop

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * binding.h - what the files of this folder share.
+ *
+ * A realm is all that belongs to one Lua state.  It is a userdata in the
+ * registry, and the first upvalue of every function of the binding; the
+ * metatable of Future is the second.
+ *
+ * Liveness lives in Lua's object graph; C borrows:
+ *   - a pending Future holds the owners of its waiters (user value 1), and a
+ *     coroutine's Future its task (user value 2);
+ *   - a task holds its thread (1) and the Future of its outcome (2);
+ *   - a suspended thread's stack holds the Future it waits for, on top;
+ *   - an open loop is held by the registry, and holds its queue and whatever
+ *     it anchors: running timers and watchers.
+ * So a raw pointer to a waiter is good while it is linked: the Future's user
+ * value holds its owner.
+ */
+#ifndef LUNADO_BINDING_H
+#define LUNADO_BINDING_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/future.h"
+#include "core/loop.h"
+#include "lunado.h"
+
+typedef struct lunado_realm lunado_realm;
+typedef struct lunado_ioloop lunado_ioloop;
+typedef struct lunado_coroutine lunado_coroutine;
+typedef struct lunado_failure lunado_failure;
+
+/* Upvalues of every function of the binding. */
+enum { LUNADO_UP_REALM = 1, LUNADO_UP_FUTURE = 2, LUNADO_UPVALUES = 2 };
+
+/* Lua's classes of error that the binding raises itself. */
+typedef enum {
+  LUNADO_E_EXCEPTION,
+  LUNADO_E_TIMEOUT,
+  LUNADO_E_BAD_YIELD,
+  LUNADO_E_INVALID_STATE,
+  LUNADO_E_RETURN_IGNORED,
+  LUNADO_E_RETURN,
+  LUNADO_E_COUNT
+} lunado_error_class;
+
+/* Places in the realm's table (registry[realm->table]). */
+enum {
+  LUNADO_SLOT_LOOPS = 1,   /* address of an ioloop -> its userdata */
+  LUNADO_SLOT_DEFERRED,    /* address of a deferred waiter -> its owner */
+  LUNADO_SLOT_CONVERTERS,  /* metatable or type name -> function */
+  LUNADO_SLOT_CLASSES,     /* list: lunado_error_class + 1 -> class */
+  LUNADO_SLOT_LOADED,      /* Lua modules, by name, for a second require */
+  LUNADO_SLOT_NO_MEMORY,   /* a Failure for when there is no memory for one */
+  LUNADO_SLOT_THROWN,      /* Failure last raised into the running coroutine */
+  LUNADO_SLOT_LOG_HANDLER, /* function(level, message), or false */
+  LUNADO_SLOT_WRAP,        /* function(fn) -> fn within the current contexts */
+  LUNADO_SLOT_MOMENT,      /* gen.moment */
+  LUNADO_SLOT_LUV,         /* luv's module table, once the loop is shared */
+  LUNADO_SLOT_CYCLE,       /* weak: the object that notices collections */
+  LUNADO_SLOT_TRACKED,     /* weak set of tasks, while debug asks for it */
+  LUNADO_SLOT_COUNT = LUNADO_SLOT_TRACKED
+};
+
+/* Where a settle on the C stack finds the owners of the waiters it runs. */
+typedef struct lunado_frame lunado_frame;
+struct lunado_frame {
+  lua_State *L;
+  int owners; /* stack index: the owner, or a table address -> owner */
+};
+
+struct lunado_realm {
+  lunado_settler settler;  /* of all Futures of this state */
+  lunado_frame *frame;     /* innermost settle; lives on the C stack */
+  unsigned deferred;       /* entries of SLOT_DEFERRED */
+  lua_State *main;         /* the state's main thread */
+  int table;               /* reference in the registry to the slots */
+  int handler;             /* the same, to lunado__failure_handler, */
+  int future_class;        /* to Future's metatable, */
+  int body;                /* to the function at the base of coroutines, */
+  int body_handler;        /* to its message handler, */
+  int pool;                /* and to the list of tasks ready for reuse */
+  const void *future_mt;   /* identities of metatables, for fast tests; */
+  const void *task_mt;     /* the registry holds them all */
+  const void *ioloop_mt;
+  const void *failure_mt;
+  lunado_coroutine *current; /* the coroutine that runs; its caller's stack
+                                holds it */
+  lunado_coroutine *callee;  /* to be started in place of a caller that has
+                                just yielded for it; on the caller's stack */
+  lunado_ioloop *loop;     /* the current one; held by SLOT_LOOPS */
+  lunado_ioloop *instance; /* the default one; held by SLOT_LOOPS */
+  uv_loop_t *host_uv;      /* given by the host before the default loop */
+  struct lunado_luv *luv;  /* what is known of luv; luv.c's */
+  unsigned nesting;        /* coroutines started on the C stack in each other */
+  int pooled;              /* tasks in the pool */
+  int log_level;           /* least level that is logged */
+  uint32_t born;           /* tasks and cycle objects made so far */
+  uint32_t cycle_born;     /* `born` of the present cycle object */
+  lua_Hook user_hook;      /* of the coroutine an error is raised into */
+  int user_hook_mask;
+  int user_hook_count;
+  bool awaiting;           /* the yield in progress is gen.await's */
+  bool throwing;           /* the value being resumed with is an error */
+  bool thrown;             /* SLOT_THROWN is in use */
+  bool contextual;         /* a stack context is current */
+  bool reuse;              /* finished threads may serve again */
+  bool closing;            /* the state is being closed */
+  lunado_log_fn *host_log; /* the host's log handler; NULL: none */
+  void *host_log_data;
+};
+
+/* --- realm.c: one for each Lua state ------------------------------------- */
+
+/* The realm of L's state, made on first use.  [-0, +0, m] */
+lunado_realm *lunado__realm(lua_State *L);
+
+/* The realm, for functions of the binding. */
+static inline lunado_realm *lunado__upvalue_realm(lua_State *L) {
+  return lua_touserdata(L, lua_upvalueindex(LUNADO_UP_REALM));
+}
+
+/* Pushes the value of a slot.  [-0, +1, -] */
+void lunado__getslot(lua_State *L, const lunado_realm *realm, int slot);
+
+/* Sets a slot to the value on top.  [-1, +0, -] */
+void lunado__setslot(lua_State *L, const lunado_realm *realm, int slot);
+
+/* Pushes the realm and Future's metatable, then makes `function` a closure
+ * over them.  [-0, +1, m] */
+void lunado__pushfunction(lua_State *L, lua_CFunction function);
+
+/* Sets the functions in the table on top, as luaL_setfuncs, with the
+ * binding's upvalues.  [-0, +0, m] */
+void lunado__setfunctions(lua_State *L, const luaL_Reg *functions);
+
+/* --- class.c: metatables and argument checks ------------------------------ */
+
+/* Pushes the metatable `name`, made on first use with __index a table of
+ * `methods` and with `metamethods`.  [-0, +1, m] */
+const void *lunado__newclass(lua_State *L, const char *name,
+                             const luaL_Reg *methods,
+                             const luaL_Reg *metamethods);
+
+/* The userdata at idx if `mt` is its metatable, else NULL.  [-0, +0, -] */
+static inline void *lunado__toclass(lua_State *L, int idx, const void *mt) {
+  void *object = lua_touserdata(L, idx);
+  if (object == NULL || !lua_getmetatable(L, idx)) return NULL;
+  if (lua_topointer(L, -1) != mt) object = NULL;
+  lua_pop(L, 1);
+  return object;
+}
+
+/* Raises "bad argument #arg to 'f' (expected expected, got …)".
+ * [-0, +0, v] */
+int lunado__typeerror(lua_State *L, int arg, const char *expected);
+
+/* Checks that argument `arg` can be called.  [-0, +0, v] */
+void lunado__checkcallable(lua_State *L, int arg);
+
+/* True if the value at idx can be called.  [-0, +0, -] */
+bool lunado__iscallable(lua_State *L, int idx);
+
+/* Argument `arg` as a time in seconds: a number, not NaN.  [-0, +0, v] */
+double lunado__checkseconds(lua_State *L, int arg);
+
+/* --- exception.c: classes of errors ---------------------------------------- */
+
+void lunado__exception_open(lua_State *L, lunado_realm *realm);
+
+/* Pushes a class.  [-0, +1, -] */
+void lunado__pushclass(lua_State *L, lunado_realm *realm,
+                       lunado_error_class which);
+
+/* Pushes a new error object with a formatted message, as lua_pushfstring.
+ * [-0, +1, m] */
+void lunado__pusherror(lua_State *L, lunado_realm *realm,
+                       lunado_error_class which, const char *format, ...);
+
+/* True if the value at idx is an instance of the class.  [-0, +0, -] */
+bool lunado__isinstance(lua_State *L, lunado_realm *realm, int idx,
+                        lunado_error_class which);
+
+/* True if the class at `class_idx` is that of the value at idx or one of its
+ * ancestors.  [-0, +0, -] */
+bool lunado__isinstanceof(lua_State *L, int idx, int class_idx);
+
+/* True if quiet_exceptions at `quiet` (nil: none) covers the error at `err`.
+ * [-0, +0, e] */
+bool lunado__isquiet(lua_State *L, int err, int quiet);
+
+/* Raises "bad argument …" unless argument `arg` can be quiet_exceptions.
+ * [-0, +0, v] */
+void lunado__checkquiet(lua_State *L, int arg);
+
+/* --- log.c ----------------------------------------------------------------- */
+
+typedef enum {
+  LUNADO_LOG_DEBUG,
+  LUNADO_LOG_INFO,
+  LUNADO_LOG_WARNING,
+  LUNADO_LOG_ERROR
+} lunado_log_level;
+
+/* Logs the string on top and pops it; raises nothing.  [-1, +0, -] */
+void lunado__log(lua_State *L, lunado_realm *realm, lunado_log_level level);
+
+/* --- enter.c: from a callback into Lua --------------------------------------- */
+
+/* Calls the function below nargs arguments.  An error is brought to the
+ * loop's handle_callback_exception (loop may be NULL: is logged); a Future
+ * that it returns has its error treated likewise.  Nothing is raised.
+ * [-(nargs+1), +0, -] */
+void lunado__callback(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
+                      int nargs);
+
+/* Brings the Failure on top, of the callback below it, to the loop's
+ * handle_callback_exception.  [-2, +0, -] */
+void lunado__report(lua_State *L, lunado_realm *realm, lunado_ioloop *loop);
+
+/* Pushes what the callback at idx is called in messages.  [-0, +1, m] */
+void lunado__pushcallbackname(lua_State *L, int idx);
+
+/* Calls a function of C that takes `data`, with errors logged as `what`.
+ * True if it came to its end.  [-0, +0, -] */
+bool lunado__guard(lua_State *L, lunado_realm *realm, lua_CFunction function,
+                   void *data, const char *what);
+
+void lunado__enter_open(lua_State *L, lunado_realm *realm);
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/* class.c - metatables and argument checks; no other file makes metatables
+ * of userdata. */
+#include <math.h>
+
+#include "binding/binding.h"
+
+const void *lunado__newclass(lua_State *L, const char *name,
+                             const luaL_Reg *methods,
+                             const luaL_Reg *metamethods) {
+  const void *identity;
+  luaL_newmetatable(L, name); /* mt */
+  if (metamethods != NULL) lunado__setfunctions(L, metamethods);
+  if (methods != NULL) {
+    lua_newtable(L); /* mt index */
+    lunado__setfunctions(L, methods);
+    lua_setfield(L, -2, "__index");
+  }
+  lua_pushliteral(L, "lunado");
+  lua_setfield(L, -2, "__metatable");
+  identity = lua_topointer(L, -1);
+  return identity;
+}
+
+int lunado__typeerror(lua_State *L, int arg, const char *expected) {
+  return luaL_typeerror(L, arg, expected);
+}
+
+bool lunado__iscallable(lua_State *L, int idx) {
+  if (lua_isfunction(L, idx)) return true;
+  if (luaL_getmetafield(L, idx, "__call") == LUA_TNIL) return false;
+  lua_pop(L, 1);
+  return true;
+}
+
+void lunado__checkcallable(lua_State *L, int arg) {
+  if (!lunado__iscallable(L, arg)) luaL_typeerror(L, arg, "function");
+}
+
+double lunado__checkseconds(lua_State *L, int arg) {
+  double seconds;
+  if (lua_type(L, arg) != LUA_TNUMBER) luaL_typeerror(L, arg, "number");
+  seconds = (double)lua_tonumber(L, arg);
+  luaL_argcheck(L, !isnan(seconds), arg, "a time cannot be NaN");
+  return seconds;
+}

@@ -1,0 +1,800 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * coroutine.c - the runner: start, suspend, resume, end.
+ *
+ * Invariants:
+ *   - a task waits (its waiter is linked, and one place of its loop's queue is
+ *     reserved for it), or is queued, or runs, or is idle in the pool;
+ *   - while it waits, the Future it waits for is on top of its thread's
+ *     stack;
+ *   - a coroutine is resumed by the loop only, never inside set_result;
+ *   - what may fail is done before a task changes its state.
+ *
+ * Starts nest on the C stack, of which Lua allows little.  Beyond NEST_MAX a
+ * coroutine that calls another yields to the runner, which starts the callee
+ * in its place and comes back to the caller when the callee suspends or ends:
+ * so depth is bounded by memory alone.
+ */
+#include "binding/coroutine.h"
+
+#include "binding/convert.h"
+#include "binding/failure.h"
+#include "binding/future.h"
+#include "binding/ioloop.h"
+#include "binding/realm.h"
+
+/* Coroutines started inside each other on the C stack.  Each takes some three
+ * of Lua's 200 C calls. */
+#define NEST_MAX 30u
+
+/* Room on the stack for running a coroutine and settling its Future. */
+#define RUN_STACK 48
+
+enum {
+  TASK_FAILED = 1,   /* what the body returned is a Failure */
+  TASK_AWAITING = 2, /* suspended by lunado__await, not by a plain yield */
+  TASK_STARTING = 4, /* queued to be started */
+  TASK_WAITING = 8,  /* enlisted on its loop, with a place reserved */
+  TASK_QUEUED = 16   /* enlisted on its loop, in its queue */
+};
+
+struct lunado_coroutine {
+  lunado_waiter waiter;     /* linked while waiting */
+  lua_State *thread;        /* LUNADO_TASK_THREAD holds it */
+  lunado_future *future;    /* of the outcome, LUNADO_TASK_FUTURE holds it;
+                               NULL while idle */
+  lunado_ioloop *loop;      /* set at the first suspension; good while
+                               enlisted */
+  lunado_coroutine *caller; /* yielded for this one to start; the Future of
+                               this one holds it */
+  uint32_t count;           /* arguments to start with; results */
+  uint32_t born;            /* realm->born when it was made */
+  uint32_t flags;
+};
+
+/* --- the body ------------------------------------------------------------------- */
+
+/* Replaces the Return object on top by its values. */
+static int unpack_return(lua_State *L) {
+  int object = lua_gettop(L);
+  int n;
+  lua_getfield(L, object, "n");
+  n = (int)luaL_optinteger(L, -1, 0);
+  lua_pop(L, 1);
+  luaL_checkstack(L, n, "too many results");
+  for (int i = 1; i <= n; i++) lua_rawgeti(L, object, i);
+  return n;
+}
+
+static int body_done(lua_State *L, int status, lua_KContext ctx) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_coroutine *task = realm->current;
+  int n;
+  (void)ctx;
+  if (status == LUA_OK || status == LUA_YIELD) {
+    n = lua_gettop(L) - 1;
+  } else if (lunado__isinstance(L, realm, -1, LUNADO_E_RETURN)) {
+    n = unpack_return(L);
+  } else {
+    task->flags |= TASK_FAILED;
+    return 1;
+  }
+  lunado__pack(L, n);
+  task->count = (uint32_t)n;
+  return 1;
+}
+
+int lunado__coroutine_body(lua_State *L) {
+  int status = lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 1, 0, body_done);
+  return body_done(L, status, 0);
+}
+
+/* Of an error that came through an await, the Failure awaited is kept: it
+ * tells the rest of the story. */
+static int body_handler(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  if (lunado__isinstance(L, realm, 1, LUNADO_E_RETURN)) return 1;
+  (void)lunado__failure_new(L, realm, 1, 1);
+  if (!realm->thrown) return 1;
+  lunado__getslot(L, realm, LUNADO_SLOT_THROWN);
+  lua_getiuservalue(L, -1, LUNADO_FAILURE_ERROR);
+  if (lua_rawequal(L, -1, 1)) {
+    lua_pop(L, 1);
+    lua_setiuservalue(L, -2, LUNADO_FAILURE_INNER);
+    return 1;
+  }
+  lua_pop(L, 2);
+  return 1;
+}
+
+/* --- raising at a yield ------------------------------------------------------------ */
+
+static void restore_hook(lua_State *L, lunado_realm *realm) {
+  lua_sethook(L, realm->user_hook, realm->user_hook_mask,
+              realm->user_hook_count);
+  realm->user_hook = NULL;
+}
+
+/* The first return in a coroutine that is resumed is that of the yield
+ * itself, with the value it was resumed with on top. */
+static void raise_at_return(lua_State *L, lua_Debug *ar) {
+  lunado_realm *realm = lunado__findrealm(L);
+  (void)ar;
+  restore_hook(L, realm);
+  realm->throwing = false;
+  (void)lua_error(L);
+}
+
+/* Has the value on top of the task's thread raised when it is resumed. */
+static void prepare_throw(lunado_realm *realm, lunado_coroutine *task) {
+  lua_State *thread = task->thread;
+  realm->throwing = true;
+  if (task->flags & TASK_AWAITING) return;
+  realm->user_hook = lua_gethook(thread);
+  realm->user_hook_mask = lua_gethookmask(thread);
+  realm->user_hook_count = lua_gethookcount(thread);
+  lua_sethook(thread, raise_at_return, LUA_MASKRET, 0);
+}
+
+static void forget_thrown(lua_State *L, lunado_realm *realm) {
+  realm->thrown = false;
+  lua_pushboolean(L, 0);
+  lunado__setslot(L, realm, LUNADO_SLOT_THROWN);
+}
+
+/* Pushes the error of the Failure on top of L, and remembers the Failure for
+ * the handler of the coroutine it is raised in. */
+static void push_thrown_error(lua_State *L, lunado_realm *realm) {
+  lunado__failure_observe(L, -1);
+  lua_insert(L, -2);
+  lunado__setslot(L, realm, LUNADO_SLOT_THROWN);
+  realm->thrown = true;
+}
+
+/* Pushes what the Future on top of the task's thread came to; returns how
+ * many values to resume with. */
+static int push_outcome(lunado_realm *realm, lunado_coroutine *task,
+                        lunado_future *future) {
+  lua_State *thread = task->thread;
+  if (future->state == LUNADO_DONE) {
+    if (future->count != 1)
+      return lunado__push_results(thread, lua_gettop(thread));
+    lua_getiuservalue(thread, -1, LUNADO_FUTURE_VALUE);
+    return 1;
+  }
+  lua_getiuservalue(thread, -1, LUNADO_FUTURE_VALUE);
+  push_thrown_error(thread, realm);
+  prepare_throw(realm, task);
+  return 1;
+}
+
+/* --- suspending -------------------------------------------------------------------- */
+
+static void on_ready(lunado_settler *settler, lunado_waiter *waiter,
+                     lunado_future *future) {
+  lunado_realm *realm = lunado__settler_realm(settler);
+  lunado_coroutine *task =
+      lunado_container_of(waiter, lunado_coroutine, waiter);
+  (void)future;
+  lunado__push_owner(realm, waiter);
+  task->flags = (task->flags & ~(uint32_t)TASK_WAITING) | TASK_QUEUED;
+  task->loop->queue.reserved--;
+  lunado__queue_push(realm->frame->L, task->loop);
+}
+
+/* (task): sees that it has a loop, and that a place in its queue is free. */
+static int find_place(lua_State *L) {
+  lunado_coroutine *task = lua_touserdata(L, 1);
+  if (task->loop == NULL)
+    task->loop = lunado__currentloop(L, lunado__findrealm(L));
+  if (task->loop->core->closed)
+    luaL_error(L, "the coroutine's IOLoop is closed");
+  lunado__queue_reserve(L, &task->loop->queue, 1);
+  return 0;
+}
+
+static bool has_place(lunado_realm *realm, lunado_coroutine *task) {
+  const lunado_queue *queue;
+  if (task->loop == NULL) task->loop = realm->loop;
+  if (task->loop == NULL) return false;
+  queue = &task->loop->queue;
+  return queue->count + queue->reserved < queue->capacity;
+}
+
+/* Calls function(task); on failure moves the error to the task's thread and
+ * has it raised there. */
+static bool protected(lua_State *L, lunado_realm *realm, int t,
+                      lua_CFunction function, int nargs) {
+  lunado_coroutine *task = lua_touserdata(L, t);
+  lua_pushcfunction(L, function);
+  lua_insert(L, -(nargs + 1));
+  if (lua_pcall(L, nargs, LUA_MULTRET, 0) == LUA_OK) return true;
+  lua_xmove(L, task->thread, 1);
+  prepare_throw(realm, task);
+  return false;
+}
+
+static bool ensure_place(lua_State *L, lunado_realm *realm, int t) {
+  if (has_place(realm, lua_touserdata(L, t))) return true;
+  lua_pushvalue(L, t);
+  return protected(L, realm, t, find_place, 1);
+}
+
+static void enlist(lunado_coroutine *task, uint32_t how) {
+  task->flags |= how;
+  lunado__ioloop_enlist(task->loop);
+}
+
+/* Queues the task for the loop's next turn. */
+static bool requeue(lua_State *L, lunado_realm *realm, int t) {
+  lunado_coroutine *task = lua_touserdata(L, t);
+  if (!ensure_place(L, realm, t)) return false;
+  enlist(task, TASK_QUEUED);
+  task->waiter.future = NULL;
+  lua_pushvalue(L, t);
+  lunado__queue_push(L, task->loop);
+  return true;
+}
+
+/* (task, future): another waiter is there already, so that a table of owners
+ * has to be made, which may fail. */
+static int wait_behind_others(lua_State *L) {
+  lunado_coroutine *task = lua_touserdata(L, 1);
+  lunado__wait(L, 2, 1, &task->waiter, on_ready);
+  return 0;
+}
+
+/* Links the task to the pending Future on top of its thread's stack. */
+static bool wait_for(lua_State *L, lunado_realm *realm, int t,
+                     lunado_future *future) {
+  lunado_coroutine *task = lua_touserdata(L, t);
+  lua_State *thread = task->thread;
+  if (!ensure_place(L, realm, t)) return false;
+  if (future->waiters == NULL) {
+    lua_pushvalue(L, t);
+    lua_xmove(L, thread, 1);
+    lua_setiuservalue(thread, -2, LUNADO_FUTURE_VALUE);
+    lunado_future_wait(future, &task->waiter, on_ready);
+  } else {
+    lua_pushvalue(L, t);
+    lua_pushvalue(thread, -1);
+    lua_xmove(thread, L, 1);
+    if (!protected(L, realm, t, wait_behind_others, 2)) return false;
+  }
+  task->loop->queue.reserved++;
+  enlist(task, TASK_WAITING);
+  return true;
+}
+
+/* Replaces what was yielded, n values on top of the thread's stack and not a
+ * single Future, by one Future on top. */
+static bool convert(lua_State *L, lunado_realm *realm, int t, int n) {
+  lunado_coroutine *task = lua_touserdata(L, t);
+  if (!lua_checkstack(task->thread, 4) || !lua_checkstack(L, n + 4)) {
+    lua_pushliteral(task->thread, "not enough memory");
+    prepare_throw(realm, task);
+    return false;
+  }
+  for (int i = 0; i < n; i++) lua_pushvalue(task->thread, -n);
+  lua_xmove(task->thread, L, n);
+  if (!protected(L, realm, t, lunado__convert_yield, n)) return false;
+  lua_xmove(L, task->thread, 1);
+  return true;
+}
+
+/* Deals with a yield of n values.  Returns -1 when the task is suspended,
+ * else how many values to resume it with. */
+static int suspend(lua_State *L, lunado_realm *realm, int t, int n) {
+  lunado_coroutine *task = lua_touserdata(L, t);
+  lua_State *thread = task->thread;
+  lunado_future *future = NULL;
+  if (n == 1) future = lunado__tofuture(thread, realm, -1);
+  if (future == NULL) {
+    if (n == 0 || (n == 1 && lua_isnil(thread, -1)))
+      return requeue(L, realm, t) ? -1 : 1;
+    if (!convert(L, realm, t, n)) return 1;
+    future = lua_touserdata(thread, -1);
+  }
+  if (lunado_future_pending(future))
+    return wait_for(L, realm, t, future) ? -1 : 1;
+  if (future->flags & LUNADO_IS_MOMENT)
+    return requeue(L, realm, t) ? -1 : 1;
+  return push_outcome(realm, task, future);
+}
+
+/* --- ending ------------------------------------------------------------------------ */
+
+/* Keeps the idle task at t for later, or lets it go; then it needs no
+ * finalizer any more. */
+static void recycle(lua_State *L, lunado_realm *realm, int t, bool reusable) {
+  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->pool);
+  if (reusable && realm->reuse && realm->pooled < LUNADO_POOL_SIZE) {
+    lua_State *thread = ((lunado_coroutine *)lua_touserdata(L, t))->thread;
+    if (lua_gethook(thread) != NULL) lua_sethook(thread, NULL, 0, 0);
+    lua_pushvalue(L, t);
+    lua_rawseti(L, -2, ++realm->pooled);
+  } else {
+    lua_pushnil(L);
+    lua_setmetatable(L, t);
+  }
+  lua_pop(L, 1);
+}
+
+/* Leaves on L what the thread returned, or the Failure it died of; returns
+ * true if the thread can be used again. */
+static bool take_outcome(lua_State *L, lunado_realm *realm,
+                         lunado_coroutine *task, int status, int n) {
+  lua_State *thread = task->thread;
+  if (status != LUA_OK) {
+    task->flags |= TASK_FAILED;
+    lua_xmove(thread, L, 1);
+    (void)lua_resetthread(thread);
+  } else if (n == 1) {
+    lua_xmove(thread, L, 1);
+  } else {
+    lua_pushnil(L);
+  }
+  if (!(task->flags & TASK_FAILED)) return true;
+  lunado__failure_wrap(L, realm);
+  return false;
+}
+
+/* The coroutine of the task at t has ended: its task becomes idle, and its
+ * Future gets the outcome. */
+static void finish(lua_State *L, lunado_realm *realm, int t, int status,
+                   int n) {
+  lunado_coroutine *task = lua_touserdata(L, t);
+  lunado_future *future = task->future;
+  uint32_t count = task->count;
+  bool reusable = take_outcome(L, realm, task, status, n);
+  int value = lua_gettop(L);
+  lua_getiuservalue(L, t, LUNADO_TASK_FUTURE);
+  lua_pushnil(L);
+  lua_setiuservalue(L, t, LUNADO_TASK_FUTURE);
+  lua_pushnil(L);
+  lua_setiuservalue(L, value + 1, LUNADO_FUTURE_TASK);
+  task->future = NULL;
+  recycle(L, realm, t, reusable);
+  lua_insert(L, value); /* future value */
+  if (!reusable) {
+    lunado__fail(L, realm, value);
+  } else if (lunado_future_pending(future)) {
+    future->count = count;
+    lunado__settle(L, realm, value, LUNADO_DONE);
+  } else {
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+}
+
+/* --- running ------------------------------------------------------------------------ */
+
+static int resume(lua_State *L, lunado_realm *realm, lunado_coroutine *task,
+                  int nargs, int *n) {
+  lunado_coroutine *outer = realm->current;
+  int status;
+  realm->current = task;
+  status = lua_resume(task->thread, L, nargs, n);
+  realm->current = outer;
+  task->flags &= ~(uint32_t)TASK_AWAITING;
+  if (realm->awaiting) {
+    realm->awaiting = false;
+    task->flags |= TASK_AWAITING;
+  }
+  if (realm->thrown) forget_thrown(L, realm);
+  if (realm->throwing) { /* it could not be resumed */
+    realm->throwing = false;
+    if (lua_gethook(task->thread) == raise_at_return)
+      restore_hook(task->thread, realm);
+  }
+  return status;
+}
+
+/* The task at t has yielded its callee and the callee's Future, on top of its
+ * thread's stack.  Puts the callee at t. */
+static lunado_coroutine *descend(lua_State *L, lunado_realm *realm, int t) {
+  lunado_coroutine *caller = lua_touserdata(L, t);
+  lunado_coroutine *callee = realm->callee;
+  realm->callee = NULL;
+  callee->caller = caller;
+  lua_pushvalue(L, t);
+  lua_xmove(L, caller->thread, 1);
+  lua_setiuservalue(caller->thread, -2, LUNADO_FUTURE_VALUE);
+  lua_pushvalue(caller->thread, -2);
+  lua_xmove(caller->thread, L, 1);
+  lua_replace(L, t);
+  return callee;
+}
+
+/* Pushes the caller of the task at t, which goes on when that one suspends or
+ * ends; nil where there is none. */
+static void push_caller(lua_State *L, int t) {
+  lunado_coroutine *task = lua_touserdata(L, t);
+  if (task->caller == NULL) {
+    lua_pushnil(L);
+    return;
+  }
+  task->caller = NULL;
+  lua_getiuservalue(L, t, LUNADO_TASK_FUTURE);
+  lua_getiuservalue(L, -1, LUNADO_FUTURE_VALUE);
+  lua_pushnil(L);
+  lua_setiuservalue(L, -3, LUNADO_FUTURE_VALUE);
+  lua_remove(L, -2);
+}
+
+/* Runs the coroutine of the task at t, whose thread has nargs values to be
+ * resumed with, until it is suspended or ends. */
+static void run(lua_State *L, lunado_realm *realm, int t, int nargs) {
+  lunado_coroutine *task = lua_touserdata(L, t);
+  realm->nesting++;
+  for (;;) {
+    int n = 0;
+    int status = resume(L, realm, task, nargs, &n);
+    if (status == LUA_YIELD && realm->callee != NULL) {
+      task = descend(L, realm, t);
+      nargs = (int)task->count;
+      continue;
+    }
+    if (status == LUA_YIELD) {
+      nargs = suspend(L, realm, t, n);
+      if (nargs >= 0) continue;
+    }
+    if (task->caller == NULL) {
+      if (status != LUA_YIELD) finish(L, realm, t, status, n);
+      break;
+    }
+    push_caller(L, t);
+    if (status != LUA_YIELD) finish(L, realm, t, status, n);
+    lua_replace(L, t);
+    task = lua_touserdata(L, t);
+    nargs = 0;
+  }
+  realm->nesting--;
+}
+
+/* True if the task's thread is as the runner left it. */
+static bool is_untouched(const lunado_coroutine *task) {
+  if (lua_status(task->thread) != LUA_YIELD) return false;
+  if (task->waiter.future == NULL) return true;
+  return lua_touserdata(task->thread, -1) == (void *)task->waiter.future;
+}
+
+static void finish_stolen(lua_State *L, lunado_realm *realm, int t) {
+  lunado_coroutine *task = lua_touserdata(L, t);
+  task->flags |= TASK_FAILED;
+  if (lua_status(task->thread) == LUA_YIELD || !lua_checkstack(task->thread, 1))
+    (void)lua_resetthread(task->thread);
+  lua_pushliteral(task->thread,
+                  "the coroutine was resumed or closed by somebody else");
+  finish(L, realm, t, LUA_OK, 1);
+}
+
+void lunado__coroutine_wake(lua_State *L, lunado_realm *realm, int t) {
+  lunado_coroutine *task = lua_touserdata(L, t);
+  luaL_checkstack(L, RUN_STACK, NULL);
+  lunado__ioloop_discharge(L, task->loop);
+  task->flags &= ~(uint32_t)TASK_QUEUED;
+  if (task->flags & TASK_STARTING) {
+    task->flags &= ~(uint32_t)TASK_STARTING;
+    run(L, realm, t, (int)task->count);
+  } else if (!is_untouched(task)) {
+    finish_stolen(L, realm, t);
+  } else if (task->waiter.future == NULL) {
+    run(L, realm, t, 0);
+  } else {
+    run(L, realm, t, push_outcome(realm, task, task->waiter.future));
+  }
+}
+
+/* --- starting ----------------------------------------------------------------------- */
+
+static lunado_coroutine *task_new(lua_State *L, lunado_realm *realm) {
+  lunado_coroutine *task = lua_newuserdatauv(L, sizeof *task, 2);
+  *task = (lunado_coroutine){0};
+  task->thread = lua_newthread(L);
+  lua_setiuservalue(L, -2, LUNADO_TASK_THREAD);
+  task->born = ++realm->born;
+  lua_rawgetp(L, LUA_REGISTRYINDEX, realm->task_mt);
+  lua_setmetatable(L, -2);
+  return task;
+}
+
+static lunado_coroutine *task_from_pool(lua_State *L, lunado_realm *realm) {
+  lunado_coroutine *task;
+  lua_Hook hook = lua_gethook(L);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->pool);
+  lua_rawgeti(L, -1, realm->pooled);
+  lua_pushnil(L);
+  lua_rawseti(L, -3, realm->pooled--);
+  lua_remove(L, -2);
+  task = lua_touserdata(L, -1);
+  /* A new thread inherits the hook of the one that makes it. */
+  if (hook != NULL)
+    lua_sethook(task->thread, hook, lua_gethookmask(L), lua_gethookcount(L));
+  return task;
+}
+
+/* Replaces the function below nargs arguments by a task that is ready to run
+ * it, and the task's Future above. */
+static lunado_coroutine *prepare(lua_State *L, lunado_realm *realm,
+                                 int nargs) {
+  lunado_coroutine *task;
+  int base = lua_gettop(L) - nargs;
+  luaL_checkstack(L, RUN_STACK, NULL);
+  task = realm->pooled > 0 ? task_from_pool(L, realm) : task_new(L, realm);
+  if (!lua_checkstack(task->thread, nargs + 4))
+    luaL_error(L, "too many arguments");
+  task->future =
+      lunado__future_new(L, realm, sizeof(lunado_future), LUNADO_FUTURE_TASK);
+  lua_pushvalue(L, -2);
+  lua_setiuservalue(L, -2, LUNADO_FUTURE_TASK);
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, -3, LUNADO_TASK_FUTURE);
+  lua_rotate(L, base, 2); /* task future function arguments */
+  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->body);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->body_handler);
+  lua_rotate(L, base + 2, 2);
+  lua_xmove(L, task->thread, nargs + 3);
+  task->count = (uint32_t)nargs + 2;
+  task->flags = 0;
+  task->loop = NULL;
+  task->waiter.list = NULL;
+  return task;
+}
+
+static void start_later(lua_State *L, int t) {
+  lunado_coroutine *task = lua_touserdata(L, t);
+  lunado__queue_reserve(L, &task->loop->queue, 1);
+  enlist(task, TASK_QUEUED | TASK_STARTING);
+  lua_pushvalue(L, t);
+  lunado__queue_push(L, task->loop);
+}
+
+void lunado__spawn(lua_State *L, lunado_realm *realm, int nargs) {
+  int t = lua_gettop(L) - nargs;
+  lunado_coroutine *task = prepare(L, realm, nargs);
+  if (realm->nesting < NEST_MAX) {
+    run(L, realm, t, nargs + 2);
+  } else {
+    task->loop = lunado__currentloop(L, realm);
+    start_later(L, t);
+  }
+  lua_remove(L, t);
+}
+
+void lunado__spawn_later(lua_State *L, lunado_realm *realm,
+                         lunado_ioloop *loop, int nargs) {
+  int t = lua_gettop(L) - nargs;
+  lunado_coroutine *task = prepare(L, realm, nargs);
+  task->loop = loop;
+  start_later(L, t);
+  lua_remove(L, t);
+}
+
+static bool runs_on(lua_State *L, const lunado_realm *realm) {
+  return realm->current != NULL && realm->current->thread == L;
+}
+
+/* The callee has been started; its Future is on top. */
+static int callee_started(lua_State *L, int status, lua_KContext ctx) {
+  (void)L, (void)status, (void)ctx;
+  return 1;
+}
+
+/* What gen.coroutine returns; upvalue 3 is the function. */
+static int coroutine_call(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  int nargs = lua_gettop(L);
+  luaL_checkstack(L, LUA_MINSTACK, NULL);
+  lua_pushvalue(L, lua_upvalueindex(LUNADO_UPVALUES + 1));
+  lua_insert(L, 1);
+  if (realm->nesting < NEST_MAX || !runs_on(L, realm) ||
+      !lua_isyieldable(L)) {
+    lunado__spawn(L, realm, nargs);
+    return 1;
+  }
+  realm->callee = prepare(L, realm, nargs);
+  return lua_yieldk(L, 2, 0, callee_started);
+}
+
+/* --- awaiting ----------------------------------------------------------------------- */
+
+/* Pushes the name of the C function that keeps L from yielding, or "C". */
+static void push_boundary(lua_State *L) {
+  lua_Debug ar;
+  for (int level = 1; lua_getstack(L, level, &ar); level++) {
+    lua_getinfo(L, "Sn", &ar);
+    if (*ar.what == 'C' && ar.name != NULL) {
+      lua_pushfstring(L, "'%s'", ar.name);
+      return;
+    }
+  }
+  lua_pushliteral(L, "C");
+}
+
+static int cannot_await(lua_State *L, lunado_realm *realm) {
+  if (realm->current == NULL)
+    return luaL_error(L, "cannot await outside of a coroutine: start the "
+                         "function with gen.coroutine or lunado.run");
+  if (!runs_on(L, realm))
+    return luaL_error(
+        L, "cannot await inside a coroutine that lunado does not run, such as "
+           "a coroutine.wrap generator: await in the function that calls it");
+  push_boundary(L);
+  return luaL_error(
+      L, "cannot await inside %s, which cannot be suspended (it is a C "
+         "function, a finalizer or a message handler): await before calling "
+         "it", lua_tostring(L, -1));
+}
+
+int lunado__await(lua_State *L, lunado_realm *realm, int idx,
+                  lua_KContext ctx, lua_KFunction k) {
+  if (!runs_on(L, realm) || !lua_isyieldable(L))
+    return cannot_await(L, realm);
+  lua_pushvalue(L, idx);
+  realm->awaiting = true;
+  return lua_yieldk(L, 1, ctx, k);
+}
+
+int lunado__awaited(lua_State *L, lunado_realm *realm, int top) {
+  if (realm->throwing) {
+    realm->throwing = false;
+    return lua_error(L);
+  }
+  return lua_gettop(L) - top - 1;
+}
+
+static int await_done(lua_State *L, int status, lua_KContext top) {
+  (void)status;
+  return lunado__awaited(L, lunado__upvalue_realm(L), (int)top);
+}
+
+static int raise_failed(lua_State *L, lunado_realm *realm, int idx) {
+  lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+  push_thrown_error(L, realm);
+  return lua_error(L);
+}
+
+/* gen.await(x) → the results of x, as coroutine.yield(x), but without a switch
+ * when x is done.  Raises its error, and a clear one where it cannot wait. */
+static int gen_await(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_future *future = lunado__tofuture(L, realm, 1);
+  if (future == NULL || lua_gettop(L) > 1) {
+    lunado__convert(L, realm, lua_gettop(L));
+    future = lua_touserdata(L, 1);
+  }
+  if (lunado_future_pending(future) || (future->flags & LUNADO_IS_MOMENT))
+    return lunado__await(L, realm, 1, lua_gettop(L), await_done);
+  if (future->state == LUNADO_FAILED) return raise_failed(L, realm, 1);
+  return lunado__push_results(L, 1);
+}
+
+/* --- finalizers ----------------------------------------------------------------------- */
+
+void lunado__coroutine_where(lua_State *L, const lunado_coroutine *task) {
+  lua_Debug ar;
+  for (int level = 0; lua_getstack(task->thread, level, &ar); level++) {
+    lua_getinfo(task->thread, "Sl", &ar);
+    if (ar.currentline > 0) {
+      lua_pushfstring(L, "%s:%d", ar.short_src, ar.currentline);
+      return;
+    }
+  }
+  lua_pushliteral(L, "?");
+}
+
+/* A collection clears the weak reference to the cycle object before it runs
+ * any finalizer; the closing of a state does not.  Finalizers run from the
+ * youngest object to the oldest, so that objects younger than the cycle
+ * object see that for themselves, and for older ones its own finalizer has
+ * seen it. */
+static bool is_state_closing(lua_State *L, lunado_realm *realm,
+                             uint32_t born) {
+  if (realm->closing || born < realm->cycle_born) return realm->closing;
+  lunado__getslot(L, realm, LUNADO_SLOT_CYCLE);
+  realm->closing = lua_rawgeti(L, -1, 1) != LUA_TNIL;
+  lua_pop(L, 2);
+  return realm->closing;
+}
+
+static void make_cycle_object(lua_State *L, lunado_realm *realm) {
+  uint32_t *born = lua_newuserdatauv(L, sizeof *born, 0);
+  *born = realm->cycle_born = ++realm->born;
+  luaL_setmetatable(L, "lunado.Cycle");
+  lunado__getslot(L, realm, LUNADO_SLOT_CYCLE);
+  lua_insert(L, -2);
+  lua_rawseti(L, -2, 1);
+  lua_pop(L, 1);
+}
+
+static int cycle__gc(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  uint32_t *born = lua_touserdata(L, 1);
+  if (!is_state_closing(L, realm, *born)) make_cycle_object(L, realm);
+  return 0;
+}
+
+static int task__gc(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_coroutine *task = lua_touserdata(L, 1);
+  bool waited = (task->flags & TASK_WAITING) != 0;
+  bool told = task->future == NULL || is_state_closing(L, realm, task->born);
+  if (waited) task->loop->queue.reserved--;
+  if (task->flags & (TASK_WAITING | TASK_QUEUED)) {
+    told = told || task->loop->core->closed;
+    lunado__ioloop_discharge(L, task->loop);
+  }
+  task->flags &= ~(uint32_t)(TASK_WAITING | TASK_QUEUED);
+  if (told || !waited) return 0;
+  lua_pushliteral(L, "Coroutine was collected while waiting at ");
+  lunado__coroutine_where(L, task);
+  lua_pushliteral(L, ": nobody can set the Future it waits for");
+  lua_concat(L, 3);
+  lunado__log(L, realm, LUNADO_LOG_WARNING);
+  return 0;
+}
+
+/* --- functions ------------------------------------------------------------------------- */
+
+/* gen.coroutine(fn) → a function that runs fn as a coroutine and returns a
+ * Future of what it returns.  Tornado: gen.coroutine. */
+static int gen_coroutine(lua_State *L) {
+  lunado__checkcallable(L, 1);
+  lua_settop(L, 1);
+  lua_pushvalue(L, lua_upvalueindex(LUNADO_UP_REALM));
+  lua_pushvalue(L, lua_upvalueindex(LUNADO_UP_FUTURE));
+  lua_rotate(L, 1, 2);
+  lua_pushcclosure(L, coroutine_call, LUNADO_UPVALUES + 1);
+  return 1;
+}
+
+/* gen.is_coroutine_function(f).  Tornado: gen.is_coroutine_function. */
+static int gen_is_coroutine_function(lua_State *L) {
+  luaL_checkany(L, 1);
+  lua_pushboolean(L, lua_tocfunction(L, 1) == coroutine_call);
+  return 1;
+}
+
+/* gen.reuse_threads(on): whether finished threads serve later coroutines. */
+static int gen_reuse_threads(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  luaL_checktype(L, 1, LUA_TBOOLEAN);
+  realm->reuse = lua_toboolean(L, 1) != 0;
+  if (realm->reuse) return 0;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->pool);
+  while (realm->pooled > 0) {
+    lua_pushnil(L);
+    lua_rawseti(L, -2, realm->pooled--);
+  }
+  return 0;
+}
+
+static const luaL_Reg functions[] = {
+    {"coroutine", gen_coroutine},
+    {"await", gen_await},
+    {"is_coroutine_function", gen_is_coroutine_function},
+    {"reuse_threads", gen_reuse_threads},
+    {NULL, NULL}};
+
+static const luaL_Reg metamethods[] = {{"__gc", task__gc}, {NULL, NULL}};
+static const luaL_Reg cycle_metamethods[] = {{"__gc", cycle__gc},
+                                             {NULL, NULL}};
+
+void lunado__coroutine_functions(lua_State *L) {
+  lunado__setfunctions(L, functions);
+}
+
+void lunado__coroutine_open(lua_State *L, lunado_realm *realm) {
+  realm->task_mt = lunado__newclass(L, "lunado.Task", NULL, metamethods);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, realm->task_mt);
+  (void)lunado__newclass(L, "lunado.Cycle", NULL, cycle_metamethods);
+  lua_pop(L, 1);
+  lunado__pushfunction(L, lunado__coroutine_body);
+  realm->body = luaL_ref(L, LUA_REGISTRYINDEX);
+  lunado__pushfunction(L, body_handler);
+  realm->body_handler = luaL_ref(L, LUA_REGISTRYINDEX);
+  lua_createtable(L, LUNADO_POOL_SIZE, 0);
+  realm->pool = luaL_ref(L, LUA_REGISTRYINDEX);
+  make_cycle_object(L, realm);
+}

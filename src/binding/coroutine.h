@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * coroutine.h - running Lua coroutines the way tornado.gen.coroutine runs
+ * generators.
+ *
+ * A coroutine is run by a task: a userdata that owns the waiter, paired with
+ * a thread for as long as that lives.  When the function has returned, the
+ * task and its thread are kept for a later coroutine.
+ *
+ * User values of a task: its thread, and the Future of its outcome while it
+ * is busy.  What a Future holds of its coroutine is its task
+ * (LUNADO_FUTURE_TASK).
+ */
+#ifndef LUNADO_BINDING_COROUTINE_H
+#define LUNADO_BINDING_COROUTINE_H
+
+#include "binding/binding.h"
+
+/* Finished tasks that are kept. */
+#define LUNADO_POOL_SIZE 256
+
+enum { LUNADO_TASK_THREAD = 1, LUNADO_TASK_FUTURE = 2 };
+
+void lunado__coroutine_open(lua_State *L, lunado_realm *realm);
+
+/* Pushes the functions of lunado.gen that run coroutines into the table on
+ * top. */
+void lunado__coroutine_functions(lua_State *L);
+
+/* Calls the function below nargs arguments as a coroutine; replaces them by
+ * its Future.  [-(nargs+1), +1, m] */
+void lunado__spawn(lua_State *L, lunado_realm *realm, int nargs);
+
+/* As lunado__spawn, but the function starts on the loop's next turn.
+ * [-(nargs+1), +1, m] */
+void lunado__spawn_later(lua_State *L, lunado_realm *realm,
+                         lunado_ioloop *loop, int nargs);
+
+/* Resumes the coroutine of the task at idx, which the queue gave.
+ * [-0, +0, m] */
+void lunado__coroutine_wake(lua_State *L, lunado_realm *realm, int idx);
+
+/* The base of every coroutine: calls the function that is its second
+ * argument, with the handler that is its first. */
+int lunado__coroutine_body(lua_State *L);
+
+/* Yields for the Future at idx, which is pending; k runs when it is done, and
+ * begins with lunado__awaited.  Raises where the running function is not a
+ * coroutine of lunado's, or cannot yield.  For C functions:
+ * return lunado__await(...).  [-?, +?, e] */
+int lunado__await(lua_State *L, lunado_realm *realm, int idx,
+                  lua_KContext ctx, lua_KFunction k);
+
+/* In the continuation of lunado__await, with `top` the stack's height when
+ * that was called: raises the Future's error, or returns the number of its
+ * results, which are on top.  [-0, +0, v] */
+int lunado__awaited(lua_State *L, lunado_realm *realm, int top);
+
+/* Pushes "file:line" of where the thread of the task is suspended, or "?".
+ * [-0, +1, m] */
+void lunado__coroutine_where(lua_State *L, const lunado_coroutine *task);
+
+#endif

@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * exception.c - util.Exception and the classes of lunado's own errors.
+ *
+ * A class is a table that is the metatable and the __index of its instances;
+ * __name is its name and __base the class it was derived from.
+ */
+#include <stdarg.h>
+#include <string.h>
+
+#include "binding/binding.h"
+#include "binding/exception.h"
+
+#define MARK "lunado.class"
+
+/* True if the table at idx is a class. */
+static bool is_class(lua_State *L, int idx) {
+  bool result = false;
+  if (!lua_istable(L, idx)) return false;
+  idx = lua_absindex(L, idx);
+  lua_pushliteral(L, "__class");
+  if (lua_rawget(L, idx) == LUA_TSTRING)
+    result = strcmp(lua_tostring(L, -1), MARK) == 0;
+  lua_pop(L, 1);
+  return result;
+}
+
+/* Replaces the class on top by the one it derives from, or nil. */
+static void to_base(lua_State *L) {
+  lua_pushliteral(L, "__base");
+  lua_rawget(L, -2);
+  lua_remove(L, -2);
+}
+
+bool lunado__isinstanceof(lua_State *L, int idx, int class_idx) {
+  bool found = false;
+  class_idx = lua_absindex(L, class_idx);
+  if (!is_class(L, class_idx) || lua_type(L, idx) != LUA_TTABLE) return false;
+  if (!lua_getmetatable(L, idx)) return false;
+  while (!found && is_class(L, -1)) {
+    found = lua_rawequal(L, -1, class_idx) != 0;
+    to_base(L);
+  }
+  lua_pop(L, 1);
+  return found;
+}
+
+void lunado__pushclass(lua_State *L, lunado_realm *realm,
+                       lunado_error_class which) {
+  lunado__getslot(L, realm, LUNADO_SLOT_CLASSES);
+  lua_rawgeti(L, -1, (int)which + 1);
+  lua_remove(L, -2);
+}
+
+bool lunado__isinstance(lua_State *L, lunado_realm *realm, int idx,
+                        lunado_error_class which) {
+  bool result;
+  idx = lua_absindex(L, idx);
+  if (lua_type(L, idx) != LUA_TTABLE) return false;
+  lunado__pushclass(L, realm, which);
+  result = lunado__isinstanceof(L, idx, -1);
+  lua_pop(L, 1);
+  return result;
+}
+
+void lunado__pusherror(lua_State *L, lunado_realm *realm,
+                       lunado_error_class which, const char *format, ...) {
+  va_list args;
+  lua_createtable(L, 0, 1);
+  va_start(args, format);
+  lua_pushvfstring(L, format, args);
+  va_end(args);
+  lua_setfield(L, -2, "message");
+  lunado__pushclass(L, realm, which);
+  lua_setmetatable(L, -2);
+}
+
+/* --- as Lua sees classes --------------------------------------------------- */
+
+/* Class(message): upvalue-free, for the class is the first argument. */
+static int class__call(lua_State *L) {
+  lua_settop(L, 2);
+  lua_createtable(L, 0, 1);
+  lua_pushvalue(L, 2);
+  lua_setfield(L, -2, "message");
+  lua_pushvalue(L, 1);
+  lua_setmetatable(L, -2);
+  return 1;
+}
+
+/* Return(...): keeps its values as [1] to [n]. */
+static int return__call(lua_State *L) {
+  int n = lua_gettop(L) - 1;
+  lua_createtable(L, n, 1);
+  lua_pushvalue(L, 1);
+  lua_setmetatable(L, -2);
+  lua_pushinteger(L, n);
+  lua_setfield(L, -2, "n");
+  for (int i = 1; i <= n; i++) {
+    lua_pushvalue(L, i + 1);
+    lua_rawseti(L, -2, i);
+  }
+  return 1;
+}
+
+static int class__tostring(lua_State *L) {
+  lua_getfield(L, 1, "__name");
+  return 1;
+}
+
+/* "TimeoutError: Timeout", or the name alone where there is no message. */
+static int exception__tostring(lua_State *L) {
+  const char *name;
+  luaL_checkany(L, 1);
+  if (luaL_getmetafield(L, 1, "__name") == LUA_TNIL) lua_pushnil(L);
+  name = luaL_optstring(L, -1, "?");
+  if (lua_getfield(L, 1, "message") == LUA_TNIL) {
+    lua_pushstring(L, name);
+    return 1;
+  }
+  luaL_tolstring(L, -1, NULL);
+  lua_pushfstring(L, "%s: %s", name, lua_tostring(L, -1));
+  return 1;
+}
+
+static void push_class(lua_State *L, const char *name, int base,
+                       lua_CFunction call);
+
+/* Exception:subclass(name) → a class derived from it. */
+static int class_subclass(lua_State *L) {
+  const char *name;
+  if (!is_class(L, 1)) lunado__typeerror(L, 1, "class");
+  name = luaL_checkstring(L, 2);
+  push_class(L, name, 1, class__call);
+  return 1;
+}
+
+/* Copies the fields of `from`, which subclasses do not find otherwise: Lua
+ * looks metamethods up in the metatable itself. */
+static void inherit(lua_State *L, const char *field, int from) {
+  lua_getfield(L, from, field);
+  lua_setfield(L, -2, field);
+}
+
+/* Pushes a new class; base 0: the root. */
+static void push_class(lua_State *L, const char *name, int base,
+                       lua_CFunction call) {
+  lua_createtable(L, 0, 6);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, -2, "__index");
+  lua_pushstring(L, name);
+  lua_setfield(L, -2, "__name");
+  lua_pushliteral(L, MARK);
+  lua_setfield(L, -2, "__class");
+  if (base != 0) {
+    lua_pushvalue(L, base);
+    lua_setfield(L, -2, "__base");
+    inherit(L, "__tostring", base);
+    inherit(L, "__concat", base);
+  } else {
+    lua_pushcfunction(L, exception__tostring);
+    lua_setfield(L, -2, "__tostring");
+    lua_pushcfunction(L, class_subclass);
+    lua_setfield(L, -2, "subclass");
+  }
+  lua_createtable(L, 0, 3); /* the class's own metatable */
+  lua_pushcfunction(L, call);
+  lua_setfield(L, -2, "__call");
+  lua_pushcfunction(L, class__tostring);
+  lua_setfield(L, -2, "__tostring");
+  if (base != 0) {
+    lua_pushvalue(L, base);
+    lua_setfield(L, -2, "__index");
+  }
+  lua_setmetatable(L, -2);
+}
+
+static void add_class(lua_State *L, lunado_error_class which, const char *name,
+                      lua_CFunction call) {
+  push_class(L, name, which == LUNADO_E_EXCEPTION ? 0 : lua_gettop(L), call);
+  lua_pushvalue(L, -1);
+  lua_rawseti(L, 1, (int)which + 1);
+  if (which != LUNADO_E_EXCEPTION) lua_pop(L, 1);
+}
+
+/* (classes): leaves Exception on the stack as the base of the others. */
+static int open_classes(lua_State *L) {
+  add_class(L, LUNADO_E_EXCEPTION, "Exception", class__call);
+  add_class(L, LUNADO_E_TIMEOUT, "TimeoutError", class__call);
+  add_class(L, LUNADO_E_BAD_YIELD, "BadYieldError", class__call);
+  add_class(L, LUNADO_E_INVALID_STATE, "InvalidStateError", class__call);
+  add_class(L, LUNADO_E_RETURN_IGNORED, "ReturnValueIgnoredError",
+            class__call);
+  add_class(L, LUNADO_E_RETURN, "Return", return__call);
+  return 0;
+}
+
+void lunado__exception_open(lua_State *L, lunado_realm *realm) {
+  lua_pushcfunction(L, open_classes);
+  lunado__getslot(L, realm, LUNADO_SLOT_CLASSES);
+  lua_call(L, 1, 0);
+}
+
+/* --- quiet_exceptions ------------------------------------------------------ */
+
+static bool matches_pattern(lua_State *L, int err, int pattern) {
+  bool found;
+  luaL_tolstring(L, err, NULL);
+  lua_getfield(L, -1, "find"); /* strings index the string library */
+  lua_insert(L, -2);
+  lua_pushvalue(L, pattern);
+  lua_call(L, 2, 1);
+  found = lua_toboolean(L, -1) != 0;
+  lua_pop(L, 1);
+  return found;
+}
+
+static bool answers_true(lua_State *L, int err, int function) {
+  bool answer;
+  lua_pushvalue(L, function);
+  lua_pushvalue(L, err);
+  lua_call(L, 1, 1);
+  answer = lua_toboolean(L, -1) != 0;
+  lua_pop(L, 1);
+  return answer;
+}
+
+static bool any_is_quiet(lua_State *L, int err, int list) {
+  lua_Integer n = luaL_len(L, list);
+  for (lua_Integer i = 1; i <= n; i++) {
+    bool found;
+    lua_geti(L, list, i);
+    found = lunado__isquiet(L, err, lua_gettop(L));
+    lua_pop(L, 1);
+    if (found) return true;
+  }
+  return false;
+}
+
+bool lunado__isquiet(lua_State *L, int err, int quiet) {
+  luaL_checkstack(L, 8, NULL);
+  switch (lua_type(L, quiet)) {
+    case LUA_TSTRING:
+      return matches_pattern(L, err, quiet);
+    case LUA_TFUNCTION:
+      return answers_true(L, err, quiet);
+    case LUA_TTABLE:
+      if (is_class(L, quiet)) return lunado__isinstanceof(L, err, quiet);
+      return any_is_quiet(L, err, quiet);
+    default:
+      return false;
+  }
+}
+
+static bool can_be_quiet(lua_State *L, int idx, bool in_list) {
+  lua_Integer n;
+  int type = lua_type(L, idx);
+  if (type == LUA_TSTRING || type == LUA_TFUNCTION) return true;
+  if (type != LUA_TTABLE) return false;
+  if (is_class(L, idx)) return true;
+  if (in_list) return false;
+  n = luaL_len(L, idx);
+  for (lua_Integer i = 1; i <= n; i++) {
+    bool fits;
+    lua_geti(L, idx, i);
+    fits = can_be_quiet(L, lua_gettop(L), true);
+    lua_pop(L, 1);
+    if (!fits) return false;
+  }
+  return true;
+}
+
+void lunado__checkquiet(lua_State *L, int arg) {
+  if (lua_isnoneornil(L, arg) || can_be_quiet(L, arg, false)) return;
+  lunado__typeerror(L, arg,
+                    "exception class, pattern, function or list of these");
+}
+
+/* --- util.isinstance --------------------------------------------------------- */
+
+int lunado__util_isinstance(lua_State *L) {
+  lua_settop(L, 2);
+  if (!is_class(L, 2)) lunado__typeerror(L, 2, "class");
+  lua_pushboolean(L, lunado__isinstanceof(L, 1, 2));
+  return 1;
+}

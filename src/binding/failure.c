@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * failure.c - making Failures, and text of them.
+ *
+ * Invariants: a Failure that is no longer reachable and not observed is
+ * logged exactly once, by its finalizer.  Making one never formats: walking
+ * the stack is what an error costs.
+ */
+#include "binding/failure.h"
+
+#include <string.h>
+
+#include "binding/coroutine.h"
+#include "binding/realm.h"
+
+/* As luaL_traceback: the first and the last frames of a deep stack. */
+#define FRAMES_FIRST 10
+#define FRAMES_LAST 11
+#define FRAMES_MAX (FRAMES_FIRST + FRAMES_LAST)
+
+typedef struct lunado_failure_frame frame;
+
+/* --- making ------------------------------------------------------------------ */
+
+static bool is_base(lua_State *L, lua_Debug *ar) {
+  bool base;
+  lua_getinfo(L, "f", ar);
+  base = lua_tocfunction(L, -1) == lunado__coroutine_body;
+  lua_pop(L, 1);
+  return base;
+}
+
+/* Number of the last level of L's stack, at least `level`. */
+static int last_level(lua_State *L, int level) {
+  lua_Debug ar;
+  int low = level, high = level + 1;
+  while (lua_getstack(L, high, &ar)) {
+    low = high;
+    high *= 2;
+  }
+  while (low < high - 1) {
+    int middle = low + (high - low) / 2;
+    if (lua_getstack(L, middle, &ar))
+      low = middle;
+    else
+      high = middle;
+  }
+  return low;
+}
+
+/* Finds the activation records to keep; the function at the base of a
+ * coroutine is ours and not shown.  Returns how many. */
+static int find_frames(lua_State *L, int level, lua_Debug *records) {
+  int count = 0;
+  while (count < FRAMES_MAX && lua_getstack(L, level + count, &records[count]))
+    count++;
+  if (count == FRAMES_MAX) {
+    int last = last_level(L, level + count - 1);
+    for (int i = FRAMES_FIRST; i < FRAMES_MAX; i++)
+      (void)lua_getstack(L, last - (FRAMES_MAX - 1 - i), &records[i]);
+  }
+  if (count > 0 && is_base(L, &records[count - 1])) count--;
+  return count;
+}
+
+static void fill_frame(lua_State *L, frame *self, lua_Debug *ar) {
+  lua_getinfo(L, "nltf", ar);
+  self->name = ar->name;
+  self->namewhat = ar->namewhat;
+  self->line = ar->currentline;
+  self->tail = ar->istailcall != 0;
+}
+
+/* A name belongs to the caller's constants.  Where the caller's frame is not
+ * kept the name is not, either. */
+static void forget_unheld_names(lunado_failure *self, bool gap) {
+  if (self->count > 0) self->frames[self->count - 1].name = NULL;
+  if (gap) self->frames[FRAMES_FIRST - 1].name = NULL;
+}
+
+lunado_failure *lunado__failure_new(lua_State *L, lunado_realm *realm, int err,
+                                    int level) {
+  lua_Debug records[FRAMES_MAX];
+  lunado_failure *self;
+  int count;
+  err = lua_absindex(L, err);
+  luaL_checkstack(L, 6, NULL);
+  count = level >= 0 ? find_frames(L, level, records) : 0;
+  self = lua_newuserdatauv(
+      L, sizeof *self + (size_t)count * sizeof self->frames[0],
+      LUNADO_FAILURE_FRAMES - 1 + count);
+  self->observed = false;
+  self->count = count;
+  if (lua_isnil(L, err))
+    lua_pushliteral(L, "<no error object>");
+  else
+    lua_pushvalue(L, err);
+  lua_setiuservalue(L, -2, LUNADO_FAILURE_ERROR);
+  for (int i = 0; i < count; i++) {
+    fill_frame(L, &self->frames[i], &records[i]);
+    lua_setiuservalue(L, -2, LUNADO_FAILURE_FRAMES + i);
+  }
+  forget_unheld_names(self, count >= FRAMES_MAX - 1);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, realm->failure_mt);
+  lua_setmetatable(L, -2);
+  return self;
+}
+
+void lunado__failure_nomemory(lua_State *L, lunado_realm *realm) {
+  lunado__getslot(L, realm, LUNADO_SLOT_NO_MEMORY);
+}
+
+/* (realm, error) */
+static int wrap(lua_State *L) {
+  (void)lunado__failure_new(L, lua_touserdata(L, 1), 2, -1);
+  return 1;
+}
+
+void lunado__failure_wrap(lua_State *L, lunado_realm *realm) {
+  if (lunado__tofailure(L, realm, -1) != NULL) return;
+  if (lua_checkstack(L, 8)) {
+    lua_pushcfunction(L, wrap);
+    lua_pushlightuserdata(L, realm);
+    lua_rotate(L, -3, 2);
+    if (lua_pcall(L, 2, 1, 0) == LUA_OK) return;
+  }
+  lua_pop(L, 1);
+  lunado__failure_nomemory(L, realm);
+}
+
+int lunado__failure_handler(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_failure *self;
+  if (lunado__tofailure(L, realm, 1) != NULL) return 1;
+  self = lunado__failure_new(L, realm, 1, 1);
+  /* Whoever catches a Failure here passes it on or reports it. */
+  self->observed = true;
+  return 1;
+}
+
+/* --- observing ----------------------------------------------------------------- */
+
+void lunado__failure_observe(lua_State *L, int idx) {
+  lunado_failure *self = lua_touserdata(L, idx);
+  self->observed = true;
+  lua_getiuservalue(L, idx, LUNADO_FAILURE_ERROR);
+}
+
+static int failure__gc(lua_State *L) {
+  lunado_failure *self = lua_touserdata(L, 1);
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  if (self->observed) return 0;
+  self->observed = true;
+  lunado__failure_text(L, 1);
+  lua_pushliteral(L, "Future exception was never retrieved: ");
+  lua_insert(L, -2);
+  lua_concat(L, 2);
+  lunado__log(L, realm, LUNADO_LOG_ERROR);
+  return 0;
+}
+
+/* --- text ------------------------------------------------------------------------ */
+
+/* Pushes the name under which package.loaded knows the function at idx, such
+ * as "string.rep"; pushes nothing and returns false where it does not. */
+static bool push_global_name(lua_State *L, int idx) {
+  lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  if (!lua_istable(L, -1)) {
+    lua_pop(L, 1);
+    return false;
+  }
+  for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1)) {
+    if (!lua_istable(L, -1) || lua_type(L, -2) != LUA_TSTRING) continue;
+    for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1)) {
+      const char *module;
+      if (lua_type(L, -2) != LUA_TSTRING || !lua_rawequal(L, -1, idx))
+        continue;
+      module = lua_tostring(L, -4); /* loaded module table name function */
+      if (strcmp(module, "_G") == 0)
+        lua_pushvalue(L, -2);
+      else
+        lua_pushfstring(L, "%s.%s", module, lua_tostring(L, -2));
+      lua_rotate(L, -6, 1);
+      lua_pop(L, 5);
+      return true;
+    }
+  }
+  lua_pop(L, 1);
+  return false;
+}
+
+static void push_function_name(lua_State *L, const frame *self,
+                               const lua_Debug *ar, int function) {
+  if (push_global_name(L, function))
+    lua_pushfstring(L, "function '%s'", lua_tostring(L, -1));
+  else if (self->name != NULL && *self->namewhat != '\0')
+    lua_pushfstring(L, "%s '%s'", self->namewhat, self->name);
+  else if (*ar->what == 'm')
+    lua_pushliteral(L, "main chunk");
+  else if (*ar->what != 'C')
+    lua_pushfstring(L, "function <%s:%d>", ar->short_src, ar->linedefined);
+  else
+    lua_pushliteral(L, "?");
+}
+
+static void add_frame(lua_State *L, luaL_Buffer *buffer, int failure,
+                      const frame *self, int number) {
+  lua_Debug ar;
+  int top = lua_gettop(L);
+  lua_getiuservalue(L, failure, LUNADO_FAILURE_FRAMES + number);
+  lua_pushvalue(L, -1);
+  lua_getinfo(L, ">S", &ar);
+  push_function_name(L, self, &ar, top + 1);
+  if (self->line > 0)
+    lua_pushfstring(L, "\n\t%s:%d: in %s", ar.short_src, self->line,
+                    lua_tostring(L, -1));
+  else
+    lua_pushfstring(L, "\n\t%s: in %s", ar.short_src, lua_tostring(L, -1));
+  lua_replace(L, top + 1);
+  lua_settop(L, top + 1);
+  luaL_addvalue(buffer);
+  if (self->tail) luaL_addstring(buffer, "\n\t(...tail calls...)");
+}
+
+/* Pushes the text of one Failure's own frames. */
+static void push_section(lua_State *L, int idx, const char *title) {
+  lunado_failure *self = lua_touserdata(L, idx);
+  luaL_Buffer buffer;
+  if (lua_getiuservalue(L, idx, LUNADO_FAILURE_TEXT) == LUA_TSTRING) return;
+  lua_pop(L, 1);
+  luaL_buffinit(L, &buffer);
+  if (self->count > 0) luaL_addstring(&buffer, title);
+  for (int i = 0; i < self->count; i++) {
+    add_frame(L, &buffer, idx, &self->frames[i], i);
+    if (i == FRAMES_FIRST - 1 && self->count >= FRAMES_MAX - 1)
+      luaL_addstring(&buffer, "\n\t...");
+  }
+  luaL_pushresult(&buffer);
+}
+
+/* A chain of awaits can be as deep as memory: its Failures are gathered in a
+ * list, the innermost last, and their sections written from there. */
+void lunado__failure_traceback(lua_State *L, int idx) {
+  int list, n = 0;
+  luaL_Buffer buffer;
+  luaL_checkstack(L, 12, NULL);
+  lua_pushvalue(L, idx);
+  lua_newtable(L);
+  lua_insert(L, -2);
+  list = lua_gettop(L) - 1;
+  while (lua_isuserdata(L, -1)) {
+    lua_pushvalue(L, -1);
+    lua_rawseti(L, list, ++n);
+    lua_getiuservalue(L, -1, LUNADO_FAILURE_INNER);
+    lua_remove(L, -2);
+  }
+  lua_pop(L, 1);
+  luaL_buffinit(L, &buffer);
+  for (int i = n; i > 0; i--) {
+    lua_rawgeti(L, list, i);
+    push_section(L, lua_gettop(L),
+                 i == n ? "stack traceback:" : "awaited by:");
+    lua_remove(L, -2);
+    if (i < n && lua_rawlen(L, -1) > 0) {
+      lua_pushliteral(L, "\n");
+      lua_insert(L, -2);
+      lua_concat(L, 2);
+    }
+    luaL_addvalue(&buffer);
+  }
+  luaL_pushresult(&buffer);
+  lua_remove(L, list);
+}
+
+void lunado__failure_text(lua_State *L, int idx) {
+  idx = lua_absindex(L, idx);
+  lua_getiuservalue(L, idx, LUNADO_FAILURE_ERROR);
+  luaL_tolstring(L, -1, NULL);
+  lua_remove(L, -2);
+  lunado__failure_traceback(L, idx);
+  if (lua_rawlen(L, -1) == 0) {
+    lua_pop(L, 1);
+    return;
+  }
+  lua_pushliteral(L, "\n");
+  lua_insert(L, -2);
+  lua_concat(L, 3);
+}
+
+/* --- open ------------------------------------------------------------------------ */
+
+static const luaL_Reg metamethods[] = {{"__gc", failure__gc}, {NULL, NULL}};
+
+void lunado__failure_open(lua_State *L, lunado_realm *realm) {
+  lunado_failure *spare;
+  realm->failure_mt =
+      lunado__newclass(L, "lunado.Failure", NULL, metamethods);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, realm->failure_mt);
+  lua_pushliteral(L, "not enough memory");
+  spare = lunado__failure_new(L, realm, -1, -1);
+  spare->observed = true;
+  lunado__setslot(L, realm, LUNADO_SLOT_NO_MEMORY);
+  lua_pop(L, 1);
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * failure.h - the outcome of a failed Future: an error, where it was raised,
+ * and whether anybody has looked at it.
+ *
+ * A Failure is a userdata of its own, so that only failed Futures have a
+ * finalizer: it logs an error that nobody observed.  It keeps the functions
+ * that were active and their lines; the text is made when asked for.
+ */
+#ifndef LUNADO_BINDING_FAILURE_H
+#define LUNADO_BINDING_FAILURE_H
+
+#include "binding/binding.h"
+
+/* User values of a Failure; the functions of the frames follow. */
+enum {
+  LUNADO_FAILURE_ERROR = 1, /* any value but nil */
+  LUNADO_FAILURE_INNER,     /* Failure of the Future whose error came through
+                               an await; or nil */
+  LUNADO_FAILURE_TEXT,      /* traceback that was given or made; or nil */
+  LUNADO_FAILURE_FRAMES
+};
+
+struct lunado_failure {
+  bool observed; /* somebody took the error, or it was logged */
+  int count;     /* frames */
+  struct lunado_failure_frame {
+    const char *name;     /* of the function, borrowed from its caller's
+                             constants: the next frame holds the caller */
+    const char *namewhat; /* a literal of Lua's */
+    int line;             /* current line; -1: unknown */
+    bool tail;            /* called by a tail call */
+  } frames[];             /* innermost first */
+};
+
+void lunado__failure_open(lua_State *L, lunado_realm *realm);
+
+/* Pushes a Failure with the error at `err` and the active functions of L from
+ * `level` on (-1: none).  A nil error becomes "<no error object>".
+ * [-0, +1, m] */
+lunado_failure *lunado__failure_new(lua_State *L, lunado_realm *realm, int err,
+                                    int level);
+
+/* Pushes the Failure that stands for "not enough memory".  [-0, +1, -] */
+void lunado__failure_nomemory(lua_State *L, lunado_realm *realm);
+
+/* Replaces the error on top by a Failure with no frames, or by the one for no
+ * memory; leaves a Failure alone.  [-1, +1, -] */
+void lunado__failure_wrap(lua_State *L, lunado_realm *realm);
+
+/* The Failure at idx, or NULL.  [-0, +0, -] */
+static inline lunado_failure *lunado__tofailure(lua_State *L,
+                                                const lunado_realm *realm,
+                                                int idx) {
+  return lunado__toclass(L, idx, realm->failure_mt);
+}
+
+/* Pushes the error of the Failure at idx, which counts as observed now.
+ * [-0, +1, -] */
+void lunado__failure_observe(lua_State *L, int idx);
+
+/* Pushes the traceback of the Failure at idx.  [-0, +1, m] */
+void lunado__failure_traceback(lua_State *L, int idx);
+
+/* Pushes the error as text, and its traceback below; "<error>" and the
+ * traceback, where there is one, as one string.  [-0, +1, m] */
+void lunado__failure_text(lua_State *L, int idx);
+
+/* Message handler that replaces an error by its Failure. */
+int lunado__failure_handler(lua_State *L);
+
+#endif

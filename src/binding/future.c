@@ -1,0 +1,578 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * future.c - Future, its consumers and its producers.
+ *
+ * Invariant: whatever may raise is done before a Future changes; from
+ * lunado_future_settle on, nothing raises.
+ */
+#include "binding/future.h"
+
+#include "binding/failure.h"
+#include "binding/queue.h"
+
+/* Room on the stack that settling and the waiters it runs may use. */
+#define SETTLE_STACK 24
+
+/* --- values -------------------------------------------------------------------- */
+
+void *lunado__future_new(lua_State *L, lunado_realm *realm, size_t size,
+                         int values) {
+  lunado_future *future = lua_newuserdatauv(L, size, values);
+  lunado_future_init(future);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->future_class);
+  lua_setmetatable(L, -2);
+  return future;
+}
+
+lunado_future *lunado__checkfuture(lua_State *L, lunado_realm *realm,
+                                   int arg) {
+  lunado_future *future = lunado__tofuture(L, realm, arg);
+  if (future == NULL) lunado__typeerror(L, arg, "future");
+  return future;
+}
+
+void lunado__pack(lua_State *L, int n) {
+  if (n == 1) return;
+  if (n == 0) {
+    lua_pushnil(L);
+    return;
+  }
+  lua_createtable(L, n, 0);
+  lua_insert(L, -(n + 1));
+  for (int i = n; i > 0; i--) lua_rawseti(L, -(i + 1), i);
+}
+
+int lunado__push_results(lua_State *L, int idx) {
+  lunado_future *future = lua_touserdata(L, idx);
+  int n = (int)future->count;
+  int list;
+  if (n == 0) return 0;
+  if (n > 1) luaL_checkstack(L, n + 1, "too many results");
+  lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+  if (n == 1) return 1;
+  list = lua_gettop(L);
+  for (int i = 1; i <= n; i++) lua_rawgeti(L, list, i);
+  lua_remove(L, list);
+  return n;
+}
+
+/* --- waiting --------------------------------------------------------------------- */
+
+/* Leaves on the stack the table of the owners of the Future at idx, which has
+ * one waiter at least. */
+static void to_owner_table(lua_State *L, int idx, lunado_future *future) {
+  if (lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE) == LUA_TTABLE) return;
+  lua_createtable(L, 0, 2);
+  lua_insert(L, -2);
+  lua_rawsetp(L, -2, future->waiters);
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+}
+
+void lunado__hold(lua_State *L, int idx, int owner, lunado_waiter *waiter) {
+  lunado_future *future = lua_touserdata(L, idx);
+  if (future->waiters == NULL) {
+    lua_pushvalue(L, owner);
+    lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+  } else {
+    to_owner_table(L, idx, future);
+    lua_pushvalue(L, owner);
+    lua_rawsetp(L, -2, waiter);
+    lua_pop(L, 1);
+  }
+}
+
+void lunado__wait(lua_State *L, int idx, int owner, lunado_waiter *waiter,
+                  lunado_done_cb cb) {
+  lunado__hold(L, idx, owner, waiter);
+  lunado_future_wait(lua_touserdata(L, idx), waiter, cb);
+}
+
+void lunado__forget(lua_State *L, int idx, lunado_waiter *waiter) {
+  lunado_future *future = lua_touserdata(L, idx);
+  bool linked = waiter->list == &future->waiters;
+  lunado_waiter_forget(waiter);
+  if (!linked) return;
+  if (future->waiters == NULL) {
+    lua_pushnil(L);
+    lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+    return;
+  }
+  if (lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE) == LUA_TTABLE) {
+    lua_pushnil(L);
+    lua_rawsetp(L, -2, waiter);
+  }
+  lua_pop(L, 1);
+}
+
+/* Takes the owner of a waiter that was put off; pushes nothing and returns
+ * false where it was not. */
+static bool push_deferred_owner(lua_State *L, lunado_realm *realm,
+                                lunado_waiter *waiter) {
+  lunado__getslot(L, realm, LUNADO_SLOT_DEFERRED);
+  if (lua_rawgetp(L, -1, waiter) == LUA_TNIL) {
+    lua_pop(L, 2);
+    return false;
+  }
+  lua_pushnil(L);
+  lua_rawsetp(L, -3, waiter);
+  lua_remove(L, -2);
+  realm->deferred--;
+  return true;
+}
+
+void lunado__push_owner(lunado_realm *realm, lunado_waiter *waiter) {
+  lua_State *L = realm->frame->L;
+  int owners = realm->frame->owners;
+  if (realm->deferred > 0 && push_deferred_owner(L, realm, waiter)) return;
+  if (lua_type(L, owners) != LUA_TTABLE)
+    lua_pushvalue(L, owners);
+  else
+    lua_rawgetp(L, owners, waiter);
+}
+
+/* --- outcomes -------------------------------------------------------------------- */
+
+/* (realm, future, owners): at the depth where the core puts waiters off,
+ * their owners move to a table of the realm. */
+static int defer_owners(lua_State *L) {
+  lunado_realm *realm = lua_touserdata(L, 1);
+  lunado_future *future = lua_touserdata(L, 2);
+  lunado_waiter *waiter = future->waiters;
+  lunado__getslot(L, realm, LUNADO_SLOT_DEFERRED);
+  do {
+    if (lua_type(L, 3) == LUA_TTABLE)
+      lua_rawgetp(L, 3, waiter);
+    else
+      lua_pushvalue(L, 3);
+    lua_rawsetp(L, 4, waiter);
+    realm->deferred++;
+    waiter = waiter->next;
+  } while (waiter != future->waiters);
+  return 0;
+}
+
+/* Without memory to put them off, the waiters run at once, one level deeper
+ * than is wise. */
+static void prepare_to_defer(lua_State *L, lunado_realm *realm,
+                             lunado_future *future, int owners) {
+  lua_pushcfunction(L, defer_owners);
+  lua_pushlightuserdata(L, realm);
+  lua_pushlightuserdata(L, future);
+  lua_pushvalue(L, owners);
+  if (lua_pcall(L, 3, 0, 0) == LUA_OK) return;
+  lua_pop(L, 1);
+  realm->settler.depth--;
+}
+
+/* Room on the stack for settling.  The outermost settle raises where there is
+ * none, and nothing has changed; within a waiter's callback raising is not
+ * allowed. */
+static bool has_room(lua_State *L, lunado_realm *realm) {
+  if (lua_checkstack(L, SETTLE_STACK)) return true;
+  if (realm->frame == NULL) luaL_error(L, "not enough memory");
+  lua_pushliteral(L, "a Future was not settled: not enough memory");
+  lunado__log(L, realm, LUNADO_LOG_ERROR);
+  return false;
+}
+
+static void settle_waited_for(lua_State *L, lunado_realm *realm, int idx,
+                              int state) {
+  lunado_future *future = lua_touserdata(L, idx);
+  lunado_frame frame = {L, 0};
+  lunado_frame *outer = realm->frame;
+  unsigned depth = realm->settler.depth;
+  lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+  frame.owners = lua_gettop(L);
+  if (depth >= LUNADO_SETTLE_DEPTH)
+    prepare_to_defer(L, realm, future, frame.owners);
+  lua_pushvalue(L, -2);
+  lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+  realm->frame = &frame;
+  (void)lunado_future_settle(&realm->settler, future, state);
+  realm->settler.depth = depth;
+  realm->frame = outer;
+  lua_pop(L, 2);
+}
+
+void lunado__settle(lua_State *L, lunado_realm *realm, int idx, int state) {
+  lunado_future *future = lua_touserdata(L, idx);
+  if (future->waiters == NULL) {
+    lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+    (void)lunado_future_settle(&realm->settler, future, state);
+  } else if (has_room(L, realm)) {
+    settle_waited_for(L, realm, idx, state);
+  } else {
+    lua_pop(L, 1);
+  }
+}
+
+void lunado__fail(lua_State *L, lunado_realm *realm, int idx) {
+  lunado_future *future = lua_touserdata(L, idx);
+  if (!lunado_future_pending(future)) {
+    lua_pop(L, 1);
+    return;
+  }
+  future->count = 0;
+  lunado__settle(L, realm, idx, LUNADO_FAILED);
+}
+
+/* A Failure moves on: whoever holds `to` has to look at it from now on. */
+static void hand_on_failure(lua_State *L) {
+  lunado_failure *failure = lua_touserdata(L, -1);
+  failure->observed = false;
+}
+
+void lunado__copy_outcome(lua_State *L, lunado_realm *realm, int from,
+                          int idx) {
+  lunado_future *source = lua_touserdata(L, from);
+  lunado_future *target = lua_touserdata(L, idx);
+  if (!lunado_future_pending(target)) {
+    if (source->state == LUNADO_FAILED) {
+      lua_getiuservalue(L, from, LUNADO_FUTURE_VALUE);
+      lunado__failure_observe(L, -1);
+      lua_pop(L, 2);
+    }
+    return;
+  }
+  lua_getiuservalue(L, from, LUNADO_FUTURE_VALUE);
+  if (source->state == LUNADO_FAILED) {
+    if (lua_touserdata(L, -1) != NULL) hand_on_failure(L);
+  }
+  target->count = source->count;
+  lunado__settle(L, realm, idx, source->state);
+}
+
+/* --- callbacks ------------------------------------------------------------------- */
+
+/* The owner of a waiter that calls a function or settles another Future.
+ * User values: what it is for, and the Future it waits for. */
+typedef struct {
+  lunado_waiter waiter;
+  lunado_ioloop *loop; /* the function is called on; NULL: at once */
+} link_object;
+
+enum { LINK_TARGET = 1, LINK_SOURCE = 2 };
+
+static void link_new(lua_State *L, int source, int target,
+                     lunado_ioloop *loop, lunado_done_cb cb) {
+  link_object *self;
+  source = lua_absindex(L, source);
+  target = lua_absindex(L, target);
+  self = lua_newuserdatauv(L, sizeof *self, 2);
+  self->waiter.list = NULL;
+  self->loop = loop;
+  lua_pushvalue(L, target);
+  lua_setiuservalue(L, -2, LINK_TARGET);
+  lua_pushvalue(L, source);
+  lua_setiuservalue(L, -2, LINK_SOURCE);
+  lunado__wait(L, source, lua_gettop(L), &self->waiter, cb);
+  lua_pop(L, 1);
+}
+
+static void on_done_now(lunado_settler *settler, lunado_waiter *waiter,
+                        lunado_future *future) {
+  lunado_realm *realm = lunado__settler_realm(settler);
+  lua_State *L = realm->frame->L;
+  (void)future;
+  lunado__push_owner(realm, waiter);
+  lua_getiuservalue(L, -1, LINK_TARGET);
+  lua_getiuservalue(L, -2, LINK_SOURCE);
+  lunado__callback(L, realm, NULL, 1);
+  lua_pop(L, 1);
+}
+
+static void on_done_loop(lunado_settler *settler, lunado_waiter *waiter,
+                         lunado_future *future) {
+  lunado_realm *realm = lunado__settler_realm(settler);
+  lua_State *L = realm->frame->L;
+  link_object *self = lunado_container_of(waiter, link_object, waiter);
+  (void)future;
+  lunado__push_owner(realm, waiter);
+  lua_getiuservalue(L, -1, LINK_TARGET);
+  lua_getiuservalue(L, -2, LINK_SOURCE);
+  lunado__queue_callback(L, realm, self->loop, 1);
+  lua_pop(L, 1);
+}
+
+void lunado__on_done(lua_State *L, lunado_realm *realm, int idx,
+                     lunado_ioloop *loop) {
+  lunado_future *future = lua_touserdata(L, idx);
+  if (lunado_future_pending(future)) {
+    link_new(L, idx, -1, loop, loop != NULL ? on_done_loop : on_done_now);
+    lua_pop(L, 1);
+    return;
+  }
+  lua_pushvalue(L, idx);
+  if (loop != NULL)
+    lunado__queue_callback(L, realm, loop, 1);
+  else
+    lunado__callback(L, realm, NULL, 1);
+}
+
+/* Pops nothing; the callback is at `callback`. */
+static void report_failure(lua_State *L, lunado_realm *realm,
+                           lunado_ioloop *loop, int idx, int callback) {
+  lunado_future *future = lua_touserdata(L, idx);
+  if (future->state != LUNADO_FAILED) return;
+  lua_pushvalue(L, callback);
+  lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+  lunado__report(L, realm, loop);
+}
+
+static void on_discard(lunado_settler *settler, lunado_waiter *waiter,
+                       lunado_future *future) {
+  lunado_realm *realm = lunado__settler_realm(settler);
+  lua_State *L = realm->frame->L;
+  link_object *self = lunado_container_of(waiter, link_object, waiter);
+  int top = lua_gettop(L);
+  (void)future;
+  lunado__push_owner(realm, waiter);
+  lua_getiuservalue(L, -1, LINK_TARGET);
+  lua_getiuservalue(L, -2, LINK_SOURCE);
+  report_failure(L, realm, self->loop, top + 3, top + 2);
+  lua_settop(L, top);
+}
+
+void lunado__discard(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
+                     int idx, int callback) {
+  lunado_future *future = lua_touserdata(L, idx);
+  if (lunado_future_pending(future))
+    link_new(L, idx, callback, loop, on_discard);
+  else
+    report_failure(L, realm, loop, idx, callback);
+}
+
+static void on_chain(lunado_settler *settler, lunado_waiter *waiter,
+                     lunado_future *future) {
+  lunado_realm *realm = lunado__settler_realm(settler);
+  lua_State *L = realm->frame->L;
+  int top = lua_gettop(L);
+  (void)future;
+  lunado__push_owner(realm, waiter);
+  lua_getiuservalue(L, -1, LINK_SOURCE);
+  lua_getiuservalue(L, -2, LINK_TARGET);
+  lunado__copy_outcome(L, realm, top + 2, top + 3);
+  lua_settop(L, top);
+}
+
+void lunado__chain(lua_State *L, lunado_realm *realm, int from, int to) {
+  lunado_future *source = lua_touserdata(L, from);
+  if (lunado_future_pending(source))
+    link_new(L, from, to, NULL, on_chain);
+  else
+    lunado__copy_outcome(L, realm, from, to);
+}
+
+/* --- methods: consumer ------------------------------------------------------------ */
+
+static lunado_future *check_done(lua_State *L, lunado_realm *realm) {
+  lunado_future *future = lunado__checkfuture(L, realm, 1);
+  if (!lunado_future_pending(future)) return future;
+  lunado__pusherror(L, realm, LUNADO_E_INVALID_STATE,
+                    "the Future has no result yet");
+  lua_error(L);
+  return NULL;
+}
+
+/* f:result([timeout]) → all result values; raises the error of a failed one,
+ * InvalidStateError while it is pending.  Tornado: Future.result. */
+static int future_result(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_future *future = check_done(L, realm);
+  if (future->state == LUNADO_DONE) return lunado__push_results(L, 1);
+  lua_getiuservalue(L, 1, LUNADO_FUTURE_VALUE);
+  lunado__failure_observe(L, -1);
+  return lua_error(L);
+}
+
+/* f:exception([timeout]) → the error, or nil.  Tornado: Future.exception. */
+static int future_exception(lua_State *L) {
+  lunado_future *future = check_done(L, lunado__upvalue_realm(L));
+  if (future->state == LUNADO_DONE) {
+    lua_pushnil(L);
+    return 1;
+  }
+  lua_getiuservalue(L, 1, LUNADO_FUTURE_VALUE);
+  lunado__failure_observe(L, -1);
+  return 1;
+}
+
+/* f:exc_info() → error, traceback; nil unless it failed. */
+static int future_exc_info(lua_State *L) {
+  lunado_future *future = lunado__checkfuture(L, lunado__upvalue_realm(L), 1);
+  int failure;
+  if (future->state != LUNADO_FAILED) {
+    lua_pushnil(L);
+    return 1;
+  }
+  lua_getiuservalue(L, 1, LUNADO_FUTURE_VALUE);
+  failure = lua_gettop(L);
+  lunado__failure_observe(L, failure);
+  lunado__failure_traceback(L, failure);
+  return 2;
+}
+
+static int future_done(lua_State *L) {
+  lunado_future *future = lunado__checkfuture(L, lunado__upvalue_realm(L), 1);
+  lua_pushboolean(L, !lunado_future_pending(future));
+  return 1;
+}
+
+static int future_running(lua_State *L) {
+  lunado_future *future = lunado__checkfuture(L, lunado__upvalue_realm(L), 1);
+  lua_pushboolean(L, lunado_future_pending(future));
+  return 1;
+}
+
+/* f:cancel(), f:cancelled() → false, always. */
+static int future_cancel(lua_State *L) {
+  lunado__checkfuture(L, lunado__upvalue_realm(L), 1);
+  lua_pushboolean(L, 0);
+  return 1;
+}
+
+/* f:add_done_callback(fn): fn(f) when done, at once when it is; then what fn
+ * raises goes to the caller.  Tornado: Future.add_done_callback. */
+static int future_add_done_callback(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_future *future = lunado__checkfuture(L, realm, 1);
+  lunado__checkcallable(L, 2);
+  lua_settop(L, 2);
+  if (lunado_future_pending(future)) {
+    lunado__on_done(L, realm, 1, NULL);
+    return 0;
+  }
+  lua_pushvalue(L, 1);
+  lua_call(L, 1, 0);
+  return 0;
+}
+
+/* --- methods: producer ------------------------------------------------------------ */
+
+static lunado_future *check_pending(lua_State *L, lunado_realm *realm) {
+  lunado_future *future = lunado__checkfuture(L, realm, 1);
+  if (lunado_future_pending(future)) return future;
+  lunado__pusherror(L, realm, LUNADO_E_INVALID_STATE,
+                    "the Future is done already");
+  lua_error(L);
+  return NULL;
+}
+
+/* f:set_result(...); raises InvalidStateError, and changes nothing, when it
+ * is done already.  Tornado: Future.set_result. */
+static int future_set_result(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_future *future = check_pending(L, realm);
+  int n = lua_gettop(L) - 1;
+  lunado__pack(L, n);
+  future->count = (uint32_t)n;
+  lunado__settle(L, realm, 1, LUNADO_DONE);
+  return 0;
+}
+
+/* f:set_exc_info(err [, traceback]); the traceback is a string.
+ * Tornado: Future.set_exc_info. */
+static int future_set_exc_info(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  check_pending(L, realm);
+  if (!lua_isnoneornil(L, 3)) luaL_checkstring(L, 3);
+  lua_settop(L, 3);
+  (void)lunado__failure_new(L, realm, 2, lua_isnil(L, 3) ? 1 : -1);
+  lua_pushvalue(L, 3);
+  lua_setiuservalue(L, -2, LUNADO_FAILURE_TEXT);
+  lunado__fail(L, realm, 1);
+  return 0;
+}
+
+/* f:set_exception(err).  Tornado: Future.set_exception. */
+static int future_set_exception(lua_State *L) {
+  check_pending(L, lunado__upvalue_realm(L));
+  lua_settop(L, 2);
+  return future_set_exc_info(L);
+}
+
+/* --- metamethods ------------------------------------------------------------------ */
+
+static int future__tostring(lua_State *L) {
+  lunado_future *future = lunado__checkfuture(L, lunado__upvalue_realm(L), 1);
+  const void *address = future;
+  if (future->state == LUNADO_PENDING) {
+    lua_pushfstring(L, "Future: %p (pending)", address);
+  } else if (future->state == LUNADO_DONE) {
+    lua_pushfstring(L, "Future: %p (finished)", address);
+  } else {
+    lua_getiuservalue(L, 1, LUNADO_FUTURE_VALUE);
+    lua_getiuservalue(L, -1, LUNADO_FAILURE_ERROR);
+    lua_pushfstring(L, "Future: %p (failed: %s)", address,
+                    luaL_tolstring(L, -1, NULL));
+  }
+  return 1;
+}
+
+/* --- functions -------------------------------------------------------------------- */
+
+/* Future() → a pending Future. */
+static int concurrent_future(lua_State *L) {
+  lunado_future *future = lua_newuserdatauv(L, sizeof *future, 1);
+  lunado_future_init(future);
+  lua_pushvalue(L, lua_upvalueindex(LUNADO_UP_FUTURE));
+  lua_setmetatable(L, -2);
+  return 1;
+}
+
+/* is_future(x) → boolean.  Tornado: concurrent.is_future. */
+static int concurrent_is_future(lua_State *L) {
+  luaL_checkany(L, 1);
+  lua_pushboolean(L,
+                  lunado__tofuture(L, lunado__upvalue_realm(L), 1) != NULL);
+  return 1;
+}
+
+/* chain_future(a, b): b gets a's outcome, unless it is done by then. */
+static int concurrent_chain_future(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado__checkfuture(L, realm, 1);
+  lunado__checkfuture(L, realm, 2);
+  lua_settop(L, 2);
+  lunado__chain(L, realm, 1, 2);
+  return 0;
+}
+
+/* --- open ------------------------------------------------------------------------- */
+
+static const luaL_Reg methods[] = {
+    {"result", future_result},
+    {"exception", future_exception},
+    {"exc_info", future_exc_info},
+    {"done", future_done},
+    {"running", future_running},
+    {"cancel", future_cancel},
+    {"cancelled", future_cancel},
+    {"add_done_callback", future_add_done_callback},
+    {"set_result", future_set_result},
+    {"set_exception", future_set_exception},
+    {"set_exc_info", future_set_exc_info},
+    {NULL, NULL}};
+
+static const luaL_Reg metamethods[] = {{"__tostring", future__tostring},
+                                       {NULL, NULL}};
+
+static const luaL_Reg functions[] = {{"Future", concurrent_future},
+                                     {"is_future", concurrent_is_future},
+                                     {"chain_future", concurrent_chain_future},
+                                     {NULL, NULL}};
+
+void lunado__future_functions(lua_State *L) {
+  lunado__setfunctions(L, functions);
+}
+
+void lunado__future_open(lua_State *L, lunado_realm *realm) {
+  lunado_future *moment;
+  (void)lunado__newclass(L, "lunado.Future", methods, metamethods);
+  realm->future_class = luaL_ref(L, LUA_REGISTRYINDEX);
+  moment = lunado__future_new(L, realm, sizeof *moment, 1);
+  moment->flags = LUNADO_IS_MOMENT;
+  (void)lunado_future_settle(&realm->settler, moment, LUNADO_DONE);
+  lunado__setslot(L, realm, LUNADO_SLOT_MOMENT);
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * future.h - Future as a Lua value.
+ *
+ * A Future is a userdata that begins with a lunado_future; all kinds share
+ * one metatable.  User value 1 is, while it is pending, the owner of its
+ * waiter, or a table address of waiter -> owner where there are several; once
+ * it is done the result (count == 1), nil (0) or a list of `count` results;
+ * once it has failed its Failure.
+ *
+ * An owner is a userdata whose memory holds the waiter.
+ */
+#ifndef LUNADO_BINDING_FUTURE_H
+#define LUNADO_BINDING_FUTURE_H
+
+#include "binding/binding.h"
+
+enum { LUNADO_FUTURE_VALUE = 1, LUNADO_FUTURE_TASK = 2 };
+
+/* lunado_future.flags */
+enum { LUNADO_IS_MOMENT = 1 };
+
+void lunado__future_open(lua_State *L, lunado_realm *realm);
+
+/* Pushes the functions of lunado.concurrent into the table on top. */
+void lunado__future_functions(lua_State *L);
+
+/* --- values ------------------------------------------------------------------ */
+
+/* Pushes a pending Future of `size` bytes (at least a lunado_future) with
+ * `values` user values.  [-0, +1, m] */
+void *lunado__future_new(lua_State *L, lunado_realm *realm, size_t size,
+                         int values);
+
+/* The Future at idx, or NULL.  [-0, +0, -] */
+static inline lunado_future *lunado__tofuture(lua_State *L,
+                                              const lunado_realm *realm,
+                                              int idx) {
+  return lunado__toclass(L, idx, realm->future_mt);
+}
+
+/* Argument `arg`, which must be a Future.  [-0, +0, v] */
+lunado_future *lunado__checkfuture(lua_State *L, lunado_realm *realm, int arg);
+
+/* --- outcomes ---------------------------------------------------------------- */
+
+/* Settles the pending Future at idx with the value on top, in the form of
+ * user value 1; future->count is set by the caller.
+ * [-1, +0, m] and raises only before anything has changed. */
+void lunado__settle(lua_State *L, lunado_realm *realm, int idx, int state);
+
+/* Settles the Future at idx as failed with the Failure on top; does nothing
+ * but pop it where the Future is settled already.  [-1, +0, m] */
+void lunado__fail(lua_State *L, lunado_realm *realm, int idx);
+
+/* Settles the Future at idx as the done one at `from`.  [-0, +0, m] */
+void lunado__copy_outcome(lua_State *L, lunado_realm *realm, int from,
+                          int idx);
+
+/* Packs the n values on top into the form of user value 1.  [-n, +1, m] */
+void lunado__pack(lua_State *L, int n);
+
+/* Pushes the values of the Future at idx, which is done, and returns their
+ * number.  [-0, +n, m] */
+int lunado__push_results(lua_State *L, int idx);
+
+/* --- waiting ----------------------------------------------------------------- */
+
+/* Links a waiter of the object at `owner` to the pending Future at idx, and
+ * has the Future hold the owner.  [-0, +0, m] */
+void lunado__wait(lua_State *L, int idx, int owner, lunado_waiter *waiter,
+                  lunado_done_cb cb);
+
+/* Only has the pending Future at idx hold the owner of a waiter, which the
+ * caller links next.  [-0, +0, m] */
+void lunado__hold(lua_State *L, int idx, int owner, lunado_waiter *waiter);
+
+/* Takes a waiter back from the Future at idx.  [-0, +0, -] */
+void lunado__forget(lua_State *L, int idx, lunado_waiter *waiter);
+
+/* In a lunado_done_cb: pushes the waiter's owner onto the stack of
+ * realm->frame->L.  [-0, +1, -] */
+void lunado__push_owner(lunado_realm *realm, lunado_waiter *waiter);
+
+static inline lunado_realm *lunado__settler_realm(lunado_settler *settler) {
+  return lunado_container_of(settler, lunado_realm, settler);
+}
+
+/* Has function(future) called on the loop's next turn after the Future at idx
+ * is done (loop NULL: at once when it is done, with errors logged).  The
+ * function is on top.  [-1, +0, m] */
+void lunado__on_done(lua_State *L, lunado_realm *realm, int idx,
+                     lunado_ioloop *loop);
+
+/* Has the error of the Future at idx, should it fail, reported as one of the
+ * callback at `callback`, which returned it.  [-0, +0, m] */
+void lunado__discard(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
+                     int idx, int callback);
+
+/* chain_future: b at `to` gets the outcome of a at `from`.  [-0, +0, m] */
+void lunado__chain(lua_State *L, lunado_realm *realm, int from, int to);
+
+#endif

@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ioloop.c - IOLoop.
+ *
+ * Invariants: an ioloop is born without a core and has one from then on; it is
+ * in SLOT_LOOPS while it is open or coroutines are enlisted on it.  The
+ * userdata of a loop is younger than whatever it runs on, so that at the
+ * state's end its finalizer comes first.
+ */
+#include "binding/ioloop.h"
+
+#include <string.h>
+
+#include "binding/coroutine.h"
+#include "binding/failure.h"
+#include "binding/future.h"
+#include "binding/handler.h"
+#include "binding/luv.h"
+#include "binding/runsync.h"
+#include "binding/timeout.h"
+
+/* Room on the stack for callbacks of the loop. */
+#define LOOP_STACK 64
+
+/* Marks the metatables of loops: the class's, and those of single loops whose
+ * fields have been set. */
+static const char loop_key = 0;
+
+/* --- anchors --------------------------------------------------------------------- */
+
+/* A free place of the list holds the number of the next free one. */
+uint32_t lunado__anchor(lua_State *L, lunado_ioloop *loop) {
+  uint32_t anchor = loop->free_anchor;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, loop->anchors);
+  if (anchor == 0) {
+    lua_pushvalue(L, -2);
+    lua_rawseti(L, -2, (lua_Integer)loop->anchor_count + 1);
+    lua_pop(L, 2);
+    return ++loop->anchor_count;
+  }
+  lua_rawgeti(L, -1, anchor);
+  loop->free_anchor = (uint32_t)lua_tointeger(L, -1);
+  lua_pop(L, 1);
+  lua_insert(L, -2);
+  lua_rawseti(L, -2, anchor);
+  lua_pop(L, 1);
+  return anchor;
+}
+
+void lunado__pushanchor(lua_State *L, lunado_ioloop *loop, uint32_t anchor) {
+  lua_rawgeti(L, LUA_REGISTRYINDEX, loop->anchors);
+  lua_rawgeti(L, -1, anchor);
+  lua_remove(L, -2);
+}
+
+void lunado__unanchor(lua_State *L, lunado_ioloop *loop, uint32_t anchor) {
+  if (loop->core->closed) return; /* all were let go */
+  lua_rawgeti(L, LUA_REGISTRYINDEX, loop->anchors);
+  lua_pushinteger(L, loop->free_anchor);
+  lua_rawseti(L, -2, anchor);
+  lua_pop(L, 1);
+  loop->free_anchor = anchor;
+}
+
+/* --- finding --------------------------------------------------------------------- */
+
+static lunado_ioloop *to_loop(lua_State *L, const lunado_realm *realm,
+                              int arg) {
+  lunado_ioloop *loop = lua_touserdata(L, arg);
+  bool marked;
+  if (loop == NULL || !lua_getmetatable(L, arg)) return NULL;
+  if (lua_topointer(L, -1) == realm->ioloop_mt) {
+    lua_pop(L, 1);
+    return loop;
+  }
+  marked = lua_rawgetp(L, -1, &loop_key) != LUA_TNIL;
+  lua_pop(L, 2);
+  return marked ? loop : NULL;
+}
+
+static lunado_ioloop *check_any_loop(lua_State *L, int arg) {
+  lunado_ioloop *loop = to_loop(L, lunado__upvalue_realm(L), arg);
+  if (loop == NULL || loop->core == NULL) lunado__typeerror(L, arg, "IOLoop");
+  return loop;
+}
+
+lunado_ioloop *lunado__checkloop(lua_State *L, lunado_realm *realm, int arg) {
+  lunado_ioloop *loop = to_loop(L, realm, arg);
+  if (loop == NULL || loop->core == NULL) lunado__typeerror(L, arg, "IOLoop");
+  if (loop->core->closed) luaL_error(L, "the IOLoop is closed");
+  return loop;
+}
+
+void lunado__pushloop(lua_State *L, lunado_ioloop *loop) {
+  lunado__getslot(L, loop->realm, LUNADO_SLOT_LOOPS);
+  lua_rawgetp(L, -1, loop);
+  lua_remove(L, -2);
+}
+
+void lunado__pushmethod(lua_State *L, lunado_ioloop *loop, const char *name) {
+  lunado__pushloop(L, loop);
+  lua_getfield(L, -1, name);
+  lua_remove(L, -2);
+}
+
+/* --- life cycle ------------------------------------------------------------------ */
+
+/* The realm lets a closed loop go that no coroutine belongs to. */
+static void forget_if_unused(lua_State *L, lunado_ioloop *loop) {
+  if (!loop->core->closed || loop->coroutines > 0) return;
+  lunado__getslot(L, loop->realm, LUNADO_SLOT_LOOPS);
+  lua_pushnil(L);
+  lua_rawsetp(L, -2, loop);
+  lua_pop(L, 1);
+}
+
+void lunado__ioloop_discharge(lua_State *L, lunado_ioloop *loop) {
+  if (--loop->coroutines == 0 && loop->core->closed)
+    forget_if_unused(L, loop);
+}
+
+void lunado__ioloop_close(lua_State *L, lunado_ioloop *loop) {
+  lunado_realm *realm = loop->realm;
+  bool open = !loop->core->closed;
+  lunado_loop_close(loop->core);
+  if (!open) return;
+  lunado__queue_fini(L, &loop->queue);
+  luaL_unref(L, LUA_REGISTRYINDEX, loop->anchors);
+  loop->anchors = LUA_NOREF;
+  if (realm->loop == loop) realm->loop = NULL;
+  if (realm->instance == loop) realm->instance = NULL;
+  lunado__handlers_forget(L, loop);
+  forget_if_unused(L, loop);
+}
+
+static int loop__gc(lua_State *L) {
+  lunado_ioloop *loop = lua_touserdata(L, 1);
+  lunado_loop *core = loop->core;
+  if (core == NULL) return 0;
+  lunado__luv_release(L, loop);
+  lunado__ioloop_close(L, loop);
+  loop->core = NULL;
+  lunado_loop_close(core);
+  lunado_loop_unref(core);
+  return 0;
+}
+
+static void register_loop(lua_State *L, lunado_ioloop *loop) {
+  lunado__getslot(L, loop->realm, LUNADO_SLOT_LOOPS);
+  lua_pushvalue(L, -2);
+  lua_rawsetp(L, -2, loop);
+  lua_pop(L, 1);
+}
+
+/* Pushes a new loop on a uv_loop_t; NULL: one of its own. */
+static lunado_ioloop *new_loop(lua_State *L, lunado_realm *realm,
+                               uv_loop_t *uv) {
+  lunado_loop *core;
+  lunado_ioloop *loop = lua_newuserdatauv(L, sizeof *loop, 1);
+  int rc;
+  luaL_checkstack(L, LUA_MINSTACK, NULL);
+  if (!lua_checkstack(realm->main, LOOP_STACK))
+    luaL_error(L, "not enough memory");
+  *loop = (lunado_ioloop){0};
+  loop->realm = realm;
+  loop->L = realm->main;
+  loop->anchors = LUA_NOREF;
+  lunado_task_init(&loop->drain, lunado__queue_run);
+  lua_newtable(L);
+  lua_setiuservalue(L, -2, 1);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, realm->ioloop_mt);
+  lua_setmetatable(L, -2);
+  lunado__queue_init(L, &loop->queue);
+  lua_newtable(L);
+  loop->anchors = luaL_ref(L, LUA_REGISTRYINDEX);
+  rc = lunado_loop_new(&core, uv);
+  if (rc < 0) luaL_error(L, "cannot open a loop: %s", uv_strerror(rc));
+  core->owner = loop;
+  loop->core = core;
+  register_loop(L, loop);
+  return loop;
+}
+
+lunado_ioloop *lunado__defaultloop(lua_State *L, lunado_realm *realm) {
+  uv_loop_t *uv;
+  if (realm->instance != NULL) return realm->instance;
+  luaL_checkstack(L, LUA_MINSTACK, NULL);
+  uv = realm->host_uv != NULL ? realm->host_uv : lunado__luv_loop(L, realm);
+  realm->instance = new_loop(L, realm, uv);
+  lua_pop(L, 1);
+  lunado__luv_share(L, realm->instance);
+  return realm->instance;
+}
+
+lunado_ioloop *lunado__currentloop(lua_State *L, lunado_realm *realm) {
+  if (realm->loop == NULL) realm->loop = lunado__defaultloop(L, realm);
+  return realm->loop;
+}
+
+/* --- running --------------------------------------------------------------------- */
+
+int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, bool forever) {
+  lunado_realm *realm = loop->realm;
+  lua_State *outer_thread = loop->L;
+  lunado_ioloop *outer_loop = realm->loop;
+  lunado_coroutine *outer_coroutine = realm->current;
+  int rc;
+  luaL_checkstack(L, LOOP_STACK, NULL);
+  loop->L = L;
+  realm->loop = loop;
+  realm->current = NULL;
+  rc = lunado_loop_run(loop->core, forever);
+  realm->current = outer_coroutine;
+  if (realm->loop == loop || realm->loop == NULL)
+    realm->loop = outer_loop != NULL && outer_loop->core != NULL &&
+                          !outer_loop->core->closed
+                      ? outer_loop
+                      : NULL;
+  loop->L = outer_thread;
+  return rc;
+}
+
+void lunado__ioloop_checkidle(lua_State *L, lunado_ioloop *loop) {
+  if (loop->core->closed) luaL_error(L, "the IOLoop is closed");
+  if (lunado_loop_running(loop->core) || loop->core->running)
+    luaL_error(L, "the IOLoop is already running");
+}
+
+/* loop:start(): runs until it is stopped.  Tornado: IOLoop.start. */
+static int loop_start(lua_State *L) {
+  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  lunado__ioloop_checkidle(L, loop);
+  (void)lunado__ioloop_run(L, loop, true);
+  return 0;
+}
+
+/* loop:stop(): ends start after the turn in progress; before start, has it
+ * run one turn.  Tornado: IOLoop.stop. */
+static int loop_stop(lua_State *L) {
+  lunado_loop_stop(lunado__checkloop(L, lunado__upvalue_realm(L), 1)->core);
+  return 0;
+}
+
+/* --- callbacks ------------------------------------------------------------------- */
+
+/* loop:add_callback(fn, ...): fn(...) on the next turn.
+ * Tornado: IOLoop.add_callback, spawn_callback, add_callback_from_signal. */
+static int loop_add_callback(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_ioloop *loop = lunado__checkloop(L, realm, 1);
+  lunado__checkcallable(L, 2);
+  lunado__queue_add(L, loop, lua_gettop(L) - 2);
+  return 0;
+}
+
+/* loop:add_future(f, fn): fn(f) on the turn after f is done.
+ * Tornado: IOLoop.add_future. */
+static int loop_add_future(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_ioloop *loop = lunado__checkloop(L, realm, 1);
+  lunado__checkfuture(L, realm, 2);
+  lunado__checkcallable(L, 3);
+  lua_settop(L, 3);
+  lunado__on_done(L, realm, 2, loop);
+  return 0;
+}
+
+/* --- the rest --------------------------------------------------------------------- */
+
+/* loop:time() → seconds.  Tornado: IOLoop.time. */
+static int loop_time(lua_State *L) {
+  lunado_ioloop *loop = check_any_loop(L, 1);
+  lua_pushnumber(L, (lua_Number)lunado_loop_time(loop->core));
+  return 1;
+}
+
+/* loop:handle_callback_exception(callback, err, traceback): logs; to be
+ * replaced by who wants something else.
+ * Tornado: IOLoop.handle_callback_exception. */
+static int loop_handle_callback_exception(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  check_any_loop(L, 1);
+  lua_settop(L, 4);
+  lua_pushliteral(L, "Exception in callback ");
+  if (lua_isstring(L, 2))
+    lua_pushvalue(L, 2);
+  else
+    lunado__pushcallbackname(L, 2);
+  lua_pushliteral(L, "\n");
+  luaL_tolstring(L, 3, NULL);
+  lua_pushliteral(L, "\n");
+  luaL_tolstring(L, lua_isnil(L, 4) ? 7 : 4, NULL);
+  lua_concat(L, 6);
+  lunado__log(L, realm, LUNADO_LOG_ERROR);
+  return 0;
+}
+
+/* loop:set_blocking_log_threshold(seconds): callbacks that take longer are
+ * logged; nil: none are.  Tornado: IOLoop.set_blocking_log_threshold. */
+static int loop_set_blocking_log_threshold(lua_State *L) {
+  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  loop->threshold = lua_isnil(L, 2) ? 0 : lunado__checkseconds(L, 2);
+  return 0;
+}
+
+/* loop:close([all_fds]): frees all that is the loop's own; with all_fds true
+ * the descriptors it watches are closed, too.  Harmless when closed.
+ * Tornado: IOLoop.close. */
+static int loop_close(lua_State *L) {
+  lunado_ioloop *loop = check_any_loop(L, 1);
+  lua_settop(L, 2);
+  if (loop->core->closed) return 0;
+  if (lua_toboolean(L, 2)) lunado__handlers_closefds(L, loop);
+  lunado__luv_release(L, loop);
+  lunado__ioloop_close(L, loop);
+  lua_gc(L, LUA_GCCOLLECT); /* errors that nobody can observe are logged now */
+  return 0;
+}
+
+static int loop_make_current(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  realm->loop = lunado__checkloop(L, realm, 1);
+  return 0;
+}
+
+static int loop__tostring(lua_State *L) {
+  lunado_ioloop *loop = check_any_loop(L, 1);
+  const char *state = loop->core->closed    ? "closed"
+                      : loop->core->running ? "running"
+                                            : "idle";
+  lua_pushfstring(L, "IOLoop: %p (%s)", (void *)loop, state);
+  return 1;
+}
+
+/* A loop whose fields are set gets a metatable of its own, with a table of
+ * fields before the class's methods. */
+static int loop__newindex(lua_State *L) {
+  check_any_loop(L, 1);
+  lua_settop(L, 3);
+  lua_createtable(L, 0, 8); /* own metatable at 4 */
+  lua_getmetatable(L, 1);   /* the class's at 5 */
+  for (lua_pushnil(L); lua_next(L, 5) != 0;) {
+    lua_pushvalue(L, -2);
+    lua_insert(L, -2);
+    lua_rawset(L, 4);
+  }
+  lua_createtable(L, 0, 2); /* fields at 6 */
+  lua_pushvalue(L, 2);
+  lua_pushvalue(L, 3);
+  lua_rawset(L, 6);
+  lua_createtable(L, 0, 1);
+  lua_getfield(L, 5, "__index");
+  lua_setfield(L, -2, "__index");
+  lua_setmetatable(L, 6);
+  lua_pushvalue(L, 6);
+  lua_setfield(L, 4, "__index");
+  lua_pushvalue(L, 6);
+  lua_setfield(L, 4, "__newindex");
+  lua_pushvalue(L, 4);
+  lua_setmetatable(L, 1);
+  return 0;
+}
+
+/* --- functions ----------------------------------------------------------------------- */
+
+/* IOLoop([make_current]) → a new loop, on a uv_loop_t of its own.  It becomes
+ * the current one where there is none, or where make_current is true; with
+ * false it does not.  Tornado: IOLoop. */
+static int ioloop__call(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_ioloop *loop;
+  bool make_current;
+  lua_settop(L, 2);
+  make_current = lua_isnil(L, 2) ? realm->loop == NULL
+                                 : lua_toboolean(L, 2) != 0;
+  loop = new_loop(L, realm, NULL);
+  if (make_current) realm->loop = loop;
+  return 1;
+}
+
+/* IOLoop.current([instance]) → the current loop, made where there is none,
+ * unless `instance` is false; then nil.  Tornado: IOLoop.current. */
+static int ioloop_current(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  if (realm->loop == NULL && lua_isboolean(L, 1) && !lua_toboolean(L, 1)) {
+    lua_pushnil(L);
+    return 1;
+  }
+  lunado__pushloop(L, lunado__currentloop(L, realm));
+  return 1;
+}
+
+/* IOLoop.instance() → the state's default loop.  Tornado: IOLoop.instance. */
+static int ioloop_instance(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado__pushloop(L, lunado__defaultloop(L, realm));
+  return 1;
+}
+
+static int ioloop_clear_current(lua_State *L) {
+  lunado__upvalue_realm(L)->loop = NULL;
+  return 0;
+}
+
+static const luaL_Reg methods[] = {
+    {"start", loop_start},
+    {"stop", loop_stop},
+    {"add_callback", loop_add_callback},
+    {"spawn_callback", loop_add_callback},
+    {"add_callback_from_signal", loop_add_callback},
+    {"add_future", loop_add_future},
+    {"time", loop_time},
+    {"handle_callback_exception", loop_handle_callback_exception},
+    {"set_blocking_log_threshold", loop_set_blocking_log_threshold},
+    {"close", loop_close},
+    {"make_current", loop_make_current},
+    {NULL, NULL}};
+
+static const luaL_Reg metamethods[] = {{"__gc", loop__gc},
+                                       {"__close", loop_close},
+                                       {"__newindex", loop__newindex},
+                                       {"__tostring", loop__tostring},
+                                       {NULL, NULL}};
+
+static const luaL_Reg functions[] = {{"current", ioloop_current},
+                                     {"instance", ioloop_instance},
+                                     {"clear_current", ioloop_clear_current},
+                                     {NULL, NULL}};
+
+static const luaL_Reg class_metamethods[] = {{"__call", ioloop__call},
+                                             {NULL, NULL}};
+
+void lunado__ioloop_open(lua_State *L, lunado_realm *realm) {
+  realm->ioloop_mt =
+      lunado__newclass(L, "lunado.IOLoop", methods, metamethods);
+  lua_pushboolean(L, 1);
+  lua_rawsetp(L, -2, &loop_key);
+  lua_getfield(L, -1, "__index");
+  lunado__timeout_methods(L);
+  lunado__handler_methods(L);
+  lunado__runsync_methods(L);
+  lunado__setfunctions(L, functions);
+  lua_createtable(L, 0, 1);
+  lunado__setfunctions(L, class_metamethods);
+  lua_setmetatable(L, -2);
+  lua_pop(L, 1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, realm->ioloop_mt);
+}
+
+void lunado__ioloop_functions(lua_State *L) {
+  lunado_realm *realm = lunado__realm(L);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, realm->ioloop_mt);
+  lua_getfield(L, -1, "__index");
+  lua_setfield(L, -3, "IOLoop");
+  lua_pop(L, 1);
+}

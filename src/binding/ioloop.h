@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ioloop.h - IOLoop as a Lua value.
+ *
+ * An ioloop is a userdata that the realm holds (SLOT_LOOPS) while it is open
+ * or coroutines belong to it, so a pointer to it is good for as long as a
+ * coroutine, a timer or a watcher has it.
+ */
+#ifndef LUNADO_BINDING_IOLOOP_H
+#define LUNADO_BINDING_IOLOOP_H
+
+#include "binding/binding.h"
+#include "binding/queue.h"
+
+struct lunado_ioloop {
+  lunado_loop *core;    /* one reference; never NULL once it is in LOOPS */
+  lunado_realm *realm;  /* of the same state */
+  lua_State *L;         /* the thread that callbacks run on: the one that
+                           called start, else the main one */
+  lunado_task drain;    /* ready while the queue has entries */
+  lunado_queue queue;
+  int anchors;          /* registry: list of what the loop holds */
+  uint32_t free_anchor; /* first free place of the list, 0: none */
+  uint32_t anchor_count; /* places of the list */
+  uint32_t coroutines;  /* that are suspended or queued on this loop */
+  double threshold;     /* set_blocking_log_threshold; 0: none */
+};
+
+void lunado__ioloop_open(lua_State *L, lunado_realm *realm);
+
+/* Pushes the functions of lunado.ioloop into the table on top. */
+void lunado__ioloop_functions(lua_State *L);
+
+/* The current loop, made on first use.  [-0, +0, e] */
+lunado_ioloop *lunado__currentloop(lua_State *L, lunado_realm *realm);
+
+/* The default loop, made on first use: on the host's uv_loop_t, else on
+ * luv's, else on one of its own.  [-0, +0, e] */
+lunado_ioloop *lunado__defaultloop(lua_State *L, lunado_realm *realm);
+
+/* Pushes the userdata of a loop.  [-0, +1, -] */
+void lunado__pushloop(lua_State *L, lunado_ioloop *loop);
+
+/* The open loop that is argument `arg`.  [-0, +0, v] */
+lunado_ioloop *lunado__checkloop(lua_State *L, lunado_realm *realm, int arg);
+
+/* Runs the loop on L, with itself the current one; as lunado_loop_run.
+ * Raises nothing but a memory error, before anything has run.  [-0, +0, m] */
+int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, bool forever);
+
+/* Raises where the loop cannot be started: closed, or running.
+ * [-0, +0, v] */
+void lunado__ioloop_checkidle(lua_State *L, lunado_ioloop *loop);
+
+/* Closes the loop and lets go what it held.  [-0, +0, -] */
+void lunado__ioloop_close(lua_State *L, lunado_ioloop *loop);
+
+/* A coroutine begins and ceases to belong to the loop.  [-0, +0, -] */
+static inline void lunado__ioloop_enlist(lunado_ioloop *loop) {
+  loop->coroutines++;
+}
+void lunado__ioloop_discharge(lua_State *L, lunado_ioloop *loop);
+
+/* Has the loop hold the value on top; returns its place.  [-1, +0, m] */
+uint32_t lunado__anchor(lua_State *L, lunado_ioloop *loop);
+
+/* Pushes the value at a place.  [-0, +1, -] */
+void lunado__pushanchor(lua_State *L, lunado_ioloop *loop, uint32_t anchor);
+
+/* Lets the value at a place go.  [-0, +0, -] */
+void lunado__unanchor(lua_State *L, lunado_ioloop *loop, uint32_t anchor);
+
+/* Pushes the loop's method `name`, which the user may have replaced.
+ * [-0, +1, -] */
+void lunado__pushmethod(lua_State *L, lunado_ioloop *loop, const char *name);
+
+#endif

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * log.c - where errors go that nobody took.
+ *
+ * A Lua handler comes first, then the host's, then stderr.  One that raises
+ * is reported on stderr and does no other harm.
+ */
+#include "binding/log.h"
+
+#include <stdio.h>
+
+#include "binding/binding.h"
+
+static const char *const level_names[] = {"debug", "info", "warning", "error",
+                                          NULL};
+
+static void write_default(lunado_realm *realm, const char *level,
+                          const char *message) {
+  if (realm->host_log != NULL) {
+    realm->host_log(realm->host_log_data, level, message);
+    return;
+  }
+  (void)fprintf(stderr, "%s: %s\n", level, message);
+  (void)fflush(stderr);
+}
+
+static void call_handler(lua_State *L, lunado_realm *realm, const char *level,
+                         int message) {
+  lua_pushstring(L, level);
+  lua_pushvalue(L, message);
+  if (lua_pcall(L, 2, 0, 0) == LUA_OK) return;
+  (void)fprintf(stderr, "error: the log handler failed: %s\n",
+                luaL_tolstring(L, -1, NULL));
+  write_default(realm, level, lua_tostring(L, message));
+}
+
+/* (realm, level, message) */
+static int log_message(lua_State *L) {
+  lunado_realm *realm = lua_touserdata(L, 1);
+  const char *level = level_names[lua_tointeger(L, 2)];
+  lunado__getslot(L, realm, LUNADO_SLOT_LOG_HANDLER);
+  if (lua_isfunction(L, -1))
+    call_handler(L, realm, level, 3);
+  else
+    write_default(realm, level, luaL_checkstring(L, 3));
+  return 0;
+}
+
+void lunado__log(lua_State *L, lunado_realm *realm, lunado_log_level level) {
+  if ((int)level < realm->log_level || !lua_checkstack(L, 8)) {
+    lua_pop(L, 1);
+    return;
+  }
+  lua_pushcfunction(L, log_message);
+  lua_pushlightuserdata(L, realm);
+  lua_pushinteger(L, level);
+  lua_rotate(L, -4, 3); /* function realm level message */
+  if (lua_pcall(L, 3, 0, 0) == LUA_OK) return;
+  (void)fputs("error: a message could not be logged\n", stderr);
+  lua_pop(L, 1);
+}
+
+static int check_level(lua_State *L, int arg) {
+  return luaL_checkoption(L, arg, NULL, level_names);
+}
+
+int lunado__log_log(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  int level = check_level(L, 1);
+  luaL_checkstring(L, 2);
+  lua_settop(L, 2);
+  lunado__log(L, realm, (lunado_log_level)level);
+  return 0;
+}
+
+int lunado__log_enabled(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lua_pushboolean(L, check_level(L, 1) >= realm->log_level);
+  return 1;
+}
+
+int lunado__log_set_handler(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  if (!lua_isnoneornil(L, 1)) lunado__checkcallable(L, 1);
+  lua_settop(L, 1);
+  if (lua_isnil(L, 1)) {
+    lua_pushboolean(L, 0);
+  } else if (!lua_isfunction(L, 1)) {
+    lunado__typeerror(L, 1, "function or nil");
+  }
+  lunado__setslot(L, realm, LUNADO_SLOT_LOG_HANDLER);
+  return 0;
+}
+
+int lunado__log_set_level(lua_State *L) {
+  lunado__upvalue_realm(L)->log_level = check_level(L, 1);
+  return 0;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * luv.h - living beside luv in one Lua state, on one uv_loop_t.
+ *
+ * Nothing here links to luv: its context is found in the registry, its
+ * functions by dlsym in the object that package.searchpath finds.
+ */
+#ifndef LUNADO_BINDING_LUV_H
+#define LUNADO_BINDING_LUV_H
+
+#include "binding/binding.h"
+
+void lunado__luv_open(lua_State *L, lunado_realm *realm);
+
+/* The uv_loop_t of luv, where luv is loaded and shares lunado's libuv; NULL
+ * where it is not loaded.  Raises where sharing is impossible, and says what
+ * to do.  [-0, +0, e] */
+uv_loop_t *lunado__luv_loop(lua_State *L, lunado_realm *realm);
+
+/* The default loop has been made: ties it to luv, or has luv, when it is
+ * required later, use the loop's uv_loop_t.  [-0, +0, e] */
+void lunado__luv_share(lua_State *L, lunado_ioloop *loop);
+
+/* The loop is about to be closed: undoes what ties luv to it.  [-0, +0, -] */
+void lunado__luv_release(lua_State *L, lunado_ioloop *loop);
+
+#endif

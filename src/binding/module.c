@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * module.c - lunado.core, the module of everything that is written in C; the
+ * Lua modules pick from it what they show.
+ */
+#include "binding/convert.h"
+#include "binding/coroutine.h"
+#include "binding/exception.h"
+#include "binding/future.h"
+#include "binding/ioloop.h"
+#include "binding/log.h"
+#include "binding/multi.h"
+#include "binding/runsync.h"
+#include "binding/timeout.h"
+#include "binding/waititer.h"
+
+static const luaL_Reg functions[] = {
+    {"isinstance", lunado__util_isinstance},
+    {"log", lunado__log_log},
+    {"log_enabled", lunado__log_enabled},
+    {"set_log_handler", lunado__log_set_handler},
+    {"set_log_level", lunado__log_set_level},
+    {NULL, NULL}};
+
+static void (*const openers[])(lua_State *L) = {
+    lunado__future_functions,   lunado__coroutine_functions,
+    lunado__convert_functions,  lunado__multi_functions,
+    lunado__waititer_functions, lunado__sleep_functions,
+    lunado__ioloop_functions,   lunado__runsync_functions};
+
+static void set_classes(lua_State *L, lunado_realm *realm) {
+  static const char *const names[LUNADO_E_COUNT] = {
+      "Exception",         "TimeoutError",           "BadYieldError",
+      "InvalidStateError", "ReturnValueIgnoredError", "Return"};
+  for (int which = 0; which < LUNADO_E_COUNT; which++) {
+    lunado__pushclass(L, realm, (lunado_error_class)which);
+    lua_setfield(L, -2, names[which]);
+  }
+}
+
+/* core.loaded holds the Lua modules by name: a second require, after
+ * package.loaded was cleared, finds the same ones. */
+int luaopen_lunado_core(lua_State *L) {
+  lunado_realm *realm = lunado__realm(L);
+  lua_newtable(L);
+  lunado__setfunctions(L, functions);
+  for (size_t i = 0; i < sizeof openers / sizeof openers[0]; i++)
+    openers[i](L);
+  set_classes(L, realm);
+  lunado__getslot(L, realm, LUNADO_SLOT_MOMENT);
+  lua_setfield(L, -2, "moment");
+  lunado__getslot(L, realm, LUNADO_SLOT_LOADED);
+  lua_setfield(L, -2, "loaded");
+  return 1;
+}

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * multi.c - gen.multi.
+ *
+ * The table of results is made at the start, with the children in it under
+ * their keys.  So the children are held, and collecting the results only
+ * replaces values under keys that exist: it allocates nothing.
+ */
+#include "binding/multi.h"
+
+#include <stdlib.h>
+
+#include "binding/convert.h"
+#include "binding/failure.h"
+#include "binding/future.h"
+#include "core/multi.h"
+
+/* A Future; user values, beside its own: the table of results, the keys in
+ * order (nil where they are 1 to n), quiet_exceptions. */
+enum { MULTI_RESULTS = 2, MULTI_KEYS, MULTI_QUIET, MULTI_VALUES = MULTI_QUIET };
+
+typedef struct {
+  lunado_future future;
+  lunado_multi multi;
+  int n;       /* children */
+  bool spread; /* the results are values of their own, not a table */
+  lunado_multi_node nodes[];
+} multi_future;
+
+/* --- keys ------------------------------------------------------------------------ */
+
+/* Counts the pairs of the table at idx; *list tells whether the keys are 1 to
+ * n in order. */
+static int count_pairs(lua_State *L, int idx, bool *list) {
+  lua_Integer n = 0;
+  *list = true;
+  for (lua_pushnil(L); lua_next(L, idx) != 0; lua_pop(L, 1)) {
+    n++;
+    if (!lua_isinteger(L, -2) || lua_tointeger(L, -2) != n) *list = false;
+  }
+  return (int)n;
+}
+
+static int compare_integers(const void *a, const void *b) {
+  lua_Integer x = *(const lua_Integer *)a, y = *(const lua_Integer *)b;
+  return (x > y) - (x < y);
+}
+
+/* Pushes the keys of the table at idx, n in all: integers in order, then the
+ * others. */
+static void push_keys(lua_State *L, int idx, int n) {
+  lua_Integer *integers;
+  int keys, count = 0, next;
+  lua_createtable(L, n, 0);
+  keys = lua_gettop(L);
+  integers = lua_newuserdatauv(L, (size_t)n * sizeof *integers, 0);
+  for (lua_pushnil(L); lua_next(L, idx) != 0; lua_pop(L, 1))
+    if (lua_isinteger(L, -2)) integers[count++] = lua_tointeger(L, -2);
+  qsort(integers, (size_t)count, sizeof *integers, compare_integers);
+  for (next = 0; next < count; next++) {
+    lua_pushinteger(L, integers[next]);
+    lua_rawseti(L, keys, next + 1);
+  }
+  for (lua_pushnil(L); lua_next(L, idx) != 0; lua_pop(L, 1)) {
+    if (lua_isinteger(L, -2)) continue;
+    lua_pushvalue(L, -2);
+    lua_rawseti(L, keys, ++next);
+  }
+  lua_settop(L, keys);
+}
+
+/* Pushes table[key number i]; the keys at `keys` may be nil. */
+static void get_nth(lua_State *L, int table, int keys, int i) {
+  if (lua_isnil(L, keys)) {
+    lua_rawgeti(L, table, i);
+    return;
+  }
+  lua_rawgeti(L, keys, i);
+  lua_rawget(L, table);
+}
+
+/* table[key number i] = the value on top, which it pops. */
+static void set_nth(lua_State *L, int table, int keys, int i) {
+  if (lua_isnil(L, keys)) {
+    lua_rawseti(L, table, i);
+    return;
+  }
+  lua_rawgeti(L, keys, i);
+  lua_insert(L, -2);
+  lua_rawset(L, table);
+}
+
+/* --- collecting ---------------------------------------------------------------------- */
+
+/* (multi, number of the child whose error is raised): logs the other errors,
+ * but for quiet ones. */
+static int log_others(lua_State *L) {
+  multi_future *self = lua_touserdata(L, 1);
+  lunado_realm *realm = lua_touserdata(L, 3);
+  int first = (int)lua_tointeger(L, 2);
+  lua_getiuservalue(L, 1, MULTI_RESULTS);
+  lua_getiuservalue(L, 1, MULTI_KEYS);
+  lua_getiuservalue(L, 1, MULTI_QUIET);
+  for (int i = first + 1; i <= self->n; i++, lua_settop(L, 6)) {
+    lunado_future *child;
+    get_nth(L, 4, 5, i);
+    child = lua_touserdata(L, -1);
+    if (child->state != LUNADO_FAILED) continue;
+    lua_getiuservalue(L, -1, LUNADO_FUTURE_VALUE);
+    lunado__failure_observe(L, 8);
+    if (lunado__isquiet(L, 9, 6)) continue;
+    lua_pushliteral(L, "Multiple exceptions in yield list: ");
+    lunado__failure_text(L, 8);
+    lua_concat(L, 2);
+    lunado__log(L, realm, LUNADO_LOG_ERROR);
+  }
+  return 0;
+}
+
+/* Fails the multi at `self` with the error of its child number i, which is on
+ * top. */
+static void fail_with(lua_State *L, lunado_realm *realm, int self, int i) {
+  lunado_failure *failure;
+  int child = lua_gettop(L);
+  lua_pushcfunction(L, log_others);
+  lua_pushvalue(L, self);
+  lua_pushinteger(L, i);
+  lua_pushlightuserdata(L, realm);
+  if (lua_pcall(L, 3, 0, 0) != LUA_OK) {
+    luaL_tolstring(L, -1, NULL);
+    lunado__log(L, realm, LUNADO_LOG_ERROR);
+  }
+  lua_settop(L, child);
+  lua_getiuservalue(L, child, LUNADO_FUTURE_VALUE);
+  failure = lua_touserdata(L, -1);
+  failure->observed = false;
+  lunado__fail(L, realm, self);
+}
+
+/* Finds the first child that failed; pushes it and returns its number, or
+ * pushes nothing and returns 0. */
+static int find_failed(lua_State *L, multi_future *self, int results,
+                       int keys) {
+  for (int i = 1; i <= self->n; i++) {
+    get_nth(L, results, keys, i);
+    if (((lunado_future *)lua_touserdata(L, -1))->state == LUNADO_FAILED)
+      return i;
+    lua_pop(L, 1);
+  }
+  return 0;
+}
+
+/* Puts the children's results in their places. */
+static void collect(lua_State *L, multi_future *self, int results, int keys) {
+  for (int i = 1; i <= self->n; i++) {
+    lunado_future *child;
+    get_nth(L, results, keys, i);
+    child = lua_touserdata(L, -1);
+    lua_getiuservalue(L, -1, LUNADO_FUTURE_VALUE);
+    if (child->count > 1) {
+      lua_rawgeti(L, -1, 1);
+      lua_remove(L, -2);
+    }
+    lua_remove(L, -2);
+    set_nth(L, results, keys, i);
+  }
+}
+
+/* All children of the multi at `idx` are settled. */
+static void complete(lua_State *L, lunado_realm *realm, int idx) {
+  multi_future *self = lua_touserdata(L, idx);
+  int top = lua_gettop(L);
+  int failed;
+  if (!lunado_future_pending(&self->future) || !lua_checkstack(L, 24)) return;
+  lua_getiuservalue(L, idx, MULTI_RESULTS);
+  lua_getiuservalue(L, idx, MULTI_KEYS);
+  failed = find_failed(L, self, top + 1, top + 2);
+  if (failed != 0) {
+    fail_with(L, realm, idx, failed);
+  } else {
+    collect(L, self, top + 1, top + 2);
+    lua_pushvalue(L, top + 1);
+    self->future.count = self->spread ? (uint32_t)self->n : 1;
+    lunado__settle(L, realm, idx, LUNADO_DONE);
+  }
+  lua_settop(L, top);
+}
+
+static void on_all_done(lunado_settler *settler, lunado_multi *multi) {
+  lunado_realm *realm = lunado__settler_realm(settler);
+  lua_State *L = realm->frame->L;
+  lunado__push_owner(realm, multi->last);
+  complete(L, realm, lua_gettop(L));
+  lua_pop(L, 1);
+}
+
+/* --- making -------------------------------------------------------------------------- */
+
+/* Converts the children of the table at `from` into the table at `results`. */
+static void convert_children(lua_State *L, lunado_realm *realm, int from,
+                             int results, int keys, int n) {
+  for (int i = 1; i <= n; i++) {
+    get_nth(L, from, keys, i);
+    lunado__convert_one(L, realm);
+    set_nth(L, results, keys, i);
+  }
+}
+
+/* The extra count keeps the multi from completing before it is whole, or ever,
+ * should linking a child raise. */
+static void link_children(lua_State *L, int self_idx, int results, int keys) {
+  multi_future *self = lua_touserdata(L, self_idx);
+  self->multi.pending = 1;
+  for (int i = 1; i <= self->n; i++) {
+    lunado_future *child;
+    lunado_multi_node *node = &self->nodes[i - 1];
+    get_nth(L, results, keys, i);
+    child = lua_touserdata(L, -1);
+    if (lunado_future_pending(child))
+      lunado__hold(L, lua_gettop(L), self_idx, &node->waiter);
+    lunado_multi_add(&self->multi, node, child);
+    lua_pop(L, 1);
+  }
+  self->multi.pending--;
+}
+
+static multi_future *make(lua_State *L, lunado_realm *realm, int n) {
+  multi_future *self = lunado__future_new(
+      L, realm, sizeof *self + (size_t)n * sizeof self->nodes[0],
+      MULTI_VALUES);
+  lunado_multi_init(&self->multi, on_all_done);
+  self->n = n;
+  self->spread = false;
+  return self;
+}
+
+/* Pushes the multi of the table at idx. */
+static multi_future *build(lua_State *L, lunado_realm *realm, int idx,
+                           int quiet) {
+  multi_future *self;
+  bool list;
+  int top = lua_gettop(L);
+  int n = count_pairs(L, idx, &list);
+  luaL_checkstack(L, 16, NULL);
+  lua_createtable(L, list ? n : 0, list ? 0 : n);
+  if (list)
+    lua_pushnil(L);
+  else
+    push_keys(L, idx, n);
+  convert_children(L, realm, idx, top + 1, top + 2, n);
+  self = make(L, realm, n);
+  lua_pushvalue(L, top + 1);
+  lua_setiuservalue(L, top + 3, MULTI_RESULTS);
+  lua_pushvalue(L, top + 2);
+  lua_setiuservalue(L, top + 3, MULTI_KEYS);
+  if (quiet != 0) {
+    lua_pushvalue(L, quiet);
+    lua_setiuservalue(L, top + 3, MULTI_QUIET);
+  }
+  link_children(L, top + 3, top + 1, top + 2);
+  lua_insert(L, top + 1);
+  lua_settop(L, top + 1);
+  return self;
+}
+
+void lunado__multi_new(lua_State *L, lunado_realm *realm, int idx,
+                       int quiet) {
+  multi_future *self = build(L, realm, idx, quiet);
+  if (self->multi.pending == 0) complete(L, realm, lua_gettop(L));
+}
+
+void lunado__multi_spread(lua_State *L, lunado_realm *realm, int n) {
+  int list = lua_gettop(L);
+  multi_future *self;
+  for (int i = 1; i <= n; i++) { /* a nil among the values is a moment */
+    if (lua_rawgeti(L, list, i) == LUA_TNIL) {
+      lunado__getslot(L, realm, LUNADO_SLOT_MOMENT);
+      lua_rawseti(L, list, i);
+    }
+    lua_pop(L, 1);
+  }
+  self = build(L, realm, list, 0);
+  self->spread = true;
+  if (self->multi.pending == 0) complete(L, realm, lua_gettop(L));
+  lua_remove(L, list);
+}
+
+/* --- functions ------------------------------------------------------------------------ */
+
+/* gen.multi(children [, quiet_exceptions]) → a Future of the table of results;
+ * raises the first error by position when all are done.
+ * Tornado: gen.multi. */
+static int gen_multi(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lunado__checkquiet(L, 2);
+  lua_settop(L, 2);
+  lunado__multi_new(L, lunado__upvalue_realm(L), 1, 2);
+  return 1;
+}
+
+static const luaL_Reg functions[] = {{"multi", gen_multi},
+                                     {"Multi", gen_multi},
+                                     {"multi_future", gen_multi},
+                                     {NULL, NULL}};
+
+void lunado__multi_functions(lua_State *L) {
+  lunado__setfunctions(L, functions);
+}

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/* multi.h - a Future of the results of many. */
+#ifndef LUNADO_BINDING_MULTI_H
+#define LUNADO_BINDING_MULTI_H
+
+#include "binding/binding.h"
+
+/* Pushes the functions of lunado.gen about many Futures into the table on
+ * top. */
+void lunado__multi_functions(lua_State *L);
+
+/* Pushes a Future of the table of the results of the yieldables in the table
+ * at idx, with quiet_exceptions at `quiet` (0: none).  [-0, +1, e] */
+void lunado__multi_new(lua_State *L, lunado_realm *realm, int idx, int quiet);
+
+/* Replaces the list of n >= 2 yieldables on top by a Future with n results.
+ * [-1, +1, e] */
+void lunado__multi_spread(lua_State *L, lunado_realm *realm, int n);
+
+#endif

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * queue.c - the ring, and running one turn of it.
+ *
+ * Invariant: count + reserved <= capacity.  Entries beyond `turn` were added
+ * during this turn and belong to the next one.
+ */
+#include "binding/queue.h"
+
+#include "binding/coroutine.h"
+#include "binding/future.h"
+#include "binding/ioloop.h"
+
+#define QUEUE_MIN_CAPACITY 32u
+#define QUEUE_MAX_CAPACITY (1u << 30)
+
+/* A queue that grew beyond this is given back when it has run empty. */
+#define QUEUE_KEPT_CAPACITY 65536u
+
+static void new_table(lua_State *L, uint32_t capacity) {
+  lua_createtable(L, (int)capacity, 0);
+}
+
+void lunado__queue_init(lua_State *L, lunado_queue *queue) {
+  *queue = (lunado_queue){.table = LUA_NOREF};
+  new_table(L, QUEUE_MIN_CAPACITY);
+  queue->table = luaL_ref(L, LUA_REGISTRYINDEX);
+  queue->capacity = QUEUE_MIN_CAPACITY;
+}
+
+void lunado__queue_fini(lua_State *L, lunado_queue *queue) {
+  luaL_unref(L, LUA_REGISTRYINDEX, queue->table);
+  queue->table = LUA_NOREF;
+  queue->capacity = queue->head = queue->count = queue->turn = 0;
+}
+
+static int place(const lunado_queue *queue, uint32_t i) {
+  return (int)((queue->head + i) & (queue->capacity - 1)) + 1;
+}
+
+/* Moves the entries to a table of another capacity. */
+static void resize(lua_State *L, lunado_queue *queue, uint32_t capacity) {
+  new_table(L, capacity);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, queue->table);
+  for (uint32_t i = 0; i < queue->count; i++) {
+    lua_rawgeti(L, -1, place(queue, i));
+    lua_rawseti(L, -3, (int)i + 1);
+  }
+  lua_pop(L, 1);
+  lua_rawseti(L, LUA_REGISTRYINDEX, queue->table);
+  queue->capacity = capacity;
+  queue->head = 0;
+}
+
+void lunado__queue_reserve(lua_State *L, lunado_queue *queue, uint32_t n) {
+  uint32_t needed = queue->count + queue->reserved + n;
+  uint32_t capacity = queue->capacity;
+  if (needed <= capacity) return;
+  if (needed > QUEUE_MAX_CAPACITY || n > QUEUE_MAX_CAPACITY)
+    luaL_error(L, "too many callbacks");
+  while (capacity < needed) capacity *= 2;
+  resize(L, queue, capacity);
+}
+
+void lunado__queue_push(lua_State *L, lunado_ioloop *loop) {
+  lunado_queue *queue = &loop->queue;
+  if (queue->table == LUA_NOREF) { /* the loop is closed */
+    lua_pop(L, 1);
+    return;
+  }
+  lua_rawgeti(L, LUA_REGISTRYINDEX, queue->table);
+  lua_insert(L, -2);
+  lua_rawseti(L, -2, place(queue, queue->count));
+  lua_pop(L, 1);
+  if (queue->count++ == 0) lunado_loop_ready(loop->core, &loop->drain);
+}
+
+void lunado__queue_add(lua_State *L, lunado_ioloop *loop, int nargs) {
+  lunado_queue *queue = &loop->queue;
+  int first = lua_gettop(L) - nargs;
+  bool plain = nargs == 0 && lua_isfunction(L, first);
+  if (queue->table == LUA_NOREF) {
+    lua_settop(L, first - 1);
+    return;
+  }
+  lunado__queue_reserve(L, queue, plain ? 1 : (uint32_t)nargs + 2);
+  if (plain) {
+    lunado__queue_push(L, loop);
+    return;
+  }
+  lua_pushinteger(L, nargs);
+  lunado__queue_push(L, loop);
+  for (int i = 0; i <= nargs; i++) {
+    lua_pushvalue(L, first + i);
+    lunado__queue_push(L, loop);
+  }
+  lua_settop(L, first - 1);
+}
+
+/* (loop, callable, ...) */
+static int add_protected(lua_State *L) {
+  lunado_ioloop *loop = lua_touserdata(L, 1);
+  lunado__queue_add(L, loop, lua_gettop(L) - 2);
+  return 0;
+}
+
+void lunado__queue_callback(lua_State *L, lunado_realm *realm,
+                            lunado_ioloop *loop, int nargs) {
+  int first = lua_gettop(L) - nargs;
+  lua_pushcfunction(L, add_protected);
+  lua_insert(L, first);
+  lua_pushlightuserdata(L, loop);
+  lua_insert(L, first + 1);
+  if (lua_pcall(L, nargs + 2, 0, 0) == LUA_OK) return;
+  lua_pop(L, 1);
+  lua_pushliteral(L, "a callback was lost: not enough memory");
+  lunado__log(L, realm, LUNADO_LOG_ERROR);
+}
+
+/* --- running --------------------------------------------------------------------- */
+
+/* Pushes the first entry and takes it out. */
+static void take(lua_State *L, lunado_queue *queue) {
+  int first = place(queue, 0);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, queue->table);
+  lua_rawgeti(L, -1, first);
+  lua_pushnil(L);
+  lua_rawseti(L, -3, first);
+  lua_remove(L, -2);
+  queue->head = (queue->head + 1) & (queue->capacity - 1);
+  queue->count--;
+  if (queue->turn > 0) queue->turn--;
+}
+
+/* An integer n was taken: a callable and n arguments follow. */
+static void run_with_arguments(lua_State *L, lunado_ioloop *loop, int nargs) {
+  luaL_checkstack(L, nargs + 4, "too many arguments");
+  for (int i = 0; i <= nargs; i++) take(L, &loop->queue);
+  lunado__callback(L, loop->realm, loop, nargs);
+}
+
+static void run_entry(lua_State *L, lunado_ioloop *loop) {
+  take(L, &loop->queue);
+  switch (lua_type(L, -1)) {
+    case LUA_TUSERDATA:
+      lunado__coroutine_wake(L, loop->realm, lua_gettop(L));
+      lua_pop(L, 1);
+      break;
+    case LUA_TFUNCTION:
+      lunado__callback(L, loop->realm, loop, 0);
+      break;
+    default: {
+      int nargs = (int)lua_tointeger(L, -1);
+      lua_pop(L, 1);
+      run_with_arguments(L, loop, nargs);
+    }
+  }
+}
+
+static bool run_on(const lunado_ioloop *loop) {
+  return loop->queue.turn > 0 && !loop->core->closed;
+}
+
+/* (loop) */
+static int run_turn(lua_State *L) {
+  lunado_ioloop *loop = lua_touserdata(L, 1);
+  while (run_on(loop)) {
+    run_entry(L, loop);
+    if (lunado_loop_tired(loop->core) && !loop->core->stopped) break;
+  }
+  return 0;
+}
+
+/* Gives a large table back.  Where there is no memory for a small one the
+ * large one stays. */
+static int shrink(lua_State *L) {
+  lunado_ioloop *loop = lua_touserdata(L, 1);
+  uint32_t capacity = QUEUE_MIN_CAPACITY;
+  while (capacity < loop->queue.reserved + QUEUE_MIN_CAPACITY) capacity *= 2;
+  if (capacity < loop->queue.capacity) resize(L, &loop->queue, capacity);
+  return 0;
+}
+
+/* A turn that was left because the slice was used up goes on where it was. */
+void lunado__queue_run(lunado_loop *core, lunado_task *task) {
+  lunado_ioloop *loop = lunado_container_of(task, lunado_ioloop, drain);
+  lunado_queue *queue = &loop->queue;
+  lua_State *L = loop->L;
+  if (queue->turn == 0) queue->turn = queue->count;
+  do {
+    (void)lunado__guard(L, loop->realm, run_turn, loop, "running callbacks");
+  } while (run_on(loop) && core->stopped);
+  if (core->closed) return;
+  if (queue->count > 0)
+    lunado_loop_ready(core, task);
+  else if (queue->capacity > QUEUE_KEPT_CAPACITY)
+    (void)lunado__guard(L, loop->realm, shrink, loop, "shrinking the queue");
+}

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * runsync.c - IOLoop.run_sync and lunado.run.
+ *
+ * The watch is a userdata of its own, since the Future that is waited for
+ * holds it: a run that was cut short leaves nothing behind that points here.
+ */
+#include "binding/runsync.h"
+
+#include <stdio.h>
+
+#include "binding/coroutine.h"
+#include "binding/failure.h"
+#include "binding/future.h"
+#include "binding/ioloop.h"
+#include "binding/timeout.h"
+
+typedef struct {
+  lunado_waiter waiter;
+  lunado_timer timer;
+  lunado_loop *core; /* good while waiter or timer can run */
+  uint32_t anchor;
+  bool late;
+} watch;
+
+static void on_done(lunado_settler *settler, lunado_waiter *waiter,
+                    lunado_future *future) {
+  watch *self = lunado_container_of(waiter, watch, waiter);
+  (void)settler, (void)future;
+  lunado_loop_stop(self->core);
+}
+
+static void on_late(lunado_loop *core, lunado_timer *timer) {
+  watch *self = lunado_container_of(timer, watch, timer);
+  lunado_ioloop *loop = core->owner;
+  self->late = true;
+  lunado__unanchor(loop->L, loop, self->anchor);
+  lunado_loop_stop(core);
+}
+
+/* Puts a Failure with the message at idx, and cuts the stack there. */
+static int fail(lua_State *L, lunado_realm *realm, int idx,
+                lunado_error_class which, const char *message) {
+  lunado__pusherror(L, realm, which, "%s", message);
+  lunado__failure_new(L, realm, -1, -1)->observed = true;
+  lua_replace(L, idx);
+  lua_settop(L, idx);
+  return LUA_ERRRUN;
+}
+
+/* Pushes what the Future at idx is waiting at. */
+static void push_where(lua_State *L, int idx) {
+  if (lua_getiuservalue(L, idx, LUNADO_FUTURE_TASK) == LUA_TUSERDATA) {
+    lunado__coroutine_where(L, lua_touserdata(L, -1));
+    lua_remove(L, -2);
+    return;
+  }
+  lua_pop(L, 1);
+  luaL_tolstring(L, idx, NULL);
+}
+
+/* The run is over and the Future at idx still pending. */
+static int fail_unfinished(lua_State *L, lunado_ioloop *loop, int idx,
+                           int rc) {
+  lunado_realm *realm = loop->realm;
+  if (loop->core->closed)
+    return fail(L, realm, idx, LUNADO_E_EXCEPTION,
+                "the IOLoop was closed before the function was done");
+  if (rc == LUNADO_RUN_STOPPED)
+    return fail(L, realm, idx, LUNADO_E_EXCEPTION,
+                "the IOLoop was stopped before the function was done");
+  push_where(L, idx);
+  lua_pushfstring(L, "the run would never end: it waits at %s, and nothing on "
+                     "the IOLoop is left that could set what it waits for",
+                  lua_tostring(L, -1));
+  return fail(L, realm, idx, LUNADO_E_EXCEPTION, lua_tostring(L, -1));
+}
+
+/* Runs the loop until the Future at idx is done. */
+static int run_until_done(lua_State *L, lunado_ioloop *loop, int idx,
+                          int watch_idx) {
+  watch *self = lua_touserdata(L, watch_idx);
+  lunado_future *future = lua_touserdata(L, idx);
+  int rc;
+  if (!lunado_future_pending(future)) return LUNADO_RUN_STOPPED;
+  lunado__wait(L, idx, watch_idx, &self->waiter, on_done);
+  rc = lunado__ioloop_run(L, loop, false);
+  lunado__forget(L, idx, &self->waiter);
+  return rc;
+}
+
+/* Replaces the Future at idx, the last value on the stack, by its outcome,
+ * and as long as that is a Future again, by the outcome of that. */
+static int wait_for_outcome(lua_State *L, lunado_ioloop *loop, int idx,
+                            int watch_idx, double timeout) {
+  lunado_realm *realm = loop->realm;
+  watch *self = lua_touserdata(L, watch_idx);
+  do {
+    int rc = run_until_done(L, loop, idx, watch_idx);
+    lunado_future *future = lua_touserdata(L, idx);
+    if (lunado_future_pending(future) && self->late) {
+      lua_pushfstring(L, "Operation timed out after %f seconds",
+                      (lua_Number)timeout);
+      return fail(L, realm, idx, LUNADO_E_TIMEOUT, lua_tostring(L, -1));
+    }
+    if (lunado_future_pending(future))
+      return fail_unfinished(L, loop, idx, rc);
+    if (future->state == LUNADO_FAILED) {
+      lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+      ((lunado_failure *)lua_touserdata(L, -1))->observed = true;
+      lua_replace(L, idx);
+      return LUA_ERRRUN;
+    }
+    (void)lunado__push_results(L, idx);
+    lua_remove(L, idx);
+  } while (lua_gettop(L) == idx && lunado__tofuture(L, realm, idx) != NULL);
+  return LUA_OK;
+}
+
+int lunado__runsync(lua_State *L, lunado_ioloop *loop, int nargs,
+                    double timeout) {
+  int base = lua_gettop(L) - nargs;
+  int status;
+  watch *self = lua_newuserdatauv(L, sizeof *self, 0);
+  self->waiter.list = NULL;
+  self->core = loop->core;
+  self->late = false;
+  lunado_timer_init(&self->timer, on_late);
+  lua_insert(L, base); /* watch function arguments */
+  lunado__spawn_later(L, loop->realm, loop, nargs);
+  if (timeout > 0) {
+    lua_pushvalue(L, base);
+    lunado__starttimer(L, loop, &self->timer,
+                       lunado_loop_time(loop->core) + timeout, &self->anchor);
+    lua_pop(L, 1);
+  }
+  status = wait_for_outcome(L, loop, base + 1, base, timeout);
+  if (!loop->core->closed)
+    lunado__stoptimer(L, loop, &self->timer, self->anchor);
+  lua_remove(L, base);
+  return status;
+}
+
+/* --- raising to the caller ---------------------------------------------------------- */
+
+static bool is_pcall(lua_State *L, lua_Debug *ar, lua_CFunction pcall_c,
+                     lua_CFunction xpcall_c) {
+  lua_CFunction function;
+  lua_getinfo(L, "f", ar);
+  function = lua_tocfunction(L, -1);
+  lua_pop(L, 1);
+  return function != NULL && (function == pcall_c || function == xpcall_c);
+}
+
+static lua_CFunction base_function(lua_State *L, const char *name) {
+  lua_CFunction function;
+  lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  (void)lua_getfield(L, -1, LUA_GNAME);
+  if (lua_istable(L, -1))
+    lua_getfield(L, -1, name);
+  else
+    lua_pushnil(L);
+  function = lua_tocfunction(L, -1);
+  lua_pop(L, 3);
+  return function;
+}
+
+/* True if no Lua code will catch an error that is raised now: it goes to the
+ * interpreter or the host. */
+static bool is_uncaught(lua_State *L, const lunado_realm *realm) {
+  lua_Debug ar;
+  lua_CFunction pcall_c = base_function(L, "pcall");
+  lua_CFunction xpcall_c = base_function(L, "xpcall");
+  if (L != realm->main) return false;
+  for (int level = 0; lua_getstack(L, level, &ar); level++)
+    if (is_pcall(L, &ar, pcall_c, xpcall_c)) return false;
+  return true;
+}
+
+/* Raises the error of the Failure on top.  One that nobody in Lua will catch
+ * shows the lines of its coroutines: a string carries them, and for an object
+ * they are written before. */
+static int raise_outcome(lua_State *L, lunado_realm *realm) {
+  int failure = lua_gettop(L);
+  lunado__failure_observe(L, failure);
+  if (!is_uncaught(L, realm)) return lua_error(L);
+  lunado__failure_traceback(L, failure);
+  if (lua_rawlen(L, -1) == 0) {
+    lua_pop(L, 1);
+    return lua_error(L);
+  }
+  if (lua_type(L, -2) == LUA_TSTRING) {
+    lua_pushliteral(L, "\n");
+    lua_insert(L, -2);
+    lua_concat(L, 3);
+    return lua_error(L);
+  }
+  (void)fprintf(stderr, "%s\n%s\n", luaL_tolstring(L, -2, NULL),
+                lua_tostring(L, -2));
+  lua_pop(L, 2);
+  return lua_error(L);
+}
+
+static int run_and_return(lua_State *L, lunado_ioloop *loop, int nargs,
+                          double timeout) {
+  int base = lua_gettop(L) - nargs;
+  if (lunado__runsync(L, loop, nargs, timeout) != LUA_OK)
+    return raise_outcome(L, loop->realm);
+  return lua_gettop(L) - base + 1;
+}
+
+/* loop:run_sync(fn [, timeout]) → what fn returns; raises its error, and
+ * TimeoutError after `timeout` seconds.  Tornado: IOLoop.run_sync. */
+static int loop_run_sync(lua_State *L) {
+  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  double timeout = 0;
+  lunado__checkcallable(L, 2);
+  if (!lua_isnoneornil(L, 3)) {
+    timeout = lunado__checkseconds(L, 3);
+    if (timeout <= 0) timeout = 1e-9;
+  }
+  lunado__ioloop_checkidle(L, loop);
+  lua_settop(L, 2);
+  return run_and_return(L, loop, 0, timeout);
+}
+
+/* lunado.run(fn, ...): fn(...) as a coroutine on the current loop, run until
+ * it is done; returns its values or raises its error. */
+static int lunado_run(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_ioloop *loop;
+  lunado__checkcallable(L, 1);
+  loop = lunado__currentloop(L, realm);
+  lunado__ioloop_checkidle(L, loop);
+  return run_and_return(L, loop, lua_gettop(L) - 1, 0);
+}
+
+static const luaL_Reg methods[] = {{"run_sync", loop_run_sync}, {NULL, NULL}};
+static const luaL_Reg functions[] = {{"run", lunado_run}, {NULL, NULL}};
+
+void lunado__runsync_methods(lua_State *L) {
+  lunado__setfunctions(L, methods);
+}
+
+void lunado__runsync_functions(lua_State *L) {
+  lunado__setfunctions(L, functions);
+}

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * sleep.c - Futures that time settles: gen.sleep and gen.with_timeout.
+ *
+ * Invariant: the loop holds such a Future exactly while its timer runs.
+ */
+#include "binding/convert.h"
+#include "binding/failure.h"
+#include "binding/future.h"
+#include "binding/ioloop.h"
+#include "binding/timeout.h"
+
+/* --- sleep ------------------------------------------------------------------------ */
+
+typedef struct {
+  lunado_future future;
+  lunado_timer timer;
+  uint32_t anchor;
+} sleeper;
+
+static void on_awake(lunado_loop *core, lunado_timer *timer) {
+  sleeper *self = lunado_container_of(timer, sleeper, timer);
+  lunado_ioloop *loop = core->owner;
+  lua_State *L = loop->L;
+  int top = lua_gettop(L);
+  lunado__pushanchor(L, loop, self->anchor);
+  lunado__unanchor(L, loop, self->anchor);
+  if (lunado_future_pending(&self->future)) {
+    self->future.count = 0;
+    lua_pushnil(L);
+    lunado__settle(L, loop->realm, top + 1, LUNADO_DONE);
+  }
+  lua_settop(L, top);
+}
+
+/* gen.sleep(seconds) → a Future that is done after that time.
+ * Tornado: gen.sleep. */
+static int gen_sleep(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  double seconds = lunado__checkseconds(L, 1);
+  lunado_ioloop *loop = lunado__currentloop(L, realm);
+  sleeper *self = lunado__future_new(L, realm, sizeof *self, 1);
+  lunado_timer_init(&self->timer, on_awake);
+  lunado__starttimer(L, loop, &self->timer,
+                     lunado_loop_time(loop->core) + seconds,
+                     &self->anchor);
+  return 1;
+}
+
+/* --- with_timeout ------------------------------------------------------------------- */
+
+/* User values beside the Future's own: what it waits for; quiet_exceptions. */
+enum { TIMED_CHILD = 2, TIMED_QUIET, TIMED_VALUES = TIMED_QUIET };
+
+typedef struct {
+  lunado_future future;
+  lunado_timer timer;
+  lunado_waiter waiter; /* in the child; stays there after the timeout */
+  lunado_ioloop *loop;  /* good while the timer runs */
+  uint32_t anchor;
+} timed;
+
+/* (realm, timed): the child has failed when nobody waited any more. */
+static int log_late_failure(lua_State *L) {
+  lunado_realm *realm = lua_touserdata(L, 1);
+  lua_getiuservalue(L, 2, TIMED_QUIET);
+  lua_getiuservalue(L, 2, TIMED_CHILD);
+  lua_getiuservalue(L, 4, LUNADO_FUTURE_VALUE);
+  lunado__failure_observe(L, 5);
+  if (lunado__isquiet(L, 6, 3)) return 0;
+  lua_pushliteral(L, "Error in a Future after its timeout: ");
+  lunado__failure_text(L, 5);
+  lua_concat(L, 2);
+  lunado__log(L, realm, LUNADO_LOG_ERROR);
+  return 0;
+}
+
+static void log_late(lua_State *L, lunado_realm *realm, int self) {
+  lua_pushcfunction(L, log_late_failure);
+  lua_pushlightuserdata(L, realm);
+  lua_pushvalue(L, self);
+  if (lua_pcall(L, 2, 0, 0) == LUA_OK) return;
+  luaL_tolstring(L, -1, NULL);
+  lua_remove(L, -2);
+  lunado__log(L, realm, LUNADO_LOG_ERROR);
+}
+
+static void on_child(lunado_settler *settler, lunado_waiter *waiter,
+                     lunado_future *future) {
+  lunado_realm *realm = lunado__settler_realm(settler);
+  lua_State *L = realm->frame->L;
+  timed *self = lunado_container_of(waiter, timed, waiter);
+  int top = lua_gettop(L);
+  if (!lua_checkstack(L, 24)) return;
+  lunado__push_owner(realm, waiter);
+  if (!lunado_future_pending(&self->future)) {
+    if (future->state == LUNADO_FAILED) log_late(L, realm, top + 1);
+  } else {
+    lunado__stoptimer(L, self->loop, &self->timer, self->anchor);
+    lua_getiuservalue(L, top + 1, TIMED_CHILD);
+    lunado__copy_outcome(L, realm, top + 2, top + 1);
+  }
+  lua_settop(L, top);
+}
+
+/* (realm) → Failure */
+static int make_timeout(lua_State *L) {
+  lunado_realm *realm = lua_touserdata(L, 1);
+  lunado__pusherror(L, realm, LUNADO_E_TIMEOUT, "Timeout");
+  (void)lunado__failure_new(L, realm, 2, -1);
+  return 1;
+}
+
+static void push_timeout(lua_State *L, lunado_realm *realm) {
+  lua_pushcfunction(L, make_timeout);
+  lua_pushlightuserdata(L, realm);
+  if (lua_pcall(L, 1, 1, 0) == LUA_OK) return;
+  lua_pop(L, 1);
+  lunado__failure_nomemory(L, realm);
+}
+
+static void on_timed_out(lunado_loop *core, lunado_timer *timer) {
+  timed *self = lunado_container_of(timer, timed, timer);
+  lunado_ioloop *loop = core->owner;
+  lua_State *L = loop->L;
+  int top = lua_gettop(L);
+  lunado__pushanchor(L, loop, self->anchor);
+  lunado__unanchor(L, loop, self->anchor);
+  push_timeout(L, loop->realm);
+  lunado__fail(L, loop->realm, top + 1);
+  lua_settop(L, top);
+}
+
+/* gen.with_timeout(timeout, yieldable [, quiet_exceptions]) → a Future of the
+ * same outcome, or of TimeoutError when that is not there in time; timeout as
+ * in IOLoop:add_timeout.  Tornado: gen.with_timeout. */
+static int gen_with_timeout(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_ioloop *loop = lunado__currentloop(L, realm);
+  double when = lunado__checkdeadline(L, loop, 1);
+  timed *self;
+  luaL_checkany(L, 2);
+  lunado__checkquiet(L, 3);
+  lua_settop(L, 3);
+  lua_pushvalue(L, 2);
+  lunado__convert_one(L, realm);
+  self = lunado__future_new(L, realm, sizeof *self, TIMED_VALUES);
+  lunado_timer_init(&self->timer, on_timed_out);
+  self->waiter.list = NULL;
+  self->loop = loop;
+  if (!lunado_future_pending(lua_touserdata(L, 4))) {
+    lunado__copy_outcome(L, realm, 4, 5);
+    return 1;
+  }
+  lua_pushvalue(L, 4);
+  lua_setiuservalue(L, 5, TIMED_CHILD);
+  lua_pushvalue(L, 3);
+  lua_setiuservalue(L, 5, TIMED_QUIET);
+  lunado__hold(L, 4, 5, &self->waiter);
+  lunado__starttimer(L, loop, &self->timer, when, &self->anchor);
+  lunado_future_wait(lua_touserdata(L, 4), &self->waiter, on_child);
+  return 1;
+}
+
+static const luaL_Reg functions[] = {{"sleep", gen_sleep},
+                                     {"with_timeout", gen_with_timeout},
+                                     {NULL, NULL}};
+
+void lunado__sleep_functions(lua_State *L) {
+  lunado__setfunctions(L, functions);
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/* timeout.h - deadlines as Lua gives them, and what waits for them. */
+#ifndef LUNADO_BINDING_TIMEOUT_H
+#define LUNADO_BINDING_TIMEOUT_H
+
+#include "binding/binding.h"
+
+/* Argument `arg` as a deadline on the loop's time: a number is absolute, a
+ * table of seconds, milliseconds, minutes, hours and days (util.timedelta
+ * makes one) relative.  [-0, +0, e] */
+double lunado__checkdeadline(lua_State *L, lunado_ioloop *loop, int arg);
+
+/* Starts a timer of the object on top of the stack, which the loop then
+ * holds; *anchor is the place.  Raises where it cannot, and then nothing has
+ * changed.  [-0, +0, m] */
+void lunado__starttimer(lua_State *L, lunado_ioloop *loop,
+                        lunado_timer *timer, double when, uint32_t *anchor);
+
+/* Stops a timer, if it runs, and lets its object go.  [-0, +0, -] */
+void lunado__stoptimer(lua_State *L, lunado_ioloop *loop, lunado_timer *timer,
+                       uint32_t anchor);
+
+/* Adds the methods of IOLoop about timeouts to the table on top. */
+void lunado__timeout_methods(lua_State *L);
+
+/* Adds gen.sleep and gen.with_timeout to the table on top. */
+void lunado__sleep_functions(lua_State *L);
+
+#endif

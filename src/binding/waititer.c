@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * waititer.c - gen.WaitIterator: many Futures, as they are done.
+ *
+ * Invariant: a Future that was handed out is held only as current_future.
+ */
+#include "binding/waititer.h"
+
+#include "binding/coroutine.h"
+#include "binding/failure.h"
+#include "binding/future.h"
+#include "core/waititer.h"
+
+#define CLASS "lunado.WaitIterator"
+
+/* User values: Futures by number, false once handed out; keys by number (nil:
+ * the numbers); the Future that next() gave and nobody set yet; what was
+ * handed out last. */
+enum {
+  ITER_FUTURES = 1,
+  ITER_KEYS,
+  ITER_NEXT,
+  ITER_CURRENT_FUTURE,
+  ITER_CURRENT_INDEX,
+  ITER_VALUES = ITER_CURRENT_INDEX
+};
+
+typedef struct {
+  lunado_waititer core;
+  lunado_future *next; /* pending, ITER_NEXT holds it; or NULL */
+  lunado_waititer_node nodes[];
+} wait_iterator;
+
+static wait_iterator *check_iterator(lua_State *L) {
+  return luaL_checkudata(L, 1, CLASS);
+}
+
+static void set_value(lua_State *L, int self, int slot) {
+  lua_setiuservalue(L, self, slot);
+}
+
+/* Settles the Future at `next` as the iterator's next outcome, that of the
+ * child of the node. */
+static void hand_out(lua_State *L, lunado_realm *realm, int self, int next,
+                     lunado_waititer_node *node) {
+  wait_iterator *iter = lua_touserdata(L, self);
+  int number = (int)(node - iter->nodes) + 1;
+  int top = lua_gettop(L);
+  lua_getiuservalue(L, self, ITER_FUTURES);
+  lua_rawgeti(L, top + 1, number);
+  lua_pushboolean(L, 0);
+  lua_rawseti(L, top + 1, number);
+  lua_pushvalue(L, top + 2);
+  set_value(L, self, ITER_CURRENT_FUTURE);
+  if (lua_getiuservalue(L, self, ITER_KEYS) == LUA_TTABLE)
+    lua_rawgeti(L, top + 3, number);
+  else
+    lua_pushinteger(L, number);
+  set_value(L, self, ITER_CURRENT_INDEX);
+  lunado__copy_outcome(L, realm, top + 2, next);
+  lua_settop(L, top);
+}
+
+static void on_settled(lunado_settler *settler, lunado_waititer *core) {
+  lunado_realm *realm = lunado__settler_realm(settler);
+  lua_State *L = realm->frame->L;
+  wait_iterator *iter = lunado_container_of(core, wait_iterator, core);
+  int top = lua_gettop(L);
+  lunado__push_owner(realm, &core->last->waiter);
+  if (iter->next == NULL || !lua_checkstack(L, 24)) {
+    lua_settop(L, top);
+    return;
+  }
+  lua_getiuservalue(L, top + 1, ITER_NEXT);
+  lua_pushnil(L);
+  set_value(L, top + 1, ITER_NEXT);
+  iter->next = NULL;
+  hand_out(L, realm, top + 1, top + 2, lunado_waititer_take(core));
+  lua_settop(L, top);
+}
+
+/* --- methods ------------------------------------------------------------------------ */
+
+static bool is_done(wait_iterator *iter) {
+  return iter->next == NULL && lunado_waititer_done(&iter->core);
+}
+
+/* wi:done() → whether there are no more results.
+ * Tornado: WaitIterator.done. */
+static int iterator_done(lua_State *L) {
+  wait_iterator *iter = check_iterator(L);
+  bool done = is_done(iter);
+  if (done) {
+    lua_pushnil(L);
+    set_value(L, 1, ITER_CURRENT_FUTURE);
+    lua_pushnil(L);
+    set_value(L, 1, ITER_CURRENT_INDEX);
+  }
+  lua_pushboolean(L, done);
+  return 1;
+}
+
+/* Pushes the Future of the next outcome of the iterator at 1. */
+static void push_next(lua_State *L, lunado_realm *realm) {
+  wait_iterator *iter = lua_touserdata(L, 1);
+  lunado_future *next;
+  lunado_waititer_node *node;
+  if (iter->next != NULL && lunado_future_pending(iter->next)) {
+    lua_getiuservalue(L, 1, ITER_NEXT);
+    return;
+  }
+  next = lunado__future_new(L, realm, sizeof *next, 1);
+  luaL_checkstack(L, LUA_MINSTACK, NULL);
+  node = lunado_waititer_take(&iter->core);
+  if (node != NULL) {
+    hand_out(L, realm, 1, lua_gettop(L), node);
+    return;
+  }
+  iter->next = next;
+  lua_pushvalue(L, -1);
+  set_value(L, 1, ITER_NEXT);
+}
+
+/* wi:next() → a Future of the next outcome; the same one until that is there.
+ * Raises when nothing is left.  Tornado: WaitIterator.next. */
+static int iterator_next(lua_State *L) {
+  wait_iterator *iter = check_iterator(L);
+  if (is_done(iter))
+    return luaL_error(L, "the WaitIterator has no more results");
+  lua_settop(L, 1);
+  push_next(L, lunado__upvalue_realm(L));
+  return 1;
+}
+
+/* Of the results above `top`: returns the index of the child, and them. */
+static int push_index(lua_State *L, int top) {
+  lua_getiuservalue(L, 1, ITER_CURRENT_INDEX);
+  lua_insert(L, top + 1);
+  return lua_gettop(L) - top;
+}
+
+static int results_awaited(lua_State *L, int status, lua_KContext top) {
+  int n = lunado__awaited(L, lunado__upvalue_realm(L), (int)top);
+  (void)status;
+  return push_index(L, lua_gettop(L) - n);
+}
+
+static int results_step(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  wait_iterator *iter = check_iterator(L);
+  lunado_future *next;
+  lua_settop(L, 1);
+  if (is_done(iter)) {
+    lua_pushnil(L);
+    return 1;
+  }
+  push_next(L, realm);
+  next = lua_touserdata(L, 2);
+  if (lunado_future_pending(next))
+    return lunado__await(L, realm, 2, 2, results_awaited);
+  if (next->state == LUNADO_FAILED) {
+    lua_getiuservalue(L, 2, LUNADO_FUTURE_VALUE);
+    lunado__failure_observe(L, 3);
+    return lua_error(L);
+  }
+  (void)lunado__push_results(L, 2);
+  return push_index(L, 2);
+}
+
+/* wi:results() → an iterator of index, result..., for a generic for inside a
+ * coroutine, which suspends between the rounds.  A failed child's error is
+ * raised from the loop. */
+static int iterator_results(lua_State *L) {
+  check_iterator(L);
+  lunado__pushfunction(L, results_step);
+  lua_pushvalue(L, 1);
+  return 2;
+}
+
+/* --- metamethods ---------------------------------------------------------------------- */
+
+/* current_index and current_future are fields; the rest is found in the table
+ * of methods, the last upvalue. */
+static int iterator__index(lua_State *L) {
+  const char *key;
+  lua_pushvalue(L, 2);
+  if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
+  if (lua_type(L, 2) != LUA_TSTRING) return 1;
+  key = lua_tostring(L, 2);
+  if (key[0] != 'c') return 1;
+  lua_pushliteral(L, "current_index");
+  if (lua_rawequal(L, 2, -1)) {
+    lua_getiuservalue(L, 1, ITER_CURRENT_INDEX);
+    return 1;
+  }
+  lua_pushliteral(L, "current_future");
+  if (lua_rawequal(L, 2, -1)) {
+    lua_getiuservalue(L, 1, ITER_CURRENT_FUTURE);
+    return 1;
+  }
+  lua_pushnil(L);
+  return 1;
+}
+
+/* --- making --------------------------------------------------------------------------- */
+
+static void check_child(lua_State *L, lunado_realm *realm, const char *what) {
+  if (lunado__tofuture(L, realm, -1) != NULL) return;
+  lua_pushfstring(L, "%s is a %s, not a future", what, luaL_typename(L, -1));
+  luaL_argerror(L, 1, lua_tostring(L, -1));
+}
+
+/* Pushes a list of the Futures in the table at 1, and the list of their keys,
+ * nil where those are 1 to n. */
+static int gather_table(lua_State *L, lunado_realm *realm) {
+  int n = 0, length = (int)lua_rawlen(L, 1);
+  lua_createtable(L, length, 0);
+  lua_createtable(L, 0, 0);
+  for (int i = 1; i <= length; i++) {
+    lua_rawgeti(L, 1, i);
+    check_child(L, realm, "an element");
+    lua_rawseti(L, 2, ++n);
+  }
+  for (lua_pushnil(L); lua_next(L, 1) != 0;) {
+    if (lua_isinteger(L, -2) && lua_tointeger(L, -2) >= 1 &&
+        lua_tointeger(L, -2) <= length) {
+      lua_pop(L, 1);
+      continue;
+    }
+    if (length > 0)
+      luaL_argerror(L, 1, "positional futures and names at once");
+    check_child(L, realm, "a field");
+    lua_rawseti(L, 2, ++n);
+    lua_pushvalue(L, -1);
+    lua_rawseti(L, 3, n);
+  }
+  if (length > 0) {
+    lua_pushnil(L);
+    lua_replace(L, 3);
+  }
+  return n;
+}
+
+/* Replaces the arguments by a list of them, and nil. */
+static int gather_arguments(lua_State *L, lunado_realm *realm) {
+  int n = lua_gettop(L);
+  for (int i = 1; i <= n; i++) {
+    if (i > 1 && lua_istable(L, i))
+      luaL_argerror(L, i, "positional futures and names at once");
+    lunado__checkfuture(L, realm, i);
+  }
+  lua_createtable(L, n, 0);
+  lua_insert(L, 1);
+  for (int i = n; i > 0; i--) lua_rawseti(L, 1, i);
+  lua_pushnil(L);
+  lua_pushnil(L);
+  lua_insert(L, 1); /* nil list nil */
+  return n;
+}
+
+/* WaitIterator(f1, f2, ...), WaitIterator{f1, f2}, WaitIterator{name = f}.
+ * Tornado: gen.WaitIterator. */
+static int gen_wait_iterator(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  bool table = lua_gettop(L) == 1 && lua_istable(L, 1) != 0;
+  wait_iterator *iter;
+  int n = table ? gather_table(L, realm) : gather_arguments(L, realm);
+  iter = lua_newuserdatauv(
+      L, sizeof *iter + (size_t)n * sizeof iter->nodes[0], ITER_VALUES);
+  lunado_waititer_init(&iter->core, on_settled);
+  iter->next = NULL;
+  luaL_setmetatable(L, CLASS);
+  lua_pushvalue(L, 2);
+  set_value(L, 4, ITER_FUTURES);
+  lua_pushvalue(L, 3);
+  set_value(L, 4, ITER_KEYS);
+  for (int i = 1; i <= n; i++) {
+    lua_rawgeti(L, 2, i);
+    if (lunado_future_pending(lua_touserdata(L, -1)))
+      lunado__hold(L, 5, 4, &iter->nodes[i - 1].waiter);
+    lunado_waititer_add(&iter->core, &iter->nodes[i - 1],
+                        lua_touserdata(L, -1));
+    lua_pop(L, 1);
+  }
+  return 1;
+}
+
+/* --- open ----------------------------------------------------------------------------- */
+
+static const luaL_Reg methods[] = {{"done", iterator_done},
+                                   {"next", iterator_next},
+                                   {"results", iterator_results},
+                                   {NULL, NULL}};
+
+static const luaL_Reg functions[] = {{"WaitIterator", gen_wait_iterator},
+                                     {NULL, NULL}};
+
+void lunado__waititer_functions(lua_State *L) {
+  (void)lunado__newclass(L, CLASS, NULL, NULL);
+  lua_createtable(L, 0, 3);
+  lunado__setfunctions(L, methods);
+  lua_pushcclosure(L, iterator__index, 1);
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 1);
+  lunado__setfunctions(L, functions);
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * alloc.h - the one door through which the core takes memory.
+ *
+ * Tests put an allocator here that fails on command and counts what is out.
+ */
+#ifndef LUNADO_CORE_ALLOC_H
+#define LUNADO_CORE_ALLOC_H
+
+#include <stddef.h>
+
+/* Resizes `block` (NULL: makes one) to `size` bytes; 0 bytes frees it and
+ * returns NULL.  NULL for any other size means that nothing has changed. */
+typedef void *(*lunado_alloc_cb)(void *block, size_t size);
+
+/* Replaces the allocator; NULL restores realloc and free.  Only while no
+ * memory of the core is in use. */
+void lunado__set_allocator(lunado_alloc_cb cb);
+
+/* Memory of zeros, or NULL. */
+void *lunado__alloc(size_t size);
+
+/* As lunado_alloc_cb says. */
+void *lunado__realloc(void *block, size_t size);
+
+/* Frees `block`; NULL is allowed. */
+void lunado__free(void *block);
+
+#endif

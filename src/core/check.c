@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+/* check.c - the invariants of the core as code. */
+#include "core/check.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "core/loop.h"
+#include "core/poll.h"
+
+/* Not assert(): whoever calls for a check wants it, whatever NDEBUG says. */
+static void invariant(bool holds, const char *sentence) {
+  if (holds) return;
+  fprintf(stderr, "lunado: not true: %s\n", sentence);
+  abort();
+}
+
+static bool active(const void *handle) { return uv_is_active(handle) != 0; }
+
+static bool referenced(const void *handle) { return uv_has_ref(handle) != 0; }
+
+static bool closing(const void *handle) { return uv_is_closing(handle) != 0; }
+
+/* --- futures ------------------------------------------------------------- */
+
+void lunado__check_future(const lunado_future *future) {
+  const lunado_waiter *waiter = future->waiters;
+  invariant(future->state <= LUNADO_FAILED, "a future has one of the states");
+  if (waiter == NULL) return;
+  do {
+    invariant(waiter->list == &future->waiters,
+              "a waiter knows the list that it is in");
+    invariant(waiter->future == future, "a waiter knows its future");
+    invariant(waiter->next->prev == waiter && waiter->prev->next == waiter,
+              "neighbours in a list know each other");
+    invariant(waiter->cb != NULL, "a waiter has a callback");
+    waiter = waiter->next;
+  } while (waiter != future->waiters);
+}
+
+/* --- timers -------------------------------------------------------------- */
+
+static bool in_order(const lunado_heap_entry *a, const lunado_heap_entry *b) {
+  if (a->when != b->when) return a->when < b->when;
+  return (int32_t)(a->timer->age - b->timer->age) <= 0;
+}
+
+void lunado__check_heap(const lunado_heap *heap) {
+  const lunado_heap_entry *entries = heap->entries;
+  invariant(heap->count <= heap->capacity, "a heap has room for its entries");
+  for (uint32_t i = 0; i < heap->count; i++) {
+    invariant(!isnan(entries[i].when), "a deadline is a number");
+    invariant(entries[i].timer->place == i + 1,
+              "a timer knows its place in the heap");
+    invariant(i == 0 || in_order(&entries[(i - 1) / 2], &entries[i]),
+              "an entry of the heap is not earlier than its parent");
+  }
+}
+
+/* True of all times but while timers run: then the aim is taken anew. */
+static void check_aim(const lunado_loop *loop) {
+  const lunado_heap_entry *first = lunado_heap_min(&loop->heap);
+  bool waiting = first != NULL && first->when < INFINITY;
+  invariant(waiting || !active(&loop->timer) || !referenced(&loop->timer),
+            "no timer handle keeps a loop alive that has no deadline");
+  if (!waiting) return;
+  invariant(referenced(&loop->timer),
+            "the timer handle counts as alive while there is a deadline");
+  invariant(active(&loop->idle) || loop->aimed <= first->when,
+            "the timer handle is aimed no later than the first deadline");
+  invariant(active(&loop->idle) || active(&loop->timer),
+            "something comes back for the first deadline");
+}
+
+/* --- tasks and watchers -------------------------------------------------- */
+
+static void check_links(const lunado_link *list) {
+  const lunado_link *link = list;
+  do {
+    invariant(link->next->prev == link && link->prev->next == link,
+              "neighbours in a list know each other");
+    link = link->next;
+  } while (link != list);
+}
+
+static void check_tasks(const lunado_link *list) {
+  check_links(list);
+  for (lunado_link *link = list->next; link != list; link = link->next) {
+    const lunado_task *task = lunado_container_of(link, lunado_task, link);
+    invariant(task->cb != NULL, "a ready task has a callback");
+  }
+}
+
+static void check_watcher(const lunado_loop *loop,
+                          const lunado_watcher *watcher) {
+  invariant(watcher->loop == loop, "a watcher knows its loop");
+  invariant(!closing(&watcher->poll), "a watcher in the list is open");
+  invariant(active(&watcher->poll) == (watcher->events != LUNADO_NONE),
+            "a watcher is active unless it is paused");
+  invariant(watcher->poll.data == NULL, "no handle of the core has data");
+}
+
+static void check_watchers(const lunado_loop *loop) {
+  const lunado_link *list = &loop->watchers;
+  check_links(list);
+  for (lunado_link *link = list->next; link != list; link = link->next) {
+    const lunado_watcher *watcher =
+        lunado_container_of(link, lunado_watcher, link);
+    check_watcher(loop, watcher);
+    for (lunado_link *next = link->next; next != list; next = next->next)
+      invariant(lunado_container_of(next, lunado_watcher, link)->fd !=
+                    watcher->fd,
+                "a descriptor has one watcher");
+  }
+}
+
+/* --- the loop ------------------------------------------------------------ */
+
+static void check_open(const lunado_loop *loop) {
+  bool ready = !lunado_list_empty(&loop->ready);
+  invariant(loop->handles == 3, "an open loop has three handles");
+  invariant(!closing(&loop->timer) && !closing(&loop->idle) &&
+                !closing(&loop->async),
+            "the handles of an open loop are open");
+  invariant(!ready || active(&loop->idle),
+            "the idle handle is active while tasks are ready");
+  invariant(referenced(&loop->async) == (loop->holds > 0),
+            "the async handle counts as alive while there are holds");
+  invariant(active(&loop->async), "an open loop can be woken");
+  if (loop->due == -INFINITY) check_aim(loop);
+}
+
+static void check_closed(const lunado_loop *loop) {
+  invariant(lunado_list_empty(&loop->ready) && lunado_list_empty(&loop->turn),
+            "a closed loop has no tasks");
+  invariant(loop->heap.count == 0, "a closed loop has no timers");
+  invariant(lunado_list_empty(&loop->watchers),
+            "a closed loop has no watchers");
+  invariant(loop->handles == 0 || loop->uv != &loop->own || loop->owns_uv,
+            "a uv_loop_t is closed after its handles");
+}
+
+void lunado__check(lunado_loop *loop) {
+  invariant(loop->refs >= loop->handles + loop->owns_uv,
+            "what is open holds a reference");
+  invariant(loop->depth > 0 || loop->due == -INFINITY,
+            "timers run inside a callback of the loop");
+  invariant(loop->timer.data == NULL && loop->idle.data == NULL &&
+                loop->async.data == NULL,
+            "no handle of the core has data");
+  invariant(loop->mail.closed == loop->closed,
+            "messages are refused by closed loops");
+  check_tasks(&loop->ready);
+  check_tasks(&loop->turn);
+  check_watchers(loop);
+  lunado__check_heap(&loop->heap);
+  if (loop->closed)
+    check_closed(loop);
+  else
+    check_open(loop);
+}

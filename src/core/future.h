@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * future.h - one outcome that is not there yet.
+ *
+ * A future is pending until it is settled, exactly once, as done or failed.
+ * The core knows that it is settled, not with what: the outcome belongs to
+ * whoever embeds the future.
+ *
+ * Life cycle: init; any number of waits; settle; the waits are over.  There is
+ * no fini: a future owns nothing.  One that is dropped while pending simply
+ * never runs its waiters, which then must not be forgotten either.
+ *
+ * Everything here belongs to one thread.
+ */
+#ifndef LUNADO_CORE_FUTURE_H
+#define LUNADO_CORE_FUTURE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/list.h"
+
+/* How deep the waiters of one future may settle the next before the rest is
+ * put off until the outer ones return. */
+#define LUNADO_SETTLE_DEPTH 16
+
+enum { LUNADO_PENDING, LUNADO_DONE, LUNADO_FAILED };
+
+typedef struct lunado_future lunado_future;
+typedef struct lunado_waiter lunado_waiter;
+typedef struct lunado_settler lunado_settler;
+
+/* Runs once, after the future is settled, with the waiter already out of its
+ * list; may settle other futures and add or forget any waiter.  It returns
+ * to its caller: no longjmp out of it. */
+typedef void (*lunado_done_cb)(lunado_settler *settler, lunado_waiter *waiter,
+                               lunado_future *future);
+
+/* --- producer ----------------------------------------------------------- */
+
+/* Makes the future pending.  The storage is the caller's and must stay where
+ * it is. */
+static inline void lunado_future_init(lunado_future *future);
+
+/* Settles the future as `state` (LUNADO_DONE or LUNADO_FAILED) and runs its
+ * waiters in the order in which they were added.  At LUNADO_SETTLE_DEPTH they
+ * are put off instead, and run before the outermost settle returns.
+ * Returns 0, or UV_EALREADY, and then nothing has changed. */
+int lunado_future_settle(lunado_settler *settler, lunado_future *future,
+                         int state);
+
+/* --- consumer ----------------------------------------------------------- */
+
+/* Links the caller's waiter to a pending future; allocates nothing.  The
+ * waiter stays where it is until `cb` has run or it is forgotten. */
+static inline void lunado_future_wait(lunado_future *future,
+                                      lunado_waiter *waiter, lunado_done_cb cb);
+
+/* Takes a waiter back, before or after it ran; its `cb` will not be called.
+ * O(1). */
+void lunado_waiter_forget(lunado_waiter *waiter);
+
+static inline bool lunado_future_pending(const lunado_future *future);
+
+/* --- the settler --------------------------------------------------------- */
+
+/* One for each thread of futures: counts the nesting and keeps what was put
+ * off. */
+static inline void lunado_settler_init(lunado_settler *settler);
+
+/* Runs what was put off by frames that did not return. */
+void lunado_settler_flush(lunado_settler *settler);
+
+/* --- layout: private to the core, visible so that owners can embed it ---- */
+
+struct lunado_waiter {
+  lunado_waiter *next;   /* circular within future->waiters, or deferred */
+  lunado_waiter *prev;
+  lunado_waiter **list;  /* head of the list it is in; NULL when in none */
+  lunado_future *future; /* what it waits or waited for; borrowed */
+  lunado_done_cb cb;
+};
+
+struct lunado_future {
+  lunado_waiter *waiters; /* the first; each is borrowed from its caller */
+  uint8_t state;          /* LUNADO_PENDING, LUNADO_DONE, LUNADO_FAILED */
+  uint8_t kind;           /* the owner's; the core never looks */
+  uint16_t flags;         /* the owner's */
+  uint32_t count;         /* the owner's */
+};
+
+struct lunado_settler {
+  unsigned depth;          /* settles on the C stack that run waiters */
+  lunado_waiter *deferred; /* waiters of settled futures, put off; in order */
+};
+
+static inline void lunado_future_init(lunado_future *future) {
+  future->waiters = NULL;
+  future->state = LUNADO_PENDING;
+  future->kind = 0;
+  future->flags = 0;
+  future->count = 0;
+}
+
+static inline bool lunado_future_pending(const lunado_future *future) {
+  return future->state == LUNADO_PENDING;
+}
+
+static inline void lunado__waiter_link(lunado_waiter **list,
+                                       lunado_waiter *waiter) {
+  lunado_waiter *first = *list;
+  waiter->list = list;
+  if (first == NULL) {
+    *list = waiter->next = waiter->prev = waiter;
+    return;
+  }
+  waiter->next = first;
+  waiter->prev = first->prev;
+  first->prev->next = waiter;
+  first->prev = waiter;
+}
+
+static inline void lunado_future_wait(lunado_future *future,
+                                      lunado_waiter *waiter,
+                                      lunado_done_cb cb) {
+  waiter->future = future;
+  waiter->cb = cb;
+  lunado__waiter_link(&future->waiters, waiter);
+}
+
+static inline void lunado_settler_init(lunado_settler *settler) {
+  settler->depth = 0;
+  settler->deferred = NULL;
+}
+
+#endif

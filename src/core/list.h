@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * list.h - an intrusive, circular, doubly linked list.
+ *
+ * A list is a link that stands before its first and behind its last member;
+ * an empty list and a link that is in no list point to themselves.
+ */
+#ifndef LUNADO_CORE_LIST_H
+#define LUNADO_CORE_LIST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* The struct of type `type` whose field `field` is at `pointer`. */
+#define lunado_container_of(pointer, type, field) \
+  ((type *)(void *)((char *)(pointer)-offsetof(type, field)))
+
+typedef struct lunado_link lunado_link;
+struct lunado_link {
+  lunado_link *next; /* the first member, for the list itself */
+  lunado_link *prev; /* the last member, for the list itself */
+};
+
+static inline void lunado_link_init(lunado_link *link) {
+  link->next = link->prev = link;
+}
+
+static inline bool lunado_list_empty(const lunado_link *list) {
+  return list->next == list;
+}
+
+/* Puts `link`, which is in no list, behind the last member of `list`. */
+static inline void lunado_list_append(lunado_link *list, lunado_link *link) {
+  link->prev = list->prev;
+  link->next = list;
+  list->prev->next = link;
+  list->prev = link;
+}
+
+/* Takes `link` out of its list, if it is in one. */
+static inline void lunado_link_remove(lunado_link *link) {
+  link->prev->next = link->next;
+  link->next->prev = link->prev;
+  lunado_link_init(link);
+}
+
+#endif

@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * loop.c - turns, slices, runs, and the few handles under them.
+ *
+ * Invariants: the idle handle is active while tasks are ready, and while the
+ * first deadline has passed or can be skipped to; when none of that is true
+ * any more it stops itself.  The async handle counts as alive exactly while
+ * holds > 0.  Each callback from libuv stands between lunado__loop_enter and
+ * lunado__loop_leave, which hold a reference, so that the loop may be closed
+ * and let go from any of them; open handles and an open uv_loop_t of the
+ * loop's own hold one each, because libuv still uses their storage.
+ */
+#include "core/loop.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "core/alloc.h"
+#include "core/poll.h"
+
+#define NS_PER_SECOND 1000000000ull
+#define SLICE_NS 1000000ull
+#define LOOK_NS 50000ull
+/* What is cheap and becomes dear overdraws its slice by so many steps. */
+#define STRIDE_MAX 32u
+
+/* --- time ---------------------------------------------------------------- */
+
+double lunado_loop_time(lunado_loop *loop) {
+  if (loop->clock != NULL) return loop->clock->now(loop->clock);
+  return (double)uv_hrtime() / (double)NS_PER_SECOND;
+}
+
+void lunado__loop_begin_slice(lunado_loop *loop) {
+  loop->looked = uv_hrtime();
+  loop->slice_end = loop->looked + SLICE_NS;
+  loop->steps = loop->stride;
+}
+
+bool lunado__loop_look(lunado_loop *loop) {
+  uint64_t now = uv_hrtime();
+  uint64_t elapsed = now - loop->looked;
+  if (elapsed < LOOK_NS / 2 && loop->stride < STRIDE_MAX) loop->stride *= 2;
+  while (elapsed > LOOK_NS && loop->stride > 1) {
+    loop->stride /= 2;
+    elapsed /= 2;
+  }
+  loop->looked = now;
+  loop->steps = loop->stride;
+  return now >= loop->slice_end;
+}
+
+/* --- turns --------------------------------------------------------------- */
+
+void lunado__loop_enter(lunado_loop *loop) {
+  lunado_loop_ref(loop);
+  loop->depth++;
+}
+
+void lunado__loop_leave(lunado_loop *loop) {
+  loop->depth--;
+  lunado_loop_unref(loop);
+}
+
+static void move_all(lunado_link *to, lunado_link *from) {
+  if (lunado_list_empty(from)) return;
+  from->next->prev = to->prev;
+  to->prev->next = from->next;
+  from->prev->next = to;
+  to->prev = from->prev;
+  lunado_link_init(from);
+}
+
+static lunado_task *take_first(lunado_link *list) {
+  lunado_task *task = lunado_container_of(list->next, lunado_task, link);
+  lunado_link_remove(&task->link);
+  return task;
+}
+
+static void run_turn(lunado_loop *loop) {
+  move_all(&loop->turn, &loop->ready);
+  while (!lunado_list_empty(&loop->turn)) {
+    lunado_task *task = take_first(&loop->turn);
+    if (loop->steps > 0) loop->steps--;
+    task->cb(loop, task);
+  }
+}
+
+static void run_slice(lunado_loop *loop) {
+  lunado__loop_begin_slice(loop);
+  do {
+    run_turn(loop);
+  } while (!lunado_list_empty(&loop->ready) && !loop->stopped &&
+           !loop->closed && !lunado_loop_tired(loop));
+}
+
+static bool can_skip(const lunado_loop *loop, double now) {
+  const lunado_heap_entry *first = lunado_heap_min(&loop->heap);
+  return loop->clock != NULL && loop->clock->skip_to != NULL &&
+         lunado_list_empty(&loop->ready) && first != NULL &&
+         first->when > now && first->when < INFINITY;
+}
+
+/* Time stands still while anything is ready or under way in libuv, and on
+ * the pass after that, in which what is under way may have arrived. */
+static void skip_time(lunado_loop *loop) {
+  bool quiet = loop->quiet;
+  loop->quiet = loop->uv->active_reqs.count == 0;
+  if (!quiet || !loop->quiet) return;
+  loop->quiet = false;
+  loop->clock->skip_to(loop->clock, lunado_heap_min(&loop->heap)->when);
+  lunado__timers_run(loop, lunado_loop_time(loop));
+}
+
+/* Timers that tasks start are for the next pass: `now` is earlier. */
+static void run_pass(lunado_loop *loop, double now) {
+  loop->quiet = false;
+  run_slice(loop);
+  lunado__timers_run(loop, now);
+}
+
+static void on_idle(uv_idle_t *handle) {
+  lunado_loop *loop = lunado_container_of(handle, lunado_loop, idle);
+  double now = lunado_loop_time(loop);
+  lunado__loop_enter(loop);
+  if (can_skip(loop, now))
+    skip_time(loop);
+  else
+    run_pass(loop, now);
+  if (!loop->closed && lunado_list_empty(&loop->ready)) {
+    (void)uv_idle_stop(&loop->idle);
+    lunado__timers_aim(loop);
+  }
+  lunado__loop_leave(loop);
+}
+
+void lunado__loop_wake(lunado_loop *loop) {
+  if (!loop->closed) (void)uv_idle_start(&loop->idle, on_idle);
+}
+
+void lunado_task_init(lunado_task *task, lunado_task_cb cb) {
+  lunado_link_init(&task->link);
+  task->cb = cb;
+}
+
+void lunado_loop_ready(lunado_loop *loop, lunado_task *task) {
+  if (loop->closed || !lunado_list_empty(&task->link)) return;
+  lunado_list_append(&loop->ready, &task->link);
+  lunado__loop_wake(loop);
+}
+
+void lunado_task_cancel(lunado_task *task) { lunado_link_remove(&task->link); }
+
+void lunado_loop_set_clock(lunado_loop *loop, lunado_clock *clock) {
+  loop->clock = clock;
+  loop->aimed = INFINITY;
+  lunado__timers_aim(loop);
+}
+
+/* --- driving ------------------------------------------------------------- */
+
+static int drive_uv(lunado_loop *loop, uv_run_mode mode) {
+  return uv_run(loop->uv, mode);
+}
+
+void lunado_loop_set_drive(lunado_loop *loop, lunado_drive_cb drive) {
+  loop->drive = drive != NULL ? drive : drive_uv;
+}
+
+void lunado_loop_hold(lunado_loop *loop) {
+  if (loop->holds++ == 0 && !loop->closed) uv_ref((uv_handle_t *)&loop->async);
+}
+
+void lunado_loop_release(lunado_loop *loop) {
+  if (--loop->holds == 0 && !loop->closed)
+    uv_unref((uv_handle_t *)&loop->async);
+}
+
+/* --- life cycle ---------------------------------------------------------- */
+
+static void on_async(uv_async_t *handle) {
+  lunado_loop *loop = lunado_container_of(handle, lunado_loop, async);
+  lunado__loop_enter(loop);
+  lunado__mail_deliver(loop);
+  lunado__loop_leave(loop);
+}
+
+void lunado_loop_ref(lunado_loop *loop) {
+  atomic_fetch_add_explicit(&loop->refs, 1, memory_order_relaxed);
+}
+
+void lunado_loop_unref(lunado_loop *loop) {
+  if (atomic_fetch_sub_explicit(&loop->refs, 1, memory_order_acq_rel) != 1)
+    return;
+  lunado__mail_fini(loop);
+  lunado_heap_fini(&loop->heap);
+  lunado__free(loop);
+}
+
+static void handle_closed(lunado_loop *loop) {
+  loop->handles--;
+  lunado_loop_unref(loop);
+}
+
+static void on_timer_closed(uv_handle_t *handle) {
+  handle_closed(
+      lunado_container_of((uv_timer_t *)handle, lunado_loop, timer));
+}
+
+static void on_idle_closed(uv_handle_t *handle) {
+  handle_closed(lunado_container_of((uv_idle_t *)handle, lunado_loop, idle));
+}
+
+static void on_async_closed(uv_handle_t *handle) {
+  handle_closed(lunado_container_of((uv_async_t *)handle, lunado_loop, async));
+}
+
+/* Every open handle holds a reference until its close callback. */
+static void handle_opened(lunado_loop *loop) {
+  loop->handles++;
+  lunado_loop_ref(loop);
+}
+
+static int open_handles(lunado_loop *loop) {
+  int rc = uv_async_init(loop->uv, &loop->async, on_async);
+  if (rc < 0) return rc;
+  handle_opened(loop);
+  uv_unref((uv_handle_t *)&loop->async);
+  (void)uv_timer_init(loop->uv, &loop->timer);
+  handle_opened(loop);
+  (void)uv_idle_init(loop->uv, &loop->idle);
+  handle_opened(loop);
+  return 0;
+}
+
+static int open_uv(lunado_loop *loop, uv_loop_t *uv) {
+  int rc;
+  if (uv != NULL) {
+    loop->uv = uv;
+    return open_handles(loop);
+  }
+  rc = uv_loop_init(&loop->own);
+  if (rc < 0) return rc;
+  loop->uv = &loop->own;
+  rc = open_handles(loop);
+  if (rc < 0) {
+    (void)uv_loop_close(&loop->own);
+    return rc;
+  }
+  loop->owns_uv = true;
+  lunado_loop_ref(loop);
+  return 0;
+}
+
+int lunado_loop_new(lunado_loop **result, uv_loop_t *uv) {
+  lunado_loop *loop = lunado__alloc(sizeof *loop);
+  int rc;
+  *result = NULL;
+  if (loop == NULL) return UV_ENOMEM;
+  lunado_link_init(&loop->ready);
+  lunado_link_init(&loop->turn);
+  lunado_link_init(&loop->watchers);
+  lunado_heap_init(&loop->heap);
+  atomic_init(&loop->refs, 1);
+  loop->aimed = INFINITY;
+  loop->due = -INFINITY;
+  loop->stride = 16;
+  loop->drive = drive_uv;
+  rc = open_uv(loop, uv);
+  if (rc < 0) {
+    lunado__free(loop);
+    return rc;
+  }
+  *result = loop;
+  return 0;
+}
+
+static void close_handles(lunado_loop *loop) {
+  uv_close((uv_handle_t *)&loop->timer, on_timer_closed);
+  uv_close((uv_handle_t *)&loop->idle, on_idle_closed);
+  uv_close((uv_handle_t *)&loop->async, on_async_closed);
+}
+
+static void close_stranger(uv_handle_t *handle, void *unused) {
+  (void)unused;
+  if (!uv_is_closing(handle)) uv_close(handle, NULL);
+}
+
+/* Runs a uv_loop_t of the loop's own down, once nothing of it is on the C
+ * stack.  Handles that others opened on it and left open are closed, for
+ * nobody can reach them afterwards. */
+static void close_uv(lunado_loop *loop) {
+  if (!loop->owns_uv || !loop->closed || loop->running || loop->depth > 0)
+    return;
+  loop->owns_uv = false;
+  while (uv_loop_close(loop->uv) == UV_EBUSY) {
+    uv_walk(loop->uv, close_stranger, NULL);
+    (void)uv_run(loop->uv, UV_RUN_DEFAULT);
+  }
+  lunado_loop_unref(loop);
+}
+
+static void let_tasks_go(lunado_loop *loop) {
+  move_all(&loop->turn, &loop->ready);
+  while (!lunado_list_empty(&loop->turn)) (void)take_first(&loop->turn);
+}
+
+static void let_timers_go(lunado_loop *loop) {
+  while (loop->heap.count > 0)
+    lunado_heap_remove(&loop->heap, loop->heap.entries[0].timer);
+}
+
+static void close_parts(lunado_loop *loop) {
+  if (loop->running) uv_stop(loop->uv);
+  loop->closed = true;
+  let_tasks_go(loop);
+  let_timers_go(loop);
+  lunado__watchers_close(loop);
+  lunado__mail_close(loop);
+  close_handles(loop);
+}
+
+void lunado_loop_close(lunado_loop *loop) {
+  lunado_loop_ref(loop);
+  if (!loop->closed) {
+    lunado__loop_enter(loop); /* messages may close again */
+    close_parts(loop);
+    lunado__loop_leave(loop);
+  }
+  close_uv(loop);
+  lunado_loop_unref(loop);
+}
+
+/* --- running ------------------------------------------------------------- */
+
+/* Something alive is left when uv_run returns unasked: then it was uv_stop
+ * that ended it, which is as good as lunado_loop_stop. */
+static int run_until_stopped(lunado_loop *loop) {
+  if (loop->stopped) {
+    (void)loop->drive(loop, UV_RUN_NOWAIT);
+    return LUNADO_RUN_STOPPED;
+  }
+  if (loop->drive(loop, UV_RUN_DEFAULT) != 0) return LUNADO_RUN_STOPPED;
+  return loop->stopped || loop->closed ? LUNADO_RUN_STOPPED
+                                       : LUNADO_RUN_EMPTY;
+}
+
+int lunado_loop_run(lunado_loop *loop, bool forever) {
+  int rc;
+  if (loop->closed) return UV_ECANCELED;
+  if (lunado_loop_running(loop)) return UV_EALREADY;
+  lunado_loop_ref(loop);
+  loop->running = true;
+  if (forever) lunado_loop_hold(loop);
+  rc = run_until_stopped(loop);
+  if (forever) lunado_loop_release(loop);
+  loop->running = loop->stopped = false;
+  close_uv(loop);
+  lunado_loop_unref(loop);
+  return rc;
+}
+
+void lunado_loop_stop(lunado_loop *loop) {
+  loop->stopped = true;
+  if (loop->running && !loop->closed) uv_stop(loop->uv);
+}

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * loop.h - the turn: ready tasks, then timers and descriptors, then wait.
+ *
+ * A loop runs on a uv_loop_t, its own or a borrowed one; whoever drives that
+ * (lunado_loop_run, or the owner with uv_run) drives the loop.
+ *
+ * A turn runs the tasks that were ready when it began; what they make ready
+ * belongs to the next turn.  Turns follow each other without asking the
+ * operating system for a slice of at most a millisecond; then descriptors and
+ * timers have their chance.
+ *
+ * Life cycle: new, or attach; run and stop as often as wanted; close; the
+ * storage goes with the last reference.  Everything here belongs to one
+ * thread, but for lunado_loop_ref, lunado_loop_unref and post.h.
+ */
+#ifndef LUNADO_CORE_LOOP_H
+#define LUNADO_CORE_LOOP_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <uv.h>
+
+#include "core/heap.h"
+#include "core/list.h"
+#include "core/post.h"
+#include "core/timer.h"
+
+typedef struct lunado_task lunado_task;
+
+/* Runs a task, which is no longer ready by then.  It may make itself and
+ * others ready, and stop and close the loop. */
+typedef void (*lunado_task_cb)(lunado_loop *loop, lunado_task *task);
+
+/* The time of a loop that does not use the system's clock: seconds that never
+ * go back. */
+typedef struct lunado_clock lunado_clock;
+struct lunado_clock {
+  double (*now)(lunado_clock *clock);
+  /* Nothing is ready and the next deadline is `when`: moves the time there.
+   * NULL for a clock that moves by itself. */
+  void (*skip_to)(lunado_clock *clock, double when);
+};
+
+/* Drives loop->uv as uv_run does, and returns what that returns. */
+typedef int (*lunado_drive_cb)(lunado_loop *loop, uv_run_mode mode);
+
+/* How a run ended. */
+enum {
+  LUNADO_RUN_STOPPED, /* lunado_loop_stop, or uv_stop on the uv_loop_t */
+  LUNADO_RUN_EMPTY    /* nothing is left that could ever happen */
+};
+
+/* --- life cycle ---------------------------------------------------------- */
+
+/* Makes a loop on a uv_loop_t, which it borrows and which must outlive it;
+ * NULL: on one of its own.  The caller holds the one reference.
+ * Returns 0 or a negative libuv error, and then *loop is NULL. */
+int lunado_loop_new(lunado_loop **loop, uv_loop_t *uv);
+
+/* Stops everything that is the loop's: tasks, timers and watchers are let go
+ * without being run, those of the turn in progress as well, and messages are
+ * refused.  On a uv_loop_t of its own no handle is left once the run, if any,
+ * has returned; on a borrowed one the loop's handles are closing and need one
+ * more turn of the owner's uv_run.
+ * Allowed from any callback.  Closing twice is harmless, and completes what a
+ * callback could not: a uv_loop_t of its own that is driven by uv_run is there
+ * until then, and holds a reference. */
+void lunado_loop_close(lunado_loop *loop);
+
+/* One more, one less reference; the last frees the storage of a closed loop.
+ * From any thread. */
+void lunado_loop_ref(lunado_loop *loop);
+void lunado_loop_unref(lunado_loop *loop);
+
+/* --- running ------------------------------------------------------------- */
+
+/* Runs turns until the loop is stopped, or, unless `forever`, until nothing
+ * is left to wait for.  A loop that was stopped beforehand runs one turn.
+ * Returns LUNADO_RUN_STOPPED or LUNADO_RUN_EMPTY; UV_EALREADY when it runs
+ * already, UV_ECANCELED when it is closed. */
+int lunado_loop_run(lunado_loop *loop, bool forever);
+
+/* Ends the run after the turn in progress; before a run, makes it one turn
+ * long. */
+void lunado_loop_stop(lunado_loop *loop);
+
+/* True while a run, or any callback of the loop, is on the C stack. */
+static inline bool lunado_loop_running(const lunado_loop *loop);
+
+/* Seconds, monotonic, with a fraction.  Also on a closed loop. */
+double lunado_loop_time(lunado_loop *loop);
+
+/* Takes the time from `clock` (borrowed until replaced; NULL: the system's)
+ * from now on.  Deadlines stay as they are. */
+void lunado_loop_set_clock(lunado_loop *loop, lunado_clock *clock);
+
+/* Runs are driven by `drive` from now on; NULL: by uv_run. */
+void lunado_loop_set_drive(lunado_loop *loop, lunado_drive_cb drive);
+
+/* --- ready tasks --------------------------------------------------------- */
+
+/* Makes a task of the caller's storage, which stays where it is while the
+ * task is ready. */
+void lunado_task_init(lunado_task *task, lunado_task_cb cb);
+
+/* Puts the task behind those that are ready, unless it is among them.  On a
+ * closed loop this does nothing. */
+void lunado_loop_ready(lunado_loop *loop, lunado_task *task);
+
+/* Takes the task back if it is ready. */
+void lunado_task_cancel(lunado_task *task);
+
+/* For tasks that do much: true when the slice is used up, so that the rest
+ * should be left for later.  Cheap enough to ask at each step. */
+static inline bool lunado_loop_tired(lunado_loop *loop);
+
+/* --- for the owners of things that may happen ---------------------------- */
+
+/* Keeps a run from ending as empty, until released as often. */
+void lunado_loop_hold(lunado_loop *loop);
+void lunado_loop_release(lunado_loop *loop);
+
+/* Around code that the loop's uv_loop_t calls for somebody else. */
+void lunado__loop_enter(lunado_loop *loop);
+void lunado__loop_leave(lunado_loop *loop);
+
+/* --- layout: private to the core, visible so that owners can embed it ---- */
+
+struct lunado_task {
+  lunado_link link; /* in loop->ready while ready */
+  lunado_task_cb cb;
+};
+
+struct lunado_loop {
+  void *owner;           /* the owner's; the core never looks */
+  uv_loop_t *uv;         /* borrowed, or &own */
+  uv_timer_t timer;      /* the earliest deadline; data is NULL, as in every
+                            handle here: other libraries walk the loop */
+  uv_idle_t idle;        /* active while tasks are ready, a deadline has
+                            passed or can be skipped to: libuv does not wait
+                            then */
+  uv_async_t async;      /* wakes the loop for messages; counts as alive while
+                            there are holds */
+  lunado_link ready;     /* tasks, in order */
+  lunado_link turn;      /* tasks of the turn in progress, not yet run */
+  lunado_link watchers;  /* poll.h's */
+  lunado_heap heap;      /* running timers */
+  lunado_clock *clock;   /* borrowed; NULL: uv_hrtime */
+  lunado_mailbox mail;   /* messages from other threads */
+  lunado_drive_cb drive; /* uv_run, or what stands for it */
+  double aimed;          /* deadline the timer handle is armed for */
+  double due;            /* while timers run: those up to here; else -inf */
+  uint64_t slice_end;    /* uv_hrtime when the slice is used up */
+  uint64_t looked;       /* uv_hrtime when the clock was last looked at */
+  unsigned steps;        /* tasks, timers and questions whether the loop is
+                            tired that are left before looking again */
+  unsigned stride;       /* steps between two looks */
+  uint32_t ages;         /* timers started so far */
+  unsigned depth;        /* callbacks and runs of the loop on the C stack */
+  unsigned holds;        /* lunado_loop_hold less lunado_loop_release */
+  unsigned handles;      /* open handles of the loop's own */
+  atomic_uint refs;      /* references to this storage */
+  bool running;          /* inside lunado_loop_run */
+  bool stopped;          /* stop was asked for */
+  bool closed;
+  bool owns_uv;          /* uv == &own, and own is open */
+  bool quiet;            /* nothing was ready on the last pass, either */
+  uv_loop_t own;
+};
+
+/* Looks at the clock; sets the stride so that looks are some 50 us apart. */
+bool lunado__loop_look(lunado_loop *loop);
+
+/* A slice begins now. */
+void lunado__loop_begin_slice(lunado_loop *loop);
+
+/* Keeps libuv from waiting, and has it look for work on its next pass. */
+void lunado__loop_wake(lunado_loop *loop);
+
+static inline bool lunado_loop_running(const lunado_loop *loop) {
+  return loop->running || loop->depth > 0;
+}
+
+static inline bool lunado_loop_tired(lunado_loop *loop) {
+  if (loop->steps > 0) {
+    loop->steps--;
+    return false;
+  }
+  return lunado__loop_look(loop);
+}
+
+#endif

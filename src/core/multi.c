@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/* multi.c - one count that goes down to 0. */
+#include "core/multi.h"
+
+void lunado_multi_init(lunado_multi *multi, lunado_multi_cb cb) {
+  multi->cb = cb;
+  multi->pending = 0;
+  multi->last = NULL;
+}
+
+static void on_child(lunado_settler *settler, lunado_waiter *waiter,
+                     lunado_future *future) {
+  lunado_multi_node *node =
+      lunado_container_of(waiter, lunado_multi_node, waiter);
+  lunado_multi *multi = node->multi;
+  (void)future;
+  multi->last = waiter;
+  if (--multi->pending == 0) multi->cb(settler, multi);
+}
+
+void lunado_multi_add(lunado_multi *multi, lunado_multi_node *node,
+                      lunado_future *future) {
+  node->multi = multi;
+  node->waiter.list = NULL;
+  node->waiter.future = future;
+  if (!lunado_future_pending(future)) return;
+  multi->pending++;
+  lunado_future_wait(future, &node->waiter, on_child);
+}

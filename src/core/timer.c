@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * timer.c - starting, stopping and running the deadlines of a loop.
+ *
+ * Invariants: the uv_timer_t is aimed at `aimed`, which is never later than
+ * the earliest deadline; it may be earlier, when the timer it was aimed at
+ * has been stopped, and then fires for nothing and is aimed anew.  For a
+ * deadline that has passed, or that the clock can skip to, the idle handle is
+ * active instead.  The uv_timer_t keeps the uv_loop_t alive exactly while a
+ * timer with a finite deadline runs.
+ */
+#include "core/timer.h"
+
+#include <assert.h>
+#include <math.h>
+#include <uv.h>
+
+#include "core/loop.h"
+
+/* The wait in whole milliseconds from libuv's idea of now, rounded up, so
+ * that it never ends before the deadline.  At least one: a uv_timer_t that is
+ * started with 0 by its own callback would fire for ever in the same pass. */
+static uint64_t wait_ms(const lunado_loop *loop, double when, double now) {
+  double from = loop->clock != NULL ? now : (double)uv_now(loop->uv) / 1e3;
+  double ms = ceil((when - from) * 1e3);
+  if (ms < 1) return 1;
+  return ms < 1e15 ? (uint64_t)ms : (uint64_t)1e15;
+}
+
+static void on_timeout(uv_timer_t *handle) {
+  lunado_loop *loop = lunado_container_of(handle, lunado_loop, timer);
+  loop->aimed = INFINITY;
+  lunado__loop_enter(loop);
+  lunado__timers_run(loop, lunado_loop_time(loop));
+  lunado__loop_leave(loop);
+}
+
+static bool skips(const lunado_loop *loop) {
+  return loop->clock != NULL && loop->clock->skip_to != NULL;
+}
+
+static void aim(lunado_loop *loop, double when) {
+  double now = lunado_loop_time(loop);
+  if (when <= now || skips(loop)) {
+    lunado__loop_wake(loop);
+  } else if (when < loop->aimed) {
+    loop->aimed = when;
+    (void)uv_timer_start(&loop->timer, on_timeout, wait_ms(loop, when, now),
+                         0);
+  }
+}
+
+/* False where the earliest deadline, if there is one, never comes. */
+static bool has_deadline(const lunado_loop *loop) {
+  const lunado_heap_entry *first = lunado_heap_min(&loop->heap);
+  return first != NULL && first->when < INFINITY;
+}
+
+void lunado__timers_aim(lunado_loop *loop) {
+  if (loop->closed) return;
+  if (has_deadline(loop)) {
+    uv_ref((uv_handle_t *)&loop->timer);
+    aim(loop, lunado_heap_min(&loop->heap)->when);
+  } else {
+    uv_unref((uv_handle_t *)&loop->timer);
+  }
+}
+
+/* While timers run, a deadline that has passed is moved just past `due`, so
+ * that the timer waits for the next turn instead of prolonging this one. */
+static double not_in_this_turn(const lunado_loop *loop, double when) {
+  return when <= loop->due ? nextafter(loop->due, INFINITY) : when;
+}
+
+int lunado_timer_start(lunado_loop *loop, lunado_timer *timer, double when) {
+  int rc;
+  assert(when == when && "a deadline is a number");
+  if (loop->closed) return UV_ECANCELED;
+  timer->age = loop->ages++;
+  rc = lunado_heap_push(&loop->heap, not_in_this_turn(loop, when), timer);
+  if (rc < 0) return rc;
+  if (timer->place == 1) lunado__timers_aim(loop);
+  return 0;
+}
+
+void lunado_timer_stop(lunado_loop *loop, lunado_timer *timer) {
+  if (timer->place == 0) return;
+  lunado_heap_remove(&loop->heap, timer);
+  if (!has_deadline(loop)) lunado__timers_aim(loop);
+}
+
+static bool run_first(lunado_loop *loop) {
+  const lunado_heap_entry *first = lunado_heap_min(&loop->heap);
+  lunado_timer *timer;
+  if (first == NULL || first->when > loop->due) return false;
+  timer = first->timer;
+  lunado_heap_remove(&loop->heap, timer);
+  timer->cb(loop, timer);
+  return true;
+}
+
+void lunado__timers_run(lunado_loop *loop, double due) {
+  double outer = loop->due;
+  loop->due = due;
+  lunado__loop_begin_slice(loop);
+  while (run_first(loop) && !lunado_loop_tired(loop)) continue;
+  loop->due = outer;
+  lunado__timers_aim(loop);
+}

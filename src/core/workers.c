@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * workers.c - threads that run jobs and bring them back to their loop.
+ *
+ * Invariants: a job is in `pending` from submit until done.  From being taken
+ * out of the queue until it is sent it belongs to one thread, which does not
+ * touch it afterwards.  While there are fewer than max_threads threads, as
+ * many of them are idle as there are jobs in the queue: no job waits for
+ * another to end while one more thread could be had.
+ *
+ * `mailed`, of a job as of the workers, is written by a thread before it
+ * sends, and again when that was refused; the owner looks at it when the
+ * message has arrived, or the thread was joined.
+ */
+#include "core/workers.h"
+
+#include <assert.h>
+
+#include "core/alloc.h"
+
+/* One thread, as its owner knows it. */
+typedef struct {
+  lunado_link link; /* in workers->threads until joined */
+  uv_thread_t id;
+  lunado_workers *workers; /* borrowed: they outlive their threads */
+} worker_thread;
+
+/* --- done ----------------------------------------------------------------- */
+
+static void job_done(lunado_job *job) {
+  lunado_link_remove(&job->pending);
+  lunado_loop_release(job->loop);
+  job->workers->hooks->done(job->workers, job);
+}
+
+static void job_free(const lunado_workers_hooks *hooks, lunado_job *job) {
+  lunado_loop_unref(job->loop);
+  hooks->free_job(job);
+}
+
+/* A job that comes back to a closed loop is left for settle. */
+static void on_job_message(lunado_loop *loop, lunado_message *message) {
+  lunado_job *job = lunado_container_of(message, lunado_job, message);
+  const lunado_workers_hooks *hooks = job->hooks;
+  bool pending = !lunado_list_empty(&job->pending);
+  job->mailed = false;
+  if (pending && loop->closed) return;
+  if (pending) job_done(job);
+  job_free(hooks, job);
+}
+
+void lunado_workers_settle(lunado_workers *workers) {
+  assert(lunado_list_empty(&workers->threads) &&
+         "a job that a thread may hold cannot be settled");
+  while (!lunado_list_empty(&workers->pending)) {
+    lunado_job *job =
+        lunado_container_of(workers->pending.next, lunado_job, pending);
+    const lunado_workers_hooks *hooks = job->hooks;
+    bool mailed = job->mailed;
+    job_done(job);
+    if (!mailed) job_free(hooks, job);
+  }
+}
+
+static void workers_free_storage(lunado_workers *workers) {
+  if (workers->loop != NULL) lunado_loop_unref(workers->loop);
+  uv_cond_destroy(&workers->changed);
+  uv_mutex_destroy(&workers->mutex);
+  lunado__free(workers);
+}
+
+static void on_workers_message(lunado_loop *loop, lunado_message *message) {
+  lunado_workers *workers =
+      lunado_container_of(message, lunado_workers, message);
+  workers->mailed = false;
+  if (workers->freed) {
+    workers_free_storage(workers);
+  } else if (!loop->closed && !lunado_list_empty(&workers->threads)) {
+    lunado_workers_join(workers);
+    lunado_workers_settle(workers);
+    workers->hooks->ended(workers);
+  }
+}
+
+/* --- on the threads ------------------------------------------------------- */
+
+/* The next job; NULL when there will be none. */
+static lunado_job *worker_take(lunado_workers *workers) {
+  lunado_job *job = NULL;
+  uv_mutex_lock(&workers->mutex);
+  while (lunado_list_empty(&workers->queue) && !workers->shut)
+    uv_cond_wait(&workers->changed, &workers->mutex);
+  if (!lunado_list_empty(&workers->queue)) {
+    job = lunado_container_of(workers->queue.next, lunado_job, queued);
+    lunado_link_remove(&job->queued);
+    workers->queue_length--;
+    workers->idle--;
+  }
+  uv_mutex_unlock(&workers->mutex);
+  return job;
+}
+
+static void worker_bring_back(lunado_workers *workers, lunado_job *job) {
+  uv_mutex_lock(&workers->mutex);
+  workers->idle++;
+  uv_mutex_unlock(&workers->mutex);
+  job->mailed = true;
+  if (lunado_loop_send(job->loop, &job->message, on_job_message) < 0)
+    job->mailed = false;
+}
+
+/* The last thread to end says so. */
+static void worker_leave(lunado_workers *workers) {
+  bool last;
+  uv_mutex_lock(&workers->mutex);
+  workers->idle--;
+  last = --workers->running == 0;
+  if (last) workers->mailed = true;
+  uv_mutex_unlock(&workers->mutex);
+  if (last && lunado_loop_send(workers->loop, &workers->message,
+                               on_workers_message) < 0)
+    workers->mailed = false;
+}
+
+static void worker_main(void *argument) {
+  lunado_workers *workers = ((worker_thread *)argument)->workers;
+  const lunado_workers_hooks *hooks = workers->hooks;
+  void *state = hooks->start(workers);
+  lunado_job *job;
+  while ((job = worker_take(workers)) != NULL) {
+    if (state == NULL) state = hooks->start(workers);
+    hooks->run(workers, state, job);
+    worker_bring_back(workers, job);
+  }
+  if (state != NULL) hooks->finish(workers, state);
+  worker_leave(workers);
+}
+
+/* --- submitting ----------------------------------------------------------- */
+
+/* Starts one more thread; with the mutex held. */
+static int workers_grow(lunado_workers *workers) {
+  worker_thread *thread = lunado__alloc(sizeof *thread);
+  int rc;
+  if (thread == NULL) return UV_ENOMEM;
+  thread->workers = workers;
+  rc = uv_thread_create(&thread->id, worker_main, thread);
+  if (rc < 0) {
+    lunado__free(thread);
+    return rc;
+  }
+  lunado_list_append(&workers->threads, &thread->link);
+  workers->running++;
+  workers->idle++;
+  return 0;
+}
+
+/* Sees to it that there is a thread for one more job, or else a place in the
+ * queue; with the mutex held. */
+static int workers_admit(lunado_workers *workers) {
+  int rc = 0;
+  if (workers->queue_length < workers->idle) return 0;
+  if (workers->running < workers->max_threads) {
+    rc = workers_grow(workers);
+    if (rc == 0 || workers->running == 0) return rc;
+  }
+  return workers->queue_length - workers->idle < workers->max_queue
+             ? 0
+             : UV_ENOBUFS;
+}
+
+size_t lunado_workers_room(lunado_workers *workers) {
+  size_t places, room;
+  uv_mutex_lock(&workers->mutex);
+  places = workers->max_threads - workers->running + workers->idle;
+  room = workers->max_queue - workers->queue_length;
+  uv_mutex_unlock(&workers->mutex);
+  return places > SIZE_MAX - room ? SIZE_MAX : places + room;
+}
+
+/* With the mutex held, for the last thread reads workers->loop. */
+static void workers_use_loop(lunado_workers *workers, lunado_loop *loop) {
+  if (workers->loop == loop) return;
+  lunado_loop_ref(loop);
+  if (workers->loop != NULL) lunado_loop_unref(workers->loop);
+  workers->loop = loop;
+}
+
+static void workers_enqueue(lunado_workers *workers, lunado_job *job) {
+  workers_use_loop(workers, job->loop);
+  lunado_list_append(&workers->queue, &job->queued);
+  workers->queue_length++;
+  uv_cond_signal(&workers->changed);
+}
+
+int lunado_workers_submit(lunado_workers *workers, lunado_loop *loop,
+                          lunado_job *job) {
+  int rc;
+  if (workers->shut || loop->closed) return UV_ECANCELED;
+  job->hooks = workers->hooks;
+  job->workers = workers;
+  job->loop = loop;
+  job->mailed = job->dropped = false;
+  uv_mutex_lock(&workers->mutex);
+  rc = workers_admit(workers);
+  if (rc == 0) workers_enqueue(workers, job);
+  uv_mutex_unlock(&workers->mutex);
+  if (rc < 0) return rc;
+  lunado_list_append(&workers->pending, &job->pending);
+  lunado_loop_ref(loop);
+  lunado_loop_hold(loop);
+  return 0;
+}
+
+/* --- life cycle ------------------------------------------------------------
+ */
+
+int lunado_workers_new(lunado_workers **result, unsigned max_threads,
+                       size_t max_queue, const lunado_workers_hooks *hooks,
+                       void *data) {
+  lunado_workers *workers = lunado__alloc(sizeof *workers);
+  int rc;
+  *result = NULL;
+  if (workers == NULL) return UV_ENOMEM;
+  workers->hooks = hooks;
+  workers->data = data;
+  workers->max_threads = max_threads;
+  workers->max_queue = max_queue;
+  lunado_link_init(&workers->pending);
+  lunado_link_init(&workers->threads);
+  lunado_link_init(&workers->queue);
+  rc = uv_mutex_init(&workers->mutex);
+  if (rc == 0) {
+    rc = uv_cond_init(&workers->changed);
+    if (rc < 0) uv_mutex_destroy(&workers->mutex);
+  }
+  if (rc < 0)
+    lunado__free(workers);
+  else
+    *result = workers;
+  return rc;
+}
+
+bool lunado_workers_shut_down(lunado_workers *workers) {
+  uv_mutex_lock(&workers->mutex);
+  workers->shut = true;
+  uv_cond_broadcast(&workers->changed);
+  uv_mutex_unlock(&workers->mutex);
+  return !lunado_list_empty(&workers->threads);
+}
+
+size_t lunado_workers_drop(lunado_workers *workers) {
+  size_t dropped;
+  uv_mutex_lock(&workers->mutex);
+  dropped = workers->queue_length;
+  workers->queue_length = 0;
+  while (!lunado_list_empty(&workers->queue)) {
+    lunado_job *job =
+        lunado_container_of(workers->queue.next, lunado_job, queued);
+    lunado_link_remove(&job->queued);
+    job->dropped = true;
+  }
+  uv_mutex_unlock(&workers->mutex);
+  return dropped;
+}
+
+void lunado_workers_join(lunado_workers *workers) {
+  assert(workers->shut && "threads end after a shut-down only");
+  while (!lunado_list_empty(&workers->threads)) {
+    worker_thread *thread =
+        lunado_container_of(workers->threads.next, worker_thread, link);
+    (void)uv_thread_join(&thread->id);
+    lunado_link_remove(&thread->link);
+    lunado__free(thread);
+  }
+}
+
+void lunado_workers_free(lunado_workers *workers) {
+  assert(lunado_list_empty(&workers->threads) &&
+         lunado_list_empty(&workers->pending) &&
+         "workers are freed when all is done");
+  workers->freed = true;
+  if (!workers->mailed) workers_free_storage(workers);
+}

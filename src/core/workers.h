@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * workers.h - threads that run jobs and bring them back to their loop.
+ *
+ * Each submitted job is run once on a thread, or dropped; then it is done,
+ * once, on the thread that submitted it: in a turn of its loop, or by
+ * lunado_workers_settle.  Threads are started as they are needed, each has a
+ * state of its own that lasts as long as the thread, and they are the
+ * workers' own: libuv's pool is left to files and name lookups.
+ *
+ * Life cycle: new; any number of submits; shut down, and from then on jobs are
+ * refused and the threads end as soon as the queue is empty; join; settle;
+ * free.
+ *
+ * Everything here belongs to one thread, the owner's, but for the hooks start,
+ * run and finish, which are called on the workers' threads.
+ */
+#ifndef LUNADO_CORE_WORKERS_H
+#define LUNADO_CORE_WORKERS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <uv.h>
+
+#include "core/list.h"
+#include "core/loop.h"
+#include "core/post.h"
+
+typedef struct lunado_workers lunado_workers;
+typedef struct lunado_job lunado_job;
+
+/* What the owner does; borrowed, and the same for all threads. */
+typedef struct {
+  /* On a new thread, and again before a job where it returned NULL before:
+   * the thread's state; NULL where there is no memory for one. */
+  void *(*start)(lunado_workers *workers);
+  /* On a thread: runs the job.  `state` is what start returned. */
+  void (*run)(lunado_workers *workers, void *state, lunado_job *job);
+  /* On a thread, last: frees its state, which is not NULL. */
+  void (*finish)(lunado_workers *workers, void *state);
+  /* On the owner's thread: the job was run, or is job->dropped. */
+  void (*done)(lunado_workers *workers, lunado_job *job);
+  /* On the owner's thread, after done: nobody refers to the job any more.
+   * The workers may be gone by then. */
+  void (*free_job)(lunado_job *job);
+  /* On the owner's thread, in a turn of the loop, after a shut-down: all jobs
+   * are done and all threads have ended.  It may free the workers.  Left out
+   * when the loop closed first, or lunado_workers_join was called. */
+  void (*ended)(lunado_workers *workers);
+} lunado_workers_hooks;
+
+/* Makes workers without a thread.  At most `max_threads` run at once; at most
+ * `max_queue` jobs wait for one.
+ * Returns 0 or a negative libuv error, and then *workers is NULL. */
+int lunado_workers_new(lunado_workers **workers, unsigned max_threads,
+                       size_t max_queue, const lunado_workers_hooks *hooks,
+                       void *data);
+
+/* Has the caller's job run and done; its storage is the workers' until
+ * free_job.  Meanwhile the loop is kept alive.
+ * Returns 0; UV_ECANCELED after a shut-down; UV_ENOBUFS when the queue is
+ * full; another libuv error when no thread runs and none can be started. */
+int lunado_workers_submit(lunado_workers *workers, lunado_loop *loop,
+                          lunado_job *job);
+
+/* How many jobs a row of submits could place now. */
+size_t lunado_workers_room(lunado_workers *workers);
+
+/* Refuses jobs from now on; threads end as soon as the queue is empty.  The
+ * hook `ended` follows unless there is no thread: then false is returned. */
+bool lunado_workers_shut_down(lunado_workers *workers);
+
+/* Drops the jobs that no thread has begun; settle has them done.  Returns how
+ * many they are. */
+size_t lunado_workers_drop(lunado_workers *workers);
+
+/* Waits until all threads have ended, after a shut-down. */
+void lunado_workers_join(lunado_workers *workers);
+
+/* Calls done for all jobs that were run or dropped and are not done yet,
+ * without waiting for their loops; after lunado_workers_join. */
+void lunado_workers_settle(lunado_workers *workers);
+
+/* Frees workers all of whose threads have ended and all of whose jobs are
+ * done. */
+void lunado_workers_free(lunado_workers *workers);
+
+/* What new was given. */
+static inline void *lunado_workers_data(const lunado_workers *workers);
+
+/* --- layout: private to the core, visible so that owners can embed it ---- */
+
+struct lunado_job {
+  lunado_message message; /* brings it back */
+  lunado_link queued;     /* in workers->queue until a thread takes it */
+  lunado_link pending;    /* in workers->pending until done */
+  const lunado_workers_hooks *hooks; /* the workers' */
+  lunado_workers *workers;           /* borrowed until done */
+  lunado_loop *loop;                 /* a reference, until free_job */
+  bool mailed;                       /* the message is on its way */
+  bool dropped;                      /* it was never run */
+};
+
+struct lunado_workers {
+  const lunado_workers_hooks *hooks;
+  void *data; /* the owner's */
+  unsigned max_threads;
+  size_t max_queue;
+  lunado_link pending;    /* the owner's: jobs not yet done */
+  lunado_link threads;    /* the owner's: not yet joined */
+  lunado_loop *loop;      /* the owner's: a reference to that of the last job;
+                             NULL before the first */
+  lunado_message message; /* says that all threads have ended */
+  bool freed;             /* the owner's: the message frees the storage */
+  uv_mutex_t mutex;       /* guards what follows */
+  uv_cond_t changed;      /* the queue grew, or shut became true */
+  lunado_link queue;      /* jobs in order */
+  size_t queue_length;
+  unsigned running; /* threads that have not begun to end */
+  unsigned idle;    /* threads that wait for `changed` */
+  bool shut;        /* refuses jobs */
+  bool mailed;      /* the message is on its way */
+};
+
+static inline void *lunado_workers_data(const lunado_workers *workers) {
+  return workers->data;
+}
+
+#endif
