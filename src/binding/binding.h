@@ -82,7 +82,8 @@ struct lunado_realm {
   int future_class;        /* to Future's metatable, */
   int body;                /* to the function at the base of coroutines, */
   int body_handler;        /* to its message handler, */
-  int pool;                /* and to the list of tasks ready for reuse */
+  int pool;                /* and to the first of LUNADO_POOL_SIZE places in
+                              the registry for tasks ready for reuse */
   const void *future_mt;   /* identities of metatables, for fast tests; */
   const void *task_mt;     /* the registry holds them all */
   const void *ioloop_mt;

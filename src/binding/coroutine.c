@@ -8,7 +8,9 @@
  *   - while it waits, the Future it waits for is on top of its thread's
  *     stack;
  *   - a coroutine is resumed by the loop only, never inside set_result;
- *   - what may fail is done before a task changes its state.
+ *   - what may fail is done before a task changes its state;
+ *   - while it runs, its runner has the task on its stack, and the Future of
+ *     its outcome above it.
  *
  * Starts nest on the C stack, of which Lua allows little.  Beyond NEST_MAX a
  * coroutine that calls another yields to the runner, which starts the callee
@@ -35,14 +37,13 @@ enum {
   TASK_AWAITING = 2, /* suspended by lunado__await, not by a plain yield */
   TASK_STARTING = 4, /* queued to be started */
   TASK_WAITING = 8,  /* enlisted on its loop, with a place reserved */
-  TASK_QUEUED = 16   /* enlisted on its loop, in its queue */
+  TASK_QUEUED = 16,  /* enlisted on its loop, in its queue */
+  TASK_BOUND = 32    /* task and Future hold each other */
 };
 
 struct lunado_coroutine {
   lunado_waiter waiter;     /* linked while waiting */
   lua_State *thread;        /* LUNADO_TASK_THREAD holds it */
-  lunado_future *future;    /* of the outcome, LUNADO_TASK_FUTURE holds it;
-                               NULL while idle */
   lunado_ioloop *loop;      /* set at the first suspension; good while
                                enlisted */
   lunado_coroutine *caller; /* yielded for this one to start; the Future of
@@ -170,16 +171,32 @@ static int push_outcome(lunado_realm *realm, lunado_coroutine *task,
 
 /* --- suspending -------------------------------------------------------------------- */
 
-static void on_ready(lunado_settler *settler, lunado_waiter *waiter,
-                     lunado_future *future) {
-  lunado_realm *realm = lunado__settler_realm(settler);
+static lunado_coroutine *made_ready(lunado_waiter *waiter) {
   lunado_coroutine *task =
       lunado_container_of(waiter, lunado_coroutine, waiter);
+  task->flags ^= TASK_WAITING | TASK_QUEUED;
+  task->loop->queue.reserved--;
+  return task;
+}
+
+void lunado__coroutine_ready(lunado_settler *settler, lunado_waiter *waiter,
+                             lunado_future *future) {
+  lunado_realm *realm = lunado__settler_realm(settler);
+  lua_State *L = realm->frame->L;
   (void)future;
   lunado__push_owner(realm, waiter);
-  task->flags = (task->flags & ~(uint32_t)TASK_WAITING) | TASK_QUEUED;
-  task->loop->queue.reserved--;
-  lunado__queue_push(realm->frame->L, task->loop);
+  lunado__queue_push(L, made_ready(waiter)->loop, lua_gettop(L));
+  lua_pop(L, 1);
+}
+
+void lunado__coroutine_ready_sole(lua_State *L, int idx,
+                                  lunado_waiter *waiter) {
+  if (lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE) == LUA_TTABLE) {
+    lua_rawgetp(L, -1, waiter);
+    lua_remove(L, -2);
+  }
+  lunado__queue_push(L, made_ready(waiter)->loop, lua_gettop(L));
+  lua_pop(L, 1);
 }
 
 /* (task): sees that it has a loop, and that a place in its queue is free. */
@@ -220,7 +237,20 @@ static bool ensure_place(lua_State *L, lunado_realm *realm, int t) {
   return protected(L, realm, t, find_place, 1);
 }
 
-static void enlist(lunado_coroutine *task, uint32_t how) {
+/* The task at t leaves the stack of its runner: from now on it and the Future
+ * above it hold each other. */
+static void tie(lua_State *L, int t) {
+  lunado_coroutine *task = lua_touserdata(L, t);
+  task->flags |= TASK_BOUND;
+  lua_pushvalue(L, t + 1);
+  lua_setiuservalue(L, t, LUNADO_TASK_FUTURE);
+  lua_pushvalue(L, t);
+  lua_setiuservalue(L, t + 1, LUNADO_FUTURE_TASK);
+}
+
+static void enlist(lua_State *L, int t, uint32_t how) {
+  lunado_coroutine *task = lua_touserdata(L, t);
+  if (!(task->flags & TASK_BOUND)) tie(L, t);
   task->flags |= how;
   lunado__ioloop_enlist(task->loop);
 }
@@ -229,10 +259,9 @@ static void enlist(lunado_coroutine *task, uint32_t how) {
 static bool requeue(lua_State *L, lunado_realm *realm, int t) {
   lunado_coroutine *task = lua_touserdata(L, t);
   if (!ensure_place(L, realm, t)) return false;
-  enlist(task, TASK_QUEUED);
+  enlist(L, t, TASK_QUEUED);
   task->waiter.future = NULL;
-  lua_pushvalue(L, t);
-  lunado__queue_push(L, task->loop);
+  lunado__queue_push(L, task->loop, t);
   return true;
 }
 
@@ -240,7 +269,7 @@ static bool requeue(lua_State *L, lunado_realm *realm, int t) {
  * has to be made, which may fail. */
 static int wait_behind_others(lua_State *L) {
   lunado_coroutine *task = lua_touserdata(L, 1);
-  lunado__wait(L, 2, 1, &task->waiter, on_ready);
+  lunado__wait(L, 2, 1, &task->waiter, lunado__coroutine_ready);
   return 0;
 }
 
@@ -254,7 +283,7 @@ static bool wait_for(lua_State *L, lunado_realm *realm, int t,
     lua_pushvalue(L, t);
     lua_xmove(L, thread, 1);
     lua_setiuservalue(thread, -2, LUNADO_FUTURE_VALUE);
-    lunado_future_wait(future, &task->waiter, on_ready);
+    lunado_future_wait(future, &task->waiter, lunado__coroutine_ready);
   } else {
     lua_pushvalue(L, t);
     lua_pushvalue(thread, -1);
@@ -262,7 +291,7 @@ static bool wait_for(lua_State *L, lunado_realm *realm, int t,
     if (!protected(L, realm, t, wait_behind_others, 2)) return false;
   }
   task->loop->queue.reserved++;
-  enlist(task, TASK_WAITING);
+  enlist(L, t, TASK_WAITING);
   return true;
 }
 
@@ -282,8 +311,9 @@ static bool convert(lua_State *L, lunado_realm *realm, int t, int n) {
   return true;
 }
 
-/* Deals with a yield of n values.  Returns -1 when the task is suspended,
- * else how many values to resume it with. */
+/* Deals with a yield of n values, of which the last one is not a Future that
+ * is done.  Returns -1 when the task is suspended, else how many values to
+ * resume it with. */
 static int suspend(lua_State *L, lunado_realm *realm, int t, int n) {
   lunado_coroutine *task = lua_touserdata(L, t);
   lua_State *thread = task->thread;
@@ -302,81 +332,86 @@ static int suspend(lua_State *L, lunado_realm *realm, int t, int n) {
   return push_outcome(realm, task, future);
 }
 
+/* The short way of suspend: pushes the one result of a Future that is done.
+ * Returns false, and has changed nothing, for all else. */
+static bool push_ready_result(lua_State *thread, lunado_realm *realm, int n) {
+  lunado_future *future;
+  if (n != 1) return false;
+  future = lua_touserdata(thread, -1);
+  if (future == NULL || !lua_getmetatable(thread, -1)) return false;
+  if (lua_topointer(thread, -1) == realm->future_mt &&
+      future->state == LUNADO_DONE && future->count == 1) {
+    /* What is below the result is dropped when the yield returns. */
+    lua_getiuservalue(thread, -2, LUNADO_FUTURE_VALUE);
+    return true;
+  }
+  lua_pop(thread, 1);
+  return false;
+}
+
 /* --- ending ------------------------------------------------------------------------ */
 
 /* Keeps the idle task at t for later, or lets it go; then it needs no
  * finalizer any more. */
 static void recycle(lua_State *L, lunado_realm *realm, int t, bool reusable) {
-  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->pool);
-  if (reusable && realm->reuse && realm->pooled < LUNADO_POOL_SIZE) {
-    lua_State *thread = ((lunado_coroutine *)lua_touserdata(L, t))->thread;
-    if (lua_gethook(thread) != NULL) lua_sethook(thread, NULL, 0, 0);
-    lua_pushvalue(L, t);
-    lua_rawseti(L, -2, ++realm->pooled);
-  } else {
+  lunado_coroutine *task = lua_touserdata(L, t);
+  if (!reusable || !realm->reuse || realm->pooled == LUNADO_POOL_SIZE) {
     lua_pushnil(L);
     lua_setmetatable(L, t);
+    return;
   }
-  lua_pop(L, 1);
+  if (lua_gethook(task->thread) != NULL) lua_sethook(task->thread, NULL, 0, 0);
+  lua_pushvalue(L, t);
+  lua_rawseti(L, LUA_REGISTRYINDEX, realm->pool + realm->pooled++);
 }
 
-/* Leaves on L what the thread returned, or the Failure it died of; returns
- * true if the thread can be used again. */
-static bool take_outcome(lua_State *L, lunado_realm *realm,
-                         lunado_coroutine *task, int status, int n) {
-  lua_State *thread = task->thread;
-  if (status != LUA_OK) {
-    task->flags |= TASK_FAILED;
-    lua_xmove(thread, L, 1);
-    (void)lua_resetthread(thread);
-  } else if (n == 1) {
-    lua_xmove(thread, L, 1);
-  } else {
-    lua_pushnil(L);
-  }
-  if (!(task->flags & TASK_FAILED)) return true;
+/* Task and Future let each other go. */
+static void untie(lua_State *L, int t) {
+  lua_pushnil(L);
+  lua_setiuservalue(L, t, LUNADO_TASK_FUTURE);
+  lua_pushnil(L);
+  lua_setiuservalue(L, t + 1, LUNADO_FUTURE_TASK);
+}
+
+/* The coroutine of the task at t has died of the error on top of its thread,
+ * or returned a Failure there. */
+static void finish_failed(lua_State *L, lunado_realm *realm, int t,
+                          int status) {
+  lunado_coroutine *task = lua_touserdata(L, t);
+  lua_xmove(task->thread, L, 1);
+  if (status != LUA_OK) (void)lua_resetthread(task->thread);
   lunado__failure_wrap(L, realm);
-  return false;
+  recycle(L, realm, t, false);
+  lunado__fail(L, realm, t + 1);
 }
 
 /* The coroutine of the task at t has ended: its task becomes idle, and its
  * Future gets the outcome. */
-static void finish(lua_State *L, lunado_realm *realm, int t, int status,
-                   int n) {
+static void finish(lua_State *L, lunado_realm *realm, int t, int status) {
   lunado_coroutine *task = lua_touserdata(L, t);
-  lunado_future *future = task->future;
-  uint32_t count = task->count;
-  bool reusable = take_outcome(L, realm, task, status, n);
-  int value = lua_gettop(L);
-  lua_getiuservalue(L, t, LUNADO_TASK_FUTURE);
-  lua_pushnil(L);
-  lua_setiuservalue(L, t, LUNADO_TASK_FUTURE);
-  lua_pushnil(L);
-  lua_setiuservalue(L, value + 1, LUNADO_FUTURE_TASK);
-  task->future = NULL;
-  recycle(L, realm, t, reusable);
-  lua_insert(L, value); /* future value */
-  if (!reusable) {
-    lunado__fail(L, realm, value);
-  } else if (lunado_future_pending(future)) {
-    future->count = count;
-    lunado__settle(L, realm, value, LUNADO_DONE);
-  } else {
-    lua_pop(L, 1);
+  lunado_future *future = lua_touserdata(L, t + 1);
+  if (task->flags & TASK_BOUND) untie(L, t);
+  if (status != LUA_OK || (task->flags & TASK_FAILED)) {
+    finish_failed(L, realm, t, status);
+    return;
   }
-  lua_pop(L, 1);
+  lua_xmove(task->thread, L, 1); /* the body returns one value */
+  if (lunado_future_pending(future)) {
+    future->count = task->count;
+    recycle(L, realm, t, true);
+    lunado__settle(L, realm, t + 1, LUNADO_DONE);
+  } else { /* somebody else has set it */
+    lua_pop(L, 1);
+    recycle(L, realm, t, true);
+  }
 }
 
 /* --- running ------------------------------------------------------------------------ */
 
-static int resume(lua_State *L, lunado_realm *realm, lunado_coroutine *task,
-                  int nargs, int *n) {
-  lunado_coroutine *outer = realm->current;
-  int status;
-  realm->current = task;
-  status = lua_resume(task->thread, L, nargs, n);
-  realm->current = outer;
-  task->flags &= ~(uint32_t)TASK_AWAITING;
+/* Deals with what a coroutine left behind in the realm when it was suspended
+ * or ended. */
+static void after_resume(lua_State *L, lunado_realm *realm,
+                         lunado_coroutine *task) {
   if (realm->awaiting) {
     realm->awaiting = false;
     task->flags |= TASK_AWAITING;
@@ -387,66 +422,80 @@ static int resume(lua_State *L, lunado_realm *realm, lunado_coroutine *task,
     if (lua_gethook(task->thread) == raise_at_return)
       restore_hook(task->thread, realm);
   }
+}
+
+static int resume(lua_State *L, lunado_realm *realm, lunado_coroutine *task,
+                  int nargs, int *n) {
+  lunado_coroutine *outer = realm->current;
+  int status;
+  realm->current = task;
+  status = lua_resume(task->thread, L, nargs, n);
+  realm->current = outer;
+  task->flags &= ~(uint32_t)TASK_AWAITING;
+  if (realm->awaiting || realm->thrown || realm->throwing)
+    after_resume(L, realm, task);
   return status;
 }
 
 /* The task at t has yielded its callee and the callee's Future, on top of its
- * thread's stack.  Puts the callee at t. */
+ * thread's stack.  Puts the callee and its Future at t. */
 static lunado_coroutine *descend(lua_State *L, lunado_realm *realm, int t) {
   lunado_coroutine *caller = lua_touserdata(L, t);
   lunado_coroutine *callee = realm->callee;
+  lua_State *thread = caller->thread;
   realm->callee = NULL;
   callee->caller = caller;
+  if (!(caller->flags & TASK_BOUND)) tie(L, t);
   lua_pushvalue(L, t);
-  lua_xmove(L, caller->thread, 1);
-  lua_setiuservalue(caller->thread, -2, LUNADO_FUTURE_VALUE);
-  lua_pushvalue(caller->thread, -2);
-  lua_xmove(caller->thread, L, 1);
+  lua_xmove(L, thread, 1);
+  lua_setiuservalue(thread, -2, LUNADO_FUTURE_VALUE);
+  lua_pushvalue(thread, -2);
+  lua_pushvalue(thread, -2);
+  lua_xmove(thread, L, 2);
+  lua_replace(L, t + 1);
   lua_replace(L, t);
   return callee;
 }
 
 /* Pushes the caller of the task at t, which goes on when that one suspends or
- * ends; nil where there is none. */
+ * ends, and the caller's Future. */
 static void push_caller(lua_State *L, int t) {
-  lunado_coroutine *task = lua_touserdata(L, t);
-  if (task->caller == NULL) {
-    lua_pushnil(L);
-    return;
-  }
-  task->caller = NULL;
-  lua_getiuservalue(L, t, LUNADO_TASK_FUTURE);
-  lua_getiuservalue(L, -1, LUNADO_FUTURE_VALUE);
+  lua_getiuservalue(L, t + 1, LUNADO_FUTURE_VALUE);
+  lua_getiuservalue(L, -1, LUNADO_TASK_FUTURE);
   lua_pushnil(L);
-  lua_setiuservalue(L, -3, LUNADO_FUTURE_VALUE);
-  lua_remove(L, -2);
+  lua_setiuservalue(L, t + 1, LUNADO_FUTURE_VALUE);
 }
 
 /* Runs the coroutine of the task at t, whose thread has nargs values to be
- * resumed with, until it is suspended or ends. */
+ * resumed with, until it is suspended or ends.  Its Future is at t + 1. */
 static void run(lua_State *L, lunado_realm *realm, int t, int nargs) {
   lunado_coroutine *task = lua_touserdata(L, t);
   realm->nesting++;
   for (;;) {
+    lunado_coroutine *caller;
     int n = 0;
     int status = resume(L, realm, task, nargs, &n);
-    if (status == LUA_YIELD && realm->callee != NULL) {
-      task = descend(L, realm, t);
-      nargs = (int)task->count;
-      continue;
-    }
     if (status == LUA_YIELD) {
-      nargs = suspend(L, realm, t, n);
+      if (realm->callee != NULL) {
+        task = descend(L, realm, t);
+        nargs = (int)task->count;
+        continue;
+      }
+      nargs = push_ready_result(task->thread, realm, n)
+                  ? 1
+                  : suspend(L, realm, t, n);
       if (nargs >= 0) continue;
     }
-    if (task->caller == NULL) {
-      if (status != LUA_YIELD) finish(L, realm, t, status, n);
-      break;
+    caller = task->caller;
+    if (caller != NULL) {
+      task->caller = NULL;
+      push_caller(L, t);
     }
-    push_caller(L, t);
-    if (status != LUA_YIELD) finish(L, realm, t, status, n);
+    if (status != LUA_YIELD) finish(L, realm, t, status);
+    if (caller == NULL) break;
+    lua_replace(L, t + 1);
     lua_replace(L, t);
-    task = lua_touserdata(L, t);
+    task = caller;
     nargs = 0;
   }
   realm->nesting--;
@@ -461,18 +510,19 @@ static bool is_untouched(const lunado_coroutine *task) {
 
 static void finish_stolen(lua_State *L, lunado_realm *realm, int t) {
   lunado_coroutine *task = lua_touserdata(L, t);
-  task->flags |= TASK_FAILED;
-  if (lua_status(task->thread) == LUA_YIELD || !lua_checkstack(task->thread, 1))
-    (void)lua_resetthread(task->thread);
+  (void)lua_resetthread(task->thread);
+  lua_settop(task->thread, 0);
   lua_pushliteral(task->thread,
                   "the coroutine was resumed or closed by somebody else");
-  finish(L, realm, t, LUA_OK, 1);
+  task->flags |= TASK_FAILED;
+  finish(L, realm, t, LUA_OK);
 }
 
 void lunado__coroutine_wake(lua_State *L, lunado_realm *realm, int t) {
   lunado_coroutine *task = lua_touserdata(L, t);
   luaL_checkstack(L, RUN_STACK, NULL);
   lunado__ioloop_discharge(L, task->loop);
+  lua_getiuservalue(L, t, LUNADO_TASK_FUTURE);
   task->flags &= ~(uint32_t)TASK_QUEUED;
   if (task->flags & TASK_STARTING) {
     task->flags &= ~(uint32_t)TASK_STARTING;
@@ -484,15 +534,21 @@ void lunado__coroutine_wake(lua_State *L, lunado_realm *realm, int t) {
   } else {
     run(L, realm, t, push_outcome(realm, task, task->waiter.future));
   }
+  lua_settop(L, t);
 }
 
 /* --- starting ----------------------------------------------------------------------- */
 
+/* An idle thread has the body and its handler at its base, from where they
+ * are copied for each coroutine. */
 static lunado_coroutine *task_new(lua_State *L, lunado_realm *realm) {
   lunado_coroutine *task = lua_newuserdatauv(L, sizeof *task, 2);
   *task = (lunado_coroutine){0};
   task->thread = lua_newthread(L);
   lua_setiuservalue(L, -2, LUNADO_TASK_THREAD);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->body);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->body_handler);
+  lua_xmove(L, task->thread, 2);
   task->born = ++realm->born;
   lua_rawgetp(L, LUA_REGISTRYINDEX, realm->task_mt);
   lua_setmetatable(L, -2);
@@ -502,11 +558,10 @@ static lunado_coroutine *task_new(lua_State *L, lunado_realm *realm) {
 static lunado_coroutine *task_from_pool(lua_State *L, lunado_realm *realm) {
   lunado_coroutine *task;
   lua_Hook hook = lua_gethook(L);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->pool);
-  lua_rawgeti(L, -1, realm->pooled);
-  lua_pushnil(L);
-  lua_rawseti(L, -3, realm->pooled--);
-  lua_remove(L, -2);
+  int place = realm->pool + --realm->pooled;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, place);
+  lua_pushboolean(L, 0);
+  lua_rawseti(L, LUA_REGISTRYINDEX, place);
   task = lua_touserdata(L, -1);
   /* A new thread inherits the hook of the one that makes it. */
   if (hook != NULL)
@@ -514,27 +569,19 @@ static lunado_coroutine *task_from_pool(lua_State *L, lunado_realm *realm) {
   return task;
 }
 
-/* Replaces the function below nargs arguments by a task that is ready to run
- * it, and the task's Future above. */
-static lunado_coroutine *prepare(lua_State *L, lunado_realm *realm,
-                                 int nargs) {
+/* Pushes a task, and the Future of its outcome; the task's thread gets what
+ * every coroutine begins with, the function and its arguments to follow. */
+static lunado_coroutine *push_task(lua_State *L, lunado_realm *realm,
+                                   int nargs) {
   lunado_coroutine *task;
-  int base = lua_gettop(L) - nargs;
   luaL_checkstack(L, RUN_STACK, NULL);
   task = realm->pooled > 0 ? task_from_pool(L, realm) : task_new(L, realm);
-  if (!lua_checkstack(task->thread, nargs + 4))
+  if (nargs > LUA_MINSTACK / 2 && !lua_checkstack(task->thread, nargs + 4))
     luaL_error(L, "too many arguments");
-  task->future =
-      lunado__future_new(L, realm, sizeof(lunado_future), LUNADO_FUTURE_TASK);
-  lua_pushvalue(L, -2);
-  lua_setiuservalue(L, -2, LUNADO_FUTURE_TASK);
-  lua_pushvalue(L, -1);
-  lua_setiuservalue(L, -3, LUNADO_TASK_FUTURE);
-  lua_rotate(L, base, 2); /* task future function arguments */
-  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->body);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->body_handler);
-  lua_rotate(L, base + 2, 2);
-  lua_xmove(L, task->thread, nargs + 3);
+  (void)lunado__future_new(L, realm, sizeof(lunado_future),
+                           LUNADO_FUTURE_TASK);
+  lua_pushvalue(task->thread, 1);
+  lua_pushvalue(task->thread, 2);
   task->count = (uint32_t)nargs + 2;
   task->flags = 0;
   task->loop = NULL;
@@ -542,32 +589,46 @@ static lunado_coroutine *prepare(lua_State *L, lunado_realm *realm,
   return task;
 }
 
-static void start_later(lua_State *L, int t) {
+/* Replaces the function below nargs arguments by a task that is ready to run
+ * it, and the task's Future above. */
+static lunado_coroutine *prepare(lua_State *L, lunado_realm *realm,
+                                 int nargs) {
+  int base = lua_gettop(L) - nargs;
+  lunado_coroutine *task = push_task(L, realm, nargs);
+  lua_rotate(L, base, 2);
+  lua_xmove(L, task->thread, nargs + 1);
+  return task;
+}
+
+static void start_later(lua_State *L, int t, lunado_ioloop *loop) {
   lunado_coroutine *task = lua_touserdata(L, t);
-  lunado__queue_reserve(L, &task->loop->queue, 1);
-  enlist(task, TASK_QUEUED | TASK_STARTING);
-  lua_pushvalue(L, t);
-  lunado__queue_push(L, task->loop);
+  lunado__queue_reserve(L, &loop->queue, 1);
+  task->loop = loop;
+  enlist(L, t, TASK_QUEUED | TASK_STARTING);
+  lunado__queue_push(L, loop, t);
+}
+
+/* Starts the task at t on the C stack, or, where that is used up, leaves it
+ * to the loop. */
+static void start(lua_State *L, lunado_realm *realm, int t, int nargs) {
+  if (realm->nesting < NEST_MAX)
+    run(L, realm, t, nargs + 2);
+  else
+    start_later(L, t, lunado__currentloop(L, realm));
 }
 
 void lunado__spawn(lua_State *L, lunado_realm *realm, int nargs) {
   int t = lua_gettop(L) - nargs;
-  lunado_coroutine *task = prepare(L, realm, nargs);
-  if (realm->nesting < NEST_MAX) {
-    run(L, realm, t, nargs + 2);
-  } else {
-    task->loop = lunado__currentloop(L, realm);
-    start_later(L, t);
-  }
+  (void)prepare(L, realm, nargs);
+  start(L, realm, t, nargs);
   lua_remove(L, t);
 }
 
 void lunado__spawn_later(lua_State *L, lunado_realm *realm,
                          lunado_ioloop *loop, int nargs) {
   int t = lua_gettop(L) - nargs;
-  lunado_coroutine *task = prepare(L, realm, nargs);
-  task->loop = loop;
-  start_later(L, t);
+  (void)prepare(L, realm, nargs);
+  start_later(L, t, loop);
   lua_remove(L, t);
 }
 
@@ -585,16 +646,16 @@ static int callee_started(lua_State *L, int status, lua_KContext ctx) {
 static int coroutine_call(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
   int nargs = lua_gettop(L);
-  luaL_checkstack(L, LUA_MINSTACK, NULL);
+  lunado_coroutine *task = push_task(L, realm, nargs);
   lua_pushvalue(L, lua_upvalueindex(LUNADO_UPVALUES + 1));
-  lua_insert(L, 1);
-  if (realm->nesting < NEST_MAX || !runs_on(L, realm) ||
-      !lua_isyieldable(L)) {
-    lunado__spawn(L, realm, nargs);
-    return 1;
+  for (int i = 1; i <= nargs; i++) lua_pushvalue(L, i);
+  lua_xmove(L, task->thread, nargs + 1);
+  if (realm->nesting >= NEST_MAX && runs_on(L, realm) && lua_isyieldable(L)) {
+    realm->callee = task;
+    return lua_yieldk(L, 2, 0, callee_started);
   }
-  realm->callee = prepare(L, realm, nargs);
-  return lua_yieldk(L, 2, 0, callee_started);
+  start(L, realm, nargs + 1, nargs);
+  return 1;
 }
 
 /* --- awaiting ----------------------------------------------------------------------- */
@@ -649,7 +710,7 @@ static int await_done(lua_State *L, int status, lua_KContext top) {
   return lunado__awaited(L, lunado__upvalue_realm(L), (int)top);
 }
 
-static int raise_failed(lua_State *L, lunado_realm *realm, int idx) {
+int lunado__raise_failed(lua_State *L, lunado_realm *realm, int idx) {
   lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
   push_thrown_error(L, realm);
   return lua_error(L);
@@ -659,14 +720,16 @@ static int raise_failed(lua_State *L, lunado_realm *realm, int idx) {
  * when x is done.  Raises its error, and a clear one where it cannot wait. */
 static int gen_await(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
-  lunado_future *future = lunado__tofuture(L, realm, 1);
+  lunado_future *future;
+  if (push_ready_result(L, realm, lua_gettop(L))) return 1;
+  future = lunado__tofuture(L, realm, 1);
   if (future == NULL || lua_gettop(L) > 1) {
     lunado__convert(L, realm, lua_gettop(L));
     future = lua_touserdata(L, 1);
   }
   if (lunado_future_pending(future) || (future->flags & LUNADO_IS_MOMENT))
     return lunado__await(L, realm, 1, lua_gettop(L), await_done);
-  if (future->state == LUNADO_FAILED) return raise_failed(L, realm, 1);
+  if (future->state == LUNADO_FAILED) return lunado__raise_failed(L, realm, 1);
   return lunado__push_results(L, 1);
 }
 
@@ -719,14 +782,14 @@ static int task__gc(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
   lunado_coroutine *task = lua_touserdata(L, 1);
   bool waited = (task->flags & TASK_WAITING) != 0;
-  bool told = task->future == NULL || is_state_closing(L, realm, task->born);
+  bool told = !waited || is_state_closing(L, realm, task->born);
   if (waited) task->loop->queue.reserved--;
   if (task->flags & (TASK_WAITING | TASK_QUEUED)) {
     told = told || task->loop->core->closed;
     lunado__ioloop_discharge(L, task->loop);
   }
   task->flags &= ~(uint32_t)(TASK_WAITING | TASK_QUEUED);
-  if (told || !waited) return 0;
+  if (told) return 0;
   lua_pushliteral(L, "Coroutine was collected while waiting at ");
   lunado__coroutine_where(L, task);
   lua_pushliteral(L, ": nobody can set the Future it waits for");
@@ -762,10 +825,9 @@ static int gen_reuse_threads(lua_State *L) {
   luaL_checktype(L, 1, LUA_TBOOLEAN);
   realm->reuse = lua_toboolean(L, 1) != 0;
   if (realm->reuse) return 0;
-  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->pool);
   while (realm->pooled > 0) {
-    lua_pushnil(L);
-    lua_rawseti(L, -2, realm->pooled--);
+    lua_pushboolean(L, 0);
+    lua_rawseti(L, LUA_REGISTRYINDEX, realm->pool + --realm->pooled);
   }
   return 0;
 }
@@ -794,7 +856,10 @@ void lunado__coroutine_open(lua_State *L, lunado_realm *realm) {
   realm->body = luaL_ref(L, LUA_REGISTRYINDEX);
   lunado__pushfunction(L, body_handler);
   realm->body_handler = luaL_ref(L, LUA_REGISTRYINDEX);
-  lua_createtable(L, LUNADO_POOL_SIZE, 0);
-  realm->pool = luaL_ref(L, LUA_REGISTRYINDEX);
+  realm->pool = (int)lua_rawlen(L, LUA_REGISTRYINDEX) + 1;
+  for (int i = 0; i < LUNADO_POOL_SIZE; i++) {
+    lua_pushboolean(L, 0);
+    lua_rawseti(L, LUA_REGISTRYINDEX, realm->pool + i);
+  }
   make_cycle_object(L, realm);
 }

@@ -7,9 +7,10 @@
  * a thread for as long as that lives.  When the function has returned, the
  * task and its thread are kept for a later coroutine.
  *
- * User values of a task: its thread, and the Future of its outcome while it
- * is busy.  What a Future holds of its coroutine is its task
- * (LUNADO_FUTURE_TASK).
+ * User values of a task: its thread, and from the first suspension to the end
+ * of the coroutine the Future of its outcome, which then holds the task in
+ * turn (LUNADO_FUTURE_TASK).  A coroutine that never suspends has both on its
+ * caller's stack alone.
  */
 #ifndef LUNADO_BINDING_COROUTINE_H
 #define LUNADO_BINDING_COROUTINE_H
@@ -40,6 +41,15 @@ void lunado__spawn_later(lua_State *L, lunado_realm *realm,
  * [-0, +0, m] */
 void lunado__coroutine_wake(lua_State *L, lunado_realm *realm, int idx);
 
+/* The callback of a suspended task's waiter. */
+void lunado__coroutine_ready(lunado_settler *settler, lunado_waiter *waiter,
+                             lunado_future *future);
+
+/* Queues the task that is the owner of the sole waiter of the Future at idx,
+ * which lunado_future_take_sole has just taken.  [-0, +0, -] */
+void lunado__coroutine_ready_sole(lua_State *L, int idx,
+                                  lunado_waiter *waiter);
+
 /* The base of every coroutine: calls the function that is its second
  * argument, with the handler that is its first. */
 int lunado__coroutine_body(lua_State *L);
@@ -55,6 +65,10 @@ int lunado__await(lua_State *L, lunado_realm *realm, int idx,
  * that was called: raises the Future's error, or returns the number of its
  * results, which are on top.  [-0, +0, v] */
 int lunado__awaited(lua_State *L, lunado_realm *realm, int top);
+
+/* Raises the error of the Future at idx, which has failed; the traceback of
+ * the running coroutine goes on with the Future's.  [-0, +0, v] */
+int lunado__raise_failed(lua_State *L, lunado_realm *realm, int idx);
 
 /* Pushes "file:line" of where the thread of the task is suspended, or "?".
  * [-0, +1, m] */

@@ -7,6 +7,7 @@
  */
 #include "binding/future.h"
 
+#include "binding/coroutine.h"
 #include "binding/failure.h"
 #include "binding/queue.h"
 
@@ -197,6 +198,9 @@ static void settle_waited_for(lua_State *L, lunado_realm *realm, int idx,
 
 void lunado__settle(lua_State *L, lunado_realm *realm, int idx, int state) {
   lunado_future *future = lua_touserdata(L, idx);
+  lunado_waiter *sole =
+      lunado_future_take_sole(future, lunado__coroutine_ready);
+  if (sole != NULL) lunado__coroutine_ready_sole(L, idx, sole);
   if (future->waiters == NULL) {
     lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
     (void)lunado_future_settle(&realm->settler, future, state);

@@ -16,6 +16,7 @@
 #include "binding/future.h"
 #include "binding/handler.h"
 #include "binding/luv.h"
+#include "binding/promise.h"
 #include "binding/runsync.h"
 #include "binding/timeout.h"
 
@@ -130,6 +131,7 @@ void lunado__ioloop_close(lua_State *L, lunado_ioloop *loop) {
   if (realm->loop == loop) realm->loop = NULL;
   if (realm->instance == loop) realm->instance = NULL;
   lunado__handlers_forget(L, loop);
+  lunado__promises_free(loop);
   forget_if_unused(L, loop);
 }
 

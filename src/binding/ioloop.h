@@ -24,6 +24,7 @@ struct lunado_ioloop {
   uint32_t anchor_count; /* places of the list */
   uint32_t coroutines;  /* that are suspended or queued on this loop */
   double threshold;     /* set_blocking_log_threshold; 0: none */
+  struct lunado_promises *promises; /* promise.c's; NULL before the first */
 };
 
 void lunado__ioloop_open(lua_State *L, lunado_realm *realm);

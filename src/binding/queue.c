@@ -62,14 +62,11 @@ void lunado__queue_reserve(lua_State *L, lunado_queue *queue, uint32_t n) {
   resize(L, queue, capacity);
 }
 
-void lunado__queue_push(lua_State *L, lunado_ioloop *loop) {
+void lunado__queue_push(lua_State *L, lunado_ioloop *loop, int idx) {
   lunado_queue *queue = &loop->queue;
-  if (queue->table == LUA_NOREF) { /* the loop is closed */
-    lua_pop(L, 1);
-    return;
-  }
+  if (queue->table == LUA_NOREF) return; /* the loop is closed */
   lua_rawgeti(L, LUA_REGISTRYINDEX, queue->table);
-  lua_insert(L, -2);
+  lua_pushvalue(L, idx);
   lua_rawseti(L, -2, place(queue, queue->count));
   lua_pop(L, 1);
   if (queue->count++ == 0) lunado_loop_ready(loop->core, &loop->drain);
@@ -84,16 +81,11 @@ void lunado__queue_add(lua_State *L, lunado_ioloop *loop, int nargs) {
     return;
   }
   lunado__queue_reserve(L, queue, plain ? 1 : (uint32_t)nargs + 2);
-  if (plain) {
-    lunado__queue_push(L, loop);
-    return;
+  if (!plain) {
+    lua_pushinteger(L, nargs);
+    lunado__queue_push(L, loop, first + nargs + 1);
   }
-  lua_pushinteger(L, nargs);
-  lunado__queue_push(L, loop);
-  for (int i = 0; i <= nargs; i++) {
-    lua_pushvalue(L, first + i);
-    lunado__queue_push(L, loop);
-  }
+  for (int i = 0; i <= nargs; i++) lunado__queue_push(L, loop, first + i);
   lua_settop(L, first - 1);
 }
 
@@ -119,28 +111,28 @@ void lunado__queue_callback(lua_State *L, lunado_realm *realm,
 
 /* --- running --------------------------------------------------------------------- */
 
-/* Pushes the first entry and takes it out. */
-static void take(lua_State *L, lunado_queue *queue) {
+/* Pushes the first entry and takes it out; the queue's table is at `table`. */
+static void take(lua_State *L, lunado_queue *queue, int table) {
   int first = place(queue, 0);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, queue->table);
-  lua_rawgeti(L, -1, first);
+  lua_rawgeti(L, table, first);
   lua_pushnil(L);
-  lua_rawseti(L, -3, first);
-  lua_remove(L, -2);
+  lua_rawseti(L, table, first);
   queue->head = (queue->head + 1) & (queue->capacity - 1);
   queue->count--;
-  if (queue->turn > 0) queue->turn--;
+  queue->turn--;
 }
 
 /* An integer n was taken: a callable and n arguments follow. */
-static void run_with_arguments(lua_State *L, lunado_ioloop *loop, int nargs) {
+static void run_with_arguments(lua_State *L, lunado_ioloop *loop, int table) {
+  int nargs = (int)lua_tointeger(L, -1);
+  lua_pop(L, 1);
   luaL_checkstack(L, nargs + 4, "too many arguments");
-  for (int i = 0; i <= nargs; i++) take(L, &loop->queue);
+  for (int i = 0; i <= nargs; i++) take(L, &loop->queue, table);
   lunado__callback(L, loop->realm, loop, nargs);
 }
 
-static void run_entry(lua_State *L, lunado_ioloop *loop) {
-  take(L, &loop->queue);
+static void run_entry(lua_State *L, lunado_ioloop *loop, int table) {
+  take(L, &loop->queue, table);
   switch (lua_type(L, -1)) {
     case LUA_TUSERDATA:
       lunado__coroutine_wake(L, loop->realm, lua_gettop(L));
@@ -149,23 +141,39 @@ static void run_entry(lua_State *L, lunado_ioloop *loop) {
     case LUA_TFUNCTION:
       lunado__callback(L, loop->realm, loop, 0);
       break;
-    default: {
-      int nargs = (int)lua_tointeger(L, -1);
-      lua_pop(L, 1);
-      run_with_arguments(L, loop, nargs);
-    }
+    default:
+      run_with_arguments(L, loop, table);
   }
 }
 
-static bool run_on(const lunado_ioloop *loop) {
-  return loop->queue.turn > 0 && !loop->core->closed;
+static bool is_other_task_ready(const lunado_ioloop *loop) {
+  const lunado_link *ready = &loop->core->ready;
+  return !lunado_list_empty(ready) &&
+         (ready->next != &loop->drain.link || ready->prev != ready->next);
 }
 
-/* (loop) */
-static int run_turn(lua_State *L) {
+/* What is left of this turn, or the next turn where nothing else of the loop
+ * is ready. */
+static bool has_turn(lunado_ioloop *loop) {
+  if (loop->core->closed) return false;
+  if (loop->queue.turn > 0) return true;
+  if (loop->core->stopped || is_other_task_ready(loop)) return false;
+  loop->queue.turn = loop->queue.count;
+  return loop->queue.turn > 0;
+}
+
+/* (loop): runs entries until the slice is used up; a turn in which the loop
+ * was stopped is completed. */
+static int run_turns(lua_State *L) {
   lunado_ioloop *loop = lua_touserdata(L, 1);
-  while (run_on(loop)) {
-    run_entry(L, loop);
+  uint32_t capacity = 0;
+  while (has_turn(loop)) {
+    if (capacity != loop->queue.capacity) { /* another table by now */
+      lua_settop(L, 1);
+      lua_rawgeti(L, LUA_REGISTRYINDEX, loop->queue.table);
+      capacity = loop->queue.capacity;
+    }
+    run_entry(L, loop, 2);
     if (lunado_loop_tired(loop->core) && !loop->core->stopped) break;
   }
   return 0;
@@ -181,15 +189,13 @@ static int shrink(lua_State *L) {
   return 0;
 }
 
-/* A turn that was left because the slice was used up goes on where it was. */
 void lunado__queue_run(lunado_loop *core, lunado_task *task) {
   lunado_ioloop *loop = lunado_container_of(task, lunado_ioloop, drain);
   lunado_queue *queue = &loop->queue;
   lua_State *L = loop->L;
   if (queue->turn == 0) queue->turn = queue->count;
-  do {
-    (void)lunado__guard(L, loop->realm, run_turn, loop, "running callbacks");
-  } while (run_on(loop) && core->stopped);
+  while (!lunado__guard(L, loop->realm, run_turns, loop, "running callbacks"))
+    continue;
   if (core->closed) return;
   if (queue->count > 0)
     lunado_loop_ready(core, task);

@@ -49,6 +49,12 @@ static inline void lunado_future_init(lunado_future *future);
 int lunado_future_settle(lunado_settler *settler, lunado_future *future,
                          int state);
 
+/* Takes the future's waiter out and returns it, when it has exactly one and
+ * that has this callback; else NULL.  For owners that can do better than to
+ * be called back. */
+static inline lunado_waiter *lunado_future_take_sole(lunado_future *future,
+                                                     lunado_done_cb cb);
+
 /* --- consumer ----------------------------------------------------------- */
 
 /* Links the caller's waiter to a pending future; allocates nothing.  The
@@ -126,6 +132,16 @@ static inline void lunado_future_wait(lunado_future *future,
   waiter->future = future;
   waiter->cb = cb;
   lunado__waiter_link(&future->waiters, waiter);
+}
+
+static inline lunado_waiter *lunado_future_take_sole(lunado_future *future,
+                                                     lunado_done_cb cb) {
+  lunado_waiter *waiter = future->waiters;
+  if (waiter == NULL || waiter->next != waiter || waiter->cb != cb)
+    return NULL;
+  waiter->list = NULL;
+  future->waiters = NULL;
+  return waiter;
 }
 
 static inline void lunado_settler_init(lunado_settler *settler) {

@@ -316,6 +316,7 @@ static void close_parts(lunado_loop *loop) {
   let_tasks_go(loop);
   let_timers_go(loop);
   lunado__watchers_close(loop);
+  lunado__address_close(loop);
   lunado__mail_close(loop);
   close_handles(loop);
 }

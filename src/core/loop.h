@@ -21,6 +21,7 @@
 #include <stdbool.h>
 #include <uv.h>
 
+#include "core/address.h"
 #include "core/heap.h"
 #include "core/list.h"
 #include "core/post.h"
@@ -148,6 +149,7 @@ struct lunado_loop {
   lunado_heap heap;      /* running timers */
   lunado_clock *clock;   /* borrowed; NULL: uv_hrtime */
   lunado_mailbox mail;   /* messages from other threads */
+  lunado_address address; /* address.h's; 0: none */
   lunado_drive_cb drive; /* uv_run, or what stands for it */
   double aimed;          /* deadline the timer handle is armed for */
   double due;            /* while timers run: those up to here; else -inf */

@@ -170,12 +170,14 @@ static int workers_admit(lunado_workers *workers) {
 }
 
 size_t lunado_workers_room(lunado_workers *workers) {
-  size_t places, room;
+  size_t places;
   uv_mutex_lock(&workers->mutex);
   places = workers->max_threads - workers->running + workers->idle;
-  room = workers->max_queue - workers->queue_length;
+  places = workers->max_queue > SIZE_MAX - places ? SIZE_MAX
+                                                  : workers->max_queue + places;
+  places -= workers->queue_length;
   uv_mutex_unlock(&workers->mutex);
-  return places > SIZE_MAX - room ? SIZE_MAX : places + room;
+  return places;
 }
 
 /* With the mutex held, for the last thread reads workers->loop. */

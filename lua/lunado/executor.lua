@@ -1,0 +1,207 @@
+-- SPDX-License-Identifier: MIT
+--- Functions that run elsewhere: on threads of their own, or, with the dummy,
+-- at once.  `lunado.concurrent` shows what is here.
+local core = require "lunado.core"
+local loaded = core.loaded
+if loaded["lunado.executor"] then return loaded["lunado.executor"] end
+
+local util = require "lunado.util"
+
+local Future, IOLoop, multi = core.Future, core.IOLoop, core.multi
+local Kwargs = getmetatable(util.kwargs {})
+
+local function is_callable(value)
+  if type(value) == "function" then return true end
+  local mt = getmetatable(value)
+  return type(mt) == "table" and mt.__call ~= nil
+end
+
+-- Whether value is an object with that method.
+local function has_method(value, name)
+  if type(value) ~= "table" and type(value) ~= "userdata" then return false end
+  local ok, method = pcall(function() return value[name] end)
+  return ok and is_callable(method)
+end
+
+local function bad_argument(position, name, expected, value)
+  return ("bad argument #%d to '%s' (%s expected, got %s)")
+    :format(position, name, expected, type(value))
+end
+
+-- The dummy -----------------------------------------------------------------
+
+--- Runs functions at once, in the caller's thread.
+-- Tornado: concurrent.DummyExecutor.
+local DummyExecutor = { __name = "DummyExecutor" }
+DummyExecutor.__index = DummyExecutor
+
+-- What a function raised, and where.
+local Raised = {}
+
+local function raised(err)
+  local traceback = debug.traceback("", 2):sub(2)
+  return setmetatable({ err = err, traceback = traceback }, Raised)
+end
+
+-- Where there was no memory, or no stack, for `raised`, the error comes bare.
+local function settle(future, ok, ...)
+  local err = ...
+  if ok then
+    future:set_result(...)
+  elseif getmetatable(err) == Raised then
+    future:set_exc_info(err.err, err.traceback)
+  else
+    future:set_exception(err)
+  end
+  return future
+end
+
+--- A Future, which is done, of fn(...).
+function DummyExecutor.submit(_, fn, ...)
+  if not is_callable(fn) then
+    error(bad_argument(1, "submit", "function", fn), 2)
+  end
+  return settle(Future(), xpcall(fn, raised, ...))
+end
+
+--- A Future of the list of fn(item).
+function DummyExecutor:map(fn, list)
+  if not is_callable(fn) then
+    error(bad_argument(1, "map", "function", fn), 2)
+  end
+  if type(list) ~= "table" then
+    error(bad_argument(2, "map", "table", list), 2)
+  end
+  local futures = {}
+  for i = 1, #list do futures[i] = self:submit(fn, list[i]) end
+  return multi(futures)
+end
+
+--- There is nothing to end.
+function DummyExecutor:shutdown() end -- luacheck: ignore self
+
+DummyExecutor.__close = DummyExecutor.shutdown
+
+setmetatable(DummyExecutor, {
+  __call = function(class) return setmetatable({}, class) end,
+})
+
+-- Methods -------------------------------------------------------------------
+
+local function describe(value)
+  return value == nil and "nil" or "a " .. type(value)
+end
+
+-- These two raise at level 3: the line of the method's call.
+local function find_executor(self, names)
+  if type(self) ~= "table" and type(self) ~= "userdata" then
+    error("a method that runs on an executor wants an object, not "
+      .. describe(self), 3)
+  end
+  local executor = self[names.executor]
+  if has_method(executor, "submit") then return executor end
+  error(("the object's field '%s' is %s, not an executor")
+    :format(names.executor, describe(executor)), 3)
+end
+
+local function find_loop(self, names)
+  local loop = self[names.io_loop]
+  if loop == nil and not names.own_loop then return IOLoop.current() end
+  if has_method(loop, "add_future") then return loop end
+  error(("the object's field '%s' is %s, not an IOLoop")
+    :format(names.io_loop, describe(loop)), 3)
+end
+
+-- The callback of util.kwargs, or nil, and the arguments without it.
+local function take_callback(...)
+  local n = select("#", ...)
+  local kwargs = n > 0 and select(n, ...) or nil
+  if getmetatable(kwargs) ~= Kwargs then return nil, ... end
+  local arguments, rest = table.pack(...), {}
+  for key, value in next, kwargs do
+    if key ~= "callback" then rest[key] = value end
+  end
+  if next(rest) == nil then
+    n = n - 1
+  else
+    arguments[n] = util.kwargs(rest)
+  end
+  return kwargs.callback, table.unpack(arguments, 1, n)
+end
+
+-- A call of the method `fn`.  No frame is between this one and the caller's.
+local function call(fn, names, self, callback, ...)
+  local executor = find_executor(self, names)
+  local loop, future
+  if callback then
+    if not is_callable(callback) then
+      error("the callback is " .. describe(callback) .. ", not a function", 2)
+    end
+    loop = find_loop(self, names)
+  end
+  if core.is_thread_pool(executor) then
+    future = core.submit_method(executor, names.executor, names.io_loop, fn,
+      self, ...)
+  else
+    future = executor:submit(fn, self, ...)
+  end
+  if callback then
+    loop:add_future(future, function(done) callback(done:result()) end)
+  end
+  return future
+end
+
+local function decorator(names)
+  return function(fn)
+    if not is_callable(fn) then
+      error(bad_argument(1, "run_on_executor", "function", fn), 2)
+    end
+    return function(self, ...)
+      return call(fn, names, self, take_callback(...))
+    end
+  end
+end
+
+-- The names of fields that run_on_executor was given; raises at level 3.
+local function read_names(options)
+  for key, value in pairs(options) do
+    if key ~= "executor" and key ~= "io_loop" or type(value) ~= "string" then
+      error("bad argument #1 to 'run_on_executor' (the fields 'executor' and "
+        .. "'io_loop' may be named)", 3)
+    end
+  end
+  return {
+    executor = options.executor or "executor",
+    io_loop = options.io_loop or "io_loop",
+    own_loop = options.io_loop ~= nil,
+  }
+end
+
+--- Makes a method run on the executor of its object, and return a Future.
+-- Tornado: concurrent.run_on_executor.
+-- @param what a function; or a table that names the object's fields,
+-- {executor = "executor", io_loop = "io_loop"}, or nothing: then a decorator
+-- for functions is returned
+local function run_on_executor(...)
+  local what, n = ..., select("#", ...)
+  if n > 1 then
+    local named = type(what) == "table" or type((select(2, ...))) == "table"
+    error(named and "run_on_executor takes a function or names, not both"
+      or "run_on_executor takes 1 argument, got " .. n, 2)
+  end
+  if is_callable(what) then return decorator(read_names {})(what) end
+  if n == 0 or type(what) == "table" then
+    return decorator(read_names(what or {}))
+  end
+  error(bad_argument(1, "run_on_executor", "function or table", what), 2)
+end
+
+local executor = {
+  ThreadPoolExecutor = core.ThreadPoolExecutor,
+  DummyExecutor = DummyExecutor,
+  dummy_executor = DummyExecutor(),
+  run_on_executor = run_on_executor,
+}
+
+loaded["lunado.executor"] = executor
+return executor

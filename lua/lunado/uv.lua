@@ -1,0 +1,395 @@
+-- SPDX-License-Identifier: MIT
+--- luv's asynchronous functions as functions that return Futures.
+--
+-- A function of luv that ends in a callback is started here without one and
+-- returns a Future: the callback's `err` fails it, unchanged, and the values
+-- behind `err` are its result. Every other name is luv's own, so that a
+-- program needs only one of the two modules.
+--
+-- A wrong argument is raised at the caller's line and starts nothing. Any
+-- other refusal, of luv or of libuv, fails the Future.
+-- @module lunado.uv
+local core = require "lunado.core"
+if core.loaded["lunado.uv"] then return core.loaded["lunado.uv"] end
+
+local Future = require("lunado.concurrent").Future
+
+local found, luv = pcall(require, "luv")
+if not found then
+  error("lunado.uv needs luv, the binding of libuv to Lua (lua-luv on Debian, "
+    .. "or: luarocks install luv WITH_SHARED_LIBUV=ON):\n" .. tostring(luv), 0)
+end
+
+-- How many arguments stand before the callback, which has one fixed place.
+local ARITY = {
+  fs_access = 2, fs_chmod = 2, fs_chown = 3, fs_close = 1, fs_closedir = 1,
+  fs_copyfile = 3, fs_fchmod = 2, fs_fchown = 3, fs_fdatasync = 1,
+  fs_fstat = 1, fs_fsync = 1, fs_ftruncate = 2, fs_futime = 3,
+  fs_lchown = 3, fs_link = 2, fs_lstat = 1, fs_lutime = 3, fs_mkdir = 2,
+  fs_mkdtemp = 1, fs_mkstemp = 1, fs_open = 3, fs_opendir = 2, fs_read = 3,
+  fs_readdir = 1, fs_readlink = 1, fs_realpath = 1, fs_rename = 2,
+  fs_rmdir = 1, fs_scandir = 1, fs_sendfile = 4, fs_stat = 1, fs_statfs = 1,
+  fs_symlink = 3, fs_unlink = 1, fs_utime = 3, fs_write = 3,
+  getaddrinfo = 3, getnameinfo = 1, random = 2,
+  pipe_connect = 2, pipe_connect2 = 3, tcp_connect = 3, udp_send = 4,
+  shutdown = 1, write = 2, write2 = 3,
+}
+
+-- Names that begin with fs_ and take no callback, or take one for ever.
+local SYNCHRONOUS = { fs_scandir_next = true }
+local REPEATING = { "^fs_event_", "^fs_poll_" }
+
+-- luv's own words about an argument, whatever name it has for the function.
+local BAD_ARGUMENT = "^bad argument #(%d+) to '.-' %((.*)%)$"
+
+-- pcall(fn, <arity arguments>, callback), without a table in between.
+local CALL = {
+  function(fn, cb, a) return pcall(fn, a, cb) end,
+  function(fn, cb, a, b) return pcall(fn, a, b, cb) end,
+  function(fn, cb, a, b, c) return pcall(fn, a, b, c, cb) end,
+  function(fn, cb, a, b, c, d) return pcall(fn, a, b, c, d, cb) end,
+}
+
+-- Two functions whose arguments are not simply followed by the callback.
+local OPEN_MODE = 438 -- 0666, less the umask: what io.open gives a new file
+local SPECIAL_CALL = {
+  fs_open = function(fn, cb, path, flags, mode)
+    return pcall(fn, path, flags, mode == nil and OPEN_MODE or mode, cb)
+  end,
+  fs_opendir = function(fn, cb, path, entries)
+    return pcall(fn, path, cb, entries)
+  end,
+}
+
+-- Where luv's argument stands at another place than ours.
+local POSITION = { fs_opendir = { [3] = 2 } }
+
+local uv = {}
+
+local function bad_argument(position, name, what)
+  return ("bad argument #%d to '%s' (%s)"):format(position, name, what)
+end
+
+-- luv's message in the caller's terms; nil when it is about something else.
+local function argument_error(err, name)
+  local position, what = tostring(err):match(BAD_ARGUMENT)
+  if not position then return nil end
+  position = tonumber(position)
+  local moved = POSITION[name]
+  return bad_argument(moved and moved[position] or position, name, what)
+end
+
+-- A Future is anyone's to settle: what luv says then comes too late.
+local function deliver(future, ...)
+  if not future:done() then future:set_result(...) end
+end
+
+local function fail(future, err)
+  if not future:done() then future:set_exception(err) end
+end
+
+-- A callback that settles the Future.
+local function settles(future)
+  return function(err, ...)
+    if err ~= nil then
+      fail(future, err)
+    else
+      deliver(future, ...)
+    end
+  end
+end
+
+-- Judges what pcall(luv's function) gave. Its own caller is the function that
+-- the user called: an error at level 3 is at the user's line.
+local function judge(name, future, ok, first, err)
+  if not ok then
+    local message = argument_error(first, name)
+    if message then error(message, 3) end
+    future:set_exception(first)
+  elseif first == nil and err ~= nil then
+    future:set_exception(err)
+  end
+end
+
+local function wrap(name, fn, arity)
+  local call = SPECIAL_CALL[name] or CALL[arity]
+  return function(...)
+    local extra = select(arity + 1, ...)
+    if extra ~= nil then
+      error(bad_argument(arity + 1, name, "no value expected, got "
+        .. type(extra) .. "; a Future stands for the callback"), 2)
+    end
+    local future = Future()
+    judge(name, future, call(fn, settles(future), ...))
+    return future
+  end
+end
+
+-- For a luv newer than the table above: the callback follows the arguments
+-- given. A function that has none has then run at once, and what it returned,
+-- which is not a request, is the result.
+local function wrap_unknown(name, fn)
+  return function(...)
+    local future = Future()
+    local arguments = table.pack(...)
+    arguments[arguments.n + 1] = settles(future)
+    local got = table.pack(
+      pcall(fn, table.unpack(arguments, 1, arguments.n + 1)))
+    judge(name, future, table.unpack(got, 1, got.n))
+    if not future:done() and type(got[2]) ~= "userdata" then
+      future:set_result(table.unpack(got, 2, got.n))
+    end
+    return future
+  end
+end
+
+local function is_asynchronous_fs(name)
+  if name:sub(1, 3) ~= "fs_" or SYNCHRONOUS[name] then return false end
+  for _, pattern in ipairs(REPEATING) do
+    if name:find(pattern) then return false end
+  end
+  return true
+end
+
+-- A write to somebody who is gone shall fail, not end the process. A watcher
+-- does what ignoring the signal does, and child processes do not inherit it.
+local WRITING = { write = true, write2 = true, try_write = true,
+  try_write2 = true }
+local broken_pipes
+
+local function survive_broken_pipes()
+  if broken_pipes then return end
+  broken_pipes = luv.new_signal()
+  -- Refused where there is no such signal.
+  pcall(luv.signal_start, broken_pipes, "sigpipe", function() end)
+  luv.unref(broken_pipes)
+end
+
+local function resolve(name)
+  local value = luv[name]
+  if type(name) ~= "string" or type(value) ~= "function" then return value end
+  if WRITING[name] then survive_broken_pipes() end
+  if ARITY[name] then return wrap(name, value, ARITY[name]) end
+  if is_asynchronous_fs(name) then return wrap_unknown(name, value) end
+  return value
+end
+
+-- Each name is looked up in luv on first use and kept.
+setmetatable(uv, {
+  __name = "lunado.uv",
+  __index = function(self, name)
+    local value = resolve(name)
+    if value ~= nil then rawset(self, name, value) end
+    return value
+  end,
+})
+
+-- Handles -------------------------------------------------------------------
+
+--- A Future that is done, without a value, when the handle is closed.
+function uv.close(handle)
+  local future = Future()
+  judge("close", future, pcall(luv.close, handle, function()
+    deliver(future)
+  end))
+  return future
+end
+
+-- The number of a signal given by luv's name for it or by number. Older luvs
+-- take a name that they do not know for 0.
+local function signal_number(signal, name)
+  local number = signal
+  if type(signal) == "string" then
+    number = luv.constants[signal:upper()]
+  end
+  if math.type(number) ~= "integer" then
+    error(bad_argument(1, name, "signal expected, got "
+      .. (type(signal) == "string" and signal or type(signal))), 3)
+  end
+  return number
+end
+
+-- Stopped signal handles, kept for the next uv.signal: closing one takes a
+-- turn of the loop, and a program that ends in it would end luv badly.
+local idle_signals = {}
+
+local function signal_handle()
+  local handle
+  repeat
+    handle = table.remove(idle_signals) or luv.new_signal()
+  until not luv.is_closing(handle)
+  return handle
+end
+
+--- A Future of the signal's name, when the process next gets that signal
+-- (a name such as "sigterm", or a number).
+function uv.signal(signal)
+  local number = signal_number(signal, "signal")
+  local future, handle = Future(), signal_handle()
+  local ok, got, err = pcall(luv.signal_start, handle, number, function(name)
+    luv.signal_stop(handle)
+    table.insert(idle_signals, handle)
+    deliver(future, name)
+  end)
+  if not ok or got == nil then table.insert(idle_signals, handle) end
+  judge("signal", future, ok, got, err)
+  return future
+end
+
+-- Processes -----------------------------------------------------------------
+
+local Process = {}
+Process.__index = Process
+Process.__name = "lunado.uv.Process"
+
+--- A Future of the exit code and the number of the signal that ended it, or 0.
+function Process:wait()
+  return self._ended
+end
+
+--- As luv.process_kill: true, or nil and an error; never another process that
+-- has got the same id since.
+function Process:kill(signal)
+  local number = signal_number(signal == nil and "sigterm" or signal, "kill")
+  if luv.is_closing(self.handle) then
+    return nil, "ESRCH: no such process", "ESRCH"
+  end
+  local done, err, name = luv.process_kill(self.handle, number)
+  return done and true, err, name
+end
+
+function Process:__tostring()
+  return ("%s: %d"):format(Process.__name, self.pid)
+end
+
+--- Starts a program with luv's options; raises luv's error when it cannot.
+function uv.spawn(path, options)
+  local ended = Future()
+  local ok, handle, pid
+  ok, handle, pid = pcall(luv.spawn, path, options or {},
+    function(code, signal)
+      if luv.is_closing(handle) then return deliver(ended, code, signal) end
+      luv.close(handle, function() deliver(ended, code, signal) end)
+    end)
+  if not ok then error(argument_error(handle, "spawn") or handle, 2) end
+  if not handle then error(pid, 0) end
+  return setmetatable({ pid = pid, handle = handle, _ended = ended }, Process)
+end
+
+-- Work on libuv's threads ---------------------------------------------------
+
+-- Both sides send a list of values as one string: luv itself takes few of
+-- them, and its older versions make every integer a float.
+local CODEC = [[
+local FORMAT = { integer = "c1j", float = "c1n", string = "c1s" }
+local TAG = { integer = "i", float = "f", string = "s" }
+local READ = { i = "j", f = "n", s = "s" }
+
+-- The values as a string, or nil and the place and type of one that cannot be
+-- sent.
+local function encode(...)
+  local parts, values = {}, table.pack(...)
+  for i = 1, values.n do
+    local value = values[i]
+    local kind = math.type(value) or type(value)
+    if FORMAT[kind] then
+      parts[i] = string.pack(FORMAT[kind], TAG[kind], value)
+    elseif kind == "boolean" then
+      parts[i] = value and "T" or "F"
+    elseif kind == "nil" then
+      parts[i] = "N"
+    else
+      return nil, i, kind
+    end
+  end
+  return table.concat(parts)
+end
+
+local function decode(packed)
+  local values, count, at = {}, 0, 1
+  while at <= #packed do
+    local tag = packed:sub(at, at)
+    count, at = count + 1, at + 1
+    if READ[tag] then
+      values[count], at = string.unpack(READ[tag], packed, at)
+    elseif tag ~= "N" then
+      values[count] = tag == "T"
+    end
+  end
+  return table.unpack(values, 1, count)
+end
+]]
+
+-- A thread's side: runs the dumped function, never raises.
+local WORKER = CODEC .. [[
+local id, code, arguments = ...
+local function answer(ok, ...)
+  local packed, position, kind = encode(...)
+  if packed then return id, ok, packed end
+  if ok then
+    return id, false, encode(("cannot send a %s from a thread: result #%d")
+      :format(kind, position))
+  end
+  local _, text = pcall(tostring, (...))
+  return id, false, encode(text) or encode("an error without a text")
+end
+return answer(pcall(load(code, "=queue_work", "b"), decode(arguments)))
+]]
+
+local encode, decode = load(CODEC .. "return encode, decode", "=queue_work")()
+
+local pending = {} -- the Futures of the jobs under way, by number
+local last_job = 0
+local work -- luv's context for all jobs, which keeps the threads' Lua states
+
+local function work_done(id, ok, packed)
+  local future = pending[id]
+  pending[id] = nil
+  if ok then
+    deliver(future, decode(packed))
+  else
+    fail(future, (decode(packed)))
+  end
+end
+
+-- Why fn cannot run in another Lua state, or nil.
+local function not_portable(fn)
+  if type(fn) ~= "function" then
+    return "function expected, got " .. type(fn)
+  end
+  if debug.getinfo(fn, "S").what == "C" then
+    return "Lua function expected, got a C function"
+  end
+  for i = 1, math.huge do
+    local name = debug.getupvalue(fn, i)
+    if not name then return nil end
+    if name ~= "_ENV" then
+      return ("function without upvalues expected, it uses '%s'"):format(name)
+    end
+  end
+end
+
+--- A Future of what fn(...) returns, run in a thread of libuv's pool, in a Lua
+-- state of its own. fn has no upvalues; arguments, results and errors are nil,
+-- booleans, numbers and strings.
+function uv.queue_work(fn, ...)
+  local complaint = not_portable(fn)
+  if complaint then error(bad_argument(1, "queue_work", complaint), 2) end
+  local packed, position, kind = encode(...)
+  if not packed then
+    error(bad_argument(position + 1, "queue_work",
+      ("cannot send a %s to a thread"):format(kind)), 2)
+  end
+  work = work or luv.new_work(WORKER, work_done)
+  local future = Future()
+  last_job = last_job + 1
+  pending[last_job] = future
+  local ok, queued, err =
+    pcall(luv.queue_work, work, last_job, string.dump(fn), packed)
+  if not ok or not queued then pending[last_job] = nil end
+  judge("queue_work", future, ok, queued, err)
+  return future
+end
+
+core.loaded["lunado.uv"] = uv
+return uv

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * address.c - places that loops take one after the other.
+ *
+ * Invariants: a visitor announces itself before it looks at the address, and
+ * who closes takes the address down before it looks for visitors; so once it
+ * has found none, none is left that saw its loop.  The places are static, so
+ * that anybody may look at one at any time.
+ */
+#include "core/address.h"
+
+#include <stdatomic.h>
+#include <uv.h>
+
+#include "core/loop.h"
+
+typedef struct {
+  atomic_bool taken;      /* by a loop that is open, or still has visitors */
+  atomic_uint address;    /* of the open loop; 0: there is none */
+  atomic_uint visitors;   /* between enter and leave */
+  unsigned round;         /* how often it was taken; the taker's */
+  lunado_loop *loop;      /* the taker's; to be read by visitors */
+} place;
+
+static place places[LUNADO_ADDRESSES];
+
+/* Where the search for a free place begins: each rests as long as it can. */
+static atomic_uint next_place;
+
+static place *place_of(lunado_address address) {
+  return &places[address % LUNADO_ADDRESSES];
+}
+
+static place *take_place(void) {
+  for (unsigned i = 0; i < LUNADO_ADDRESSES; i++) {
+    place *self = place_of(atomic_fetch_add(&next_place, 1));
+    bool taken = false;
+    if (atomic_compare_exchange_strong(&self->taken, &taken, true))
+      return self;
+  }
+  return NULL;
+}
+
+/* 0 is nobody's address. */
+static lunado_address next_address(place *self) {
+  lunado_address address;
+  do {
+    uint64_t count = (uint64_t)self->round++ * LUNADO_ADDRESSES;
+    address = (lunado_address)(count % ((uint64_t)1 << LUNADO_ADDRESS_BITS)) +
+              (lunado_address)(self - places);
+  } while (address == 0);
+  return address;
+}
+
+int lunado_loop_address(lunado_loop *loop, lunado_address *address) {
+  place *self;
+  *address = loop->address;
+  if (loop->closed) return UV_ECANCELED;
+  if (loop->address != 0) return 0;
+  self = take_place();
+  if (self == NULL) return UV_ENFILE;
+  self->loop = loop;
+  *address = loop->address = next_address(self);
+  atomic_store(&self->address, loop->address);
+  return 0;
+}
+
+lunado_loop *lunado_address_enter(lunado_address address) {
+  place *self = place_of(address);
+  atomic_fetch_add(&self->visitors, 1);
+  if (address != 0 && atomic_load(&self->address) == address)
+    return self->loop;
+  atomic_fetch_sub(&self->visitors, 1);
+  return NULL;
+}
+
+void lunado_address_leave(lunado_address address) {
+  atomic_fetch_sub(&place_of(address)->visitors, 1);
+}
+
+void lunado__address_close(lunado_loop *loop) {
+  place *self = place_of(loop->address);
+  if (loop->address == 0) return;
+  loop->address = 0;
+  atomic_store(&self->address, 0);
+  while (atomic_load(&self->visitors) > 0) continue;
+  atomic_store(&self->taken, false);
+}
