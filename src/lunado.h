@@ -1,11 +1,47 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * lunado.h - futures, a loop and coroutines for C programs that run Lua.
+ *
+ * A host opens lunado in its Lua state, runs scripts as coroutines, and gives
+ * them Futures which its own code settles: at once, later on the loop, or from
+ * another thread.
+ *
+ *   life cycle   luaL_newstate, luaL_openlibs; lunado_setloop if the host has
+ *                a loop; luaopen_lunado; scripts; lua_close; and where the
+ *                loop is the host's, one more uv_run before uv_loop_close.
+ *   producer     lunado_newfuture, lunado_setresult, lunado_seterror;
+ *                from other threads lunado_newpromise, lunado_promise_settle.
+ *   consumer     lunado_awaitk inside a coroutine, lunado_result outside;
+ *                lunado_runsync for who wants to wait.
+ *
+ * Threads: a Lua state, its Futures and its loop belong to one thread at a
+ * time.  Two functions alone may be called from anywhere, other threads and
+ * signal handlers included: lunado_promise_settle and lunado_post.  States
+ * share nothing; each may have a thread of its own.
+ *
+ * Errors: functions that take a lua_State raise Lua errors as Lua's own API
+ * does, so call them where an error is caught: from a C function that was
+ * called by Lua, or with lua_pcall.  [-o, +p, x] tells, as in Lua's manual,
+ * how many values a function pops and pushes, and when it raises: `-` never,
+ * `m` only when memory runs out, `v` as its text says, `e` anything.  Whatever
+ * raises or returns an error has changed nothing, unless its text says so.
+ * Any number may be given as an index; where there is no Future at it, this
+ * is an error that says so ("bad argument #1 to 'f' (future expected, got
+ * nil)").
+ *
+ * "The default loop" is the state's IOLoop.instance(), "the current loop" what
+ * IOLoop.current() gives; they are the same unless a script makes more loops.
  */
 #ifndef LUNADO_H
 #define LUNADO_H
 
+#ifdef __cplusplus
+extern "C" {
+#endif
 #include <lua.h>
+#ifdef __cplusplus
+}
+#endif
 #include <uv.h>
 
 #if defined(_WIN32)
@@ -18,12 +54,177 @@
 extern "C" {
 #endif
 
+/* --- opening -------------------------------------------------------------- */
+
+/* Opens lunado, with the Lua files that are part of the library: no file is
+ * looked for.  From then on `require` finds "lunado" and its modules.  For
+ *   luaL_requiref(L, "lunado", luaopen_lunado, 0);
+ * or for package.preload, where it waits for the first require "lunado".
+ * Lua's standard libraries must be open; the loop is made on first use.
+ * [-0, +1, e] */
 LUNADO_EXPORT int luaopen_lunado(lua_State *L);
+
+/* The part of it that is written in C, as the module "lunado.core"; what a
+ * lunado/core.so is opened by.  [-0, +1, m] */
 LUNADO_EXPORT int luaopen_lunado_core(lua_State *L);
 
-/* Receives what is logged: `level` is "debug", "info", "warning" or "error".
- * Called on the thread of the Lua state; must not raise. */
+/* --- the loop ------------------------------------------------------------- */
+
+/* Has the state's default loop run on `loop`, which is borrowed: it must
+ * outlive the state, and the host may drive it with uv_run, stop it and have
+ * handles of its own on it, which lunado leaves alone.  A loop in a script
+ * that was started (IOLoop:start, run_sync) drives it just as well.
+ * After lua_close the loop's handles are closing: run the loop once more, with
+ * UV_RUN_NOWAIT or any other mode, before uv_loop_close.
+ * NULL takes back what was given.
+ * Returns 0; UV_EBUSY once the default loop is in use.  [-0, +0, m] */
+LUNADO_EXPORT int lunado_setloop(lua_State *L, uv_loop_t *loop);
+
+/* The uv_loop_t of the default loop, which is made on first use: the host's,
+ * else luv's where luv is loaded, else one of lunado's own.  Owned by whoever
+ * made it; lunado's is there until lua_close, or until a script closes the
+ * loop.  Raises where luv is there and cannot be shared with.  [-0, +0, v] */
+LUNADO_EXPORT uv_loop_t *lunado_getloop(lua_State *L);
+
+/* --- the log -------------------------------------------------------------- */
+
+/* Receives what is logged: `level` is "debug", "info", "warning" or "error",
+ * `message` has no newline at its end.  Both are gone when it returns.  Called
+ * on the thread of the Lua state; must not raise. */
 typedef void lunado_log_fn(void *ud, const char *level, const char *message);
+
+/* Has what is logged go to `fn` instead of to stderr; NULL: to stderr again.
+ * A script's log.set_handler takes precedence over it.  Finalizers log, too:
+ * it may be called until lua_close returns.  [-0, +0, m] */
+LUNADO_EXPORT void lunado_setlog(lua_State *L, lunado_log_fn *fn, void *ud);
+
+/* --- futures: producer ---------------------------------------------------- */
+
+/* Pushes a pending Future, an ordinary value that Lua collects.  Whoever is to
+ * settle it later has to keep it: in the registry, an upvalue, a user value;
+ * for another thread, with lunado_newpromise.  [-0, +1, m] */
+LUNADO_EXPORT void lunado_newfuture(lua_State *L);
+
+/* Pops nvalues values and settles the Future at idx, which is below them, with
+ * these as its result.  Callbacks that were added to it run before this
+ * returns; what they raise is logged.  Coroutines that wait for it go on in a
+ * turn of the loop.
+ * Returns 0; UV_EALREADY when it is settled already: then the values are
+ * popped and nothing else has changed.  Raises where there is no Future, or
+ * there are not so many values.  [-nvalues, +0, v] */
+LUNADO_EXPORT int lunado_setresult(lua_State *L, int idx, int nvalues);
+
+/* Pops an error, which may be any value, and settles the Future at idx with
+ * it, as lunado_setresult does with a result.  nil becomes the string
+ * "<no error object>".  An error that nobody asks the Future for is logged
+ * when that is collected.
+ * Returns 0; UV_EALREADY: then the error is popped and nothing else has
+ * changed.  [-1, +0, v] */
+LUNADO_EXPORT int lunado_seterror(lua_State *L, int idx);
+
+/* --- futures: consumer ---------------------------------------------------- */
+
+/* Whether the value at idx is a Future.  Any number will do as idx.
+ * [-0, +0, -] */
+LUNADO_EXPORT int lunado_isfuture(lua_State *L, int idx);
+
+/* Pushes what the Future at idx came to, and returns how many values these
+ * are; -1 when it has failed, with the error pushed, which counts as seen from
+ * now on; -2 while it is pending, with nothing pushed.
+ * [-0, +(n|1|0), v] */
+LUNADO_EXPORT int lunado_result(lua_State *L, int idx);
+
+/* For C functions that wait, to be used as
+ *   return lunado_awaitk(L, idx, ctx, k);
+ * Has k(L, status, ctx) called with the results of the Future at idx pushed
+ * above what is on the stack now: at once, with status LUA_OK, when it is
+ * done, else with status LUA_YIELD when the coroutine is resumed.  k returns
+ * what the C function is to return; it may wait again.
+ * When the Future has failed or fails, its error is raised instead of calling
+ * k, as if by the C function.  Raises as gen.await does where the running
+ * function is no coroutine of lunado's, or cannot be suspended.
+ * Memory that the C function owns in the meantime must be Lua's: a coroutine
+ * that is never resumed is collected.  [-?, +?, e] */
+LUNADO_EXPORT int lunado_awaitk(lua_State *L, int idx, lua_KContext ctx,
+                                lua_KFunction k);
+
+/* --- coroutines ----------------------------------------------------------- */
+
+/* Pops a function and the nargs arguments above it, calls it as a coroutine
+ * of lunado's and pushes the Future of its results.  It runs at once, to the
+ * first time it has to wait; from there on the loop resumes it, so the loop
+ * has to run.  Its errors fail the Future; none is raised here.  The coroutine
+ * lives as long as what it waits for can come, whether or not the Future is
+ * kept.
+ * Returns 0.  Raises where there are not so many values. [-(nargs+1), +1, v] */
+LUNADO_EXPORT int lunado_spawn(lua_State *L, int nargs);
+
+/* Calls a function with the nargs arguments above it as a coroutine and runs
+ * the default loop until it is done; a Future that it returns is awaited.
+ * Replaces function and arguments by the results and returns LUA_OK, or by
+ * the error, unchanged, and returns LUA_ERRRUN, or LUA_ERRMEM for want of
+ * memory.  Fails with util.TimeoutError after `timeout` seconds (0 or less:
+ * never); the function is not stopped by that and goes on when the loop runs
+ * again.  Fails when nothing is left that could ever wake the function, when
+ * the loop is stopped or closed before it is done, and where the loop is
+ * running already.  [-(nargs+1), +(n|1), v] and raises only where there are
+ * not so many values */
+LUNADO_EXPORT int lunado_runsync(lua_State *L, int nargs, double timeout);
+
+/* --- other threads: promises ---------------------------------------------- */
+
+/* The right to settle one Future, once, from any thread.  What it is called by
+ * is not an address of memory: it may be kept, used and used again however
+ * late, and there is nothing to free. */
+typedef struct lunado_promise lunado_promise;
+
+/* A promise of the Future at idx.  From now on the current loop holds the
+ * Future and counts as having something to wait for, until the promise is
+ * settled: so settle each one, with an error where the work has failed.
+ * Never NULL.  Several promises of one Future are allowed; the first that is
+ * delivered settles it, and so does a lunado_setresult that comes before.
+ * Raises where the loop is closed or has a million promises that are not
+ * settled.  [-0, +0, v] */
+LUNADO_EXPORT lunado_promise *lunado_newpromise(lua_State *L, int idx);
+
+/* Settles the promise, from any thread or signal handler: has deliver(L)
+ * called in the next turn of the loop, on its thread, with `ud` as a light
+ * userdata for the one argument.  The values that deliver returns are
+ * the result of the Future, what it raises is its error; deliver NULL: no
+ * values.  L is the state's, but not the coroutine that waits; deliver cannot
+ * yield.  Settlements of one thread are delivered in their order.
+ * Allocates nothing and never blocks.
+ * Returns
+ *   0             deliver will be called, exactly once: in a turn, or, when
+ *                 the loop closes before that, while it closes.  What `ud`
+ *                 points to is deliver's now.
+ *   UV_EALREADY   the promise was settled before,
+ *   UV_ECANCELED  its loop, or the state, has closed: in both cases deliver is
+ *                 not called, and `ud` is still the caller's. */
+LUNADO_EXPORT int lunado_promise_settle(lunado_promise *promise,
+                                        lua_CFunction deliver, void *ud);
+
+/* --- other threads: posts ------------------------------------------------- */
+
+/* The default loop, as other threads and signal handlers may call it.  As with
+ * promises, this is not an address of memory, may be used however late, and
+ * there is nothing to free. */
+typedef struct lunado_loop lunado_loop;
+
+/* The name of the default loop, always the same one while that is open; never
+ * NULL.  [-0, +0, v] */
+LUNADO_EXPORT lunado_loop *lunado_looponly(lua_State *L);
+
+/* Wakes the loop and has fn(arg) called in its next turn, on its thread; fn
+ * NULL: only wakes it.  From any thread and from signal handlers.  Keeps the
+ * loop from waiting, but not from ending: a loop that is left with nothing to
+ * wait for ends without calling fn.  fn is outside of Lua: it may use the
+ * state, but what raises it must call with lua_pcall.
+ * Returns 0, and then fn is called once, unless the loop closes before;
+ * UV_ENOBUFS when 1024 posts are on their way; UV_ECANCELED when the loop, or
+ * the state, has closed. */
+LUNADO_EXPORT int lunado_post(lunado_loop *loop, void (*fn)(void *arg),
+                              void *arg);
 
 #ifdef __cplusplus
 }

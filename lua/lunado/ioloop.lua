@@ -11,6 +11,12 @@ local PeriodicCallback = {}
 PeriodicCallback.__index = PeriodicCallback
 PeriodicCallback.__name = "PeriodicCallback"
 
+local function check_argument(number, expected, value)
+  if type(value) == expected then return end
+  error(("bad argument #%d to 'PeriodicCallback' (%s expected, got %s)")
+    :format(number, expected, type(value)), 3)
+end
+
 --- The first deadline after `now` that is a whole number of periods after
 -- `last`: on overrun those in between are skipped.
 local function next_deadline(last, period, now)
@@ -65,13 +71,15 @@ setmetatable(PeriodicCallback, {
   -- @param callback_time period in milliseconds, more than 0
   -- @param io_loop the loop; the current one by default
   __call = function(class, callback, callback_time, io_loop)
-    if type(callback) ~= "function" then
-      error(("bad argument #1 to 'PeriodicCallback' (function expected, got %s)")
-        :format(type(callback)), 2)
-    end
-    if type(callback_time) ~= "number" or not (callback_time > 0) then
+    check_argument(1, "function", callback)
+    check_argument(2, "number", callback_time)
+    if not (callback_time > 0) then
       error("bad argument #2 to 'PeriodicCallback' "
-        .. "(milliseconds, more than 0, expected)", 2)
+        .. "(a period of more than 0 milliseconds expected)", 2)
+    end
+    if io_loop ~= nil and not core.is_loop(io_loop) then
+      error(("bad argument #3 to 'PeriodicCallback' (IOLoop expected, got %s)")
+        :format(type(io_loop)), 2)
     end
     local self = setmetatable({
       callback = callback,

@@ -29,6 +29,9 @@ function util.timedelta(span)
     error(("bad argument #1 to 'timedelta' (number expected, got %s)")
       :format(type(span)), 2)
   end
+  if span ~= span then
+    error("bad argument #1 to 'timedelta' (a time cannot be NaN)", 2)
+  end
   return { seconds = span }
 end
 

@@ -56,6 +56,9 @@ enum {
   LUNADO_SLOT_LOADED,      /* Lua modules, by name, for a second require */
   LUNADO_SLOT_NO_MEMORY,   /* a Failure for when there is no memory for one */
   LUNADO_SLOT_THROWN,      /* Failure last raised into the running coroutine */
+  LUNADO_SLOT_FAILURES,    /* address of a task -> Failure of its error, while
+                              that unwinds the coroutine's stack */
+  LUNADO_SLOT_RAISED,      /* Failure of the error last raised in a callback */
   LUNADO_SLOT_LOG_HANDLER, /* function(level, message), or false */
   LUNADO_SLOT_WRAP,        /* function(fn) -> fn within the current contexts */
   LUNADO_SLOT_MOMENT,      /* gen.moment */
@@ -97,6 +100,7 @@ struct lunado_realm {
   uv_loop_t *host_uv;      /* given by the host before the default loop */
   struct lunado_luv *luv;  /* what is known of luv; luv.c's */
   unsigned nesting;        /* coroutines started on the C stack in each other */
+  uintptr_t stack_base;    /* where on the C stack the first of them runs */
   int pooled;              /* tasks in the pool */
   int log_level;           /* least level that is logged */
   uint32_t born;           /* tasks and cycle objects made so far */

@@ -2,6 +2,8 @@
 /* convert.c - what each kind of yieldable stands for. */
 #include "binding/convert.h"
 
+#include <string.h>
+
 #include "binding/future.h"
 #include "binding/multi.h"
 #include "binding/realm.h"
@@ -61,16 +63,21 @@ static int bad_yield(lua_State *L, lunado_realm *realm, int value) {
   return lua_error(L);
 }
 
-void lunado__convert_one(lua_State *L, lunado_realm *realm) {
+void lunado__convert_nested(lua_State *L, lunado_realm *realm, int depth) {
   int value = lua_gettop(L);
-  luaL_checkstack(L, 16, "yieldables nested too deeply");
+  luaL_checkstack(L, 16, NULL);
+  if (depth > NESTING_MAX) {
+    lunado__pusherror(L, realm, LUNADO_E_BAD_YIELD,
+                      "tables of yieldables nested too deeply");
+    lua_error(L);
+  }
   for (int round = 0; round < NESTING_MAX; round++) {
     if (lunado__tofuture(L, realm, value) != NULL) return;
     if (lua_isnil(L, value)) {
       lunado__getslot(L, realm, LUNADO_SLOT_MOMENT);
     } else if (!convert_object(L, realm, value)) {
       if (!is_plain_table(L, value)) bad_yield(L, realm, value);
-      lunado__multi_new(L, realm, value, 0);
+      lunado__multi_nested(L, realm, value, 0, depth);
     }
     lua_replace(L, value);
     lua_settop(L, value);
@@ -78,6 +85,10 @@ void lunado__convert_one(lua_State *L, lunado_realm *realm) {
   lunado__pusherror(L, realm, LUNADO_E_BAD_YIELD,
                     "__await leads to __await without an end");
   lua_error(L);
+}
+
+void lunado__convert_one(lua_State *L, lunado_realm *realm) {
+  lunado__convert_nested(L, realm, 0);
 }
 
 void lunado__convert(lua_State *L, lunado_realm *realm, int n) {
@@ -104,11 +115,18 @@ static int gen_convert_yielded(lua_State *L) {
   return 1;
 }
 
+static bool is_type_name(lua_State *L, int idx) {
+  if (lua_type(L, idx) != LUA_TSTRING) return false;
+  for (int type = 0; type < LUA_NUMTYPES; type++)
+    if (strcmp(lua_tostring(L, idx), lua_typename(L, type)) == 0) return true;
+  return false;
+}
+
 /* gen.convert_yielded.register(key, fn): fn(x) makes a yieldable of each x
  * whose metatable is `key`, or the name of whose type it is. */
 static int gen_register(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
-  if (lua_type(L, 1) != LUA_TSTRING && lua_type(L, 1) != LUA_TTABLE)
+  if (!is_type_name(L, 1) && lua_type(L, 1) != LUA_TTABLE)
     lunado__typeerror(L, 1, "metatable or type name");
   lunado__checkcallable(L, 2);
   lua_settop(L, 2);

@@ -21,6 +21,10 @@ void lunado__convert(lua_State *L, lunado_realm *realm, int n);
 /* Replaces the value on top by a Future.  [-1, +1, e] */
 void lunado__convert_one(lua_State *L, lunado_realm *realm);
 
+/* The same for what stands in a table that is nested `depth` deep in others.
+ * [-1, +1, e] */
+void lunado__convert_nested(lua_State *L, lunado_realm *realm, int depth);
+
 /* lunado__convert of its arguments, as a Lua function without upvalues. */
 int lunado__convert_yield(lua_State *L);
 

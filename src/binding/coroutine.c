@@ -29,6 +29,9 @@
  * of Lua's 200 C calls. */
 #define NEST_MAX 30u
 
+/* Bytes of C stack that may lie between the first of them and the next. */
+#define NEST_STACK 16384
+
 /* Room on the stack for running a coroutine and settling its Future. */
 #define RUN_STACK 48
 
@@ -67,6 +70,17 @@ static int unpack_return(lua_State *L) {
   return n;
 }
 
+/* Replaces the error on top by the Failure that the handler made of it. */
+static void take_failure(lua_State *L, lunado_realm *realm,
+                         lunado_coroutine *task) {
+  lunado__getslot(L, realm, LUNADO_SLOT_FAILURES);
+  lua_rawgetp(L, -1, task);
+  lua_pushnil(L);
+  lua_rawsetp(L, -3, task);
+  lua_remove(L, -2);
+  if (!lunado__failure_is_of(L, -1, -2)) lua_pop(L, 1);
+}
+
 static int body_done(lua_State *L, int status, lua_KContext ctx) {
   lunado_realm *realm = lunado__upvalue_realm(L);
   lunado_coroutine *task = realm->current;
@@ -78,6 +92,7 @@ static int body_done(lua_State *L, int status, lua_KContext ctx) {
     n = unpack_return(L);
   } else {
     task->flags |= TASK_FAILED;
+    take_failure(L, realm, task);
     return 1;
   }
   lunado__pack(L, n);
@@ -92,19 +107,26 @@ int lunado__coroutine_body(lua_State *L) {
 
 /* Of an error that came through an await, the Failure awaited is kept: it
  * tells the rest of the story. */
+static void set_inner(lua_State *L, lunado_realm *realm, int failure) {
+  if (!realm->thrown) return;
+  lunado__getslot(L, realm, LUNADO_SLOT_THROWN);
+  if (lunado__failure_is_of(L, -1, 1))
+    lua_setiuservalue(L, failure, LUNADO_FAILURE_INNER);
+  else
+    lua_pop(L, 1);
+}
+
+/* Notes where the error was raised.  The error itself goes on unchanged, for
+ * the handlers of to-be-closed variables see it. */
 static int body_handler(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
   if (lunado__isinstance(L, realm, 1, LUNADO_E_RETURN)) return 1;
-  (void)lunado__failure_new(L, realm, 1, 1);
-  if (!realm->thrown) return 1;
-  lunado__getslot(L, realm, LUNADO_SLOT_THROWN);
-  lua_getiuservalue(L, -1, LUNADO_FAILURE_ERROR);
-  if (lua_rawequal(L, -1, 1)) {
-    lua_pop(L, 1);
-    lua_setiuservalue(L, -2, LUNADO_FAILURE_INNER);
-    return 1;
-  }
-  lua_pop(L, 2);
+  lunado__failure_new(L, realm, 1, 1)->observed = true;
+  set_inner(L, realm, lua_gettop(L));
+  lunado__getslot(L, realm, LUNADO_SLOT_FAILURES);
+  lua_insert(L, -2);
+  lua_rawsetp(L, -2, realm->current);
+  lua_settop(L, 1);
   return 1;
 }
 
@@ -204,7 +226,7 @@ static int find_place(lua_State *L) {
   lunado_coroutine *task = lua_touserdata(L, 1);
   if (task->loop == NULL)
     task->loop = lunado__currentloop(L, lunado__findrealm(L));
-  if (task->loop->core->closed)
+  if (task->loop->closed)
     luaL_error(L, "the coroutine's IOLoop is closed");
   lunado__queue_reserve(L, &task->loop->queue, 1);
   return 0;
@@ -381,6 +403,7 @@ static void finish_failed(lua_State *L, lunado_realm *realm, int t,
   lua_xmove(task->thread, L, 1);
   if (status != LUA_OK) (void)lua_resetthread(task->thread);
   lunado__failure_wrap(L, realm);
+  ((lunado_failure *)lua_touserdata(L, -1))->observed = false;
   recycle(L, realm, t, false);
   lunado__fail(L, realm, t + 1);
 }
@@ -470,9 +493,9 @@ static void push_caller(lua_State *L, int t) {
  * resumed with, until it is suspended or ends.  Its Future is at t + 1. */
 static void run(lua_State *L, lunado_realm *realm, int t, int nargs) {
   lunado_coroutine *task = lua_touserdata(L, t);
-  realm->nesting++;
+  lunado_coroutine *caller;
+  if (realm->nesting++ == 0) realm->stack_base = (uintptr_t)&caller;
   for (;;) {
-    lunado_coroutine *caller;
     int n = 0;
     int status = resume(L, realm, task, nargs, &n);
     if (status == LUA_YIELD) {
@@ -539,16 +562,11 @@ void lunado__coroutine_wake(lua_State *L, lunado_realm *realm, int t) {
 
 /* --- starting ----------------------------------------------------------------------- */
 
-/* An idle thread has the body and its handler at its base, from where they
- * are copied for each coroutine. */
 static lunado_coroutine *task_new(lua_State *L, lunado_realm *realm) {
   lunado_coroutine *task = lua_newuserdatauv(L, sizeof *task, 2);
   *task = (lunado_coroutine){0};
   task->thread = lua_newthread(L);
   lua_setiuservalue(L, -2, LUNADO_TASK_THREAD);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->body);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->body_handler);
-  lua_xmove(L, task->thread, 2);
   task->born = ++realm->born;
   lua_rawgetp(L, LUA_REGISTRYINDEX, realm->task_mt);
   lua_setmetatable(L, -2);
@@ -580,8 +598,8 @@ static lunado_coroutine *push_task(lua_State *L, lunado_realm *realm,
     luaL_error(L, "too many arguments");
   (void)lunado__future_new(L, realm, sizeof(lunado_future),
                            LUNADO_FUTURE_TASK);
-  lua_pushvalue(task->thread, 1);
-  lua_pushvalue(task->thread, 2);
+  lua_rawgeti(task->thread, LUA_REGISTRYINDEX, realm->body);
+  lua_rawgeti(task->thread, LUA_REGISTRYINDEX, realm->body_handler);
   task->count = (uint32_t)nargs + 2;
   task->flags = 0;
   task->loop = NULL;
@@ -608,10 +626,20 @@ static void start_later(lua_State *L, int t, lunado_ioloop *loop) {
   lunado__queue_push(L, loop, t);
 }
 
+/* True if one more coroutine may be started on the C stack.  The calls between
+ * the coroutines count as well: Lua allows some 200 in all, of which each
+ * takes more than a hundred bytes. */
+static bool may_nest(const lunado_realm *realm) {
+  char here = 0;
+  ptrdiff_t used = (ptrdiff_t)(realm->stack_base - (uintptr_t)&here);
+  if (realm->nesting == 0) return true;
+  return realm->nesting < NEST_MAX && used < NEST_STACK && -used < NEST_STACK;
+}
+
 /* Starts the task at t on the C stack, or, where that is used up, leaves it
  * to the loop. */
 static void start(lua_State *L, lunado_realm *realm, int t, int nargs) {
-  if (realm->nesting < NEST_MAX)
+  if (may_nest(realm))
     run(L, realm, t, nargs + 2);
   else
     start_later(L, t, lunado__currentloop(L, realm));
@@ -650,7 +678,7 @@ static int coroutine_call(lua_State *L) {
   lua_pushvalue(L, lua_upvalueindex(LUNADO_UPVALUES + 1));
   for (int i = 1; i <= nargs; i++) lua_pushvalue(L, i);
   lua_xmove(L, task->thread, nargs + 1);
-  if (realm->nesting >= NEST_MAX && runs_on(L, realm) && lua_isyieldable(L)) {
+  if (!may_nest(realm) && runs_on(L, realm) && lua_isyieldable(L)) {
     realm->callee = task;
     return lua_yieldk(L, 2, 0, callee_started);
   }
@@ -785,7 +813,7 @@ static int task__gc(lua_State *L) {
   bool told = !waited || is_state_closing(L, realm, task->born);
   if (waited) task->loop->queue.reserved--;
   if (task->flags & (TASK_WAITING | TASK_QUEUED)) {
-    told = told || task->loop->core->closed;
+    told = told || task->loop->closed;
     lunado__ioloop_discharge(L, task->loop);
   }
   task->flags &= ~(uint32_t)(TASK_WAITING | TASK_QUEUED);

@@ -75,7 +75,6 @@ static void report_protected(lua_State *L, lunado_realm *realm,
 
 void lunado__report(lua_State *L, lunado_realm *realm, lunado_ioloop *loop) {
   int callback;
-  lunado__failure_wrap(L, realm);
   callback = lua_gettop(L) - 1;
   ((lunado_failure *)lua_touserdata(L, -1))->observed = true;
   if (lua_checkstack(L, LUA_MINSTACK))
@@ -125,10 +124,12 @@ void lunado__callback(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
   else
     status = lua_pcall(L, nargs, 1, base);
   if (status != LUA_OK) {
+    lunado__failure_take(L, realm);
     lunado__report(L, realm, loop);
   } else if (loop != NULL && lunado__tofuture(L, realm, -1) != NULL) {
     if (!call_with(L, discard, loop, base + 1)) {
       lua_replace(L, base + 2);
+      lunado__failure_wrap(L, realm);
       lunado__report(L, realm, loop);
     }
   }
@@ -145,6 +146,7 @@ bool lunado__guard(lua_State *L, lunado_realm *realm, lua_CFunction function,
     lua_settop(L, base);
     return true;
   }
+  lunado__failure_take(L, realm);
   lua_pushstring(L, what);
   lua_insert(L, -2);
   lunado__report(L, realm, NULL);

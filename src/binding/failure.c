@@ -128,14 +128,34 @@ void lunado__failure_wrap(lua_State *L, lunado_realm *realm) {
   lunado__failure_nomemory(L, realm);
 }
 
+bool lunado__failure_is_of(lua_State *L, int failure, int err) {
+  bool same;
+  err = lua_absindex(L, err);
+  if (lua_type(L, failure) != LUA_TUSERDATA) return false;
+  lua_getiuservalue(L, failure, LUNADO_FAILURE_ERROR);
+  same = lua_isnil(L, err) || lua_rawequal(L, -1, err);
+  lua_pop(L, 1);
+  return same;
+}
+
 int lunado__failure_handler(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
-  lunado_failure *self;
-  if (lunado__tofailure(L, realm, 1) != NULL) return 1;
-  self = lunado__failure_new(L, realm, 1, 1);
-  /* Whoever catches a Failure here passes it on or reports it. */
-  self->observed = true;
+  lunado__failure_new(L, realm, 1, 1)->observed = true;
+  lunado__setslot(L, realm, LUNADO_SLOT_RAISED);
+  lua_settop(L, 1);
   return 1;
+}
+
+void lunado__failure_take(lua_State *L, lunado_realm *realm) {
+  lunado__getslot(L, realm, LUNADO_SLOT_RAISED);
+  if (!lunado__failure_is_of(L, -1, -2)) {
+    lua_pop(L, 1);
+    lunado__failure_wrap(L, realm);
+    return;
+  }
+  lua_remove(L, -2);
+  lua_pushboolean(L, 0);
+  lunado__setslot(L, realm, LUNADO_SLOT_RAISED);
 }
 
 /* --- observing ----------------------------------------------------------------- */
@@ -272,11 +292,28 @@ void lunado__failure_traceback(lua_State *L, int idx) {
   lua_remove(L, list);
 }
 
+/* (value) → its text */
+static int to_text(lua_State *L) {
+  luaL_tolstring(L, 1, NULL);
+  return 1;
+}
+
+void lunado__failure_errortext(lua_State *L, int idx) {
+  int top = lua_gettop(L);
+  lua_getiuservalue(L, idx, LUNADO_FAILURE_ERROR);
+  lua_pushcfunction(L, to_text);
+  lua_pushvalue(L, top + 1);
+  if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
+    lua_pop(L, 1);
+    lua_pushfstring(L, "(a %s whose __tostring fails)",
+                    luaL_typename(L, top + 1));
+  }
+  lua_remove(L, top + 1);
+}
+
 void lunado__failure_text(lua_State *L, int idx) {
   idx = lua_absindex(L, idx);
-  lua_getiuservalue(L, idx, LUNADO_FAILURE_ERROR);
-  luaL_tolstring(L, -1, NULL);
-  lua_remove(L, -2);
+  lunado__failure_errortext(L, idx);
   lunado__failure_traceback(L, idx);
   if (lua_rawlen(L, -1) == 0) {
     lua_pop(L, 1);

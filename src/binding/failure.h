@@ -55,6 +55,10 @@ static inline lunado_failure *lunado__tofailure(lua_State *L,
   return lunado__toclass(L, idx, realm->failure_mt);
 }
 
+/* True if the value at `failure` is the Failure of the error at `err`; an
+ * error that is nil is that of any.  [-0, +0, -] */
+bool lunado__failure_is_of(lua_State *L, int failure, int err);
+
 /* Pushes the error of the Failure at idx, which counts as observed now.
  * [-0, +1, -] */
 void lunado__failure_observe(lua_State *L, int idx);
@@ -62,11 +66,20 @@ void lunado__failure_observe(lua_State *L, int idx);
 /* Pushes the traceback of the Failure at idx.  [-0, +1, m] */
 void lunado__failure_traceback(lua_State *L, int idx);
 
+/* Pushes the error of the Failure at idx as text, whatever it is.
+ * [-0, +1, m] */
+void lunado__failure_errortext(lua_State *L, int idx);
+
 /* Pushes the error as text, and its traceback below; "<error>" and the
  * traceback, where there is one, as one string.  [-0, +1, m] */
 void lunado__failure_text(lua_State *L, int idx);
 
-/* Message handler that replaces an error by its Failure. */
+/* Message handler that leaves the error alone and its Failure in
+ * LUNADO_SLOT_RAISED. */
 int lunado__failure_handler(lua_State *L);
+
+/* Replaces the error on top, which went through that handler, by its Failure.
+ * [-1, +1, -] */
+void lunado__failure_take(lua_State *L, lunado_realm *realm);
 
 #endif

@@ -507,9 +507,9 @@ static int future__tostring(lua_State *L) {
     lua_pushfstring(L, "Future: %p (finished)", address);
   } else {
     lua_getiuservalue(L, 1, LUNADO_FUTURE_VALUE);
-    lua_getiuservalue(L, -1, LUNADO_FAILURE_ERROR);
+    lunado__failure_errortext(L, -1);
     lua_pushfstring(L, "Future: %p (failed: %s)", address,
-                    luaL_tolstring(L, -1, NULL));
+                    lua_tostring(L, -1));
   }
   return 1;
 }

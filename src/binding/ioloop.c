@@ -55,7 +55,7 @@ void lunado__pushanchor(lua_State *L, lunado_ioloop *loop, uint32_t anchor) {
 }
 
 void lunado__unanchor(lua_State *L, lunado_ioloop *loop, uint32_t anchor) {
-  if (loop->core->closed) return; /* all were let go */
+  if (loop->closed) return; /* all were let go */
   lua_rawgeti(L, LUA_REGISTRYINDEX, loop->anchors);
   lua_pushinteger(L, loop->free_anchor);
   lua_rawseti(L, -2, anchor);
@@ -108,7 +108,7 @@ void lunado__pushmethod(lua_State *L, lunado_ioloop *loop, const char *name) {
 
 /* The realm lets a closed loop go that no coroutine belongs to. */
 static void forget_if_unused(lua_State *L, lunado_ioloop *loop) {
-  if (!loop->core->closed || loop->coroutines > 0) return;
+  if (!loop->closed || loop->coroutines > 0) return;
   lunado__getslot(L, loop->realm, LUNADO_SLOT_LOOPS);
   lua_pushnil(L);
   lua_rawsetp(L, -2, loop);
@@ -116,13 +116,14 @@ static void forget_if_unused(lua_State *L, lunado_ioloop *loop) {
 }
 
 void lunado__ioloop_discharge(lua_State *L, lunado_ioloop *loop) {
-  if (--loop->coroutines == 0 && loop->core->closed)
+  if (--loop->coroutines == 0 && loop->closed)
     forget_if_unused(L, loop);
 }
 
 void lunado__ioloop_close(lua_State *L, lunado_ioloop *loop) {
   lunado_realm *realm = loop->realm;
-  bool open = !loop->core->closed;
+  bool open = !loop->closed;
+  loop->closed = true;
   lunado_loop_close(loop->core);
   if (!open) return;
   lunado__queue_fini(L, &loop->queue);
@@ -404,6 +405,16 @@ static int ioloop_clear_current(lua_State *L) {
   return 0;
 }
 
+/* is_loop(x) → boolean; for Lua modules that check their arguments. */
+static int core_is_loop(lua_State *L) {
+  luaL_checkany(L, 1);
+  lua_pushboolean(L, to_loop(L, lunado__upvalue_realm(L), 1) != NULL);
+  return 1;
+}
+
+static const luaL_Reg core_functions[] = {{"is_loop", core_is_loop},
+                                          {NULL, NULL}};
+
 static const luaL_Reg methods[] = {
     {"start", loop_start},
     {"stop", loop_stop},
@@ -455,4 +466,5 @@ void lunado__ioloop_functions(lua_State *L) {
   lua_getfield(L, -1, "__index");
   lua_setfield(L, -3, "IOLoop");
   lua_pop(L, 1);
+  lunado__setfunctions(L, core_functions);
 }

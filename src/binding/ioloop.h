@@ -23,6 +23,7 @@ struct lunado_ioloop {
   uint32_t free_anchor; /* first free place of the list, 0: none */
   uint32_t anchor_count; /* places of the list */
   uint32_t coroutines;  /* that are suspended or queued on this loop */
+  bool closed;          /* as core->closed, good also when core is gone */
   double threshold;     /* set_blocking_log_threshold; 0: none */
   struct lunado_promises *promises; /* promise.c's; NULL before the first */
 };

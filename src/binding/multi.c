@@ -198,10 +198,10 @@ static void on_all_done(lunado_settler *settler, lunado_multi *multi) {
 
 /* Converts the children of the table at `from` into the table at `results`. */
 static void convert_children(lua_State *L, lunado_realm *realm, int from,
-                             int results, int keys, int n) {
+                             int results, int keys, int n, int depth) {
   for (int i = 1; i <= n; i++) {
     get_nth(L, from, keys, i);
-    lunado__convert_one(L, realm);
+    lunado__convert_nested(L, realm, depth + 1);
     set_nth(L, results, keys, i);
   }
 }
@@ -236,7 +236,7 @@ static multi_future *make(lua_State *L, lunado_realm *realm, int n) {
 
 /* Pushes the multi of the table at idx. */
 static multi_future *build(lua_State *L, lunado_realm *realm, int idx,
-                           int quiet) {
+                           int quiet, int depth) {
   multi_future *self;
   bool list;
   int top = lua_gettop(L);
@@ -247,7 +247,7 @@ static multi_future *build(lua_State *L, lunado_realm *realm, int idx,
     lua_pushnil(L);
   else
     push_keys(L, idx, n);
-  convert_children(L, realm, idx, top + 1, top + 2, n);
+  convert_children(L, realm, idx, top + 1, top + 2, n, depth);
   self = make(L, realm, n);
   lua_pushvalue(L, top + 1);
   lua_setiuservalue(L, top + 3, MULTI_RESULTS);
@@ -263,10 +263,15 @@ static multi_future *build(lua_State *L, lunado_realm *realm, int idx,
   return self;
 }
 
+void lunado__multi_nested(lua_State *L, lunado_realm *realm, int idx,
+                          int quiet, int depth) {
+  multi_future *self = build(L, realm, idx, quiet, depth);
+  if (self->multi.pending == 0) complete(L, realm, lua_gettop(L));
+}
+
 void lunado__multi_new(lua_State *L, lunado_realm *realm, int idx,
                        int quiet) {
-  multi_future *self = build(L, realm, idx, quiet);
-  if (self->multi.pending == 0) complete(L, realm, lua_gettop(L));
+  lunado__multi_nested(L, realm, idx, quiet, 0);
 }
 
 void lunado__multi_spread(lua_State *L, lunado_realm *realm, int n) {
@@ -279,7 +284,7 @@ void lunado__multi_spread(lua_State *L, lunado_realm *realm, int n) {
     }
     lua_pop(L, 1);
   }
-  self = build(L, realm, list, 0);
+  self = build(L, realm, list, 0, 0);
   self->spread = true;
   if (self->multi.pending == 0) complete(L, realm, lua_gettop(L));
   lua_remove(L, list);

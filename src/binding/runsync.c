@@ -195,7 +195,8 @@ static int raise_outcome(lua_State *L, lunado_realm *realm) {
     lua_concat(L, 3);
     return lua_error(L);
   }
-  (void)fprintf(stderr, "%s\n%s\n", luaL_tolstring(L, -2, NULL),
+  lunado__failure_errortext(L, failure);
+  (void)fprintf(stderr, "%s\n%s\n", lua_tostring(L, -1),
                 lua_tostring(L, -2));
   lua_pop(L, 2);
   return lua_error(L);

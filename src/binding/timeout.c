@@ -122,7 +122,7 @@ static int add_timeout(lua_State *L, lunado_ioloop *loop, double when,
 
 static void check_arguments(lua_State *L, int callable) {
   lunado__checkcallable(L, callable);
-  luaL_argcheck(L, lua_gettop(L) - callable < 200, callable,
+  luaL_argcheck(L, lua_gettop(L) - callable < 60000, callable,
                 "too many arguments");
 }
 

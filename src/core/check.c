@@ -103,11 +103,15 @@ static void check_watcher(const lunado_loop *loop,
 
 static void check_watchers(const lunado_loop *loop) {
   const lunado_link *list = &loop->watchers;
+  bool paused = true;
   check_links(list);
   for (lunado_link *link = list->next; link != list; link = link->next) {
     const lunado_watcher *watcher =
         lunado_container_of(link, lunado_watcher, link);
     check_watcher(loop, watcher);
+    invariant(paused || watcher->events != LUNADO_NONE,
+              "paused watchers stand before the others");
+    paused = watcher->events == LUNADO_NONE;
     for (lunado_link *next = link->next; next != list; next = next->next)
       invariant(lunado_container_of(next, lunado_watcher, link)->fd !=
                     watcher->fd,

@@ -46,8 +46,9 @@ bool lunado__loop_look(lunado_loop *loop) {
     elapsed /= 2;
   }
   loop->looked = now;
+  if (now >= loop->slice_end) return true; /* and no step is left: it stays so */
   loop->steps = loop->stride;
-  return now >= loop->slice_end;
+  return false;
 }
 
 /* --- turns --------------------------------------------------------------- */

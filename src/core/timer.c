@@ -12,7 +12,9 @@
 #include "core/timer.h"
 
 #include <assert.h>
+#include <float.h>
 #include <math.h>
+#include <string.h>
 #include <uv.h>
 
 #include "core/loop.h"
@@ -22,9 +24,12 @@
  * started with 0 by its own callback would fire for ever in the same pass. */
 static uint64_t wait_ms(const lunado_loop *loop, double when, double now) {
   double from = loop->clock != NULL ? now : (double)uv_now(loop->uv) / 1e3;
-  double ms = ceil((when - from) * 1e3);
-  if (ms < 1) return 1;
-  return ms < 1e15 ? (uint64_t)ms : (uint64_t)1e15;
+  double ms = (when - from) * 1e3;
+  uint64_t whole;
+  if (ms <= 1) return 1;
+  if (ms >= 1e15) return (uint64_t)1e15;
+  whole = (uint64_t)ms;
+  return (double)whole < ms ? whole + 1 : whole;
 }
 
 static void on_timeout(uv_timer_t *handle) {
@@ -66,10 +71,21 @@ void lunado__timers_aim(lunado_loop *loop) {
   }
 }
 
+/* The next number after x, which is not infinity; nextafter is libm's, which
+ * a host need not link. */
+static double next_after(double x) {
+  uint64_t bits;
+  if (x == 0) return DBL_TRUE_MIN;
+  memcpy(&bits, &x, sizeof bits);
+  bits = x > 0 ? bits + 1 : bits - 1;
+  memcpy(&x, &bits, sizeof x);
+  return x;
+}
+
 /* While timers run, a deadline that has passed is moved just past `due`, so
  * that the timer waits for the next turn instead of prolonging this one. */
 static double not_in_this_turn(const lunado_loop *loop, double when) {
-  return when <= loop->due ? nextafter(loop->due, INFINITY) : when;
+  return when <= loop->due ? next_after(loop->due) : when;
 }
 
 int lunado_timer_start(lunado_loop *loop, lunado_timer *timer, double when) {

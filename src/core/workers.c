@@ -192,7 +192,6 @@ static void workers_enqueue(lunado_workers *workers, lunado_job *job) {
   workers_use_loop(workers, job->loop);
   lunado_list_append(&workers->queue, &job->queued);
   workers->queue_length++;
-  uv_cond_signal(&workers->changed);
 }
 
 int lunado_workers_submit(lunado_workers *workers, lunado_loop *loop,
@@ -208,6 +207,7 @@ int lunado_workers_submit(lunado_workers *workers, lunado_loop *loop,
   if (rc == 0) workers_enqueue(workers, job);
   uv_mutex_unlock(&workers->mutex);
   if (rc < 0) return rc;
+  uv_cond_signal(&workers->changed);
   lunado_list_append(&workers->pending, &job->pending);
   lunado_loop_ref(loop);
   lunado_loop_hold(loop);

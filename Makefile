@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+# The short way to everything; CMakeLists.txt and CMakePresets.json do the work.
+export LUA ?= lua5.4
+export LUA_PATH := $(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;
+export LUA_CPATH := $(CURDIR)/build/?.so;;
+MAKEFLAGS += --no-print-directory
+export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell getconf _NPROCESSORS_ONLN)
+
+setup = scripts/setup.sh
+configure = cmake --preset $(1) --log-level=WARNING >/dev/null
+module = $(call configure,release) && \
+	cmake --build --preset release --target lunado_module
+
+.PHONY: demo test bench bench-deps sanitize tsan valgrind install-check clean
+
+demo: # fetch pages from a server of its own, many at once
+	@$(setup) demo
+	@$(module)
+	@$(LUA) examples/fetch.lua
+
+test: # everything, under ctest
+	@$(setup) test
+	@$(call configure,release)
+	cmake --build --preset release
+	ctest --preset release
+
+sanitize: # the same under AddressSanitizer and UBSan
+	@$(setup) test
+	@$(call configure,sanitize)
+	cmake --build --preset sanitize
+	ctest --preset sanitize
+
+tsan: # the same under ThreadSanitizer
+	@$(setup) test
+	@$(call configure,tsan)
+	cmake --build --preset tsan
+	ctest --preset tsan
+
+valgrind: # the specs; SPECS names some of them
+	@$(setup) valgrind
+	@$(module)
+	scripts/valgrind.sh $(SPECS)
+
+bench-deps: # the peers that the benchmarks can be run against
+	@sh bench/deps.sh
+
+bench:
+	@$(setup) demo
+	@$(module)
+	@$(LUA) bench/run.lua
+
+install-check:
+	@$(setup) test
+	@$(call configure,release)
+	cmake --build --preset release
+	ctest --preset release -L package
+
+clean:
+	rm -rf build build-*

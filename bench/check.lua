@@ -1,0 +1,110 @@
+-- SPDX-License-Identifier: MIT
+-- Counts the instructions of lunado's hot paths under callgrind and compares
+-- them with those stored. Each scenario runs twice, with a different number
+-- of operations; the difference leaves out what is done only once. The
+-- collector is stopped, so that its rhythm does not blur the counts.
+local usage <const> = [[
+usage: lua5.4 bench/check.lua [--update] [SCENARIO ...]
+Fails when an operation takes over 5 % more instructions than the stored
+count; --update stores what was counted.
+]]
+
+local scenarios <const> = {
+  "ready_yield", "ready_await", "failed_yield", "suspended_await", "turn",
+  "spawn", "spawn_suspend", "timer", "sleep", "callback", "future", "multi",
+  "wait_iterator", "with_timeout",
+}
+local folder <const> = "bench/instructions/"
+local few <const>, many <const> = 2000, 12000
+local tolerance <const> = 0.05
+
+local interpreter = 0
+while arg[interpreter - 1] do interpreter = interpreter - 1 end
+local lua = arg[interpreter]
+
+local function output(command)
+  local pipe <close> = assert(io.popen(command .. " 2>&1"))
+  return pipe:read "a"
+end
+
+local function instructions(name, n)
+  local text = output(("valgrind --tool=callgrind "
+    .. "--callgrind-out-file=/dev/null %s -e 'collectgarbage \"stop\"' "
+    .. "%s%s.lua %d"):format(lua, folder, name, n))
+  local count = text:match "Collected : (%d+)"
+  if not count or text:find "stack traceback" then
+    error(name .. " failed:\n" .. text, 0)
+  end
+  return math.tointeger(count)
+end
+
+local function count(name)
+  local extra = instructions(name, many) - instructions(name, few)
+  return math.floor(extra / (many - few) + 0.5)
+end
+
+local function load_baseline()
+  local chunk = loadfile(folder .. "baseline.lua", "t", {})
+  return chunk and chunk() or {}
+end
+
+local function save_baseline(baseline)
+  local file <close> = assert(io.open(folder .. "baseline.lua", "w"))
+  file:write "-- SPDX-License-Identifier: MIT\n"
+  file:write("-- Instructions for one operation; written by ",
+    "`check.lua --update`.\nreturn {\n")
+  file:write(("  interpreter = %q,\n"):format(baseline.interpreter))
+  for _, name in ipairs(scenarios) do
+    if baseline[name] then
+      file:write(("  %s = %d,\n"):format(name, baseline[name]))
+    end
+  end
+  file:write "}\n"
+end
+
+local function main()
+  local update, chosen = false, {}
+  for _, argument in ipairs(arg) do
+    if argument == "--update" then
+      update = true
+    elseif argument:match "^%-" then
+      io.stderr:write(usage)
+      return 2
+    else
+      chosen[#chosen + 1] = argument
+    end
+  end
+  if not output "valgrind --version":match "^valgrind" then
+    io.stderr:write "valgrind is not installed\n"
+    return 2
+  end
+  local version = output(lua .. " -v"):match "^Lua [%d.]+"
+  local baseline, worse = load_baseline(), 0
+  if baseline.interpreter and baseline.interpreter ~= version then
+    print(("the stored counts are of %s, this is %s"):format(
+      baseline.interpreter, version))
+  end
+  print(("%-16s %12s %8s %8s"):format("", "instructions", "stored", "change"))
+  for _, name in ipairs(#chosen > 0 and chosen or scenarios) do
+    local found, stored = count(name), baseline[name]
+    local change = stored and found / stored - 1
+    local bad = change and change > tolerance
+    worse = worse + (bad and 1 or 0)
+    print(("%-16s %12d %8s %8s%s"):format(name, found, stored or "",
+      change and ("%+.1f %%"):format(change * 100) or "",
+      bad and "  more" or ""))
+    if update then baseline[name] = found end
+  end
+  if update then
+    baseline.interpreter = version
+    save_baseline(baseline)
+    return 0
+  end
+  if worse > 0 then
+    print(("%d of the paths became dearer by more than %g %%"):format(
+      worse, tolerance * 100))
+  end
+  return worse > 0 and 1 or 0
+end
+
+os.exit(main())

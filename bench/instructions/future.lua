@@ -1,0 +1,6 @@
+-- SPDX-License-Identifier: MIT
+-- A Future is made and set.
+local Future = require "lunado".Future
+local n = math.tointeger(...)
+
+for i = 1, n do Future():set_result(i) end

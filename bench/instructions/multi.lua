@@ -1,0 +1,15 @@
+-- SPDX-License-Identifier: MIT
+-- One child of a multi: made, awaited with the others, and set.
+local lunado = require "lunado"
+local n = math.tointeger(...)
+
+local futures = {}
+for i = 1, n do futures[i] = lunado.Future() end
+local set_all = lunado.coroutine(function()
+  coroutine.yield()
+  for i = 1, n do futures[i]:set_result(i) end
+end)
+lunado.run(function()
+  set_all()
+  coroutine.yield(futures)
+end)

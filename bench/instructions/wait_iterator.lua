@@ -1,0 +1,16 @@
+-- SPDX-License-Identifier: MIT
+-- One child of a WaitIterator: made, set, and taken.
+local lunado = require "lunado"
+local n = math.tointeger(...)
+
+local futures = {}
+for i = 1, n do futures[i] = lunado.Future() end
+local set_all = lunado.coroutine(function()
+  coroutine.yield()
+  for i = 1, n do futures[i]:set_result(i) end
+end)
+lunado.run(function()
+  set_all()
+  local wi = lunado.WaitIterator(futures)
+  while not wi:done() do coroutine.yield(wi:next()) end
+end)

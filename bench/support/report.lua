@@ -1,0 +1,141 @@
+-- SPDX-License-Identifier: MIT
+-- What was found, as text for the terminal, Markdown and JSON.
+--
+-- A result is one line of the big table: { id, title, unit, goals, rows },
+-- a row in it { variant, label, value, peak_kb, values, own, note }.
+local chart = require "chart"
+local peers = require "peers"
+
+local report = {}
+
+function report.median(values)
+  local sorted = table.move(values, 1, #values, 1, {})
+  table.sort(sorted)
+  local middle = (#sorted + 1) // 2
+  return (sorted[middle] + sorted[#sorted // 2 + 1]) / 2
+end
+
+local function row_of(result, variant)
+  for _, row in ipairs(result.rows) do
+    if row.variant == variant then return row end
+  end
+end
+
+-- The least value among the peers, lunado's own aside.
+local function best_peer(result)
+  local best
+  for _, row in ipairs(result.rows) do
+    if not row.own and (not best or row.value < best) then best = row.value end
+  end
+  return best
+end
+
+local function ratio(value, reference)
+  if not reference or reference <= 0 then return "" end
+  return ("%.2f"):format(value / reference)
+end
+
+-- "goal 0.85 x raw Lua: met", for a row that has a goal.
+local function goal(result, row)
+  for _, g in ipairs(result.goals or {}) do
+    local variant, factor, reference = g[1], g[2], g[3]
+    if variant == row.variant then
+      local other = reference and row_of(result, reference)
+      local limit = not reference and factor
+        or other and factor * math.max(0, other.value)
+      if limit then
+        return ("goal %g%s: %s"):format(factor,
+          reference and " x " .. peers.title(reference) or "",
+          row.value <= limit and "met"
+          or ("missed by %.0f %%"):format((row.value / limit - 1) * 100))
+      end
+    end
+  end
+  return ""
+end
+
+function report.print(result)
+  local raw, best = row_of(result, "raw"), best_peer(result)
+  print(("\n%-4s %s"):format(result.id, result.title))
+  print(("     %-18s %11s %7s %7s %9s"):format("", result.unit, "x raw",
+    "x best", "peak MB"))
+  for _, row in ipairs(result.rows) do
+    local text = ("     %-18s %11s %7s %7s %9s  %s%s"):format(row.label,
+      chart.number(row.value), ratio(row.value, raw and raw.value),
+      ratio(row.value, best),
+      row.peak_kb and ("%.1f"):format(row.peak_kb / 1024) or "",
+      goal(result, row), row.note or "")
+    print((text:gsub("%s+$", "")))
+  end
+end
+
+-- The big table: a line for each workload, a column for each peer.
+function report.markdown(results, versions, date)
+  local columns, lines = { "lunado" }, {}
+  for _, peer in ipairs(peers.list) do
+    if versions[peer.name] and peer.name ~= "lunado" then
+      columns[#columns + 1] = peer.name
+    end
+  end
+  local head, rule = { "" }, { "---" }
+  for _, name in ipairs(columns) do
+    head[#head + 1], rule[#rule + 1] = peers[name].title, "---:"
+  end
+  head[#head + 1], rule[#rule + 1] = "lunado / best peer", "---:"
+  local function add(cells)
+    lines[#lines + 1] = "| " .. table.concat(cells, " | ") .. " |"
+  end
+  add(head)
+  add(rule)
+  for _, result in ipairs(results) do
+    local cells = { ("%s %s, %s"):format(result.id, result.title,
+      result.unit) }
+    for _, name in ipairs(columns) do
+      local row = row_of(result, name)
+      cells[#cells + 1] = row and chart.number(row.value) or ""
+    end
+    local own = row_of(result, "lunado")
+    cells[#cells + 1] = own and ratio(own.value, best_peer(result)) or ""
+    add(cells)
+  end
+  lines[#lines + 1] = "\n" .. date .. "; " .. report.versions(versions) .. "."
+  return table.concat(lines, "\n") .. "\n"
+end
+
+function report.versions(versions)
+  local list = {}
+  for _, peer in ipairs(peers.list) do
+    local version = versions[peer.name]
+    if version then
+      list[#list + 1] = peer.name == "raw" and version
+        or peer.title .. " (" .. version .. ")"
+    end
+  end
+  return table.concat(list, ", ")
+end
+
+local function encode(value)
+  if type(value) == "string" then
+    return '"' .. value:gsub('[%c"\\]', function(c)
+      return ("\\u%04x"):format(c:byte())
+    end) .. '"'
+  elseif type(value) == "number" then
+    return ("%.6g"):format(value)
+  elseif type(value) ~= "table" then
+    return tostring(value)
+  end
+  local parts = {}
+  if #value > 0 or next(value) == nil then
+    for i, item in ipairs(value) do parts[i] = encode(item) end
+    return "[" .. table.concat(parts, ",") .. "]"
+  end
+  for key, item in pairs(value) do
+    parts[#parts + 1] = encode(key) .. ":" .. encode(item)
+  end
+  table.sort(parts)
+  return "{" .. table.concat(parts, ",") .. "}"
+end
+
+report.json = encode
+
+return report

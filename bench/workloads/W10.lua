@@ -1,0 +1,92 @@
+-- SPDX-License-Identifier: MIT
+-- A server that echoes over TCP: 100 connections, 64 bytes each way. The
+-- figure is the server's CPU time for one message; the client is in C.
+-- A server prints its port, and serves until it is killed.
+local w = {
+  title = "echo over TCP, 100 connections, 64 bytes (server CPU, each)",
+  n = 50000, client = { connections = 100, bytes = 64 },
+  measures_itself = true,
+  goals = { { "lunado", 1.25, "luv" } },
+}
+
+local chunk <const> = 65536
+
+local function serving(port)
+  print(port)
+  io.stdout:flush()
+end
+
+function w.luv()
+  local uv = require "luv"
+  return function()
+    local server = uv.new_tcp()
+    assert(server:bind("127.0.0.1", 0))
+    server:listen(128, function(err)
+      assert(not err, err)
+      local client = uv.new_tcp()
+      server:accept(client)
+      client:read_start(function(_, data)
+        if data then client:write(data) else client:close() end
+      end)
+    end)
+    serving(server:getsockname().port)
+    uv.run()
+  end
+end
+
+function w.cqueues()
+  local cqueues, socket = require "cqueues", require "cqueues.socket"
+  return function()
+    local cq = cqueues.new()
+    local server = socket.listen("127.0.0.1", 0)
+    assert(server:listen())
+    cq:wrap(function()
+      for client in server:clients() do
+        client:setmode("bn", "bn")
+        cq:wrap(function()
+          for data in client:lines(-chunk) do client:write(data) end
+          client:close()
+        end)
+      end
+    end)
+    serving(select(3, server:localname()))
+    assert(cq:loop())
+  end
+end
+
+function w.copas()
+  local copas, socket = require "copas", require "socket"
+  return function()
+    local server = assert(socket.bind("127.0.0.1", 0))
+    copas.addserver(server, function(client)
+      repeat
+        local data, err, part = copas.receivePartial(client, chunk)
+        data = data or part
+        if data ~= "" then copas.send(client, data) end
+      until err == "closed"
+    end)
+    serving(select(2, server:getsockname()))
+    copas.loop()
+  end
+end
+
+function w.lunado()
+  local lunado = require "lunado"
+  local tcpserver = require "lunado.tcpserver"
+  local yield = coroutine.yield
+  return function()
+    local server = tcpserver.TCPServer()
+    server.handle_stream = lunado.coroutine(function(_, stream)
+      pcall(function()
+        while true do
+          yield(stream:write(yield(stream:read_bytes(chunk, true))))
+        end
+      end)
+    end)
+    server:listen(0, "127.0.0.1")
+    serving(server:getsockname().port)
+    lunado.IOLoop.current():start()
+  end
+end
+
+return w

@@ -1,0 +1,80 @@
+-- SPDX-License-Identifier: MIT
+-- A chain of 100 coroutines, each awaiting the next; the last returns at
+-- once. Raw Lua resumes one coroutine from another. The figure is for one
+-- level.
+local w = {
+  title = "chain of 100 awaits, leaf returns at once (each level)", n = 50000,
+  goals = { { "lunado", 0.6, "raw" } },
+}
+
+local depth <const> = 100
+
+function w.raw(n)
+  local create, resume = coroutine.create, coroutine.resume
+  local function chain(left)
+    if left == 0 then return 1 end
+    local _, value = resume(create(chain), left - 1)
+    return value
+  end
+  return function()
+    for _ = 1, n // depth do chain(depth) end
+  end
+end
+
+function w.luv(n)
+  local luv = require "hand_luv"
+  local function chain(left)
+    if left == 0 then return 1 end
+    return luv.await(luv.spawn(chain, left - 1))
+  end
+  return function()
+    luv.run(function()
+      for _ = 1, n // depth do chain(depth) end
+    end)
+  end
+end
+
+function w.cqueues(n)
+  local cqueues, promise = require "cqueues", require "cqueues.promise"
+  local function chain(left)
+    if left == 0 then return 1 end
+    return promise.new(chain, left - 1):get()
+  end
+  return function()
+    local cq = cqueues.new()
+    cq:wrap(function()
+      for _ = 1, n // depth do chain(depth) end
+    end)
+    assert(cq:loop())
+  end
+end
+
+function w.lunado(n)
+  local lunado = require "lunado"
+  local chain
+  chain = lunado.coroutine(function(left)
+    if left == 0 then return 1 end
+    return coroutine.yield(chain(left - 1))
+  end)
+  return function()
+    lunado.run(function()
+      for _ = 1, n // depth do coroutine.yield(chain(depth)) end
+    end)
+  end
+end
+
+w["lunado await"] = function(n)
+  local lunado = require "lunado"
+  local await, chain = lunado.await, nil
+  chain = lunado.coroutine(function(left)
+    if left == 0 then return 1 end
+    return await(chain(left - 1))
+  end)
+  return function()
+    lunado.run(function()
+      for _ = 1, n // depth do await(chain(depth)) end
+    end)
+  end
+end
+
+return w

@@ -1,0 +1,81 @@
+-- SPDX-License-Identifier: MIT
+-- Takes the results of 100,000 pending Futures as they complete, which they
+-- do in reverse order. The figure is for one of them, making and setting
+-- included.
+local w = {
+  title = "as-completed over 100,000 Futures (each)", n = 100000,
+  goals = { { "lunado", 0.6, "raw" } }, grows = "as-completed over n Futures",
+}
+
+local function by_hand(hand, n)
+  local function set_all(futures)
+    hand.turn()
+    for i = n, 1, -1 do hand.settle(futures[i], true, i) end
+  end
+  return function()
+    hand.run(function()
+      local futures = {}
+      for i = 1, n do futures[i] = hand.future() end
+      hand.spawn(set_all, futures)
+      local sum = 0
+      for i in hand.as_completed(futures) do sum = sum + i end
+      assert(sum == n * (n + 1) // 2)
+    end)
+  end
+end
+
+function w.raw(n) return by_hand(require "hand", n) end
+function w.luv(n) return by_hand(require "hand_luv", n) end
+
+-- cqueues has no such iterator: a coroutine for each promise reports it.
+function w.cqueues(n)
+  local cqueues, promise = require "cqueues", require "cqueues.promise"
+  local condition = require "cqueues.condition"
+  return function()
+    local cq, cond = cqueues.new(), condition.new()
+    local futures, done, last = {}, {}, 0
+    for i = 1, n do
+      local future = promise.new()
+      futures[i] = future
+      cq:wrap(function()
+        local value = future:get()
+        last = last + 1
+        done[last] = value
+        cond:signal()
+      end)
+    end
+    cq:wrap(function()
+      for i = n, 1, -1 do futures[i]:set(true, i) end
+    end)
+    local sum = 0
+    cq:wrap(function()
+      for i = 1, n do
+        while i > last do cond:wait() end
+        sum = sum + done[i]
+        done[i] = nil
+      end
+    end)
+    assert(cq:loop())
+    assert(sum == n * (n + 1) // 2)
+  end
+end
+
+function w.lunado(n)
+  local lunado = require "lunado"
+  local Future, WaitIterator = lunado.Future, lunado.WaitIterator
+  local set_all = lunado.coroutine(function(futures)
+    coroutine.yield()
+    for i = n, 1, -1 do futures[i]:set_result(i) end
+  end)
+  return function()
+    lunado.run(function()
+      local futures = {}
+      for i = 1, n do futures[i] = Future() end
+      set_all(futures)
+      local wi = WaitIterator(futures)
+      while not wi:done() do coroutine.yield(wi:next()) end
+    end)
+  end
+end
+
+return w

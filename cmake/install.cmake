@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: MIT
+# The library, the module and the two ways to find them: CMake, pkg-config.
+set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/lunado")
+
+install(TARGETS lunado EXPORT lunadoTargets)
+install(TARGETS lunado_module LIBRARY DESTINATION "${INSTALL_CMOD}/lunado")
+install(DIRECTORY lua/lunado DESTINATION "${INSTALL_LMOD}"
+  FILES_MATCHING PATTERN "*.lua")
+install(FILES src/lunado.h DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+
+install(EXPORT lunadoTargets NAMESPACE lunado:: DESTINATION "${package_dir}")
+configure_package_config_file(cmake/lunadoConfig.cmake.in
+  "${PROJECT_BINARY_DIR}/generated/lunadoConfig.cmake"
+  INSTALL_DESTINATION "${package_dir}")
+write_basic_package_version_file(
+  "${PROJECT_BINARY_DIR}/generated/lunadoConfigVersion.cmake"
+  COMPATIBILITY SameMinorVersion)
+install(FILES cmake/lunadoDependencies.cmake
+  "${PROJECT_BINARY_DIR}/generated/lunadoConfig.cmake"
+  "${PROJECT_BINARY_DIR}/generated/lunadoConfigVersion.cmake"
+  DESTINATION "${package_dir}")
+
+# The prefix is relative to the file itself, so that `cmake --install --prefix`
+# may choose another place than the one that was configured.
+set(pc_prefix "/prefix")
+cmake_path(RELATIVE_PATH pc_prefix
+  BASE_DIRECTORY "/prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig")
+cmake_path(APPEND pc_libdir "\${prefix}" "${CMAKE_INSTALL_LIBDIR}")
+cmake_path(APPEND pc_includedir "\${prefix}" "${CMAKE_INSTALL_INCLUDEDIR}")
+configure_file(cmake/lunado.pc.in
+  "${PROJECT_BINARY_DIR}/generated/lunado.pc" @ONLY)
+install(FILES "${PROJECT_BINARY_DIR}/generated/lunado.pc"
+  DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: MIT
+# The tests, as ctest runs them.  A tool that is missing makes its tests fail
+# ("Not Run"), never vanish; scripts/setup.sh installs the tools.
+enable_testing()
+set(LUNADO_ROOT "${PROJECT_SOURCE_DIR}")
+
+find_program(LUNADO_INTERPRETER
+  NAMES $ENV{LUA} lua${LUNADO_LUA_VERSION} lua54 lua REQUIRED)
+pkg_check_modules(LUNADO_PC_CMOCKA IMPORTED_TARGET cmocka)
+
+set(environment
+  "LUA_PATH=${LUNADO_ROOT}/lua/?.lua\;${LUNADO_ROOT}/lua/?/init.lua\;\;"
+  "LUA_CPATH=${PROJECT_BINARY_DIR}/?.so\;\;"
+  "LUNADO_BUILD=${PROJECT_BINARY_DIR}")
+if(LUNADO_SANITIZE OR LUNADO_TSAN)
+  # The checkers must be there before the module is: an interpreter of our
+  # own has them, under the name that the scripts call.
+  add_executable(lunado_lua spec/support/lua.c)
+  lunado_configure(lunado_lua)
+  target_link_libraries(lunado_lua PRIVATE lunado::lua)
+  set_target_properties(lunado_lua PROPERTIES ENABLE_EXPORTS ON
+    OUTPUT_NAME lua${LUNADO_LUA_VERSION}
+    RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin")
+  set(interpreter $<TARGET_FILE:lunado_lua>)
+  list(APPEND environment "PATH=${PROJECT_BINARY_DIR}/bin:$ENV{PATH}"
+    "ASAN_OPTIONS=detect_stack_use_after_return=1"
+    "LSAN_OPTIONS=suppressions=${LUNADO_ROOT}/spec/support/lsan.supp:print_suppressions=0"
+    "TSAN_OPTIONS=suppressions=${LUNADO_ROOT}/spec/support/tsan.supp:halt_on_error=1"
+    "UBSAN_OPTIONS=print_stacktrace=1")
+else()
+  set(interpreter "${LUNADO_INTERPRETER}")
+endif()
+
+# Registers a command under a name; the folder in the name is its label.
+function(lunado_add_test name)
+  add_test(NAME ${name} COMMAND ${ARGN} WORKING_DIRECTORY "${LUNADO_ROOT}")
+  get_filename_component(label ${name} DIRECTORY)
+  set_tests_properties(${name} PROPERTIES LABELS "${label}" TIMEOUT 120
+    ENVIRONMENT "${environment}")
+endfunction()
+
+# A C test of the core, spec/core/<name>.c: no Lua is linked.
+function(lunado_test name)
+  if(LUNADO_PC_CMOCKA_FOUND)
+    add_executable(${name} spec/core/${name}.c spec/core/support.c
+      $<TARGET_OBJECTS:lunado_core>)
+    lunado_configure(${name})
+    target_compile_options(${name} PRIVATE -UNDEBUG)
+    target_link_libraries(${name} PRIVATE lunado::uv
+      PkgConfig::LUNADO_PC_CMOCKA)
+    set_target_properties(${name} PROPERTIES
+      RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/spec/core")
+  endif()
+  lunado_add_test(core/${name} "${PROJECT_BINARY_DIR}/spec/core/${name}")
+endfunction()
+
+# A C host, <folder>/<name>.c, run with the script <name>.lua beside it.
+function(lunado_host folder name)
+  set(target "host_${name}")
+  add_executable(${target} ${folder}/${name}.c)
+  lunado_configure(${target})
+  target_compile_options(${target} PRIVATE -UNDEBUG)
+  target_include_directories(${target} PRIVATE spec/support)
+  target_link_libraries(${target} PRIVATE lunado)
+  set(script "${LUNADO_ROOT}/${folder}/${name}.lua")
+  if(NOT EXISTS "${script}")
+    set(script "")
+  endif()
+  lunado_add_test(capi/${name} $<TARGET_FILE:${target}> ${script})
+endfunction()
+
+# Files below spec/ that match, without folder and extension.
+function(lunado_names result pattern)
+  file(GLOB files CONFIGURE_DEPENDS RELATIVE "${LUNADO_ROOT}" ${pattern})
+  set(names "")
+  foreach(file IN LISTS files)
+    get_filename_component(name ${file} NAME_WE)
+    list(APPEND names ${name})
+  endforeach()
+  set(${result} ${names} PARENT_SCOPE)
+endfunction()
+
+lunado_names(names spec/core/*_test.c)
+foreach(name IN LISTS names)
+  lunado_test(${name})
+endforeach()
+
+lunado_names(names spec/capi/*.c)
+foreach(name IN LISTS names)
+  lunado_host(spec/capi ${name})
+endforeach()
+
+# One test for each spec file: a crash takes only its own file along.
+foreach(folder . tornado regress limit)
+  lunado_names(names spec/${folder}/*_spec.lua)
+  foreach(name IN LISTS names)
+    string(REGEX REPLACE "/\\./" "/" path spec/${folder}/${name})
+    lunado_add_test(${path} ${interpreter} scripts/busted.lua ${path}.lua)
+  endforeach()
+endforeach()
+
+# These files are about being run together.
+lunado_add_test(spec/insulation ${interpreter} scripts/busted.lua
+  spec/insulation)
+
+lunado_add_test(tree/layers sh spec/layers.sh)
+lunado_add_test(tree/rockspec ${interpreter} spec/rockspec.lua)
+lunado_add_test(tree/luacheck luacheck -q --no-color .)
+
+# What is installed is built without checkers.
+if(NOT LUNADO_SANITIZE AND NOT LUNADO_TSAN AND NOT LUNADO_COVERAGE)
+  foreach(name amalgamation install rock)
+    lunado_add_test(package/${name} sh spec/install/${name}.sh
+      "${PROJECT_BINARY_DIR}" "${interpreter}")
+  endforeach()
+endif()

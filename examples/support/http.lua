@@ -1,0 +1,129 @@
+-- SPDX-License-Identifier: MIT
+--
+-- A small HTTP/1.1 client: one GET for each connection, over plain TCP, with
+-- bodies by Content-Length, in chunks, or up to the end of the connection.
+
+local gen = require "lunado.gen"
+local stream = require "support.stream"
+
+local MAX_HEAD = 64 * 1024
+local MAX_BODY = 64 * 1024 * 1024
+
+-- http://host[:port][/path][?query], as { host, port, authority, target }; nil
+-- and a reason for anything else.
+local function parse_url(url)
+  local scheme, rest = url:match("^(%a[%w+.-]*)://(.*)$")
+  if not scheme then return nil, "not a URL" end
+  if scheme:lower() ~= "http" then
+    return nil, ("%s is not spoken here, only http"):format(scheme)
+  end
+  local authority, target = rest:match("^([^/?#]*)([^#]*)")
+  local host, port = authority:match("^%[([%x:.]+)%]:?(%d*)$")
+  if not host then host, port = authority:match("^([^%s:@%[%]]+):?(%d*)$") end
+  port = port == "" and 80 or tonumber(port)
+  if not host or port < 1 or port > 65535 then
+    return nil, "no host and port in the URL"
+  end
+  if target:find("[%s%c]") then return nil, "a blank in the URL" end
+  if target:sub(1, 1) ~= "/" then target = "/" .. target end
+  return { host = host, port = port, authority = authority, target = target }
+end
+
+local function parse_head(head)
+  local status, reason = head:match("^HTTP/1%.%d (%d%d%d) ?([^\r\n]*)")
+  if not status then error("the answer is not HTTP/1.1", 0) end
+  local headers = {}
+  for name, value in head:gmatch("\n([^:\r\n]+):[ \t]*([^\r\n]*)") do
+    name = name:lower()
+    headers[name] = headers[name] and headers[name] .. ", " .. value or value
+  end
+  return { status = tonumber(status), reason = reason, headers = headers }
+end
+
+-- The heads of interim answers (100 Continue, 103 Early Hints) are skipped.
+local function read_head(connection)
+  repeat
+    local head = connection:read_until("\r\n\r\n", MAX_HEAD)
+    if not head then error("closed before an answer came", 0) end
+    local answer = parse_head(head)
+    if answer.status >= 200 then return answer end
+  until false
+end
+
+local function truncated(missing)
+  error(("cut off %d byte%s before the end"):format(missing,
+    missing == 1 and "" or "s"), 0)
+end
+
+local function read_chunked(connection, sink)
+  local line
+  repeat
+    line = connection:read_until("\r\n", MAX_HEAD)
+    if not line then error("cut off before the last chunk", 0) end
+    local digits = line:match("^%x+")
+    if not digits or #digits > 8 then error("a bad size of a chunk", 0) end
+    local size = tonumber(digits, 16)
+    local missing = connection:read_bytes(size, sink)
+    if missing > 0 then truncated(missing) end
+    if size > 0 and connection:read_until("\r\n", 2) ~= "" then
+      error("a chunk without its end", 0)
+    end
+  until size == 0
+  repeat -- trailers, up to an empty line
+    line = connection:read_until("\r\n", MAX_HEAD)
+  until line == "" or not line
+end
+
+local function read_body(connection, answer, sink)
+  local headers = answer.headers
+  local length = headers["content-length"]
+  if answer.status == 204 or answer.status == 304 then return end
+  if (headers["transfer-encoding"] or ""):lower():find("chunked", 1, true) then
+    read_chunked(connection, sink)
+  elseif length then
+    local digits = length:match("^%d+$")
+    if not digits or #digits > 15 then error("a bad Content-Length", 0) end
+    local missing = connection:read_bytes(tonumber(digits), sink)
+    if missing > 0 then truncated(missing) end
+  else
+    connection:read_bytes(math.maxinteger, sink)
+  end
+end
+
+local exchange = gen.coroutine(function(connection, url, progress)
+  connection:connect(url.host, url.port)
+  connection:write(table.concat({
+    ("GET %s HTTP/1.1"):format(url.target),
+    "Host: " .. url.authority,
+    "User-Agent: lunado-fetch",
+    "Accept: */*",
+    "Connection: close",
+    "\r\n",
+  }, "\r\n"))
+  local answer = read_head(connection)
+  local pieces, bytes = {}, 0
+  progress(answer, bytes)
+  read_body(connection, answer, function(piece)
+    bytes = bytes + #piece
+    if bytes > MAX_BODY then error("the page is too long", 0) end
+    pieces[#pieces + 1] = piece
+    progress(answer, bytes)
+  end)
+  answer.body = table.concat(pieces)
+  return answer
+end)
+
+-- fetch(url, seconds [, progress]) -> a Future of { status, reason, headers,
+-- body }. `progress(answer, bytes)` is called when the head is there and after
+-- each piece of the body. The connection is closed in every case: what is left
+-- of the exchange after a timeout fails at once, and quietly.
+local fetch = gen.coroutine(function(url, seconds, progress)
+  local parsed, complaint = parse_url(url)
+  if not parsed then error(complaint, 0) end
+  local connection <close> = stream.new()
+  return coroutine.yield(gen.with_timeout({ seconds = seconds },
+    exchange(connection, parsed, progress or function() end),
+    { stream.CLOSED, "ECANCELED" }))
+end)
+
+return { fetch = fetch, parse_url = parse_url }

@@ -1,0 +1,70 @@
+rockspec_format = "3.0"
+package = "lunado"
+version = "dev-1"
+source = {
+   url = ".",
+}
+description = {
+   summary = "Futures and coroutines for Lua on libuv, after Tornado's",
+   license = "MIT",
+   labels = { "async", "coroutine", "future", "libuv", "event-loop" },
+}
+dependencies = {
+   "lua >= 5.4, < 5.5",
+}
+external_dependencies = {
+   LIBUV = { header = "uv.h", library = "uv" },
+}
+-- The Lua modules need no list: luarocks installs lua/ as it is.
+build = {
+   type = "builtin",
+   modules = {
+      ["lunado.core"] = {
+         sources = {
+            "src/binding/class.c",
+            "src/binding/classname.c",
+            "src/binding/convert.c",
+            "src/binding/coroutine.c",
+            "src/binding/crew.c",
+            "src/binding/decode.c",
+            "src/binding/encode.c",
+            "src/binding/enter.c",
+            "src/binding/exception.c",
+            "src/binding/executor.c",
+            "src/binding/failure.c",
+            "src/binding/future.c",
+            "src/binding/handler.c",
+            "src/binding/ioloop.c",
+            "src/binding/log.c",
+            "src/binding/luv.c",
+            "src/binding/module.c",
+            "src/binding/multi.c",
+            "src/binding/queue.c",
+            "src/binding/realm.c",
+            "src/binding/refusal.c",
+            "src/binding/runsync.c",
+            "src/binding/sleep.c",
+            "src/binding/timeout.c",
+            "src/binding/waititer.c",
+            "src/binding/worker.c",
+            "src/core/alloc.c",
+            "src/core/check.c",
+            "src/core/future.c",
+            "src/core/heap.c",
+            "src/core/loop.c",
+            "src/core/multi.c",
+            "src/core/poll.c",
+            "src/core/post.c",
+            "src/core/timer.c",
+            "src/core/waititer.c",
+            "src/core/workers.c",
+         },
+         incdirs = { "src", "$(LIBUV_INCDIR)" },
+         libdirs = { "$(LIBUV_LIBDIR)" },
+         libraries = { "uv", "pthread" },
+      },
+   },
+}
+test = {
+   type = "busted",
+}

@@ -1,0 +1,86 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Makes sure that what a target of the Makefile needs is there.  On Debian and
+# its kin it installs what is missing, elsewhere it says what is missing and
+# how the package managers call it.  Silent when nothing is missing.
+#   scripts/setup.sh demo|test|valgrind
+set -u
+target=${1:-demo}
+lua=${LUA:-lua5.4}
+debian=
+others=
+
+# need PROBE DEBIAN HOMEBREW FEDORA ARCH ALPINE: the probe is a shell command;
+# a name that begins with a colon is installed by luarocks.
+need() {
+  eval "$1" >/dev/null 2>&1 && return
+  debian="$debian $2"
+  others="$others$(printf '%-14s %-12s %-20s %-14s %s' \
+    "$3" "$4" "$5" "$6" "# $2")
+"
+}
+
+has() { command -v "$1"; }
+library() { for name; do pkg-config --exists "$name" && return; done; return 1; }
+module() {
+  "$lua" -e "assert(package.searchpath('$1', package.path)
+    or package.searchpath('$1', package.cpath))"
+}
+
+need 'has cc' 'gcc libc6-dev' gcc gcc gcc 'gcc musl-dev'
+need 'has cmake' cmake cmake cmake cmake cmake
+need 'has pkg-config' pkg-config pkgconf pkgconf-pkg-config pkgconf pkgconf
+need 'has "$lua"' lua5.4 lua lua lua lua5.4
+need 'library lua5.4 lua-5.4 lua54 "lua >= 5.4"' \
+  liblua5.4-dev lua lua-devel lua lua5.4-dev
+need 'library libuv' libuv1-dev libuv libuv-devel libuv libuv-dev
+need 'module luv' lua-luv :luv lua-luv lua-luv lua5.4-luv
+case $target in
+test | valgrind)
+  need 'library cmocka' libcmocka-dev cmocka libcmocka-devel cmocka cmocka-dev
+  need 'module busted.runner' lua-busted :busted :busted :busted :busted
+  need 'has luacheck' lua-check :luacheck :luacheck :luacheck :luacheck
+  need 'has luarocks' luarocks luarocks luarocks luarocks luarocks5.4
+  need 'has c++' g++ gcc gcc-c++ gcc g++
+  ;;
+esac
+if [ "$target" = valgrind ]; then
+  need 'has valgrind' valgrind - valgrind valgrind valgrind
+fi
+[ -n "$debian" ] || exit 0
+
+if ! command -v apt-get >/dev/null; then
+  cat >&2 <<END
+These packages are missing, by the name each system gives them (a name that
+begins with a colon is a rock: luarocks --lua-version 5.4 install NAME):
+
+Homebrew       Fedora       Arch / Alpine                       # Debian
+$others
+Where Lua 5.4 is not called lua5.4, say so: make $target LUA=lua
+END
+  exit 1
+fi
+
+root=
+if [ "$(id -u)" -ne 0 ]; then
+  root=sudo
+  command -v sudo >/dev/null || {
+    echo "As root: apt-get install --no-install-recommends$debian" >&2
+    exit 1
+  }
+fi
+
+# shellcheck disable=SC2086
+install() {
+  $root env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -qq -y --no-install-recommends $debian >"$log" 2>&1 </dev/null
+}
+
+echo "Installing:$debian"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+# The package lists may be missing or old: fetch them once when that shows.
+install || { $root apt-get update -qq && install; } || {
+  cat "$log" >&2
+  exit 1
+}

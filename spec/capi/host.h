@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * host.h - what the hosts of this folder share.
+ *
+ * A host is a program with a list of tests, each of which ends the program
+ * where something is not as it should be.  The Lua state's memory and the
+ * core's are counted, and fail on command.
+ */
+#ifndef LUNADO_SPEC_CAPI_HOST_H
+#define LUNADO_SPEC_CAPI_HOST_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+#include <lunado.h>
+
+#include "core/alloc.h"
+
+/* --- checks ---------------------------------------------------------------- */
+
+#define check(expr) \
+  ((expr) ? (void)0 : host_fail(__FILE__, __LINE__, #expr, ""))
+#define check_int(actual, expected)                                   \
+  host_check_int(__FILE__, __LINE__, #actual, (long long)(actual), \
+                 (long long)(expected))
+#define check_text(actual, expected) \
+  host_check_text(__FILE__, __LINE__, #actual, actual, expected)
+
+_Noreturn static inline void host_fail(const char *file, int line,
+                                       const char *expr, const char *more) {
+  fprintf(stderr, "%s:%d: failed: %s%s\n", file, line, expr, more);
+  exit(EXIT_FAILURE);
+}
+
+static inline void host_check_int(const char *file, int line, const char *expr,
+                                  long long actual, long long expected) {
+  char more[80];
+  if (actual == expected) return;
+  (void)snprintf(more, sizeof more, " is %lld, not %lld", actual, expected);
+  host_fail(file, line, expr, more);
+}
+
+/* Passes when `expected` is part of `actual`. */
+static inline void host_check_text(const char *file, int line,
+                                   const char *expr, const char *actual,
+                                   const char *expected) {
+  char more[400];
+  if (actual != NULL && strstr(actual, expected) != NULL) return;
+  (void)snprintf(more, sizeof more, " is \"%s\", without \"%s\"",
+                 actual != NULL ? actual : "(null)", expected);
+  host_fail(file, line, expr, more);
+}
+
+/* --- memory ---------------------------------------------------------------- */
+
+/* What is out, in all states of the process and in the core. */
+static atomic_llong host_bytes;
+static atomic_llong host_blocks;
+static atomic_llong host_asked; /* allocations that were asked for */
+
+/* Of those, the ones from fail_from on fail, up to and including fail_to;
+ * 0: none does. */
+static atomic_llong host_fail_from;
+static atomic_llong host_fail_to;
+
+static inline bool host_fails_now(void) {
+  long long n = atomic_fetch_add(&host_asked, 1) + 1;
+  long long from = atomic_load(&host_fail_from);
+  return from > 0 && n >= from && n <= atomic_load(&host_fail_to);
+}
+
+static inline void host_count(long long bytes, long long blocks) {
+  atomic_fetch_add(&host_bytes, bytes);
+  atomic_fetch_add(&host_blocks, blocks);
+}
+
+/* For lua_newstate. */
+static inline void *host_lua_alloc(void *ud, void *block, size_t old,
+                                   size_t size) {
+  void *moved;
+  (void)ud;
+  if (block == NULL) old = 0;
+  if (size == 0) {
+    if (block != NULL) host_count(-(long long)old, -1);
+    free(block);
+    return NULL;
+  }
+  if (size > old && host_fails_now()) return NULL;
+  moved = realloc(block, size);
+  if (moved == NULL) return NULL;
+  host_count((long long)size - (long long)old, block == NULL ? 1 : 0);
+  return moved;
+}
+
+/* For the core, which does not tell the sizes of its blocks. */
+static inline void *host_core_alloc(void *block, size_t size) {
+  size_t *old = block != NULL ? (size_t *)block - 2 : NULL;
+  size_t old_size = old != NULL ? *old : 0;
+  size_t *moved;
+  if (size == 0) {
+    if (old != NULL) host_count(-(long long)old_size, -1);
+    free(old);
+    return NULL;
+  }
+  if (size > old_size && host_fails_now()) return NULL;
+  moved = realloc(old, size + 2 * sizeof *moved);
+  if (moved == NULL) return NULL;
+  host_count((long long)size - (long long)old_size, old == NULL ? 1 : 0);
+  *moved = size;
+  return moved + 2;
+}
+
+/* From now on the n-th allocation fails, and `more` after it. */
+static inline void host_fail_at(long long n, long long more) {
+  atomic_store(&host_asked, 0);
+  atomic_store(&host_fail_to, n + more);
+  atomic_store(&host_fail_from, n);
+}
+
+/* --- states ---------------------------------------------------------------- */
+
+/* A state with the standard libraries, lunado as the global of that name, and
+ * no way to find a file. */
+static inline int host_open_libs(lua_State *L) {
+  luaL_openlibs(L);
+  luaL_requiref(L, "lunado", luaopen_lunado, 1);
+  lua_getglobal(L, "package");
+  lua_pushliteral(L, "");
+  lua_setfield(L, -2, "path");
+  lua_pushliteral(L, "");
+  lua_setfield(L, -2, "cpath");
+  lua_settop(L, 0);
+  return 0;
+}
+
+static inline lua_State *host_new(void) {
+  lua_State *L = lua_newstate(host_lua_alloc, NULL);
+  check(L != NULL);
+  return L;
+}
+
+static inline lua_State *host_open(void) {
+  lua_State *L = host_new();
+  lua_pushcfunction(L, host_open_libs);
+  if (lua_pcall(L, 0, 0, 0) != LUA_OK)
+    host_fail(__FILE__, __LINE__, "opening lunado: ", lua_tostring(L, -1));
+  return L;
+}
+
+/* Runs a chunk that has to end well; what it returns is on the stack. */
+static inline int host_do(lua_State *L, const char *chunk) {
+  int top = lua_gettop(L);
+  if (luaL_dostring(L, chunk) != LUA_OK)
+    host_fail(__FILE__, __LINE__, chunk, lua_tostring(L, -1));
+  return lua_gettop(L) - top;
+}
+
+/* Closes the state and checks that nothing of anybody's is left. */
+static inline void host_close(lua_State *L) {
+  lua_close(L);
+  check_int(atomic_load(&host_blocks), 0);
+  check_int(atomic_load(&host_bytes), 0);
+}
+
+/* Calls a C function, and checks that it raises an error with that text. */
+static inline void host_check_raises(lua_State *L, lua_CFunction function,
+                                     const char *text) {
+  lua_pushcfunction(L, function);
+  check_int(lua_pcall(L, 0, 0, 0), LUA_ERRRUN);
+  check_text(lua_tostring(L, -1), text);
+  lua_pop(L, 1);
+}
+
+/* --- logs ------------------------------------------------------------------- */
+
+/* Keeps the last message, and counts them. */
+typedef struct {
+  int count;
+  char last[400];
+} host_log;
+
+static inline void host_on_log(void *ud, const char *level,
+                               const char *message) {
+  host_log *self = ud;
+  self->count++;
+  (void)snprintf(self->last, sizeof self->last, "%s: %s", level, message);
+}
+
+/* --- tests ------------------------------------------------------------------ */
+
+/* Runs with a state, which is closed afterwards; or, where it says so, with
+ * NULL, and then it has states of its own. */
+typedef struct {
+  const char *name;
+  void (*run)(lua_State *L);
+  bool alone;
+} host_test;
+
+#define test(function) {#function, function, false}
+#define test_alone(function) {#function, function, true}
+
+static inline void host_run(const host_test *self) {
+  lua_State *L = self->alone ? NULL : host_open();
+  printf("%s\n", self->name);
+  (void)fflush(stdout);
+  self->run(L);
+  if (L != NULL) host_close(L);
+}
+
+/* The name of a test as argument runs that alone. */
+static inline int host_main(int argc, char **argv, const host_test *tests,
+                            size_t count) {
+  lunado__set_allocator(host_core_alloc);
+  for (size_t i = 0; i < count; i++)
+    if (argc < 2 || strcmp(argv[1], tests[i].name) == 0) host_run(&tests[i]);
+  return EXIT_SUCCESS;
+}
+
+#define run_tests(argc, argv, tests) \
+  host_main(argc, argv, tests, sizeof tests / sizeof tests[0])
+
+#endif

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: MIT */
+/* promise.c - what becomes of promises, on one thread. */
+#include "host.h"
+
+/* --- deliveries ------------------------------------------------------------------ */
+
+static int delivered;
+
+static int deliver_nothing(lua_State *L) {
+  (void)L;
+  delivered++;
+  return 0;
+}
+
+/* ud is a string */
+static int deliver_text(lua_State *L) {
+  check_int(lua_gettop(L), 1);
+  check_int(lua_type(L, 1), LUA_TLIGHTUSERDATA);
+  delivered++;
+  lua_pushstring(L, lua_touserdata(L, 1));
+  return 1;
+}
+
+static int deliver_three(lua_State *L) {
+  delivered++;
+  lua_pushnil(L);
+  lua_pushboolean(L, 0);
+  lua_pushinteger(L, 3);
+  return 3;
+}
+
+static int deliver_error(lua_State *L) {
+  delivered++;
+  return luaL_error(L, "%s", (const char *)lua_touserdata(L, 1));
+}
+
+static char text[] = "text";
+
+/* Pushes a Future and returns a promise of it. */
+static lunado_promise *new_promise(lua_State *L) {
+  lunado_newfuture(L);
+  return lunado_newpromise(L, -1);
+}
+
+static void turn(lua_State *L) { uv_run(lunado_getloop(L), UV_RUN_NOWAIT); }
+
+/* --- settling -------------------------------------------------------------------- */
+
+static void what_deliver_returns_is_the_result(lua_State *L) {
+  lunado_promise *promise = new_promise(L);
+  delivered = 0;
+  check_int(lunado_promise_settle(promise, deliver_text, text), 0);
+  check_int(delivered, 0);
+  check_int(lunado_result(L, 1), -2);
+  turn(L);
+  check_int(delivered, 1);
+  check_int(lunado_result(L, 1), 1);
+  check_text(lua_tostring(L, 2), "text");
+}
+
+static void any_number_of_results(lua_State *L) {
+  lunado_promise *three = new_promise(L), *none = new_promise(L),
+                 *null = new_promise(L);
+  check_int(lunado_promise_settle(three, deliver_three, NULL), 0);
+  check_int(lunado_promise_settle(none, deliver_nothing, NULL), 0);
+  check_int(lunado_promise_settle(null, NULL, NULL), 0);
+  turn(L);
+  check_int(lunado_result(L, 2), 0);
+  check_int(lunado_result(L, 3), 0);
+  check_int(lunado_result(L, 1), 3);
+  check_int(lua_type(L, 4), LUA_TNIL);
+  check_int(lua_type(L, 5), LUA_TBOOLEAN);
+  check_int(lua_tointeger(L, 6), 3);
+}
+
+static void what_deliver_raises_is_the_error(lua_State *L) {
+  lunado_promise *promise = new_promise(L);
+  check_int(lunado_promise_settle(promise, deliver_error, text), 0);
+  turn(L);
+  check_int(lunado_result(L, 1), -1);
+  check_text(lua_tostring(L, 2), "text");
+}
+
+static void an_error_that_nobody_sees_is_logged(lua_State *L) {
+  host_log log = {0};
+  lunado_promise *promise = new_promise(L);
+  lunado_setlog(L, host_on_log, &log);
+  lua_settop(L, 0);
+  check_int(lunado_promise_settle(promise, deliver_error, text), 0);
+  turn(L);
+  lua_gc(L, LUA_GCCOLLECT);
+  check_text(log.last, "never retrieved: text");
+}
+
+static void a_promise_is_settled_once(lua_State *L) {
+  lunado_promise *promise = new_promise(L);
+  delivered = 0;
+  check_int(lunado_promise_settle(promise, deliver_nothing, NULL), 0);
+  check_int(lunado_promise_settle(promise, deliver_error, text), UV_EALREADY);
+  turn(L);
+  for (int i = 0; i < 100; i++) {
+    check_int(lunado_promise_settle(promise, deliver_error, text),
+              UV_EALREADY);
+    check_int(lunado_promise_settle(new_promise(L), deliver_nothing, NULL), 0);
+    turn(L);
+    lua_settop(L, 1);
+  }
+  check_int(delivered, 101);
+  check_int(lunado_result(L, 1), 0);
+}
+
+static void nobody_is_no_promise(lua_State *L) {
+  (void)L;
+  check_int(lunado_promise_settle(NULL, deliver_error, text), UV_ECANCELED);
+}
+
+/* --- what a promise keeps ---------------------------------------------------------- */
+
+static void it_keeps_the_future_and_the_loop(lua_State *L) {
+  lunado_promise *promise = new_promise(L);
+  lua_setglobal(L, "f");
+  host_do(L, "f:add_done_callback(function(f) got = f:result() end)\n"
+             "local weak = setmetatable({ f }, { __mode = 'v' })\n"
+             "f = nil\n"
+             "collectgarbage()\n"
+             "assert(weak[1])");
+  check_int(uv_loop_alive(lunado_getloop(L)), 1);
+  check_int(lunado_promise_settle(promise, deliver_text, text), 0);
+  uv_run(lunado_getloop(L), UV_RUN_DEFAULT);
+  check_int(uv_loop_alive(lunado_getloop(L)), 0);
+  host_do(L, "assert(got == 'text')");
+}
+
+static void coroutines_wait_for_it(lua_State *L) {
+  lunado_promise *promise = new_promise(L);
+  lua_setglobal(L, "f");
+  host_do(L, "g = lunado.coroutine(function()\n"
+             "  return 'got', coroutine.yield(f)\n"
+             "end)()");
+  check_int(lunado_promise_settle(promise, deliver_text, text), 0);
+  host_do(L, "local a, b = lunado.run(function() return g end)\n"
+             "assert(a == 'got' and b == 'text')");
+}
+
+static void a_settled_future_stays_as_it_is(lua_State *L) {
+  host_log log = {0};
+  lunado_promise *promise = new_promise(L), *other = lunado_newpromise(L, -1);
+  lunado_setlog(L, host_on_log, &log);
+  lua_pushliteral(L, "mine");
+  check_int(lunado_setresult(L, 1, 1), 0);
+  delivered = 0;
+  check_int(lunado_promise_settle(promise, deliver_text, text), 0);
+  check_int(lunado_promise_settle(other, deliver_error, text), 0);
+  uv_run(lunado_getloop(L), UV_RUN_DEFAULT);
+  check_int(delivered, 2);
+  check_int(lunado_result(L, 1), 1);
+  check_text(lua_tostring(L, 2), "mine");
+  lua_gc(L, LUA_GCCOLLECT);
+  check_text(log.last, "never retrieved: text");
+}
+
+/* Memory grows with the promises that are not settled, not with all. */
+static void memory_is_used_again(lua_State *L) {
+  long long before = 0;
+  for (int round = 0; round < 20; round++) {
+    for (int i = 0; i < 1000; i++) {
+      lunado_promise *promise = new_promise(L);
+      lua_settop(L, 0);
+      check_int(lunado_promise_settle(promise, NULL, NULL), 0);
+    }
+    turn(L);
+    lua_gc(L, LUA_GCCOLLECT);
+    if (round == 1) before = atomic_load(&host_bytes);
+  }
+  check_int(atomic_load(&host_bytes), before);
+}
+
+static void many_at_once(lua_State *L) {
+  enum { MANY = 50000 };
+  lunado_promise **all = malloc(MANY * sizeof *all);
+  delivered = 0;
+  for (int i = 0; i < MANY; i++) {
+    all[i] = new_promise(L);
+    lua_settop(L, 0);
+  }
+  for (int i = MANY - 1; i >= 0; i--)
+    check_int(lunado_promise_settle(all[i], deliver_nothing, NULL), 0);
+  uv_run(lunado_getloop(L), UV_RUN_DEFAULT);
+  check_int(delivered, MANY);
+  for (int i = 0; i < MANY; i++)
+    check_int(lunado_promise_settle(all[i], NULL, NULL), UV_EALREADY);
+  free(all);
+}
+
+/* --- closing ------------------------------------------------------------------------ */
+
+static void after_the_state_closed_nothing_is_called(lua_State *L) {
+  lunado_promise *promise, *settled, *dropped;
+  L = host_open();
+  promise = new_promise(L);
+  settled = new_promise(L);
+  dropped = new_promise(L);
+  check_int(lunado_promise_settle(settled, NULL, NULL), 0);
+  turn(L);
+  (void)dropped;
+  host_close(L);
+  for (int i = 0; i < 3; i++) {
+    check_int(lunado_promise_settle(promise, deliver_error, text),
+              UV_ECANCELED);
+    check_int(lunado_promise_settle(settled, deliver_error, text),
+              UV_ECANCELED);
+  }
+  L = host_open(); /* another state, another promise */
+  check(new_promise(L) != promise);
+  check_int(lunado_promise_settle(promise, deliver_error, text),
+            UV_ECANCELED);
+  host_close(L);
+}
+
+static void what_was_accepted_is_delivered_while_closing(lua_State *L) {
+  L = host_open();
+  delivered = 0;
+  for (int i = 0; i < 3; i++)
+    check_int(lunado_promise_settle(new_promise(L), deliver_text, text), 0);
+  host_close(L);
+  check_int(delivered, 3);
+}
+
+static void a_script_may_close_the_loop(lua_State *L) {
+  lunado_promise *promise = new_promise(L), *settled = new_promise(L);
+  delivered = 0;
+  check_int(lunado_promise_settle(settled, deliver_text, text), 0);
+  host_do(L, "lunado.IOLoop.instance():close()");
+  check_int(delivered, 1);
+  check_int(lunado_result(L, 2), 1);
+  check_int(lunado_result(L, 1), -2);
+  check_int(lunado_promise_settle(promise, deliver_text, text), UV_ECANCELED);
+  promise = new_promise(L); /* on a new loop */
+  check_int(lunado_promise_settle(promise, deliver_text, text), 0);
+  uv_run(lunado_getloop(L), UV_RUN_DEFAULT);
+  check_int(delivered, 2);
+}
+
+static int deliver_and_close(lua_State *L) {
+  delivered++;
+  host_do(L, "lunado.IOLoop.instance():close()");
+  lua_pushliteral(L, "closed");
+  return 1;
+}
+
+static void a_delivery_may_close_the_loop(lua_State *L) {
+  lunado_promise *first = new_promise(L), *second = new_promise(L),
+                 *third = new_promise(L);
+  delivered = 0;
+  check_int(lunado_promise_settle(first, deliver_and_close, NULL), 0);
+  check_int(lunado_promise_settle(second, deliver_text, text), 0);
+  host_do(L, "pcall(lunado.run, coroutine.yield)");
+  check_int(delivered, 2);
+  check_int(lunado_result(L, 1), 1);
+  check_int(lunado_result(L, 2), 1);
+  check_int(lunado_result(L, 3), -2);
+  check_int(lunado_promise_settle(third, deliver_text, text), UV_ECANCELED);
+}
+
+static int promise_anew(lua_State *L) {
+  lunado_newfuture(L);
+  (void)lunado_newpromise(L, -1);
+  return 1;
+}
+
+static int deliver_anew(lua_State *L) {
+  delivered++;
+  (void)L;
+  lua_pushcfunction(L, promise_anew);
+  check_int(lua_pcall(L, 0, 0, 0), LUA_ERRRUN);
+  check_text(lua_tostring(L, -1), "closed");
+  return 0;
+}
+
+/* What is delivered while the loop closes cannot make new promises on it. */
+static void a_closing_loop_gives_no_promises(lua_State *L) {
+  lunado_promise *promise = new_promise(L);
+  delivered = 0;
+  check_int(lunado_promise_settle(promise, deliver_anew, NULL), 0);
+  host_do(L, "lunado.IOLoop.instance():close()");
+  check_int(delivered, 1);
+}
+
+static void a_promise_belongs_to_the_current_loop(lua_State *L) {
+  lunado_promise *promise;
+  host_do(L, "other = lunado.IOLoop(true)");
+  promise = new_promise(L);
+  check_int(lunado_promise_settle(promise, deliver_text, text), 0);
+  uv_run(lunado_getloop(L), UV_RUN_DEFAULT);
+  check_int(lunado_result(L, 1), -2);
+  host_do(L, "other:run_sync(function() coroutine.yield() end)");
+  check_int(lunado_result(L, 1), 1);
+}
+
+static const host_test tests[] = {
+    test(what_deliver_returns_is_the_result),
+    test(any_number_of_results),
+    test(what_deliver_raises_is_the_error),
+    test(an_error_that_nobody_sees_is_logged),
+    test(a_promise_is_settled_once),
+    test(nobody_is_no_promise),
+    test(it_keeps_the_future_and_the_loop),
+    test(coroutines_wait_for_it),
+    test(a_settled_future_stays_as_it_is),
+    test(memory_is_used_again),
+    test(many_at_once),
+    test_alone(after_the_state_closed_nothing_is_called),
+    test_alone(what_was_accepted_is_delivered_while_closing),
+    test(a_script_may_close_the_loop),
+    test(a_delivery_may_close_the_loop),
+    test(a_closing_loop_gives_no_promises),
+    test(a_promise_belongs_to_the_current_loop),
+};
+
+int main(int argc, char **argv) { return run_tests(argc, argv, tests); }

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: MIT */
+/* check_test.c - the checker sees what is broken, and says so. */
+#include "core/check.h"
+
+#include <math.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core/poll.h"
+#include "support.h"
+
+enum { TIMERS = 8 };
+
+static lunado_task task;
+static lunado_timer timers[TIMERS];
+static lunado_watcher *watchers[2];
+static lunado_future future;
+static lunado_waiter waiters[2];
+
+static void on_task(lunado_loop *loop, lunado_task *self) {
+  (void)loop;
+  (void)self;
+}
+
+static void on_timer(lunado_loop *loop, lunado_timer *timer) {
+  (void)loop;
+  (void)timer;
+}
+
+static void on_watcher(lunado_watcher *watcher, int events) {
+  (void)watcher;
+  (void)events;
+}
+
+static void on_waiter(lunado_settler *settler, lunado_waiter *waiter,
+                      lunado_future *self) {
+  (void)settler;
+  (void)waiter;
+  (void)self;
+}
+
+/* --- one way to break each thing ------------------------------------------ */
+
+static void unlink_half(lunado_loop *loop) { loop->ready.next = &loop->ready; }
+
+static void lose_callback(lunado_loop *loop) {
+  (void)loop;
+  task.cb = NULL;
+}
+
+static void stop_idle(lunado_loop *loop) { uv_idle_stop(&loop->idle); }
+
+static void swap_deadlines(lunado_loop *loop) {
+  loop->heap.entries[5].when = -1;
+}
+
+static void swap_ages(lunado_loop *loop) {
+  (void)loop;
+  timers[0].age = 100;
+}
+
+static void misplace(lunado_loop *loop) {
+  (void)loop;
+  timers[3].place++;
+}
+
+static void spoil_deadline(lunado_loop *loop) {
+  loop->heap.entries[7].when = NAN;
+}
+
+static void overfill(lunado_loop *loop) {
+  loop->heap.capacity = loop->heap.count - 1;
+}
+
+static void lose_deadline(lunado_loop *loop) {
+  uv_idle_stop(&loop->idle);
+  lunado_link_init(&loop->ready);
+  uv_timer_stop(&loop->timer);
+}
+
+static void aim_too_late(lunado_loop *loop) {
+  uv_idle_stop(&loop->idle);
+  lunado_link_init(&loop->ready);
+  loop->aimed = INFINITY;
+}
+
+static void unref_timer(lunado_loop *loop) {
+  uv_unref((uv_handle_t *)&loop->timer);
+}
+
+static void keep_for_nothing(lunado_loop *loop) { loop->heap.count = 0; }
+
+static void miscount_holds(lunado_loop *loop) { loop->holds++; }
+
+static void miscount_refs(lunado_loop *loop) { loop->refs = 1; }
+
+static void stay_due(lunado_loop *loop) { loop->due = 1; }
+
+static void close_handle(lunado_loop *loop) {
+  uv_close((uv_handle_t *)&loop->idle, NULL);
+}
+
+static void set_data(lunado_loop *loop) { loop->async.data = loop; }
+
+static void refuse_messages(lunado_loop *loop) { loop->mail.closed = true; }
+
+static void close_halfway(lunado_loop *loop) {
+  loop->closed = true;
+  loop->mail.closed = true;
+}
+
+static void stop_watching(lunado_loop *loop) {
+  (void)loop;
+  uv_poll_stop(&watchers[0]->poll);
+}
+
+static void watch_twice(lunado_loop *loop) {
+  (void)loop;
+  watchers[0]->fd = watchers[1]->fd;
+}
+
+static void pause_last(lunado_loop *loop) {
+  lunado_link *link = &watchers[0]->link;
+  (void)lunado_watcher_set(watchers[0], LUNADO_NONE);
+  lunado_link_remove(link);
+  lunado_list_append(&loop->watchers, link);
+}
+
+static void leave_loop(lunado_loop *loop) {
+  (void)loop;
+  watchers[1]->loop = NULL;
+}
+
+static void lose_state(lunado_loop *loop) {
+  (void)loop;
+  future.state = 3;
+}
+
+static void lose_list(lunado_loop *loop) {
+  (void)loop;
+  waiters[1].list = NULL;
+}
+
+static void lose_future(lunado_loop *loop) {
+  (void)loop;
+  waiters[1].future = NULL;
+}
+
+static void break_ring(lunado_loop *loop) {
+  (void)loop;
+  waiters[1].prev = &waiters[1];
+}
+
+typedef struct {
+  void (*sabotage)(lunado_loop *loop);
+  const char *sentence;
+} fault;
+
+static const fault faults[] = {
+    {unlink_half, "neighbours in a list know each other"},
+    {lose_callback, "a ready task has a callback"},
+    {stop_idle, "the idle handle is active while tasks are ready"},
+    {swap_deadlines, "an entry of the heap is not earlier than its parent"},
+    {swap_ages, "an entry of the heap is not earlier than its parent"},
+    {misplace, "a timer knows its place in the heap"},
+    {spoil_deadline, "a deadline is a number"},
+    {overfill, "a heap has room for its entries"},
+    {lose_deadline, "something comes back for the first deadline"},
+    {aim_too_late, "the timer handle is aimed no later than the first deadline"},
+    {unref_timer, "the timer handle counts as alive while there is a deadline"},
+    {keep_for_nothing, "no timer handle keeps a loop alive that has no deadline"},
+    {miscount_holds, "the async handle counts as alive while there are holds"},
+    {miscount_refs, "what is open holds a reference"},
+    {stay_due, "timers run inside a callback of the loop"},
+    {close_handle, "the handles of an open loop are open"},
+    {set_data, "no handle of the core has data"},
+    {refuse_messages, "messages are refused by closed loops"},
+    {close_halfway, "a closed loop has no tasks"},
+    {stop_watching, "a watcher is active unless it is paused"},
+    {watch_twice, "a descriptor has one watcher"},
+    {pause_last, "paused watchers stand before the others"},
+    {leave_loop, "a watcher knows its loop"},
+    {lose_state, "a future has one of the states"},
+    {lose_list, "a waiter knows the list that it is in"},
+    {lose_future, "a waiter knows its future"},
+    {break_ring, "neighbours in a list know each other"},
+};
+
+/* --- the checks ---------------------------------------------------------- */
+
+/* A loop and a future that have something of everything. */
+static void furnish(lunado_loop *loop) {
+  lunado_task_init(&task, on_task);
+  lunado_loop_ready(loop, &task);
+  for (int i = 0; i < TIMERS; i++) {
+    lunado_timer_init(&timers[i], on_timer);
+    (void)lunado_timer_start(loop, &timers[i], 1e9);
+  }
+  for (int i = 0; i < 2; i++) {
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(lunado_watcher_new(&watchers[i], loop, ends[0],
+                                        LUNADO_READ, on_watcher),
+                     0);
+    close(ends[1]);
+  }
+  lunado_future_init(&future);
+  for (int i = 0; i < 2; i++)
+    lunado_future_wait(&future, &waiters[i], on_waiter);
+}
+
+static void check_all(lunado_loop *loop) {
+  lunado__check_future(&future);
+  lunado__check(loop);
+}
+
+/* In a process of its own, whose last words go to `out`. */
+static void break_and_check(const fault *self, int out) {
+  lunado_loop *loop = loop_open(false);
+  furnish(loop);
+  check_all(loop);
+  (void)dup2(out, STDERR_FILENO);
+  self->sabotage(loop);
+  check_all(loop);
+  _exit(0);
+}
+
+static void expect_fault(const fault *self) {
+  char words[256] = "";
+  int ends[2], status;
+  pid_t child;
+  assert_int_equal(pipe(ends), 0);
+  child = fork();
+  if (child == 0) break_and_check(self, ends[1]);
+  close(ends[1]);
+  assert_true(read(ends[0], words, sizeof words - 1) >= 0);
+  close(ends[0]);
+  assert_int_equal(waitpid(child, &status, 0), child);
+  if (strstr(words, self->sentence) == NULL)
+    fail_msg("expected \"%s\", got \"%s\"", self->sentence, words);
+  assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+}
+
+static void each_fault_is_seen(void **state) {
+  (void)state;
+  for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+    expect_fault(&faults[i]);
+}
+
+static void what_is_whole_passes(void **state) {
+  lunado_loop *loop = *state;
+  furnish(loop);
+  check_all(loop);
+  (void)uv_run(loop->uv, UV_RUN_NOWAIT);
+  check_all(loop);
+  for (int i = 0; i < 2; i++) {
+    int fd = watchers[i]->fd;
+    lunado_watcher_close(watchers[i]);
+    close(fd);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      on_both(what_is_whole_passes),
+      cmocka_unit_test(each_fault_is_seen),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+/* heap_test.c - order, places and memory, against a model. */
+#include "core/heap.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "core/timer.h"
+#include "support.h"
+
+enum { MANY = 100000, FEW = 300 };
+
+static lunado_heap heap;
+static uint32_t ages;
+
+static int setup(void **state) {
+  (void)state;
+  memory_watch();
+  lunado_heap_init(&heap);
+  ages = 0;
+  return 0;
+}
+
+static int finish(void **state) {
+  (void)state;
+  memory_fail_at(0);
+  lunado_heap_fini(&heap);
+  assert_int_equal(memory_out(), 0);
+  return 0;
+}
+
+static int push(double when, lunado_timer *timer) {
+  timer->age = ages++;
+  return lunado_heap_push(&heap, when, timer);
+}
+
+static void add(double when, lunado_timer *timer) {
+  assert_int_equal(push(when, timer), 0);
+}
+
+static lunado_timer *pop(void) {
+  lunado_timer *timer = lunado_heap_min(&heap)->timer;
+  lunado_heap_remove(&heap, timer);
+  assert_int_equal(timer->place, 0);
+  return timer;
+}
+
+static lunado_timer *make_timers(size_t count) {
+  lunado_timer *timers = malloc(count * sizeof *timers);
+  for (size_t i = 0; i < count; i++) lunado_timer_init(&timers[i], NULL);
+  return timers;
+}
+
+/* --- order --------------------------------------------------------------- */
+
+static void an_empty_heap_has_no_memory(void **state) {
+  (void)state;
+  assert_null(lunado_heap_min(&heap));
+  assert_int_equal(memory_out(), 0);
+}
+
+static void gives_the_earliest_first(void **state) {
+  static const double when[] = {3, -INFINITY, 0.5, INFINITY, -1, 1e300, 0};
+  static const int order[] = {1, 4, 6, 2, 0, 5, 3};
+  lunado_timer *timers = make_timers(7);
+  (void)state;
+  for (int i = 0; i < 7; i++) add(when[i], &timers[i]);
+  lunado__check_heap(&heap);
+  for (int i = 0; i < 7; i++) assert_ptr_equal(pop(), &timers[order[i]]);
+  assert_null(lunado_heap_min(&heap));
+  free(timers);
+}
+
+static void equal_deadlines_stay_in_order(void **state) {
+  lunado_timer *timers = make_timers(FEW);
+  (void)state;
+  for (int i = 0; i < FEW; i++) add(i % 3, &timers[i]);
+  for (int when = 0; when < 3; when++)
+    for (int i = when; i < FEW; i += 3) assert_ptr_equal(pop(), &timers[i]);
+  free(timers);
+}
+
+static void they_do_so_where_the_count_of_ages_wraps(void **state) {
+  lunado_timer *timers = make_timers(FEW);
+  (void)state;
+  ages = UINT32_MAX - FEW / 2;
+  for (int i = 0; i < FEW; i++) add(i % 2 == 0 ? 0.0 : -0.0, &timers[i]);
+  assert_in_range(ages, 1, FEW);
+  lunado__check_heap(&heap);
+  for (int i = 0; i < FEW; i++) assert_ptr_equal(pop(), &timers[i]);
+  free(timers);
+}
+
+static void sorts_many(void **state) {
+  lunado_timer *timers = make_timers(MANY);
+  double before = -INFINITY;
+  uint32_t age = 0;
+  (void)state;
+  for (size_t i = 0; i < MANY; i++)
+    add((double)random_below(MANY / 4), &timers[i]);
+  lunado__check_heap(&heap);
+  for (size_t i = 0; i < MANY; i++) {
+    double when = lunado_heap_min(&heap)->when;
+    lunado_timer *timer = pop();
+    assert_true(before < when || (before == when && age < timer->age));
+    before = when;
+    age = timer->age;
+  }
+  free(timers);
+}
+
+/* --- against a model ----------------------------------------------------- */
+
+static double deadlines[FEW]; /* of each timer; NaN: not in the heap */
+
+/* The timer that the heap should have on top, by looking at each. */
+static size_t model_min(const lunado_timer *timers) {
+  size_t min = FEW;
+  for (size_t i = 0; i < FEW; i++) {
+    if (isnan(deadlines[i])) continue;
+    if (min == FEW || deadlines[i] < deadlines[min] ||
+        (deadlines[i] == deadlines[min] &&
+         (int32_t)(timers[i].age - timers[min].age) < 0))
+      min = i;
+  }
+  return min;
+}
+
+static void step(lunado_timer *timers, bool growing) {
+  size_t i = random_below(FEW);
+  bool pushes = random_below(100) < (growing ? 70u : 30u);
+  if (pushes && isnan(deadlines[i])) {
+    deadlines[i] = random_below(50);
+    add(deadlines[i], &timers[i]);
+  } else if (!pushes && !isnan(deadlines[i])) {
+    deadlines[i] = NAN;
+    lunado_heap_remove(&heap, &timers[i]);
+    assert_int_equal(timers[i].place, 0);
+  }
+}
+
+static void random_operations_agree_with_a_model(void **state) {
+  lunado_timer *timers = make_timers(FEW);
+  (void)state;
+  ages = UINT32_MAX - MANY / 4;
+  for (size_t i = 0; i < FEW; i++) deadlines[i] = NAN;
+  for (int i = 0; i < MANY; i++) {
+    const lunado_heap_entry *min;
+    size_t expected;
+    step(timers, i / 5000 % 2 == 0);
+    min = lunado_heap_min(&heap);
+    expected = model_min(timers);
+    assert_ptr_equal(min != NULL ? min->timer : &timers[FEW],
+                     &timers[expected]);
+    if (i % 16 == 0) lunado__check_heap(&heap);
+  }
+  free(timers);
+}
+
+/* --- memory -------------------------------------------------------------- */
+
+static void a_failed_push_changes_nothing(void **state) {
+  lunado_timer *timers = make_timers(FEW);
+  (void)state;
+  for (int i = 0; i < FEW; i++) {
+    lunado_heap before = heap;
+    memory_fail_at(1);
+    if (push(-i, &timers[i]) == 0) continue;
+    assert_true(memory_failed());
+    assert_memory_equal(&heap, &before, sizeof heap);
+    assert_int_equal(timers[i].place, 0);
+    lunado__check_heap(&heap);
+    memory_fail_at(0);
+    add(-i, &timers[i]);
+  }
+  for (int i = FEW; i-- > 0;) assert_ptr_equal(pop(), &timers[i]);
+  free(timers);
+}
+
+static void gives_memory_back(void **state) {
+  lunado_timer *timers = make_timers(MANY);
+  uint32_t full;
+  (void)state;
+  for (size_t i = 0; i < MANY; i++) add((double)i, &timers[i]);
+  full = heap.capacity;
+  for (size_t i = 0; i < MANY; i++) (void)pop();
+  assert_true(full >= MANY);
+  assert_true(heap.capacity <= 32);
+  free(timers);
+}
+
+static void goes_on_when_it_cannot_give_back(void **state) {
+  lunado_timer *timers = make_timers(FEW);
+  bool any = false;
+  (void)state;
+  for (int i = 0; i < FEW; i++) add(i, &timers[i]);
+  for (int i = 0; i < FEW; i++) {
+    memory_fail_at(1);
+    assert_ptr_equal(pop(), &timers[i]);
+    any = any || memory_failed();
+    lunado__check_heap(&heap);
+  }
+  assert_true(any);
+  free(timers);
+}
+
+/* Adding and removing at the edge of a size must not resize each time. */
+static void does_not_resize_back_and_forth(void **state) {
+  lunado_timer *timers = make_timers(FEW);
+  (void)state;
+  for (int i = 0; i < FEW; i++) {
+    int few = i < 3 ? i : 3;
+    add(i, &timers[i]);
+    memory_fail_at(1);
+    for (int n = 0; n < few; n++) lunado_heap_remove(&heap, &timers[i - n]);
+    for (int n = 0; n < few; n++) (void)push(i, &timers[i - n]);
+    assert_false(memory_failed());
+    memory_fail_at(0);
+  }
+  free(timers);
+}
+
+#define unit(test) cmocka_unit_test_setup_teardown(test, setup, finish)
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      unit(an_empty_heap_has_no_memory),
+      unit(gives_the_earliest_first),
+      unit(equal_deadlines_stay_in_order),
+      unit(they_do_so_where_the_count_of_ages_wraps),
+      unit(sorts_many),
+      unit(random_operations_agree_with_a_model),
+      unit(a_failed_push_changes_nothing),
+      unit(gives_memory_back),
+      unit(goes_on_when_it_cannot_give_back),
+      unit(does_not_resize_back_and_forth),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

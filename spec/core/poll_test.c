@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: MIT */
+/* poll_test.c - watchers on whatever has a number. */
+#include "core/poll.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "support.h"
+
+enum { PAIRS = 50 };
+
+static int ends[2]; /* of a pair of sockets, or of a pipe: [0] reads */
+static unsigned calls;
+static int seen; /* the events of the last call */
+
+static void on_events(lunado_watcher *watcher, int events) {
+  void (*act)(lunado_watcher *) = *(void (**)(lunado_watcher *))watcher->owner;
+  calls++;
+  seen = events;
+  if (act != NULL) act(watcher);
+}
+
+static void (*acting)(lunado_watcher *watcher);
+
+static void open_pair(void) {
+  assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+}
+
+static void shut(int end) {
+  if (ends[end] >= 0) close(ends[end]);
+  ends[end] = -1;
+}
+
+static int setup(void **state, bool borrowed) {
+  *state = loop_open(borrowed);
+  ends[0] = ends[1] = -1;
+  calls = 0;
+  seen = LUNADO_NONE;
+  acting = NULL;
+  return 0;
+}
+
+static int setup_on_own(void **state) { return setup(state, false); }
+
+static int setup_on_borrowed(void **state) { return setup(state, true); }
+
+static int finish(void **state) {
+  loop_drop(*state);
+  shut(0);
+  shut(1);
+  return 0;
+}
+
+static int add(lunado_watcher **watcher, lunado_loop *loop, int fd,
+               int events) {
+  int rc = lunado_watcher_new(watcher, loop, fd, events, on_events);
+  assert_true((rc == 0) == (*watcher != NULL));
+  if (rc == 0) (*watcher)->owner = (void *)&acting;
+  lunado__check(loop);
+  return rc;
+}
+
+static lunado_watcher *watch(lunado_loop *loop, int end, int events) {
+  lunado_watcher *watcher;
+  assert_int_equal(add(&watcher, loop, ends[end], events), 0);
+  assert_int_equal(watcher->fd, ends[end]);
+  return watcher;
+}
+
+static void set(lunado_watcher *watcher, int events) {
+  assert_int_equal(lunado_watcher_set(watcher, events), 0);
+  lunado__check(watcher->loop);
+}
+
+static void feed(int end) { assert_int_equal(write(ends[end], "x", 1), 1); }
+
+static void drain(int end) {
+  char c;
+  assert_int_equal(read(ends[end], &c, 1), 1);
+}
+
+/* The events that some turns bring; none: LUNADO_NONE. */
+static int events_of(lunado_loop *loop) {
+  seen = LUNADO_NONE;
+  for (int i = 0; i < 3; i++) (void)uv_run(loop->uv, UV_RUN_NOWAIT);
+  lunado__check(loop);
+  return seen;
+}
+
+/* --- events -------------------------------------------------------------- */
+
+static void tells_each_turn_while_there_is_something(void **state) {
+  lunado_loop *loop = *state;
+  open_pair();
+  watch(loop, 0, LUNADO_READ);
+  assert_int_equal(events_of(loop), LUNADO_NONE);
+  feed(1);
+  assert_int_equal(events_of(loop), LUNADO_READ);
+  assert_int_equal(calls, 3);
+  drain(0);
+  assert_int_equal(events_of(loop), LUNADO_NONE);
+}
+
+static void tells_of_what_it_watches_for(void **state) {
+  lunado_loop *loop = *state;
+  lunado_watcher *watcher;
+  open_pair();
+  feed(1);
+  watcher = watch(loop, 0, LUNADO_WRITE);
+  assert_int_equal(events_of(loop), LUNADO_WRITE);
+  set(watcher, LUNADO_READ | LUNADO_WRITE);
+  assert_int_equal(events_of(loop), LUNADO_READ | LUNADO_WRITE);
+  set(watcher, LUNADO_READ);
+  assert_int_equal(events_of(loop), LUNADO_READ);
+  set(watcher, LUNADO_NONE);
+  assert_int_equal(events_of(loop), LUNADO_NONE);
+  set(watcher, LUNADO_READ);
+  assert_int_equal(events_of(loop), LUNADO_READ);
+}
+
+static void a_pipe_has_two_ends(void **state) {
+  lunado_loop *loop = *state;
+  lunado_watcher *reader, *writer;
+  assert_int_equal(pipe(ends), 0);
+  writer = watch(loop, 1, LUNADO_WRITE);
+  assert_int_equal(events_of(loop), LUNADO_WRITE);
+  set(writer, LUNADO_NONE);
+  reader = watch(loop, 0, LUNADO_READ);
+  assert_int_equal(events_of(loop), LUNADO_NONE);
+  feed(1);
+  assert_int_equal(events_of(loop), LUNADO_READ);
+  drain(0);
+  shut(1);
+  assert_true(events_of(loop) & LUNADO_READ); /* the end of the file */
+  (void)reader;
+}
+
+static void tells_that_the_other_side_is_gone(void **state) {
+  lunado_loop *loop = *state;
+  open_pair();
+  watch(loop, 0, LUNADO_READ | LUNADO_ERROR);
+  assert_int_equal(events_of(loop), LUNADO_NONE);
+  shut(1);
+  assert_int_equal(events_of(loop), LUNADO_READ | LUNADO_ERROR);
+}
+
+static void may_watch_for_that_alone(void **state) {
+  lunado_loop *loop = *state;
+  open_pair();
+  watch(loop, 0, LUNADO_ERROR);
+  feed(1);
+  assert_int_equal(events_of(loop), LUNADO_NONE);
+  shut(1);
+  assert_int_equal(events_of(loop), LUNADO_ERROR);
+}
+
+/* libuv lets go of a descriptor in error; the watcher does not. */
+static void goes_on_telling_of_an_error(void **state) {
+  lunado_loop *loop = *state;
+  assert_int_equal(pipe(ends), 0);
+  watch(loop, 1, LUNADO_WRITE);
+  shut(0);
+  assert_true(events_of(loop) & LUNADO_ERROR);
+  assert_int_equal(calls, 3);
+  assert_true(events_of(loop) & LUNADO_ERROR);
+  assert_int_equal(calls, 6);
+}
+
+static void pause_it(lunado_watcher *watcher) { set(watcher, LUNADO_NONE); }
+
+static void can_be_paused_when_told_of_an_error(void **state) {
+  lunado_loop *loop = *state;
+  assert_int_equal(pipe(ends), 0);
+  watch(loop, 1, LUNADO_WRITE);
+  acting = pause_it;
+  shut(0);
+  assert_true(events_of(loop) & LUNADO_ERROR);
+  assert_int_equal(calls, 1);
+}
+
+/* --- what cannot be watched ---------------------------------------------- */
+
+static void a_regular_file_cannot(void **state) {
+  lunado_loop *loop = *state;
+  lunado_watcher *watcher;
+  int fd = open("/proc/self/exe", O_RDONLY);
+  assert_true(fd >= 0);
+  assert_int_equal(add(&watcher, loop, fd, LUNADO_READ), UV_EPERM);
+  assert_int_equal(add(&watcher, loop, fd, LUNADO_NONE), UV_EPERM);
+  close(fd);
+}
+
+static void nor_can_what_is_closed(void **state) {
+  lunado_loop *loop = *state;
+  lunado_watcher *watcher;
+  int fd;
+  open_pair();
+  fd = ends[0];
+  shut(0);
+  assert_int_equal(add(&watcher, loop, fd, LUNADO_READ), UV_EBADF);
+  assert_int_equal(add(&watcher, loop, -1, LUNADO_READ), UV_EBADF);
+}
+
+static void nor_can_what_is_watched_already(void **state) {
+  static const int events[] = {LUNADO_NONE, LUNADO_READ};
+  lunado_loop *loop = *state;
+  open_pair();
+  watch(loop, 1, LUNADO_READ);
+  for (int first = 0; first < 2; first++) {
+    lunado_watcher *watcher = watch(loop, 0, events[first]), *other;
+    for (int second = 0; second < 2; second++)
+      assert_int_equal(add(&other, loop, ends[0], events[second]), UV_EEXIST);
+    lunado_watcher_close(watcher);
+  }
+  feed(1);
+  watch(loop, 0, LUNADO_READ); /* before libuv is done with the others */
+  assert_int_equal(events_of(loop), LUNADO_READ);
+}
+
+static void nor_when_there_is_no_memory(void **state) {
+  lunado_loop *loop = *state;
+  lunado_watcher *watcher;
+  open_pair();
+  memory_fail_at(1);
+  assert_int_equal(add(&watcher, loop, ends[0], LUNADO_READ), UV_ENOMEM);
+  watch(loop, 0, LUNADO_READ);
+}
+
+static void nor_on_a_closed_loop(void **state) {
+  lunado_loop *loop = *state;
+  lunado_watcher *watcher;
+  open_pair();
+  lunado_loop_close(loop);
+  assert_int_equal(add(&watcher, loop, ends[0], LUNADO_READ), UV_ECANCELED);
+}
+
+/* --- descriptors that are closed too early ------------------------------- */
+
+static void one_that_is_closed_is_silent(void **state) {
+  lunado_loop *loop = *state;
+  lunado_watcher *watcher;
+  open_pair();
+  watcher = watch(loop, 0, LUNADO_READ);
+  (void)events_of(loop);
+  shut(0);
+  assert_int_equal(events_of(loop), LUNADO_NONE);
+  lunado_watcher_close(watcher);
+}
+
+static void one_that_is_closed_cannot_be_set(void **state) {
+  lunado_loop *loop = *state;
+  lunado_watcher *watcher;
+  open_pair();
+  watcher = watch(loop, 0, LUNADO_READ);
+  (void)events_of(loop);
+  shut(0);
+  assert_int_equal(lunado_watcher_set(watcher, LUNADO_WRITE), UV_EBADF);
+  lunado__check(loop);
+  (void)events_of(loop);
+  set(watcher, LUNADO_NONE);
+  assert_int_equal(lunado_watcher_set(watcher, LUNADO_READ), UV_EBADF);
+  (void)events_of(loop);
+}
+
+static void nor_when_its_number_is_a_files(void **state) {
+  lunado_loop *loop = *state;
+  lunado_watcher *watcher;
+  int fd;
+  open_pair();
+  watcher = watch(loop, 0, LUNADO_READ);
+  (void)events_of(loop);
+  fd = open("/proc/self/exe", O_RDONLY);
+  assert_int_equal(dup2(fd, ends[0]), ends[0]);
+  close(fd);
+  assert_int_equal(lunado_watcher_set(watcher, LUNADO_WRITE), UV_EPERM);
+  lunado__check(loop);
+  (void)events_of(loop);
+}
+
+static void a_number_that_comes_again_can_be_watched_again(void **state) {
+  lunado_loop *loop = *state;
+  lunado_watcher *watcher;
+  int fd;
+  open_pair();
+  watcher = watch(loop, 0, LUNADO_READ);
+  (void)events_of(loop);
+  fd = ends[0];
+  shut(0);
+  shut(1);
+  open_pair();
+  assert_int_equal(ends[0], fd);
+  lunado_watcher_close(watcher);
+  watch(loop, 0, LUNADO_READ);
+  feed(1);
+  assert_int_equal(events_of(loop), LUNADO_READ);
+}
+
+static void close_descriptor(lunado_watcher *watcher) {
+  (void)watcher;
+  shut(1);
+}
+
+static void an_error_may_end_with_its_descriptor(void **state) {
+  lunado_loop *loop = *state;
+  assert_int_equal(pipe(ends), 0);
+  watch(loop, 1, LUNADO_WRITE);
+  acting = close_descriptor;
+  shut(0);
+  assert_true(events_of(loop) & LUNADO_ERROR);
+  assert_int_equal(calls, 1);
+}
+
+/* --- from within a callback ---------------------------------------------- */
+
+static lunado_watcher *both[2];
+
+static void close_both(lunado_watcher *watcher) {
+  lunado_loop *loop = watcher->loop;
+  lunado_watcher_close(both[0]);
+  lunado_watcher_close(both[1]);
+  lunado__check(loop);
+}
+
+static void a_callback_closes_itself_and_another(void **state) {
+  lunado_loop *loop = *state;
+  open_pair();
+  feed(0);
+  feed(1);
+  both[0] = watch(loop, 0, LUNADO_READ);
+  both[1] = watch(loop, 1, LUNADO_READ);
+  acting = close_both;
+  assert_int_equal(events_of(loop), LUNADO_READ);
+  assert_int_equal(calls, 1);
+}
+
+static void close_all(lunado_watcher *watcher) {
+  lunado_loop_close(watcher->loop);
+}
+
+static void a_callback_closes_the_loop(void **state) {
+  lunado_loop *loop = *state;
+  open_pair();
+  feed(0);
+  feed(1);
+  watch(loop, 0, LUNADO_READ);
+  watch(loop, 1, LUNADO_READ);
+  acting = close_all;
+  assert_int_equal(lunado_loop_run(loop, true), LUNADO_RUN_STOPPED);
+  assert_int_equal(calls, 1);
+}
+
+static void a_callback_closes_the_loop_on_error(void **state) {
+  lunado_loop *loop = *state;
+  assert_int_equal(pipe(ends), 0);
+  watch(loop, 1, LUNADO_WRITE);
+  acting = close_all;
+  shut(0);
+  assert_int_equal(lunado_loop_run(loop, true), LUNADO_RUN_STOPPED);
+  assert_int_equal(calls, 1);
+}
+
+static void watch_again(lunado_watcher *watcher) {
+  lunado_loop *loop = watcher->loop;
+  acting = NULL;
+  lunado_watcher_close(watcher);
+  watch(loop, 0, LUNADO_READ);
+}
+
+static void a_callback_watches_anew(void **state) {
+  lunado_loop *loop = *state;
+  open_pair();
+  feed(1);
+  watch(loop, 0, LUNADO_READ);
+  acting = watch_again;
+  assert_int_equal(events_of(loop), LUNADO_READ);
+  assert_int_equal(calls, 3);
+}
+
+static void drain_and_close(lunado_watcher *watcher) {
+  char c;
+  assert_int_equal(read(watcher->fd, &c, 1), 1);
+  lunado_watcher_close(watcher);
+}
+
+static void a_watcher_keeps_the_run_alive_until_closed(void **state) {
+  lunado_loop *loop = *state;
+  open_pair();
+  watch(loop, 0, LUNADO_READ);
+  acting = drain_and_close;
+  assert_int_equal(uv_run(loop->uv, UV_RUN_NOWAIT), 1);
+  feed(1);
+  assert_int_equal(lunado_loop_run(loop, false), LUNADO_RUN_EMPTY);
+  assert_int_equal(calls, 1);
+}
+
+static void many_watchers(void **state) {
+  lunado_loop *loop = *state;
+  int pairs[PAIRS][2];
+  acting = drain_and_close;
+  for (int i = 0; i < PAIRS; i++) {
+    lunado_watcher *watcher;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pairs[i]), 0);
+    assert_int_equal(add(&watcher, loop, pairs[i][0], LUNADO_READ), 0);
+    if (i % 3 == 0) set(watcher, LUNADO_NONE);
+    if (i % 6 == 0) set(watcher, LUNADO_READ);
+  }
+  for (int i = 0; i < PAIRS; i++)
+    assert_int_equal(write(pairs[i][1], "x", 1), 1);
+  (void)events_of(loop);
+  assert_int_equal(calls, PAIRS - PAIRS / 6);
+  for (int i = 0; i < PAIRS; i++) {
+    close(pairs[i][0]);
+    close(pairs[i][1]);
+  }
+}
+
+#define unit(test) {#test, test, setup_on_own, finish, NULL}
+#define units(test) \
+  unit(test), {#test " (borrowed)", test, setup_on_borrowed, finish, NULL}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      units(tells_each_turn_while_there_is_something),
+      unit(tells_of_what_it_watches_for),
+      unit(a_pipe_has_two_ends),
+      unit(tells_that_the_other_side_is_gone),
+      unit(may_watch_for_that_alone),
+      unit(goes_on_telling_of_an_error),
+      unit(can_be_paused_when_told_of_an_error),
+      unit(a_regular_file_cannot),
+      unit(nor_can_what_is_closed),
+      unit(nor_can_what_is_watched_already),
+      unit(nor_when_there_is_no_memory),
+      units(nor_on_a_closed_loop),
+      unit(one_that_is_closed_is_silent),
+      unit(one_that_is_closed_cannot_be_set),
+      unit(nor_when_its_number_is_a_files),
+      unit(a_number_that_comes_again_can_be_watched_again),
+      unit(an_error_may_end_with_its_descriptor),
+      units(a_callback_closes_itself_and_another),
+      units(a_callback_closes_the_loop),
+      units(a_callback_closes_the_loop_on_error),
+      unit(a_callback_watches_anew),
+      unit(a_watcher_keeps_the_run_alive_until_closed),
+      unit(many_watchers),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

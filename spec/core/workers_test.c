@@ -1,0 +1,383 @@
+/* SPDX-License-Identifier: MIT */
+/* workers_test.c - jobs run on threads and come back to their loop. */
+#include "core/workers.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "support.h"
+
+enum { MANY = 5000 };
+
+/* A job that tells what became of it; test-owned storage. */
+typedef struct sample sample;
+struct sample {
+  lunado_job job;
+  char name;                  /* noted when done; 0: not noted */
+  void (*act)(sample *self);  /* on the thread */
+  void (*then)(sample *self); /* when done */
+  int input, output;
+  bool done, freed;
+};
+
+static lunado_loop *the_loop;
+static lunado_workers *the_workers;
+static uv_sem_t gate;             /* what jobs wait at */
+static atomic_int threads;        /* started and not finished */
+static atomic_int ever;           /* started */
+static atomic_int without;        /* jobs run without a state */
+static atomic_bool out_of_memory; /* start returns NULL */
+static int endings;               /* calls of `ended` */
+static bool free_at_end;
+
+static void *on_start(lunado_workers *workers) {
+  assert_ptr_equal(lunado_workers_data(workers), &gate);
+  if (atomic_load(&out_of_memory)) return NULL;
+  atomic_fetch_add(&threads, 1);
+  atomic_fetch_add(&ever, 1);
+  return &threads;
+}
+
+static void on_run(lunado_workers *workers, void *state, lunado_job *job) {
+  sample *self = lunado_container_of(job, sample, job);
+  (void)workers;
+  if (state == NULL) atomic_fetch_add(&without, 1);
+  if (self->act != NULL) self->act(self);
+  self->output = 2 * self->input;
+}
+
+static void on_finish(lunado_workers *workers, void *state) {
+  (void)workers;
+  assert_ptr_equal(state, &threads);
+  atomic_fetch_sub(&threads, 1);
+}
+
+static void on_done(lunado_workers *workers, lunado_job *job) {
+  sample *self = lunado_container_of(job, sample, job);
+  assert_ptr_equal(workers, the_workers);
+  assert_false(self->done);
+  assert_int_equal(self->output, job->dropped ? 0 : 2 * self->input);
+  self->done = true;
+  if (self->name != '\0') note(self->name);
+  if (self->then != NULL) self->then(self);
+}
+
+static void on_free(lunado_job *job) {
+  sample *self = lunado_container_of(job, sample, job);
+  assert_true(self->done);
+  assert_false(self->freed);
+  self->freed = true;
+}
+
+static void on_ended(lunado_workers *workers) {
+  assert_ptr_equal(workers, the_workers);
+  assert_int_equal(atomic_load(&threads), 0);
+  endings++;
+  lunado_loop_stop(the_loop);
+  if (!free_at_end) return;
+  lunado_workers_free(workers);
+  the_workers = NULL;
+}
+
+static const lunado_workers_hooks hooks = {on_start, on_run,  on_finish,
+                                           on_done,  on_free, on_ended};
+
+static void open_workers(unsigned max_threads, size_t max_queue) {
+  assert_int_equal(
+      lunado_workers_new(&the_workers, max_threads, max_queue, &hooks, &gate),
+      0);
+}
+
+/* A job with storage that lives as long as the test. */
+static sample samples[MANY];
+
+static sample *prepare(int i, char name) {
+  samples[i] = (sample){.name = name, .input = i};
+  return &samples[i];
+}
+
+static int try_submit(sample *self) {
+  return lunado_workers_submit(the_workers, the_loop, &self->job);
+}
+
+static sample *submit(int i, char name, void (*act)(sample *self)) {
+  sample *self = prepare(i, name);
+  self->act = act;
+  assert_int_equal(try_submit(self), 0);
+  return self;
+}
+
+static void run_until_empty(void) {
+  assert_int_equal(lunado_loop_run(the_loop, false), LUNADO_RUN_EMPTY);
+}
+
+static void pass(sample *self) {
+  (void)self;
+  uv_sem_wait(&gate);
+}
+
+static void open_gate(sample *self) {
+  (void)self;
+  uv_sem_post(&gate);
+}
+
+static int setup(void **state) {
+  (void)state;
+  the_loop = loop_open(false);
+  the_workers = NULL;
+  endings = 0;
+  free_at_end = false;
+  atomic_store(&threads, 0);
+  atomic_store(&ever, 0);
+  atomic_store(&without, 0);
+  atomic_store(&out_of_memory, false);
+  return uv_sem_init(&gate, 0);
+}
+
+static int finish(void **state) {
+  (void)state;
+  memory_fail_at(0);
+  if (the_workers != NULL) {
+    for (int i = 0; i < 8; i++) uv_sem_post(&gate); /* after a failure */
+    (void)lunado_workers_shut_down(the_workers);
+    lunado_workers_join(the_workers);
+    lunado_workers_settle(the_workers);
+    lunado_workers_free(the_workers);
+  }
+  assert_int_equal(atomic_load(&threads), 0);
+  loop_drop(the_loop);
+  uv_sem_destroy(&gate);
+  return 0;
+}
+
+/* --- jobs ------------------------------------------------------------------
+ */
+
+static void runs_every_job_once(void **state) {
+  (void)state;
+  open_workers(4, SIZE_MAX);
+  for (int i = 0; i < MANY; i++) submit(i, '\0', NULL);
+  run_until_empty();
+  for (int i = 0; i < MANY; i++) assert_true(samples[i].freed);
+}
+
+static void starts_no_thread_before_a_job(void **state) {
+  (void)state;
+  open_workers(4, SIZE_MAX);
+  assert_false(lunado_workers_shut_down(the_workers));
+  assert_int_equal(atomic_load(&ever), 0);
+}
+
+static void one_thread_runs_jobs_in_order(void **state) {
+  (void)state;
+  open_workers(1, SIZE_MAX);
+  for (int i = 0; i < 5; i++) submit(i, (char)('a' + i), NULL);
+  run_until_empty();
+  assert_string_equal(noted(), "abcde");
+}
+
+/* The first ends only after the third has run. */
+static void no_job_waits_while_a_thread_can_be_had(void **state) {
+  (void)state;
+  open_workers(3, SIZE_MAX);
+  submit(0, '\0', pass);
+  submit(1, '\0', pass);
+  submit(2, '\0', open_gate)->then = open_gate;
+  run_until_empty();
+  assert_int_equal(atomic_load(&ever), 3);
+}
+
+static void an_idle_thread_serves_again(void **state) {
+  (void)state;
+  open_workers(8, SIZE_MAX);
+  for (int i = 0; i < 20; i++) {
+    submit(i, '\0', NULL);
+    run_until_empty();
+  }
+  assert_int_equal(atomic_load(&ever), 1);
+}
+
+static void submit_next(sample *self) {
+  if (self->input < 9) submit(self->input + 1, 'x', NULL)->then = submit_next;
+}
+
+static void done_may_submit(void **state) {
+  (void)state;
+  open_workers(2, SIZE_MAX);
+  submit(0, 'x', NULL)->then = submit_next;
+  run_until_empty();
+  assert_string_equal(noted(), "xxxxxxxxxx");
+}
+
+static void a_queue_can_be_full(void **state) {
+  (void)state;
+  open_workers(2, 3);
+  assert_int_equal(lunado_workers_room(the_workers), 5);
+  for (int i = 0; i < 5; i++) submit(i, '\0', pass);
+  assert_int_equal(lunado_workers_room(the_workers), 0);
+  assert_int_equal(try_submit(prepare(5, '\0')), UV_ENOBUFS);
+  for (int i = 0; i < 5; i++) uv_sem_post(&gate);
+  run_until_empty();
+  assert_int_equal(lunado_workers_room(the_workers), 5);
+  submit(5, 'x', NULL);
+  run_until_empty();
+  assert_string_equal(noted(), "x");
+}
+
+static void without_a_queue_only_threads_take_jobs(void **state) {
+  (void)state;
+  open_workers(1, 0);
+  submit(0, '\0', pass);
+  assert_int_equal(try_submit(prepare(1, '\0')), UV_ENOBUFS);
+  uv_sem_post(&gate);
+  run_until_empty();
+  submit(1, 'x', NULL);
+  run_until_empty();
+  assert_string_equal(noted(), "x");
+}
+
+/* --- the end ----------------------------------------------------------------
+ */
+
+static void a_shut_down_runs_what_is_queued(void **state) {
+  (void)state;
+  free_at_end = true;
+  open_workers(1, SIZE_MAX);
+  for (int i = 0; i < 3; i++) submit(i, (char)('a' + i), pass);
+  assert_true(lunado_workers_shut_down(the_workers));
+  assert_int_equal(try_submit(prepare(3, '\0')), UV_ECANCELED);
+  for (int i = 0; i < 3; i++) uv_sem_post(&gate);
+  assert_int_equal(lunado_loop_run(the_loop, true), LUNADO_RUN_STOPPED);
+  assert_int_equal(endings, 1);
+  assert_string_equal(noted(), "abc");
+}
+
+static void settle_needs_no_turn(void **state) {
+  (void)state;
+  open_workers(2, SIZE_MAX);
+  for (int i = 0; i < 9; i++) submit(i, 'x', NULL);
+  (void)lunado_workers_shut_down(the_workers);
+  lunado_workers_join(the_workers);
+  assert_string_equal(noted(), "");
+  lunado_workers_settle(the_workers);
+  assert_string_equal(noted(), "xxxxxxxxx");
+  lunado_loop_hold(the_loop); /* nothing else makes it look for messages */
+  lunado_loop_stop(the_loop);
+  assert_int_equal(lunado_loop_run(the_loop, false), LUNADO_RUN_STOPPED);
+  lunado_loop_release(the_loop);
+  for (int i = 0; i < 9; i++) assert_true(samples[i].freed);
+  assert_int_equal(endings, 0);
+}
+
+static void workers_can_be_freed_before_their_last_message(void **state) {
+  (void)state;
+  open_workers(2, SIZE_MAX);
+  submit(0, 'x', NULL);
+  (void)lunado_workers_shut_down(the_workers);
+  lunado_workers_join(the_workers);
+  lunado_workers_settle(the_workers);
+  lunado_workers_free(the_workers);
+  the_workers = NULL;
+  assert_string_equal(noted(), "x");
+}
+
+static void what_was_not_begun_can_be_dropped(void **state) {
+  (void)state;
+  open_workers(1, SIZE_MAX);
+  submit(0, 'a', open_gate);
+  uv_sem_wait(&gate);
+  run_until_empty();
+  submit(1, 'b', pass);
+  for (int i = 2; i < 5; i++) submit(i, 'c', pass);
+  (void)lunado_workers_shut_down(the_workers);
+  size_t dropped = lunado_workers_drop(the_workers);
+  for (int i = 1; i < 5; i++) uv_sem_post(&gate);
+  lunado_workers_join(the_workers);
+  lunado_workers_settle(the_workers);
+  assert_string_equal(noted(), "abccc");
+  assert_true(dropped == 3 || dropped == 4);
+  for (int i = 2; i < 5; i++) assert_true(samples[i].job.dropped);
+}
+
+static void jobs_survive_their_loop(void **state) {
+  lunado_loop *loop;
+  (void)state;
+  assert_int_equal(lunado_loop_new(&loop, NULL), 0);
+  open_workers(2, SIZE_MAX);
+  sample *early = prepare(0, 'e'), *late = prepare(1, 'l');
+  late->act = pass;
+  assert_int_equal(lunado_workers_submit(the_workers, loop, &early->job), 0);
+  assert_int_equal(lunado_workers_submit(the_workers, loop, &late->job), 0);
+  lunado_loop_close(loop);
+  lunado_loop_unref(loop);
+  assert_int_equal(lunado_workers_submit(the_workers, loop, &early->job),
+                   UV_ECANCELED);
+  uv_sem_post(&gate);
+  (void)lunado_workers_shut_down(the_workers);
+  lunado_workers_join(the_workers);
+  assert_string_equal(noted(), "");
+  lunado_workers_settle(the_workers);
+  assert_string_equal(noted(), "el");
+  assert_true(early->freed && late->freed);
+}
+
+/* --- memory -----------------------------------------------------------------
+ */
+
+static void a_thread_without_memory_tries_again(void **state) {
+  (void)state;
+  open_workers(1, SIZE_MAX);
+  atomic_store(&out_of_memory, true);
+  submit(0, 'a', NULL);
+  run_until_empty();
+  assert_int_equal(atomic_load(&without), 1);
+  atomic_store(&out_of_memory, false);
+  submit(1, 'b', NULL);
+  run_until_empty();
+  assert_int_equal(atomic_load(&without), 1);
+  assert_int_equal(atomic_load(&ever), 1);
+  assert_string_equal(noted(), "ab");
+}
+
+static void memory_can_be_short(void **state) {
+  lunado_workers *workers = (lunado_workers *)1;
+  (void)state;
+  memory_fail_at(1);
+  assert_int_equal(lunado_workers_new(&workers, 1, 1, &hooks, &gate),
+                   UV_ENOMEM);
+  assert_null(workers);
+  open_workers(2, SIZE_MAX);
+  memory_fail_at(1);
+  assert_int_equal(try_submit(prepare(0, '\0')), UV_ENOMEM);
+  submit(0, '\0', pass);
+  memory_fail_at(1); /* with a thread, the job can wait */
+  submit(1, 'x', NULL);
+  assert_true(memory_failed());
+  uv_sem_post(&gate);
+  run_until_empty();
+  assert_string_equal(noted(), "x");
+  assert_int_equal(atomic_load(&ever), 1);
+}
+
+#define unit(test) cmocka_unit_test_setup_teardown(test, setup, finish)
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      unit(runs_every_job_once),
+      unit(starts_no_thread_before_a_job),
+      unit(one_thread_runs_jobs_in_order),
+      unit(no_job_waits_while_a_thread_can_be_had),
+      unit(an_idle_thread_serves_again),
+      unit(done_may_submit),
+      unit(a_queue_can_be_full),
+      unit(without_a_queue_only_threads_take_jobs),
+      unit(a_shut_down_runs_what_is_queued),
+      unit(settle_needs_no_turn),
+      unit(workers_can_be_freed_before_their_last_message),
+      unit(what_was_not_begun_can_be_dropped),
+      unit(jobs_survive_their_loop),
+      unit(a_thread_without_memory_tries_again),
+      unit(memory_can_be_short),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

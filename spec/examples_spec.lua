@@ -1,0 +1,255 @@
+-- SPDX-License-Identifier: MIT
+-- The examples: run as a user runs them, and their HTTP client in detail.
+local IOLoop = require "lunado.ioloop".IOLoop
+local luv = require "luv"
+local uv = require "lunado.uv"
+local child = require "spec.support.child"
+local loops = require "spec.support.loops"
+
+package.path = "./examples/?.lua;" .. package.path
+
+-- Runs examples/<name>.lua with arguments.
+local function example(name, ...)
+  local script = ("local command = arg[-1]\narg = { [-1] = command, "
+    .. "[0] = 'examples/%s.lua', "):format(name)
+  for _, argument in ipairs { ... } do
+    script = script .. ("%q, "):format(argument)
+  end
+  return child(script .. "}\ndofile(arg[0])\n", 30)
+end
+
+local function run(fn)
+  return IOLoop.instance():run_sync(fn, loops.PATIENCE)
+end
+
+local function has(text, pattern)
+  assert.is_truthy(text:find(pattern), pattern .. " is not in:\n" .. text)
+end
+
+before_each(function() IOLoop.clear_current() end)
+
+describe("fetch.lua", function()
+  it("shows every way in which a page can end", function()
+    local result = example("fetch")
+    local out = result.out
+    assert.equal("", result.err)
+    has(out, "\n/whole/LICENSE +200 +%d+ +%d+%.%d\n")
+    has(out, "\n/chunked/%S+ +200 +%d+ +%d+%.%d\n")
+    has(out, "\n/slow/%S+ +200 +%d+ +%d+%.%d\n")
+    has(out, "\n/whole/no/such/file +404 ")
+    has(out, "\n/never +%- +0 +1?%d%d%d%.%d +TimeoutError: Timeout\n")
+    has(out, "\n/cut/%S+ +200 +%d+ +%S+ +cut off %d+ bytes before the end\n")
+    has(out, "\n%(a closed port%) +%- +0 +%S+ +ECONNREFUSED\n")
+    has(out, "\n12 of 12 pages ended as the server meant it\n$")
+    assert.equal(0, result.code)
+  end)
+
+  it("draws what ran beside what", function()
+    local out = example("fetch", "-j", "2", "-t", "0.3").out
+    has(out, "\n/never +|%-+x *|\n")
+    has(out, "\n/slow/%S+ +|%.%.+%-+#*x? *|")
+  end)
+
+  it("writes no control characters where nobody watches", function()
+    assert.is_nil(example("fetch", "-t", "0.3").out:find("[^\n%g ]"))
+  end)
+
+  it("tells by its status when a page does not come", function()
+    local result = example("fetch", "http://127.0.0.1:1/", "https://x.invalid",
+      "nonsense")
+    assert.equal(1, result.code)
+    has(result.out, "\n127.0.0.1:1/ +%- +0 +%S+ +ECONNREFUSED\n")
+    has(result.out, "\nhttps://x.invalid .*https is not spoken here")
+    has(result.out, "\nnonsense .*not a URL\n")
+    has(result.out, "\n0 of 3 pages came\n$")
+  end)
+
+  it("refuses wrong arguments", function()
+    for _, wrong in ipairs { "-x", "-j", "-t" } do
+      local result = example("fetch", wrong)
+      assert.equal(2, result.code)
+      assert.equal("", result.out)
+      has(result.err, "^usage: ")
+    end
+    assert.equal(2, example("fetch", "-j", "0").code)
+    assert.equal(2, example("fetch", "-t", "nan").code)
+  end)
+end)
+
+describe("the client of fetch.lua", function()
+  local http = require "support.http"
+
+  -- Fetches from a server that sends the pieces, one for each turn, and ends.
+  local function fetch(pieces)
+    return run(function()
+      local server = uv.new_tcp()
+      uv.tcp_bind(server, "127.0.0.1", 0)
+      uv.listen(server, 1, function()
+        local client = uv.new_tcp()
+        uv.accept(server, client)
+        uv.tcp_nodelay(client, true)
+        uv.read_start(client, function() end)
+        local function send(i)
+          if not pieces[i] then return uv.close(client) end
+          luv.write(client, pieces[i], function() send(i + 1) end)
+        end
+        send(1)
+      end)
+      local port = uv.tcp_getsockname(server).port
+      local got = table.pack(pcall(coroutine.yield,
+        http.fetch(("http://127.0.0.1:%d/"):format(port), loops.PATIENCE)))
+      coroutine.yield(uv.close(server))
+      return table.unpack(got, 1, got.n)
+    end)
+  end
+
+  local function body(...)
+    local ok, answer = fetch { ... }
+    assert.is_true(ok, answer)
+    return answer.body
+  end
+
+  local function fails(pattern, ...)
+    local ok, err = fetch { ... }
+    assert.is_false(ok)
+    has(tostring(err), pattern)
+  end
+
+  local function one_by_one(text)
+    local pieces = {}
+    for piece in text:gmatch(".") do pieces[#pieces + 1] = piece end
+    return table.unpack(pieces)
+  end
+
+  local OK = "HTTP/1.1 200 OK\r\n"
+  local CHUNKED = OK .. "Transfer-Encoding: chunked\r\n\r\n"
+
+  it("reads bodies by length, in chunks and to the end", function()
+    assert.equal("body", body(OK .. "Content-Length: 4\r\n\r\nbody"))
+    assert.equal("body", body(CHUNKED .. "2;x=y\r\nbo\r\n2\r\ndy\r\n0\r\n\r\n"))
+    assert.equal("body", body(OK .. "\r\nbo", "dy"))
+    assert.equal("", body(OK .. "Content-Length: 0\r\n\r\n"))
+    assert.equal("", body("HTTP/1.1 204 No Content\r\n\r\n"))
+    assert.equal("no more", body(OK .. "Content-Length: 7\r\n\r\nno more, no"))
+  end)
+
+  it("does not mind in what pieces they come", function()
+    assert.equal("body", body(one_by_one(OK .. "content-length:4\r\n\r\nbody")))
+    assert.equal("body", body(one_by_one(CHUNKED
+      .. "2\r\nbo\r\n2\r\ndy\r\n0\r\nA-Trailer: x\r\n\r\n")))
+  end)
+
+  it("passes over interim answers", function()
+    assert.equal("x", body("HTTP/1.1 100 Continue\r\n\r\n"
+      .. OK .. "Content-Length: 1\r\n\r\nx"))
+  end)
+
+  it("tells the status and the headers", function()
+    local ok, answer = fetch { "HTTP/1.1 418 I'm a teapot\r\nX-A: 1\r\n"
+      .. "x-a:2\r\nContent-Length: 0\r\n\r\n" }
+    assert.is_true(ok)
+    assert.equal(418, answer.status)
+    assert.equal("I'm a teapot", answer.reason)
+    assert.equal("1, 2", answer.headers["x-a"])
+  end)
+
+  it("sees what is missing", function()
+    fails("closed before an answer came")
+    fails("closed before an answer came", "HTTP/1.1 200 OK\r\nConte")
+    fails("cut off 1 byte before", OK .. "Content-Length: 5\r\n\r\nbody")
+    fails("cut off 3 bytes before", CHUNKED .. "5\r\nbo")
+    fails("cut off before the last chunk", CHUNKED .. "2\r\nbo\r\n")
+  end)
+
+  it("refuses what is not HTTP", function()
+    fails("not HTTP", "SSH-2.0\r\n\r\n")
+    fails("Content%-Length", OK .. "Content-Length: -1\r\n\r\n")
+    fails("Content%-Length", OK .. "Content-Length: 1\r\n"
+      .. "Content-Length: 2\r\n\r\nxx")
+    fails("size of a chunk", CHUNKED .. "zz\r\nxx\r\n")
+    fails("size of a chunk", CHUNKED .. "FFFFFFFFFFFFFFFF\r\nxx\r\n")
+    fails("chunk without its end", CHUNKED .. "2\r\nboxx\r\n")
+    fails("too long", OK .. ("x"):rep(70000))
+  end)
+
+  it("knows URLs", function()
+    local function parts(url)
+      local parsed = assert(http.parse_url(url))
+      return { parsed.host, parsed.port, parsed.target }
+    end
+    assert.same({ "a.b", 80, "/" }, parts "http://a.b")
+    assert.same({ "a.b", 8080, "/c?d" }, parts "HTTP://a.b:8080/c?d#e")
+    assert.same({ "a.b", 80, "/?d" }, parts "http://a.b?d")
+    assert.same({ "::1", 81, "/" }, parts "http://[::1]:81/")
+    for _, wrong in ipairs { "a.b", "ftp://a.b", "http://", "http://a:b/",
+      "http://a:0/", "http://a:65536/", "http://a/b c", "http://u@a/" } do
+      assert.is_nil((http.parse_url(wrong)), wrong)
+    end
+  end)
+end)
+
+describe("hash_tree.lua", function()
+  local folder
+
+  local function write(name, text)
+    local file = assert(io.open(folder .. "/" .. name, "wb"))
+    file:write(text)
+    file:close()
+  end
+
+  before_each(function()
+    folder = assert(luv.fs_mkdtemp(luv.os_tmpdir() .. "/lunado-XXXXXX"))
+    assert(luv.fs_mkdir(folder .. "/sub", 448))
+    write("check", "123456789")
+    write("empty", "")
+    write("sub/large", ("x"):rep(200000))
+    assert(luv.fs_symlink("nowhere", folder .. "/link"))
+  end)
+  after_each(function()
+    os.execute("rm -rf '" .. folder .. "'")
+  end)
+
+  local TREE = "^cbf43926 +9  check\n00000000 +0  empty\n%x+ +200000  "
+    .. "sub/large\n\n%x+  3 files in 2 folders, 200.0 kB in %d+%.%d%d s\n"
+    .. "1 symbolic links or special files passed over\n"
+
+  it("prints sizes and checksums", function()
+    local result = example("hash_tree", folder)
+    assert.equal("", result.err)
+    has(result.out, TREE .. "$")
+    assert.equal(0, result.code)
+    assert.equal(result.out:gsub("in %S+ s", ""),
+      example("hash_tree", "-j", "1", folder .. "/").out:gsub("in %S+ s", ""))
+  end)
+
+  it("takes a file as well", function()
+    has(example("hash_tree", folder .. "/check").out, "^cbf43926  9  check\n")
+  end)
+
+  it("goes on when something cannot be read", function()
+    -- A path that is too long for the system: nobody may read that.
+    local name = ("d"):rep(200)
+    assert(os.execute(("cd '%s' && i=0 && while [ $i -lt 25 ]; do "
+      .. "mkdir %s && cd -P %s && i=$((i + 1)); done"):format(folder, name,
+      name)))
+    local result = example("hash_tree", folder)
+    assert.equal(1, result.code)
+    has(result.err, "^hash_tree: ENAMETOOLONG: ")
+    has(result.out, "^cbf43926 +9  check\n.*\n1 could not be read\n$")
+  end)
+
+  it("reports a folder that is not there", function()
+    local result = example("hash_tree", folder .. "/none")
+    assert.equal(1, result.code)
+    has(result.err, "^hash_tree: ENOENT: no such file or directory: ")
+  end)
+
+  it("refuses wrong arguments", function()
+    for _, wrong in ipairs { {}, { "a", "b" }, { "-x", "a" }, { "-j" },
+      { "-j", "0", "a" } } do
+      local result = example("hash_tree", table.unpack(wrong))
+      assert.equal(2, result.code)
+      has(result.err, "^usage: ")
+    end
+  end)
+end)

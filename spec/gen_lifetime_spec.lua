@@ -1,0 +1,466 @@
+-- SPDX-License-Identifier: MIT
+-- Who keeps a suspended coroutine alive, and what is said when nobody does.
+local concurrent = require "lunado.concurrent"
+local gen = require "lunado.gen"
+local capture = require "spec.support.capture"
+local child = require "spec.support.child"
+local gc = require "spec.support.gc"
+local loops = require "spec.support.loops"
+
+local Future = concurrent.Future
+local yield = coroutine.yield
+
+local COLLECTED = "Coroutine was collected while waiting at "
+
+local loop, log
+before_each(function()
+  log = capture()
+  loop = loops.open()
+end)
+after_each(function()
+  loops.close(loop)
+  gc.collect()
+  log:restore()
+end)
+
+local function here()
+  return debug.getinfo(2, "l").currentline
+end
+
+-- Starts a coroutine that waits for f; fn(token) is what it does then.  The
+-- weak table says whether it is still there.
+local function waiter(f, fn)
+  local weak = setmetatable({}, { __mode = "v" })
+  local function start()
+    local token = {}
+    weak.token = token
+    local future = gen.coroutine(function()
+      yield(f)
+      if fn then
+        fn(token)
+      end
+    end)()
+    return future
+  end
+  return weak, start()
+end
+
+local function in_modes(name, fn)
+  for _, mode in ipairs { "incremental", "generational" } do
+    it(name .. " (" .. mode .. ")", function()
+      local old = collectgarbage(mode)
+      local ok, err = pcall(fn)
+      collectgarbage(old)
+      if not ok then
+        error(err, 0)
+      end
+    end)
+  end
+end
+
+describe("an abandoned coroutine", function()
+  in_modes("is collected, and that is logged once with its line", function()
+    local line
+    local weak = setmetatable({}, { __mode = "v" })
+    local function abandon()
+      local token = {}
+      weak[1] = token
+      gen.coroutine(function()
+        local f = Future()
+        line = here() + 1
+        yield(f)
+        return token
+      end)()
+    end
+    abandon()
+    gc.collect()
+    assert.is_nil(weak[1])
+    local message, level = log:first(COLLECTED)
+    assert.equal("warning", level)
+    local where, why = message:match("waiting at (%S+:%d+): ([^\n]*)")
+    assert.is_truthy(where, message)
+    assert.equal("gen_lifetime_spec.lua:" .. line, where:match("[^/]*$"))
+    assert.equal("nobody can set the Future it waits for", why)
+    gc.collect()
+    assert.equal(1, log:count(COLLECTED))
+    assert.equal(1, #log, log:text())
+  end)
+
+  it("names the line of await, too", function()
+    local line
+    local function abandon()
+      gen.coroutine(function()
+        local f = Future()
+        line = here() + 1
+        local x = gen.await(f)
+        return x
+      end)()
+    end
+    abandon()
+    gc.collect()
+    assert.is_truthy(log:first(COLLECTED):find(":" .. line .. ":", 1, true))
+  end)
+
+  it("names the line in the function that yielded", function()
+    local line
+    local function helper(f)
+      line = here() + 1
+      local x = yield(f)
+      return x
+    end
+    local function abandon()
+      gen.coroutine(function()
+        local x = helper(Future())
+        return x
+      end)()
+    end
+    abandon()
+    gc.collect()
+    assert.is_truthy(log:first(COLLECTED):find(":" .. line .. ":", 1, true))
+  end)
+
+  in_modes("is collected with a cycle through its own Future", function()
+    local function abandon()
+      local f = Future()
+      local mine
+      mine = gen.coroutine(function()
+        f.add_done_callback(f, function() return mine end)
+        yield(f)
+        f:result()
+      end)()
+    end
+    abandon()
+    gc.collect()
+    assert.equal(1, log:count(COLLECTED))
+  end)
+
+  in_modes("is collected when it waits for several", function()
+    local function abandon()
+      gen.coroutine(function() yield { Future(), Future(), x = Future() } end)()
+      gen.coroutine(function() yield(Future(), Future()) end)()
+      gen.coroutine(function()
+        yield(gen.WaitIterator(Future(), Future()):next())
+      end)()
+    end
+    abandon()
+    gc.collect()
+    assert.equal(3, log:count(COLLECTED), log:text())
+  end)
+
+  in_modes("takes those along that wait for it", function()
+    local weak = setmetatable({}, { __mode = "v" })
+    local function abandon()
+      local inner = gen.coroutine(function() yield(Future()) end)()
+      for i = 1, 3 do
+        local token = {}
+        weak[i] = token
+        gen.coroutine(function()
+          yield(inner)
+          return token
+        end)()
+      end
+    end
+    abandon()
+    gc.collect()
+    assert.is_nil(next(weak))
+    assert.is_true(log:count(COLLECTED) >= 1)
+  end)
+
+  in_modes("is collected by the hundred, each logged once", function()
+    for _ = 1, 300 do
+      gen.coroutine(function() yield(Future()) end)()
+    end
+    gc.collect()
+    assert.equal(300, log:count(COLLECTED))
+  end)
+
+  it("is silent when the log is set so", function()
+    require "lunado.log".set_level("error")
+    local function abandon()
+      gen.coroutine(function() yield(Future()) end)()
+    end
+    abandon()
+    gc.collect()
+    assert.equal(0, #log)
+  end)
+
+  it("leaks nothing", function()
+    local function abandon(n)
+      for _ = 1, n do
+        gen.coroutine(function()
+          local f = Future()
+          f:add_done_callback(function() return f end)
+          yield(f)
+        end)()
+      end
+      gc.collect()
+      log:clear()
+    end
+    abandon(2000)
+    local before = gc.kilobytes()
+    for _ = 1, 5 do
+      abandon(2000)
+    end
+    local grown = gc.kilobytes() - before
+    assert.is_true(grown < 200, grown .. " KB more")
+  end)
+end)
+
+describe("a suspended coroutine lives", function()
+  it("while Lua code holds the Future it waits for", function()
+    local f, reached = Future(), false
+    local weak = waiter(f, function() reached = true end)
+    gc.collect()
+    assert.is_not_nil(weak.token)
+    f:set_result()
+    gc.collect()
+    loops.turn(loop)
+    assert.is_true(reached)
+    gc.collect()
+    assert.is_nil(weak.token)
+  end)
+
+  it("while a timer holds it", function()
+    local reached = 0
+    local function start()
+      waiter(gen.sleep(0.001), function() reached = reached + 1 end)
+      local f = Future()
+      waiter(f, function() reached = reached + 1 end)
+      loop:call_later(0.001, function() f:set_result() end)
+      waiter(gen.with_timeout({ milliseconds = 1 }, gen.sleep(0)),
+        function() reached = reached + 1 end)
+    end
+    start()
+    gc.collect()
+    loop:call_later(0.01, loop.stop, loop)
+    loop:start()
+    assert.equal(3, reached)
+    assert.equal("", log:text())
+  end)
+
+  it("while a timeout will raise in it", function()
+    local err
+    local function start()
+      gen.coroutine(function()
+        err = select(2, pcall(yield,
+          gen.with_timeout({ milliseconds = 2 }, Future())))
+      end)()
+    end
+    start()
+    gc.collect()
+    loop:call_later(0.01, loop.stop, loop)
+    loop:start()
+    assert.equal("TimeoutError: Timeout", tostring(err))
+    gc.collect()
+    assert.equal("", log:text())
+  end)
+
+  it("while the loop will go on with it", function()
+    local reached = 0
+    local function start()
+      gen.coroutine(function()
+        yield()
+        gc.collect()
+        reached = reached + 1
+        yield(gen.moment)
+        gc.collect()
+        reached = reached + 1
+      end)()
+      local f = Future()
+      waiter(f, function() reached = reached + 1 end)
+      loop:add_callback(f.set_result, f)
+    end
+    start()
+    gc.collect()
+    loops.turn(loop, 4)
+    assert.equal(3, reached)
+    assert.equal("", log:text())
+  end)
+
+  it("while anything holds its own Future", function()
+    local function start()
+      return waiter(Future())
+    end
+    local weak, future = start()
+    gc.collect()
+    assert.is_not_nil(weak.token)
+    assert.is_false(future:done())
+    assert.equal("", log:text())
+    future = nil -- luacheck: ignore
+    gc.collect()
+    assert.is_nil(weak.token)
+    assert.equal(1, log:count(COLLECTED))
+  end)
+
+  it("while another coroutine that lives waits for it", function()
+    local f, reached = Future(), 0
+    local function start()
+      local inner = gen.coroutine(function()
+        yield(f)
+        reached = reached + 1
+      end)()
+      gen.coroutine(function()
+        yield(inner)
+        reached = reached + 1
+      end)()
+    end
+    start()
+    gc.collect()
+    f:set_result()
+    gc.collect()
+    loops.turn(loop, 4)
+    assert.equal(2, reached)
+  end)
+
+  it("while the set Future has not reached it yet", function()
+    local reached = false
+    local function start()
+      local f = Future()
+      waiter(f, function() reached = true end)
+      f:set_result()
+    end
+    start()
+    gc.collect()
+    loops.turn(loop)
+    assert.is_true(reached)
+    assert.equal("", log:text())
+  end)
+end)
+
+describe("a finished coroutine", function()
+  it("leaves nothing behind", function()
+    local work = gen.coroutine(function(i)
+      yield(gen.sleep(0))
+      local ok = pcall(yield, gen.coroutine(error)("x"))
+      assert(not ok)
+      return { i }
+    end)
+    local function many()
+      loops.run(loop, function()
+        local futures = {}
+        for i = 1, 2000 do
+          futures[i] = work(i)
+        end
+        yield(futures)
+      end)
+    end
+    many()
+    many()
+    local before = gc.kilobytes()
+    for _ = 1, 4 do
+      many()
+    end
+    local grown = gc.kilobytes() - before
+    assert.is_true(grown < 200, grown .. " KB more")
+  end)
+
+  it("frees its function and what that held", function()
+    assert.is_true(gc.collects(function()
+      local token = {}
+      loops.run(loop, gen.coroutine(function()
+        yield()
+        return token and 1
+      end))
+      return token
+    end))
+  end)
+end)
+
+describe("the collector at work", function()
+  local function busy(many)
+    local work = gen.coroutine(function(i)
+      local t = { i }
+      for _ = 1, 4 do
+        yield()
+        t = { t[1] }
+        local ok, err = pcall(yield, gen.coroutine(error)({ i }))
+        assert(not ok and err[1] == i)
+        t[2] = yield { a = gen.maybe_future({ i }) }
+      end
+      return t[1] + t[2].a[1]
+    end)
+    return loops.run(loop, function()
+      local sum = 0
+      for _ = 1, 5 do
+        local futures = {}
+        for i = 1, many do
+          futures[i] = work(i)
+        end
+        for _, n in ipairs(yield(futures)) do
+          sum = sum + n
+        end
+      end
+      return sum
+    end)
+  end
+
+  in_modes("disturbs nothing", function()
+    assert.equal(2 * 5 * 400 * 401 // 2, busy(400))
+    assert.equal("", log:text())
+  end)
+
+  it("disturbs nothing when it never rests", function()
+    collectgarbage("incremental", 10, 400)
+    local ok, sum = pcall(busy, 20)
+    collectgarbage("incremental", 200, 100)
+    assert.is_true(ok, tostring(sum))
+    assert.equal(2 * 5 * 20 * 21 // 2, sum)
+  end)
+
+  it("may change its mode while coroutines wait", function()
+    local f, n = Future(), 0
+    for _ = 1, 100 do
+      gen.coroutine(function()
+        local kept = { yield(f) }
+        collectgarbage("step")
+        n = n + kept[1][1]
+      end)()
+    end
+    local old = collectgarbage("generational")
+    collectgarbage("step")
+    f:set_result({ 1 })
+    collectgarbage("incremental")
+    collectgarbage("step")
+    collectgarbage("generational")
+    loops.turn(loop, 2)
+    collectgarbage(old)
+    assert.equal(100, n)
+  end)
+end)
+
+describe("the end of the state", function()
+  it("says nothing of coroutines that are merely suspended", function()
+    local r = child [[
+      local lunado = require "lunado"
+      local gen = lunado.gen
+      kept = lunado.Future()
+      local waits = gen.coroutine(function(f) coroutine.yield(f) end)
+      waits(kept)
+      local also = lunado.Future()
+      waits(also)
+      mine = waits(lunado.Future())
+      waits(gen.sleep(60))
+      waits(gen.moment)
+      waits { gen.sleep(60), kept }
+      waits(gen.with_timeout({ seconds = 60 }, kept))
+      lunado.run(function() coroutine.yield(gen.sleep(0)) end)
+    ]]
+    assert.same({ code = 0, out = "", err = "" }, r)
+  end)
+
+  it("says nothing of them when an error ends the script", function()
+    local r = child [[
+      local lunado = require "lunado"
+      kept = lunado.Future()
+      lunado.gen.coroutine(function() coroutine.yield(kept) end)()
+      lunado.run(function()
+        lunado.gen.coroutine(function()
+          coroutine.yield(lunado.sleep(60))
+        end)()
+        error("the end", 0)
+      end)
+    ]]
+    assert.equal(1, r.code)
+    assert.is_nil(r.err:find("collected", 1, true), r.err)
+  end)
+end)

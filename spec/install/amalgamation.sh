@@ -1,0 +1,34 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# The amalgamation compiles alone, without a warning, as C11; its header also
+# as C++17; and a host made of it needs no other file.
+#   spec/install/amalgamation.sh BUILD
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+build=$1
+work=$build/check-amalgamation
+cmake --build "$build" --target amalgamation >/dev/null
+rm -rf "$work"
+mkdir -p "$work"
+cp "$build/amalgamation/lunado.c" "$build/amalgamation/lunado.h" "$work"
+cd "$work"
+
+cc=${CC:-cc}
+flags=$(pkg-config --cflags lua5.4 libuv)
+libs=$(pkg-config --libs lua5.4 libuv)
+
+# shellcheck disable=SC2086
+$cc -c -std=c11 -Wall -Wextra -Werror $flags lunado.c
+# shellcheck disable=SC2086
+$cc -Wall -Wextra -Werror -I. $flags "$here/host.c" lunado.o $libs -o host
+./host
+
+cat >header.cpp <<'END'
+#include <lunado.h>
+int (*volatile opener)(lua_State *) = luaopen_lunado;
+int main() { return opener == nullptr; }
+END
+# shellcheck disable=SC2086
+${CXX:-c++} -std=c++17 -Wall -Wextra -Werror -I. $flags header.cpp lunado.o \
+  $libs -o header
+./header

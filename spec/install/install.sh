@@ -1,0 +1,103 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# What `cmake --install` puts where, and that it can be used from there: by
+# the interpreter, by pkg-config, by find_package and by add_subdirectory, with
+# a static and with a shared library.
+#   spec/install/install.sh BUILD INTERPRETER
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
+build=$1
+lua=$2
+work=$build/check-install
+rm -rf "$work"
+mkdir -p "$work"
+
+fail() {
+  echo "install: $*" >&2
+  exit 1
+}
+
+quietly() { # command; its output only when it fails
+  "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2; fail "$*"; }
+}
+
+has() { # prefix, files
+  prefix=$1
+  shift
+  for file; do
+    [ -f "$prefix/$file" ] || fail "$prefix/$file is missing"
+  done
+}
+
+# Only luaopen_* and the names of lunado.h leave a shared object.
+exports_are_documented() { # file
+  nm -D --defined-only "$1" | awk '{print $3}' | sort >"$work/exports"
+  grep -oE '\b(lunado_[a-z_]+|luaopen_[a-z_]+) *\(' "$root/src/lunado.h" |
+    tr -d ' (' | sort -u >"$work/documented"
+  echo luaopen_lunado_core >>"$work/documented"
+  extra=$(grep -vxFf "$work/documented" "$work/exports" || :)
+  [ -z "$extra" ] || fail "$1 exports what lunado.h does not name:" "$extra"
+}
+
+run_host() { # prefix, program
+  LD_LIBRARY_PATH=$1/lib "$2" || fail "$2 does not run"
+}
+
+use_by_pkg_config() { # prefix
+  PKG_CONFIG_PATH=$1/lib/pkgconfig
+  export PKG_CONFIG_PATH
+  # shellcheck disable=SC2046
+  quietly "${CC:-cc}" "$here/host.c" $(pkg-config --cflags --libs lunado) \
+    -o "$1/host"
+  run_host "$1" "$1/host"
+}
+
+use_by_cmake() { # directory, options
+  dir=$1
+  shift
+  quietly cmake -S "$here" -B "$dir" "$@"
+  quietly cmake --build "$dir"
+}
+
+check_prefix() { # prefix
+  (cd "$root/lua" && find lunado -name '*.lua') | while read -r file; do
+    has "$1" "share/lua/5.4/$file"
+  done
+  has "$1" lib/lua/5.4/lunado/core.so include/lunado.h \
+    lib/pkgconfig/lunado.pc lib/cmake/lunado/lunadoConfig.cmake
+  (
+    cd "$1"
+    LUA_PATH="$1/share/lua/5.4/?.lua;$1/share/lua/5.4/?/init.lua" \
+      LUA_CPATH="$1/lib/lua/5.4/?.so" \
+      "$lua" -e 'require("lunado").run(require("lunado").sleep, 0.001)'
+  ) || fail "the module does not run from $1"
+  use_by_pkg_config "$1"
+  use_by_cmake "$1/user" -DCMAKE_PREFIX_PATH="$1"
+  run_host "$1" "$1/user/host"
+}
+
+exports_are_documented "$build/lunado/core.so"
+
+static=$work/static
+quietly cmake --install "$build" --prefix "$static"
+has "$static" lib/liblunado.a
+check_prefix "$static"
+
+shared=$work/shared
+quietly cmake -S "$root" -B "$work/build" -DBUILD_SHARED_LIBS=ON \
+  -DLUNADO_TESTS=OFF -DCMAKE_BUILD_TYPE=Debug
+quietly cmake --build "$work/build"
+quietly cmake --install "$work/build" --prefix "$shared"
+has "$shared" lib/liblunado.so lib/liblunado.so.0
+exports_are_documented "$shared/lib/liblunado.so"
+check_prefix "$shared"
+
+# The two Lua folders may be named, as distributions and LuaRocks do.
+quietly cmake "$work/build" -DINSTALL_CMOD="$work/cmod" \
+  -DINSTALL_LMOD="$work/lmod"
+quietly cmake --install "$work/build" --prefix "$work/named"
+has "$work" cmod/lunado/core.so lmod/lunado/init.lua
+
+use_by_cmake "$work/folder" -DLUNADO_SOURCE="$root"
+run_host "$work" "$work/folder/host"

@@ -1,0 +1,39 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Proves that each layer knows only the ones below it:
+#   src/core      system headers, uv.h and core/
+#   src/binding   these, Lua's headers, lunado.h and binding/
+#   lua/          Lua files only
+# That the core links without Lua, its tests prove: they have none.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+failed=0
+
+report() { # title, lines
+  [ -z "$2" ] && return
+  printf '%s:\n%s\n' "$1" "$2"
+  failed=1
+}
+
+includes() { # files
+  grep -nHE '^[[:space:]]*#[[:space:]]*include' "$@"
+}
+
+core=$(find src/core -name '*.[ch]')
+binding=$(find src/binding -name '*.[ch]')
+[ -n "$core" ] && [ -n "$binding" ] || { echo "no sources"; exit 1; }
+
+# shellcheck disable=SC2086
+report "the core includes what is not the core's" "$(includes $core |
+  grep -E '(lua[a-z]*|lunado|lauxlib)\.(h|hpp)|"' | grep -v '"core/[a-z_]*\.h"')"
+# shellcheck disable=SC2086
+report "the core speaks of Lua's interface" \
+  "$(grep -nHE '\b(lua_State|lua_[a-z]+ *\(|luaL_[A-Za-z]+)' $core)"
+# shellcheck disable=SC2086
+report "the binding includes what is not below it" "$(includes $binding |
+  grep '"' | grep -vE '"((core|binding)/[a-z_]*|lunado)\.h"')"
+report "lua/ holds what is not Lua" "$(find lua -type f ! -name '*.lua')"
+report "Lua files reach around the binding" \
+  "$(grep -rnE "require *\(?[\"']ffi[\"']" lua)"
+
+exit $failed

@@ -1,0 +1,536 @@
+-- SPDX-License-Identifier: MIT
+-- luv beside lunado: one loop, whichever of the two was loaded first.  Each
+-- case is a script of its own, run once for every order.
+local child = require "spec.support.child"
+
+-- Ways in which the two may come to be loaded, before anything else is done.
+local orders = {
+  { "luv first", [[
+    local uv = require "luv"
+    local lunado = require "lunado"
+    local loop = lunado.IOLoop.current()
+  ]] },
+  { "luv first, the loop later", [[
+    local uv = require "luv"
+    local lunado = require "lunado"
+    local timer = uv.new_timer()
+    timer:start(0, 0, function() timer:close() end)
+    uv.run()
+    local loop = lunado.IOLoop.current()
+  ]] },
+  { "lunado first", [[
+    local lunado = require "lunado"
+    local uv = require "luv"
+    local loop = lunado.IOLoop.current()
+  ]] },
+  { "lunado first, its loop made", [[
+    local lunado = require "lunado"
+    local loop = lunado.IOLoop.current()
+    local uv = require "luv"
+  ]] },
+  { "lunado first, its loop used", [[
+    local lunado = require "lunado"
+    local loop = lunado.IOLoop.current()
+    lunado.run(function() coroutine.yield(lunado.sleep(0.001)) end)
+    local uv = require "luv"
+  ]] },
+  { "luv first, inside a coroutine that is gone", [[
+    local uv
+    coroutine.wrap(function() uv = require "luv" end)()
+    collectgarbage()
+    collectgarbage()
+    local lunado = require "lunado"
+    local loop = lunado.IOLoop.current()
+  ]] },
+  { "lunado first, luv inside a coroutine of lunado's", [[
+    local lunado = require "lunado"
+    local loop = lunado.IOLoop.current()
+    local uv
+    lunado.run(function()
+      coroutine.yield()
+      uv = require "luv"
+    end)
+    collectgarbage()
+  ]] },
+}
+
+-- What every script may use.
+local PRELUDE = [[
+  local gen = lunado.gen
+  local function after(ms, fn)
+    local t = uv.new_timer()
+    t:start(ms, 0, function()
+      t:close()
+      fn()
+    end)
+    return t
+  end
+]]
+
+local function expect(out, script)
+  return function()
+    for _, order in ipairs(orders) do
+      local r = child(order[2] .. PRELUDE .. script)
+      local name = order[1] .. ": " .. r.err
+      assert.equal(0, r.code, name)
+      assert.equal(out, r.out, name)
+      assert.equal("", r.err, name)
+    end
+  end
+end
+
+describe("loop:start()", function()
+  it("drives luv's handles", expect("luv lunado ", [[
+    after(1, function()
+      io.write("luv ")
+      loop:call_later(0.001, function()
+        io.write("lunado ")
+        loop:stop()
+      end)
+    end)
+    loop:start()
+  ]]))
+
+  it("drives luv's requests", expect("script ", [[
+    uv.fs_stat(arg[0], function(err, stat)
+      assert(not err and stat.type == "file")
+      io.write("script ")
+      loop:stop()
+    end)
+    loop:start()
+  ]]))
+
+  it("can be stopped from a luv callback, and start again",
+    expect("1 2 3 ", [[
+      for i = 1, 3 do
+        after(1, function()
+          io.write(i, " ")
+          loop:stop()
+        end)
+        loop:start()
+      end
+    ]]))
+
+  it("goes on after luv's handles are gone", expect("later ", [[
+    after(0, function()
+      loop:call_later(0.003, function()
+        io.write("later ")
+        loop:stop()
+      end)
+    end)
+    loop:start()
+  ]]))
+end)
+
+describe("uv.run()", function()
+  it("drives lunado's callbacks, timers and coroutines, and returns",
+    expect("callback timer slept 5 ", [[
+      loop:add_callback(function() io.write("callback ") end)
+      loop:call_later(0.001, function() io.write("timer ") end)
+      gen.coroutine(function()
+        coroutine.yield(gen.sleep(0.004))
+        coroutine.yield()
+        io.write("slept ")
+        for i = 1, 5 do
+          coroutine.yield()
+        end
+        io.write("5 ")
+      end)()
+      uv.run()
+    ]]))
+
+  it("returns when nothing is pending", expect("", [[
+    uv.run()
+    lunado.run(function() coroutine.yield(gen.sleep(0.001)) end)
+    uv.run()
+    loop:remove_timeout(loop:call_later(60, print))
+    uv.run()
+    loop:call_later(math.huge, print)
+    uv.run()
+    lunado.run(function()
+      coroutine.yield(gen.with_timeout({ seconds = 60 }, gen.sleep(0)))
+    end)
+    uv.run()
+  ]]))
+
+  it("runs a turn at a time", expect("one two ", [[
+    local again = false
+    loop:add_callback(function()
+      io.write("one ")
+      loop:add_callback(function() again = true end)
+    end)
+    uv.run("nowait")
+    local n = 0
+    while not again do
+      uv.run("nowait")
+      n = n + 1
+      assert(n < 100)
+    end
+    io.write("two ")
+    uv.run("once")
+  ]]))
+
+  it("mixes with loop:start() in any order", expect("abcdef", [[
+    loop:add_callback(function() io.write("a") end)
+    uv.run()
+    loop:add_callback(function() io.write("b") loop:stop() end)
+    loop:start()
+    after(0, function() io.write("c") end)
+    uv.run()
+    lunado.run(function()
+      coroutine.yield(gen.sleep(0.001))
+      io.write("d")
+    end)
+    after(0, function() io.write("e") end)
+    uv.run()
+    loop:call_later(0, function() io.write("f") loop:stop() end)
+    loop:start()
+  ]]))
+
+  it("polls lunado's descriptors", expect("got x ", [[
+    local fds = assert(uv.pipe())
+    loop:add_handler(fds.read, function(fd, events)
+      assert(events & loop.READ ~= 0)
+      io.write("got ", uv.fs_read(fd, 10), " ")
+      loop:remove_handler(fd)
+    end, loop.READ)
+    after(1, function() uv.fs_write(fds.write, "x") end)
+    uv.run()
+  ]]))
+
+  it("tells lunado which loop is current", expect("same ", [[
+    loop:add_callback(function()
+      if lunado.IOLoop.current() == loop then
+        io.write("same ")
+      end
+    end)
+    uv.run()
+  ]]))
+end)
+
+describe("a coroutine", function()
+  it("awaits what luv's callbacks set", expect("file 42 ", [[
+    lunado.run(function()
+      local f = lunado.Future()
+      uv.fs_stat(arg[0], function(err, stat)
+        f:set_result(stat)
+      end)
+      io.write(coroutine.yield(f).type, " ")
+      local g = lunado.Future()
+      after(2, function() g:set_result(42) end)
+      collectgarbage()
+      io.write(coroutine.yield(g), " ")
+    end)
+  ]]))
+
+  it("is not told that it waits for ever while luv has work",
+    expect("timer pool pipe ", [[
+      lunado.run(function()
+        local f = lunado.Future()
+        after(5, function() f:set_result("timer ") end)
+        io.write(coroutine.yield(f))
+        local g = lunado.Future()
+        uv.fs_stat(arg[0], function() g:set_result("pool ") end)
+        io.write(coroutine.yield(g))
+        local h = lunado.Future()
+        local fds = uv.pipe()
+        local pipe = uv.new_pipe(false)
+        pipe:open(fds.read)
+        pipe:read_start(function(_, data)
+          pipe:close()
+          h:set_result(data)
+        end)
+        after(1, function() uv.fs_write(fds.write, "pipe ") end)
+        io.write(coroutine.yield(h))
+      end)
+    ]]))
+
+  it("is told so when luv has nothing that could wake it",
+    expect("never ", [[
+      local ok, err = pcall(lunado.run, function()
+        local kept = lunado.Future()
+        coroutine.yield(kept)
+        return kept
+      end)
+      assert(not ok and tostring(err):find(arg[0], 1, true), err)
+      io.write("never ")
+    ]]))
+
+  it("may close luv's handles and go on", expect("closed ", [[
+    lunado.run(function()
+      local f = lunado.Future()
+      local t = uv.new_timer()
+      t:start(60000, 0, print)
+      t:close(function() f:set_result() end)
+      coroutine.yield(f)
+      io.write("closed ")
+    end)
+  ]]))
+end)
+
+describe("an error in a luv callback", function()
+  it("goes to handle_callback_exception, and the loop goes on",
+    expect("boom after boom after ", [[
+      loop.handle_callback_exception = function(self, callback, err, trace)
+        assert(self == loop)
+        assert(type(trace) == "string")
+        io.write(err, " ")
+      end
+      after(1, function() error("boom", 0) end)
+      after(3, function() io.write("after ") loop:stop() end)
+      loop:start()
+      after(1, function() error("boom", 0) end)
+      after(3, function() io.write("after ") end)
+      uv.run()
+    ]]))
+
+  it("arrives unchanged, whatever it is", expect("9", [[
+    local errors = { {}, false, 42, 0.5, "text", print, io.stdout,
+      setmetatable({}, { __tostring = function() error("again") end }),
+      lunado.util.Exception("x") }
+    local n = 0
+    local expected
+    loop.handle_callback_exception = function(_, _, err)
+      assert(rawequal(err, expected))
+      n = n + 1
+    end
+    for i = 1, #errors do
+      expected = errors[i]
+      after(0, function() error(expected, 0) end)
+      uv.run()
+    end
+    io.write(n)
+  ]]))
+
+  it("may be nil", expect("<no error object>", [[
+    loop.handle_callback_exception = function(_, _, err)
+      io.write(tostring(err))
+    end
+    after(0, function() error() end)
+    uv.run()
+  ]]))
+
+  it("may come from a request's callback", expect("boom alive", [[
+    loop.handle_callback_exception = function(_, _, err)
+      io.write(err, " ")
+    end
+    uv.fs_stat(arg[0], function() error("boom", 0) end)
+    uv.run()
+    io.write("alive")
+  ]]))
+
+  it("is logged by default, with its line", function()
+    for _, order in ipairs(orders) do
+      local r = child(order[2] .. PRELUDE .. [[
+        local line
+        after(0, function()
+          line = debug.getinfo(1, "l").currentline + 1
+          error("in luv's callback")
+        end)
+        uv.run()
+        after(0, function()
+          loop:add_callback(loop.stop, loop)
+          error("once more")
+        end)
+        loop:start()
+        io.write("alive ", line)
+      ]])
+      local line = r.out:match("^alive (%d+)$")
+      assert.equal(0, r.code, order[1] .. r.err)
+      assert.is_truthy(line, order[1] .. r.out .. r.err)
+      local _, n = r.err:gsub("Exception in callback", "")
+      assert.equal(2, n, order[1] .. r.err)
+      assert.is_truthy(r.err:find("script.lua:" .. line .. ": in luv's", 1,
+        true), r.err)
+    end
+  end)
+
+  it("leaves a handler alone that the host has set", function()
+    -- luv's own: what it does with errors is not lunado's while lunado has
+    -- no loop.
+    local r = child [[
+      local uv = require "luv"
+      require "lunado"
+      local t = uv.new_timer()
+      t:start(0, 0, function() t:close() io.write("plain") end)
+      uv.run()
+    ]]
+    assert.same({ code = 0, out = "plain", err = "" }, r)
+  end)
+end)
+
+describe("run_sync", function()
+  it("refuses to nest in a luv callback", expect("refused done ", [[
+    after(0, function()
+      local ok = pcall(loop.run_sync, loop, function() end)
+      io.write(ok and "nested " or "refused ")
+      loop:stop()
+    end)
+    loop:start()
+    lunado.run(function() io.write("done ") end)
+  ]]))
+
+  it("raises errors past luv's callbacks", expect("boom ", [[
+    local err = {}
+    local ok, got = pcall(lunado.run, function()
+      local f = lunado.Future()
+      after(1, function() f:set_exception(err) end)
+      coroutine.yield(f)
+    end)
+    assert(not ok and got == err)
+    io.write("boom ")
+  ]]))
+end)
+
+describe("the end of the state", function()
+  it("is clean with luv's handles open", expect("", [[
+    for i = 1, 3 do
+      uv.new_timer():start(60000, 0, print)
+    end
+    local fds = uv.pipe()
+    local pipe = uv.new_pipe(false)
+    pipe:open(fds.read)
+    pipe:read_start(print)
+    uv.new_tcp()
+    uv.new_async(print)
+    uv.new_idle()
+    uv.new_prepare():start(print)
+    loop:call_later(60, print)
+    loop:add_callback(print)
+  ]]))
+
+  it("is clean with requests in the thread pool", expect("", [[
+    for i = 1, 20 do
+      uv.fs_stat(arg[0], function() end)
+    end
+    gen.coroutine(function() coroutine.yield(gen.sleep(60)) end)()
+  ]]))
+
+  it("is clean after both were used", expect("", [[
+    for _ = 1, 3 do
+      after(1, function() end)
+      lunado.run(function() coroutine.yield(gen.sleep(0.001)) end)
+      uv.run()
+    end
+  ]]))
+
+  it("is clean with handles that are closing", expect("", [[
+    uv.new_timer():close()
+    local t = uv.new_timer()
+    t:start(0, 0, print)
+    t:close()
+    lunado.run(function() end)
+    uv.new_timer():close()
+  ]]))
+
+  it("is clean by os.exit", function()
+    for _, order in ipairs(orders) do
+      local r = child(order[2] .. PRELUDE .. [[
+        uv.new_timer():start(60000, 0, print)
+        loop:call_later(60, print)
+        after(1, function() os.exit(7, true) end)
+        loop:start()
+      ]])
+      assert.same({ code = 7, out = "", err = "" }, r, order[1])
+    end
+  end)
+
+  it("is clean after the loop was closed, and luv lives on",
+    expect("luv lives", [[
+      loop:call_later(60, print)
+      loop:close()
+      after(1, function() io.write("luv lives") end)
+      uv.run()
+    ]]))
+
+  it("logs errors that nobody observed, once", function()
+    for _, order in ipairs(orders) do
+      local r = child(order[2] .. PRELUDE .. [[
+        kept = lunado.Future()
+        kept:set_exception("late trouble")
+        uv.new_timer():start(60000, 0, print)
+      ]])
+      local _, n = r.err:gsub("never retrieved: late trouble", "")
+      assert.equal(0, r.code, r.err)
+      assert.equal(1, n, order[1] .. ": " .. r.err)
+    end
+  end)
+end)
+
+describe("luv required again", function()
+  it("is the same luv, and nothing breaks", expect("timer timer ", [[
+    for _ = 1, 2 do
+      package.loaded.luv = nil
+      collectgarbage()
+      collectgarbage()
+      local again = require "luv"
+      local t = again.new_timer()
+      t:start(1, 0, function()
+        t:close()
+        io.write("timer ")
+      end)
+      again.run()
+      lunado.run(function() coroutine.yield(gen.sleep(0.001)) end)
+    end
+  ]]))
+
+  it("works with lunado required again, too", expect("again ", [[
+    for name in pairs(package.loaded) do
+      if name == "luv" or name:find("^lunado") then
+        package.loaded[name] = nil
+      end
+    end
+    uv = nil
+    collectgarbage()
+    collectgarbage()
+    local uv2 = require "luv"
+    local lunado2 = require "lunado"
+    assert(lunado2.IOLoop.current() == loop)
+    local f = lunado.Future()
+    local t = uv2.new_timer()
+    t:start(1, 0, function()
+      t:close()
+      f:set_result("again ")
+    end)
+    io.write(lunado2.run(function() return coroutine.yield(f) end))
+  ]]))
+end)
+
+describe("a second loop of lunado's", function()
+  it("is independent of luv's", expect("own own luv ", [[
+    local own = lunado.IOLoop(false)
+    local t = after(0, function() io.write("luv ") end)
+    own:run_sync(function()
+      coroutine.yield(gen.sleep(0.002))
+      io.write("own ")
+    end)
+    own:add_callback(function() io.write("own ") own:stop() end)
+    own:start()
+    uv.run()
+    own:close()
+  ]]))
+end)
+
+describe("the collector", function()
+  it("may run at any time", expect("30", [[
+    collectgarbage("generational")
+    local n = 0
+    lunado.run(function()
+      local futures = {}
+      for i = 1, 30 do
+        local f = lunado.Future()
+        after(i % 3, function()
+          collectgarbage("step")
+          f:set_result(i)
+        end)
+        futures[i] = gen.coroutine(function()
+          coroutine.yield(f)
+          collectgarbage()
+          n = n + 1
+        end)()
+      end
+      coroutine.yield(futures)
+    end)
+    io.write(n)
+  ]]))
+end)

@@ -1,0 +1,60 @@
+-- SPDX-License-Identifier: MIT
+-- Catches what lunado logs, from the call to restore().
+--   local log = capture()        -- warnings and errors
+--   log:count("never retrieved") -- messages that contain the plain text
+--   log:restore()
+local Capture = {}
+Capture.__index = Capture
+
+--- Messages that contain `text`, in order, each as {level=, message=}.
+function Capture:matching(text)
+  local found = {}
+  for _, entry in ipairs(self) do
+    if entry.message:find(text, 1, true) then
+      found[#found + 1] = entry
+    end
+  end
+  return found
+end
+
+function Capture:count(text)
+  return #self:matching(text)
+end
+
+--- The first message that contains `text`; raises when there is none.
+function Capture:first(text)
+  local entry = self:matching(text)[1]
+  if not entry then
+    error("not logged: " .. text .. "\nlogged were:\n" .. self:text(), 2)
+  end
+  return entry.message, entry.level
+end
+
+function Capture:text()
+  local lines = {}
+  for i, entry in ipairs(self) do
+    lines[i] = entry.level .. ": " .. entry.message
+  end
+  return table.concat(lines, "\n")
+end
+
+function Capture:clear()
+  for i = #self, 1, -1 do
+    self[i] = nil
+  end
+end
+
+function Capture:restore()
+  self._log.set_handler(nil)
+  self._log.set_level("warning")
+end
+
+return function(level)
+  local log = require "lunado.log"
+  local self = setmetatable({ _log = log }, Capture)
+  log.set_level(level or "warning")
+  log.set_handler(function(of_level, message)
+    self[#self + 1] = { level = of_level, message = message }
+  end)
+  return self
+end

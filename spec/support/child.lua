@@ -1,0 +1,49 @@
+-- SPDX-License-Identifier: MIT
+-- A script in an interpreter of its own: for all that is seen only from
+-- outside, such as the exit status, stderr and the end of a Lua state.
+local function interpreter()
+  local first = 0
+  while arg and arg[first - 1] do
+    first = first - 1
+  end
+  return first < 0 and arg[first] or "lua5.4"
+end
+
+local function quote(text)
+  return "'" .. text:gsub("'", "'\\''") .. "'"
+end
+
+local function read(path)
+  local file = assert(io.open(path, "rb"))
+  local text = file:read("a")
+  file:close()
+  os.remove(path)
+  return text
+end
+
+-- Ends a child that hangs, where the system has the means.  LUNADO_PATIENCE
+-- says after how many seconds; a checker like valgrind needs more.
+local PATIENCE = tonumber(os.getenv("LUNADO_PATIENCE")) or 60
+local watchdog = os.execute("command -v timeout >/dev/null 2>&1")
+  and "timeout %g " or ""
+
+--- child(source [, seconds]) -> { code =, out =, err = }.  The code is 124
+--- when it took longer than `seconds`, above 128 when a signal ended it.
+return function(source, seconds)
+  local script, out, err = os.tmpname(), os.tmpname(), os.tmpname()
+  local file = assert(io.open(script, "wb"))
+  file:write(source)
+  file:close()
+  local command = ("LUA_PATH=%s LUA_CPATH=%s LUA_INIT= LUA_INIT_5_4= %s%s %s"
+    .. " >%s 2>%s </dev/null"):format(quote(package.path),
+    quote(package.cpath), watchdog:format(seconds or PATIENCE),
+    quote(interpreter()), quote(script), quote(out), quote(err))
+  local _, how, code = os.execute(command)
+  os.remove(script)
+  local result = {
+    code = how == "signal" and 128 + code or code,
+    out = read(out),
+    err = read(err):gsub(script:gsub("%p", "%%%0"), "script.lua"),
+  }
+  return result
+end

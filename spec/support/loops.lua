@@ -1,0 +1,35 @@
+-- SPDX-License-Identifier: MIT
+-- A loop of its own for each spec, and a run that cannot hang.
+local IOLoop = require "lunado.ioloop".IOLoop
+
+local loops = {}
+
+-- A spec that waits this long has lost a wake-up.
+loops.PATIENCE = tonumber(os.getenv("LUNADO_PATIENCE")) or 30
+
+--- Makes a loop and makes it current.
+function loops.open()
+  local loop = IOLoop(false)
+  loop:make_current()
+  return loop
+end
+
+function loops.close(loop)
+  loop:close()
+  IOLoop.clear_current()
+end
+
+--- Runs fn to its end on the loop; fails instead of hanging.
+function loops.run(loop, fn)
+  return loop:run_sync(fn, loops.PATIENCE)
+end
+
+--- Lets the loop turn n times (once by default) and no more.
+function loops.turn(loop, n)
+  for _ = 1, n or 1 do
+    loop:stop()
+    loop:start()
+  end
+end
+
+return loops

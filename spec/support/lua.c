@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * lua.c - an interpreter that is built with the checkers of the library.
+ *
+ * AddressSanitizer and ThreadSanitizer must be part of the program that loads
+ * the module.  Understands what the tests use of Lua's own command line:
+ *   lua5.4 [-e chunk] [-l module] [-] [script [arguments]]
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+
+/* As the stand-alone interpreter reports: an object speaks for itself. */
+static int report(lua_State *L) {
+  if (lua_isstring(L, 1)) {
+    luaL_traceback(L, L, lua_tostring(L, 1), 1);
+  } else if (!luaL_callmeta(L, 1, "__tostring")) {
+    lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, 1));
+  }
+  return 1;
+}
+
+static void set_arg(lua_State *L, char **argv, int script) {
+  lua_newtable(L);
+  for (int i = 0; argv[i] != NULL; i++) {
+    lua_pushstring(L, argv[i]);
+    lua_rawseti(L, -2, i - script);
+  }
+  lua_setglobal(L, "arg");
+}
+
+/* [-0, +1, e]  -e chunk or -l module as a function. */
+static void push_option(lua_State *L, char kind, const char *value) {
+  if (kind == 'e') {
+    if (luaL_loadbuffer(L, value, strlen(value), "=(command line)") != LUA_OK) {
+      lua_error(L);
+    }
+  } else {
+    lua_getglobal(L, "require");
+    lua_pushstring(L, value);
+  }
+}
+
+static int run(lua_State *L) {
+  char **argv = lua_touserdata(L, 1);
+  int i = 1;
+  luaL_openlibs(L);
+  lua_gc(L, LUA_GCGEN, 0, 0); /* Lua's own program does so too */
+  while (argv[i] != NULL && argv[i][0] == '-' && argv[i][1] != '\0'
+         && argv[i + 1] != NULL) {
+    i += 2;
+  }
+  set_arg(L, argv, i);
+  for (int option = 1; option < i; option += 2) {
+    push_option(L, argv[option][1], argv[option + 1]);
+    lua_call(L, argv[option][1] == 'l', 0);
+  }
+  if (argv[i] != NULL) {
+    const char *file = strcmp(argv[i], "-") == 0 ? NULL : argv[i];
+    int narguments = 0;
+    if (luaL_loadfile(L, file) != LUA_OK) {
+      lua_error(L);
+    }
+    while (argv[i + 1 + narguments] != NULL) {
+      lua_pushstring(L, argv[i + 1 + narguments]);
+      narguments++;
+    }
+    lua_call(L, narguments, 0);
+  }
+  return 0;
+}
+
+int main(int argc, char **argv) {
+  lua_State *L = luaL_newstate();
+  int status;
+  (void)argc;
+  if (L == NULL) {
+    return EXIT_FAILURE;
+  }
+  lua_pushcfunction(L, report);
+  lua_pushcfunction(L, run);
+  lua_pushlightuserdata(L, argv);
+  status = lua_pcall(L, 1, 0, 1);
+  if (status != LUA_OK) {
+    fprintf(stderr, "%s: %s\n", argv[0], lua_tostring(L, -1));
+  }
+  lua_close(L);
+  return status == LUA_OK ? EXIT_SUCCESS : EXIT_FAILURE;
+}

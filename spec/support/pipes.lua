@@ -1,0 +1,40 @@
+-- SPDX-License-Identifier: MIT
+-- Descriptors to poll: pipes and socket pairs, made by luv without handles.
+require "lunado.ioloop".IOLoop.current()
+local uv = require "luv"
+
+local pipes = {}
+
+--- A pipe: { read = fd, write = fd }.
+function pipes.pipe()
+  return assert(uv.pipe())
+end
+
+--- Both ends of a connected socket.
+function pipes.pair()
+  local fds = assert(uv.socketpair())
+  return fds[1], fds[2]
+end
+
+function pipes.write(fd, data)
+  return assert(uv.fs_write(fd, data))
+end
+
+function pipes.read(fd, n)
+  return assert(uv.fs_read(fd, n or 4096))
+end
+
+function pipes.close(fd)
+  assert(uv.fs_close(fd))
+end
+
+function pipes.is_open(fd)
+  return uv.fs_fstat(fd) ~= nil
+end
+
+--- A descriptor of a regular file, which cannot be polled.
+function pipes.file(path)
+  return assert(uv.fs_open(path, "r", 0))
+end
+
+return pipes

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * capi.c - lunado.h in terms of the binding.
+ *
+ * Whatever a host passes is looked at before anything changes.
+ */
+#include "binding/capi.h"
+
+#include <string.h>
+
+#include "binding/coroutine.h"
+#include "binding/failure.h"
+#include "binding/future.h"
+#include "binding/ioloop.h"
+#include "binding/realm.h"
+#include "binding/runsync.h"
+
+/* --- what hosts pass ------------------------------------------------------ */
+
+/* Pseudo-indices of upvalues end here. */
+#define LAST_PSEUDO_INDEX (LUA_REGISTRYINDEX - 256)
+
+/* An index as Lua counts from the bottom, or a pseudo-index; 0 where nothing
+ * can be. */
+static int to_absolute(lua_State *L, int idx) {
+  int top = lua_gettop(L);
+  if (idx > 0) return idx <= top ? idx : 0;
+  if (idx >= -top) return idx == 0 ? 0 : top + idx + 1;
+  return idx <= LUA_REGISTRYINDEX && idx > LAST_PSEUDO_INDEX ? idx : 0;
+}
+
+lunado_future *lunado__hostfuture(lua_State *L, lunado_realm *realm,
+                                  int *idx) {
+  lunado_future *future = NULL;
+  int given = *idx;
+  *idx = to_absolute(L, given);
+  luaL_checkstack(L, LUA_MINSTACK, NULL);
+  if (*idx != 0) future = lunado__tofuture(L, realm, *idx);
+  if (future != NULL) return future;
+  if (*idx > 0) lunado__typeerror(L, *idx, "future");
+  luaL_error(L, "no future at index %d (got %s)", given,
+             *idx != 0 ? luaL_typename(L, *idx) : "no value");
+  return NULL;
+}
+
+/* Raises unless there are n values above the one at idx. */
+static void check_count(lua_State *L, int idx, int n) {
+  int above = idx > 0 ? lua_gettop(L) - idx : lua_gettop(L);
+  if (n < 0 || n > above)
+    luaL_error(L, "%d values expected above the future, got %d", n, above);
+}
+
+/* Raises unless there is a function below nargs arguments. */
+static void check_call(lua_State *L, int nargs) {
+  if (nargs < 0 || nargs >= lua_gettop(L))
+    luaL_error(L, "no function below %d arguments", nargs);
+}
+
+/* --- the loop ------------------------------------------------------------- */
+
+int lunado_setloop(lua_State *L, uv_loop_t *uv) {
+  lunado_realm *realm = lunado__realm(L);
+  if (realm->instance != NULL) return UV_EBUSY;
+  realm->host_uv = uv;
+  return 0;
+}
+
+uv_loop_t *lunado_getloop(lua_State *L) {
+  return lunado__defaultloop(L, lunado__realm(L))->core->uv;
+}
+
+lunado_loop *lunado_looponly(lua_State *L) {
+  lunado_loop *core = lunado__defaultloop(L, lunado__realm(L))->core;
+  lunado_address address;
+  if (lunado_loop_open_posts(core) < 0) luaL_error(L, "not enough memory");
+  if (lunado_loop_address(core, &address) < 0)
+    luaL_error(L, "too many IOLoops are used by other threads");
+  return (lunado_loop *)(uintptr_t)address;
+}
+
+static void wake_only(void *arg) { (void)arg; }
+
+int lunado_post(lunado_loop *name, void (*fn)(void *arg), void *arg) {
+  lunado_address address = (lunado_address)(uintptr_t)name;
+  lunado_loop *core = lunado_address_enter(address);
+  int rc;
+  if (core == NULL) return UV_ECANCELED;
+  rc = lunado_loop_post(core, fn != NULL ? fn : wake_only, arg);
+  lunado_address_leave(address);
+  return rc;
+}
+
+void lunado_setlog(lua_State *L, lunado_log_fn *fn, void *ud) {
+  lunado_realm *realm = lunado__realm(L);
+  realm->host_log = fn;
+  realm->host_log_data = ud;
+}
+
+/* --- futures -------------------------------------------------------------- */
+
+void lunado_newfuture(lua_State *L) {
+  lunado_realm *realm = lunado__realm(L);
+  luaL_checkstack(L, LUA_MINSTACK, NULL);
+  (void)lunado__future_new(L, realm, sizeof(lunado_future), 1);
+}
+
+int lunado_isfuture(lua_State *L, int idx) {
+  const lunado_realm *realm = lunado__findrealm(L);
+  idx = to_absolute(L, idx);
+  return realm != NULL && idx != 0 && lunado__tofuture(L, realm, idx) != NULL;
+}
+
+int lunado_setresult(lua_State *L, int idx, int nvalues) {
+  lunado_realm *realm = lunado__realm(L);
+  lunado_future *future = lunado__hostfuture(L, realm, &idx);
+  check_count(L, idx, nvalues);
+  if (!lunado_future_pending(future)) {
+    lua_pop(L, nvalues);
+    return UV_EALREADY;
+  }
+  lunado__pack(L, nvalues);
+  future->count = (uint32_t)nvalues;
+  lunado__settle(L, realm, idx, LUNADO_DONE);
+  return 0;
+}
+
+int lunado_seterror(lua_State *L, int idx) {
+  lunado_realm *realm = lunado__realm(L);
+  lunado_future *future = lunado__hostfuture(L, realm, &idx);
+  check_count(L, idx, 1);
+  if (!lunado_future_pending(future)) {
+    lua_pop(L, 1);
+    return UV_EALREADY;
+  }
+  (void)lunado__failure_new(L, realm, -1, 0);
+  lua_remove(L, -2);
+  lunado__fail(L, realm, idx);
+  return 0;
+}
+
+int lunado_result(lua_State *L, int idx) {
+  lunado_realm *realm = lunado__realm(L);
+  lunado_future *future = lunado__hostfuture(L, realm, &idx);
+  if (lunado_future_pending(future)) return -2;
+  if (future->state == LUNADO_DONE) return lunado__push_results(L, idx);
+  lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+  lunado__failure_observe(L, -1);
+  lua_remove(L, -2);
+  return -1;
+}
+
+/* --- coroutines ----------------------------------------------------------- */
+
+int lunado_spawn(lua_State *L, int nargs) {
+  lunado_realm *realm = lunado__realm(L);
+  check_call(L, nargs);
+  lunado__spawn(L, realm, nargs);
+  return 0;
+}
+
+typedef struct {
+  double timeout;
+  int status; /* of the function; when the run itself raises, pcall's counts */
+} sync_run;
+
+/* (run, function, ...) → results or error */
+static int run_protected(lua_State *L) {
+  sync_run *run = lua_touserdata(L, 1);
+  lunado_ioloop *loop = lunado__defaultloop(L, lunado__realm(L));
+  lunado__ioloop_checkidle(L, loop);
+  run->status = lunado__runsync(L, loop, lua_gettop(L) - 2, run->timeout);
+  if (run->status != LUA_OK) lunado__failure_observe(L, 2);
+  return run->status != LUA_OK ? 1 : lua_gettop(L) - 1;
+}
+
+/* Lua's own message, which is never made anew.  The status is lost on the way
+ * through a Failure, but this is not. */
+#define MEMORY_ERROR "not enough memory"
+
+static bool is_memory_error(lua_State *L) {
+  return lua_type(L, -1) == LUA_TSTRING &&
+         strcmp(lua_tostring(L, -1), MEMORY_ERROR) == 0;
+}
+
+int lunado_runsync(lua_State *L, int nargs, double timeout) {
+  sync_run run = {timeout, LUA_OK};
+  int status;
+  check_call(L, nargs);
+  if (!lua_checkstack(L, 2)) {
+    lua_settop(L, -(nargs + 2));
+    lua_pushliteral(L, MEMORY_ERROR);
+    return LUA_ERRMEM;
+  }
+  lua_pushcfunction(L, run_protected);
+  lua_pushlightuserdata(L, &run);
+  lua_rotate(L, -(nargs + 3), 2);
+  status = lua_pcall(L, nargs + 2, LUA_MULTRET, 0);
+  if (status == LUA_OK) status = run.status;
+  return status != LUA_OK && is_memory_error(L) ? LUA_ERRMEM : status;
+}
+
+/* Above what the caller had on its stack, at `top`, are its continuation, the
+ * context, the Future and the results. */
+static int awaited(lua_State *L, int status, lua_KContext top) {
+  lunado_realm *realm = lunado__realm(L);
+  lua_KFunction k = (lua_KFunction)(void (*)(void))lua_tocfunction(
+      L, (int)top + 1);
+  lua_KContext ctx = (lua_KContext)lua_touserdata(L, (int)top + 2);
+  (void)lunado__awaited(L, realm, (int)top + 2);
+  lua_rotate(L, (int)top + 1, -3);
+  lua_pop(L, 3);
+  return k(L, status, ctx);
+}
+
+int lunado_awaitk(lua_State *L, int idx, lua_KContext ctx, lua_KFunction k) {
+  lunado_realm *realm = lunado__realm(L);
+  lunado_future *future = lunado__hostfuture(L, realm, &idx);
+  int top = lua_gettop(L);
+  if (lunado_future_pending(future) || (future->flags & LUNADO_IS_MOMENT)) {
+    lua_pushcfunction(L, (lua_CFunction)(void (*)(void))k);
+    lua_pushlightuserdata(L, (void *)ctx);
+    return lunado__await(L, realm, idx, top, awaited);
+  }
+  if (future->state == LUNADO_FAILED)
+    return lunado__raise_failed(L, realm, idx);
+  (void)lunado__push_results(L, idx);
+  return k(L, LUA_OK, ctx);
+}

@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * promise.c - Futures that other threads settle.
+ *
+ * What a host holds is not a pointer but a name: the address of the loop, and
+ * a ticket, which says what place the promise has among the loop's promises
+ * and how often that place was used before.  So a name that was used up, or
+ * whose loop has closed, is recognized for ever, nobody has to free anything,
+ * and the memory of the loop's promises goes when the loop closes.
+ *
+ * Invariants: a place is free, or has a Future, which the loop holds, and a
+ * hold on the loop.  Its ticket is there from being given out to being
+ * settled; who takes it off sends the message.  Threads touch a place only
+ * after they have entered the loop by its address.
+ */
+#include "binding/promise.h"
+
+#include <stdatomic.h>
+
+#include "binding/capi.h"
+#include "binding/failure.h"
+#include "binding/future.h"
+#include "binding/ioloop.h"
+#include "core/alloc.h"
+
+/* A name has the address in its upper half and the ticket in the lower; a
+ * ticket the place in its lower bits and the count of uses above. */
+#define TICKET_BITS LUNADO_ADDRESS_BITS
+#define PLACE_BITS (TICKET_BITS == 32 ? 20u : 12u)
+#define PLACES_MAX (1u << PLACE_BITS)
+
+/* Places are made in blocks, each as large as all before it, so that those
+ * that are there stay where they are. */
+#define FIRST_BLOCK 64u
+#define BLOCKS_MAX 15
+
+/* Room on the stack for delivering. */
+#define DELIVER_STACK 48
+
+typedef struct promise_place promise_place;
+struct promise_place {
+  lunado_message message; /* on its way once the ticket was taken off */
+  lua_CFunction deliver;  /* of who settled it; */
+  void *ud;               /* the same */
+  promise_place *next;    /* free after this one; NULL: none */
+  atomic_uint ticket;     /* it may be settled with; 0: it may not */
+  uint32_t number;        /* which place it is */
+  uint32_t uses;          /* how often it was taken */
+  uint32_t anchor;        /* of the Future */
+};
+
+typedef struct lunado_promises {
+  promise_place *free; /* the first; NULL: none */
+  uint32_t count;      /* places made */
+  promise_place *blocks[BLOCKS_MAX];
+} promises;
+
+/* --- places --------------------------------------------------------------- */
+
+static promise_place *find_place_of(promises *self, uint32_t number) {
+  uint32_t first = 0, end = FIRST_BLOCK;
+  int block = 0;
+  while (number >= end) {
+    first = end;
+    end *= 2;
+    block++;
+  }
+  return &self->blocks[block][number - first];
+}
+
+/* Makes as many places as there are.  False where there is no memory, or
+ * there are PLACES_MAX. */
+static bool add_block(promises *self) {
+  uint32_t size = self->count > 0 ? self->count : FIRST_BLOCK;
+  promise_place *block;
+  int i = 0;
+  if (self->count >= PLACES_MAX) return false;
+  block = lunado__alloc(size * sizeof *block);
+  if (block == NULL) return false;
+  while (self->blocks[i] != NULL) i++;
+  self->blocks[i] = block;
+  for (uint32_t n = size; n-- > 0;) {
+    block[n].number = self->count + n;
+    block[n].next = self->free;
+    self->free = &block[n];
+  }
+  self->count += size;
+  return true;
+}
+
+/* Sees that a place is free. */
+static bool reserve_place(lunado_ioloop *loop) {
+  if (loop->promises == NULL)
+    loop->promises = lunado__alloc(sizeof *loop->promises);
+  if (loop->promises == NULL) return false;
+  return loop->promises->free != NULL || add_block(loop->promises);
+}
+
+/* A ticket is never 0. */
+static uint32_t next_ticket(promise_place *self) {
+  uint32_t ticket;
+  do {
+    uint64_t count = (uint64_t)self->uses++ * PLACES_MAX + self->number;
+    ticket = (uint32_t)(count & (((uint64_t)1 << TICKET_BITS) - 1));
+  } while (ticket == 0);
+  return ticket;
+}
+
+static void give_place_back(promises *self, promise_place *place) {
+  place->next = self->free;
+  self->free = place;
+}
+
+void lunado__promises_free(lunado_ioloop *loop) {
+  promises *self = loop->promises;
+  if (self == NULL) return;
+  for (int i = 0; i < BLOCKS_MAX; i++) lunado__free(self->blocks[i]);
+  lunado__free(self);
+  loop->promises = NULL;
+}
+
+/* --- delivering ----------------------------------------------------------- */
+
+typedef struct {
+  lua_CFunction deliver;
+  void *ud;
+  int count; /* of its results */
+} delivery;
+
+/* (delivery) → the results, packed */
+static int call_deliver(lua_State *L) {
+  delivery *self = lua_touserdata(L, 1);
+  lua_settop(L, 0);
+  if (self->deliver != NULL) {
+    lua_pushcfunction(L, self->deliver);
+    lua_pushlightuserdata(L, self->ud);
+    lua_call(L, 1, LUA_MULTRET);
+  }
+  self->count = lua_gettop(L);
+  lunado__pack(L, self->count);
+  return 1;
+}
+
+/* Settles the Future at `idx`, on top, with what the delivery gives; one that
+ * is settled already stays as it is, and an error is then one that nobody
+ * retrieves.  [-0, +0, -] */
+static void deliver_to(lua_State *L, lunado_realm *realm, int idx,
+                       delivery *self) {
+  lunado_future *future = lua_touserdata(L, idx);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->handler);
+  lua_pushcfunction(L, call_deliver);
+  lua_pushlightuserdata(L, self);
+  if (lua_pcall(L, 1, 1, idx + 1) != LUA_OK) {
+    lunado__failure_wrap(L, realm);
+    ((lunado_failure *)lua_touserdata(L, -1))->observed = false;
+    lunado__fail(L, realm, idx);
+  } else if (lunado_future_pending(future)) {
+    future->count = (uint32_t)self->count;
+    lunado__settle(L, realm, idx, LUNADO_DONE);
+  }
+  lua_settop(L, idx);
+}
+
+/* Also of a loop that is closing: who was told that its promise is settled
+ * has handed over what `ud` points to.  Where there is no room on the stack,
+ * the message comes once more. */
+static void on_promise_message(lunado_loop *core, lunado_message *message) {
+  promise_place *place =
+      lunado_container_of(message, promise_place, message);
+  lunado_ioloop *loop = core->owner;
+  lunado_realm *realm = loop->realm;
+  lua_State *L = loop->L;
+  delivery one = {place->deliver, place->ud, 0};
+  int top = lua_gettop(L);
+  if (!lua_checkstack(L, DELIVER_STACK)) {
+    (void)lunado_loop_send(core, message, on_promise_message);
+    return;
+  }
+  lunado__pushanchor(L, loop, place->anchor);
+  lunado__unanchor(L, loop, place->anchor);
+  give_place_back(loop->promises, place);
+  lunado_loop_release(core);
+  deliver_to(L, realm, top + 1, &one);
+  lua_settop(L, top);
+}
+
+/* --- lunado.h ------------------------------------------------------------- */
+
+static void check_promisable(lua_State *L, lunado_ioloop *loop,
+                             lunado_address *address) {
+  if (loop->core->closed) luaL_error(L, "the IOLoop is closed");
+  if (lunado_loop_address(loop->core, address) < 0)
+    luaL_error(L, "too many IOLoops have promises");
+  if (reserve_place(loop)) return;
+  luaL_error(L, loop->promises != NULL && loop->promises->count >= PLACES_MAX
+                    ? "too many promises"
+                    : "not enough memory");
+}
+
+lunado_promise *lunado_newpromise(lua_State *L, int idx) {
+  lunado_realm *realm = lunado__realm(L);
+  lunado_ioloop *loop;
+  lunado_address address;
+  promise_place *place;
+  uint32_t ticket;
+  (void)lunado__hostfuture(L, realm, &idx);
+  loop = lunado__currentloop(L, realm);
+  check_promisable(L, loop, &address);
+  luaL_checkstack(L, 8, NULL);
+  place = loop->promises->free;
+  lua_pushvalue(L, idx);
+  place->anchor = lunado__anchor(L, loop);
+  loop->promises->free = place->next;
+  lunado_loop_hold(loop->core);
+  ticket = next_ticket(place);
+  atomic_store(&place->ticket, ticket);
+  return (lunado_promise *)(((uintptr_t)address << TICKET_BITS) | ticket);
+}
+
+static int settle_place(lunado_loop *core, uint32_t ticket,
+                        lua_CFunction deliver, void *ud) {
+  lunado_ioloop *loop = core->owner;
+  promise_place *place = find_place_of(loop->promises, ticket % PLACES_MAX);
+  unsigned expected = ticket;
+  if (!atomic_compare_exchange_strong(&place->ticket, &expected, 0))
+    return UV_EALREADY;
+  place->deliver = deliver;
+  place->ud = ud;
+  return lunado_loop_send(core, &place->message, on_promise_message);
+}
+
+int lunado_promise_settle(lunado_promise *promise, lua_CFunction deliver,
+                          void *ud) {
+  uintptr_t name = (uintptr_t)promise;
+  lunado_address address = (lunado_address)(name >> TICKET_BITS);
+  lunado_loop *core = lunado_address_enter(address);
+  int rc;
+  if (core == NULL) return UV_ECANCELED;
+  rc = settle_place(core, (uint32_t)(name & (((uintptr_t)1 << TICKET_BITS) - 1)),
+                    deliver, ud);
+  lunado_address_leave(address);
+  return rc;
+}
