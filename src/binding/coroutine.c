@@ -253,16 +253,16 @@ static bool protected(lua_State *L, lunado_realm *realm, int t,
   return false;
 }
 
-static bool ensure_place(lua_State *L, lunado_realm *realm, int t) {
-  if (has_place(realm, lua_touserdata(L, t))) return true;
+static bool ensure_place(lua_State *L, lunado_realm *realm, int t,
+                         lunado_coroutine *task) {
+  if (has_place(realm, task)) return true;
   lua_pushvalue(L, t);
   return protected(L, realm, t, find_place, 1);
 }
 
 /* The task at t leaves the stack of its runner: from now on it and the Future
  * above it hold each other. */
-static void tie(lua_State *L, int t) {
-  lunado_coroutine *task = lua_touserdata(L, t);
+static void tie(lua_State *L, int t, lunado_coroutine *task) {
   task->flags |= TASK_BOUND;
   lua_pushvalue(L, t + 1);
   lua_setiuservalue(L, t, LUNADO_TASK_FUTURE);
@@ -270,18 +270,17 @@ static void tie(lua_State *L, int t) {
   lua_setiuservalue(L, t + 1, LUNADO_FUTURE_TASK);
 }
 
-static void enlist(lua_State *L, int t, uint32_t how) {
-  lunado_coroutine *task = lua_touserdata(L, t);
-  if (!(task->flags & TASK_BOUND)) tie(L, t);
+static void enlist(lua_State *L, int t, lunado_coroutine *task, uint32_t how) {
+  if (!(task->flags & TASK_BOUND)) tie(L, t, task);
   task->flags |= how;
   lunado__ioloop_enlist(task->loop);
 }
 
 /* Queues the task for the loop's next turn. */
-static bool requeue(lua_State *L, lunado_realm *realm, int t) {
-  lunado_coroutine *task = lua_touserdata(L, t);
-  if (!ensure_place(L, realm, t)) return false;
-  enlist(L, t, TASK_QUEUED);
+static bool requeue(lua_State *L, lunado_realm *realm, int t,
+                    lunado_coroutine *task) {
+  if (!ensure_place(L, realm, t, task)) return false;
+  enlist(L, t, task, TASK_QUEUED);
   task->waiter.future = NULL;
   lunado__queue_push(L, task->loop, t);
   return true;
@@ -297,10 +296,9 @@ static int wait_behind_others(lua_State *L) {
 
 /* Links the task to the pending Future on top of its thread's stack. */
 static bool wait_for(lua_State *L, lunado_realm *realm, int t,
-                     lunado_future *future) {
-  lunado_coroutine *task = lua_touserdata(L, t);
+                     lunado_coroutine *task, lunado_future *future) {
   lua_State *thread = task->thread;
-  if (!ensure_place(L, realm, t)) return false;
+  if (!ensure_place(L, realm, t, task)) return false;
   if (future->waiters == NULL) {
     lua_pushvalue(L, t);
     lua_xmove(L, thread, 1);
@@ -313,7 +311,7 @@ static bool wait_for(lua_State *L, lunado_realm *realm, int t,
     if (!protected(L, realm, t, wait_behind_others, 2)) return false;
   }
   task->loop->queue.reserved++;
-  enlist(L, t, TASK_WAITING);
+  enlist(L, t, task, TASK_WAITING);
   return true;
 }
 
@@ -336,21 +334,21 @@ static bool convert(lua_State *L, lunado_realm *realm, int t, int n) {
 /* Deals with a yield of n values, of which the last one is not a Future that
  * is done.  Returns -1 when the task is suspended, else how many values to
  * resume it with. */
-static int suspend(lua_State *L, lunado_realm *realm, int t, int n) {
-  lunado_coroutine *task = lua_touserdata(L, t);
+static int suspend(lua_State *L, lunado_realm *realm, int t,
+                   lunado_coroutine *task, int n) {
   lua_State *thread = task->thread;
   lunado_future *future = NULL;
   if (n == 1) future = lunado__tofuture(thread, realm, -1);
   if (future == NULL) {
     if (n == 0 || (n == 1 && lua_isnil(thread, -1)))
-      return requeue(L, realm, t) ? -1 : 1;
+      return requeue(L, realm, t, task) ? -1 : 1;
     if (!convert(L, realm, t, n)) return 1;
     future = lua_touserdata(thread, -1);
   }
   if (lunado_future_pending(future))
-    return wait_for(L, realm, t, future) ? -1 : 1;
+    return wait_for(L, realm, t, task, future) ? -1 : 1;
   if (future->flags & LUNADO_IS_MOMENT)
-    return requeue(L, realm, t) ? -1 : 1;
+    return requeue(L, realm, t, task) ? -1 : 1;
   return push_outcome(realm, task, future);
 }
 
@@ -373,13 +371,17 @@ static bool push_ready_result(lua_State *thread, lunado_realm *realm, int n) {
 
 /* --- ending ------------------------------------------------------------------------ */
 
-/* Keeps the idle task at t for later, or lets it go; then it needs no
- * finalizer any more. */
-static void recycle(lua_State *L, lunado_realm *realm, int t, bool reusable) {
-  lunado_coroutine *task = lua_touserdata(L, t);
-  if (!reusable || !realm->reuse || realm->pooled == LUNADO_POOL_SIZE) {
-    lua_pushnil(L);
-    lua_setmetatable(L, t);
+/* Lets the idle task at t go; it needs no finalizer any more. */
+static void retire(lua_State *L, int t) {
+  lua_pushnil(L);
+  lua_setmetatable(L, t);
+}
+
+/* Keeps the idle task at t for later, where there is room. */
+static void recycle(lua_State *L, lunado_realm *realm, int t,
+                    lunado_coroutine *task) {
+  if (!realm->reuse || realm->pooled == LUNADO_POOL_SIZE) {
+    retire(L, t);
     return;
   }
   if (lua_gethook(task->thread) != NULL) lua_sethook(task->thread, NULL, 0, 0);
@@ -398,35 +400,33 @@ static void untie(lua_State *L, int t) {
 /* The coroutine of the task at t has died of the error on top of its thread,
  * or returned a Failure there. */
 static void finish_failed(lua_State *L, lunado_realm *realm, int t,
-                          int status) {
-  lunado_coroutine *task = lua_touserdata(L, t);
+                          lunado_coroutine *task, int status) {
   lua_xmove(task->thread, L, 1);
   if (status != LUA_OK) (void)lua_resetthread(task->thread);
   lunado__failure_wrap(L, realm);
   ((lunado_failure *)lua_touserdata(L, -1))->observed = false;
-  recycle(L, realm, t, false);
+  retire(L, t);
   lunado__fail(L, realm, t + 1);
 }
 
 /* The coroutine of the task at t has ended: its task becomes idle, and its
  * Future gets the outcome. */
-static void finish(lua_State *L, lunado_realm *realm, int t, int status) {
-  lunado_coroutine *task = lua_touserdata(L, t);
+static void finish(lua_State *L, lunado_realm *realm, int t,
+                   lunado_coroutine *task, int status) {
   lunado_future *future = lua_touserdata(L, t + 1);
   if (task->flags & TASK_BOUND) untie(L, t);
   if (status != LUA_OK || (task->flags & TASK_FAILED)) {
-    finish_failed(L, realm, t, status);
+    finish_failed(L, realm, t, task, status);
     return;
   }
   lua_xmove(task->thread, L, 1); /* the body returns one value */
-  if (lunado_future_pending(future)) {
-    future->count = task->count;
-    recycle(L, realm, t, true);
-    lunado__settle(L, realm, t + 1, LUNADO_DONE);
-  } else { /* somebody else has set it */
+  recycle(L, realm, t, task);
+  if (!lunado_future_pending(future)) { /* somebody else has set it */
     lua_pop(L, 1);
-    recycle(L, realm, t, true);
+    return;
   }
+  future->count = task->count;
+  lunado__settle_future(L, realm, t + 1, future, LUNADO_DONE);
 }
 
 /* --- running ------------------------------------------------------------------------ */
@@ -468,7 +468,7 @@ static lunado_coroutine *descend(lua_State *L, lunado_realm *realm, int t) {
   lua_State *thread = caller->thread;
   realm->callee = NULL;
   callee->caller = caller;
-  if (!(caller->flags & TASK_BOUND)) tie(L, t);
+  if (!(caller->flags & TASK_BOUND)) tie(L, t, caller);
   lua_pushvalue(L, t);
   lua_xmove(L, thread, 1);
   lua_setiuservalue(thread, -2, LUNADO_FUTURE_VALUE);
@@ -491,8 +491,8 @@ static void push_caller(lua_State *L, int t) {
 
 /* Runs the coroutine of the task at t, whose thread has nargs values to be
  * resumed with, until it is suspended or ends.  Its Future is at t + 1. */
-static void run(lua_State *L, lunado_realm *realm, int t, int nargs) {
-  lunado_coroutine *task = lua_touserdata(L, t);
+static void run(lua_State *L, lunado_realm *realm, int t,
+                lunado_coroutine *task, int nargs) {
   lunado_coroutine *caller;
   if (realm->nesting++ == 0) realm->stack_base = (uintptr_t)&caller;
   for (;;) {
@@ -506,7 +506,7 @@ static void run(lua_State *L, lunado_realm *realm, int t, int nargs) {
       }
       nargs = push_ready_result(task->thread, realm, n)
                   ? 1
-                  : suspend(L, realm, t, n);
+                  : suspend(L, realm, t, task, n);
       if (nargs >= 0) continue;
     }
     caller = task->caller;
@@ -514,7 +514,7 @@ static void run(lua_State *L, lunado_realm *realm, int t, int nargs) {
       task->caller = NULL;
       push_caller(L, t);
     }
-    if (status != LUA_YIELD) finish(L, realm, t, status);
+    if (status != LUA_YIELD) finish(L, realm, t, task, status);
     if (caller == NULL) break;
     lua_replace(L, t + 1);
     lua_replace(L, t);
@@ -538,7 +538,7 @@ static void finish_stolen(lua_State *L, lunado_realm *realm, int t) {
   lua_pushliteral(task->thread,
                   "the coroutine was resumed or closed by somebody else");
   task->flags |= TASK_FAILED;
-  finish(L, realm, t, LUA_OK);
+  finish(L, realm, t, task, LUA_OK);
 }
 
 void lunado__coroutine_wake(lua_State *L, lunado_realm *realm, int t) {
@@ -549,13 +549,14 @@ void lunado__coroutine_wake(lua_State *L, lunado_realm *realm, int t) {
   task->flags &= ~(uint32_t)TASK_QUEUED;
   if (task->flags & TASK_STARTING) {
     task->flags &= ~(uint32_t)TASK_STARTING;
-    run(L, realm, t, (int)task->count);
+    run(L, realm, t, task, (int)task->count);
   } else if (!is_untouched(task)) {
     finish_stolen(L, realm, t);
   } else if (task->waiter.future == NULL) {
-    run(L, realm, t, 0);
+    run(L, realm, t, task, 0);
   } else {
-    run(L, realm, t, push_outcome(realm, task, task->waiter.future));
+    run(L, realm, t, task,
+        push_outcome(realm, task, task->waiter.future));
   }
   lua_settop(L, t);
 }
@@ -622,7 +623,7 @@ static void start_later(lua_State *L, int t, lunado_ioloop *loop) {
   lunado_coroutine *task = lua_touserdata(L, t);
   lunado__queue_reserve(L, &loop->queue, 1);
   task->loop = loop;
-  enlist(L, t, TASK_QUEUED | TASK_STARTING);
+  enlist(L, t, task, TASK_QUEUED | TASK_STARTING);
   lunado__queue_push(L, loop, t);
 }
 
@@ -638,17 +639,17 @@ static bool may_nest(const lunado_realm *realm) {
 
 /* Starts the task at t on the C stack, or, where that is used up, leaves it
  * to the loop. */
-static void start(lua_State *L, lunado_realm *realm, int t, int nargs) {
+static void start(lua_State *L, lunado_realm *realm, int t,
+                  lunado_coroutine *task) {
   if (may_nest(realm))
-    run(L, realm, t, nargs + 2);
+    run(L, realm, t, task, (int)task->count);
   else
     start_later(L, t, lunado__currentloop(L, realm));
 }
 
 void lunado__spawn(lua_State *L, lunado_realm *realm, int nargs) {
   int t = lua_gettop(L) - nargs;
-  (void)prepare(L, realm, nargs);
-  start(L, realm, t, nargs);
+  start(L, realm, t, prepare(L, realm, nargs));
   lua_remove(L, t);
 }
 
@@ -682,7 +683,7 @@ static int coroutine_call(lua_State *L) {
     realm->callee = task;
     return lua_yieldk(L, 2, 0, callee_started);
   }
-  start(L, realm, nargs + 1, nargs);
+  start(L, realm, nargs + 1, task);
   return 1;
 }
 

@@ -95,7 +95,7 @@ static void push_job_failure(lua_State *L, lunado__crew *crew,
     lua_pushvalue(L, base + 2);
     lua_setiuservalue(L, -2, LUNADO_FAILURE_TEXT);
   }
-  lua_replace(L, base + 1);
+  lua_insert(L, base + 1);
   lua_settop(L, base + 1);
 }
 

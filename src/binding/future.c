@@ -196,8 +196,8 @@ static void settle_waited_for(lua_State *L, lunado_realm *realm, int idx,
   lua_pop(L, 2);
 }
 
-void lunado__settle(lua_State *L, lunado_realm *realm, int idx, int state) {
-  lunado_future *future = lua_touserdata(L, idx);
+void lunado__settle_waiters(lua_State *L, lunado_realm *realm, int idx,
+                            lunado_future *future, int state) {
   lunado_waiter *sole =
       lunado_future_take_sole(future, lunado__coroutine_ready);
   if (sole != NULL) lunado__coroutine_ready_sole(L, idx, sole);
@@ -209,6 +209,10 @@ void lunado__settle(lua_State *L, lunado_realm *realm, int idx, int state) {
   } else {
     lua_pop(L, 1);
   }
+}
+
+void lunado__settle(lua_State *L, lunado_realm *realm, int idx, int state) {
+  lunado__settle_future(L, realm, idx, lua_touserdata(L, idx), state);
 }
 
 void lunado__fail(lua_State *L, lunado_realm *realm, int idx) {
@@ -471,7 +475,7 @@ static int future_set_result(lua_State *L) {
   int n = lua_gettop(L) - 1;
   lunado__pack(L, n);
   future->count = (uint32_t)n;
-  lunado__settle(L, realm, 1, LUNADO_DONE);
+  lunado__settle_future(L, realm, 1, future, LUNADO_DONE);
   return 0;
 }
 

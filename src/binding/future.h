@@ -49,6 +49,22 @@ lunado_future *lunado__checkfuture(lua_State *L, lunado_realm *realm, int arg);
  * [-1, +0, m] and raises only before anything has changed. */
 void lunado__settle(lua_State *L, lunado_realm *realm, int idx, int state);
 
+/* The same for a Future that has waiters, and whose address is known. */
+void lunado__settle_waiters(lua_State *L, lunado_realm *realm, int idx,
+                            lunado_future *future, int state);
+
+/* lunado__settle for who knows the address.  [-1, +0, m] */
+static inline void lunado__settle_future(lua_State *L, lunado_realm *realm,
+                                         int idx, lunado_future *future,
+                                         int state) {
+  if (future->waiters != NULL) {
+    lunado__settle_waiters(L, realm, idx, future, state);
+    return;
+  }
+  lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+  future->state = (uint8_t)state;
+}
+
 /* Settles the Future at idx as failed with the Failure on top; does nothing
  * but pop it where the Future is settled already.  [-1, +0, m] */
 void lunado__fail(lua_State *L, lunado_realm *realm, int idx);

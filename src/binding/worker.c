@@ -11,6 +11,7 @@
 #include <lualib.h>
 #include <string.h>
 
+#include "binding/open.h"
 #include "core/alloc.h"
 
 /* Kilobytes by which a state may grow before its garbage is collected at the
@@ -36,6 +37,7 @@ static int worker_os_exit(lua_State *L) {
 /* (path, cpath) */
 static int open_worker(lua_State *L) {
   luaL_openlibs(L);
+  lunado__preload(L);
   lua_getglobal(L, "package");
   lua_pushstring(L, lua_touserdata(L, 1));
   lua_setfield(L, -2, "path");
