@@ -37,7 +37,7 @@ describe("fetch.lua", function()
     has(out, "\n/chunked/%S+ +200 +%d+ +%d+%.%d\n")
     has(out, "\n/slow/%S+ +200 +%d+ +%d+%.%d\n")
     has(out, "\n/whole/no/such/file +404 ")
-    has(out, "\n/never +%- +0 +1?%d%d%d%.%d +TimeoutError: Timeout\n")
+    has(out, "\n/never +%- +0 +%d+%.%d +TimeoutError: Timeout\n")
     has(out, "\n/cut/%S+ +200 +%d+ +%S+ +cut off %d+ bytes before the end\n")
     has(out, "\n%(a closed port%) +%- +0 +%S+ +ECONNREFUSED\n")
     has(out, "\n12 of 12 pages ended as the server meant it\n$")
@@ -62,6 +62,25 @@ describe("fetch.lua", function()
     has(result.out, "\nhttps://x.invalid .*https is not spoken here")
     has(result.out, "\nnonsense .*not a URL\n")
     has(result.out, "\n0 of 3 pages came\n$")
+  end)
+
+  it("ends at an interrupt", function()
+    local interpreter = 0
+    while arg[interpreter - 1] do interpreter = interpreter - 1 end
+    run(function()
+      local output = uv.new_pipe(false)
+      local process = uv.spawn("env", {
+        args = { "LUA_PATH=" .. package.path, "LUA_CPATH=" .. package.cpath,
+          arg[interpreter], "examples/fetch.lua", "-t", "30" },
+        stdio = { nil, output, 2 },
+      })
+      uv.read_start(output, function() -- it has begun
+        uv.read_stop(output)
+        process:kill("sigint")
+      end)
+      assert.equal(130, (coroutine.yield(process:wait())))
+      coroutine.yield(uv.close(output))
+    end)
   end)
 
   it("refuses wrong arguments", function()

@@ -3,12 +3,13 @@
  * host.h - what the hosts of this folder share.
  *
  * A host is a program with a list of tests, each of which ends the program
- * where something is not as it should be.  The Lua state's memory and the
- * core's are counted, and fail on command.
+ * where something is not as it should be.  All memory is counted; that of the
+ * Lua states and of the core fails on command.
  */
 #ifndef LUNADO_SPEC_CAPI_HOST_H
 #define LUNADO_SPEC_CAPI_HOST_H
 
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -26,40 +27,44 @@
 
 #define check(expr) \
   ((expr) ? (void)0 : host_fail(__FILE__, __LINE__, #expr, ""))
-#define check_int(actual, expected)                                   \
+#define check_int(actual, expected)                                \
   host_check_int(__FILE__, __LINE__, #actual, (long long)(actual), \
                  (long long)(expected))
 #define check_text(actual, expected) \
   host_check_text(__FILE__, __LINE__, #actual, actual, expected)
 
+/* `format` and what follows are for printf. */
 _Noreturn static inline void host_fail(const char *file, int line,
-                                       const char *expr, const char *more) {
-  fprintf(stderr, "%s:%d: failed: %s%s\n", file, line, expr, more);
+                                       const char *what, const char *format,
+                                       ...) {
+  va_list args;
+  fprintf(stderr, "%s:%d: failed: %s", file, line, what);
+  va_start(args, format);
+  vfprintf(stderr, format, args);
+  va_end(args);
+  fputc('\n', stderr);
   exit(EXIT_FAILURE);
 }
 
-static inline void host_check_int(const char *file, int line, const char *expr,
+static inline void host_check_int(const char *file, int line, const char *what,
                                   long long actual, long long expected) {
-  char more[80];
-  if (actual == expected) return;
-  (void)snprintf(more, sizeof more, " is %lld, not %lld", actual, expected);
-  host_fail(file, line, expr, more);
+  if (actual != expected)
+    host_fail(file, line, what, " is %lld, not %lld", actual, expected);
 }
 
 /* Passes when `expected` is part of `actual`. */
 static inline void host_check_text(const char *file, int line,
-                                   const char *expr, const char *actual,
+                                   const char *what, const char *actual,
                                    const char *expected) {
-  char more[400];
-  if (actual != NULL && strstr(actual, expected) != NULL) return;
-  (void)snprintf(more, sizeof more, " is \"%s\", without \"%s\"",
-                 actual != NULL ? actual : "(null)", expected);
-  host_fail(file, line, expr, more);
+  if (actual == NULL) actual = "(no string)";
+  if (strstr(actual, expected) == NULL)
+    host_fail(file, line, what, " is \"%s\", without \"%s\"", actual,
+              expected);
 }
 
 /* --- memory ---------------------------------------------------------------- */
 
-/* What is out, in all states of the process and in the core. */
+/* What is out, in all states of the process, in the core and in libuv. */
 static atomic_llong host_bytes;
 static atomic_llong host_blocks;
 static atomic_llong host_asked; /* allocations that were asked for */
@@ -98,22 +103,39 @@ static inline void *host_lua_alloc(void *ud, void *block, size_t old,
   return moved;
 }
 
-/* For the core, which does not tell the sizes of its blocks. */
-static inline void *host_core_alloc(void *block, size_t size) {
+/* Memory whose size nobody tells when it is resized or freed. */
+static inline void *host_resize(void *block, size_t size) {
   size_t *old = block != NULL ? (size_t *)block - 2 : NULL;
   size_t old_size = old != NULL ? *old : 0;
-  size_t *moved;
-  if (size == 0) {
-    if (old != NULL) host_count(-(long long)old_size, -1);
-    free(old);
-    return NULL;
-  }
-  if (size > old_size && host_fails_now()) return NULL;
-  moved = realloc(old, size + 2 * sizeof *moved);
+  size_t *moved = realloc(old, size + 2 * sizeof *moved);
   if (moved == NULL) return NULL;
   host_count((long long)size - (long long)old_size, old == NULL ? 1 : 0);
   *moved = size;
   return moved + 2;
+}
+
+static inline void host_free(void *block) {
+  size_t *old = block != NULL ? (size_t *)block - 2 : NULL;
+  if (old != NULL) host_count(-(long long)*old, -1);
+  free(old);
+}
+
+/* For the core. */
+static inline void *host_core_alloc(void *block, size_t size) {
+  if (size > 0) return host_fails_now() ? NULL : host_resize(block, size);
+  host_free(block);
+  return NULL;
+}
+
+/* For libuv, which does not fail: it ends the process where it lacks memory
+ * for a descriptor. */
+static inline void *host_uv_malloc(size_t size) {
+  return host_resize(NULL, size);
+}
+
+static inline void *host_uv_calloc(size_t count, size_t size) {
+  void *block = host_resize(NULL, count * size);
+  return block != NULL ? memset(block, 0, count * size) : NULL;
 }
 
 /* From now on the n-th allocation fails, and `more` after it. */
@@ -149,7 +171,8 @@ static inline lua_State *host_open(void) {
   lua_State *L = host_new();
   lua_pushcfunction(L, host_open_libs);
   if (lua_pcall(L, 0, 0, 0) != LUA_OK)
-    host_fail(__FILE__, __LINE__, "opening lunado: ", lua_tostring(L, -1));
+    host_fail(__FILE__, __LINE__, "opening lunado", ": %s",
+              lua_tostring(L, -1));
   return L;
 }
 
@@ -157,7 +180,8 @@ static inline lua_State *host_open(void) {
 static inline int host_do(lua_State *L, const char *chunk) {
   int top = lua_gettop(L);
   if (luaL_dostring(L, chunk) != LUA_OK)
-    host_fail(__FILE__, __LINE__, chunk, lua_tostring(L, -1));
+    host_fail(__FILE__, __LINE__, chunk, "\n%s",
+              luaL_tolstring(L, -1, NULL));
   return lua_gettop(L) - top;
 }
 
@@ -192,6 +216,14 @@ static inline void host_on_log(void *ud, const char *level,
   (void)snprintf(self->last, sizeof self->last, "%s: %s", level, message);
 }
 
+/* How often something is to be done that is done `n` times where time does not
+ * matter; LUNADO_HASTE, a number, divides it. */
+static inline int host_times(int n) {
+  const char *haste = getenv("LUNADO_HASTE");
+  int divisor = haste != NULL ? atoi(haste) : 1;
+  return divisor > 1 ? (n + divisor - 1) / divisor : n;
+}
+
 /* --- tests ------------------------------------------------------------------ */
 
 /* Runs with a state, which is closed afterwards; or, where it says so, with
@@ -217,6 +249,9 @@ static inline void host_run(const host_test *self) {
 static inline int host_main(int argc, char **argv, const host_test *tests,
                             size_t count) {
   lunado__set_allocator(host_core_alloc);
+  check_int(uv_replace_allocator(host_uv_malloc, host_resize, host_uv_calloc,
+                                 host_free),
+            0);
   for (size_t i = 0; i < count; i++)
     if (argc < 2 || strcmp(argv[1], tests[i].name) == 0) host_run(&tests[i]);
   return EXIT_SUCCESS;

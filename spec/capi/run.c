@@ -107,7 +107,7 @@ static void runsync_gives_the_error_unchanged(lua_State *L) {
   lua_settop(L, 0);
   push(L, "return function() error('text', 0) end");
   check_int(lunado_runsync(L, 0, 0), LUA_ERRRUN);
-  check(strcmp(lua_tostring(L, -1), "text") == 0);
+  check_text(lua_tostring(L, -1), "text");
   lua_settop(L, 0);
   lua_pushnil(L);
   check_int(lunado_runsync(L, 0, 0), LUA_ERRRUN);

@@ -60,7 +60,11 @@ enum {
                               that unwinds the coroutine's stack */
   LUNADO_SLOT_RAISED,      /* Failure of the error last raised in a callback */
   LUNADO_SLOT_LOG_HANDLER, /* function(level, message), or false */
+  LUNADO_SLOT_CONTEXT,     /* the current stack contexts, false: none */
   LUNADO_SLOT_WRAP,        /* function(fn) -> fn within the current contexts */
+  LUNADO_SLOT_CAPTURED,    /* task -> function that resumes it within its
+                              contexts, while it is suspended; ephemeron */
+  LUNADO_SLOT_INCONSISTENT, /* function() -> StackContextInconsistentError */
   LUNADO_SLOT_MOMENT,      /* gen.moment */
   LUNADO_SLOT_LUV,         /* luv's module table, once the loop is shared */
   LUNADO_SLOT_CYCLE,       /* weak: the object that notices collections */
@@ -108,10 +112,10 @@ struct lunado_realm {
   lua_Hook user_hook;      /* of the coroutine an error is raised into */
   int user_hook_mask;
   int user_hook_count;
+  const void *context;     /* identity of SLOT_CONTEXT; NULL: none */
   bool awaiting;           /* the yield in progress is gen.await's */
   bool throwing;           /* the value being resumed with is an error */
   bool thrown;             /* SLOT_THROWN is in use */
-  bool contextual;         /* a stack context is current */
   bool reuse;              /* finished threads may serve again */
   bool closing;            /* the state is being closed */
   lunado_log_fn *host_log; /* the host's log handler; NULL: none */
@@ -137,6 +141,10 @@ void lunado__setslot(lua_State *L, const lunado_realm *realm, int slot);
 /* Pushes the realm and Future's metatable, then makes `function` a closure
  * over them.  [-0, +1, m] */
 void lunado__pushfunction(lua_State *L, lua_CFunction function);
+
+/* Makes `function` a closure over them and the value at idx, upvalue 3.
+ * [-0, +1, m] */
+void lunado__pushclosure(lua_State *L, lua_CFunction function, int idx);
 
 /* Sets the functions in the table on top, as luaL_setfuncs, with the
  * binding's upvalues.  [-0, +0, m] */
@@ -212,6 +220,24 @@ typedef enum {
 
 /* Logs the string on top and pops it; raises nothing.  [-1, +0, -] */
 void lunado__log(lua_State *L, lunado_realm *realm, lunado_log_level level);
+
+/* --- context.c: stack contexts --------------------------------------------- */
+
+/* Replaces the callable at idx by one that runs within the stack contexts that
+ * are current now.  [-0, +0, e] */
+void lunado__wrap(lua_State *L, const lunado_realm *realm, int idx);
+
+/* The same where no context may be current, which costs nothing. */
+static inline void lunado__capture(lua_State *L, const lunado_realm *realm,
+                                   int idx) {
+  if (realm->context != NULL) lunado__wrap(L, realm, idx);
+}
+
+/* Makes the value on top the current contexts; false: none.  [-1, +0, -] */
+void lunado__set_context(lua_State *L, lunado_realm *realm);
+
+/* Adds the functions for lunado.stack_context to the table on top. */
+void lunado__context_functions(lua_State *L);
 
 /* --- enter.c: from a callback into Lua --------------------------------------- */
 

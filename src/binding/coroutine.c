@@ -41,6 +41,7 @@ enum {
   TASK_STARTING = 4, /* queued to be started */
   TASK_WAITING = 8,  /* enlisted on its loop, with a place reserved */
   TASK_QUEUED = 16,  /* enlisted on its loop, in its queue */
+  TASK_CAPTURED = 64, /* SLOT_CAPTURED has the function that resumes it */
   TASK_BOUND = 32    /* task and Future hold each other */
 };
 
@@ -65,7 +66,7 @@ static int unpack_return(lua_State *L) {
   lua_getfield(L, object, "n");
   n = (int)luaL_optinteger(L, -1, 0);
   lua_pop(L, 1);
-  luaL_checkstack(L, n, "too many results");
+  luaL_checkstack(L, n + 1, "too many results");
   for (int i = 1; i <= n; i++) lua_rawgeti(L, object, i);
   return n;
 }
@@ -193,12 +194,42 @@ static int push_outcome(lunado_realm *realm, lunado_coroutine *task,
 
 /* --- suspending -------------------------------------------------------------------- */
 
-static lunado_coroutine *made_ready(lunado_waiter *waiter) {
+/* Within stack contexts a task is queued as the function that resumes it
+ * there.  Pushes that of the task at idx. */
+static void push_captured(lua_State *L, lunado_realm *realm,
+                          lunado_coroutine *task, int idx) {
+  lunado__getslot(L, realm, LUNADO_SLOT_CAPTURED);
+  lua_pushvalue(L, idx);
+  lua_rawget(L, -2);
+  lua_pushvalue(L, idx);
+  lua_pushnil(L);
+  lua_rawset(L, -4);
+  lua_remove(L, -2);
+  task->flags &= ~(uint32_t)TASK_CAPTURED;
+}
+
+/* Puts the task at t, which is to be resumed, into its loop's queue, which has
+ * room. */
+static void queue_task(lua_State *L, lunado_realm *realm, int t,
+                       lunado_coroutine *task) {
+  if (!(task->flags & TASK_CAPTURED)) {
+    lunado__queue_push(L, task->loop, t);
+    return;
+  }
+  push_captured(L, realm, task, t);
+  lunado__queue_push(L, task->loop, lua_gettop(L));
+  lua_pop(L, 1);
+}
+
+/* Queues the task on top, whose waiter has just been taken, and pops it. */
+static void make_ready(lua_State *L, lunado_waiter *waiter) {
   lunado_coroutine *task =
       lunado_container_of(waiter, lunado_coroutine, waiter);
+  lunado_ioloop *loop = task->loop;
   task->flags ^= TASK_WAITING | TASK_QUEUED;
-  task->loop->queue.reserved--;
-  return task;
+  loop->queue.reserved--;
+  queue_task(L, loop->realm, lua_gettop(L), task);
+  lua_pop(L, 1);
 }
 
 void lunado__coroutine_ready(lunado_settler *settler, lunado_waiter *waiter,
@@ -207,8 +238,7 @@ void lunado__coroutine_ready(lunado_settler *settler, lunado_waiter *waiter,
   lua_State *L = realm->frame->L;
   (void)future;
   lunado__push_owner(realm, waiter);
-  lunado__queue_push(L, made_ready(waiter)->loop, lua_gettop(L));
-  lua_pop(L, 1);
+  make_ready(L, waiter);
 }
 
 void lunado__coroutine_ready_sole(lua_State *L, int idx,
@@ -217,8 +247,7 @@ void lunado__coroutine_ready_sole(lua_State *L, int idx,
     lua_rawgetp(L, -1, waiter);
     lua_remove(L, -2);
   }
-  lunado__queue_push(L, made_ready(waiter)->loop, lua_gettop(L));
-  lua_pop(L, 1);
+  make_ready(L, waiter);
 }
 
 /* (task): sees that it has a loop, and that a place in its queue is free. */
@@ -253,11 +282,38 @@ static bool protected(lua_State *L, lunado_realm *realm, int t,
   return false;
 }
 
+/* (task): resumes it, from the queue, within the contexts captured. */
+static int resume_captured(lua_State *L) {
+  lua_settop(L, 0);
+  lua_pushvalue(L, lua_upvalueindex(LUNADO_UPVALUES + 1));
+  lunado__coroutine_wake(L, lunado__upvalue_realm(L), 1);
+  return 0;
+}
+
+/* (task): keeps the current stack contexts for when it is resumed. */
+static int capture(lua_State *L) {
+  lunado_coroutine *task = lua_touserdata(L, 1);
+  lunado_realm *realm = lunado__findrealm(L);
+  lunado__getslot(L, realm, LUNADO_SLOT_CAPTURED);
+  lua_pushvalue(L, 1);
+  lunado__pushclosure(L, resume_captured, 1);
+  lunado__wrap(L, realm, 4);
+  lua_rawset(L, 2);
+  task->flags |= TASK_CAPTURED;
+  return 0;
+}
+
+/* Readies the task to be suspended: sees that it will have a place in its
+ * loop's queue, and keeps its stack contexts. */
 static bool ensure_place(lua_State *L, lunado_realm *realm, int t,
                          lunado_coroutine *task) {
-  if (has_place(realm, task)) return true;
+  if (!has_place(realm, task)) {
+    lua_pushvalue(L, t);
+    if (!protected(L, realm, t, find_place, 1)) return false;
+  }
+  if (realm->context == NULL) return true;
   lua_pushvalue(L, t);
-  return protected(L, realm, t, find_place, 1);
+  return protected(L, realm, t, capture, 1);
 }
 
 /* The task at t leaves the stack of its runner: from now on it and the Future
@@ -282,7 +338,7 @@ static bool requeue(lua_State *L, lunado_realm *realm, int t,
   if (!ensure_place(L, realm, t, task)) return false;
   enlist(L, t, task, TASK_QUEUED);
   task->waiter.future = NULL;
-  lunado__queue_push(L, task->loop, t);
+  queue_task(L, realm, t, task);
   return true;
 }
 
@@ -489,11 +545,25 @@ static void push_caller(lua_State *L, int t) {
   lua_setiuservalue(L, t + 1, LUNADO_FUTURE_VALUE);
 }
 
+static int make_inconsistent(lua_State *L) {
+  lunado__getslot(L, lunado__findrealm(L), LUNADO_SLOT_INCONSISTENT);
+  lua_call(L, 0, 1);
+  return lua_error(L);
+}
+
+/* The coroutine was suspended within a context that it has entered, or left:
+ * raises that there.  Returns how many values to resume it with. */
+static int raise_inconsistent(lua_State *L, lunado_realm *realm, int t) {
+  (void)protected(L, realm, t, make_inconsistent, 0);
+  return 1;
+}
+
 /* Runs the coroutine of the task at t, whose thread has nargs values to be
  * resumed with, until it is suspended or ends.  Its Future is at t + 1. */
 static void run(lua_State *L, lunado_realm *realm, int t,
                 lunado_coroutine *task, int nargs) {
   lunado_coroutine *caller;
+  const void *context = realm->context;
   if (realm->nesting++ == 0) realm->stack_base = (uintptr_t)&caller;
   for (;;) {
     int n = 0;
@@ -504,9 +574,12 @@ static void run(lua_State *L, lunado_realm *realm, int t,
         nargs = (int)task->count;
         continue;
       }
-      nargs = push_ready_result(task->thread, realm, n)
-                  ? 1
-                  : suspend(L, realm, t, task, n);
+      if (realm->context != (task->caller == NULL ? context : NULL))
+        nargs = raise_inconsistent(L, realm, t);
+      else if (push_ready_result(task->thread, realm, n))
+        nargs = 1;
+      else
+        nargs = suspend(L, realm, t, task, n);
       if (nargs >= 0) continue;
     }
     caller = task->caller;
@@ -593,7 +666,7 @@ static lunado_coroutine *task_from_pool(lua_State *L, lunado_realm *realm) {
 static lunado_coroutine *push_task(lua_State *L, lunado_realm *realm,
                                    int nargs) {
   lunado_coroutine *task;
-  luaL_checkstack(L, RUN_STACK, NULL);
+  luaL_checkstack(L, RUN_STACK + nargs, "too many arguments");
   task = realm->pooled > 0 ? task_from_pool(L, realm) : task_new(L, realm);
   if (nargs > LUA_MINSTACK / 2 && !lua_checkstack(task->thread, nargs + 4))
     luaL_error(L, "too many arguments");
@@ -622,9 +695,14 @@ static lunado_coroutine *prepare(lua_State *L, lunado_realm *realm,
 static void start_later(lua_State *L, int t, lunado_ioloop *loop) {
   lunado_coroutine *task = lua_touserdata(L, t);
   lunado__queue_reserve(L, &loop->queue, 1);
+  if (loop->realm->context != NULL) {
+    lua_pushcfunction(L, capture);
+    lua_pushvalue(L, t);
+    lua_call(L, 1, 0);
+  }
   task->loop = loop;
   enlist(L, t, task, TASK_QUEUED | TASK_STARTING);
-  lunado__queue_push(L, loop, t);
+  queue_task(L, loop->realm, t, task);
 }
 
 /* True if one more coroutine may be started on the C stack.  The calls between
@@ -679,7 +757,8 @@ static int coroutine_call(lua_State *L) {
   lua_pushvalue(L, lua_upvalueindex(LUNADO_UPVALUES + 1));
   for (int i = 1; i <= nargs; i++) lua_pushvalue(L, i);
   lua_xmove(L, task->thread, nargs + 1);
-  if (!may_nest(realm) && runs_on(L, realm) && lua_isyieldable(L)) {
+  if (!may_nest(realm) && runs_on(L, realm) && lua_isyieldable(L) &&
+      realm->context == NULL) {
     realm->callee = task;
     return lua_yieldk(L, 2, 0, callee_started);
   }

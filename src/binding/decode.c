@@ -89,7 +89,7 @@ static void push_value(lua_State *L, reader *r, char tag) {
 }
 
 /* [-0, +1, m] */
-static inline void push_next(lua_State *L, reader *r) {
+static inline void push_next_value(lua_State *L, reader *r) {
   char tag = *read_bytes(r, 1);
   push_value(L, r, tag);
 }
@@ -149,8 +149,8 @@ static void fill_table(lua_State *L, reader *births, reader *r) {
     lua_rawseti(L, -2, (lua_Integer)i);
   }
   for (i = 0; i < fields; i++) {
-    push_next(L, r);
-    push_next(L, r);
+    push_next_value(L, r);
+    push_next_value(L, r);
     lua_rawset(L, -3);
   }
 }
@@ -202,7 +202,7 @@ void lunado__decode(lua_State *L, const lunado__parcel *parcel) {
     lua_rawseti(L, births.objects, (lua_Integer)i);
   }
   births = start_reading(&parcel->births, births.objects);
-  for (n = 0; n < parcel->count; n++) push_next(L, &contents);
+  for (n = 0; n < parcel->count; n++) push_next_value(L, &contents);
   for (i = 1; i <= objects; i++) {
     lua_rawgeti(L, births.objects, (lua_Integer)i);
     fill_object(L, &births, &contents);

@@ -116,6 +116,13 @@ void lunado__callback(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
                       int nargs) {
   int base = lua_gettop(L) - nargs;
   int status;
+  if (!lua_checkstack(L, LUA_MINSTACK)) {
+    lua_settop(L, base);
+    lua_pushliteral(L, "a callback was not called: not enough memory");
+    lunado__log(L, realm, LUNADO_LOG_ERROR);
+    lua_settop(L, base - 1);
+    return;
+  }
   lua_rawgeti(L, LUA_REGISTRYINDEX, realm->handler);
   lua_pushvalue(L, base);
   lua_rotate(L, base, 2); /* handler callback callback arguments */

@@ -38,6 +38,7 @@ void lunado__pack(lua_State *L, int n) {
     lua_pushnil(L);
     return;
   }
+  luaL_checkstack(L, 2, NULL);
   lua_createtable(L, n, 0);
   lua_insert(L, -(n + 1));
   for (int i = n; i > 0; i--) lua_rawseti(L, -(i + 1), i);
@@ -461,6 +462,7 @@ static int future_add_done_callback(lua_State *L) {
 static lunado_future *check_pending(lua_State *L, lunado_realm *realm) {
   lunado_future *future = lunado__checkfuture(L, realm, 1);
   if (lunado_future_pending(future)) return future;
+  luaL_checkstack(L, LUA_MINSTACK, NULL);
   lunado__pusherror(L, realm, LUNADO_E_INVALID_STATE,
                     "the Future is done already");
   lua_error(L);

@@ -105,6 +105,7 @@ static int loop_add_handler(lua_State *L) {
   lunado__checkcallable(L, 3);
   events = check_events(L, 4);
   lua_settop(L, 4);
+  lunado__capture(L, loop->realm, 3);
   push_handlers(L, loop);
   self = lua_newuserdatauv(L, sizeof *self, 2);
   self->watcher = NULL;

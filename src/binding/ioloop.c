@@ -212,7 +212,11 @@ int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, bool forever) {
   loop->L = L;
   realm->loop = loop;
   realm->current = NULL;
+  lunado__getslot(L, realm, LUNADO_SLOT_CONTEXT);
+  lua_pushboolean(L, 0); /* callbacks bring their own contexts */
+  lunado__set_context(L, realm);
   rc = lunado_loop_run(loop->core, forever);
+  lunado__set_context(L, realm);
   realm->current = outer_coroutine;
   if (realm->loop == loop || realm->loop == NULL)
     realm->loop = outer_loop != NULL && outer_loop->core != NULL &&
@@ -252,6 +256,7 @@ static int loop_add_callback(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
   lunado_ioloop *loop = lunado__checkloop(L, realm, 1);
   lunado__checkcallable(L, 2);
+  lunado__capture(L, realm, 2);
   lunado__queue_add(L, loop, lua_gettop(L) - 2);
   return 0;
 }
@@ -264,6 +269,7 @@ static int loop_add_future(lua_State *L) {
   lunado__checkfuture(L, realm, 2);
   lunado__checkcallable(L, 3);
   lua_settop(L, 3);
+  lunado__capture(L, realm, 3);
   lunado__on_done(L, realm, 2, loop);
   return 0;
 }

@@ -1,6 +1,303 @@
 /* SPDX-License-Identifier: MIT */
+/*
+ * luv.c - one uv_loop_t for luv and lunado, whichever came first.
+ *
+ * luv first: its uv_loop_t is borrowed.  lunado first: luv is given the one of
+ * the default loop before it is opened, and from then on that uv_loop_t is
+ * kept here, since luv goes on with it when the IOLoop is closed.
+ *
+ * Invariant: while luv is tied, its table is in LUNADO_SLOT_LUV, its callbacks
+ * run on the main thread, and those that fail end in the default loop's
+ * handle_callback_exception.
+ */
 #include "binding/luv.h"
-void lunado__luv_open(lua_State *L, lunado_realm *realm) { (void)L, (void)realm; }
-uv_loop_t *lunado__luv_loop(lua_State *L, lunado_realm *realm) { (void)L, (void)realm; return NULL; }
-void lunado__luv_share(lua_State *L, lunado_ioloop *loop) { (void)L, (void)loop; }
-void lunado__luv_release(lua_State *L, lunado_ioloop *loop) { (void)L, (void)loop; }
+
+#include "binding/ioloop.h"
+#include "binding/luvtie.h"
+#include "binding/realm.h"
+
+/* What luv's runners are asked for beside the call: leave the process alone,
+ * whatever happens. */
+#define NO_EXIT 0x01
+
+static lunado_luv_context *find_context(lua_State *L) {
+  lunado_luv_context *context;
+  lua_getfield(L, LUA_REGISTRYINDEX, "luv_context");
+  context = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  return context;
+}
+
+lunado_ioloop *lunado__luv_sharer(const lunado_realm *realm) {
+  lunado_ioloop *loop = realm->instance;
+  if (!lunado__luv_istied(realm->luv) || loop == NULL || loop->closed)
+    return NULL;
+  return loop->core->uv == realm->luv->uv ? loop : NULL;
+}
+
+/* --- luv's callbacks ------------------------------------------------------ */
+
+/* Calls for luv, with errors brought to the shared loop, which is held by the
+ * stack meanwhile. */
+static void call_for_luv(lua_State *L, lunado_realm *realm, int nargs) {
+  lunado_ioloop *loop = lunado__luv_sharer(realm);
+  lunado_coroutine *outer = realm->current;
+  lunado_loop *core;
+  if (loop == NULL) {
+    lunado__callback(L, realm, NULL, nargs);
+    return;
+  }
+  core = loop->core;
+  lunado__pushloop(L, loop);
+  lua_insert(L, -2 - nargs);
+  realm->current = NULL;
+  lunado__loop_enter(core);
+  lunado__callback(L, realm, loop, nargs);
+  lunado__loop_leave(core);
+  realm->current = outer;
+  lua_pop(L, 1);
+}
+
+/* In place of luv's runner, which ends the process when a callback fails. */
+static int run_callback(lua_State *L, int nargs, int nresults, int flags) {
+  lunado_realm *realm;
+  if (!lua_checkstack(L, LUA_MINSTACK)) {
+    lua_pop(L, nargs + 1);
+    return -LUA_ERRMEM;
+  }
+  realm = lunado__findrealm(L);
+  if (nresults != 0)
+    return realm->luv->plain(L, nargs, nresults, flags | NO_EXIT);
+  if (realm->luv->buried > 0) lunado__luv_finalize(L, realm->luv);
+  call_for_luv(L, realm, nargs);
+  return 0;
+}
+
+/* --- running -------------------------------------------------------------- */
+
+static const char *const modes[] = {"default", "once", "nowait"};
+
+/* (mode) → what luv's run returns. */
+static int call_run(lua_State *L) {
+  const lunado_luv *self = lunado__findrealm(L)->luv;
+  lua_pushcfunction(L, self->run);
+  lua_pushstring(L, modes[lua_tointeger(L, 1)]);
+  lua_call(L, 1, 1);
+  return 1;
+}
+
+/* Runs through luv, which knows then that it is running.  A refusal counts as
+ * a run that was stopped. */
+static int drive(lunado_loop *core, uv_run_mode mode) {
+  lunado_ioloop *loop = core->owner;
+  lua_State *L = loop->L;
+  lunado_luv *self = loop->realm->luv;
+  int alive;
+  if (!lunado__luv_istied(self) || self->uv != core->uv)
+    return uv_run(core->uv, mode);
+  if (self->buried > 0) lunado__luv_finalize(L, self);
+  lua_pushcfunction(L, call_run);
+  lua_pushinteger(L, mode);
+  alive = lua_pcall(L, 1, 1, 0) != LUA_OK || !lua_isboolean(L, -1) ||
+          lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  return alive;
+}
+
+/* (tie) → what luv's loop_mode returns. */
+static int call_loop_mode(lua_State *L) {
+  const lunado_luv *self = lua_touserdata(L, 1);
+  lua_pushcfunction(L, self->loop_mode);
+  lua_call(L, 0, 1);
+  return 1;
+}
+
+bool lunado__luv_running(lua_State *L, const lunado_ioloop *loop) {
+  lunado_luv *self = loop->realm->luv;
+  bool running;
+  if (!lunado__luv_istied(self) || self->uv != loop->core->uv ||
+      self->loop_mode == NULL)
+    return false;
+  lua_pushcfunction(L, call_loop_mode);
+  lua_pushlightuserdata(L, self);
+  running = lua_pcall(L, 1, 1, 0) == LUA_OK && !lua_isnil(L, -1);
+  lua_pop(L, 1);
+  return running;
+}
+
+/* --- tying ---------------------------------------------------------------- */
+
+/* True if luv's table at idx holds a loop that luv made. */
+static bool has_loop(lua_State *L, int idx) {
+  bool has;
+  lua_pushliteral(L, "_loop");
+  lua_rawget(L, idx);
+  has = lua_isuserdata(L, -1);
+  lua_pop(L, 1);
+  return has;
+}
+
+/* Whoever forgets luv's table must not take its loop along.  A table without
+ * a loop is of a luv that found one, its own from before or lunado's. */
+static void anchor_module(lua_State *L, lunado_realm *realm, int idx) {
+  lunado__getslot(L, realm, LUNADO_SLOT_LUV);
+  if (lua_istable(L, -1) && (!has_loop(L, idx) || lua_rawequal(L, -1, idx))) {
+    lua_pop(L, 1);
+    return;
+  }
+  (void)luaL_ref(L, LUA_REGISTRYINDEX); /* for ever */
+  lua_pushvalue(L, idx);
+  lunado__setslot(L, realm, LUNADO_SLOT_LUV);
+}
+
+static lua_CFunction get_function(lua_State *L, int idx, const char *name) {
+  lua_CFunction function;
+  lua_pushstring(L, name);
+  lua_rawget(L, idx);
+  function = lua_tocfunction(L, -1);
+  lua_pop(L, 1);
+  return function;
+}
+
+/* luv's callbacks run on the main thread, for the coroutine that opened luv
+ * may be gone; a runner that the host has set stays. */
+static void take_context(lunado_realm *realm, lunado_luv *self,
+                         lunado_luv_context *context,
+                         const lunado_luv_object *object) {
+  self->context = context;
+  self->uv = context->uv;
+  context->L = realm->main;
+  if (object->runner == NULL || context->runner != object->runner) return;
+  self->plain = object->runner;
+  context->runner = run_callback;
+}
+
+/* The uv_loop_t of the IOLoop's own is kept here from now on, with the
+ * reference to it: luv goes on with it when the IOLoop is closed. */
+static void take_uv(lunado_luv *self, lunado_loop *core) {
+  if (self->lender != NULL) lunado_loop_unref(self->lender);
+  self->lender = core->owns_uv ? core : NULL;
+  core->owns_uv = false;
+}
+
+/* luv made its loop itself. */
+static bool owns_loop(lua_State *L, lunado_realm *realm,
+                      const lunado_luv *self) {
+  bool owns;
+  lunado__getslot(L, realm, LUNADO_SLOT_LUV);
+  lua_pushliteral(L, "_loop");
+  lua_rawget(L, -2);
+  owns = lua_touserdata(L, -1) == self->uv;
+  lua_pop(L, 2);
+  return owns;
+}
+
+static void tie_up(lua_State *L, lunado_realm *realm, lunado_loop *core,
+                   lunado_luv_context *context, int idx) {
+  lunado_luv *self = realm->luv;
+  lunado_luv_object object;
+  self->run = get_function(L, idx, "run");
+  self->loop_mode = get_function(L, idx, "loop_mode");
+  if (!lunado__luv_inspect(self->run, &object)) object.runner = NULL;
+  take_uv(self, core);
+  take_context(realm, self, context, &object);
+  self->hosted = self->lender == NULL && !owns_loop(L, realm, self);
+  if (!self->hosted) lunado__luv_dig(L);
+}
+
+/* Ties the loop to luv, whose context has the loop's uv_loop_t and whose table
+ * is at idx. */
+static void tie_loop(lua_State *L, lunado_ioloop *loop,
+                     lunado_luv_context *context, int idx) {
+  lunado_realm *realm = loop->realm;
+  anchor_module(L, realm, idx);
+  if (realm->luv == NULL) realm->luv = lunado__luv_newtie(L);
+  if (!lunado__luv_istied(realm->luv))
+    tie_up(L, realm, loop->core, context, idx);
+  lunado_loop_set_drive(loop->core, drive);
+}
+
+/* --- for the hooks -------------------------------------------------------- */
+
+bool lunado__luv_again(lua_State *L, lunado_realm *realm) {
+  if (!lunado__luv_istied(realm->luv)) return false;
+  lunado__getslot(L, realm, LUNADO_SLOT_LUV);
+  return true;
+}
+
+/* What a loader in Lua will open is seen afterwards.  A loop that luv had and
+ * that goes with its forgotten table is finalized while the context points to
+ * it. */
+void lunado__luv_lend(lua_State *L, lunado_realm *realm, lua_CFunction opener) {
+  lunado_luv_object object;
+  lunado_luv_context *context = find_context(L);
+  if (realm->instance == NULL || opener == NULL ||
+      !lunado__luv_inspect(opener, &object))
+    return;
+  if (!object.same_uv) lunado__luv_refuse(L, &object);
+  if (context != NULL && context->uv != NULL) lua_gc(L, LUA_GCCOLLECT);
+  object.set_loop(realm->main, realm->instance->core->uv);
+}
+
+void lunado__luv_receive(lua_State *L, lunado_realm *realm, int idx) {
+  lunado_luv_context *context = find_context(L);
+  if (realm->instance == NULL) return;
+  if (context == NULL || context->uv != realm->instance->core->uv)
+    lunado__luv_refuse(L, NULL);
+  tie_loop(L, realm->instance, context, idx);
+}
+
+/* --- for the default loop ------------------------------------------------- */
+
+/* Pushes luv's table and returns the name it goes by; NULL: luv is not loaded,
+ * or was forgotten, and then its loop may be gone. */
+static const char *push_module(lua_State *L, lunado_realm *realm) {
+  const char *name = lunado__luv_pushmodule(L);
+  if (name != NULL) return name;
+  lunado__getslot(L, realm, LUNADO_SLOT_LUV);
+  if (lua_istable(L, -1)) return "luv";
+  lua_pop(L, 1);
+  return NULL;
+}
+
+uv_loop_t *lunado__luv_loop(lua_State *L, lunado_realm *realm) {
+  lunado_luv_context *context = find_context(L);
+  lunado_luv_object object;
+  if (context == NULL || context->uv == NULL) return NULL;
+  if (lunado__luv_istied(realm->luv)) return context->uv;
+  if (push_module(L, realm) == NULL) return NULL;
+  if (!lunado__luv_inspect(get_function(L, lua_gettop(L), "run"), &object))
+    lunado__luv_refuse(L, NULL);
+  if (!object.same_uv) lunado__luv_refuse(L, &object);
+  lua_pop(L, 1);
+  return context->uv;
+}
+
+void lunado__luv_share(lua_State *L, lunado_ioloop *loop) {
+  lunado_luv_context *context = find_context(L);
+  const char *name = push_module(L, loop->realm);
+  if (name == NULL || context == NULL || context->uv == NULL) {
+    lunado__luv_hook(L, NULL);
+  } else if (context->uv == loop->core->uv) {
+    tie_loop(L, loop, context, lua_gettop(L));
+    lunado__luv_hook(L, name);
+  }
+  if (name != NULL) lua_pop(L, 1);
+}
+
+void lunado__luv_release(lua_State *L, lunado_ioloop *loop) {
+  lunado_realm *realm = loop->realm;
+  lunado_luv_context *context = find_context(L);
+  if (realm->instance != loop) return;
+  lunado__luv_unhook(L);
+  if (!lunado__luv_istied(realm->luv) && context != NULL &&
+      context->uv == &loop->core->own)
+    context->uv = NULL; /* luv was given it, and could not be opened */
+}
+
+void lunado__luv_open(lua_State *L, lunado_realm *realm) {
+  lunado__luvend_open(L);
+  if (lunado__luv_pushmodule(L) == NULL) return;
+  anchor_module(L, realm, lua_gettop(L));
+  lua_pop(L, 1);
+}

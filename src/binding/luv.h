@@ -3,7 +3,7 @@
  * luv.h - living beside luv in one Lua state, on one uv_loop_t.
  *
  * Nothing here links to luv: its context is found in the registry, its
- * functions by dlsym in the object that package.searchpath finds.
+ * functions by dlsym in the object file that has them.
  */
 #ifndef LUNADO_BINDING_LUV_H
 #define LUNADO_BINDING_LUV_H
@@ -21,7 +21,13 @@ uv_loop_t *lunado__luv_loop(lua_State *L, lunado_realm *realm);
  * required later, use the loop's uv_loop_t.  [-0, +0, e] */
 void lunado__luv_share(lua_State *L, lunado_ioloop *loop);
 
-/* The loop is about to be closed: undoes what ties luv to it.  [-0, +0, -] */
+/* The loop is about to be closed: luv that is required from now on makes a
+ * loop of its own; luv that shares this one keeps its uv_loop_t.
+ * [-0, +0, -] */
 void lunado__luv_release(lua_State *L, lunado_ioloop *loop);
+
+/* True if luv is running the uv_loop_t of the loop, so that it cannot be run
+ * again.  [-0, +0, -] */
+bool lunado__luv_running(lua_State *L, const lunado_ioloop *loop);
 
 #endif

@@ -26,7 +26,8 @@ static void (*const openers[])(lua_State *L) = {
     lunado__future_functions,   lunado__coroutine_functions,
     lunado__convert_functions,  lunado__multi_functions,
     lunado__waititer_functions, lunado__sleep_functions,
-    lunado__ioloop_functions,   lunado__runsync_functions};
+    lunado__ioloop_functions,   lunado__runsync_functions,
+    lunado__context_functions};
 
 static void set_classes(lua_State *L, lunado_realm *realm) {
   static const char *const names[LUNADO_E_COUNT] = {

@@ -80,6 +80,7 @@ void lunado__queue_add(lua_State *L, lunado_ioloop *loop, int nargs) {
     lua_settop(L, first - 1);
     return;
   }
+  luaL_checkstack(L, 6, NULL);
   lunado__queue_reserve(L, queue, plain ? 1 : (uint32_t)nargs + 2);
   if (!plain) {
     lua_pushinteger(L, nargs);

@@ -37,6 +37,13 @@ void lunado__pushfunction(lua_State *L, lua_CFunction function) {
   lua_pushcclosure(L, function, LUNADO_UPVALUES);
 }
 
+void lunado__pushclosure(lua_State *L, lua_CFunction function, int idx) {
+  idx = lua_absindex(L, idx);
+  push_upvalues(L);
+  lua_pushvalue(L, idx);
+  lua_pushcclosure(L, function, LUNADO_UPVALUES + 1);
+}
+
 void lunado__setfunctions(lua_State *L, const luaL_Reg *functions) {
   push_upvalues(L);
   luaL_setfuncs(L, functions, LUNADO_UPVALUES);
@@ -69,6 +76,7 @@ static void make_tables(lua_State *L, lunado_realm *realm) {
   set_table(L, realm, LUNADO_SLOT_LOOPS, NULL);
   set_table(L, realm, LUNADO_SLOT_DEFERRED, NULL);
   set_table(L, realm, LUNADO_SLOT_FAILURES, NULL);
+  set_table(L, realm, LUNADO_SLOT_CAPTURED, "k");
   set_table(L, realm, LUNADO_SLOT_CONVERTERS, NULL);
   set_table(L, realm, LUNADO_SLOT_CLASSES, NULL);
   set_table(L, realm, LUNADO_SLOT_LOADED, NULL);

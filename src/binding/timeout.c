@@ -106,8 +106,11 @@ static void on_due(lunado_loop *core, lunado_timer *timer) {
 static int add_timeout(lua_State *L, lunado_ioloop *loop, double when,
                        int callable) {
   int nargs = lua_gettop(L) - callable;
-  timeout *self = lua_newuserdatauv(L, sizeof *self, nargs + 1);
-  int object = lua_gettop(L);
+  int object;
+  timeout *self;
+  luaL_checkstack(L, LUA_MINSTACK, NULL);
+  self = lua_newuserdatauv(L, sizeof *self, nargs + 1);
+  object = lua_gettop(L);
   lunado_timer_init(&self->timer, on_due);
   self->loop = loop;
   self->nargs = nargs;
@@ -120,10 +123,12 @@ static int add_timeout(lua_State *L, lunado_ioloop *loop, double when,
   return 1;
 }
 
-static void check_arguments(lua_State *L, int callable) {
+static void check_arguments(lua_State *L, lunado_ioloop *loop,
+                            int callable) {
   lunado__checkcallable(L, callable);
   luaL_argcheck(L, lua_gettop(L) - callable < 60000, callable,
                 "too many arguments");
+  lunado__capture(L, loop->realm, callable);
 }
 
 /* loop:call_later(delay, fn, ...) → handle; delay in seconds.
@@ -131,7 +136,7 @@ static void check_arguments(lua_State *L, int callable) {
 static int loop_call_later(lua_State *L) {
   lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
   double delay = lunado__checkseconds(L, 2);
-  check_arguments(L, 3);
+  check_arguments(L, loop, 3);
   return add_timeout(L, loop, lunado_loop_time(loop->core) + delay, 3);
 }
 
@@ -140,7 +145,7 @@ static int loop_call_later(lua_State *L) {
 static int loop_call_at(lua_State *L) {
   lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
   double when = lunado__checkseconds(L, 2);
-  check_arguments(L, 3);
+  check_arguments(L, loop, 3);
   return add_timeout(L, loop, when, 3);
 }
 
@@ -149,7 +154,7 @@ static int loop_call_at(lua_State *L) {
 static int loop_add_timeout(lua_State *L) {
   lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
   double when = lunado__checkdeadline(L, loop, 2);
-  check_arguments(L, 3);
+  check_arguments(L, loop, 3);
   return add_timeout(L, loop, when, 3);
 }
 

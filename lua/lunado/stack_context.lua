@@ -1,0 +1,249 @@
+-- SPDX-License-Identifier: MIT
+--- lunado.stack_context: context that follows asynchronous calls.
+--
+-- A context is entered with `ctx:run(fn, ...)`.  Whatever is registered with
+-- the loop in there runs later within the same contexts: they are entered
+-- anew around each callback, and errors of the callback pass through them
+-- from the innermost outwards.
+--
+-- The current contexts are one immutable list, linked from the innermost to
+-- the outermost: { context, outer }; false when there is none.  The core
+-- keeps it, and carries it along.
+local core = require "lunado.core"
+local loaded = core.loaded
+if loaded["lunado.stack_context"] then
+  return loaded["lunado.stack_context"]
+end
+
+local get_context, set_context = core.get_context, core.set_context
+
+local StackContextInconsistentError =
+  core.Exception:subclass("StackContextInconsistentError")
+
+local function inconsistent()
+  return StackContextInconsistentError("stack_context inconsistency (probably "
+    .. "caused by a yield within StackContext:run)")
+end
+
+local function with_traceback(err)
+  return { err = err, traceback = debug.traceback("", 2):sub(2) }
+end
+
+--- Calls fn(...); returns nil, or what it raised and where.
+local function call(fn, ...)
+  local ok, failure = xpcall(fn, with_traceback, ...)
+  if not ok then return failure end
+end
+
+--- The contexts of a list that are still active, the outermost first.
+local function active_contexts(contexts)
+  local list = {}
+  while contexts do
+    if contexts.context.active then table.insert(list, 1, contexts.context) end
+    contexts = contexts.outer
+  end
+  return list
+end
+
+--- Leaves the contexts entered[n] to entered[1] with a failure, or nil, that
+-- each may handle or replace.  Returns what is left of it.
+local function leave(entered, n, failure)
+  for i = n, 1, -1 do
+    local context = entered[i]
+    local handled
+    local new = call(function() handled = context:_leave(failure) end)
+    if new then
+      failure = new
+    elseif handled then
+      failure = nil
+    end
+  end
+  return failure
+end
+
+--- Enters contexts in order; returns how many were entered, and the failure
+-- of the one that was not.
+local function enter(contexts)
+  for i, context in ipairs(contexts) do
+    local failure = call(context._enter, context)
+    if failure then return i - 1, failure end
+  end
+  return #contexts
+end
+
+--- What a wrapped function does: fn(...) within `contexts`, from wherever.
+local function run_within(contexts, fn, ...)
+  local before = get_context()
+  local entered = active_contexts(contexts)
+  set_context(contexts)
+  local n, failure = enter(entered)
+  local results
+  if not failure then
+    failure = call(function(...) results = table.pack(fn(...)) end, ...)
+  end
+  failure = leave(entered, n, failure)
+  set_context(before)
+  if failure then error(failure.err, 0) end
+  if results then return table.unpack(results, 1, results.n) end
+end
+
+--- Wrapped functions, each with the contexts it runs within: wrapping one
+-- again changes nothing.
+local wrapped = setmetatable({}, { __mode = "k" })
+
+local function capture(fn)
+  if wrapped[fn] then return fn end
+  local contexts = get_context()
+  local function within(...) return run_within(contexts, fn, ...) end
+  wrapped[within] = true
+  return within
+end
+
+core.set_context_hooks(capture, inconsistent)
+
+--- Contexts by deactivated ones are not entered any more; when the innermost
+-- are, the list begins further out.
+local function without_inactive(contexts)
+  while contexts and not contexts.context.active do
+    contexts = contexts.outer
+  end
+  return contexts
+end
+
+--- The part that StackContext and ExceptionStackContext share.
+local Context = {}
+Context.__index = Context
+
+--- Calls fn(deactivate, ...) within the context, and returns its results.
+-- deactivate() takes the context from whatever was registered in it.  Raises
+-- what fn raises, unless the context handles it.
+function Context:run(fn, ...)
+  if type(fn) ~= "function" then
+    error(("bad argument #1 to 'run' (function expected, got %s)")
+      :format(type(fn)), 2)
+  end
+  local before = get_context()
+  local context = setmetatable({ definition = self, active = true },
+    getmetatable(self))
+  local function deactivate() context.active = false end
+  local failure = call(context._enter, context)
+  if failure then error(failure.err, 0) end
+  local mine = { context = context, outer = without_inactive(before) }
+  set_context(mine)
+  local results
+  failure = call(function(...)
+    results = table.pack(fn(...))
+  end, deactivate, ...)
+  local consistent = get_context() == mine
+  set_context(before)
+  failure = leave({ context }, 1, failure)
+  if failure then error(failure.err, 0) end
+  if not consistent then error(inconsistent(), 2) end
+  if results then return table.unpack(results, 1, results.n) end
+end
+
+local function class(name, enter_context, leave_context, argument)
+  local methods = { run = Context.run, _enter = enter_context,
+    _leave = leave_context }
+  local metatable = { __index = methods, __name = name }
+  return function(value)
+    if argument and type(value) ~= "function" then
+      error(("bad argument #1 to '%s' (function expected, got %s)")
+        :format(name, type(value)), 2)
+    end
+    return setmetatable({ value = value }, metatable)
+  end
+end
+
+local function method(object, name)
+  local fn = object[name]
+  if type(fn) ~= "function" then
+    error(("a StackContext's factory returned an object without '%s'")
+      :format(name), 0)
+  end
+  return fn
+end
+
+--- `StackContext(factory)`: factory() returns an object with enter(self) and
+-- exit(self [, err, traceback]), which are called around each callback; exit
+-- returns true when it has handled the error.
+local StackContext = class("StackContext",
+  function(self)
+    local object = self.definition.value()
+    if type(object) ~= "table" and type(object) ~= "userdata" then
+      error("a StackContext's factory returned no object", 0)
+    end
+    method(object, "exit")
+    method(object, "enter")(object)
+    self.objects = { object = object, outer = self.objects }
+  end,
+  function(self, failure)
+    local object = self.objects.object
+    self.objects = self.objects.outer
+    if failure then
+      return object:exit(failure.err, failure.traceback) == true
+    end
+    object:exit()
+  end, true)
+
+--- `ExceptionStackContext(handler)`: handler(err, traceback) gets the errors,
+-- and returns true for one that it has handled.
+local ExceptionStackContext = class("ExceptionStackContext",
+  function() end,
+  function(self, failure)
+    if not failure then return false end
+    local handler = self.definition.value
+    return handler(failure.err, failure.traceback) == true
+  end, true)
+
+--- `NullContext()`: within it, no context is current.
+local NullContext
+do
+  local metatable = { __name = "NullContext", __index = {
+    run = function(_, fn, ...)
+      if type(fn) ~= "function" then
+        error(("bad argument #1 to 'run' (function expected, got %s)")
+          :format(type(fn)), 2)
+      end
+      local before = get_context()
+      set_context(false)
+      local results
+      local failure = call(function(...)
+        results = table.pack(fn(...))
+      end, function() end, ...)
+      set_context(before)
+      if failure then error(failure.err, 0) end
+      return table.unpack(results, 1, results.n)
+    end,
+  } }
+  NullContext = function() return setmetatable({}, metatable) end
+end
+
+--- `wrap(fn)`: a function that calls fn within the contexts that are current
+-- now, wherever it is called from; nil for nil.
+local function wrap(fn)
+  if fn == nil then return nil end
+  if type(fn) ~= "function" then
+    error(("bad argument #1 to 'wrap' (function expected, got %s)")
+      :format(type(fn)), 2)
+  end
+  return capture(fn)
+end
+
+--- `run_with_stack_context(context, fn)`: fn() within the context; what it
+-- returns, a Future as a rule, is returned.
+local function run_with_stack_context(context, fn)
+  return context:run(function() return fn() end)
+end
+
+local stack_context = {
+  StackContext = StackContext,
+  ExceptionStackContext = ExceptionStackContext,
+  NullContext = NullContext,
+  StackContextInconsistentError = StackContextInconsistentError,
+  wrap = wrap,
+  run_with_stack_context = run_with_stack_context,
+}
+
+loaded["lunado.stack_context"] = stack_context
+return stack_context

@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+/* loop.c - lunado on a loop of the host's, and a loop of lunado's in a loop of
+ * another kind. */
+#include <unistd.h>
+#ifdef __linux__
+#include <sys/epoll.h>
+#endif
+
+#include "host.h"
+
+/* --- a host's loop ------------------------------------------------------------------ */
+
+/* A loop with a handle of the host's on it. */
+typedef struct {
+  uv_loop_t loop;
+  uv_timer_t timer;
+  int ticks;
+} host_loop;
+
+static void on_tick(uv_timer_t *timer) {
+  host_loop *self = timer->data;
+  self->ticks++;
+}
+
+static void open_loop(host_loop *self) {
+  check_int(uv_loop_init(&self->loop), 0);
+  check_int(uv_timer_init(&self->loop, &self->timer), 0);
+  self->timer.data = self;
+  self->ticks = 0;
+}
+
+/* The host's handle is as it was; one more turn, and the loop can close. */
+static void close_loop(host_loop *self) {
+  check(!uv_is_closing((uv_handle_t *)&self->timer));
+  check(self->timer.data == self);
+  uv_close((uv_handle_t *)&self->timer, NULL);
+  uv_run(&self->loop, UV_RUN_NOWAIT);
+  check_int(uv_loop_close(&self->loop), 0);
+}
+
+static lua_State *open_on(host_loop *self) {
+  lua_State *L = host_new();
+  open_loop(self);
+  check_int(lunado_setloop(L, &self->loop), 0);
+  lua_pushcfunction(L, host_open_libs);
+  check_int(lua_pcall(L, 0, 0, 0), LUA_OK);
+  return L;
+}
+
+static const char sleeper[] =
+    "done = 0\n"
+    "for i = 1, 3 do\n"
+    "  lunado.coroutine(function()\n"
+    "    coroutine.yield(lunado.sleep(i / 1000))\n"
+    "    done = done + 1\n"
+    "  end)()\n"
+    "end";
+
+static void the_host_drives_the_loop(lua_State *L) {
+  host_loop host;
+  L = open_on(&host);
+  check(lunado_getloop(L) == &host.loop);
+  uv_timer_start(&host.timer, on_tick, 1, 0);
+  host_do(L, sleeper);
+  check_int(uv_run(&host.loop, UV_RUN_DEFAULT), 0);
+  check_int(host.ticks, 1);
+  host_do(L, "assert(done == 3)");
+  lua_close(L);
+  close_loop(&host);
+  check_int(atomic_load(&host_blocks), 0);
+}
+
+static void scripts_drive_it_as_well(lua_State *L) {
+  host_loop host;
+  L = open_on(&host);
+  uv_timer_start(&host.timer, on_tick, 1, 0);
+  host_do(L, "lunado.run(function()\n"
+             "  coroutine.yield(lunado.sleep(0.005))\n"
+             "end)");
+  check_int(host.ticks, 1);
+  lua_close(L);
+  close_loop(&host);
+}
+
+static void the_host_stops_it(lua_State *L) {
+  host_loop host;
+  L = open_on(&host);
+  host_do(L, sleeper);
+  host_do(L, "lunado.IOLoop.current():call_later(1000, print)");
+  uv_stop(&host.loop);
+  check(uv_run(&host.loop, UV_RUN_DEFAULT) != 0);
+  for (int i = 0; i < 1000; i++) {
+    lua_getglobal(L, "done");
+    if (lua_tointeger(L, -1) == 3) break;
+    lua_pop(L, 1);
+    uv_run(&host.loop, UV_RUN_ONCE);
+  }
+  check_int(lua_tointeger(L, -1), 3);
+  lua_close(L); /* the timeout is still there */
+  close_loop(&host);
+}
+
+/* With everything open that a script can open. */
+static void closing_leaves_the_hosts_handles_alone(lua_State *L) {
+  host_loop host;
+  lunado_promise *promise;
+  int ends[2];
+  check_int(pipe(ends), 0);
+  L = open_on(&host);
+  uv_timer_start(&host.timer, on_tick, 1, 1);
+  lua_pushinteger(L, ends[0]);
+  lua_setglobal(L, "fd");
+  host_do(L, sleeper);
+  host_do(L, "lunado.ioloop.PeriodicCallback(print, 1e6):start()\n"
+             "local loop = lunado.IOLoop.current()\n"
+             "loop:add_handler(fd, print, loop.READ)\n"
+             "loop:add_callback(error)\n"
+             "lunado.with_timeout({ hours = 1 }, lunado.Future())");
+  lunado_newfuture(L);
+  promise = lunado_newpromise(L, -1);
+  (void)lunado_looponly(L);
+  lua_close(L);
+  check_int(lunado_promise_settle(promise, NULL, NULL), UV_ECANCELED);
+  while (host.ticks < 3) uv_run(&host.loop, UV_RUN_ONCE);
+  close_loop(&host);
+  check_int(atomic_load(&host_blocks), 0);
+  close(ends[0]);
+  close(ends[1]);
+}
+
+static void a_script_that_closes_it_gets_another(lua_State *L) {
+  host_loop host;
+  L = open_on(&host);
+  host_do(L, "local IOLoop = lunado.IOLoop\n"
+             "local first = IOLoop.instance()\n"
+             "first:close()\n"
+             "assert(IOLoop.instance() ~= first)\n"
+             "lunado.run(lunado.sleep, 0.001)");
+  check(lunado_getloop(L) == &host.loop);
+  lua_close(L);
+  close_loop(&host);
+}
+
+static void two_states_share_a_loop(lua_State *L) {
+  host_loop host;
+  lua_State *other = host_new();
+  L = open_on(&host);
+  check_int(lunado_setloop(other, &host.loop), 0);
+  lua_pushcfunction(other, host_open_libs);
+  check_int(lua_pcall(other, 0, 0, 0), LUA_OK);
+  host_do(L, sleeper);
+  host_do(other, sleeper);
+  check_int(uv_run(&host.loop, UV_RUN_DEFAULT), 0);
+  host_do(L, "assert(done == 3)");
+  lua_close(L);
+  host_do(other, "assert(done == 3)");
+  host_do(other, sleeper);
+  check_int(uv_run(&host.loop, UV_RUN_DEFAULT), 0);
+  host_do(other, "assert(done == 3)");
+  lua_close(other);
+  close_loop(&host);
+}
+
+static void a_loop_in_use_is_not_replaced(lua_State *L) {
+  host_loop host;
+  open_loop(&host);
+  check_int(lunado_setloop(L, &host.loop), 0);
+  check_int(lunado_setloop(L, NULL), 0);
+  check(lunado_getloop(L) != &host.loop);
+  check_int(lunado_setloop(L, &host.loop), UV_EBUSY);
+  check_int(lunado_setloop(L, NULL), UV_EBUSY);
+  host_do(L, "lunado.IOLoop.instance():close()");
+  check_int(lunado_setloop(L, &host.loop), 0);
+  check(lunado_getloop(L) == &host.loop);
+  host_do(L, "lunado.IOLoop.instance():close()");
+  close_loop(&host);
+}
+
+/* --- a loop of lunado's own --------------------------------------------------------- */
+
+static void the_host_can_drive_it(lua_State *L) {
+  uv_loop_t *loop = lunado_getloop(L);
+  uv_timer_t timer;
+  host_loop host = {.ticks = 0};
+  check(lunado_getloop(L) == loop);
+  check_int(uv_timer_init(loop, &timer), 0);
+  timer.data = &host;
+  uv_timer_start(&timer, on_tick, 1, 0);
+  host_do(L, sleeper);
+  check_int(uv_run(loop, UV_RUN_DEFAULT), 0);
+  check_int(host.ticks, 1);
+  host_do(L, "assert(done == 3)");
+  uv_close((uv_handle_t *)&timer, NULL);
+  uv_run(loop, UV_RUN_NOWAIT);
+}
+
+#ifdef __linux__
+/* What a program with an epoll loop of its own does for lunado's: it waits for
+ * the descriptor of the loop, no longer than the loop would. */
+static void it_runs_inside_of_epoll(lua_State *L) {
+  uv_loop_t *loop = lunado_getloop(L);
+  struct epoll_event event = {.events = EPOLLIN};
+  int epoll = epoll_create1(0), ends[2], rounds = 0;
+  check_int(pipe(ends), 0);
+  check_int(epoll_ctl(epoll, EPOLL_CTL_ADD, uv_backend_fd(loop), &event), 0);
+  lua_pushinteger(L, ends[0]);
+  lua_setglobal(L, "fd");
+  host_do(L, sleeper);
+  host_do(L, "local loop = lunado.IOLoop.current()\n"
+             "loop:add_handler(fd, function(fd)\n"
+             "  readable = true\n"
+             "  loop:remove_handler(fd)\n"
+             "end, loop.READ)");
+  check_int(write(ends[1], "x", 1), 1);
+  while (uv_run(loop, UV_RUN_NOWAIT) != 0) {
+    check(rounds++ < 1000);
+    (void)epoll_wait(epoll, &event, 1, uv_backend_timeout(loop));
+  }
+  host_do(L, "assert(done == 3 and readable)");
+  close(epoll);
+  close(ends[0]);
+  close(ends[1]);
+}
+#endif
+
+static const host_test tests[] = {
+    test_alone(the_host_drives_the_loop),
+    test_alone(scripts_drive_it_as_well),
+    test_alone(the_host_stops_it),
+    test_alone(closing_leaves_the_hosts_handles_alone),
+    test_alone(a_script_that_closes_it_gets_another),
+    test_alone(two_states_share_a_loop),
+    test(a_loop_in_use_is_not_replaced),
+    test(the_host_can_drive_it),
+#ifdef __linux__
+    test(it_runs_inside_of_epoll),
+#endif
+};
+
+int main(int argc, char **argv) { return run_tests(argc, argv, tests); }

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * luvend.c - leaving a shared loop in order at the end of a Lua state.
+ *
+ * luv frees the memory of a handle whose finalizer runs while it is closing,
+ * although libuv goes on with it; and it leaves handles open on a loop that it
+ * did not make.  So finalizers of luv's handles wait in the grave, where the
+ * handles are whole, until a callback proves that the state lives on, or until
+ * the finalizer of the tie has had libuv be done with them.
+ */
+#include "binding/ioloop.h"
+#include "binding/luvtie.h"
+#include "binding/realm.h"
+
+/* User value of the tie: list of handles, each after its finalizer. */
+enum { TIE_GRAVE = 1 };
+
+static const char tie_key = 0;
+
+/* --- handles that were collected ------------------------------------------ */
+
+static void push_grave(lua_State *L) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &tie_key);
+  lua_getiuservalue(L, -1, TIE_GRAVE);
+  lua_remove(L, -2);
+}
+
+/* In place of luv's finalizer, its upvalue.  Whether the state is ending, a
+ * finalizer cannot tell. */
+static int handle__gc(lua_State *L) {
+  lunado_luv *self = lunado__findrealm(L)->luv;
+  lua_settop(L, 1);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1); /* finalizer handle */
+  if (self->over) {
+    lua_call(L, 1, 0);
+    return 0;
+  }
+  push_grave(L);
+  lua_insert(L, 1);
+  lua_rawseti(L, 1, self->buried + 2);
+  lua_rawseti(L, 1, self->buried + 1);
+  self->buried += 2;
+  return 0;
+}
+
+void lunado__luv_finalize(lua_State *L, lunado_luv *self) {
+  push_grave(L);
+  while (self->buried > 0) {
+    lua_rawgeti(L, -1, self->buried - 1);
+    lua_rawgeti(L, -2, self->buried);
+    lua_pushnil(L);
+    lua_rawseti(L, -4, self->buried--);
+    lua_pushnil(L);
+    lua_rawseti(L, -4, self->buried--);
+    if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+}
+
+void lunado__luv_dig(lua_State *L) {
+#define TYPE_NAME(upper, lower) "uv_" #lower,
+  static const char *const types[] = {UV_HANDLE_TYPE_MAP(TYPE_NAME)};
+#undef TYPE_NAME
+  int top = lua_gettop(L);
+  for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+    if (luaL_getmetatable(L, types[i]) == LUA_TTABLE &&
+        lua_getfield(L, -1, "__gc") == LUA_TFUNCTION &&
+        lua_tocfunction(L, -1) != handle__gc) {
+      lua_pushcclosure(L, handle__gc, 1);
+      lua_setfield(L, -2, "__gc");
+    }
+    lua_settop(L, top);
+  }
+}
+
+/* --- the end of the state ------------------------------------------------- */
+
+static bool is_handle(lua_State *L, int idx) {
+  bool is;
+  if (lua_type(L, idx) != LUA_TUSERDATA || !lua_getmetatable(L, idx))
+    return false;
+  lua_pushliteral(L, "__gc");
+  lua_rawget(L, -2);
+  is = lua_tocfunction(L, -1) == handle__gc;
+  lua_pop(L, 2);
+  return is;
+}
+
+static void close_handle(lua_State *L, int idx) {
+  lua_getfield(L, idx, "is_closing");
+  lua_pushvalue(L, idx);
+  lua_call(L, 1, 1);
+  if (!lua_toboolean(L, -1)) {
+    lua_getfield(L, idx, "close");
+    lua_pushvalue(L, idx);
+    lua_call(L, 1, 0);
+  }
+  lua_pop(L, 1);
+}
+
+/* (table, depth): closes luv's handles in the table, and in tables in it.
+ * luv's walk would do, but stops the process at a handle of somebody else. */
+static int close_handles(lua_State *L) {
+  lua_Integer depth = lua_tointeger(L, 2);
+  lua_settop(L, 1);
+  luaL_checkstack(L, LUA_MINSTACK, NULL);
+  for (lua_pushnil(L); lua_next(L, 1) != 0; lua_pop(L, 1)) {
+    if (is_handle(L, 3)) {
+      close_handle(L, 3);
+    } else if (depth > 0 && lua_istable(L, 3)) {
+      lua_pushcfunction(L, close_handles);
+      lua_pushvalue(L, 3);
+      lua_pushinteger(L, depth - 1);
+      lua_call(L, 2, 0);
+    }
+  }
+  return 0;
+}
+
+/* Closes what luv still has open on a loop of lunado's, and the loop.  The
+ * registry has luv's handles, or a table that has them. */
+static void end_lender(lua_State *L, lunado_luv *self) {
+  lunado_loop *core = self->lender;
+  lua_pushcfunction(L, close_handles);
+  lua_pushvalue(L, LUA_REGISTRYINDEX);
+  lua_pushinteger(L, 1);
+  if (lua_pcall(L, 2, 0, 0) != LUA_OK) lua_pop(L, 1);
+  self->lender = NULL;
+  core->owns_uv = true;
+  lunado_loop_close(core);
+  self->context->uv = NULL;
+}
+
+/* At the end of the state callbacks are not run: what they would use may be
+ * finalized. */
+static int run_nothing(lua_State *L, int nargs, int nresults, int flags) {
+  (void)nresults, (void)flags;
+  lua_pop(L, nargs + 1);
+  return 0;
+}
+
+static void count_closing(uv_handle_t *handle, void *count) {
+  if (uv_is_closing(handle)) ++*(int *)count;
+}
+
+/* Lets libuv be done with handles that are closing; the rest of luv's loop is
+ * luv's.  A handle that takes its time is left alone. */
+static void end_closing(uv_loop_t *uv) {
+  int closing = 1;
+  for (int tries = 0; tries < 8 && closing > 0; tries++) {
+    (void)uv_run(uv, UV_RUN_NOWAIT);
+    closing = 0;
+    uv_walk(uv, count_closing, &closing);
+  }
+}
+
+static void end_shared(lua_State *L, lunado_luv *self) {
+  if (self->plain != NULL) self->context->runner = run_nothing;
+  if (self->lender != NULL)
+    end_lender(L, self);
+  else if (!self->hosted)
+    end_closing(self->uv);
+}
+
+static int tie__gc(lua_State *L) {
+  lunado_luv *self = lua_touserdata(L, 1);
+  lunado_ioloop *loop;
+  if (self->context == NULL || self->over) return 0;
+  loop = lunado__luv_sharer(lunado__findrealm(L));
+  if (loop != NULL) lunado__ioloop_close(L, loop);
+  if (lunado__luv_istied(self))
+    end_shared(L, self);
+  else if (self->lender != NULL)
+    lunado_loop_unref(self->lender); /* luv has closed the uv_loop_t */
+  self->over = true;
+  lunado__luv_finalize(L, self);
+  return 0;
+}
+
+/* --- open ----------------------------------------------------------------- */
+
+lunado_luv *lunado__luv_newtie(lua_State *L) {
+  lunado_luv *self = lua_newuserdatauv(L, sizeof *self, 1);
+  *self = (lunado_luv){0};
+  lua_newtable(L);
+  lua_setiuservalue(L, -2, TIE_GRAVE);
+  luaL_setmetatable(L, "lunado.Luv");
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &tie_key);
+  return self;
+}
+
+void lunado__luvend_open(lua_State *L) {
+  static const luaL_Reg metamethods[] = {{"__gc", tie__gc}, {NULL, NULL}};
+  (void)lunado__newclass(L, "lunado.Luv", NULL, metamethods);
+  lua_pop(L, 1);
+}

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * luvtie.h - what ties a Lua state's luv to lunado's default loop.
+ *
+ * The tie is a userdata that the registry holds.  It is younger than luv's own
+ * loop and than the IOLoop that luv came to, so that at the end of the state
+ * its finalizer comes before theirs.
+ */
+#ifndef LUNADO_BINDING_LUVTIE_H
+#define LUNADO_BINDING_LUVTIE_H
+
+#include "binding/binding.h"
+#include "binding/luvload.h"
+
+/* The first words of luv's context; the others differ between versions. */
+typedef struct {
+  uv_loop_t *uv;
+  lua_State *L; /* that callbacks run on */
+  lunado_luv_runner *runner;
+} lunado_luv_context;
+
+typedef struct lunado_luv {
+  lunado_luv_context *context; /* luv's; the registry holds it.  NULL: not
+                                  tied yet */
+  uv_loop_t *uv;               /* the shared one */
+  lunado_loop *lender;         /* whose own uv_loop_t that is, with a
+                                  reference; NULL: luv's or the host's */
+  lunado_luv_runner *plain;    /* luv's runner, in whose place is ours; NULL:
+                                  the host's is there */
+  lua_CFunction run;           /* luv's functions */
+  lua_CFunction loop_mode;     /* NULL before luv 1.40 */
+  int buried;                  /* values in the grave, see luvend.c */
+  bool hosted;                 /* the uv_loop_t is the host's */
+  bool over;                   /* the state is being closed */
+} lunado_luv;
+
+/* The default loop, if it is open and on the shared uv_loop_t. */
+lunado_ioloop *lunado__luv_sharer(const lunado_realm *realm);
+
+/* True while luv uses the uv_loop_t that was shared; uv.loop_close() ends
+ * that. */
+static inline bool lunado__luv_istied(const lunado_luv *self) {
+  return self != NULL && self->context != NULL && self->context->uv == self->uv;
+}
+
+/* --- luvend.c: the end of the state --------------------------------------- */
+
+/* Pushes nothing and registers a new tie with its finalizer.  [-0, +0, m] */
+lunado_luv *lunado__luv_newtie(lua_State *L);
+
+/* From now on finalizers of luv's handles wait in the grave.  [-0, +0, m] */
+void lunado__luv_dig(lua_State *L);
+
+/* Runs the finalizers in the grave.  Not while libuv or luv may be in the
+ * middle of closing one of the handles: in a callback, or before a run.
+ * [-0, +0, -] */
+void lunado__luv_finalize(lua_State *L, lunado_luv *self);
+
+void lunado__luvend_open(lua_State *L);
+
+#endif
