@@ -20,7 +20,7 @@ local report = require "report"
 
 local out <const> = "build/bench/"
 local guard = os.execute "timeout 1 true 2>/dev/null" and "timeout 300 " or ""
-local slow <const> = 5 -- seconds after which a peer is not run again
+local slow <const> = 8 -- seconds after which a peer is not run again
 
 local function options(arguments)
   local o = { runs = 5, wanted = {}, any = true, chosen = {} }
@@ -60,7 +60,8 @@ local function workloads(o)
   for _, entry in ipairs(require "init") do
     if o.any or o.wanted[entry.id] then
       local file = entry.file or entry.id
-      local w = setmetatable({ file = file }, { __index = require(file) })
+      local w = { file = file }
+      for key, value in pairs(require(file)) do w[key] = value end
       for key, value in pairs(entry) do w[key] = value end
       found[#found + 1] = w
     end
@@ -79,7 +80,7 @@ local function find_peers(o)
       versions[peer.name] = peer.version()
       if not versions[peer.name] then
         o.chosen[peer.name] = nil
-        print(("%s is left out: not installed"):format(peer.title))
+        print(("%s is left out: not found"):format(peer.title))
       end
     end
   end
@@ -294,6 +295,7 @@ local function list(o)
   end
 end
 
+io.stdout:setvbuf "line"
 local o = options(arg)
 os.execute("mkdir -p " .. out)
 local action = o.list and list or o.growth and growth or o.gc and collector

@@ -5,7 +5,7 @@
 --   lua fetch.lua [-j COUNT] [-t SECONDS] [URL ...]
 --
 --   -j COUNT     at most so many pages at once (default 4)
---   -t SECONDS   how long one page may take (default 10; demonstration: 1)
+--   -t SECONDS   how long one page may take (default 10; demonstration: 1.5)
 --
 -- Shows each page as it comes, then a table and a timeline of what ran beside
 -- what. The exit status is 0 when every page came whole with a status below
@@ -26,6 +26,8 @@ local terminal = require "support.terminal"
 local timeline = require "support.timeline"
 
 local USAGE = "usage: lua fetch.lua [-j COUNT] [-t SECONDS] [http://URL ...]\n"
+
+local SECONDS, DEMO_SECONDS = 10, 1.5
 
 local await = coroutine.yield
 local loop = lunado.IOLoop.current()
@@ -167,7 +169,7 @@ local function fetch_urls(options)
   for i, url in ipairs(options.urls) do
     pages[i] = { label = url:match("^http://(.*)") or url, url = url }
   end
-  fetch_all(pages, options.limit, options.seconds or 10)
+  fetch_all(pages, options.limit, options.seconds or SECONDS)
   local good = count(pages, came)
   terminal.line(("\n%d of %d pages came"):format(good, #pages))
   return good == #pages
@@ -178,8 +180,8 @@ local function demonstrate(options)
   demo.run(here, function(pages, port, process)
     terminal.line(("this repository at http://127.0.0.1:%s, by process %d;"
       .. " %d pages at once, %g s for each"):format(port, process,
-      options.limit, options.seconds or 1))
-    fetch_all(pages, options.limit, options.seconds or 1)
+      options.limit, options.seconds or DEMO_SECONDS))
+    fetch_all(pages, options.limit, options.seconds or DEMO_SECONDS)
     good, total = count(pages, demo.as_meant), #pages
     for _, page in ipairs(pages) do
       if not demo.as_meant(page) then
@@ -194,6 +196,7 @@ end
 
 local options = parse_arguments()
 local good = lunado.run(function()
+  terminal.end_on_interrupt()
   if options.urls[1] then return fetch_urls(options) end
   return demonstrate(options)
 end)

@@ -166,6 +166,7 @@ end
 
 local root, limit = parse_arguments()
 lunado.run(function()
+  terminal.end_on_interrupt()
   local started = loop:time()
   local ticker = lunado.ioloop.PeriodicCallback(function()
     show_progress(started)

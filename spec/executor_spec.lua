@@ -640,6 +640,26 @@ describe("shutdown", function()
     executor:shutdown(true)
   end)
 
+  it("may come from a done callback", function()
+    for _, wait in ipairs { true, false } do
+      for _, at_end in ipairs { true, false } do
+        local own, count = ThreadPoolExecutor(2), 0
+        local function done()
+          count = count + 1
+          own:shutdown(wait)
+        end
+        local futures = {}
+        for i = 1, 5 do
+          futures[i] = own:submit(identity)
+          futures[i]:add_done_callback(done)
+        end
+        if at_end then own:shutdown() end
+        run(function() yield(futures) end)
+        assert.equal(5, count)
+      end
+    end
+  end)
+
   it("is what <close> does", function()
     local future
     do

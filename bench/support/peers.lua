@@ -84,7 +84,7 @@ end
 
 peers.list = {
   lua_peer("raw", "raw Lua", "_VERSION"),
-  lua_peer("luv", "luv by hand", '"libuv " .. require "luv".version_string()'),
+  lua_peer("luv", "luv by hand", 'require "luv".version_string()'),
   lua_peer("cqueues", "cqueues", 'require "cqueues".VERSION'),
   lua_peer("copas", "copas", 'require "copas"._VERSION',
     "/usr/share/lua/5.2/?.lua"),

@@ -91,8 +91,15 @@ function report.markdown(results, versions, date)
     local cells = { ("%s %s, %s"):format(result.id, result.title,
       result.unit) }
     for _, name in ipairs(columns) do
-      local row = row_of(result, name)
-      cells[#cells + 1] = row and chart.number(row.value) or ""
+      local text = {}
+      for _, row in ipairs(result.rows) do
+        local peer, way = row.variant:match "^(%S+) ?(.*)$"
+        if peer == name then
+          text[#text + 1] = (way ~= "" and way .. ": " or "")
+            .. chart.number(row.value)
+        end
+      end
+      cells[#cells + 1] = table.concat(text, "<br>")
     end
     local own = row_of(result, "lunado")
     cells[#cells + 1] = own and ratio(own.value, best_peer(result)) or ""
@@ -107,8 +114,9 @@ function report.versions(versions)
   for _, peer in ipairs(peers.list) do
     local version = versions[peer.name]
     if version then
-      list[#list + 1] = peer.name == "raw" and version
-        or peer.title .. " (" .. version .. ")"
+      local named = version:lower():find(peer.title:lower(), 1, true)
+        or peer.name == "raw"
+      list[#list + 1] = named and version or peer.title .. " " .. version
     end
   end
   return table.concat(list, ", ")

@@ -70,6 +70,14 @@ function w.copas()
   end
 end
 
+local function free_port()
+  local probe = require "luv".new_tcp()
+  assert(probe:bind("127.0.0.1", 0))
+  local port = probe:getsockname().port
+  probe:close()
+  return port
+end
+
 function w.lunado()
   local lunado = require "lunado"
   local tcpserver = require "lunado.tcpserver"
@@ -83,8 +91,9 @@ function w.lunado()
         end
       end)
     end)
-    server:listen(0, "127.0.0.1")
-    serving(server:getsockname().port)
+    local port = free_port()
+    server:listen(port, "127.0.0.1")
+    serving(port)
     lunado.IOLoop.current():start()
   end
 end

@@ -22,7 +22,7 @@ local uv = require "lunado.uv"
 local stream = require "support.stream"
 
 local ROOT = arg[1] or "."
-local PIECES, PAUSE = 8, 0.06
+local PIECES, PAUSE = 8, 0.05
 
 local await = coroutine.yield
 
@@ -122,6 +122,7 @@ local function listen()
 end
 
 lunado.run(function()
+  uv.signal("sigint") -- meant for whoever started the server
   io.stdout:write(listen(), "\n"):flush()
   local input = stream.new(uv.new_pipe(false))
   assert(uv.pipe_open(input.handle, 0))

@@ -94,4 +94,13 @@ function terminal.table(headings, rows)
   for _, row in ipairs(rows) do write(row, row.colour) end
 end
 
+-- From here on an interrupt (Ctrl-C) ends the program at once, with the status
+-- that shells expect.
+function terminal.end_on_interrupt()
+  uv.signal("sigint"):add_done_callback(function()
+    terminal.progress(nil)
+    os.exit(130)
+  end)
+end
+
 return terminal

@@ -4,11 +4,19 @@ local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.concurrent"] then return loaded["lunado.concurrent"] end
 
+local callback = require "lunado.callback"
+local executor = require "lunado.executor"
+
 local concurrent = {
   Future = core.Future,
   TracebackFuture = core.Future,
   is_future = core.is_future,
   chain_future = core.chain_future,
+  return_future = callback.return_future,
+  run_on_executor = executor.run_on_executor,
+  ThreadPoolExecutor = executor.ThreadPoolExecutor,
+  DummyExecutor = executor.DummyExecutor,
+  dummy_executor = executor.dummy_executor,
   InvalidStateError = core.InvalidStateError,
   ReturnValueIgnoredError = core.ReturnValueIgnoredError,
 }

@@ -4,6 +4,9 @@ local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.gen"] then return loaded["lunado.gen"] end
 
+local callback = require "lunado.callback"
+local legacy = require "lunado.legacy"
+
 local gen = {
   coroutine = core.coroutine,
   await = core.await,
@@ -18,6 +21,17 @@ local gen = {
   WaitIterator = core.WaitIterator,
   maybe_future = core.maybe_future,
   convert_yielded = core.convert_yielded,
+  engine = callback.engine,
+  Task = callback.Task,
+  Arguments = callback.Arguments,
+  YieldPoint = legacy.YieldPoint,
+  Callback = legacy.Callback,
+  Wait = legacy.Wait,
+  WaitAll = legacy.WaitAll,
+  MultiYieldPoint = legacy.MultiYieldPoint,
+  KeyReuseError = legacy.KeyReuseError,
+  UnknownKeyError = legacy.UnknownKeyError,
+  LeakedCallbackError = legacy.LeakedCallbackError,
   Return = core.Return,
   TimeoutError = core.TimeoutError,
   BadYieldError = core.BadYieldError,

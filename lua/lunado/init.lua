@@ -15,6 +15,7 @@ local lunado = {
   gen = gen,
   ioloop = ioloop,
   log = require "lunado.log",
+  stack_context = require "lunado.stack_context",
   util = require "lunado.util",
 
   Future = concurrent.Future,

@@ -73,7 +73,7 @@ setmetatable(PeriodicCallback, {
   __call = function(class, callback, callback_time, io_loop)
     check_argument(1, "function", callback)
     check_argument(2, "number", callback_time)
-    if not (callback_time > 0) then
+    if callback_time ~= callback_time or callback_time <= 0 then
       error("bad argument #2 to 'PeriodicCallback' "
         .. "(a period of more than 0 milliseconds expected)", 2)
     end

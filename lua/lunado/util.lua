@@ -35,5 +35,21 @@ function util.timedelta(span)
   return { seconds = span }
 end
 
+local Kwargs = { __name = "kwargs" }
+
+--- Keyword arguments: as the last argument of a call to anything that lunado
+-- wrapped.  `callback` is taken out by the wrapper; what is left, if anything,
+-- is passed on as the last argument.
+-- @param names table name → value
+function util.kwargs(names)
+  if type(names) ~= "table" then
+    error(("bad argument #1 to 'kwargs' (table expected, got %s)")
+      :format(type(names)), 2)
+  end
+  local kwargs = {}
+  for name, value in pairs(names) do kwargs[name] = value end
+  return setmetatable(kwargs, Kwargs)
+end
+
 loaded["lunado.util"] = util
 return util

@@ -160,12 +160,9 @@ static int restore(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      unit(new_memory_is_zeros),
-      unit(resizing_keeps_what_there_is),
-      unit(nothing_can_be_freed),
-      unit(counts_and_fails_on_command),
-      unit(an_own_loop_lacks_memory),
-      unit(a_borrowed_loop_lacks_memory),
+      unit(new_memory_is_zeros),      unit(resizing_keeps_what_there_is),
+      unit(nothing_can_be_freed),     unit(counts_and_fails_on_command),
+      unit(an_own_loop_lacks_memory), unit(a_borrowed_loop_lacks_memory),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -188,8 +188,7 @@ static void skips_to_what_a_watcher_starts(void **state) {
   lunado_watcher *watcher;
   assert_int_equal(pipe(ends), 0);
   assert_int_equal(
-      lunado_watcher_new(&watcher, loop, ends[0], LUNADO_READ, on_readable),
-      0);
+      lunado_watcher_new(&watcher, loop, ends[0], LUNADO_READ, on_readable), 0);
   watcher->owner = loop;
   for (int i = 0; i < 5; i++) (void)uv_run(loop->uv, UV_RUN_NOWAIT);
   assert_int_equal(write(ends[1], "x", 1), 1);

@@ -108,11 +108,10 @@ static void load_loop(lunado_loop *loop, kind who) {
   loaded = malloc(sizeof *loaded);
   load_tasks(loop, who);
   load_timers(loop, who);
-  assert_int_equal(lunado_watcher_new(&loaded->watcher, loop, ends[1],
-                                      LUNADO_WRITE,
-                                      who == WATCHER ? on_closing_watcher
-                                                     : on_watcher),
-                   0);
+  assert_int_equal(
+      lunado_watcher_new(&loaded->watcher, loop, ends[1], LUNADO_WRITE,
+                         who == WATCHER ? on_closing_watcher : on_watcher),
+      0);
   if (who == MESSAGE)
     (void)lunado_loop_send(loop, &loaded->message, on_closing_message);
   if (who == STRANGER) {

@@ -399,17 +399,17 @@ static void act_at_random(void) {
   lunado_future *future = &futures[random_below(FUTURES)];
   chance *one = &chances[random_below(WAITERS)];
   switch (random_below(4)) {
-    case 0:
-      (void)lunado_future_settle(&settler, future, LUNADO_DONE);
-      break;
-    case 1:
-      lunado_waiter_forget(&one->waiter);
-      one->expected = false;
-      break;
-    default:
-      if (one->expected || !lunado_future_pending(future)) return;
-      lunado_future_wait(future, &one->waiter, on_chance);
-      one->expected = true;
+  case 0:
+    (void)lunado_future_settle(&settler, future, LUNADO_DONE);
+    break;
+  case 1:
+    lunado_waiter_forget(&one->waiter);
+    one->expected = false;
+    break;
+  default:
+    if (one->expected || !lunado_future_pending(future)) return;
+    lunado_future_wait(future, &one->waiter, on_chance);
+    one->expected = true;
   }
 }
 

@@ -171,8 +171,7 @@ static void a_turn_is_tasks_timers_and_descriptors(void **state) {
   assert_int_equal(pipe(ends), 0);
   assert_int_equal(write(ends[1], "x", 1), 1);
   assert_int_equal(
-      lunado_watcher_new(&watcher, loop, ends[0], LUNADO_READ, on_readable),
-      0);
+      lunado_watcher_new(&watcher, loop, ends[0], LUNADO_READ, on_readable), 0);
   lunado_timer_init(&timer, on_timer);
   (void)lunado_timer_start(loop, &timer, 1);
   ready(loop, 0, 'a')->act = ready_other;

@@ -416,9 +416,10 @@ static void many_watchers(void **state) {
   }
 }
 
-#define unit(test) {#test, test, setup_on_own, finish, NULL}
+#define unit(test) \
+  { #test, test, setup_on_own, finish, NULL }
 #define units(test) \
-  unit(test), {#test " (borrowed)", test, setup_on_borrowed, finish, NULL}
+  unit(test), { #test " (borrowed)", test, setup_on_borrowed, finish, NULL }
 
 int main(void) {
   const struct CMUnitTest tests[] = {

@@ -277,9 +277,7 @@ static void closing_waits_for_senders(void **state) {
 
 /* --- posts --------------------------------------------------------------- */
 
-static void on_post(void *arg) {
-  note(*(char *)arg);
-}
+static void on_post(void *arg) { note(*(char *)arg); }
 
 static char letters[] = "abcdefgh";
 
@@ -430,14 +428,15 @@ static void a_signal_handler_may_post(void **state) {
 
 /* --- a thread that stands still ------------------------------------------- */
 
-static atomic_bool stands, goes, ends;
+static atomic_bool goes, ends;
+static atomic_uint stopped, gone; /* how often the thread did */
 
 /* Not for ever: libuv waits for those whom this stops inside of it. */
 static void on_pause(int number) {
   (void)number;
-  atomic_store(&stands, true);
+  atomic_fetch_add(&stopped, 1);
   for (int i = 0; i < 100000 && !atomic_load(&goes); i++) continue;
-  atomic_store(&stands, false);
+  atomic_fetch_add(&gone, 1);
 }
 
 static void post_on_and_on(void *arg) {
@@ -458,16 +457,17 @@ static void let_go_on(void *arg) {
 }
 
 static void stop_anywhere(lunado_loop *loop, pthread_t thread) {
+  unsigned before = atomic_load(&stopped);
   turn(loop); /* now there are posts to take */
   atomic_store(&goes, false);
   pthread_kill(thread, SIGUSR2);
-  while (!atomic_load(&stands)) continue;
+  while (atomic_load(&stopped) == before) continue;
   for (int i = 0; i < 2; i++)
     if (lunado_loop_post(loop, i == 0 ? let_go_on : on_counted, NULL) == 0)
       atomic_fetch_add(&accepted, 1);
   turn(loop);
   atomic_store(&goes, true);
-  while (atomic_load(&stands)) sched_yield();
+  while (atomic_load(&gone) == before) sched_yield();
 }
 
 /* What others do meanwhile must not confuse one who was taking a post. */

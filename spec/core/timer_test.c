@@ -182,8 +182,7 @@ static void one_that_starts_itself_for_ever_lets_others_run(void **state) {
   lunado_watcher *watcher;
   assert_int_equal(pipe(ends), 0);
   assert_int_equal(
-      lunado_watcher_new(&watcher, loop, ends[0], LUNADO_READ, on_readable),
-      0);
+      lunado_watcher_new(&watcher, loop, ends[0], LUNADO_READ, on_readable), 0);
   count = 0;
   readable = false;
   start(loop, &timers[0], 0, '.')->act = start_again_until_readable;

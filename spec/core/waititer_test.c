@@ -34,8 +34,7 @@ static int setup(void **state) {
 }
 
 static void settle(int i) {
-  assert_int_equal(lunado_future_settle(&settler, &futures[i], LUNADO_DONE),
-                   0);
+  assert_int_equal(lunado_future_settle(&settler, &futures[i], LUNADO_DONE), 0);
 }
 
 static void add_all(void) {

@@ -66,6 +66,10 @@ enum {
                               contexts, while it is suspended; ephemeron */
   LUNADO_SLOT_INCONSISTENT, /* function() -> StackContextInconsistentError */
   LUNADO_SLOT_MOMENT,      /* gen.moment */
+  LUNADO_SLOT_KWARGS,      /* function(fn, ...) -> Future: calls a coroutine
+                              function whose last argument is util.kwargs */
+  LUNADO_SLOT_FINISH,      /* function(address of a task, succeeded): its
+                              coroutine is over; may raise */
   LUNADO_SLOT_LUV,         /* luv's module table, once the loop is shared */
   LUNADO_SLOT_CYCLE,       /* weak: the object that notices collections */
   LUNADO_SLOT_TRACKED,     /* weak set of tasks, while debug asks for it */
@@ -91,12 +95,15 @@ struct lunado_realm {
   int body_handler;        /* to its message handler, */
   int pool;                /* and to the first of LUNADO_POOL_SIZE places in
                               the registry for tasks ready for reuse */
+  const void *kwargs_mt;   /* of util.kwargs; NULL: not loaded */
   const void *future_mt;   /* identities of metatables, for fast tests; */
   const void *task_mt;     /* the registry holds them all */
   const void *ioloop_mt;
   const void *failure_mt;
   lunado_coroutine *current; /* the coroutine that runs; its caller's stack
                                 holds it */
+  lunado_coroutine *yielder; /* whose yield is being converted; its runner's
+                                stack holds it */
   lunado_coroutine *callee;  /* to be started in place of a caller that has
                                 just yielded for it; on the caller's stack */
   lunado_ioloop *loop;     /* the current one; held by SLOT_LOOPS */

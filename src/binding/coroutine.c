@@ -41,8 +41,9 @@ enum {
   TASK_STARTING = 4, /* queued to be started */
   TASK_WAITING = 8,  /* enlisted on its loop, with a place reserved */
   TASK_QUEUED = 16,  /* enlisted on its loop, in its queue */
+  TASK_BOUND = 32,   /* task and Future hold each other */
   TASK_CAPTURED = 64, /* SLOT_CAPTURED has the function that resumes it */
-  TASK_BOUND = 32    /* task and Future hold each other */
+  TASK_WATCHED = 128 /* SLOT_FINISH wants to know of its end */
 };
 
 struct lunado_coroutine {
@@ -82,11 +83,24 @@ static void take_failure(lua_State *L, lunado_realm *realm,
   if (!lunado__failure_is_of(L, -1, -2)) lua_pop(L, 1);
 }
 
+/* Tells SLOT_FINISH that the coroutine of the task is over. */
+static void tell_finish(lua_State *L, lunado_realm *realm,
+                        lunado_coroutine *task, bool succeeded) {
+  task->flags &= ~(uint32_t)TASK_WATCHED;
+  luaL_checkstack(L, 5, NULL);
+  lunado__getslot(L, realm, LUNADO_SLOT_FINISH);
+  lua_pushlightuserdata(L, task);
+  lua_pushboolean(L, succeeded);
+  lua_call(L, 2, 0);
+}
+
 static int body_done(lua_State *L, int status, lua_KContext ctx) {
   lunado_realm *realm = lunado__upvalue_realm(L);
   lunado_coroutine *task = realm->current;
   int n;
   (void)ctx;
+  if (task->flags & TASK_WATCHED)
+    tell_finish(L, realm, task, status == LUA_OK || status == LUA_YIELD);
   if (status == LUA_OK || status == LUA_YIELD) {
     n = lua_gettop(L) - 1;
   } else if (lunado__isinstance(L, realm, -1, LUNADO_E_RETURN)) {
@@ -106,24 +120,13 @@ int lunado__coroutine_body(lua_State *L) {
   return body_done(L, status, 0);
 }
 
-/* Of an error that came through an await, the Failure awaited is kept: it
- * tells the rest of the story. */
-static void set_inner(lua_State *L, lunado_realm *realm, int failure) {
-  if (!realm->thrown) return;
-  lunado__getslot(L, realm, LUNADO_SLOT_THROWN);
-  if (lunado__failure_is_of(L, -1, 1))
-    lua_setiuservalue(L, failure, LUNADO_FAILURE_INNER);
-  else
-    lua_pop(L, 1);
-}
-
 /* Notes where the error was raised.  The error itself goes on unchanged, for
  * the handlers of to-be-closed variables see it. */
 static int body_handler(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
   if (lunado__isinstance(L, realm, 1, LUNADO_E_RETURN)) return 1;
   lunado__failure_new(L, realm, 1, 1)->observed = true;
-  set_inner(L, realm, lua_gettop(L));
+  lunado__failure_set_inner(L, realm, 1);
   lunado__getslot(L, realm, LUNADO_SLOT_FAILURES);
   lua_insert(L, -2);
   lua_rawsetp(L, -2, realm->current);
@@ -160,21 +163,6 @@ static void prepare_throw(lunado_realm *realm, lunado_coroutine *task) {
   lua_sethook(thread, raise_at_return, LUA_MASKRET, 0);
 }
 
-static void forget_thrown(lua_State *L, lunado_realm *realm) {
-  realm->thrown = false;
-  lua_pushboolean(L, 0);
-  lunado__setslot(L, realm, LUNADO_SLOT_THROWN);
-}
-
-/* Pushes the error of the Failure on top of L, and remembers the Failure for
- * the handler of the coroutine it is raised in. */
-static void push_thrown_error(lua_State *L, lunado_realm *realm) {
-  lunado__failure_observe(L, -1);
-  lua_insert(L, -2);
-  lunado__setslot(L, realm, LUNADO_SLOT_THROWN);
-  realm->thrown = true;
-}
-
 /* Pushes what the Future on top of the task's thread came to; returns how
  * many values to resume with. */
 static int push_outcome(lunado_realm *realm, lunado_coroutine *task,
@@ -187,7 +175,7 @@ static int push_outcome(lunado_realm *realm, lunado_coroutine *task,
     return 1;
   }
   lua_getiuservalue(thread, -1, LUNADO_FUTURE_VALUE);
-  push_thrown_error(thread, realm);
+  lunado__failure_throw(thread, realm);
   prepare_throw(realm, task);
   return 1;
 }
@@ -375,14 +363,18 @@ static bool wait_for(lua_State *L, lunado_realm *realm, int t,
  * single Future, by one Future on top. */
 static bool convert(lua_State *L, lunado_realm *realm, int t, int n) {
   lunado_coroutine *task = lua_touserdata(L, t);
+  lunado_coroutine *outer = realm->yielder;
+  bool converted;
   if (!lua_checkstack(task->thread, 4) || !lua_checkstack(L, n + 4)) {
     lua_pushliteral(task->thread, "not enough memory");
     prepare_throw(realm, task);
     return false;
   }
-  for (int i = 0; i < n; i++) lua_pushvalue(task->thread, -n);
   lua_xmove(task->thread, L, n);
-  if (!protected(L, realm, t, lunado__convert_yield, n)) return false;
+  realm->yielder = task;
+  converted = protected(L, realm, t, lunado__convert_yield, n);
+  realm->yielder = outer;
+  if (!converted) return false;
   lua_xmove(L, task->thread, 1);
   return true;
 }
@@ -495,7 +487,7 @@ static void after_resume(lua_State *L, lunado_realm *realm,
     realm->awaiting = false;
     task->flags |= TASK_AWAITING;
   }
-  if (realm->thrown) forget_thrown(L, realm);
+  if (realm->thrown) lunado__failure_forget(L, realm);
   if (realm->throwing) { /* it could not be resumed */
     realm->throwing = false;
     if (lua_gethook(task->thread) == raise_at_return)
@@ -749,11 +741,35 @@ static int callee_started(lua_State *L, int status, lua_KContext ctx) {
   return 1;
 }
 
+/* True if the last of nargs arguments is util.kwargs. */
+static bool has_kwargs(lua_State *L, const lunado_realm *realm, int nargs) {
+  bool found;
+  if (realm->kwargs_mt == NULL || lua_type(L, nargs) != LUA_TTABLE ||
+      !lua_getmetatable(L, nargs))
+    return false;
+  found = lua_topointer(L, -1) == realm->kwargs_mt;
+  lua_pop(L, 1);
+  return found;
+}
+
+static int call_with_kwargs(lua_State *L, lunado_realm *realm, int nargs) {
+  luaL_checkstack(L, 6, NULL);
+  lunado__getslot(L, realm, LUNADO_SLOT_KWARGS);
+  lua_insert(L, 1);
+  lua_pushvalue(L, lua_upvalueindex(LUNADO_UPVALUES + 1));
+  lua_insert(L, 2);
+  lua_call(L, nargs + 1, 1);
+  return 1;
+}
+
 /* What gen.coroutine returns; upvalue 3 is the function. */
 static int coroutine_call(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
   int nargs = lua_gettop(L);
-  lunado_coroutine *task = push_task(L, realm, nargs);
+  lunado_coroutine *task;
+  if (nargs > 0 && has_kwargs(L, realm, nargs))
+    return call_with_kwargs(L, realm, nargs);
+  task = push_task(L, realm, nargs);
   lua_pushvalue(L, lua_upvalueindex(LUNADO_UPVALUES + 1));
   for (int i = 1; i <= nargs; i++) lua_pushvalue(L, i);
   lua_xmove(L, task->thread, nargs + 1);
@@ -796,10 +812,13 @@ static int cannot_await(lua_State *L, lunado_realm *realm) {
          "it", lua_tostring(L, -1));
 }
 
+static void check_can_await(lua_State *L, lunado_realm *realm) {
+  if (!runs_on(L, realm) || !lua_isyieldable(L)) cannot_await(L, realm);
+}
+
 int lunado__await(lua_State *L, lunado_realm *realm, int idx,
                   lua_KContext ctx, lua_KFunction k) {
-  if (!runs_on(L, realm) || !lua_isyieldable(L))
-    return cannot_await(L, realm);
+  check_can_await(L, realm);
   lua_pushvalue(L, idx);
   realm->awaiting = true;
   return lua_yieldk(L, 1, ctx, k);
@@ -820,8 +839,15 @@ static int await_done(lua_State *L, int status, lua_KContext top) {
 
 int lunado__raise_failed(lua_State *L, lunado_realm *realm, int idx) {
   lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
-  push_thrown_error(L, realm);
+  lunado__failure_throw(L, realm);
   return lua_error(L);
+}
+
+/* Has the runner convert the arguments, as those of a plain yield. */
+static int await_values(lua_State *L, lunado_realm *realm) {
+  check_can_await(L, realm);
+  realm->awaiting = true;
+  return lua_yieldk(L, lua_gettop(L), 0, await_done);
 }
 
 /* gen.await(x) → the results of x, as coroutine.yield(x), but without a switch
@@ -830,11 +856,12 @@ static int gen_await(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
   lunado_future *future;
   if (push_ready_result(L, realm, lua_gettop(L))) return 1;
-  future = lunado__tofuture(L, realm, 1);
-  if (future == NULL || lua_gettop(L) > 1) {
-    lunado__convert(L, realm, lua_gettop(L));
-    future = lua_touserdata(L, 1);
+  if (lua_isnoneornil(L, 1) && lua_gettop(L) <= 1) {
+    lua_settop(L, 0);
+    lunado__getslot(L, realm, LUNADO_SLOT_MOMENT);
   }
+  future = lunado__tofuture(L, realm, 1);
+  if (future == NULL || lua_gettop(L) > 1) return await_values(L, realm);
   if (lunado_future_pending(future) || (future->flags & LUNADO_IS_MOMENT))
     return lunado__await(L, realm, 1, lua_gettop(L), await_done);
   if (future->state == LUNADO_FAILED) return lunado__raise_failed(L, realm, 1);
@@ -897,6 +924,7 @@ static int task__gc(lua_State *L) {
     lunado__ioloop_discharge(L, task->loop);
   }
   task->flags &= ~(uint32_t)(TASK_WAITING | TASK_QUEUED);
+  if (task->flags & TASK_WATCHED) tell_finish(L, realm, task, false);
   if (told) return 0;
   lua_pushliteral(L, "Coroutine was collected while waiting at ");
   lunado__coroutine_where(L, task);
@@ -940,7 +968,46 @@ static int gen_reuse_threads(lua_State *L) {
   return 0;
 }
 
+/* set_kwargs(metatable, call): tables with that metatable are keyword
+ * arguments; call(fn, ...) calls a coroutine function that gets one. */
+static int core_set_kwargs(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  luaL_checktype(L, 1, LUA_TTABLE);
+  luaL_checktype(L, 2, LUA_TFUNCTION);
+  lua_settop(L, 2);
+  realm->kwargs_mt = lua_topointer(L, 1);
+  lunado__setslot(L, realm, LUNADO_SLOT_KWARGS);
+  return 0;
+}
+
+/* set_finish_hook(fn): fn(task, succeeded) at the end of each coroutine that
+ * has called watch_finish. */
+static int core_set_finish_hook(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  lua_settop(L, 1);
+  lunado__setslot(L, lunado__upvalue_realm(L), LUNADO_SLOT_FINISH);
+  return 0;
+}
+
+/* watch_finish() → the identity of the coroutine whose yield is being
+ * converted, or that runs; nil outside of any. */
+static int core_watch_finish(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_coroutine *task =
+      realm->yielder != NULL ? realm->yielder : realm->current;
+  if (task == NULL) {
+    lua_pushnil(L);
+    return 1;
+  }
+  task->flags |= TASK_WATCHED;
+  lua_pushlightuserdata(L, task);
+  return 1;
+}
+
 static const luaL_Reg functions[] = {
+    {"set_kwargs", core_set_kwargs},
+    {"set_finish_hook", core_set_finish_hook},
+    {"watch_finish", core_watch_finish},
     {"coroutine", gen_coroutine},
     {"await", gen_await},
     {"is_coroutine_function", gen_is_coroutine_function},

@@ -28,7 +28,9 @@ struct lunado__crew {
   lua_State *L;            /* where jobs are settled; NULL: on their loop's */
   char *path;              /* owned; package.path and, behind its zero, */
   char *cpath;             /* package.cpath */
+  unsigned busy;           /* calls of crew_done on the C stack */
   bool shut;               /* refuses jobs */
+  bool over;               /* and has neither threads nor pending jobs */
   bool closing;            /* the state is being closed */
 };
 
@@ -42,8 +44,10 @@ typedef struct {
 /* --- what the crew holds ----------------------------------------------------
  */
 
+/* Lets the crew go, unless it is at work further up the C stack: a callback
+ * may shut it down while its Future is being settled. */
 static void release_crew(lua_State *L, lunado__crew *crew) {
-  if (!lua_checkstack(L, 2)) return; /* held until the state is closed */
+  if (crew->busy > 0 || !lua_checkstack(L, 2)) return;
   lua_pushnil(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, crew);
 }
@@ -167,8 +171,11 @@ static void crew_done(lunado_workers *workers, lunado_job *job) {
   crew_job *self = lunado_container_of(job, crew_job, job);
   lua_State *L = crew->L != NULL ? crew->L : self->loop->L;
   if (!lua_checkstack(L, LUA_MINSTACK)) return;
+  crew->busy++;
   settle_job_protected(L, crew->realm, self);
   forget_job_future(L, crew, self->future);
+  crew->busy--;
+  if (crew->over) release_crew(L, crew);
 }
 
 static void crew_free_job(lunado_job *job) {
@@ -181,6 +188,7 @@ static void crew_ended(lunado_workers *workers) {
   lunado__crew *crew = lunado_workers_data(workers);
   crew->workers = NULL;
   lunado_workers_free(workers);
+  crew->over = true;
   release_crew(crew->realm->main, crew);
 }
 
@@ -278,6 +286,7 @@ void lunado__crew_shut_down(lua_State *L, lunado__crew *crew, bool wait) {
   crew->L = L;
   lunado_workers_settle(crew->workers);
   crew->L = outer;
+  crew->over = true;
   release_crew(L, crew);
 }
 

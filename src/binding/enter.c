@@ -141,6 +141,7 @@ void lunado__callback(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
     }
   }
   lua_settop(L, base - 1);
+  if (realm->thrown) lunado__failure_forget(L, realm);
 }
 
 bool lunado__guard(lua_State *L, lunado_realm *realm, lua_CFunction function,

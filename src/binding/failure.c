@@ -138,9 +138,32 @@ bool lunado__failure_is_of(lua_State *L, int failure, int err) {
   return same;
 }
 
+void lunado__failure_throw(lua_State *L, lunado_realm *realm) {
+  lunado__failure_observe(L, -1);
+  lua_insert(L, -2);
+  lunado__setslot(L, realm, LUNADO_SLOT_THROWN);
+  realm->thrown = true;
+}
+
+void lunado__failure_set_inner(lua_State *L, lunado_realm *realm, int err) {
+  if (!realm->thrown) return;
+  lunado__getslot(L, realm, LUNADO_SLOT_THROWN);
+  if (lunado__failure_is_of(L, -1, err))
+    lua_setiuservalue(L, -2, LUNADO_FAILURE_INNER);
+  else
+    lua_pop(L, 1);
+}
+
+void lunado__failure_forget(lua_State *L, lunado_realm *realm) {
+  realm->thrown = false;
+  lua_pushboolean(L, 0);
+  lunado__setslot(L, realm, LUNADO_SLOT_THROWN);
+}
+
 int lunado__failure_handler(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
   lunado__failure_new(L, realm, 1, 1)->observed = true;
+  lunado__failure_set_inner(L, realm, 1);
   lunado__setslot(L, realm, LUNADO_SLOT_RAISED);
   lua_settop(L, 1);
   return 1;

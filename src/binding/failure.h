@@ -63,6 +63,17 @@ bool lunado__failure_is_of(lua_State *L, int failure, int err);
  * [-0, +1, -] */
 void lunado__failure_observe(lua_State *L, int idx);
 
+/* Replaces the Failure on top, which is about to be raised, by its error, and
+ * remembers it for whom the error comes through.  [-1, +1, -] */
+void lunado__failure_throw(lua_State *L, lunado_realm *realm);
+
+/* Gives the Failure on top the one that lunado__failure_throw remembered, when
+ * that is of the same error, which is at `err`.  [-0, +0, -] */
+void lunado__failure_set_inner(lua_State *L, lunado_realm *realm, int err);
+
+/* Forgets what lunado__failure_throw remembered.  [-0, +0, -] */
+void lunado__failure_forget(lua_State *L, lunado_realm *realm);
+
 /* Pushes the traceback of the Failure at idx.  [-0, +1, m] */
 void lunado__failure_traceback(lua_State *L, int idx);
 

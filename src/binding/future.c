@@ -391,7 +391,7 @@ static int future_result(lua_State *L) {
   lunado_future *future = check_done(L, realm);
   if (future->state == LUNADO_DONE) return lunado__push_results(L, 1);
   lua_getiuservalue(L, 1, LUNADO_FUTURE_VALUE);
-  lunado__failure_observe(L, -1);
+  lunado__failure_throw(L, realm);
   return lua_error(L);
 }
 

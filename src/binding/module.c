@@ -6,6 +6,7 @@
 #include "binding/convert.h"
 #include "binding/coroutine.h"
 #include "binding/exception.h"
+#include "binding/executor.h"
 #include "binding/future.h"
 #include "binding/ioloop.h"
 #include "binding/log.h"
@@ -27,7 +28,7 @@ static void (*const openers[])(lua_State *L) = {
     lunado__convert_functions,  lunado__multi_functions,
     lunado__waititer_functions, lunado__sleep_functions,
     lunado__ioloop_functions,   lunado__runsync_functions,
-    lunado__context_functions};
+    lunado__context_functions,  lunado__executor_functions};
 
 static void set_classes(lua_State *L, lunado_realm *realm) {
   static const char *const names[LUNADO_E_COUNT] = {

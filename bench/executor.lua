@@ -1,0 +1,158 @@
+-- SPDX-License-Identifier: MIT
+-- What it costs to have work done on a thread: ThreadPoolExecutor beside
+-- luv's new_work.  Wall time, since threads are what is measured; medians of
+-- interleaved runs.
+--   lua5.4 bench/executor.lua [runs]
+local lunado = require "lunado"
+local uv = require "luv"
+
+local RUNS = tonumber(arg[1]) or 5
+local JOBS = 20000
+local MEGABYTES = 64
+local NUMBERS = 1000000
+local LOOPS = 50000000
+
+local function now() return uv.hrtime() * 1e-9 end
+
+local function seconds(fn)
+  collectgarbage()
+  local from = now()
+  fn()
+  return now() - from
+end
+
+-- lunado --------------------------------------------------------------------
+
+local executor = lunado.concurrent.ThreadPoolExecutor(2)
+
+local function wait(future)
+  return lunado.run(function() return coroutine.yield(future) end)
+end
+
+local function nothing() end
+local function same(...) return ... end
+
+local function work(n)
+  local x = 0
+  for i = 1, n do x = x + i % 7 end
+  return x
+end
+
+-- luv, which copies strings and numbers, and takes them back in a callback --
+
+local function luv_run(context, count, ...)
+  for _ = 1, count do context:queue(...) end
+  uv.run()
+end
+
+local luv_nothing = uv.new_work(function() end, function() end)
+local luv_same = uv.new_work(function(s) return s end, function() end)
+local luv_work = uv.new_work(function(n)
+  local x = 0
+  for i = 1, n do x = x + i % 7 end
+  return x
+end, function() end)
+
+-- A list of integers as a string, the way one would do it by hand.
+local function packed(list)
+  local parts = {}
+  for i = 1, #list, 100 do
+    local last = math.min(i + 99, #list)
+    parts[#parts + 1] =
+      ("j"):rep(last - i + 1):pack(table.unpack(list, i, last))
+  end
+  return table.concat(parts)
+end
+
+local function unpacked(text)
+  local list, at = {}, 1
+  for i = 1, #text // 8 do list[i], at = ("j"):unpack(text, at) end
+  return list
+end
+
+local luv_list = uv.new_work(function(text)
+  local list, at = {}, 1
+  for i = 1, #text // 8 do list[i], at = ("j"):unpack(text, at) end
+  local parts = {}
+  for i = 1, #list, 100 do
+    local last = math.min(i + 99, #list)
+    parts[#parts + 1] =
+      ("j"):rep(last - i + 1):pack(table.unpack(list, i, last))
+  end
+  return table.concat(parts)
+end, function(text) unpacked(text) end)
+
+-- What is measured ----------------------------------------------------------
+
+local text = ("0123456789abcdef"):rep(MEGABYTES * 65536)
+local list, records = {}, {}
+for i = 1, NUMBERS do list[i] = i end
+for i = 1, NUMBERS // 10 do
+  records[i] = { id = i, name = "name " .. i, ratio = i / 7 }
+end
+
+local alone -- seconds of work() on this thread
+
+local rows = {
+  { "empty jobs, one after the other", "1,000 jobs/s",
+    function(s) return JOBS / s / 1000 end,
+    function()
+      lunado.run(function()
+        for _ = 1, JOBS do coroutine.yield(executor:submit(nothing)) end
+      end)
+    end,
+    function() for _ = 1, JOBS do luv_run(luv_nothing, 1) end end },
+  { "empty jobs, all at once", "1,000 jobs/s",
+    function(s) return JOBS / s / 1000 end,
+    function()
+      local futures = {}
+      for i = 1, JOBS do futures[i] = executor:submit(nothing) end
+      wait(futures)
+    end,
+    function() luv_run(luv_nothing, JOBS) end },
+  { MEGABYTES .. " MB string, there and back", "MB/s",
+    function(s) return 2 * MEGABYTES / s end,
+    function() wait(executor:submit(same, text)) end,
+    function() luv_run(luv_same, 1, text) end },
+  { "list of 1,000,000 integers, there and back", "million/s",
+    function(s) return 2 * NUMBERS / s / 1e6 end,
+    function() wait(executor:submit(same, list)) end,
+    function() luv_run(luv_list, 1, packed(list)) end },
+  { "list of 100,000 records, there and back", "million/s",
+    function(s) return 2 * #records / s / 1e6 end,
+    function() wait(executor:submit(same, records)) end },
+  { "two jobs that compute: speed-up", "times",
+    function(s) return 2 * alone / s end,
+    function()
+      wait { executor:submit(work, LOOPS), executor:submit(work, LOOPS) }
+    end,
+    function() luv_run(luv_work, 2, LOOPS) end },
+}
+
+-- Driver --------------------------------------------------------------------
+
+local function median(values)
+  table.sort(values)
+  return values[(#values + 1) // 2]
+end
+
+local function measured(row, peers)
+  local times = { {}, {} }
+  for _ = 1, RUNS do
+    alone = seconds(function() work(LOOPS) end)
+    for peer = 1, peers do
+      table.insert(times[peer], row[3](seconds(row[3 + peer])))
+    end
+  end
+  return median(times[1]), times[2][1] and median(times[2])
+end
+
+wait { executor:submit(nothing), executor:submit(nothing) }
+luv_run(luv_nothing, 2)
+print(("%-44s %-14s %9s %9s"):format("", "unit", "lunado", "luv"))
+for _, row in ipairs(rows) do
+  local ours, theirs = measured(row, #row - 3)
+  print(("%-44s %-14s %9.2f %9s"):format(row[1], row[2], ours,
+    theirs and ("%.2f"):format(theirs) or "-"))
+end
+executor:shutdown()

@@ -1,0 +1,235 @@
+-- SPDX-License-Identifier: MIT
+--- Between callbacks and Futures: return_future, Task, engine, and the keyword
+-- argument `callback`.  `lunado.concurrent` and `lunado.gen` show what is
+-- here.
+local core = require "lunado.core"
+local loaded = core.loaded
+if loaded["lunado.callback"] then return loaded["lunado.callback"] end
+
+local stack_context = require "lunado.stack_context"
+local util = require "lunado.util"
+
+local Future, IOLoop = core.Future, core.IOLoop
+local ExceptionStackContext = stack_context.ExceptionStackContext
+local ReturnValueIgnoredError = core.ReturnValueIgnoredError
+local Kwargs = getmetatable(util.kwargs {})
+
+local callback = {}
+
+local function is_callable(value)
+  if type(value) == "function" then return true end
+  local mt = getmetatable(value)
+  return type(mt) == "table" and mt.__call ~= nil
+end
+
+local function check_function(name, position, value)
+  if is_callable(value) then return end
+  error(("bad argument #%d to '%s' (function expected, got %s)")
+    :format(position, name, value == nil and "nil" or type(value)), 3)
+end
+
+-- Keyword arguments ---------------------------------------------------------
+
+--- Functions that take a callback by util.kwargs.
+local takes_kwargs = setmetatable({}, { __mode = "k" })
+
+--- Says that fn takes its callback by util.kwargs.
+local function mark(fn)
+  takes_kwargs[fn] = true
+  return fn
+end
+
+--- Splits arguments: the callback of their util.kwargs, and a packed list of
+-- the others.
+local function take_callback(...)
+  local arguments = table.pack(...)
+  local kwargs = arguments[arguments.n]
+  if arguments.n == 0 or getmetatable(kwargs) ~= Kwargs then
+    return nil, arguments
+  end
+  local fn, rest = nil, {}
+  for name, value in next, kwargs do
+    if name == "callback" then fn = value else rest[name] = value end
+  end
+  if next(rest) == nil then
+    arguments[arguments.n] = nil
+    arguments.n = arguments.n - 1
+  else
+    arguments[arguments.n] = util.kwargs(rest)
+  end
+  return fn, arguments
+end
+
+local function check_callback(fn)
+  if fn == nil or is_callable(fn) then return end
+  error(("the callback is a %s, not a function"):format(type(fn)), 3)
+end
+
+--- Has fn called on the loop with the result of the future; its error goes to
+-- the stack contexts that are current now, else to the loop.
+local function call_with_result(future, fn)
+  IOLoop.current():add_future(future, function(done) fn(done:result()) end)
+end
+
+core.set_kwargs(Kwargs, function(fn, ...)
+  local done, arguments = take_callback(...)
+  check_callback(done)
+  local future = core.coroutine(fn)(table.unpack(arguments, 1, arguments.n))
+  if done then call_with_result(future, done) end
+  return future
+end)
+
+-- The position of a callback ------------------------------------------------
+
+--- The number of the parameter that takes fn's callback: the last declared
+-- one; nil where that cannot be known.
+local function callback_position(fn)
+  if type(fn) ~= "function" then return nil end
+  local info = debug.getinfo(fn, "u")
+  if info.isvararg or info.nparams == 0 then return nil end
+  return info.nparams
+end
+
+--- Puts a callback into packed arguments where fn expects it.
+local function put_callback(fn, arguments, done)
+  if takes_kwargs[fn] or core.is_coroutine_function(fn) then
+    arguments.n = arguments.n + 1
+    arguments[arguments.n] = util.kwargs { callback = done }
+    return
+  end
+  local position = callback_position(fn) or arguments.n + 1
+  arguments[position] = done
+  if arguments.n < position then arguments.n = position end
+end
+
+-- return_future -------------------------------------------------------------
+
+--- Takes the caller's own callback out of packed arguments, where it stands in
+-- the place of fn's.
+local function take_positional(fn, arguments)
+  local position = callback_position(fn)
+  if not position or arguments.n < position then return nil end
+  local done = arguments[position]
+  arguments[position] = nil
+  return done
+end
+
+--- Makes a function that takes a callback return a Future.  fn takes the
+-- callback as its last declared parameter.
+-- Tornado: concurrent.return_future.
+-- @raise what fn raises at once; ReturnValueIgnoredError if it returns
+-- something
+function callback.return_future(fn)
+  check_function("return_future", 1, fn)
+  return mark(function(...)
+    local done, arguments = take_callback(...)
+    if done == nil then done = take_positional(fn, arguments) end
+    check_callback(done)
+    local future = Future()
+    put_callback(fn, arguments, function(...)
+      if not future:done() then future:set_result(...) end
+    end)
+    local function fail(err, traceback)
+      if future:done() then return false end
+      future:set_exc_info(err, traceback)
+      return true
+    end
+    local raised = true
+    ExceptionStackContext(fail):run(function()
+      local result = fn(table.unpack(arguments, 1, arguments.n))
+      if result ~= nil then
+        error(ReturnValueIgnoredError("a function decorated with "
+          .. "return_future returned a value: use the callback"))
+      end
+      raised = false
+    end)
+    if raised and future:done() then future:result() end
+    if done then call_with_result(future, done) end
+    return future
+  end)
+end
+
+-- Task ----------------------------------------------------------------------
+
+--- What a callback was called with, when that was more than one value.
+local Arguments = {}
+Arguments.__index = Arguments
+Arguments.__name = "Arguments"
+
+--- The positional values.
+function Arguments:unpack()
+  return table.unpack(self.args, 1, self.args.n)
+end
+
+--- @param args packed list of positional values
+-- @param kwargs table of the named ones
+local function new_arguments(args, kwargs)
+  return setmetatable({ args, kwargs, args = args, kwargs = kwargs },
+    Arguments)
+end
+
+callback.Arguments = setmetatable(Arguments, {
+  __call = function(_, args, kwargs)
+    args = args or {}
+    if args.n == nil then args.n = #args end
+    return new_arguments(args, kwargs or {})
+  end,
+})
+
+--- What a callback's values come to: nil, the one value, or an Arguments.
+function callback.adapt(...)
+  local n = select("#", ...)
+  local kwargs = n > 0 and select(n, ...) or nil
+  if getmetatable(kwargs) == Kwargs then
+    local args = table.pack(...)
+    args[n], args.n = nil, n - 1
+    return new_arguments(args, kwargs)
+  end
+  if n > 1 then return new_arguments(table.pack(...), {}) end
+  return (...)
+end
+
+--- Calls fn with the arguments and a callback, and returns a Future of what
+-- the callback is called with.  Tornado: gen.Task.
+function callback.Task(fn, ...)
+  check_function("Task", 1, fn)
+  local future = Future()
+  local arguments = table.pack(...)
+  put_callback(fn, arguments, function(...)
+    if not future:done() then future:set_result(callback.adapt(...)) end
+  end)
+  ExceptionStackContext(function(err, traceback)
+    if future:done() then return false end
+    future:set_exc_info(err, traceback)
+    return true
+  end):run(function()
+    fn(table.unpack(arguments, 1, arguments.n))
+  end)
+  return future
+end
+
+-- engine --------------------------------------------------------------------
+
+local function finish_engine(future)
+  if future:result() ~= nil then
+    error(ReturnValueIgnoredError("an engine function returned a value"))
+  end
+end
+
+--- As gen.coroutine, without a Future: errors go to the stack context, or are
+-- logged by the loop.  Tornado: gen.engine.
+function callback.engine(fn)
+  check_function("engine", 1, fn)
+  local run = core.coroutine(fn)
+  return function(...)
+    local future = run(...)
+    if future:done() then
+      stack_context.wrap(finish_engine)(future)
+    else
+      IOLoop.current():add_future(future, finish_engine)
+    end
+  end
+end
+
+loaded["lunado.callback"] = callback
+return callback

@@ -1,0 +1,257 @@
+-- SPDX-License-Identifier: MIT
+--- Tornado's interface from before Futures: YieldPoint, Callback, Wait, WaitAll
+-- and MultiYieldPoint.  Each is turned into a Future where it is yielded, so
+-- that the runner knows Futures only.  `lunado.gen` shows what is here.
+local core = require "lunado.core"
+local loaded = core.loaded
+if loaded["lunado.legacy"] then return loaded["lunado.legacy"] end
+
+local callback = require "lunado.callback"
+
+local Future = core.Future
+local Exception = core.Exception
+
+local KeyReuseError = Exception:subclass("KeyReuseError")
+local UnknownKeyError = Exception:subclass("UnknownKeyError")
+local LeakedCallbackError = Exception:subclass("LeakedCallbackError")
+
+-- The runner, as YieldPoints see it -----------------------------------------
+
+--- One for each coroutine that uses this interface, by its identity; gone when
+-- the coroutine ends.
+local runners = {}
+
+local Runner = {}
+Runner.__index = Runner
+Runner.__name = "Runner"
+
+local function new_runner()
+  return setmetatable({
+    pending = {}, -- keys that were registered and not popped
+    results = {}, -- key → packed result
+    waiting = {}, -- YieldPoint → Future, for those that were not ready
+  }, Runner)
+end
+
+--- The runner of the coroutine whose yield is being looked at.
+local function current_runner()
+  local task = core.watch_finish()
+  if task == nil then
+    error("a YieldPoint can be yielded in a coroutine only", 0)
+  end
+  local runner = runners[task]
+  if not runner then
+    runner = new_runner()
+    runners[task] = runner
+  end
+  return runner
+end
+
+local function key_text(key)
+  return type(key) == "string" and ("'%s'"):format(key) or tostring(key)
+end
+
+--- Says that a callback for the key is on its way.
+function Runner:register_callback(key)
+  if self.pending[key] then
+    error(KeyReuseError("key " .. key_text(key) .. " is already pending"))
+  end
+  self.pending[key] = true
+end
+
+--- Whether the result for the key has arrived.
+function Runner:is_ready(key)
+  if not self.pending[key] then
+    error(UnknownKeyError("key " .. key_text(key) .. " is not pending"))
+  end
+  return self.results[key] ~= nil
+end
+
+--- Sets the result for the key, and lets go on who waits for it.
+function Runner:set_result(key, result)
+  self.results[key] = { result }
+  self:run()
+end
+
+--- Takes the result for the key.
+function Runner:pop_result(key)
+  self.pending[key] = nil
+  local result = self.results[key]
+  self.results[key] = nil
+  return result[1]
+end
+
+--- A function that sets the result for the key to what it is called with.
+function Runner:result_callback(key)
+  return function(...) self:set_result(key, callback.adapt(...)) end
+end
+
+local function settle(future, ok, ...)
+  if ok then
+    future:set_result(...)
+  else
+    future:set_exception((...))
+  end
+end
+
+--- Whether the YieldPoint is ready; an error of is_ready counts, and fails it.
+local function poll(point, future)
+  local ok, ready = pcall(point.is_ready, point)
+  if not ok then
+    future:set_exception(ready)
+  elseif ready then
+    settle(future, pcall(point.get_result, point))
+  end
+  return future:done()
+end
+
+--- Looks again at the YieldPoints that were not ready.
+function Runner:run()
+  local waiting = self.waiting
+  local points = {}
+  for point in pairs(waiting) do points[#points + 1] = point end
+  for _, point in ipairs(points) do
+    local future = waiting[point]
+    if future and poll(point, future) then waiting[point] = nil end
+  end
+end
+
+core.set_finish_hook(function(task, succeeded)
+  local runner = runners[task]
+  runners[task] = nil
+  if not runner or not succeeded then return end
+  local leaked = {}
+  for key in pairs(runner.pending) do leaked[#leaked + 1] = key_text(key) end
+  if #leaked == 0 then return end
+  table.sort(leaked)
+  error(LeakedCallbackError("finished without waiting for callbacks "
+    .. table.concat(leaked, ", ")), 0)
+end)
+
+-- YieldPoint ----------------------------------------------------------------
+
+--- What could be yielded before there were Futures.  Subclasses have
+-- start(runner), is_ready() and get_result().  Tornado: gen.YieldPoint.
+local YieldPoint = { __name = "YieldPoint" }
+YieldPoint.__index = YieldPoint
+
+local required = { "start", "is_ready", "get_result" }
+
+function YieldPoint.__await(point)
+  for _, name in ipairs(required) do
+    if type(point[name]) ~= "function" then
+      error(core.BadYieldError(("%s has no method '%s'")
+        :format(getmetatable(point).__name, name)), 0)
+    end
+  end
+  local runner = current_runner()
+  local future = Future()
+  point:start(runner)
+  if not poll(point, future) then runner.waiting[point] = future end
+  return future
+end
+
+local function new(class, ...)
+  local point = setmetatable({}, class)
+  if point.init then point:init(...) end
+  return point
+end
+
+--- Derives a class; its init(...), where there is one, gets the constructor's
+-- arguments.
+function YieldPoint:subclass(name)
+  if type(name) ~= "string" then
+    error(("bad argument #1 to 'subclass' (string expected, got %s)")
+      :format(type(name)), 2)
+  end
+  local class = { __name = name, __await = self.__await }
+  class.__index = class
+  return setmetatable(class, { __index = self, __call = new })
+end
+
+setmetatable(YieldPoint, { __call = new })
+
+-- The classes ---------------------------------------------------------------
+
+local function check_key(key)
+  if key == nil or key ~= key then
+    error("a key can be any value but nil and NaN", 3)
+  end
+  return key
+end
+
+--- Yields a function that lets the matching Wait go on.
+-- Tornado: gen.Callback.
+local Callback = YieldPoint:subclass("Callback")
+function Callback:init(key) self.key = check_key(key) end
+function Callback:start(runner)
+  runner:register_callback(self.key)
+  self.runner = runner
+end
+function Callback:is_ready() return self.runner ~= nil end
+function Callback:get_result() return self.runner:result_callback(self.key) end
+
+--- Yields what the callback of the key was called with.  Tornado: gen.Wait.
+local Wait = YieldPoint:subclass("Wait")
+function Wait:init(key) self.key = check_key(key) end
+function Wait:start(runner) self.runner = runner end
+function Wait:is_ready() return self.runner:is_ready(self.key) end
+function Wait:get_result() return self.runner:pop_result(self.key) end
+
+--- Yields the results of several callbacks, in the order of their keys.
+-- Tornado: gen.WaitAll.
+local WaitAll = YieldPoint:subclass("WaitAll")
+function WaitAll:init(keys)
+  if type(keys) ~= "table" then
+    error(("bad argument #1 to 'WaitAll' (table expected, got %s)")
+      :format(type(keys)), 3)
+  end
+  self.keys = table.move(keys, 1, #keys, 1, {})
+end
+function WaitAll:start(runner) self.runner = runner end
+function WaitAll:is_ready()
+  for _, key in ipairs(self.keys) do
+    if not self.runner:is_ready(key) then return false end
+  end
+  return true
+end
+function WaitAll:get_result()
+  local results = {}
+  for i, key in ipairs(self.keys) do
+    results[i] = self.runner:pop_result(key)
+  end
+  return results
+end
+
+--- Waits for several yieldables; as gen.multi, but a YieldPoint.
+-- Tornado: gen.MultiYieldPoint.
+local MultiYieldPoint = YieldPoint:subclass("MultiYieldPoint")
+function MultiYieldPoint:init(children, quiet_exceptions)
+  if type(children) ~= "table" then
+    error(("bad argument #1 to 'MultiYieldPoint' (table expected, got %s)")
+      :format(type(children)), 3)
+  end
+  self.children, self.quiet_exceptions = children, quiet_exceptions
+end
+function MultiYieldPoint:start(runner)
+  self.future = core.multi(self.children, self.quiet_exceptions)
+  if not self.future:done() then
+    self.future:add_done_callback(function() runner:run() end)
+  end
+end
+function MultiYieldPoint:is_ready() return self.future:done() end
+function MultiYieldPoint:get_result() return self.future:result() end
+
+local legacy = {
+  YieldPoint = YieldPoint,
+  Callback = Callback,
+  Wait = Wait,
+  WaitAll = WaitAll,
+  MultiYieldPoint = MultiYieldPoint,
+  KeyReuseError = KeyReuseError,
+  UnknownKeyError = UnknownKeyError,
+  LeakedCallbackError = LeakedCallbackError,
+}
+
+loaded["lunado.legacy"] = legacy
+return legacy
