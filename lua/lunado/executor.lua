@@ -156,9 +156,12 @@ local function decorator(names)
     if not is_callable(fn) then
       error(bad_argument(1, "run_on_executor", "function", fn), 2)
     end
-    return function(self, ...)
+    local function method(self, ...)
       return call(fn, names, self, take_callback(...))
     end
+    -- On a thread it runs where it is called.
+    if type(fn) == "function" then core.send_as(method, fn) end
+    return method
   end
 end
 

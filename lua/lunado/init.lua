@@ -14,7 +14,9 @@ local lunado = {
   concurrent = concurrent,
   gen = gen,
   ioloop = ioloop,
+  locks = require "lunado.locks",
   log = require "lunado.log",
+  queues = require "lunado.queues",
   stack_context = require "lunado.stack_context",
   util = require "lunado.util",
 
