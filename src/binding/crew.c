@@ -41,8 +41,7 @@ typedef struct {
   lunado_ioloop *loop;   /* borrowed from the Future's */
 } crew_job;
 
-/* --- what the crew holds ----------------------------------------------------
- */
+/* --- what the crew holds -------------------------------------------------- */
 
 /* Lets the crew go, unless it is at work further up the C stack: a callback
  * may shut it down while its Future is being settled. */
@@ -68,8 +67,7 @@ static void forget_job_future(lua_State *L, lunado__crew *crew,
   lua_pop(L, 1);
 }
 
-/* --- settling ---------------------------------------------------------------
- */
+/* --- settling ------------------------------------------------------------- */
 
 /* The finalizer of a Failure made while the state is being closed does not
  * run: what it would say is said here. */
@@ -148,8 +146,7 @@ static void settle_job_protected(lua_State *L, lunado_realm *realm,
   if (lua_pcall(L, 2, 0, 0) != LUA_OK) lua_pop(L, 1);
 }
 
-/* --- hooks ------------------------------------------------------------------
- */
+/* --- hooks ---------------------------------------------------------------- */
 
 static void *crew_start(lunado_workers *workers) {
   const lunado__crew *crew = lunado_workers_data(workers);
@@ -195,8 +192,7 @@ static void crew_ended(lunado_workers *workers) {
 static const lunado_workers_hooks crew_hooks = {
     crew_start, crew_run, crew_finish, crew_done, crew_free_job, crew_ended};
 
-/* --- sending ----------------------------------------------------------------
- */
+/* --- sending -------------------------------------------------------------- */
 
 /* lunado.queues has the class.  [-0, +1, m] */
 static void push_queue_full(lua_State *L) {
@@ -281,7 +277,9 @@ void lunado__crew_shut_down(lua_State *L, lunado__crew *crew, bool wait) {
   lua_State *outer = crew->L;
   crew->shut = true;
   if (crew->workers == NULL) return;
-  if (lunado_workers_shut_down(crew->workers) && !wait) return;
+  if (lunado_workers_shut_down(crew->workers) && !wait &&
+      !lunado_workers_deserted(crew->workers))
+    return;
   lunado_workers_join(crew->workers);
   crew->L = L;
   lunado_workers_settle(crew->workers);
@@ -290,8 +288,7 @@ void lunado__crew_shut_down(lua_State *L, lunado__crew *crew, bool wait) {
   release_crew(L, crew);
 }
 
-/* --- life cycle -------------------------------------------------------------
- */
+/* --- life cycle ----------------------------------------------------------- */
 
 static void log_dropped(lua_State *L, lunado__crew *crew, size_t count) {
   if (count == 0 || !lua_checkstack(L, 4)) return;

@@ -20,7 +20,7 @@
 /* The least that a buffer takes. */
 #define BYTES_MIN 128
 
-/* --- bytes --------------------------------------------------------------- */
+/* --- bytes ---------------------------------------------------------------- */
 
 /* Makes room for `size` more bytes; false when memory is short. */
 static bool bytes_grow(lunado__bytes *bytes, size_t size) {
@@ -51,7 +51,7 @@ static void bytes_free(lunado__bytes *bytes) {
   memset(bytes, 0, sizeof *bytes);
 }
 
-/* --- writing ------------------------------------------------------------- */
+/* --- writing -------------------------------------------------------------- */
 
 /* As bytes_take, but raises.  [-0, +0, m] */
 static inline char *put_room(lua_State *L, lunado__bytes *bytes, size_t size) {
@@ -105,7 +105,43 @@ static void put_short_string(lua_State *L, lunado__bytes *bytes,
   memcpy(at + 2, string, length);
 }
 
-/* --- encoding ---------------------------------------------------------- */
+/* --- functions that are sent as others ------------------------------------ */
+
+static const char plain_functions_key = 0;
+
+/* Pushes the table of these, which may be nil.  [-0, +1, -] */
+static int push_plain_functions(lua_State *L) {
+  return lua_rawgetp(L, LUA_REGISTRYINDEX, &plain_functions_key);
+}
+
+void lunado__send_as(lua_State *L, int idx, int plain) {
+  idx = lua_absindex(L, idx);
+  plain = lua_absindex(L, plain);
+  if (push_plain_functions(L) == LUA_TNIL) {
+    lua_pop(L, 1);
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "k");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &plain_functions_key);
+  }
+  lua_pushvalue(L, idx);
+  lua_pushvalue(L, plain);
+  lua_rawset(L, -3);
+  lua_pop(L, 1);
+}
+
+bool lunado__push_plain(lua_State *L, const lunado__packing *p, int idx) {
+  if (!lua_istable(L, p->plain)) return false;
+  lua_pushvalue(L, idx);
+  if (lua_rawget(L, p->plain) == LUA_TFUNCTION) return true;
+  lua_pop(L, 1);
+  return false;
+}
+
+/* --- encoding ------------------------------------------------------------- */
 
 /* Whether the table at `idx` has `__copy = false` in its metatable.
  * [-0, +0, m] */
@@ -194,11 +230,18 @@ static void put_value(lua_State *L, lunado__packing *p, int idx) {
   case LUA_TSTRING: {
     size_t length;
     const char *string = lua_tolstring(L, idx, &length);
-    if (length < LUNADO_LONG_STRING) {
+    if (length < LUNADO_LONG_STRING)
       put_short_string(L, contents, string, length);
+    else
+      put_object(L, p, lua_absindex(L, idx));
+    break;
+  }
+  case LUA_TFUNCTION:
+    if (lunado__push_plain(L, p, idx)) {
+      put_object(L, p, lua_gettop(L));
+      lua_pop(L, 1);
       break;
-    }
-  } /* fall through */
+    } /* fall through */
   default:
     put_object(L, p, lua_absindex(L, idx));
   }
@@ -376,7 +419,8 @@ static void push_packing_metatable(lua_State *L) {
   lua_rawsetp(L, LUA_REGISTRYINDEX, &key);
 }
 
-/* Pushes an empty packing and its table of what is known.  [-0, +2, m] */
+/* Pushes an empty packing, its table of what is known, and the one of plain
+ * functions.  [-0, +3, m] */
 static lunado__packing *new_packing(lua_State *L) {
   lunado__packing *p = lua_newuserdatauv(L, sizeof *p, 0);
   memset(p, 0, sizeof *p);
@@ -387,6 +431,8 @@ static lunado__packing *new_packing(lua_State *L) {
   lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
   p->globals = lua_topointer(L, -1);
   lua_pop(L, 1);
+  (void)push_plain_functions(L);
+  p->plain = lua_gettop(L);
   return p;
 }
 
@@ -407,11 +453,11 @@ lunado__parcel *lunado__encode(lua_State *L, int first, int count,
     write_object(L, p);
   }
   bytes_free(&p->parents);
-  lua_pop(L, 1);
+  lua_pop(L, 2);
   return &p->parcel;
 }
 
-/* --- parcels ------------------------------------------------------------- */
+/* --- parcels -------------------------------------------------------------- */
 
 lunado__parcel *lunado__toparcel(lua_State *L, int idx) {
   lunado__packing *p = lua_touserdata(L, idx);

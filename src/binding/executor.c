@@ -30,8 +30,7 @@ static lunado__crew *check_executor(lua_State *L, int arg) {
   return ((executor *)luaL_checkudata(L, arg, EXECUTOR))->crew;
 }
 
-/* --- the names of what is sent ----------------------------------------------
- */
+/* --- the names of what is sent -------------------------------------------- */
 
 static void push_argument_name(lua_State *L, const lunado__route *route,
                                int i) {
@@ -64,8 +63,7 @@ static void push_item_name(lua_State *L, const lunado__route *route, int i) {
                     (LUAI_UACINT)((const item_route *)route)->index);
 }
 
-/* --- methods -----------------------------------------------------------------
- */
+/* --- methods -------------------------------------------------------------- */
 
 /* ex:submit(fn, ...) → a Future of fn(...).
  * Tornado: Executor.submit of concurrent.futures. */
@@ -204,6 +202,14 @@ static int concurrent_thread_pool_executor(lua_State *L) {
   return 1;
 }
 
+/* send_as(fn, plain): fn is sent to workers as `plain`. */
+static int executor_send_as(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  luaL_checktype(L, 2, LUA_TFUNCTION);
+  lunado__send_as(L, 1, 2);
+  return 0;
+}
+
 /* is_executor(x): whether it is a ThreadPoolExecutor. */
 static int executor_is_executor(lua_State *L) {
   luaL_checkany(L, 1);
@@ -228,6 +234,7 @@ static const luaL_Reg executor_metamethods[] = {
 static const luaL_Reg executor_functions[] = {
     {"ThreadPoolExecutor", concurrent_thread_pool_executor},
     {"is_thread_pool", executor_is_executor},
+    {"send_as", executor_send_as},
     {"submit_method", executor_submit_method},
     {NULL, NULL}};
 

@@ -19,6 +19,7 @@
 #define LUNADO_BINDING_PARCEL_H
 
 #include <lua.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "binding/transfer.h"
@@ -65,7 +66,12 @@ typedef struct {
   int known;                  /* stack index of a table: number -> object, its
                                  identity -> number, and the identity of an
                                  upvalue -> which one of which function */
+  int plain;                  /* stack index of lunado__send_as's table */
 } lunado__packing;
+
+/* Whether the function at idx is sent as another one, which is pushed then.
+ * [-0, +(0|1), -] */
+bool lunado__push_plain(lua_State *L, const lunado__packing *p, int idx);
 
 /* Raises "cannot send a <what> <way>: <path>" for the value at `idx`, which
  * was met in the object at work.  [-0, +0, v] */

@@ -47,14 +47,27 @@ static void push_key(lua_State *L, int idx) {
   }
 }
 
+/* Whether the value at idx is, or is sent as, the one at `child`.
+ * [-0, +0, -] */
+static bool is_sent_as(lua_State *L, const lunado__packing *p, int idx,
+                       int child) {
+  bool same;
+  if (lua_rawequal(L, idx, child)) return true;
+  if (!lua_isfunction(L, idx) || !lunado__push_plain(L, p, idx)) return false;
+  same = lua_rawequal(L, -1, child) != 0;
+  lua_pop(L, 1);
+  return same;
+}
+
 /* Where the value at `child` is in the table on top.  [-0, +(0|1), m] */
-static bool push_place_in_table(lua_State *L, int child) {
+static bool push_place_in_table(lua_State *L, const lunado__packing *p,
+                                int child) {
   lua_pushnil(L);
   while (lua_next(L, -2) != 0) {
     bool found = true;
-    if (lua_rawequal(L, -1, child))
+    if (is_sent_as(L, p, -1, child))
       push_key(L, -2);
-    else if (lua_rawequal(L, -2, child))
+    else if (is_sent_as(L, p, -2, child))
       lua_pushliteral(L, "key");
     else
       found = false;
@@ -69,11 +82,12 @@ static bool push_place_in_table(lua_State *L, int child) {
 }
 
 /* The same for the function on top.  [-0, +(0|1), m] */
-static bool push_place_in_function(lua_State *L, int child) {
+static bool push_place_in_function(lua_State *L, const lunado__packing *p,
+                                   int child) {
   const char *name;
   int n;
   for (n = 1; (name = lua_getupvalue(L, -1, n)) != NULL; n++) {
-    bool found = lua_rawequal(L, -1, child);
+    bool found = is_sent_as(L, p, -1, child);
     lua_pop(L, 1);
     if (found) {
       lua_pushfstring(L, "upvalue '%s'", name);
@@ -88,7 +102,7 @@ static bool push_place_in_values(lua_State *L, const lunado__packing *p,
                                  int child) {
   int i;
   for (i = 0; i < p->parcel.count; i++) {
-    if (lua_rawequal(L, p->first + i, child)) {
+    if (is_sent_as(L, p, p->first + i, child)) {
       p->route->push_root(L, p->route, i);
       return true;
     }
@@ -105,8 +119,8 @@ static void push_step(lua_State *L, const lunado__packing *p, size_t owner,
     found = push_place_in_values(L, p, child);
   } else {
     lua_rawgeti(L, p->known, (lua_Integer)owner);
-    found = lua_istable(L, -1) ? push_place_in_table(L, child)
-                               : push_place_in_function(L, child);
+    found = lua_istable(L, -1) ? push_place_in_table(L, p, child)
+                               : push_place_in_function(L, p, child);
     lua_remove(L, found ? -2 : -1);
   }
   if (!found) lua_pushliteral(L, "?");

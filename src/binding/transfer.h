@@ -28,6 +28,10 @@ typedef struct lunado__route lunado__route;
 lunado__parcel *lunado__encode(lua_State *L, int first, int count,
                                const lunado__route *route);
 
+/* Has the function at idx sent as the one at `plain`, wherever it is met.
+ * [-0, +0, m] */
+void lunado__send_as(lua_State *L, int idx, int plain);
+
 /* The parcel that the userdata at idx owns; NULL where it is none.
  * [-0, +0, m] */
 lunado__parcel *lunado__toparcel(lua_State *L, int idx);
@@ -46,7 +50,7 @@ void lunado__parcel_free(lunado__parcel *parcel);
 /* The bytes that the parcel takes up. */
 size_t lunado__parcel_size(const lunado__parcel *parcel);
 
-/* --- layout ------------------------------------------------------------- */
+/* --- layout --------------------------------------------------------------- */
 
 /* Where values are sent. */
 struct lunado__route {

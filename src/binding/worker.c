@@ -26,8 +26,7 @@ struct lunado__worker {
 /* Where the message handler leaves the traceback. */
 static const char worker_traceback_key = 0;
 
-/* --- opening ---------------------------------------------------------------
- */
+/* --- opening -------------------------------------------------------------- */
 
 /* The process is not the worker's to end. */
 static int worker_os_exit(lua_State *L) {
@@ -77,8 +76,7 @@ void lunado__worker_free(lunado__worker *worker) {
   lunado__free(worker);
 }
 
-/* --- running ---------------------------------------------------------------
- */
+/* --- running -------------------------------------------------------------- */
 
 static void push_result_name(lua_State *L, const lunado__route *route, int i) {
   (void)route;

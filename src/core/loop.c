@@ -46,7 +46,8 @@ bool lunado__loop_look(lunado_loop *loop) {
     elapsed /= 2;
   }
   loop->looked = now;
-  if (now >= loop->slice_end) return true; /* and no step is left: it stays so */
+  if (now >= loop->slice_end)
+    return true; /* and no step is left: it stays so */
   loop->steps = loop->stride;
   return false;
 }
@@ -56,6 +57,7 @@ bool lunado__loop_look(lunado_loop *loop) {
 void lunado__loop_enter(lunado_loop *loop) {
   lunado_loop_ref(loop);
   loop->depth++;
+  loop->quiet = false;
 }
 
 void lunado__loop_leave(lunado_loop *loop) {
@@ -102,12 +104,12 @@ static bool can_skip(const lunado_loop *loop, double now) {
          first->when > now && first->when < INFINITY;
 }
 
-/* Time stands still while anything is ready or under way in libuv, and on
- * the pass after that, in which what is under way may have arrived. */
-static void skip_time(lunado_loop *loop) {
-  bool quiet = loop->quiet;
+/* Time stands still while anything is ready, calls back or is under way in
+ * libuv, and on the pass after that, in which what is under way may have
+ * arrived. */
+static void skip_time(lunado_loop *loop, bool was_quiet) {
   loop->quiet = loop->uv->active_reqs.count == 0;
-  if (!quiet || !loop->quiet) return;
+  if (!was_quiet || !loop->quiet) return;
   loop->quiet = false;
   loop->clock->skip_to(loop->clock, lunado_heap_min(&loop->heap)->when);
   lunado__timers_run(loop, lunado_loop_time(loop));
@@ -115,7 +117,6 @@ static void skip_time(lunado_loop *loop) {
 
 /* Timers that tasks start are for the next pass: `now` is earlier. */
 static void run_pass(lunado_loop *loop, double now) {
-  loop->quiet = false;
   run_slice(loop);
   lunado__timers_run(loop, now);
 }
@@ -123,9 +124,10 @@ static void run_pass(lunado_loop *loop, double now) {
 static void on_idle(uv_idle_t *handle) {
   lunado_loop *loop = lunado_container_of(handle, lunado_loop, idle);
   double now = lunado_loop_time(loop);
+  bool quiet = loop->quiet;
   lunado__loop_enter(loop);
   if (can_skip(loop, now))
-    skip_time(loop);
+    skip_time(loop, quiet);
   else
     run_pass(loop, now);
   if (!loop->closed && lunado_list_empty(&loop->ready)) {
@@ -204,8 +206,7 @@ static void handle_closed(lunado_loop *loop) {
 }
 
 static void on_timer_closed(uv_handle_t *handle) {
-  handle_closed(
-      lunado_container_of((uv_timer_t *)handle, lunado_loop, timer));
+  handle_closed(lunado_container_of((uv_timer_t *)handle, lunado_loop, timer));
 }
 
 static void on_idle_closed(uv_handle_t *handle) {
@@ -343,8 +344,7 @@ static int run_until_stopped(lunado_loop *loop) {
     return LUNADO_RUN_STOPPED;
   }
   if (loop->drive(loop, UV_RUN_DEFAULT) != 0) return LUNADO_RUN_STOPPED;
-  return loop->stopped || loop->closed ? LUNADO_RUN_STOPPED
-                                       : LUNADO_RUN_EMPTY;
+  return loop->stopped || loop->closed ? LUNADO_RUN_STOPPED : LUNADO_RUN_EMPTY;
 }
 
 int lunado_loop_run(lunado_loop *loop, bool forever) {

@@ -167,7 +167,8 @@ struct lunado_loop {
   bool stopped;          /* stop was asked for */
   bool closed;
   bool owns_uv;          /* uv == &own, and own is open */
-  bool quiet;            /* nothing was ready on the last pass, either */
+  bool quiet;            /* nothing has happened since the last pass, on which
+                            time could have been skipped */
   uv_loop_t own;
 };
 

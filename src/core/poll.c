@@ -44,8 +44,7 @@ static void on_poll(uv_poll_t *handle, int status, int events) {
   lunado_loop *loop = watcher->loop;
   lunado__loop_enter(loop);
   watcher->cb(watcher, from_uv(status, events));
-  if (status < 0 && !uv_is_closing((uv_handle_t *)handle))
-    start_again(watcher);
+  if (status < 0 && !uv_is_closing((uv_handle_t *)handle)) start_again(watcher);
   lunado__loop_leave(loop);
 }
 
@@ -132,6 +131,6 @@ void lunado_watcher_close(lunado_watcher *watcher) {
 
 void lunado__watchers_close(lunado_loop *loop) {
   while (!lunado_list_empty(&loop->watchers))
-    lunado_watcher_close(lunado_container_of(loop->watchers.next,
-                                             lunado_watcher, link));
+    lunado_watcher_close(
+        lunado_container_of(loop->watchers.next, lunado_watcher, link));
 }

@@ -50,8 +50,7 @@ static void aim(lunado_loop *loop, double when) {
     lunado__loop_wake(loop);
   } else if (when < loop->aimed) {
     loop->aimed = when;
-    (void)uv_timer_start(&loop->timer, on_timeout, wait_ms(loop, when, now),
-                         0);
+    (void)uv_timer_start(&loop->timer, on_timeout, wait_ms(loop, when, now), 0);
   }
 }
 

@@ -38,13 +38,14 @@ static void job_free(const lunado_workers_hooks *hooks, lunado_job *job) {
   hooks->free_job(job);
 }
 
-/* A job that comes back to a closed loop is left for settle. */
+/* A job that comes back to a closed loop is left for settle; so is one that
+ * settle has begun with, while the callbacks of that let the loop turn. */
 static void on_job_message(lunado_loop *loop, lunado_message *message) {
   lunado_job *job = lunado_container_of(message, lunado_job, message);
   const lunado_workers_hooks *hooks = job->hooks;
   bool pending = !lunado_list_empty(&job->pending);
   job->mailed = false;
-  if (pending && loop->closed) return;
+  if (job->settling || (pending && loop->closed)) return;
   if (pending) job_done(job);
   job_free(hooks, job);
 }
@@ -56,9 +57,10 @@ void lunado_workers_settle(lunado_workers *workers) {
     lunado_job *job =
         lunado_container_of(workers->pending.next, lunado_job, pending);
     const lunado_workers_hooks *hooks = job->hooks;
-    bool mailed = job->mailed;
+    job->settling = true;
     job_done(job);
-    if (!mailed) job_free(hooks, job);
+    job->settling = false;
+    if (!job->mailed) job_free(hooks, job);
   }
 }
 
@@ -201,7 +203,7 @@ int lunado_workers_submit(lunado_workers *workers, lunado_loop *loop,
   job->hooks = workers->hooks;
   job->workers = workers;
   job->loop = loop;
-  job->mailed = job->dropped = false;
+  job->mailed = job->dropped = job->settling = false;
   uv_mutex_lock(&workers->mutex);
   rc = workers_admit(workers);
   if (rc == 0) workers_enqueue(workers, job);
@@ -214,8 +216,7 @@ int lunado_workers_submit(lunado_workers *workers, lunado_loop *loop,
   return 0;
 }
 
-/* --- life cycle ------------------------------------------------------------
- */
+/* --- life cycle ----------------------------------------------------------- */
 
 int lunado_workers_new(lunado_workers **result, unsigned max_threads,
                        size_t max_queue, const lunado_workers_hooks *hooks,
@@ -249,6 +250,11 @@ bool lunado_workers_shut_down(lunado_workers *workers) {
   uv_cond_broadcast(&workers->changed);
   uv_mutex_unlock(&workers->mutex);
   return !lunado_list_empty(&workers->threads);
+}
+
+bool lunado_workers_deserted(const lunado_workers *workers) {
+  return lunado_list_empty(&workers->pending) && workers->loop != NULL &&
+         workers->loop->closed;
 }
 
 size_t lunado_workers_drop(lunado_workers *workers) {

@@ -70,6 +70,10 @@ size_t lunado_workers_room(lunado_workers *workers);
  * hook `ended` follows unless there is no thread: then false is returned. */
 bool lunado_workers_shut_down(lunado_workers *workers);
 
+/* True if `ended` cannot follow, although nothing is left to be done: the loop
+ * that would tell is closed. */
+bool lunado_workers_deserted(const lunado_workers *workers);
+
 /* Drops the jobs that no thread has begun; settle has them done.  Returns how
  * many they are. */
 size_t lunado_workers_drop(lunado_workers *workers);
@@ -88,7 +92,7 @@ void lunado_workers_free(lunado_workers *workers);
 /* What new was given. */
 static inline void *lunado_workers_data(const lunado_workers *workers);
 
-/* --- layout: private to the core, visible so that owners can embed it ---- */
+/* --- layout: private to the core, visible so that owners can embed it ----- */
 
 struct lunado_job {
   lunado_message message; /* brings it back */
@@ -99,13 +103,14 @@ struct lunado_job {
   lunado_loop *loop;                 /* a reference, until free_job */
   bool mailed;                       /* the message is on its way */
   bool dropped;                      /* it was never run */
+  bool settling;                     /* settle has begun with it */
 };
 
 struct lunado_workers {
   const lunado_workers_hooks *hooks;
-  void *data; /* the owner's */
-  unsigned max_threads;
-  size_t max_queue;
+  void *data;             /* the owner's */
+  unsigned max_threads;   /* at least 1 */
+  size_t max_queue;       /* jobs that may be waiting for a thread */
   lunado_link pending;    /* the owner's: jobs not yet done */
   lunado_link threads;    /* the owner's: not yet joined */
   lunado_loop *loop;      /* the owner's: a reference to that of the last job;
@@ -116,8 +121,8 @@ struct lunado_workers {
   uv_cond_t changed;      /* the queue grew, or shut became true */
   lunado_link queue;      /* jobs in order */
   size_t queue_length;
-  unsigned running; /* threads that have not begun to end */
-  unsigned idle;    /* threads that wait for `changed` */
+  unsigned running; /* threads that were started and have not ended */
+  unsigned idle;    /* of these, those that have no job */
   bool shut;        /* refuses jobs */
   bool mailed;      /* the message is on its way */
 };

@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * suspend.c - what happens between a yield and the next turn of a coroutine:
+ * it waits, is made ready, or an error is raised where it yielded.
+ *
+ * Lua has no way to raise an error in a coroutine from outside.  A hook on the
+ * first return in it does: that is the return of the yield itself.
+ */
+#include "binding/convert.h"
+#include "binding/coroutine.h"
+#include "binding/failure.h"
+#include "binding/future.h"
+#include "binding/ioloop.h"
+#include "binding/realm.h"
+#include "binding/task.h"
+
+static void restore_hook(lua_State *L, lunado_realm *realm) {
+  lua_sethook(L, realm->user_hook, realm->user_hook_mask,
+              realm->user_hook_count);
+  realm->user_hook = NULL;
+}
+
+/* The first return in a coroutine that is resumed is that of the yield
+ * itself, with the value it was resumed with on top. */
+static void raise_at_return(lua_State *L, lua_Debug *ar) {
+  lunado_realm *realm = lunado__findrealm(L);
+  (void)ar;
+  restore_hook(L, realm);
+  realm->throwing = false;
+  (void)lua_error(L);
+}
+
+/* Has the value on top of the task's thread raised when it is resumed. */
+static void prepare_throw(lunado_realm *realm, lunado_coroutine *task) {
+  lua_State *thread = task->thread;
+  realm->throwing = true;
+  if (task->flags & TASK_AWAITING) return;
+  realm->user_hook = lua_gethook(thread);
+  realm->user_hook_mask = lua_gethookmask(thread);
+  realm->user_hook_count = lua_gethookcount(thread);
+  lua_sethook(thread, raise_at_return, LUA_MASKRET, 0);
+}
+
+/* Pushes what the Future on top of the task's thread came to; returns how
+ * many values to resume with. */
+int lunado__task_push_outcome(lunado_realm *realm, lunado_coroutine *task,
+                        lunado_future *future) {
+  lua_State *thread = task->thread;
+  if (future->state == LUNADO_DONE) {
+    if (future->count != 1)
+      return lunado__push_results(thread, lua_gettop(thread));
+    lua_getiuservalue(thread, -1, LUNADO_FUTURE_VALUE);
+    return 1;
+  }
+  lua_getiuservalue(thread, -1, LUNADO_FUTURE_VALUE);
+  lunado__failure_throw(thread, realm);
+  prepare_throw(realm, task);
+  return 1;
+}
+
+/* Within stack contexts a task is queued as the function that resumes it
+ * there.  Pushes that of the task at idx. */
+static void push_captured(lua_State *L, lunado_realm *realm,
+                          lunado_coroutine *task, int idx) {
+  lunado__getslot(L, realm, LUNADO_SLOT_CAPTURED);
+  lua_pushvalue(L, idx);
+  lua_rawget(L, -2);
+  lua_pushvalue(L, idx);
+  lua_pushnil(L);
+  lua_rawset(L, -4);
+  lua_remove(L, -2);
+  task->flags &= ~(uint32_t)TASK_CAPTURED;
+}
+
+/* Puts the task at t, which is to be resumed, into its loop's queue, which has
+ * room. */
+void lunado__task_queue(lua_State *L, lunado_realm *realm, int t,
+                       lunado_coroutine *task) {
+  if (!(task->flags & TASK_CAPTURED)) {
+    lunado__queue_push(L, task->loop, t);
+    return;
+  }
+  push_captured(L, realm, task, t);
+  lunado__queue_push(L, task->loop, lua_gettop(L));
+  lua_pop(L, 1);
+}
+
+/* Queues the task on top, whose waiter has just been taken, and pops it. */
+static void make_ready(lua_State *L, lunado_waiter *waiter) {
+  lunado_coroutine *task =
+      lunado_container_of(waiter, lunado_coroutine, waiter);
+  lunado_ioloop *loop = task->loop;
+  task->flags ^= TASK_WAITING | TASK_QUEUED;
+  loop->queue.reserved--;
+  lunado__task_queue(L, loop->realm, lua_gettop(L), task);
+  lua_pop(L, 1);
+}
+
+void lunado__coroutine_ready(lunado_settler *settler, lunado_waiter *waiter,
+                             lunado_future *future) {
+  lunado_realm *realm = lunado__settler_realm(settler);
+  lua_State *L = realm->frame->L;
+  (void)future;
+  lunado__push_owner(realm, waiter);
+  make_ready(L, waiter);
+}
+
+void lunado__coroutine_ready_sole(lua_State *L, int idx,
+                                  lunado_waiter *waiter) {
+  if (lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE) == LUA_TTABLE) {
+    lua_rawgetp(L, -1, waiter);
+    lua_remove(L, -2);
+  }
+  make_ready(L, waiter);
+}
+
+/* (task): sees that it has a loop, and that a place in its queue is free. */
+static int find_place(lua_State *L) {
+  lunado_coroutine *task = lua_touserdata(L, 1);
+  if (task->loop == NULL)
+    task->loop = lunado__currentloop(L, lunado__findrealm(L));
+  if (task->loop->closed)
+    luaL_error(L, "the coroutine's IOLoop is closed");
+  lunado__queue_reserve(L, &task->loop->queue, 1);
+  return 0;
+}
+
+static bool has_place(lunado_realm *realm, lunado_coroutine *task) {
+  const lunado_queue *queue;
+  if (task->loop == NULL) task->loop = realm->loop;
+  if (task->loop == NULL) return false;
+  queue = &task->loop->queue;
+  return queue->count + queue->reserved < queue->capacity;
+}
+
+/* Calls function(task); on failure moves the error to the task's thread and
+ * has it raised there. */
+static bool protected(lua_State *L, lunado_realm *realm, int t,
+                      lua_CFunction function, int nargs) {
+  lunado_coroutine *task = lua_touserdata(L, t);
+  lua_pushcfunction(L, function);
+  lua_insert(L, -(nargs + 1));
+  if (lua_pcall(L, nargs, LUA_MULTRET, 0) == LUA_OK) return true;
+  lua_xmove(L, task->thread, 1);
+  prepare_throw(realm, task);
+  return false;
+}
+
+/* (task): resumes it, from the queue, within the contexts captured. */
+static int resume_captured(lua_State *L) {
+  lua_settop(L, 0);
+  lua_pushvalue(L, lua_upvalueindex(LUNADO_UPVALUES + 1));
+  lunado__coroutine_wake(L, lunado__upvalue_realm(L), 1);
+  return 0;
+}
+
+/* (task): keeps the current stack contexts for when it is resumed. */
+static int capture(lua_State *L) {
+  lunado_coroutine *task = lua_touserdata(L, 1);
+  lunado_realm *realm = lunado__findrealm(L);
+  lunado__getslot(L, realm, LUNADO_SLOT_CAPTURED);
+  lua_pushvalue(L, 1);
+  lunado__pushclosure(L, resume_captured, 1);
+  lunado__wrap(L, realm, 4);
+  lua_rawset(L, 2);
+  task->flags |= TASK_CAPTURED;
+  return 0;
+}
+
+void lunado__task_capture(lua_State *L, const lunado_realm *realm, int t) {
+  if (realm->context == NULL) return;
+  lua_pushcfunction(L, capture);
+  lua_pushvalue(L, t);
+  lua_call(L, 1, 0);
+}
+
+/* Readies the task to be suspended: sees that it will have a place in its
+ * loop's queue, and keeps its stack contexts. */
+static bool ensure_place(lua_State *L, lunado_realm *realm, int t,
+                         lunado_coroutine *task) {
+  if (!has_place(realm, task)) {
+    lua_pushvalue(L, t);
+    if (!protected(L, realm, t, find_place, 1)) return false;
+  }
+  if (realm->context == NULL) return true;
+  lua_pushvalue(L, t);
+  return protected(L, realm, t, capture, 1);
+}
+
+/* The task at t leaves the stack of its runner: from now on it and the Future
+ * above it hold each other. */
+void lunado__task_tie(lua_State *L, int t, lunado_coroutine *task) {
+  task->flags |= TASK_BOUND;
+  lua_pushvalue(L, t + 1);
+  lua_setiuservalue(L, t, LUNADO_TASK_FUTURE);
+  lua_pushvalue(L, t);
+  lua_setiuservalue(L, t + 1, LUNADO_FUTURE_TASK);
+}
+
+void lunado__task_enlist(lua_State *L, int t, lunado_coroutine *task, uint32_t how) {
+  if (!(task->flags & TASK_BOUND)) lunado__task_tie(L, t, task);
+  task->flags |= how;
+  lunado__ioloop_enlist(task->loop);
+}
+
+/* Queues the task for the loop's next turn. */
+static bool requeue(lua_State *L, lunado_realm *realm, int t,
+                    lunado_coroutine *task) {
+  if (!ensure_place(L, realm, t, task)) return false;
+  lunado__task_enlist(L, t, task, TASK_QUEUED);
+  task->waiter.future = NULL;
+  lunado__task_queue(L, realm, t, task);
+  return true;
+}
+
+/* (task, future): another waiter is there already, so that a table of owners
+ * has to be made, which may fail. */
+static int wait_behind_others(lua_State *L) {
+  lunado_coroutine *task = lua_touserdata(L, 1);
+  lunado__wait(L, 2, 1, &task->waiter, lunado__coroutine_ready);
+  return 0;
+}
+
+/* Links the task to the pending Future on top of its thread's stack. */
+static bool wait_for(lua_State *L, lunado_realm *realm, int t,
+                     lunado_coroutine *task, lunado_future *future) {
+  lua_State *thread = task->thread;
+  if (!ensure_place(L, realm, t, task)) return false;
+  if (future->waiters == NULL) {
+    lua_pushvalue(L, t);
+    lua_xmove(L, thread, 1);
+    lua_setiuservalue(thread, -2, LUNADO_FUTURE_VALUE);
+    lunado_future_wait(future, &task->waiter, lunado__coroutine_ready);
+  } else {
+    lua_pushvalue(L, t);
+    lua_pushvalue(thread, -1);
+    lua_xmove(thread, L, 1);
+    if (!protected(L, realm, t, wait_behind_others, 2)) return false;
+  }
+  task->loop->queue.reserved++;
+  lunado__task_enlist(L, t, task, TASK_WAITING);
+  return true;
+}
+
+/* Replaces what was yielded, n values on top of the thread's stack and not a
+ * single Future, by one Future on top. */
+static bool convert(lua_State *L, lunado_realm *realm, int t, int n) {
+  lunado_coroutine *task = lua_touserdata(L, t);
+  lunado_coroutine *outer = realm->yielder;
+  bool converted;
+  if (!lua_checkstack(task->thread, 4) || !lua_checkstack(L, n + 4)) {
+    lua_pushliteral(task->thread, "not enough memory");
+    prepare_throw(realm, task);
+    return false;
+  }
+  lua_xmove(task->thread, L, n);
+  realm->yielder = task;
+  converted = protected(L, realm, t, lunado__convert_yield, n);
+  realm->yielder = outer;
+  if (!converted) return false;
+  lua_xmove(L, task->thread, 1);
+  return true;
+}
+
+/* Deals with a yield of n values, of which the last one is not a Future that
+ * is done.  Returns -1 when the task is suspended, else how many values to
+ * resume it with. */
+int lunado__task_suspend(lua_State *L, lunado_realm *realm, int t,
+                   lunado_coroutine *task, int n) {
+  lua_State *thread = task->thread;
+  lunado_future *future = NULL;
+  if (n == 1) future = lunado__tofuture(thread, realm, -1);
+  if (future == NULL) {
+    if (n == 0 || (n == 1 && lua_isnil(thread, -1)))
+      return requeue(L, realm, t, task) ? -1 : 1;
+    if (!convert(L, realm, t, n)) return 1;
+    future = lua_touserdata(thread, -1);
+  }
+  if (lunado_future_pending(future))
+    return wait_for(L, realm, t, task, future) ? -1 : 1;
+  if (future->flags & LUNADO_IS_MOMENT)
+    return requeue(L, realm, t, task) ? -1 : 1;
+  return lunado__task_push_outcome(realm, task, future);
+}
+
+/* The short way of suspend: pushes the one result of a Future that is done.
+ * Returns false, and has changed nothing, for all else. */
+bool lunado__push_ready_result(lua_State *thread, lunado_realm *realm, int n) {
+  lunado_future *future;
+  if (n != 1) return false;
+  future = lua_touserdata(thread, -1);
+  if (future == NULL || !lua_getmetatable(thread, -1)) return false;
+  if (lua_topointer(thread, -1) == realm->future_mt &&
+      future->state == LUNADO_DONE && future->count == 1) {
+    /* What is below the result is dropped when the yield returns. */
+    lua_getiuservalue(thread, -2, LUNADO_FUTURE_VALUE);
+    return true;
+  }
+  lua_pop(thread, 1);
+  return false;
+}
+
+int lunado__task_raise(lua_State *L, lunado_realm *realm, int t,
+                       lua_CFunction function) {
+  (void)protected(L, realm, t, function, 0);
+  return 1;
+}
+
+/* Deals with what a coroutine left behind in the realm when it was suspended
+ * or ended. */
+void lunado__task_resumed(lua_State *L, lunado_realm *realm,
+                          lunado_coroutine *task) {
+  if (realm->awaiting) {
+    realm->awaiting = false;
+    task->flags |= TASK_AWAITING;
+  }
+  if (realm->thrown) lunado__failure_forget(L, realm);
+  if (realm->throwing) { /* it could not be resumed */
+    realm->throwing = false;
+    if (lua_gethook(task->thread) == raise_at_return)
+      restore_hook(task->thread, realm);
+  }
+}

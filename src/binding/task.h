@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * task.h - what runs a coroutine, for the files that do: body.c, suspend.c,
+ * coroutine.c, await.c and lifetime.c.
+ *
+ * Invariants:
+ *   - a task waits (its waiter is linked, and one place of its loop's queue is
+ *     reserved for it), or is queued, or runs, or is idle in the pool;
+ *   - while it waits, the Future it waits for is on top of its thread's
+ *     stack;
+ *   - while it runs, its runner has the task on its stack, and the Future of
+ *     its outcome above it;
+ *   - a coroutine is resumed by the loop only, never inside set_result;
+ *   - what may fail is done before a task changes its state.
+ */
+#ifndef LUNADO_BINDING_TASK_H
+#define LUNADO_BINDING_TASK_H
+
+#include "binding/binding.h"
+
+enum {
+  TASK_FAILED = 1,   /* what the body returned is a Failure */
+  TASK_AWAITING = 2, /* suspended by lunado__await, not by a plain yield */
+  TASK_STARTING = 4, /* queued to be started */
+  TASK_WAITING = 8,  /* enlisted on its loop, with a place reserved */
+  TASK_QUEUED = 16,  /* enlisted on its loop, in its queue */
+  TASK_BOUND = 32,   /* task and Future hold each other */
+  TASK_CAPTURED = 64, /* SLOT_CAPTURED has the function that resumes it */
+  TASK_WATCHED = 128 /* SLOT_FINISH wants to know of its end */
+};
+
+struct lunado_coroutine {
+  lunado_waiter waiter;     /* linked while waiting */
+  lua_State *thread;        /* LUNADO_TASK_THREAD holds it */
+  lunado_ioloop *loop;      /* set at the first suspension; good while
+                               enlisted */
+  lunado_coroutine *caller; /* yielded for this one to start; the Future of
+                               this one holds it */
+  uint32_t count;           /* arguments to start with; results */
+  uint32_t born;            /* realm->born when it was made */
+  uint32_t flags;
+};
+
+/* --- body.c: the function at the base of a coroutine ----------------------- */
+
+/* Message handler of the body: notes where the error was raised. */
+int lunado__body_handler(lua_State *L);
+
+/* Tells SLOT_FINISH that the coroutine of the task is over.  [-0, +0, e] */
+void lunado__task_tell_finish(lua_State *L, lunado_realm *realm,
+                              lunado_coroutine *task, bool succeeded);
+
+/* --- suspend.c: from a yield to being queued again -------------------------- */
+
+/* The task at t leaves the stack of its runner: from now on it and the Future
+ * above it hold each other.  [-0, +0, -] */
+void lunado__task_tie(lua_State *L, int t, lunado_coroutine *task);
+
+/* Counts the task, which is to be suspended `how` (TASK_WAITING or
+ * TASK_QUEUED), as one of its loop's.  [-0, +0, -] */
+void lunado__task_enlist(lua_State *L, int t, lunado_coroutine *task,
+                         uint32_t how);
+
+/* Keeps the current stack contexts, where there are any, for when the task at
+ * t is resumed.  [-0, +0, e] */
+void lunado__task_capture(lua_State *L, const lunado_realm *realm, int t);
+
+/* Puts the task at t, which is to be resumed, into its loop's queue, which has
+ * room.  [-0, +0, -] */
+void lunado__task_queue(lua_State *L, lunado_realm *realm, int t,
+                        lunado_coroutine *task);
+
+/* Deals with a yield of n values.  Returns -1 when the task at t is suspended,
+ * else how many values, on top of its thread's stack, to resume it with.
+ * [-0, +0, -] */
+int lunado__task_suspend(lua_State *L, lunado_realm *realm, int t,
+                         lunado_coroutine *task, int n);
+
+/* The short way of lunado__task_suspend: pushes the one result of a Future
+ * that is done.  Returns false, and has changed nothing, for all else.
+ * [-0, +(0|1), -] */
+bool lunado__push_ready_result(lua_State *thread, lunado_realm *realm, int n);
+
+/* Pushes what the Future on top of the task's thread came to; returns how many
+ * values to resume with. */
+int lunado__task_push_outcome(lunado_realm *realm, lunado_coroutine *task,
+                              lunado_future *future);
+
+/* Has the error that function() raises raised where the task at t yielded.
+ * Returns how many values to resume it with. */
+int lunado__task_raise(lua_State *L, lunado_realm *realm, int t,
+                       lua_CFunction function);
+
+/* Deals with what a coroutine left behind in the realm when it was suspended
+ * or ended. */
+void lunado__task_resumed(lua_State *L, lunado_realm *realm,
+                          lunado_coroutine *task);
+
+/* --- lifetime.c ---------------------------------------------------------------- */
+
+/* Makes the classes of tasks and of what notices collections. */
+void lunado__lifetime_open(lua_State *L, lunado_realm *realm);
+
+/* --- await.c ---------------------------------------------------------------------- */
+
+/* Adds gen.await to the table on top. */
+void lunado__await_functions(lua_State *L);
+
+/* True if L is the thread of the coroutine that runs. */
+static inline bool lunado__is_running(lua_State *L,
+                                      const lunado_realm *realm) {
+  return realm->current != NULL && realm->current->thread == L;
+}
+
+#endif
