@@ -27,15 +27,17 @@ if(LUNADO_SANITIZE OR LUNADO_TSAN)
     "LSAN_OPTIONS=suppressions=${LUNADO_ROOT}/spec/support/lsan.supp:print_suppressions=0"
     "TSAN_OPTIONS=suppressions=${LUNADO_ROOT}/spec/support/tsan.supp:halt_on_error=1"
     "UBSAN_OPTIONS=print_stacktrace=1")
+  set(seconds 300)
 else()
   set(interpreter "${LUNADO_INTERPRETER}")
+  set(seconds 120)
 endif()
 
 # Registers a command under a name; the folder in the name is its label.
 function(lunado_add_test name)
   add_test(NAME ${name} COMMAND ${ARGN} WORKING_DIRECTORY "${LUNADO_ROOT}")
   get_filename_component(label ${name} DIRECTORY)
-  set_tests_properties(${name} PROPERTIES LABELS "${label}" TIMEOUT 120
+  set_tests_properties(${name} PROPERTIES LABELS "${label}" TIMEOUT ${seconds}
     ENVIRONMENT "${environment}")
 endfunction()
 
@@ -54,22 +56,27 @@ function(lunado_test name)
   lunado_add_test(core/${name} "${PROJECT_BINARY_DIR}/spec/core/${name}")
 endfunction()
 
-# A C host, <folder>/<name>.c, run with the script <name>.lua beside it.
+# A C host, <folder>/<name>.c, becomes <build>/<folder>/<name>.  With RUN it is
+# a test too, run with the script <name>.lua where there is one.
 function(lunado_host folder name)
-  set(target "host_${name}")
+  get_filename_component(kind ${folder} NAME)
+  set(target "${kind}_${name}")
   add_executable(${target} ${folder}/${name}.c)
   lunado_configure(${target})
   target_compile_options(${target} PRIVATE -UNDEBUG)
-  target_include_directories(${target} PRIVATE spec/support)
   target_link_libraries(${target} PRIVATE lunado)
-  set(script "${LUNADO_ROOT}/${folder}/${name}.lua")
-  if(NOT EXISTS "${script}")
-    set(script "")
+  set_target_properties(${target} PROPERTIES OUTPUT_NAME ${name}
+    RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/${folder}")
+  if("RUN" IN_LIST ARGN)
+    set(script "${LUNADO_ROOT}/${folder}/${name}.lua")
+    if(NOT EXISTS "${script}")
+      set(script "")
+    endif()
+    lunado_add_test(${kind}/${name} $<TARGET_FILE:${target}> ${script})
   endif()
-  lunado_add_test(capi/${name} $<TARGET_FILE:${target}> ${script})
 endfunction()
 
-# Files below spec/ that match, without folder and extension.
+# Files that match, without folder and extension.
 function(lunado_names result pattern)
   file(GLOB files CONFIGURE_DEPENDS RELATIVE "${LUNADO_ROOT}" ${pattern})
   set(names "")
@@ -87,8 +94,16 @@ endforeach()
 
 lunado_names(names spec/capi/*.c)
 foreach(name IN LISTS names)
-  lunado_host(spec/capi ${name})
+  lunado_host(spec/capi ${name} RUN)
 endforeach()
+
+# The job server runs until it is told to end: a spec does that.
+lunado_host(examples/embed jobserver)
+lunado_host(examples/embed minimal RUN)
+lunado_host(examples/embed worker RUN)
+if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
+  lunado_host(examples/embed epoll RUN)
+endif()
 
 # One test for each spec file: a crash takes only its own file along.
 foreach(folder . tornado regress limit)

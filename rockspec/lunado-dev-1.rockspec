@@ -21,8 +21,10 @@ build = {
    modules = {
       ["lunado.core"] = {
          sources = {
+            "src/binding/capi.c",
             "src/binding/class.c",
             "src/binding/classname.c",
+            "src/binding/context.c",
             "src/binding/convert.c",
             "src/binding/coroutine.c",
             "src/binding/crew.c",
@@ -37,8 +39,12 @@ build = {
             "src/binding/ioloop.c",
             "src/binding/log.c",
             "src/binding/luv.c",
+            "src/binding/luvend.c",
+            "src/binding/luvload.c",
             "src/binding/module.c",
             "src/binding/multi.c",
+            "src/binding/open.c",
+            "src/binding/promise.c",
             "src/binding/queue.c",
             "src/binding/realm.c",
             "src/binding/refusal.c",
@@ -47,6 +53,7 @@ build = {
             "src/binding/timeout.c",
             "src/binding/waititer.c",
             "src/binding/worker.c",
+            "src/core/address.c",
             "src/core/alloc.c",
             "src/core/check.c",
             "src/core/future.c",

@@ -679,6 +679,30 @@ describe("shutdown", function()
     assert.equal(6, run(function() return yield(future) end))
   end)
 
+  it("of a lost one ends its threads, though its loop is closed", function()
+    local function threads()
+      local file = io.open("/proc/self/status")
+      if not file then return 0 end -- not Linux
+      local text = file:read("a")
+      file:close()
+      return tonumber(text:match("Threads:%s*(%d+)"))
+    end
+    local before = threads()
+    local other = loops.open()
+    do
+      local lost = ThreadPoolExecutor(2)
+      loops.run(other, function() yield(lost:map(identity, { 1, 2, 3 })) end)
+    end
+    loops.close(other)
+    loop:make_current()
+    gc.collect()
+    -- A thread that was joined may be listed a moment longer.
+    for _ = 1, 10000 do
+      if threads() == before then break end
+    end
+    assert.equal(before, threads())
+  end)
+
   it("of one that was never used costs nothing", function()
     assert.is_true(gc.collects(function() return ThreadPoolExecutor(1) end))
     ThreadPoolExecutor(1):shutdown()
@@ -895,6 +919,24 @@ describe("run_on_executor", function()
     assert.equal(executor, self.executor)
   end)
 
+  it("gives methods that call each other as they are", function()
+    local self = object { n = 3 }
+    self.double = run_on_executor(function(me) return 2 * me.n end)
+    self.quadruple = run_on_executor(function(me)
+      return 2 * me:double(), me.quadruple
+    end)
+    local four, back = run(function() return yield(self:quadruple()) end)
+    assert.equal(12, four)
+    assert.equal("function", type(back))
+    assert.equal(6, on_thread(self.double, { n = 3 }))
+  end)
+
+  it("is used with gen.Task", function()
+    local self = object()
+    local get = run_on_executor(function(_, x) return x + 1 end)
+    assert.equal(5, run(function() return yield(gen.Task(get, self, 4)) end))
+  end)
+
   it("calls the callback on the loop, with the result", function()
     local get = run_on_executor(function(_, x) return x, x + 1 end)
     local result = concurrent.Future()
@@ -980,6 +1022,9 @@ describe("run_on_executor", function()
     assert.equal("cannot send a userdata to a worker: self, field 'x'",
       message(function() local _ = get(object { x = file }) end))
     local with = run_on_executor(function() return file end)
+    assert.equal("cannot send a userdata to a worker: self, field 'with', "
+      .. "upvalue 'file'",
+      message(function() local _ = get(object { with = with }) end))
     assert.equal(
       "cannot send a userdata to a worker: the method, upvalue 'file'",
       message(function() local _ = with(object()) end))

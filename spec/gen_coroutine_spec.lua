@@ -397,6 +397,52 @@ describe("the thread of a coroutine", function()
     end
   end)
 
+  it("is dead to others when its coroutine has ended", function()
+    for _, wait in ipairs { false, true } do
+      local co
+      local f = gen.coroutine(function()
+        co = coroutine.running()
+        if wait then
+          coroutine.yield()
+        end
+      end)()
+      run(function() coroutine.yield(f) end)
+      assert.equal("dead", coroutine.status(co))
+      assert.same({ false, "cannot resume dead coroutine" },
+        { coroutine.resume(co, 1, 2, 3) })
+      assert.is_true(coroutine.close(co))
+      for i = 1, 5 do
+        assert.equal(i, gen.coroutine(function() return i end)():result())
+      end
+    end
+  end)
+
+  it("does not serve again after a stranger resumed or closed it", function()
+    for _, meddle in ipairs { coroutine.resume, coroutine.close } do
+      local co
+      local f = Future()
+      local meddled = gen.coroutine(function()
+        co = coroutine.running()
+        coroutine.yield(f)
+        coroutine.yield(f)
+        return "done"
+      end)()
+      meddle(co)
+      f:set_result()
+      loops.turn(loop, 3)
+      -- What becomes of that coroutine is its own affair, but it is told.
+      assert.is_true(meddled:done())
+      meddled:exception()
+      for i = 1, 5 do
+        local work = gen.coroutine(function()
+          coroutine.yield()
+          return i
+        end)
+        assert.equal(i, run(function() return coroutine.yield(work()) end))
+      end
+    end
+  end)
+
   it("is kept in bounded number only", function()
     local threads = setmetatable({}, { __mode = "k" })
     local function many()

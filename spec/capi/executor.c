@@ -2,8 +2,7 @@
 /* executor.c - threads under a host: memory, and the end of the state. */
 #include "host.h"
 
-/* --- memory -----------------------------------------------------------------
- */
+/* --- memory --------------------------------------------------------------- */
 
 /* What is returned: the outcome of two jobs, one of which fails. */
 static const char use_executor[] =
@@ -50,8 +49,7 @@ static void memory_may_be_short(lua_State *L) {
   check(n > 50);
 }
 
-/* --- the end of the state ---------------------------------------------------
- */
+/* --- the end of the state ------------------------------------------------- */
 
 static void jobs_can_be_under_way(lua_State *L) {
   (void)L;

@@ -224,6 +224,19 @@ static inline int host_times(int n) {
   return divisor > 1 ? (n + divisor - 1) / divisor : n;
 }
 
+/* The same for what suspends coroutines: ThreadSanitizer uses up memory for
+ * each longjmp of Lua's over a frame of ours. */
+static inline int host_times_suspending(int n) {
+#if defined(__SANITIZE_THREAD__)
+  n /= 20;
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+  n /= 20;
+#endif
+#endif
+  return host_times(n);
+}
+
 /* --- tests ------------------------------------------------------------------ */
 
 /* Runs with a state, which is closed afterwards; or, where it says so, with

@@ -125,8 +125,7 @@ static void a_bare_state_will_do(lua_State *L) {
   lua_close(bare);
 }
 
-/* --- refusals ---------------------------------------------------------------
- */
+/* --- refusals ------------------------------------------------------------- */
 
 static void what_cannot_be_sent_is_named(lua_State *L) {
   static const struct {
@@ -164,8 +163,7 @@ static void fields_of_self_can_be_left_out(lua_State *L) {
   lunado__parcel_free(&parcel);
 }
 
-/* --- memory -----------------------------------------------------------------
- */
+/* --- memory --------------------------------------------------------------- */
 
 /* Copies; false when there was not enough memory for that.  A failed
  * allocation makes Lua collect and try once more: that fails, too. */

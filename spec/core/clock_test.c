@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* clock_test.c - loops whose time is told, and skips what is idle. */
 #include <math.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "core/loop.h"
@@ -173,6 +174,40 @@ static void stands_still_while_libuv_works(void **state) {
   assert_string_equal(noted(), "a");
 }
 
+static int wires[2];
+static unsigned bounces;
+
+static void on_bounce(lunado_watcher *watcher, int events) {
+  char c;
+  assert_int_equal(events, LUNADO_READ);
+  assert_true(fake.time == 1000);
+  assert_int_equal(read(watcher->fd, &c, 1), 1);
+  if (++bounces < 100)
+    assert_int_equal(write(watcher->fd, &c, 1), 1);
+  else
+    lunado_loop_stop(watcher->loop);
+}
+
+static void stands_still_while_callbacks_come(void **state) {
+  lunado_loop *loop = with_fake(state);
+  lunado_watcher *watchers[2];
+  bounces = 0;
+  assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, wires), 0);
+  for (int i = 0; i < 2; i++)
+    assert_int_equal(lunado_watcher_new(&watchers[i], loop, wires[i],
+                                        LUNADO_READ, on_bounce),
+                     0);
+  start(loop, 0, 1000 + HOUR);
+  assert_int_equal(write(wires[0], "x", 1), 1);
+  assert_int_equal(lunado_loop_run(loop, true), LUNADO_RUN_STOPPED);
+  assert_int_equal(bounces, 100);
+  assert_string_equal(noted(), "");
+  for (int i = 0; i < 2; i++) lunado_watcher_close(watchers[i]);
+  run(loop);
+  assert_string_equal(noted(), "a");
+  for (int i = 0; i < 2; i++) close(wires[i]);
+}
+
 /* --- wherever the deadline comes from ------------------------------------ */
 
 static int ends[2];
@@ -292,6 +327,7 @@ int main(void) {
       on_own(deadlines_stay_when_the_clock_changes),
       on_own(stands_still_while_tasks_are_ready),
       on_own(stands_still_while_libuv_works),
+      on_both(stands_still_while_callbacks_come),
       on_both(skips_to_what_a_watcher_starts),
       on_both(skips_to_what_a_message_starts),
       on_both(skips_when_the_host_drives),

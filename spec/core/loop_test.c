@@ -545,7 +545,7 @@ static void until_tired(lunado_loop *loop, named *self) {
   while (!lunado_loop_tired(loop)) count++;
   assert_true(cpu_ms() - start < 5);
   assert_true(count > 10);
-  assert_true(lunado__loop_look(loop)); /* and stays so */
+  assert_true(lunado_loop_tired(loop)); /* and stays so */
 }
 
 static void a_long_task_is_told_when_it_is_tired(void **state) {

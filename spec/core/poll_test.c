@@ -3,6 +3,7 @@
 #include "core/poll.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -166,6 +167,23 @@ static void goes_on_telling_of_an_error(void **state) {
   assert_int_equal(calls, 3);
   assert_true(events_of(loop) & LUNADO_ERROR);
   assert_int_equal(calls, 6);
+}
+
+/* A connection that is refused, on a port that nobody listens on. */
+static void tells_of_a_refused_connection(void **state) {
+  lunado_loop *loop = *state;
+  struct sockaddr_in address = {.sin_family = AF_INET};
+  socklen_t size = sizeof address;
+  int port = socket(AF_INET, SOCK_STREAM, 0);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  assert_int_equal(bind(port, (struct sockaddr *)&address, size), 0);
+  assert_int_equal(getsockname(port, (struct sockaddr *)&address, &size), 0);
+  ends[0] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+  assert_int_equal(connect(ends[0], (struct sockaddr *)&address, size), -1);
+  watch(loop, 0, LUNADO_WRITE);
+  while (calls == 0) (void)uv_run(loop->uv, UV_RUN_ONCE);
+  assert_true(seen & (LUNADO_ERROR | LUNADO_WRITE));
+  close(port);
 }
 
 static void pause_it(lunado_watcher *watcher) { set(watcher, LUNADO_NONE); }
@@ -429,6 +447,7 @@ int main(void) {
       unit(tells_that_the_other_side_is_gone),
       unit(may_watch_for_that_alone),
       unit(goes_on_telling_of_an_error),
+      unit(tells_of_a_refused_connection),
       unit(can_be_paused_when_told_of_an_error),
       unit(a_regular_file_cannot),
       unit(nor_can_what_is_closed),

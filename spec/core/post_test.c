@@ -483,7 +483,7 @@ static void a_thread_may_stand_still_anywhere(void **state) {
   atomic_store(&accepted, 0);
   posted = 0;
   assert_int_equal(uv_thread_create(&thread, post_on_and_on, loop), 0);
-  for (int i = 0; i < 10 * ROUNDS; i++) stop_anywhere(loop, thread);
+  for (int i = 0; i < 5 * ROUNDS; i++) stop_anywhere(loop, thread);
   atomic_store(&ends, true);
   uv_thread_join(&thread);
   turn(loop);

@@ -72,9 +72,10 @@ int setup_borrowed(void **state);
 int teardown(void **state);
 
 /* A test on a loop of its own; and on a borrowed one, too. */
-#define on_own(test) {#test, test, setup_own, teardown, NULL}
+#define on_own(test) \
+  { #test, test, setup_own, teardown, NULL }
 #define on_both(test) \
-  on_own(test), {#test " (borrowed)", test, setup_borrowed, teardown, NULL}
+  on_own(test), { #test " (borrowed)", test, setup_borrowed, teardown, NULL }
 
 /* --- order --------------------------------------------------------------- */
 

@@ -150,8 +150,7 @@ static int finish(void **state) {
   return 0;
 }
 
-/* --- jobs ------------------------------------------------------------------
- */
+/* --- jobs ----------------------------------------------------------------- */
 
 static void runs_every_job_once(void **state) {
   (void)state;
@@ -236,8 +235,7 @@ static void without_a_queue_only_threads_take_jobs(void **state) {
   assert_string_equal(noted(), "x");
 }
 
-/* --- the end ----------------------------------------------------------------
- */
+/* --- the end -------------------------------------------------------------- */
 
 static void a_shut_down_runs_what_is_queued(void **state) {
   (void)state;
@@ -267,6 +265,25 @@ static void settle_needs_no_turn(void **state) {
   lunado_loop_release(the_loop);
   for (int i = 0; i < 9; i++) assert_true(samples[i].freed);
   assert_int_equal(endings, 0);
+}
+
+static void turn_the_loop(sample *self) {
+  (void)self;
+  lunado_loop_hold(the_loop);
+  lunado_loop_stop(the_loop);
+  (void)lunado_loop_run(the_loop, false);
+  lunado_loop_release(the_loop);
+}
+
+static void the_loop_may_turn_while_settling(void **state) {
+  (void)state;
+  open_workers(1, SIZE_MAX);
+  for (int i = 0; i < 3; i++) submit(i, 'x', NULL)->then = turn_the_loop;
+  (void)lunado_workers_shut_down(the_workers);
+  lunado_workers_join(the_workers);
+  lunado_workers_settle(the_workers);
+  assert_string_equal(noted(), "xxx");
+  for (int i = 0; i < 3; i++) assert_true(samples[i].freed);
 }
 
 static void workers_can_be_freed_before_their_last_message(void **state) {
@@ -321,8 +338,7 @@ static void jobs_survive_their_loop(void **state) {
   assert_true(early->freed && late->freed);
 }
 
-/* --- memory -----------------------------------------------------------------
- */
+/* --- memory --------------------------------------------------------------- */
 
 static void a_thread_without_memory_tries_again(void **state) {
   (void)state;
@@ -373,6 +389,7 @@ int main(void) {
       unit(without_a_queue_only_threads_take_jobs),
       unit(a_shut_down_runs_what_is_queued),
       unit(settle_needs_no_turn),
+      unit(the_loop_may_turn_while_settling),
       unit(workers_can_be_freed_before_their_last_message),
       unit(what_was_not_begun_can_be_dropped),
       unit(jobs_survive_their_loop),

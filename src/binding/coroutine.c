@@ -178,7 +178,8 @@ static void run(lua_State *L, lunado_realm *realm, int t,
 static bool is_untouched(const lunado_coroutine *task) {
   if (lua_status(task->thread) != LUA_YIELD) return false;
   if (task->waiter.future == NULL) return true;
-  return lua_touserdata(task->thread, -1) == (void *)task->waiter.future;
+  return lua_gettop(task->thread) > 0 &&
+         lua_touserdata(task->thread, -1) == (void *)task->waiter.future;
 }
 
 static void finish_stolen(lua_State *L, lunado_realm *realm, int t) {

@@ -136,12 +136,17 @@ void lunado__ioloop_close(lua_State *L, lunado_ioloop *loop) {
   forget_if_unused(L, loop);
 }
 
+/* One that is running, which only a call by hand can find, is closed, and
+ * goes later. */
 static int loop__gc(lua_State *L) {
-  lunado_ioloop *loop = lua_touserdata(L, 1);
-  lunado_loop *core = loop->core;
+  lunado_ioloop *loop = to_loop(L, lunado__upvalue_realm(L), 1);
+  lunado_loop *core;
+  if (loop == NULL) return lunado__typeerror(L, 1, "IOLoop");
+  core = loop->core;
   if (core == NULL) return 0;
   lunado__luv_release(L, loop);
   lunado__ioloop_close(L, loop);
+  if (core->running || lunado_loop_running(core)) return 0;
   loop->core = NULL;
   lunado_loop_close(core);
   lunado_loop_unref(core);

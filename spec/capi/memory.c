@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * memory.c - no memory at any place.
+ *
+ *   memory memory.lua [test]
+ *
+ * The script uses every part of the core and of the binding.  It is run with
+ * the first allocation failing, the second, and so on; each time it has to
+ * end, with success or for want of memory; then the same script has to succeed
+ * in the same state, and the end of that has to free all there was.
+ */
+#include <unistd.h>
+
+#include "host.h"
+
+static const char *script;
+static int ends[2];
+static bool post_failed; /* the want of memory met the test, not lunado */
+
+/* --- what the script calls -------------------------------------------------- */
+
+static int deliver_kept(lua_State *L) {
+  lua_pushstring(L, lua_touserdata(L, 1));
+  return 1;
+}
+
+static void settle(void *promise) {
+  static char kept[] = "kept";
+  check_int(lunado_promise_settle(promise, deliver_kept, kept), 0);
+}
+
+/* promise() -> a Future that a thread settles */
+static int use_promise(lua_State *L) {
+  uv_thread_t thread;
+  lunado_promise *promise;
+  lunado_newfuture(L);
+  promise = lunado_newpromise(L, -1);
+  check_int(uv_thread_create(&thread, settle, promise), 0);
+  check_int(uv_thread_join(&thread), 0);
+  return 1;
+}
+
+static int settle_posted(lua_State *L) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &post_failed);
+  lua_pushliteral(L, "posted");
+  (void)lunado_setresult(L, 1, 1);
+  return 0;
+}
+
+static void on_post(void *arg) {
+  lua_State *L = arg;
+  lua_pushcfunction(L, settle_posted);
+  if (lua_pcall(L, 0, 0, 0) == LUA_OK) return;
+  lua_pop(L, 1);
+  post_failed = true;
+  uv_stop(lunado_getloop(L));
+}
+
+/* post() -> a Future that is settled by a post */
+static int use_post(lua_State *L) {
+  lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+  lunado_newfuture(L);
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &post_failed);
+  check_int(lunado_post(lunado_looponly(L), on_post, lua_tothread(L, -2)), 0);
+  return 1;
+}
+
+static int waited(lua_State *L, int status, lua_KContext top) {
+  (void)status;
+  return lua_gettop(L) - (int)top;
+}
+
+/* wait(future) -> its results */
+static int use_wait(lua_State *L) {
+  return lunado_awaitk(L, 1, lua_gettop(L), waited);
+}
+
+/* fail() -> a Future that has failed */
+static int use_fail(lua_State *L) {
+  lunado_newfuture(L);
+  lua_pushliteral(L, "of a host");
+  check_int(lunado_seterror(L, -2), 0);
+  return 1;
+}
+
+/* spawn(fn, ...) -> its Future */
+static int use_spawn(lua_State *L) {
+  (void)lunado_spawn(L, lua_gettop(L) - 1);
+  return 1;
+}
+
+static const luaL_Reg functions[] = {
+    {"promise", use_promise}, {"post", use_post},   {"wait", use_wait},
+    {"fail", use_fail},       {"spawn", use_spawn}, {NULL, NULL}};
+
+/* --- one run ------------------------------------------------------------------ */
+
+/* Loads and runs the script. */
+static int run_script(lua_State *L) {
+  if (luaL_loadfile(L, script) != LUA_OK) return lua_error(L);
+  luaL_newlib(L, functions);
+  lua_pushinteger(L, ends[0]);
+  lua_setfield(L, -2, "fd");
+  lua_call(L, 1, 0);
+  return 0;
+}
+
+/* When a stack cannot grow, Lua does not tell why. */
+static bool tells_of_memory(const char *text) {
+  return strstr(text, "not enough memory") != NULL ||
+         strstr(text, "stack overflow") != NULL;
+}
+
+/* What a callback of the script raises is logged, and the script then misses
+ * what the callback did not do. */
+static bool logged;
+
+static void on_log(void *ud, const char *level, const char *message) {
+  (void)ud, (void)level;
+  logged = logged || tells_of_memory(message);
+}
+
+static bool is_want_of_memory(lua_State *L, int status) {
+  return status == LUA_ERRMEM || post_failed || logged ||
+         tells_of_memory(luaL_tolstring(L, -1, NULL));
+}
+
+/* Runs the function with the n-th allocation failing, and `more` behind it;
+ * false when there was no n-th. */
+static bool run_without_memory(lua_State *L, lua_CFunction function,
+                               long long n, long long more) {
+  int status;
+  post_failed = logged = false;
+  lua_pushcfunction(L, function);
+  host_fail_at(n, more);
+  status = lua_pcall(L, 0, 0, 0);
+  atomic_store(&host_fail_from, 0);
+  if (status != LUA_OK && !is_want_of_memory(L, status))
+    host_fail(__FILE__, __LINE__, "for want of memory", " at %lld: %s", n,
+              luaL_tolstring(L, -1, NULL));
+  lua_settop(L, 0);
+  return atomic_load(&host_asked) >= n;
+}
+
+static void run_with_memory(lua_State *L, lua_CFunction function) {
+  lua_pushcfunction(L, function);
+  if (lua_pcall(L, 0, 0, 0) != LUA_OK)
+    host_fail(__FILE__, __LINE__, "usable again", ": %s",
+              luaL_tolstring(L, -1, NULL));
+}
+
+/* --- tests --------------------------------------------------------------------- */
+
+/* One allocation fails for Lua when its second attempt, after a collection,
+ * fails as well. */
+enum { ONE = 1, ALL = 1000000000 };
+
+static int open_lunado(lua_State *L) {
+  luaL_requiref(L, "lunado", luaopen_lunado, 1);
+  lunado_setlog(L, on_log, NULL);
+  return 0;
+}
+
+static void while_it_opens(long long more) {
+  long long n = 1;
+  for (bool any = true; any; n++) {
+    lua_State *L = host_new();
+    luaL_openlibs(L);
+    any = run_without_memory(L, open_lunado, n, more);
+    run_with_memory(L, open_lunado);
+    host_do(L, "assert(lunado.run(lunado.sleep, 0) == nil)");
+    host_close(L);
+  }
+  check(n > 300);
+}
+
+static void opening(lua_State *L) {
+  (void)L;
+  while_it_opens(ONE);
+  while_it_opens(ALL);
+}
+
+static void while_it_runs(long long more) {
+  long long n = 1;
+  for (bool any = true; any; n++) {
+    lua_State *L = host_open();
+    lunado_setlog(L, on_log, NULL);
+    any = run_without_memory(L, run_script, n, more);
+    run_with_memory(L, run_script);
+    host_close(L);
+  }
+  printf("%lld places\n", n);
+  check(n > 300);
+}
+
+static void running(lua_State *L) {
+  (void)L;
+  while_it_runs(ONE);
+}
+
+static void running_without_any(lua_State *L) {
+  (void)L;
+  while_it_runs(ALL);
+}
+
+static const host_test tests[] = {
+    test_alone(opening), test_alone(running), test_alone(running_without_any)};
+
+int main(int argc, char **argv) {
+  if (argc < 2) return EXIT_FAILURE;
+  script = argv[1];
+  check_int(pipe(ends), 0);
+  check_int(write(ends[1], "x", 1), 1);
+  return run_tests(argc - 1, argv + 1, tests);
+}

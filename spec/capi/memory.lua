@@ -1,0 +1,189 @@
+-- SPDX-License-Identifier: MIT
+-- Uses every part of lunado once.  The host runs it with its functions and a
+-- pipe, again and again, each time with another allocation that fails.
+local host = ...
+local lunado = require "lunado"
+local gen, concurrent, util = lunado.gen, lunado.concurrent, lunado.util
+local loop = lunado.IOLoop.current()
+local Future = lunado.Future
+
+-- Memory errors must come through; others are part of the scenario.
+local function expect(pattern, fn, ...)
+  local ok, err = pcall(fn, ...)
+  assert(not ok)
+  if not tostring(err):find(pattern) then error(err, 0) end
+end
+
+local function later(future, ...)
+  loop:add_callback(future.set_result, future, ...)
+  return future
+end
+
+local function futures()
+  local f, copy, calls = Future(), Future(), 0
+  for _ = 1, 3 do
+    f:add_done_callback(function() calls = calls + 1 end)
+  end
+  concurrent.chain_future(f, copy)
+  f:set_result(1, nil, 3)
+  assert(calls == 3 and select("#", copy:result()) == 3)
+  expect("done already", f.set_result, f)
+  expect("no result yet", function() Future():result() end)
+
+  local failed = Future()
+  failed:set_exception("of a future")
+  assert(select(2, failed:exc_info()):find "stack traceback")
+  assert(tostring(failed):find "failed: of a future")
+  expect("of a future", failed.result, failed)
+  Future():set_exc_info("unseen", "a traceback")
+
+  local chain = Future()
+  local last = chain
+  for _ = 1, 40 do -- deeper than callbacks nest
+    local next = Future()
+    local previous = last
+    previous:add_done_callback(function() next:set_result(previous:result()) end)
+    last = next
+  end
+  chain:set_result("through")
+  assert(last:result() == "through")
+end
+
+local function yields()
+  local one = later(Future(), 1)
+  assert(coroutine.yield(one) == 1)
+  assert(coroutine.yield(one) == 1)
+  assert(gen.await(later(Future(), 2)) == 2)
+  coroutine.yield()
+  coroutine.yield(gen.moment)
+  local list = coroutine.yield { later(Future(), 1), gen.sleep(0), { later(Future(), 2) } }
+  assert(list[1] == 1 and list[3][1] == 2)
+  local dict = coroutine.yield { a = later(Future(), 1), b = one }
+  assert(dict.a == 1 and dict.b == 1)
+  local a, b = coroutine.yield(later(Future(), 1), later(Future(), 2))
+  assert(a == 1 and b == 2)
+  local object = setmetatable({}, { __await = function() return one end })
+  assert(coroutine.yield(object) == 1)
+  gen.convert_yielded.register("number", function(n) return later(Future(), n) end)
+  assert(coroutine.yield(7) == 7)
+  expect("not yieldable", coroutine.yield, "text")
+  assert(gen.maybe_future(5):result() == 5)
+end
+
+local nested
+nested = gen.coroutine(function(n)
+  if n > 0 then return coroutine.yield(nested(n - 1)) end
+  coroutine.yield()
+  return "deep"
+end)
+
+local fails = gen.coroutine(function()
+  coroutine.yield(gen.sleep(0))
+  error("of a coroutine")
+end)
+
+local function coroutines()
+  assert(coroutine.yield(nested(40)) == "deep")
+  assert(coroutine.yield(gen.coroutine(function()
+    error(gen.Return("returned"))
+  end)()) == "returned")
+  local f = fails()
+  expect("of a coroutine", coroutine.yield, f)
+  assert(select(2, f:exc_info()):find "in function")
+  local shared = Future()
+  local waiting = {}
+  for i = 1, 5 do
+    waiting[i] = gen.coroutine(function() return gen.await(shared) end)()
+  end
+  later(shared, "shared")
+  assert(coroutine.yield(waiting)[5] == "shared")
+end
+
+local function parallel()
+  local iterator = gen.WaitIterator { a = later(Future(), 1), b = gen.sleep(0) }
+  local count = 0
+  while not iterator:done() do
+    coroutine.yield(iterator:next())
+    assert(iterator.current_index)
+    count = count + 1
+  end
+  for index in gen.WaitIterator(later(Future(), 1), gen.sleep(0)):results() do
+    count = count + index
+  end
+  assert(count == 5)
+  expect("first", coroutine.yield, gen.multi({
+    gen.coroutine(error)("first"), gen.coroutine(error)("second") }, "second"))
+  expect("Timeout", coroutine.yield,
+    gen.with_timeout({ milliseconds = 1 }, Future(), util.Exception))
+  assert(coroutine.yield(gen.with_timeout({ hours = 1 }, later(Future(), 3))) == 3)
+end
+
+local function loops()
+  local done = Future()
+  loop:add_future(later(Future(), 1), function(f) done:set_result(f:result()) end)
+  assert(coroutine.yield(done) == 1)
+  local timeouts = {}
+  for i = 1, 40 do timeouts[i] = loop:call_later(100 + i, print) end
+  for i = 1, 40 do loop:remove_timeout(timeouts[i]) end
+  local due = Future()
+  loop:add_timeout({ milliseconds = 1 }, due.set_result, due, "due")
+  assert(coroutine.yield(due) == "due")
+  for i = 1, 50 do loop:add_callback(select, i, "a", "b") end
+  loop:add_callback(error, "of a callback")
+  loop:spawn_callback(fails)
+  coroutine.yield(gen.sleep(0.001))
+  local ticks, ticked = 0, Future()
+  local periodic
+  periodic = lunado.ioloop.PeriodicCallback(function()
+    ticks = ticks + 1
+    if ticks == 2 then
+      periodic:stop()
+      ticked:set_result()
+    end
+  end, 1)
+  periodic:start()
+  coroutine.yield(ticked)
+  local readable = Future()
+  loop:add_handler(host.fd, function(fd, events)
+    loop:remove_handler(fd)
+    readable:set_result(events)
+  end, loop.NONE)
+  loop:update_handler(host.fd, loop.READ)
+  assert(coroutine.yield(readable) & loop.READ ~= 0)
+end
+
+local function hosts()
+  assert(coroutine.yield(host.promise()) == "kept")
+  assert(coroutine.yield(host.post()) == "posted")
+  assert(host.wait(later(Future(), 4)) == 4)
+  expect("of a host", host.wait, host.fail())
+  assert(coroutine.yield(host.spawn(host.wait, later(Future(), 5))) == 5)
+end
+
+local function other_loop()
+  local other <close> = lunado.IOLoop(false)
+  assert(other:run_sync(function() coroutine.yield(gen.sleep(0)) return 1 end) == 1)
+  expect("never end", other.run_sync, other,
+    function() coroutine.yield(Future()) end)
+  expect("timed out", other.run_sync, other,
+    function() coroutine.yield(gen.sleep(1000)) end, 0.001)
+  function other:handle_callback_exception(_, err) self.seen = err end
+  other:add_callback(error, "seen")
+  other:call_later(0, other.stop, other)
+  other:start()
+end
+
+futures()
+lunado.run(function()
+  yields()
+  coroutines()
+  parallel()
+  loops()
+  hosts()
+end)
+other_loop()
+lunado.log.app_log:warning("%s", "logged")
+local Mine = util.Exception:subclass("Mine")
+assert(util.isinstance(Mine("x"), util.Exception) and tostring(Mine("x")) == "Mine: x")
+lunado.coroutine(function() coroutine.yield(Future()) end)()
+collectgarbage()

@@ -1,0 +1,190 @@
+-- SPDX-License-Identifier: MIT
+-- The documentation: its samples run, its links lead somewhere, and every
+-- public name has its place.
+--
+-- In README.md and below docs/, a block that begins with ```lua run is a
+-- script, run in an interpreter of its own. What it prints, on stderr too, is
+-- in the ```text block right behind it, or in its comments that begin with
+-- "-->"; the sign … stands for anything. ```lua run fails ends with an error.
+-- Every other ```lua block must be Lua.
+local child = require "spec.support.child"
+local luv = require "luv"
+
+local function read(path)
+  local file = assert(io.open(path, "rb"))
+  local text = file:read("a")
+  file:close()
+  return text
+end
+
+local function exists(path)
+  return luv.fs_stat(path) ~= nil
+end
+
+-- The pages in a folder and below it.
+local function pages_in(folder, pages)
+  local entries = assert(luv.fs_scandir(folder))
+  for name, kind in luv.fs_scandir_next, entries do
+    local path = folder .. "/" .. name
+    if kind == "directory" then
+      pages_in(path, pages)
+    elseif name:find("%.md$") then
+      pages[#pages + 1] = path
+    end
+  end
+  return pages
+end
+
+local pages = pages_in("docs", { "README.md", "CONTRIBUTING.md",
+  "src/README.md", "spec/README.md", "bench/README.md" })
+table.sort(pages)
+
+-- The fenced blocks of a page, in order: what stands behind the fence, the
+-- line of the fence, the last line, and the text.
+local function blocks_of(page)
+  local blocks, block, number = {}, nil, 0
+  for line in (read(page) .. "\n"):gmatch("(.-)\r?\n") do
+    number = number + 1
+    local info = line:match("^```(.*)$")
+    if info and block then
+      block.last, block = number, nil
+    elseif info then
+      block = { info = info, line = number, text = "" }
+      blocks[#blocks + 1] = block
+    elseif block then
+      block.text = block.text .. line .. "\n"
+    end
+  end
+  return blocks
+end
+
+-- What a block says that it prints; nil when it does not say.
+local function promise(block, following)
+  if following and following.info == "text"
+    and following.line - block.last <= 2 then
+    return following.text
+  end
+  local lines = {}
+  for line in block.text:gmatch("%-%->%s*([^\n]*)") do
+    lines[#lines + 1] = line
+  end
+  return lines[1] and table.concat(lines, "\n")
+end
+
+-- One blank for many, none at the ends of lines, no empty lines at the end.
+local function normal(text)
+  return (text:gsub("[ \t]+", " "):gsub(" ?\n ?", "\n"):gsub("^ ", "")
+    :gsub("%s+$", ""))
+end
+
+local function matches(text, promised)
+  local pattern = normal(promised):gsub("%p", "%%%0"):gsub("…", ".-")
+  return normal(text):find("^" .. pattern .. "$") ~= nil
+end
+
+-- Runs a block, whose file is called script.lua and its interpreter lua5.4.
+local function run(block, promised)
+  local result = child(block.text)
+  local printed = (result.out .. result.err):gsub("/%S-lua_%w+", "script.lua")
+    :gsub("^%S+: (script%.lua:)", "lua5.4: %1")
+  local fails = block.info:find(" fails", 1, true) ~= nil
+  assert.equal(fails and 1 or 0, result.code, printed)
+  if not promised then
+    assert.equal("", result.err)
+  elseif not matches(printed, promised) then
+    assert.equal(normal(promised), normal(printed))
+  end
+end
+
+describe("the samples of", function()
+  for _, page in ipairs(pages) do
+    describe(page, function()
+      local blocks = blocks_of(page)
+      for i, block in ipairs(blocks) do
+        if block.info:find("^lua run") then
+          it("run: line " .. block.line, function()
+            run(block, promise(block, blocks[i + 1]))
+          end)
+        elseif block.info:find("^lua") then
+          it("are Lua: line " .. block.line, function()
+            assert.is_truthy(load(block.text, "=block"))
+          end)
+        end
+      end
+    end)
+  end
+end)
+
+describe("the links of", function()
+  for _, page in ipairs(pages) do
+    it(page .. " lead somewhere", function()
+      local folder = page:match("^(.*/)") or ""
+      for target in read(page):gmatch("%]%(([^)#]+)[^)]*%)") do
+        if not target:find("^%a+:") then
+          assert.is_true(exists(folder .. target), target)
+        end
+      end
+    end)
+  end
+end)
+
+describe("the reference", function()
+  local lunado = require "lunado"
+
+  -- Whether the page has the name in a code span.
+  local function names(page, name)
+    for code in page:gmatch("`([^`\n]+)`") do
+      if code:find("%f[%w_]" .. name .. "%f[^%w_]") then return true end
+    end
+    return false
+  end
+
+  local function has_all(module, object, but)
+    local page = read("docs/reference/" .. module .. ".md")
+    for name in pairs(object) do
+      if type(name) == "string" and not name:find("^_") and name ~= but then
+        assert.is_true(names(page, name), name)
+      end
+    end
+  end
+
+  for _, module in ipairs { "concurrent", "gen", "ioloop", "log",
+    "stack_context", "util" } do
+    it("has every name of lunado." .. module, function()
+      has_all(module, lunado[module])
+    end)
+  end
+
+  it("has every method", function()
+    has_all("concurrent", debug.getmetatable(lunado.Future()).__index)
+    has_all("ioloop", lunado.IOLoop)
+    has_all("ioloop", lunado.ioloop.PeriodicCallback)
+    has_all("log", lunado.log.app_log)
+  end)
+end)
+
+describe("docs/names.md", function()
+  local page = read("docs/names.md")
+
+  it("names what is there", function()
+    local modules = "concurrent gen ioloop log stack_context util"
+    local lunado = require "lunado"
+    local count = 0
+    for code in page:gmatch("`([^`\n]+)`") do
+      for module, name in code:gmatch("%f[%w_]([%l_]+)%.([%a_]+)") do
+        if (" " .. modules .. " "):find(" " .. module .. " ", 1, true)
+          and not code:find("tornado", 1, true) then
+          assert.is_not_nil(lunado[module][name], module .. "." .. name)
+          count = count + 1
+        end
+      end
+    end
+    assert.is_true(count > 50)
+  end)
+
+  it("names specs that are there", function()
+    for name in page:gmatch("`([%w_/]+_spec)`") do
+      assert.is_true(exists("spec/" .. name .. ".lua"), name)
+    end
+  end)
+end)

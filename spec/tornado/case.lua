@@ -1,0 +1,75 @@
+-- SPDX-License-Identifier: MIT
+-- What Tornado's test cases stand on: a loop of its own, waiting for stop(),
+-- and contexts with names.
+local concurrent = require "lunado.concurrent"
+local stack_context = require "lunado.stack_context"
+local capture = require "spec.support.capture"
+local contexts = require "spec.support.contexts"
+local gc = require "spec.support.gc"
+local loops = require "spec.support.loops"
+
+local yield = coroutine.yield
+
+local Case = {}
+Case.__index = Case
+
+--- Runs fn on the loop to its end.
+function Case:run(fn)
+  return loops.run(self.loop, fn)
+end
+
+--- Calls fn() on the loop and waits for stop(...); returns what stop was
+--- called with.  Raises the first error that came to the stack context which
+--- fn runs within.
+function Case:wait(fn)
+  local stopped = concurrent.Future()
+  local failure
+  local function fail(err)
+    failure = failure or { err }
+    if not stopped:done() then stopped:set_result() end
+    return true
+  end
+  function self.stop(...)
+    if not stopped:done() then stopped:set_result(...) end
+  end
+  local results = table.pack(self:run(function()
+    stack_context.ExceptionStackContext(fail):run(function() fn() end)
+    local results = table.pack(yield(stopped))
+    -- What failed after stop() takes a turn to arrive.
+    yield()
+    yield()
+    return table.unpack(results, 1, results.n)
+  end))
+  if failure then error(failure[1], 0) end
+  return table.unpack(results, 1, results.n)
+end
+
+--- Calls callback(value) after some turns of the loop.
+function Case:delay(turns, value, callback)
+  if turns == 0 then return callback(value) end
+  self.loop:add_callback(function()
+    self:delay(turns - 1, value, callback)
+  end)
+end
+
+--- A Future that has the values after some turns of the loop.
+function Case:later(turns, ...)
+  local future = concurrent.Future()
+  local values = table.pack(...)
+  self:delay(turns, nil, function()
+    future:set_result(table.unpack(values, 1, values.n))
+  end)
+  return future
+end
+
+function Case:close()
+  loops.close(self.loop)
+  gc.collect()
+  self.log:restore()
+end
+
+return function()
+  local self = setmetatable({ log = capture(), loop = loops.open() }, Case)
+  self.active, self.context = contexts()
+  return self
+end
