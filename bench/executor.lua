@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- What it costs to have work done on a thread: ThreadPoolExecutor beside
--- luv's new_work.  Wall time, since threads are what is measured; medians of
--- interleaved runs.
+-- luv's new_work.  Rates are of wall time, since threads are what is measured:
+-- they want a quiet machine.  The processor time of a run, all threads
+-- together, is less easily disturbed.  Medians of interleaved runs.
 --   lua5.4 bench/executor.lua [runs]
 local lunado = require "lunado"
 local uv = require "luv"
@@ -14,11 +15,18 @@ local LOOPS = 50000000
 
 local function now() return uv.hrtime() * 1e-9 end
 
+local function processor()
+  local usage = uv.getrusage()
+  return usage.utime.sec + usage.stime.sec
+    + (usage.utime.usec + usage.stime.usec) * 1e-6
+end
+
+-- Seconds that fn takes: of wall time, and of the processor.
 local function seconds(fn)
   collectgarbage()
-  local from = now()
+  local from, used = now(), processor()
   fn()
-  return now() - from
+  return now() - from, processor() - used
 end
 
 -- lunado --------------------------------------------------------------------
@@ -136,23 +144,33 @@ local function median(values)
   return values[(#values + 1) // 2]
 end
 
-local function measured(row, peers)
-  local times = { {}, {} }
+-- Rates and processor time of each peer.
+local function measured(row)
+  local rates, used = {}, {}
   for _ = 1, RUNS do
     alone = seconds(function() work(LOOPS) end)
-    for peer = 1, peers do
-      table.insert(times[peer], row[3](seconds(row[3 + peer])))
+    for peer = 1, #row - 3 do
+      local wall, cpu = seconds(row[3 + peer])
+      rates[peer], used[peer] = rates[peer] or {}, used[peer] or {}
+      table.insert(rates[peer], row[3](wall))
+      table.insert(used[peer], cpu * 1000)
     end
   end
-  return median(times[1]), times[2][1] and median(times[2])
+  return rates, used
+end
+
+local function shown(values, format)
+  return values and format:format(median(values)) or "-"
 end
 
 wait { executor:submit(nothing), executor:submit(nothing) }
 luv_run(luv_nothing, 2)
-print(("%-44s %-14s %9s %9s"):format("", "unit", "lunado", "luv"))
+print(("%-43s %-12s %8s %8s %9s %6s"):format("", "", "lunado", "luv",
+  "CPU ms", "luv"))
 for _, row in ipairs(rows) do
-  local ours, theirs = measured(row, #row - 3)
-  print(("%-44s %-14s %9.2f %9s"):format(row[1], row[2], ours,
-    theirs and ("%.2f"):format(theirs) or "-"))
+  local rates, used = measured(row)
+  print(("%-43s %-12s %8s %8s %9s %6s"):format(row[1], row[2],
+    shown(rates[1], "%.2f"), shown(rates[2], "%.2f"),
+    shown(used[1], "%.0f"), shown(used[2], "%.0f")))
 end
 executor:shutdown()

@@ -23,23 +23,24 @@ end
 --- fn runs within.
 function Case:wait(fn)
   local stopped = concurrent.Future()
-  local failure
+  local results, failure
+  function self.stop(...)
+    if stopped:done() then return end
+    results = table.pack(...)
+    stopped:set_result()
+  end
   local function fail(err)
     failure = failure or { err }
-    if not stopped:done() then stopped:set_result() end
+    self.stop()
     return true
   end
-  function self.stop(...)
-    if not stopped:done() then stopped:set_result(...) end
-  end
-  local results = table.pack(self:run(function()
+  self:run(function()
     stack_context.ExceptionStackContext(fail):run(function() fn() end)
-    local results = table.pack(yield(stopped))
+    yield(stopped)
     -- What failed after stop() takes a turn to arrive.
     yield()
     yield()
-    return table.unpack(results, 1, results.n)
-  end))
+  end)
   if failure then error(failure[1], 0) end
   return table.unpack(results, 1, results.n)
 end

@@ -226,8 +226,6 @@ local function describe_client(name, capitalize)
     assert.equal("already capitalized", err.message)
   end
 
-  -- The manual client's error passes its done-callback, and is logged there,
-  -- for want of a stack context around it.
   describe(name, function()
     it("test_callback", function()
       assert.equal("HELLO", t:wait(function()
@@ -309,12 +307,14 @@ describe("RunOnExecutorTest", function()
   end)
 
   it("test_async_await", function()
-    local object = { executor = executor, io_loop = loop }
-    object.f = concurrent.run_on_executor(function(_self) return 42 end)
-    object.g = gen.coroutine(function(self)
+    local Object = {}
+    Object.__index = Object
+    Object.f = concurrent.run_on_executor(function(_self) return 42 end)
+    Object.g = gen.coroutine(function(self)
       local result = gen.await(self:f())
       return result
     end)
+    local object = setmetatable({ executor = executor }, Object)
     t:run(function() assert.equal(42, gen.await(object:g())) end)
   end)
 end)

@@ -30,17 +30,20 @@ static int cannot_await(lua_State *L, lunado_realm *realm) {
            "a coroutine.wrap generator: await in the function that calls it");
   push_boundary(L);
   return luaL_error(
-      L, "cannot await inside %s, which cannot be suspended (it is a C "
-         "function, a finalizer or a message handler): await before calling "
-         "it", lua_tostring(L, -1));
+      L,
+      "cannot await inside %s, which cannot be suspended (it is a C "
+      "function, a finalizer or a message handler): await before calling "
+      "it",
+      lua_tostring(L, -1));
 }
 
 static void check_can_await(lua_State *L, lunado_realm *realm) {
-  if (!lunado__is_running(L, realm) || !lua_isyieldable(L)) cannot_await(L, realm);
+  if (!lunado__is_running(L, realm) || !lua_isyieldable(L))
+    cannot_await(L, realm);
 }
 
-int lunado__await(lua_State *L, lunado_realm *realm, int idx,
-                  lua_KContext ctx, lua_KFunction k) {
+int lunado__await(lua_State *L, lunado_realm *realm, int idx, lua_KContext ctx,
+                  lua_KFunction k) {
   check_can_await(L, realm);
   lua_pushvalue(L, idx);
   realm->awaiting = true;

@@ -49,30 +49,30 @@ typedef enum {
 
 /* Places in the realm's table (registry[realm->table]). */
 enum {
-  LUNADO_SLOT_LOOPS = 1,   /* address of an ioloop -> its userdata */
-  LUNADO_SLOT_DEFERRED,    /* address of a deferred waiter -> its owner */
-  LUNADO_SLOT_CONVERTERS,  /* metatable or type name -> function */
-  LUNADO_SLOT_CLASSES,     /* list: lunado_error_class + 1 -> class */
-  LUNADO_SLOT_LOADED,      /* Lua modules, by name, for a second require */
-  LUNADO_SLOT_NO_MEMORY,   /* a Failure for when there is no memory for one */
-  LUNADO_SLOT_THROWN,      /* Failure last raised into the running coroutine */
-  LUNADO_SLOT_FAILURES,    /* address of a task -> Failure of its error, while
-                              that unwinds the coroutine's stack */
-  LUNADO_SLOT_RAISED,      /* Failure of the error last raised in a callback */
-  LUNADO_SLOT_LOG_HANDLER, /* function(level, message), or false */
-  LUNADO_SLOT_CONTEXT,     /* the current stack contexts, false: none */
-  LUNADO_SLOT_WRAP,        /* function(fn) -> fn within the current contexts */
-  LUNADO_SLOT_CAPTURED,    /* task -> function that resumes it within its
-                              contexts, while it is suspended; ephemeron */
+  LUNADO_SLOT_LOOPS = 1,    /* address of an ioloop -> its userdata */
+  LUNADO_SLOT_DEFERRED,     /* address of a deferred waiter -> its owner */
+  LUNADO_SLOT_CONVERTERS,   /* metatable or type name -> function */
+  LUNADO_SLOT_CLASSES,      /* list: lunado_error_class + 1 -> class */
+  LUNADO_SLOT_LOADED,       /* Lua modules, by name, for a second require */
+  LUNADO_SLOT_NO_MEMORY,    /* a Failure for when there is no memory for one */
+  LUNADO_SLOT_THROWN,       /* Failure last raised into the running coroutine */
+  LUNADO_SLOT_FAILURES,     /* address of a task -> Failure of its error, while
+                               that unwinds the coroutine's stack */
+  LUNADO_SLOT_RAISED,       /* Failure of the error last raised in a callback */
+  LUNADO_SLOT_LOG_HANDLER,  /* function(level, message), or false */
+  LUNADO_SLOT_CONTEXT,      /* the current stack contexts, false: none */
+  LUNADO_SLOT_WRAP,         /* function(fn) -> fn within the current contexts */
+  LUNADO_SLOT_CAPTURED,     /* task -> function that resumes it within its
+                               contexts, while it is suspended; ephemeron */
   LUNADO_SLOT_INCONSISTENT, /* function() -> StackContextInconsistentError */
-  LUNADO_SLOT_MOMENT,      /* gen.moment */
-  LUNADO_SLOT_KWARGS,      /* function(fn, ...) -> Future: calls a coroutine
-                              function whose last argument is util.kwargs */
-  LUNADO_SLOT_FINISH,      /* function(address of a task, succeeded): its
-                              coroutine is over; may raise */
-  LUNADO_SLOT_LUV,         /* luv's module table, once the loop is shared */
-  LUNADO_SLOT_CYCLE,       /* weak: the object that notices collections */
-  LUNADO_SLOT_TRACKED,     /* weak set of tasks, while debug asks for it */
+  LUNADO_SLOT_MOMENT,       /* gen.moment */
+  LUNADO_SLOT_KWARGS,       /* function(fn, ...) -> Future: calls a coroutine
+                               function whose last argument is util.kwargs */
+  LUNADO_SLOT_FINISH,       /* function(address of a task, succeeded): its
+                               coroutine is over; may raise */
+  LUNADO_SLOT_LUV,          /* luv's module table, once the loop is shared */
+  LUNADO_SLOT_CYCLE,        /* weak: the object that notices collections */
+  LUNADO_SLOT_TRACKED,      /* weak set of tasks, while debug asks for it */
   LUNADO_SLOT_COUNT = LUNADO_SLOT_TRACKED
 };
 
@@ -84,20 +84,20 @@ struct lunado_frame {
 };
 
 struct lunado_realm {
-  lunado_settler settler;  /* of all Futures of this state */
-  lunado_frame *frame;     /* innermost settle; lives on the C stack */
-  unsigned deferred;       /* entries of SLOT_DEFERRED */
-  lua_State *main;         /* the state's main thread */
-  int table;               /* reference in the registry to the slots */
-  int handler;             /* the same, to lunado__failure_handler, */
-  int future_class;        /* to Future's metatable, */
-  int body;                /* to the function at the base of coroutines, */
-  int body_handler;        /* to its message handler, */
-  int pool;                /* and to the first of LUNADO_POOL_SIZE places in
-                              the registry for tasks ready for reuse */
-  const void *kwargs_mt;   /* of util.kwargs; NULL: not loaded */
-  const void *future_mt;   /* identities of metatables, for fast tests; */
-  const void *task_mt;     /* the registry holds them all */
+  lunado_settler settler; /* of all Futures of this state */
+  lunado_frame *frame;    /* innermost settle; lives on the C stack */
+  unsigned deferred;      /* entries of SLOT_DEFERRED */
+  lua_State *main;        /* the state's main thread */
+  int table;              /* reference in the registry to the slots */
+  int handler;            /* the same, to lunado__failure_handler, */
+  int future_class;       /* to Future's metatable, */
+  int body;               /* to the function at the base of coroutines, */
+  int body_handler;       /* to its message handler, */
+  int pool;               /* and to the first of LUNADO_POOL_SIZE places in
+                             the registry for tasks ready for reuse */
+  const void *kwargs_mt;  /* of util.kwargs; NULL: not loaded */
+  const void *future_mt;  /* identities of metatables, for fast tests; */
+  const void *task_mt;    /* the registry holds them all */
   const void *ioloop_mt;
   const void *failure_mt;
   lunado_coroutine *current; /* the coroutine that runs; its caller's stack
@@ -106,17 +106,17 @@ struct lunado_realm {
                                 stack holds it */
   lunado_coroutine *callee;  /* to be started in place of a caller that has
                                 just yielded for it; on the caller's stack */
-  lunado_ioloop *loop;     /* the current one; held by SLOT_LOOPS */
-  lunado_ioloop *instance; /* the default one; held by SLOT_LOOPS */
-  uv_loop_t *host_uv;      /* given by the host before the default loop */
-  struct lunado_luv *luv;  /* what is known of luv; luv.c's */
-  unsigned nesting;        /* coroutines started on the C stack in each other */
-  uintptr_t stack_base;    /* where on the C stack the first of them runs */
-  int pooled;              /* tasks in the pool */
-  int log_level;           /* least level that is logged */
-  uint32_t born;           /* tasks and cycle objects made so far */
-  uint32_t cycle_born;     /* `born` of the present cycle object */
-  lua_Hook user_hook;      /* of the coroutine an error is raised into */
+  lunado_ioloop *loop;       /* the current one; held by SLOT_LOOPS */
+  lunado_ioloop *instance;   /* the default one; held by SLOT_LOOPS */
+  uv_loop_t *host_uv;        /* given by the host before the default loop */
+  struct lunado_luv *luv;    /* what is known of luv; luv.c's */
+  unsigned nesting;     /* coroutines started on the C stack in each other */
+  uintptr_t stack_base; /* where on the C stack the first of them runs */
+  int pooled;           /* tasks in the pool */
+  int log_level;        /* least level that is logged */
+  uint32_t born;        /* tasks and cycle objects made so far */
+  uint32_t cycle_born;  /* `born` of the present cycle object */
+  lua_Hook user_hook;   /* of the coroutine an error is raised into */
   int user_hook_mask;
   int user_hook_count;
   const void *context;     /* identity of SLOT_CONTEXT; NULL: none */
@@ -187,7 +187,8 @@ bool lunado__iscallable(lua_State *L, int idx);
 /* Argument `arg` as a time in seconds: a number, not NaN.  [-0, +0, v] */
 double lunado__checkseconds(lua_State *L, int arg);
 
-/* --- exception.c: classes of errors ---------------------------------------- */
+/* --- exception.c: classes of errors ----------------------------------------
+ */
 
 void lunado__exception_open(lua_State *L, lunado_realm *realm);
 
@@ -216,7 +217,8 @@ bool lunado__isquiet(lua_State *L, int err, int quiet);
  * [-0, +0, v] */
 void lunado__checkquiet(lua_State *L, int arg);
 
-/* --- log.c ----------------------------------------------------------------- */
+/* --- log.c -----------------------------------------------------------------
+ */
 
 typedef enum {
   LUNADO_LOG_DEBUG,
@@ -228,7 +230,8 @@ typedef enum {
 /* Logs the string on top and pops it; raises nothing.  [-1, +0, -] */
 void lunado__log(lua_State *L, lunado_realm *realm, lunado_log_level level);
 
-/* --- context.c: stack contexts --------------------------------------------- */
+/* --- context.c: stack contexts ---------------------------------------------
+ */
 
 /* Replaces the callable at idx by one that runs within the stack contexts that
  * are current now.  [-0, +0, e] */
@@ -246,7 +249,8 @@ void lunado__set_context(lua_State *L, lunado_realm *realm);
 /* Adds the functions for lunado.stack_context to the table on top. */
 void lunado__context_functions(lua_State *L);
 
-/* --- enter.c: from a callback into Lua --------------------------------------- */
+/* --- enter.c: from a callback into Lua ---------------------------------------
+ */
 
 /* Calls the function below nargs arguments.  An error is brought to the
  * loop's handle_callback_exception (loop may be NULL: is logged); a Future

@@ -51,7 +51,8 @@ static int body_done(lua_State *L, int status, lua_KContext ctx) {
   int n;
   (void)ctx;
   if (task->flags & TASK_WATCHED)
-    lunado__task_tell_finish(L, realm, task, status == LUA_OK || status == LUA_YIELD);
+    lunado__task_tell_finish(L, realm, task,
+                             status == LUA_OK || status == LUA_YIELD);
   if (status == LUA_OK || status == LUA_YIELD) {
     n = lua_gettop(L) - 1;
   } else if (lunado__isinstance(L, realm, -1, LUNADO_E_RETURN)) {

@@ -28,8 +28,7 @@ static bool convert_registered(lua_State *L, lunado_realm *realm, int value) {
 
 /* By metatable, then __await, then the name of the type. */
 static bool convert_object(lua_State *L, lunado_realm *realm, int value) {
-  if (lua_getmetatable(L, value) &&
-      convert_registered(L, realm, value))
+  if (lua_getmetatable(L, value) && convert_registered(L, realm, value))
     return true;
   if (luaL_getmetafield(L, value, "__await") != LUA_TNIL) {
     lua_pushvalue(L, value);
@@ -106,7 +105,8 @@ int lunado__convert_yield(lua_State *L) {
   return 1;
 }
 
-/* --- functions ------------------------------------------------------------------- */
+/* --- functions
+ * ------------------------------------------------------------------- */
 
 /* gen.convert_yielded(x) → Future.  Tornado: gen.convert_yielded. */
 static int gen_convert_yielded(lua_State *L) {

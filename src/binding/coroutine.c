@@ -25,7 +25,8 @@
 /* Room on the stack for running a coroutine and settling its Future. */
 #define RUN_STACK 48
 
-/* --- ending ---------------------------------------------------------------- */
+/* --- ending ----------------------------------------------------------------
+ */
 
 /* Lets the idle task at t go; it needs no finalizer any more. */
 static void retire(lua_State *L, int t) {
@@ -85,7 +86,8 @@ static void finish(lua_State *L, lunado_realm *realm, int t,
   lunado__settle_future(L, realm, t + 1, future, LUNADO_DONE);
 }
 
-/* --- running --------------------------------------------------------------- */
+/* --- running ---------------------------------------------------------------
+ */
 
 static int resume(lua_State *L, lunado_realm *realm, lunado_coroutine *task,
                   int nargs, int *n) {
@@ -212,7 +214,8 @@ void lunado__coroutine_wake(lua_State *L, lunado_realm *realm, int t) {
   lua_settop(L, t);
 }
 
-/* --- starting -------------------------------------------------------------- */
+/* --- starting --------------------------------------------------------------
+ */
 
 static lunado_coroutine *task_new(lua_State *L, lunado_realm *realm) {
   lunado_coroutine *task = lua_newuserdatauv(L, sizeof *task, 2);
@@ -248,8 +251,7 @@ static lunado_coroutine *push_task(lua_State *L, lunado_realm *realm,
   task = realm->pooled > 0 ? task_from_pool(L, realm) : task_new(L, realm);
   if (nargs > LUA_MINSTACK / 2 && !lua_checkstack(task->thread, nargs + 4))
     luaL_error(L, "too many arguments");
-  (void)lunado__future_new(L, realm, sizeof(lunado_future),
-                           LUNADO_FUTURE_TASK);
+  (void)lunado__future_new(L, realm, sizeof(lunado_future), LUNADO_FUTURE_TASK);
   lua_rawgeti(task->thread, LUA_REGISTRYINDEX, realm->body);
   lua_rawgeti(task->thread, LUA_REGISTRYINDEX, realm->body_handler);
   task->count = (uint32_t)nargs + 2;
@@ -261,8 +263,7 @@ static lunado_coroutine *push_task(lua_State *L, lunado_realm *realm,
 
 /* Replaces the function below nargs arguments by a task that is ready to run
  * it, and the task's Future above. */
-static lunado_coroutine *prepare(lua_State *L, lunado_realm *realm,
-                                 int nargs) {
+static lunado_coroutine *prepare(lua_State *L, lunado_realm *realm, int nargs) {
   int base = lua_gettop(L) - nargs;
   lunado_coroutine *task = push_task(L, realm, nargs);
   lua_rotate(L, base, 2);
@@ -305,8 +306,8 @@ void lunado__spawn(lua_State *L, lunado_realm *realm, int nargs) {
   lua_remove(L, t);
 }
 
-void lunado__spawn_later(lua_State *L, lunado_realm *realm,
-                         lunado_ioloop *loop, int nargs) {
+void lunado__spawn_later(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
+                         int nargs) {
   int t = lua_gettop(L) - nargs;
   (void)prepare(L, realm, nargs);
   start_later(L, t, loop);
@@ -360,7 +361,8 @@ static int coroutine_call(lua_State *L) {
   return 1;
 }
 
-/* --- functions ------------------------------------------------------------- */
+/* --- functions -------------------------------------------------------------
+ */
 
 /* gen.coroutine(fn) → a function that runs fn as a coroutine and returns a
  * Future of what it returns.  Tornado: gen.coroutine. */

@@ -34,8 +34,8 @@ void lunado__spawn(lua_State *L, lunado_realm *realm, int nargs);
 
 /* As lunado__spawn, but the function starts on the loop's next turn.
  * [-(nargs+1), +1, m] */
-void lunado__spawn_later(lua_State *L, lunado_realm *realm,
-                         lunado_ioloop *loop, int nargs);
+void lunado__spawn_later(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
+                         int nargs);
 
 /* Resumes the coroutine of the task at idx, which the queue gave.
  * [-0, +0, m] */
@@ -47,8 +47,7 @@ void lunado__coroutine_ready(lunado_settler *settler, lunado_waiter *waiter,
 
 /* Queues the task that is the owner of the sole waiter of the Future at idx,
  * which lunado_future_take_sole has just taken.  [-0, +0, -] */
-void lunado__coroutine_ready_sole(lua_State *L, int idx,
-                                  lunado_waiter *waiter);
+void lunado__coroutine_ready_sole(lua_State *L, int idx, lunado_waiter *waiter);
 
 /* The base of every coroutine: calls the function that is its second
  * argument, with the handler that is its first. */
@@ -58,8 +57,8 @@ int lunado__coroutine_body(lua_State *L);
  * begins with lunado__awaited.  Raises where the running function is not a
  * coroutine of lunado's, or cannot yield.  For C functions:
  * return lunado__await(...).  [-?, +?, e] */
-int lunado__await(lua_State *L, lunado_realm *realm, int idx,
-                  lua_KContext ctx, lua_KFunction k);
+int lunado__await(lua_State *L, lunado_realm *realm, int idx, lua_KContext ctx,
+                  lua_KFunction k);
 
 /* In the continuation of lunado__await, with `top` the stack's height when
  * that was called: raises the Future's error, or returns the number of its

@@ -82,7 +82,8 @@ void lunado__report(lua_State *L, lunado_realm *realm, lunado_ioloop *loop) {
   lua_settop(L, callback - 1);
 }
 
-/* --- callbacks --------------------------------------------------------------- */
+/* --- callbacks ---------------------------------------------------------------
+ */
 
 /* The values from `base` on: handler, callback, the Future it returned. */
 static int discard(lua_State *L) {
@@ -103,8 +104,8 @@ static void log_slow(lua_State *L, lunado_realm *realm, int callback,
 }
 
 /* Calls what is above the handler and the callback at `base`. */
-static int call_measured(lua_State *L, lunado_realm *realm,
-                         lunado_ioloop *loop, int base, int nargs) {
+static int call_measured(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
+                         int base, int nargs) {
   uint64_t start = uv_hrtime();
   int status = lua_pcall(L, nargs, 1, base);
   double seconds = (double)(uv_hrtime() - start) / 1e9;

@@ -75,7 +75,8 @@ void lunado__pusherror(lua_State *L, lunado_realm *realm,
   lua_setmetatable(L, -2);
 }
 
-/* --- as Lua sees classes --------------------------------------------------- */
+/* --- as Lua sees classes ---------------------------------------------------
+ */
 
 /* Class(message): upvalue-free, for the class is the first argument. */
 static int class__call(lua_State *L) {
@@ -189,8 +190,7 @@ static int open_classes(lua_State *L) {
   add_class(L, LUNADO_E_TIMEOUT, "TimeoutError", class__call);
   add_class(L, LUNADO_E_BAD_YIELD, "BadYieldError", class__call);
   add_class(L, LUNADO_E_INVALID_STATE, "InvalidStateError", class__call);
-  add_class(L, LUNADO_E_RETURN_IGNORED, "ReturnValueIgnoredError",
-            class__call);
+  add_class(L, LUNADO_E_RETURN_IGNORED, "ReturnValueIgnoredError", class__call);
   add_class(L, LUNADO_E_RETURN, "Return", return__call);
   return 0;
 }
@@ -201,7 +201,8 @@ void lunado__exception_open(lua_State *L, lunado_realm *realm) {
   lua_call(L, 1, 0);
 }
 
-/* --- quiet_exceptions ------------------------------------------------------ */
+/* --- quiet_exceptions ------------------------------------------------------
+ */
 
 static bool matches_pattern(lua_State *L, int err, int pattern) {
   bool found;
@@ -240,15 +241,15 @@ static bool any_is_quiet(lua_State *L, int err, int list) {
 bool lunado__isquiet(lua_State *L, int err, int quiet) {
   luaL_checkstack(L, 8, NULL);
   switch (lua_type(L, quiet)) {
-    case LUA_TSTRING:
-      return matches_pattern(L, err, quiet);
-    case LUA_TFUNCTION:
-      return answers_true(L, err, quiet);
-    case LUA_TTABLE:
-      if (is_class(L, quiet)) return lunado__isinstanceof(L, err, quiet);
-      return any_is_quiet(L, err, quiet);
-    default:
-      return false;
+  case LUA_TSTRING:
+    return matches_pattern(L, err, quiet);
+  case LUA_TFUNCTION:
+    return answers_true(L, err, quiet);
+  case LUA_TTABLE:
+    if (is_class(L, quiet)) return lunado__isinstanceof(L, err, quiet);
+    return any_is_quiet(L, err, quiet);
+  default:
+    return false;
   }
 }
 
@@ -276,7 +277,8 @@ void lunado__checkquiet(lua_State *L, int arg) {
                     "exception class, pattern, function or list of these");
 }
 
-/* --- util.isinstance --------------------------------------------------------- */
+/* --- util.isinstance ---------------------------------------------------------
+ */
 
 int lunado__util_isinstance(lua_State *L) {
   lua_settop(L, 2);

@@ -20,7 +20,8 @@
 
 typedef struct lunado_failure_frame frame;
 
-/* --- making ------------------------------------------------------------------ */
+/* --- making ------------------------------------------------------------------
+ */
 
 static bool is_base(lua_State *L, lua_Debug *ar) {
   bool base;
@@ -181,7 +182,8 @@ void lunado__failure_take(lua_State *L, lunado_realm *realm) {
   lunado__setslot(L, realm, LUNADO_SLOT_RAISED);
 }
 
-/* --- observing ----------------------------------------------------------------- */
+/* --- observing
+ * ----------------------------------------------------------------- */
 
 void lunado__failure_observe(lua_State *L, int idx) {
   lunado_failure *self = lua_touserdata(L, idx);
@@ -202,7 +204,8 @@ static int failure__gc(lua_State *L) {
   return 0;
 }
 
-/* --- text ------------------------------------------------------------------------ */
+/* --- text
+ * ------------------------------------------------------------------------ */
 
 /* Pushes the name under which package.loaded knows the function at idx, such
  * as "string.rep"; pushes nothing and returns false where it does not. */
@@ -216,8 +219,7 @@ static bool push_global_name(lua_State *L, int idx) {
     if (!lua_istable(L, -1) || lua_type(L, -2) != LUA_TSTRING) continue;
     for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1)) {
       const char *module;
-      if (lua_type(L, -2) != LUA_TSTRING || !lua_rawequal(L, -1, idx))
-        continue;
+      if (lua_type(L, -2) != LUA_TSTRING || !lua_rawequal(L, -1, idx)) continue;
       module = lua_tostring(L, -4); /* loaded module table name function */
       if (strcmp(module, "_G") == 0)
         lua_pushvalue(L, -2);
@@ -301,8 +303,7 @@ void lunado__failure_traceback(lua_State *L, int idx) {
   luaL_buffinit(L, &buffer);
   for (int i = n; i > 0; i--) {
     lua_rawgeti(L, list, i);
-    push_section(L, lua_gettop(L),
-                 i == n ? "stack traceback:" : "awaited by:");
+    push_section(L, lua_gettop(L), i == n ? "stack traceback:" : "awaited by:");
     lua_remove(L, -2);
     if (i < n && lua_rawlen(L, -1) > 0) {
       lua_pushliteral(L, "\n");
@@ -347,14 +348,14 @@ void lunado__failure_text(lua_State *L, int idx) {
   lua_concat(L, 3);
 }
 
-/* --- open ------------------------------------------------------------------------ */
+/* --- open
+ * ------------------------------------------------------------------------ */
 
 static const luaL_Reg metamethods[] = {{"__gc", failure__gc}, {NULL, NULL}};
 
 void lunado__failure_open(lua_State *L, lunado_realm *realm) {
   lunado_failure *spare;
-  realm->failure_mt =
-      lunado__newclass(L, "lunado.Failure", NULL, metamethods);
+  realm->failure_mt = lunado__newclass(L, "lunado.Failure", NULL, metamethods);
   lua_rawsetp(L, LUA_REGISTRYINDEX, realm->failure_mt);
   lua_pushliteral(L, "not enough memory");
   spare = lunado__failure_new(L, realm, -1, -1);

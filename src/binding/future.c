@@ -14,7 +14,8 @@
 /* Room on the stack that settling and the waiters it runs may use. */
 #define SETTLE_STACK 24
 
-/* --- values -------------------------------------------------------------------- */
+/* --- values
+ * -------------------------------------------------------------------- */
 
 void *lunado__future_new(lua_State *L, lunado_realm *realm, size_t size,
                          int values) {
@@ -25,8 +26,7 @@ void *lunado__future_new(lua_State *L, lunado_realm *realm, size_t size,
   return future;
 }
 
-lunado_future *lunado__checkfuture(lua_State *L, lunado_realm *realm,
-                                   int arg) {
+lunado_future *lunado__checkfuture(lua_State *L, lunado_realm *realm, int arg) {
   lunado_future *future = lunado__tofuture(L, realm, arg);
   if (future == NULL) lunado__typeerror(L, arg, "future");
   return future;
@@ -58,7 +58,8 @@ int lunado__push_results(lua_State *L, int idx) {
   return n;
 }
 
-/* --- waiting --------------------------------------------------------------------- */
+/* --- waiting
+ * --------------------------------------------------------------------- */
 
 /* Leaves on the stack the table of the owners of the Future at idx, which has
  * one waiter at least. */
@@ -133,7 +134,8 @@ void lunado__push_owner(lunado_realm *realm, lunado_waiter *waiter) {
     lua_rawgetp(L, owners, waiter);
 }
 
-/* --- outcomes -------------------------------------------------------------------- */
+/* --- outcomes
+ * -------------------------------------------------------------------- */
 
 /* (realm, future, owners): at the depth where the core puts waiters off,
  * their owners move to a table of the realm. */
@@ -252,7 +254,8 @@ void lunado__copy_outcome(lua_State *L, lunado_realm *realm, int from,
   lunado__settle(L, realm, idx, source->state);
 }
 
-/* --- callbacks ------------------------------------------------------------------- */
+/* --- callbacks
+ * ------------------------------------------------------------------- */
 
 /* The owner of a waiter that calls a function or settles another Future.
  * User values: what it is for, and the Future it waits for. */
@@ -263,8 +266,8 @@ typedef struct {
 
 enum { LINK_TARGET = 1, LINK_SOURCE = 2 };
 
-static void link_new(lua_State *L, int source, int target,
-                     lunado_ioloop *loop, lunado_done_cb cb) {
+static void link_new(lua_State *L, int source, int target, lunado_ioloop *loop,
+                     lunado_done_cb cb) {
   link_object *self;
   source = lua_absindex(L, source);
   target = lua_absindex(L, target);
@@ -373,7 +376,8 @@ void lunado__chain(lua_State *L, lunado_realm *realm, int from, int to) {
     lunado__copy_outcome(L, realm, from, to);
 }
 
-/* --- methods: consumer ------------------------------------------------------------ */
+/* --- methods: consumer
+ * ------------------------------------------------------------ */
 
 static lunado_future *check_done(lua_State *L, lunado_realm *realm) {
   lunado_future *future = lunado__checkfuture(L, realm, 1);
@@ -457,7 +461,8 @@ static int future_add_done_callback(lua_State *L) {
   return 0;
 }
 
-/* --- methods: producer ------------------------------------------------------------ */
+/* --- methods: producer
+ * ------------------------------------------------------------ */
 
 static lunado_future *check_pending(lua_State *L, lunado_realm *realm) {
   lunado_future *future = lunado__checkfuture(L, realm, 1);
@@ -502,7 +507,8 @@ static int future_set_exception(lua_State *L) {
   return future_set_exc_info(L);
 }
 
-/* --- metamethods ------------------------------------------------------------------ */
+/* --- metamethods
+ * ------------------------------------------------------------------ */
 
 static int future__tostring(lua_State *L) {
   lunado_future *future = lunado__checkfuture(L, lunado__upvalue_realm(L), 1);
@@ -514,13 +520,13 @@ static int future__tostring(lua_State *L) {
   } else {
     lua_getiuservalue(L, 1, LUNADO_FUTURE_VALUE);
     lunado__failure_errortext(L, -1);
-    lua_pushfstring(L, "Future: %p (failed: %s)", address,
-                    lua_tostring(L, -1));
+    lua_pushfstring(L, "Future: %p (failed: %s)", address, lua_tostring(L, -1));
   }
   return 1;
 }
 
-/* --- functions -------------------------------------------------------------------- */
+/* --- functions
+ * -------------------------------------------------------------------- */
 
 /* Future() → a pending Future. */
 static int concurrent_future(lua_State *L) {
@@ -534,8 +540,7 @@ static int concurrent_future(lua_State *L) {
 /* is_future(x) → boolean.  Tornado: concurrent.is_future. */
 static int concurrent_is_future(lua_State *L) {
   luaL_checkany(L, 1);
-  lua_pushboolean(L,
-                  lunado__tofuture(L, lunado__upvalue_realm(L), 1) != NULL);
+  lua_pushboolean(L, lunado__tofuture(L, lunado__upvalue_realm(L), 1) != NULL);
   return 1;
 }
 
@@ -549,7 +554,8 @@ static int concurrent_chain_future(lua_State *L) {
   return 0;
 }
 
-/* --- open ------------------------------------------------------------------------- */
+/* --- open
+ * ------------------------------------------------------------------------- */
 
 static const luaL_Reg methods[] = {
     {"result", future_result},

@@ -25,7 +25,8 @@ void lunado__future_open(lua_State *L, lunado_realm *realm);
 /* Pushes the functions of lunado.concurrent into the table on top. */
 void lunado__future_functions(lua_State *L);
 
-/* --- values ------------------------------------------------------------------ */
+/* --- values ------------------------------------------------------------------
+ */
 
 /* Pushes a pending Future of `size` bytes (at least a lunado_future) with
  * `values` user values.  [-0, +1, m] */
@@ -42,7 +43,8 @@ static inline lunado_future *lunado__tofuture(lua_State *L,
 /* Argument `arg`, which must be a Future.  [-0, +0, v] */
 lunado_future *lunado__checkfuture(lua_State *L, lunado_realm *realm, int arg);
 
-/* --- outcomes ---------------------------------------------------------------- */
+/* --- outcomes ----------------------------------------------------------------
+ */
 
 /* Settles the pending Future at idx with the value on top, in the form of
  * user value 1; future->count is set by the caller.
@@ -70,8 +72,7 @@ static inline void lunado__settle_future(lua_State *L, lunado_realm *realm,
 void lunado__fail(lua_State *L, lunado_realm *realm, int idx);
 
 /* Settles the Future at idx as the done one at `from`.  [-0, +0, m] */
-void lunado__copy_outcome(lua_State *L, lunado_realm *realm, int from,
-                          int idx);
+void lunado__copy_outcome(lua_State *L, lunado_realm *realm, int from, int idx);
 
 /* Packs the n values on top into the form of user value 1.  [-n, +1, m] */
 void lunado__pack(lua_State *L, int n);
@@ -80,7 +81,8 @@ void lunado__pack(lua_State *L, int n);
  * number.  [-0, +n, m] */
 int lunado__push_results(lua_State *L, int idx);
 
-/* --- waiting ----------------------------------------------------------------- */
+/* --- waiting -----------------------------------------------------------------
+ */
 
 /* Links a waiter of the object at `owner` to the pending Future at idx, and
  * has the Future hold the owner.  [-0, +0, m] */

@@ -27,7 +27,8 @@
  * fields have been set. */
 static const char loop_key = 0;
 
-/* --- anchors --------------------------------------------------------------------- */
+/* --- anchors
+ * --------------------------------------------------------------------- */
 
 /* A free place of the list holds the number of the next free one. */
 uint32_t lunado__anchor(lua_State *L, lunado_ioloop *loop) {
@@ -63,7 +64,8 @@ void lunado__unanchor(lua_State *L, lunado_ioloop *loop, uint32_t anchor) {
   loop->free_anchor = anchor;
 }
 
-/* --- finding --------------------------------------------------------------------- */
+/* --- finding
+ * --------------------------------------------------------------------- */
 
 static lunado_ioloop *to_loop(lua_State *L, const lunado_realm *realm,
                               int arg) {
@@ -104,7 +106,8 @@ void lunado__pushmethod(lua_State *L, lunado_ioloop *loop, const char *name) {
   lua_remove(L, -2);
 }
 
-/* --- life cycle ------------------------------------------------------------------ */
+/* --- life cycle
+ * ------------------------------------------------------------------ */
 
 /* The realm lets a closed loop go that no coroutine belongs to. */
 static void forget_if_unused(lua_State *L, lunado_ioloop *loop) {
@@ -116,8 +119,7 @@ static void forget_if_unused(lua_State *L, lunado_ioloop *loop) {
 }
 
 void lunado__ioloop_discharge(lua_State *L, lunado_ioloop *loop) {
-  if (--loop->coroutines == 0 && loop->closed)
-    forget_if_unused(L, loop);
+  if (--loop->coroutines == 0 && loop->closed) forget_if_unused(L, loop);
 }
 
 void lunado__ioloop_close(lua_State *L, lunado_ioloop *loop) {
@@ -205,7 +207,8 @@ lunado_ioloop *lunado__currentloop(lua_State *L, lunado_realm *realm) {
   return realm->loop;
 }
 
-/* --- running --------------------------------------------------------------------- */
+/* --- running
+ * --------------------------------------------------------------------- */
 
 int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, bool forever) {
   lunado_realm *realm = loop->realm;
@@ -253,7 +256,8 @@ static int loop_stop(lua_State *L) {
   return 0;
 }
 
-/* --- callbacks ------------------------------------------------------------------- */
+/* --- callbacks
+ * ------------------------------------------------------------------- */
 
 /* loop:add_callback(fn, ...): fn(...) on the next turn.
  * Tornado: IOLoop.add_callback, spawn_callback, add_callback_from_signal. */
@@ -279,7 +283,8 @@ static int loop_add_future(lua_State *L) {
   return 0;
 }
 
-/* --- the rest --------------------------------------------------------------------- */
+/* --- the rest
+ * --------------------------------------------------------------------- */
 
 /* loop:time() → seconds.  Tornado: IOLoop.time. */
 static int loop_time(lua_State *L) {
@@ -375,7 +380,8 @@ static int loop__newindex(lua_State *L) {
   return 0;
 }
 
-/* --- functions ----------------------------------------------------------------------- */
+/* --- functions
+ * ----------------------------------------------------------------------- */
 
 /* IOLoop([make_current]) → a new loop, on a uv_loop_t of its own.  It becomes
  * the current one where there is none, or where make_current is true; with
@@ -385,8 +391,8 @@ static int ioloop__call(lua_State *L) {
   lunado_ioloop *loop;
   bool make_current;
   lua_settop(L, 2);
-  make_current = lua_isnil(L, 2) ? realm->loop == NULL
-                                 : lua_toboolean(L, 2) != 0;
+  make_current =
+      lua_isnil(L, 2) ? realm->loop == NULL : lua_toboolean(L, 2) != 0;
   loop = new_loop(L, realm, NULL);
   if (make_current) realm->loop = loop;
   return 1;
@@ -455,8 +461,7 @@ static const luaL_Reg class_metamethods[] = {{"__call", ioloop__call},
                                              {NULL, NULL}};
 
 void lunado__ioloop_open(lua_State *L, lunado_realm *realm) {
-  realm->ioloop_mt =
-      lunado__newclass(L, "lunado.IOLoop", methods, metamethods);
+  realm->ioloop_mt = lunado__newclass(L, "lunado.IOLoop", methods, metamethods);
   lua_pushboolean(L, 1);
   lua_rawsetp(L, -2, &loop_key);
   lua_getfield(L, -1, "__index");

@@ -13,18 +13,18 @@
 #include "binding/queue.h"
 
 struct lunado_ioloop {
-  lunado_loop *core;    /* one reference; never NULL once it is in LOOPS */
-  lunado_realm *realm;  /* of the same state */
-  lua_State *L;         /* the thread that callbacks run on: the one that
-                           called start, else the main one */
-  lunado_task drain;    /* ready while the queue has entries */
+  lunado_loop *core;   /* one reference; never NULL once it is in LOOPS */
+  lunado_realm *realm; /* of the same state */
+  lua_State *L;        /* the thread that callbacks run on: the one that
+                          called start, else the main one */
+  lunado_task drain;   /* ready while the queue has entries */
   lunado_queue queue;
-  int anchors;          /* registry: list of what the loop holds */
-  uint32_t free_anchor; /* first free place of the list, 0: none */
+  int anchors;           /* registry: list of what the loop holds */
+  uint32_t free_anchor;  /* first free place of the list, 0: none */
   uint32_t anchor_count; /* places of the list */
-  uint32_t coroutines;  /* that are suspended or queued on this loop */
-  bool closed;          /* as core->closed, good also when core is gone */
-  double threshold;     /* set_blocking_log_threshold; 0: none */
+  uint32_t coroutines;   /* that are suspended or queued on this loop */
+  bool closed;           /* as core->closed, good also when core is gone */
+  double threshold;      /* set_blocking_log_threshold; 0: none */
   struct lunado_promises *promises; /* promise.c's; NULL before the first */
 };
 

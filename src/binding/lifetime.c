@@ -26,8 +26,7 @@ void lunado__coroutine_where(lua_State *L, const lunado_coroutine *task) {
  * youngest object to the oldest, so that objects younger than the cycle
  * object see that for themselves, and for older ones its own finalizer has
  * seen it. */
-static bool is_state_closing(lua_State *L, lunado_realm *realm,
-                             uint32_t born) {
+static bool is_state_closing(lua_State *L, lunado_realm *realm, uint32_t born) {
   if (realm->closing || born < realm->cycle_born) return realm->closing;
   lunado__getslot(L, realm, LUNADO_SLOT_CYCLE);
   realm->closing = lua_rawgeti(L, -1, 1) != LUA_TNIL;
@@ -75,8 +74,7 @@ static int task__gc(lua_State *L) {
 }
 
 static const luaL_Reg metamethods[] = {{"__gc", task__gc}, {NULL, NULL}};
-static const luaL_Reg cycle_metamethods[] = {{"__gc", cycle__gc},
-                                             {NULL, NULL}};
+static const luaL_Reg cycle_metamethods[] = {{"__gc", cycle__gc}, {NULL, NULL}};
 
 void lunado__lifetime_open(lua_State *L, lunado_realm *realm) {
   realm->task_mt = lunado__newclass(L, "lunado.Task", NULL, metamethods);

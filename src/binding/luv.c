@@ -225,9 +225,26 @@ bool lunado__luv_again(lua_State *L, lunado_realm *realm) {
   return true;
 }
 
-/* What a loader in Lua will open is seen afterwards.  A loop that luv had and
- * that goes with its forgotten table is finalized while the context points to
- * it. */
+/* In place of luv's finalizer of loops, which works on the loop that luv has by
+ * then.  Handles may point to this one: it stays. */
+static int keep_loop(lua_State *L) {
+  lua_settop(L, 1);
+  (void)luaL_ref(L, LUA_REGISTRYINDEX);
+  return 0;
+}
+
+/* luv has a loop, but its table was forgotten: either the loop is garbage, or
+ * somebody holds the table still. */
+static void part_from_loop(lua_State *L) {
+  lua_gc(L, LUA_GCCOLLECT);
+  if (luaL_getmetatable(L, "uv_loop.meta") == LUA_TTABLE) {
+    lua_pushcfunction(L, keep_loop);
+    lua_setfield(L, -2, "__gc");
+  }
+  lua_pop(L, 1);
+}
+
+/* What a loader in Lua will open is seen afterwards. */
 void lunado__luv_lend(lua_State *L, lunado_realm *realm, lua_CFunction opener) {
   lunado_luv_object object;
   lunado_luv_context *context = find_context(L);
@@ -235,7 +252,7 @@ void lunado__luv_lend(lua_State *L, lunado_realm *realm, lua_CFunction opener) {
       !lunado__luv_inspect(opener, &object))
     return;
   if (!object.same_uv) lunado__luv_refuse(L, &object);
-  if (context != NULL && context->uv != NULL) lua_gc(L, LUA_GCCOLLECT);
+  if (context != NULL && context->uv != NULL) part_from_loop(L);
   object.set_loop(realm->main, realm->instance->core->uv);
 }
 

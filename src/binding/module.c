@@ -31,9 +31,12 @@ static void (*const openers[])(lua_State *L) = {
     lunado__context_functions,  lunado__executor_functions};
 
 static void set_classes(lua_State *L, lunado_realm *realm) {
-  static const char *const names[LUNADO_E_COUNT] = {
-      "Exception",         "TimeoutError",           "BadYieldError",
-      "InvalidStateError", "ReturnValueIgnoredError", "Return"};
+  static const char *const names[LUNADO_E_COUNT] = {"Exception",
+                                                    "TimeoutError",
+                                                    "BadYieldError",
+                                                    "InvalidStateError",
+                                                    "ReturnValueIgnoredError",
+                                                    "Return"};
   for (int which = 0; which < LUNADO_E_COUNT; which++) {
     lunado__pushclass(L, realm, (lunado_error_class)which);
     lua_setfield(L, -2, names[which]);
@@ -46,8 +49,7 @@ int luaopen_lunado_core(lua_State *L) {
   lunado_realm *realm = lunado__realm(L);
   lua_newtable(L);
   lunado__setfunctions(L, functions);
-  for (size_t i = 0; i < sizeof openers / sizeof openers[0]; i++)
-    openers[i](L);
+  for (size_t i = 0; i < sizeof openers / sizeof openers[0]; i++) openers[i](L);
   set_classes(L, realm);
   lunado__getslot(L, realm, LUNADO_SLOT_MOMENT);
   lua_setfield(L, -2, "moment");

@@ -27,7 +27,8 @@ typedef struct {
   lunado_multi_node nodes[];
 } multi_future;
 
-/* --- keys ------------------------------------------------------------------------ */
+/* --- keys
+ * ------------------------------------------------------------------------ */
 
 /* Counts the pairs of the table at idx; *list tells whether the keys are 1 to
  * n in order. */
@@ -90,7 +91,8 @@ static void set_nth(lua_State *L, int table, int keys, int i) {
   lua_rawset(L, table);
 }
 
-/* --- collecting ---------------------------------------------------------------------- */
+/* --- collecting
+ * ---------------------------------------------------------------------- */
 
 /* (multi, number of the child whose error is raised): logs the other errors,
  * but for quiet ones. */
@@ -194,7 +196,8 @@ static void on_all_done(lunado_settler *settler, lunado_multi *multi) {
   lua_pop(L, 1);
 }
 
-/* --- making -------------------------------------------------------------------------- */
+/* --- making
+ * -------------------------------------------------------------------------- */
 
 /* Converts the children of the table at `from` into the table at `results`. */
 static void convert_children(lua_State *L, lunado_realm *realm, int from,
@@ -226,8 +229,7 @@ static void link_children(lua_State *L, int self_idx, int results, int keys) {
 
 static multi_future *make(lua_State *L, lunado_realm *realm, int n) {
   multi_future *self = lunado__future_new(
-      L, realm, sizeof *self + (size_t)n * sizeof self->nodes[0],
-      MULTI_VALUES);
+      L, realm, sizeof *self + (size_t)n * sizeof self->nodes[0], MULTI_VALUES);
   lunado_multi_init(&self->multi, on_all_done);
   self->n = n;
   self->spread = false;
@@ -263,14 +265,13 @@ static multi_future *build(lua_State *L, lunado_realm *realm, int idx,
   return self;
 }
 
-void lunado__multi_nested(lua_State *L, lunado_realm *realm, int idx,
-                          int quiet, int depth) {
+void lunado__multi_nested(lua_State *L, lunado_realm *realm, int idx, int quiet,
+                          int depth) {
   multi_future *self = build(L, realm, idx, quiet, depth);
   if (self->multi.pending == 0) complete(L, realm, lua_gettop(L));
 }
 
-void lunado__multi_new(lua_State *L, lunado_realm *realm, int idx,
-                       int quiet) {
+void lunado__multi_new(lua_State *L, lunado_realm *realm, int idx, int quiet) {
   lunado__multi_nested(L, realm, idx, quiet, 0);
 }
 
@@ -290,7 +291,8 @@ void lunado__multi_spread(lua_State *L, lunado_realm *realm, int n) {
   lua_remove(L, list);
 }
 
-/* --- functions ------------------------------------------------------------------------ */
+/* --- functions
+ * ------------------------------------------------------------------------ */
 
 /* gen.multi(children [, quiet_exceptions]) → a Future of the table of results;
  * raises the first error by position when all are done.

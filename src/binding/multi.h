@@ -14,8 +14,8 @@ void lunado__multi_functions(lua_State *L);
 void lunado__multi_new(lua_State *L, lunado_realm *realm, int idx, int quiet);
 
 /* The same for a table that is nested `depth` deep in others.  [-0, +1, e] */
-void lunado__multi_nested(lua_State *L, lunado_realm *realm, int idx,
-                          int quiet, int depth);
+void lunado__multi_nested(lua_State *L, lunado_realm *realm, int idx, int quiet,
+                          int depth);
 
 /* Replaces the list of n >= 2 yieldables on top by a Future with n results.
  * [-1, +1, e] */

@@ -110,7 +110,8 @@ void lunado__queue_callback(lua_State *L, lunado_realm *realm,
   lunado__log(L, realm, LUNADO_LOG_ERROR);
 }
 
-/* --- running --------------------------------------------------------------------- */
+/* --- running
+ * --------------------------------------------------------------------- */
 
 /* Pushes the first entry and takes it out; the queue's table is at `table`. */
 static void take(lua_State *L, lunado_queue *queue, int table) {
@@ -135,15 +136,15 @@ static void run_with_arguments(lua_State *L, lunado_ioloop *loop, int table) {
 static void run_entry(lua_State *L, lunado_ioloop *loop, int table) {
   take(L, &loop->queue, table);
   switch (lua_type(L, -1)) {
-    case LUA_TUSERDATA:
-      lunado__coroutine_wake(L, loop->realm, lua_gettop(L));
-      lua_pop(L, 1);
-      break;
-    case LUA_TFUNCTION:
-      lunado__callback(L, loop->realm, loop, 0);
-      break;
-    default:
-      run_with_arguments(L, loop, table);
+  case LUA_TUSERDATA:
+    lunado__coroutine_wake(L, loop->realm, lua_gettop(L));
+    lua_pop(L, 1);
+    break;
+  case LUA_TFUNCTION:
+    lunado__callback(L, loop->realm, loop, 0);
+    break;
+  default:
+    run_with_arguments(L, loop, table);
   }
 }
 

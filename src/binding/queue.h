@@ -33,7 +33,8 @@ void lunado__queue_fini(lua_State *L, lunado_queue *queue);
 /* Sees that n more entries have room.  [-0, +0, m] */
 void lunado__queue_reserve(lua_State *L, lunado_queue *queue, uint32_t n);
 
-/* Puts the value at idx (not relative to the top) at the end of the loop's queue, which has room.
+/* Puts the value at idx (not relative to the top) at the end of the loop's
+ * queue, which has room.
  * [-0, +0, -] */
 void lunado__queue_push(lua_State *L, lunado_ioloop *loop, int idx);
 

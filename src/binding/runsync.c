@@ -60,8 +60,7 @@ static void push_where(lua_State *L, int idx) {
 }
 
 /* The run is over and the Future at idx still pending. */
-static int fail_unfinished(lua_State *L, lunado_ioloop *loop, int idx,
-                           int rc) {
+static int fail_unfinished(lua_State *L, lunado_ioloop *loop, int idx, int rc) {
   lunado_realm *realm = loop->realm;
   if (loop->core->closed)
     return fail(L, realm, idx, LUNADO_E_EXCEPTION,
@@ -70,8 +69,9 @@ static int fail_unfinished(lua_State *L, lunado_ioloop *loop, int idx,
     return fail(L, realm, idx, LUNADO_E_EXCEPTION,
                 "the IOLoop was stopped before the function was done");
   push_where(L, idx);
-  lua_pushfstring(L, "the run would never end: it waits at %s, and nothing on "
-                     "the IOLoop is left that could set what it waits for",
+  lua_pushfstring(L,
+                  "the run would never end: it waits at %s, and nothing on "
+                  "the IOLoop is left that could set what it waits for",
                   lua_tostring(L, -1));
   return fail(L, realm, idx, LUNADO_E_EXCEPTION, lua_tostring(L, -1));
 }
@@ -103,8 +103,7 @@ static int wait_for_outcome(lua_State *L, lunado_ioloop *loop, int idx,
                       (lua_Number)timeout);
       return fail(L, realm, idx, LUNADO_E_TIMEOUT, lua_tostring(L, -1));
     }
-    if (lunado_future_pending(future))
-      return fail_unfinished(L, loop, idx, rc);
+    if (lunado_future_pending(future)) return fail_unfinished(L, loop, idx, rc);
     if (future->state == LUNADO_FAILED) {
       lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
       ((lunado_failure *)lua_touserdata(L, -1))->observed = true;
@@ -141,7 +140,8 @@ int lunado__runsync(lua_State *L, lunado_ioloop *loop, int nargs,
   return status;
 }
 
-/* --- raising to the caller ---------------------------------------------------------- */
+/* --- raising to the caller
+ * ---------------------------------------------------------- */
 
 static bool is_pcall(lua_State *L, lua_Debug *ar, lua_CFunction pcall_c,
                      lua_CFunction xpcall_c) {
@@ -196,8 +196,7 @@ static int raise_outcome(lua_State *L, lunado_realm *realm) {
     return lua_error(L);
   }
   lunado__failure_errortext(L, failure);
-  (void)fprintf(stderr, "%s\n%s\n", lua_tostring(L, -1),
-                lua_tostring(L, -2));
+  (void)fprintf(stderr, "%s\n%s\n", lua_tostring(L, -1), lua_tostring(L, -2));
   lua_pop(L, 2);
   return lua_error(L);
 }
@@ -239,9 +238,7 @@ static int lunado_run(lua_State *L) {
 static const luaL_Reg methods[] = {{"run_sync", loop_run_sync}, {NULL, NULL}};
 static const luaL_Reg functions[] = {{"run", lunado_run}, {NULL, NULL}};
 
-void lunado__runsync_methods(lua_State *L) {
-  lunado__setfunctions(L, methods);
-}
+void lunado__runsync_methods(lua_State *L) { lunado__setfunctions(L, methods); }
 
 void lunado__runsync_functions(lua_State *L) {
   lunado__setfunctions(L, functions);

@@ -10,7 +10,8 @@
 #include "binding/ioloop.h"
 #include "binding/timeout.h"
 
-/* --- sleep ------------------------------------------------------------------------ */
+/* --- sleep
+ * ------------------------------------------------------------------------ */
 
 typedef struct {
   lunado_future future;
@@ -42,12 +43,12 @@ static int gen_sleep(lua_State *L) {
   sleeper *self = lunado__future_new(L, realm, sizeof *self, 1);
   lunado_timer_init(&self->timer, on_awake);
   lunado__starttimer(L, loop, &self->timer,
-                     lunado_loop_time(loop->core) + seconds,
-                     &self->anchor);
+                     lunado_loop_time(loop->core) + seconds, &self->anchor);
   return 1;
 }
 
-/* --- with_timeout ------------------------------------------------------------------- */
+/* --- with_timeout
+ * ------------------------------------------------------------------- */
 
 /* User values beside the Future's own: what it waits for; quiet_exceptions. */
 enum { TIMED_CHILD = 2, TIMED_QUIET, TIMED_VALUES = TIMED_QUIET };
@@ -162,9 +163,8 @@ static int gen_with_timeout(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg functions[] = {{"sleep", gen_sleep},
-                                     {"with_timeout", gen_with_timeout},
-                                     {NULL, NULL}};
+static const luaL_Reg functions[] = {
+    {"sleep", gen_sleep}, {"with_timeout", gen_with_timeout}, {NULL, NULL}};
 
 void lunado__sleep_functions(lua_State *L) {
   lunado__setfunctions(L, functions);

@@ -44,7 +44,7 @@ static void prepare_throw(lunado_realm *realm, lunado_coroutine *task) {
 /* Pushes what the Future on top of the task's thread came to; returns how
  * many values to resume with. */
 int lunado__task_push_outcome(lunado_realm *realm, lunado_coroutine *task,
-                        lunado_future *future) {
+                              lunado_future *future) {
   lua_State *thread = task->thread;
   if (future->state == LUNADO_DONE) {
     if (future->count != 1)
@@ -75,7 +75,7 @@ static void push_captured(lua_State *L, lunado_realm *realm,
 /* Puts the task at t, which is to be resumed, into its loop's queue, which has
  * room. */
 void lunado__task_queue(lua_State *L, lunado_realm *realm, int t,
-                       lunado_coroutine *task) {
+                        lunado_coroutine *task) {
   if (!(task->flags & TASK_CAPTURED)) {
     lunado__queue_push(L, task->loop, t);
     return;
@@ -119,8 +119,7 @@ static int find_place(lua_State *L) {
   lunado_coroutine *task = lua_touserdata(L, 1);
   if (task->loop == NULL)
     task->loop = lunado__currentloop(L, lunado__findrealm(L));
-  if (task->loop->closed)
-    luaL_error(L, "the coroutine's IOLoop is closed");
+  if (task->loop->closed) luaL_error(L, "the coroutine's IOLoop is closed");
   lunado__queue_reserve(L, &task->loop->queue, 1);
   return 0;
 }
@@ -197,7 +196,8 @@ void lunado__task_tie(lua_State *L, int t, lunado_coroutine *task) {
   lua_setiuservalue(L, t + 1, LUNADO_FUTURE_TASK);
 }
 
-void lunado__task_enlist(lua_State *L, int t, lunado_coroutine *task, uint32_t how) {
+void lunado__task_enlist(lua_State *L, int t, lunado_coroutine *task,
+                         uint32_t how) {
   if (!(task->flags & TASK_BOUND)) lunado__task_tie(L, t, task);
   task->flags |= how;
   lunado__ioloop_enlist(task->loop);
@@ -266,7 +266,7 @@ static bool convert(lua_State *L, lunado_realm *realm, int t, int n) {
  * is done.  Returns -1 when the task is suspended, else how many values to
  * resume it with. */
 int lunado__task_suspend(lua_State *L, lunado_realm *realm, int t,
-                   lunado_coroutine *task, int n) {
+                         lunado_coroutine *task, int n) {
   lua_State *thread = task->thread;
   lunado_future *future = NULL;
   if (n == 1) future = lunado__tofuture(thread, realm, -1);

@@ -19,14 +19,14 @@
 #include "binding/binding.h"
 
 enum {
-  TASK_FAILED = 1,   /* what the body returned is a Failure */
-  TASK_AWAITING = 2, /* suspended by lunado__await, not by a plain yield */
-  TASK_STARTING = 4, /* queued to be started */
-  TASK_WAITING = 8,  /* enlisted on its loop, with a place reserved */
-  TASK_QUEUED = 16,  /* enlisted on its loop, in its queue */
-  TASK_BOUND = 32,   /* task and Future hold each other */
+  TASK_FAILED = 1,    /* what the body returned is a Failure */
+  TASK_AWAITING = 2,  /* suspended by lunado__await, not by a plain yield */
+  TASK_STARTING = 4,  /* queued to be started */
+  TASK_WAITING = 8,   /* enlisted on its loop, with a place reserved */
+  TASK_QUEUED = 16,   /* enlisted on its loop, in its queue */
+  TASK_BOUND = 32,    /* task and Future hold each other */
   TASK_CAPTURED = 64, /* SLOT_CAPTURED has the function that resumes it */
-  TASK_WATCHED = 128 /* SLOT_FINISH wants to know of its end */
+  TASK_WATCHED = 128  /* SLOT_FINISH wants to know of its end */
 };
 
 struct lunado_coroutine {
@@ -41,7 +41,8 @@ struct lunado_coroutine {
   uint32_t flags;
 };
 
-/* --- body.c: the function at the base of a coroutine ----------------------- */
+/* --- body.c: the function at the base of a coroutine -----------------------
+ */
 
 /* Message handler of the body: notes where the error was raised. */
 int lunado__body_handler(lua_State *L);
@@ -50,7 +51,8 @@ int lunado__body_handler(lua_State *L);
 void lunado__task_tell_finish(lua_State *L, lunado_realm *realm,
                               lunado_coroutine *task, bool succeeded);
 
-/* --- suspend.c: from a yield to being queued again -------------------------- */
+/* --- suspend.c: from a yield to being queued again --------------------------
+ */
 
 /* The task at t leaves the stack of its runner: from now on it and the Future
  * above it hold each other.  [-0, +0, -] */
@@ -96,19 +98,20 @@ int lunado__task_raise(lua_State *L, lunado_realm *realm, int t,
 void lunado__task_resumed(lua_State *L, lunado_realm *realm,
                           lunado_coroutine *task);
 
-/* --- lifetime.c ---------------------------------------------------------------- */
+/* --- lifetime.c
+ * ---------------------------------------------------------------- */
 
 /* Makes the classes of tasks and of what notices collections. */
 void lunado__lifetime_open(lua_State *L, lunado_realm *realm);
 
-/* --- await.c ---------------------------------------------------------------------- */
+/* --- await.c
+ * ---------------------------------------------------------------------- */
 
 /* Adds gen.await to the table on top. */
 void lunado__await_functions(lua_State *L);
 
 /* True if L is the thread of the coroutine that runs. */
-static inline bool lunado__is_running(lua_State *L,
-                                      const lunado_realm *realm) {
+static inline bool lunado__is_running(lua_State *L, const lunado_realm *realm) {
   return realm->current != NULL && realm->current->thread == L;
 }
 

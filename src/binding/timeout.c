@@ -20,13 +20,14 @@ typedef struct {
   int nargs;
 } timeout;
 
-/* --- deadlines ------------------------------------------------------------------ */
+/* --- deadlines
+ * ------------------------------------------------------------------ */
 
 static const struct {
   const char *name;
   double seconds;
-} units[] = {{"seconds", 1},     {"milliseconds", 1e-3}, {"minutes", 60},
-             {"hours", 3600},    {"days", 86400},        {"microseconds", 1e-6},
+} units[] = {{"seconds", 1},   {"milliseconds", 1e-3}, {"minutes", 60},
+             {"hours", 3600},  {"days", 86400},        {"microseconds", 1e-6},
              {"weeks", 604800}};
 
 static double interval(lua_State *L, int arg) {
@@ -57,10 +58,11 @@ double lunado__checkdeadline(lua_State *L, lunado_ioloop *loop, int arg) {
   return lunado__checkseconds(L, arg);
 }
 
-/* --- timers of objects -------------------------------------------------------------- */
+/* --- timers of objects
+ * -------------------------------------------------------------- */
 
-void lunado__starttimer(lua_State *L, lunado_ioloop *loop,
-                        lunado_timer *timer, double when, uint32_t *anchor) {
+void lunado__starttimer(lua_State *L, lunado_ioloop *loop, lunado_timer *timer,
+                        double when, uint32_t *anchor) {
   int rc;
   lua_pushvalue(L, -1);
   *anchor = lunado__anchor(L, loop);
@@ -77,7 +79,8 @@ void lunado__stoptimer(lua_State *L, lunado_ioloop *loop, lunado_timer *timer,
   lunado__unanchor(L, loop, anchor);
 }
 
-/* --- timeouts ------------------------------------------------------------------------- */
+/* --- timeouts
+ * ------------------------------------------------------------------------- */
 
 /* Lets the callable and its arguments go. */
 static void clear(lua_State *L, int idx, timeout *self) {
@@ -123,8 +126,7 @@ static int add_timeout(lua_State *L, lunado_ioloop *loop, double when,
   return 1;
 }
 
-static void check_arguments(lua_State *L, lunado_ioloop *loop,
-                            int callable) {
+static void check_arguments(lua_State *L, lunado_ioloop *loop, int callable) {
   lunado__checkcallable(L, callable);
   luaL_argcheck(L, lua_gettop(L) - callable < 60000, callable,
                 "too many arguments");

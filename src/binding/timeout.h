@@ -13,8 +13,8 @@ double lunado__checkdeadline(lua_State *L, lunado_ioloop *loop, int arg);
 /* Starts a timer of the object on top of the stack, which the loop then
  * holds; *anchor is the place.  Raises where it cannot, and then nothing has
  * changed.  [-0, +0, m] */
-void lunado__starttimer(lua_State *L, lunado_ioloop *loop,
-                        lunado_timer *timer, double when, uint32_t *anchor);
+void lunado__starttimer(lua_State *L, lunado_ioloop *loop, lunado_timer *timer,
+                        double when, uint32_t *anchor);
 
 /* Stops a timer, if it runs, and lets its object go.  [-0, +0, -] */
 void lunado__stoptimer(lua_State *L, lunado_ioloop *loop, lunado_timer *timer,

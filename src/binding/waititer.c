@@ -79,7 +79,8 @@ static void on_settled(lunado_settler *settler, lunado_waititer *core) {
   lua_settop(L, top);
 }
 
-/* --- methods ------------------------------------------------------------------------ */
+/* --- methods
+ * ------------------------------------------------------------------------ */
 
 static bool is_done(wait_iterator *iter) {
   return iter->next == NULL && lunado_waititer_done(&iter->core);
@@ -177,7 +178,8 @@ static int iterator_results(lua_State *L) {
   return 2;
 }
 
-/* --- metamethods ---------------------------------------------------------------------- */
+/* --- metamethods
+ * ---------------------------------------------------------------------- */
 
 /* current_index and current_future are fields; the rest is found in the table
  * of methods, the last upvalue. */
@@ -202,7 +204,9 @@ static int iterator__index(lua_State *L) {
   return 1;
 }
 
-/* --- making --------------------------------------------------------------------------- */
+/* --- making
+ * ---------------------------------------------------------------------------
+ */
 
 static void check_child(lua_State *L, lunado_realm *realm, const char *what) {
   if (lunado__tofuture(L, realm, -1) != NULL) return;
@@ -227,8 +231,7 @@ static int gather_table(lua_State *L, lunado_realm *realm) {
       lua_pop(L, 1);
       continue;
     }
-    if (length > 0)
-      luaL_argerror(L, 1, "positional futures and names at once");
+    if (length > 0) luaL_argerror(L, 1, "positional futures and names at once");
     check_child(L, realm, "a field");
     lua_rawseti(L, 2, ++n);
     lua_pushvalue(L, -1);
@@ -265,8 +268,8 @@ static int gen_wait_iterator(lua_State *L) {
   bool table = lua_gettop(L) == 1 && lua_istable(L, 1) != 0;
   wait_iterator *iter;
   int n = table ? gather_table(L, realm) : gather_arguments(L, realm);
-  iter = lua_newuserdatauv(
-      L, sizeof *iter + (size_t)n * sizeof iter->nodes[0], ITER_VALUES);
+  iter = lua_newuserdatauv(L, sizeof *iter + (size_t)n * sizeof iter->nodes[0],
+                           ITER_VALUES);
   lunado_waititer_init(&iter->core, on_settled);
   iter->next = NULL;
   luaL_setmetatable(L, CLASS);
@@ -285,7 +288,9 @@ static int gen_wait_iterator(lua_State *L) {
   return 1;
 }
 
-/* --- open ----------------------------------------------------------------------------- */
+/* --- open
+ * -----------------------------------------------------------------------------
+ */
 
 static const luaL_Reg methods[] = {{"done", iterator_done},
                                    {"next", iterator_next},
