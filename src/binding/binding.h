@@ -100,6 +100,8 @@ struct lunado_realm {
   const void *task_mt;    /* the registry holds them all */
   const void *ioloop_mt;
   const void *failure_mt;
+  const void *timeout_mt;
+  const void *iterator_mt;
   lunado_coroutine *current; /* the coroutine that runs; its caller's stack
                                 holds it */
   lunado_coroutine *yielder; /* whose yield is being converted; its runner's
@@ -160,10 +162,15 @@ void lunado__setfunctions(lua_State *L, const luaL_Reg *functions);
 /* --- class.c: metatables and argument checks ------------------------------ */
 
 /* Pushes the metatable `name`, made on first use with __index a table of
- * `methods` and with `metamethods`.  [-0, +1, m] */
+ * `methods` and with `metamethods`, and returns its identity, under which the
+ * registry has it, too.  [-0, +1, m] */
 const void *lunado__newclass(lua_State *L, const char *name,
                              const luaL_Reg *methods,
                              const luaL_Reg *metamethods);
+
+/* Gives the userdata on top the class that lunado__newclass returned.
+ * [-0, +0, m] */
+void lunado__setclass(lua_State *L, const void *mt);
 
 /* The userdata at idx if `mt` is its metatable, else NULL.  [-0, +0, -] */
 static inline void *lunado__toclass(lua_State *L, int idx, const void *mt) {

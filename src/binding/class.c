@@ -19,7 +19,14 @@ const void *lunado__newclass(lua_State *L, const char *name,
   lua_pushliteral(L, "lunado");
   lua_setfield(L, -2, "__metatable");
   identity = lua_topointer(L, -1);
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, identity);
   return identity;
+}
+
+void lunado__setclass(lua_State *L, const void *mt) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, mt);
+  lua_setmetatable(L, -2);
 }
 
 int lunado__typeerror(lua_State *L, int arg, const char *expected) {

@@ -223,8 +223,7 @@ static lunado_coroutine *task_new(lua_State *L, lunado_realm *realm) {
   task->thread = lua_newthread(L);
   lua_setiuservalue(L, -2, LUNADO_TASK_THREAD);
   task->born = ++realm->born;
-  lua_rawgetp(L, LUA_REGISTRYINDEX, realm->task_mt);
-  lua_setmetatable(L, -2);
+  lunado__setclass(L, realm->task_mt);
   return task;
 }
 

@@ -190,6 +190,13 @@ static size_t recall(lua_State *L, lunado__packing *p, const void *identity) {
   return number;
 }
 
+/* Most values need no table of what is known.  Room enough for a function of
+ * few upvalues.  [-0, +0, m] */
+static void make_known(lua_State *L, lunado__packing *p) {
+  lua_createtable(L, 4, 4);
+  lua_replace(L, p->known);
+}
+
 /* Gives the object at `idx` its number.  [-0, +0, e] */
 static size_t number_object(lua_State *L, lunado__packing *p, int idx) {
   size_t number = p->parcel.objects + 1;
@@ -209,6 +216,7 @@ static void put_object(lua_State *L, lunado__packing *p, int idx) {
     put_tag(L, &p->parcel.contents, TAG_GLOBALS);
     return;
   }
+  if (p->parcel.objects == 0) make_known(L, p);
   number = recall(L, p, identity);
   if (number == 0) number = number_object(L, p, idx);
   put_size(L, &p->parcel.contents, TAG_OBJECT, number);
@@ -419,14 +427,14 @@ static void push_packing_metatable(lua_State *L) {
   lua_rawsetp(L, LUA_REGISTRYINDEX, &key);
 }
 
-/* Pushes an empty packing, its table of what is known, and the one of plain
- * functions.  [-0, +3, m] */
+/* Pushes an empty packing, a place for its table of what is known, and the
+ * table of plain functions.  [-0, +3, m] */
 static lunado__packing *new_packing(lua_State *L) {
   lunado__packing *p = lua_newuserdatauv(L, sizeof *p, 0);
   memset(p, 0, sizeof *p);
   push_packing_metatable(L);
   lua_setmetatable(L, -2);
-  lua_createtable(L, 4, 4); /* enough for a function of few upvalues */
+  lua_pushnil(L);
   p->known = lua_gettop(L);
   lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
   p->globals = lua_topointer(L, -1);

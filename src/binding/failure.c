@@ -102,8 +102,7 @@ lunado_failure *lunado__failure_new(lua_State *L, lunado_realm *realm, int err,
     lua_setiuservalue(L, -2, LUNADO_FAILURE_FRAMES + i);
   }
   forget_unheld_names(self, count >= FRAMES_MAX - 1);
-  lua_rawgetp(L, LUA_REGISTRYINDEX, realm->failure_mt);
-  lua_setmetatable(L, -2);
+  lunado__setclass(L, realm->failure_mt);
   return self;
 }
 
@@ -356,7 +355,7 @@ static const luaL_Reg metamethods[] = {{"__gc", failure__gc}, {NULL, NULL}};
 void lunado__failure_open(lua_State *L, lunado_realm *realm) {
   lunado_failure *spare;
   realm->failure_mt = lunado__newclass(L, "lunado.Failure", NULL, metamethods);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, realm->failure_mt);
+  lua_pop(L, 1);
   lua_pushliteral(L, "not enough memory");
   spare = lunado__failure_new(L, realm, -1, -1);
   spare->observed = true;

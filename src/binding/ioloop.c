@@ -140,13 +140,22 @@ void lunado__ioloop_close(lua_State *L, lunado_ioloop *loop) {
 
 /* One that is running, which only a call by hand can find, is closed, and
  * goes later. */
+/* (loop) */
+static int release_luv(lua_State *L) {
+  lunado__luv_release(L, lua_touserdata(L, 1));
+  return 0;
+}
+
+/* Without memory to part from luv the loop is closed all the same. */
 static int loop__gc(lua_State *L) {
   lunado_ioloop *loop = to_loop(L, lunado__upvalue_realm(L), 1);
   lunado_loop *core;
   if (loop == NULL) return lunado__typeerror(L, 1, "IOLoop");
   core = loop->core;
   if (core == NULL) return 0;
-  lunado__luv_release(L, loop);
+  lua_pushcfunction(L, release_luv);
+  lua_pushlightuserdata(L, loop);
+  if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
   lunado__ioloop_close(L, loop);
   if (core->running || lunado_loop_running(core)) return 0;
   loop->core = NULL;
@@ -178,8 +187,7 @@ static lunado_ioloop *new_loop(lua_State *L, lunado_realm *realm,
   lunado_task_init(&loop->drain, lunado__queue_run);
   lua_newtable(L);
   lua_setiuservalue(L, -2, 1);
-  lua_rawgetp(L, LUA_REGISTRYINDEX, realm->ioloop_mt);
-  lua_setmetatable(L, -2);
+  lunado__setclass(L, realm->ioloop_mt);
   lunado__queue_init(L, &loop->queue);
   lua_newtable(L);
   loop->anchors = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -473,7 +481,7 @@ void lunado__ioloop_open(lua_State *L, lunado_realm *realm) {
   lunado__setfunctions(L, class_metamethods);
   lua_setmetatable(L, -2);
   lua_pop(L, 1);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, realm->ioloop_mt);
+  lua_pop(L, 1);
 }
 
 void lunado__ioloop_functions(lua_State *L) {

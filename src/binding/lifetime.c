@@ -78,7 +78,7 @@ static const luaL_Reg cycle_metamethods[] = {{"__gc", cycle__gc}, {NULL, NULL}};
 
 void lunado__lifetime_open(lua_State *L, lunado_realm *realm) {
   realm->task_mt = lunado__newclass(L, "lunado.Task", NULL, metamethods);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, realm->task_mt);
+  lua_pop(L, 1);
   (void)lunado__newclass(L, "lunado.Cycle", NULL, cycle_metamethods);
   lua_pop(L, 1);
   make_cycle_object(L, realm);

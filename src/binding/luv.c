@@ -180,18 +180,6 @@ static void take_uv(lunado_luv *self, lunado_loop *core) {
   core->owns_uv = false;
 }
 
-/* luv made its loop itself. */
-static bool owns_loop(lua_State *L, lunado_realm *realm,
-                      const lunado_luv *self) {
-  bool owns;
-  lunado__getslot(L, realm, LUNADO_SLOT_LUV);
-  lua_pushliteral(L, "_loop");
-  lua_rawget(L, -2);
-  owns = lua_touserdata(L, -1) == self->uv;
-  lua_pop(L, 2);
-  return owns;
-}
-
 static void tie_up(lua_State *L, lunado_realm *realm, lunado_loop *core,
                    lunado_luv_context *context, int idx) {
   lunado_luv *self = realm->luv;
@@ -201,8 +189,7 @@ static void tie_up(lua_State *L, lunado_realm *realm, lunado_loop *core,
   if (!lunado__luv_inspect(self->run, &object)) object.runner = NULL;
   take_uv(self, core);
   take_context(realm, self, context, &object);
-  self->hosted = self->lender == NULL && !owns_loop(L, realm, self);
-  if (!self->hosted) lunado__luv_dig(L);
+  lunado__luv_dig(L);
 }
 
 /* Ties the loop to luv, whose context has the loop's uv_loop_t and whose table

@@ -99,33 +99,43 @@ static void close_handle(lua_State *L, int idx) {
   lua_pop(L, 1);
 }
 
-/* (table, depth): closes luv's handles in the table, and in tables in it.
- * luv's walk would do, but stops the process at a handle of somebody else. */
+/* (table, depth) → how many handles of luv's there are in the table and in
+ * tables in it; they are closing now.  luv's walk would do, but stops the
+ * process at a handle of somebody else. */
 static int close_handles(lua_State *L) {
-  lua_Integer depth = lua_tointeger(L, 2);
+  lua_Integer depth = lua_tointeger(L, 2), count = 0;
   lua_settop(L, 1);
-  luaL_checkstack(L, LUA_MINSTACK, NULL);
-  for (lua_pushnil(L); lua_next(L, 1) != 0; lua_pop(L, 1)) {
+  for (lua_pushnil(L); lua_next(L, 1) != 0; lua_settop(L, 2)) {
     if (is_handle(L, 3)) {
       close_handle(L, 3);
+      count++;
     } else if (depth > 0 && lua_istable(L, 3)) {
       lua_pushcfunction(L, close_handles);
-      lua_pushvalue(L, 3);
+      lua_insert(L, 3);
       lua_pushinteger(L, depth - 1);
-      lua_call(L, 2, 0);
+      lua_call(L, 2, 1);
+      count += lua_tointeger(L, 3);
     }
   }
-  return 0;
+  lua_pushinteger(L, count);
+  return 1;
 }
 
-/* Closes what luv still has open on a loop of lunado's, and the loop.  The
- * registry has luv's handles, or a table that has them. */
-static void end_lender(lua_State *L, lunado_luv *self) {
-  lunado_loop *core = self->lender;
+/* Closes what luv has open: the registry holds each handle until it is closed,
+ * or holds a table that does.  True if there was any. */
+static bool close_all(lua_State *L) {
+  bool any;
   lua_pushcfunction(L, close_handles);
   lua_pushvalue(L, LUA_REGISTRYINDEX);
   lua_pushinteger(L, 1);
-  if (lua_pcall(L, 2, 0, 0) != LUA_OK) lua_pop(L, 1);
+  any = lua_pcall(L, 2, 1, 0) == LUA_OK && lua_tointeger(L, -1) > 0;
+  lua_pop(L, 1);
+  return any;
+}
+
+/* Gives the loop its uv_loop_t back, and closes that. */
+static void end_lender(lunado_luv *self) {
+  lunado_loop *core = self->lender;
   self->lender = NULL;
   core->owns_uv = true;
   lunado_loop_close(core);
@@ -144,8 +154,8 @@ static void count_closing(uv_handle_t *handle, void *count) {
   if (uv_is_closing(handle)) ++*(int *)count;
 }
 
-/* Lets libuv be done with handles that are closing; the rest of luv's loop is
- * luv's.  A handle that takes its time is left alone. */
+/* Lets libuv be done with handles that are closing.  The uv_loop_t is luv's or
+ * the host's: one that takes its time is left to them. */
 static void end_closing(uv_loop_t *uv) {
   int closing = 1;
   for (int tries = 0; tries < 8 && closing > 0; tries++) {
@@ -156,10 +166,11 @@ static void end_closing(uv_loop_t *uv) {
 }
 
 static void end_shared(lua_State *L, lunado_luv *self) {
+  bool any = close_all(L);
   if (self->plain != NULL) self->context->runner = run_nothing;
   if (self->lender != NULL)
-    end_lender(L, self);
-  else if (!self->hosted)
+    end_lender(self);
+  else if (any)
     end_closing(self->uv);
 }
 

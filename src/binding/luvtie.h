@@ -30,7 +30,6 @@ typedef struct lunado_luv {
   lua_CFunction run;           /* luv's functions */
   lua_CFunction loop_mode;     /* NULL before luv 1.40 */
   int buried;                  /* values in the grave, see luvend.c */
-  bool hosted;                 /* the uv_loop_t is the host's */
   bool over;                   /* the state is being closed */
 } lunado_luv;
 

@@ -62,31 +62,40 @@ void lunado__queue_reserve(lua_State *L, lunado_queue *queue, uint32_t n) {
   resize(L, queue, capacity);
 }
 
-void lunado__queue_push(lua_State *L, lunado_ioloop *loop, int idx) {
+/* Puts the n values from `first` on at the end. */
+static void push_range(lua_State *L, lunado_ioloop *loop, int first, int n) {
   lunado_queue *queue = &loop->queue;
-  if (queue->table == LUA_NOREF) return; /* the loop is closed */
+  bool was_empty = queue->count == 0;
   lua_rawgeti(L, LUA_REGISTRYINDEX, queue->table);
-  lua_pushvalue(L, idx);
-  lua_rawseti(L, -2, place(queue, queue->count));
+  for (int i = 0; i < n; i++) {
+    lua_pushvalue(L, first + i);
+    lua_rawseti(L, -2, place(queue, queue->count++));
+  }
   lua_pop(L, 1);
-  if (queue->count++ == 0) lunado_loop_ready(loop->core, &loop->drain);
+  if (was_empty) lunado_loop_ready(loop->core, &loop->drain);
+}
+
+void lunado__queue_push(lua_State *L, lunado_ioloop *loop, int idx) {
+  if (loop->queue.table == LUA_NOREF) return; /* the loop is closed */
+  push_range(L, loop, idx, 1);
 }
 
 void lunado__queue_add(lua_State *L, lunado_ioloop *loop, int nargs) {
-  lunado_queue *queue = &loop->queue;
   int first = lua_gettop(L) - nargs;
-  bool plain = nargs == 0 && lua_isfunction(L, first);
-  if (queue->table == LUA_NOREF) {
+  if (loop->queue.table == LUA_NOREF) {
     lua_settop(L, first - 1);
     return;
   }
   luaL_checkstack(L, 6, NULL);
-  lunado__queue_reserve(L, queue, plain ? 1 : (uint32_t)nargs + 2);
-  if (!plain) {
+  if (nargs == 0 && lua_isfunction(L, first)) {
+    lunado__queue_reserve(L, &loop->queue, 1);
+    push_range(L, loop, first, 1);
+  } else {
+    lunado__queue_reserve(L, &loop->queue, (uint32_t)nargs + 2);
     lua_pushinteger(L, nargs);
-    lunado__queue_push(L, loop, first + nargs + 1);
+    lua_insert(L, first);
+    push_range(L, loop, first, nargs + 2);
   }
-  for (int i = 0; i <= nargs; i++) lunado__queue_push(L, loop, first + i);
   lua_settop(L, first - 1);
 }
 

@@ -7,10 +7,10 @@
 #include "binding/timeout.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "binding/ioloop.h"
-
-#define CLASS "lunado.Timeout"
+#include "binding/realm.h"
 
 /* User values: the callable, then its arguments. */
 typedef struct {
@@ -30,20 +30,30 @@ static const struct {
              {"hours", 3600},  {"days", 86400},        {"microseconds", 1e-6},
              {"weeks", 604800}};
 
+/* The seconds of a unit; 0 for what is none. */
+static double unit_seconds(const char *name) {
+  for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
+    if (strcmp(units[i].name, name) == 0) return units[i].seconds;
+  return 0;
+}
+
 static double interval(lua_State *L, int arg) {
   double sum = 0;
   bool any = false;
-  for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
-    if (lua_getfield(L, arg, units[i].name) != LUA_TNIL) {
-      if (lua_type(L, -1) != LUA_TNUMBER) {
-        lua_pushfstring(L, "field '%s' is a %s, not a number", units[i].name,
-                        luaL_typename(L, -1));
-        luaL_argerror(L, arg, lua_tostring(L, -1));
-      }
-      sum += (double)lua_tonumber(L, -1) * units[i].seconds;
-      any = true;
+  for (lua_pushnil(L); lua_next(L, arg) != 0; lua_pop(L, 1), any = true) {
+    const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2)
+                                                      : luaL_typename(L, -2);
+    double seconds = unit_seconds(name);
+    if (seconds == 0) {
+      lua_pushfstring(L, "'%s' is no unit of time", name);
+      luaL_argerror(L, arg, lua_tostring(L, -1));
     }
-    lua_pop(L, 1);
+    if (lua_type(L, -1) != LUA_TNUMBER) {
+      lua_pushfstring(L, "field '%s' is a %s, not a number", name,
+                      luaL_typename(L, -1));
+      luaL_argerror(L, arg, lua_tostring(L, -1));
+    }
+    sum += (double)lua_tonumber(L, -1) * seconds;
   }
   luaL_argcheck(L, any, arg, "a table without seconds, minutes, ...");
   luaL_argcheck(L, !isnan(sum), arg, "a time cannot be NaN");
@@ -117,7 +127,7 @@ static int add_timeout(lua_State *L, lunado_ioloop *loop, double when,
   lunado_timer_init(&self->timer, on_due);
   self->loop = loop;
   self->nargs = nargs;
-  luaL_setmetatable(L, CLASS);
+  lunado__setclass(L, loop->realm->timeout_mt);
   for (int i = 0; i <= nargs; i++) {
     lua_pushvalue(L, callable + i);
     lua_setiuservalue(L, object, i + 1);
@@ -164,7 +174,7 @@ static int loop_add_timeout(lua_State *L) {
  * Tornado: IOLoop.remove_timeout. */
 static int loop_remove_timeout(lua_State *L) {
   lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
-  timeout *self = luaL_testudata(L, 2, CLASS);
+  timeout *self = lunado__toclass(L, 2, loop->realm->timeout_mt);
   if (self == NULL) lunado__typeerror(L, 2, "timeout");
   if (!lunado_timer_running(&self->timer)) return 0;
   luaL_argcheck(L, self->loop == loop, 2, "a timeout of another loop");
@@ -180,7 +190,8 @@ static const luaL_Reg methods[] = {{"call_later", loop_call_later},
                                    {NULL, NULL}};
 
 void lunado__timeout_methods(lua_State *L) {
-  (void)lunado__newclass(L, CLASS, NULL, NULL);
+  lunado__findrealm(L)->timeout_mt =
+      lunado__newclass(L, "lunado.Timeout", NULL, NULL);
   lua_pop(L, 1);
   lunado__setfunctions(L, methods);
 }

@@ -9,9 +9,8 @@
 #include "binding/coroutine.h"
 #include "binding/failure.h"
 #include "binding/future.h"
+#include "binding/realm.h"
 #include "core/waititer.h"
-
-#define CLASS "lunado.WaitIterator"
 
 /* User values: Futures by number, false once handed out; keys by number (nil:
  * the numbers); the Future that next() gave and nobody set yet; what was
@@ -32,7 +31,10 @@ typedef struct {
 } wait_iterator;
 
 static wait_iterator *check_iterator(lua_State *L) {
-  return luaL_checkudata(L, 1, CLASS);
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  wait_iterator *iter = lunado__toclass(L, 1, realm->iterator_mt);
+  if (iter == NULL) lunado__typeerror(L, 1, "WaitIterator");
+  return iter;
 }
 
 static void set_value(lua_State *L, int self, int slot) {
@@ -272,7 +274,7 @@ static int gen_wait_iterator(lua_State *L) {
                            ITER_VALUES);
   lunado_waititer_init(&iter->core, on_settled);
   iter->next = NULL;
-  luaL_setmetatable(L, CLASS);
+  lunado__setclass(L, realm->iterator_mt);
   lua_pushvalue(L, 2);
   set_value(L, 4, ITER_FUTURES);
   lua_pushvalue(L, 3);
@@ -301,7 +303,8 @@ static const luaL_Reg functions[] = {{"WaitIterator", gen_wait_iterator},
                                      {NULL, NULL}};
 
 void lunado__waititer_functions(lua_State *L) {
-  (void)lunado__newclass(L, CLASS, NULL, NULL);
+  lunado__findrealm(L)->iterator_mt =
+      lunado__newclass(L, "lunado.WaitIterator", NULL, NULL);
   lua_createtable(L, 0, 3);
   lunado__setfunctions(L, methods);
   lua_pushcclosure(L, iterator__index, 1);

@@ -150,6 +150,7 @@ static int run_work(lua_State *L) {
   lunado__decode(L, &work->parcel);
   lunado__parcel_free(&work->parcel);
   if (lua_pcall(L, lua_gettop(L) - 3, LUA_MULTRET, 2) == LUA_OK) {
+    if (lua_gettop(L) == 2) return 0; /* an empty parcel: no results */
     (void)lunado__encode(L, 3, lua_gettop(L) - 2, &result_route);
   } else {
     work->failed = true;
