@@ -31,6 +31,7 @@ for spec; do
   valgrind --quiet --log-file="$log" --error-exitcode=99 --fullpath-after= \
     --keep-debuginfo=yes --leak-check=full --show-leak-kinds=definite,possible \
     --errors-for-leak-kinds=none --num-callers=30 \
+    --child-silent-after-fork=yes \
     "${LUA:-lua5.4}" scripts/busted.lua -o TAP "$spec" >"$log.out" 2>&1
   status=$?
   leaks=$(lost)

@@ -119,10 +119,15 @@ describe("the links of", function()
   for _, page in ipairs(pages) do
     it(page .. " lead somewhere", function()
       local folder = page:match("^(.*/)") or ""
-      for target in read(page):gmatch("%]%(([^)#]+)[^)]*%)") do
+      local text = read(page):gsub("\n```.-\n```", "")
+      for target in text:gmatch("%]%(([^)#]+)[^)]*%)") do
         if not target:find("^%a+:") then
           assert.is_true(exists(folder .. target), target)
         end
+      end
+      for target in text:gmatch("`([%l%d_]+/[%l%d_/]+%.%l+)`") do
+        assert.is_true(exists(target) or exists(folder .. target)
+          or exists("src/" .. target), target)
       end
     end)
   end

@@ -60,9 +60,9 @@ local function take_callback(...)
   return fn, arguments
 end
 
-local function check_callback(fn)
+local function check_callback(fn, level)
   if fn == nil or is_callable(fn) then return end
-  error(("the callback is a %s, not a function"):format(type(fn)), 3)
+  error(("the callback is a %s, not a function"):format(type(fn)), level + 1)
 end
 
 --- Has fn called on the loop with the result of the future; its error goes to
@@ -73,17 +73,24 @@ end
 
 core.set_kwargs(Kwargs, function(fn, ...)
   local done, arguments = take_callback(...)
-  check_callback(done)
-  local future = core.coroutine(fn)(table.unpack(arguments, 1, arguments.n))
+  check_callback(done, 3) -- the core has called this function
+  -- What is left of the keyword arguments is for fn alone.
+  local future = core.coroutine(function()
+    return fn(table.unpack(arguments, 1, arguments.n))
+  end)()
   if done then call_with_result(future, done) end
   return future
 end)
 
 -- The position of a callback ------------------------------------------------
 
+--- The function behind an engine function.
+local behind = setmetatable({}, { __mode = "k" })
+
 --- The number of the parameter that takes fn's callback: the last declared
 -- one; nil where that cannot be known.
 local function callback_position(fn)
+  fn = behind[fn] or fn
   if type(fn) ~= "function" then return nil end
   local info = debug.getinfo(fn, "u")
   if info.isvararg or info.nparams == 0 then return nil end
@@ -100,6 +107,11 @@ local function put_callback(fn, arguments, done)
   local position = callback_position(fn) or arguments.n + 1
   arguments[position] = done
   if arguments.n < position then arguments.n = position end
+end
+
+--- Whether any value but nil is among those that a function returned.
+local function returned_something(...)
+  return next({ ... }) ~= nil
 end
 
 -- return_future -------------------------------------------------------------
@@ -124,7 +136,7 @@ function callback.return_future(fn)
   return mark(function(...)
     local done, arguments = take_callback(...)
     if done == nil then done = take_positional(fn, arguments) end
-    check_callback(done)
+    check_callback(done, 2)
     local future = Future()
     put_callback(fn, arguments, function(...)
       if not future:done() then future:set_result(...) end
@@ -136,8 +148,7 @@ function callback.return_future(fn)
     end
     local raised = true
     ExceptionStackContext(fail):run(function()
-      local result = fn(table.unpack(arguments, 1, arguments.n))
-      if result ~= nil then
+      if returned_something(fn(table.unpack(arguments, 1, arguments.n))) then
         error(ReturnValueIgnoredError("a function decorated with "
           .. "return_future returned a value: use the callback"))
       end
@@ -211,24 +222,30 @@ end
 -- engine --------------------------------------------------------------------
 
 local function finish_engine(future)
-  if future:result() ~= nil then
+  if returned_something(future:result()) then
     error(ReturnValueIgnoredError("an engine function returned a value"))
   end
 end
 
 --- As gen.coroutine, without a Future: errors go to the stack context, or are
--- logged by the loop.  Tornado: gen.engine.
+-- logged by the loop.  A callback is an argument like any other; given by
+-- util.kwargs it is fn's last one.  Tornado: gen.engine.
 function callback.engine(fn)
   check_function("engine", 1, fn)
   local run = core.coroutine(fn)
-  return function(...)
-    local future = run(...)
+  local function engine(...)
+    local done, arguments = take_callback(...)
+    check_callback(done, 2)
+    if done then put_callback(fn, arguments, done) end
+    local future = run(table.unpack(arguments, 1, arguments.n))
     if future:done() then
       stack_context.wrap(finish_engine)(future)
     else
       IOLoop.current():add_future(future, finish_engine)
     end
   end
+  behind[engine] = fn
+  return engine
 end
 
 loaded["lunado.callback"] = callback

@@ -18,8 +18,8 @@ local LeakedCallbackError = Exception:subclass("LeakedCallbackError")
 -- The runner, as YieldPoints see it -----------------------------------------
 
 --- One for each coroutine that uses this interface, by its identity; gone when
--- the coroutine ends.
-local runners = {}
+-- the coroutine ends, or nobody can resume it.
+local runners = setmetatable({}, { __mode = "k" })
 
 local Runner = {}
 Runner.__index = Runner
@@ -59,22 +59,28 @@ function Runner:register_callback(key)
   self.pending[key] = true
 end
 
+local function check_pending(self, key)
+  if self.pending[key] then return end
+  error(UnknownKeyError("key " .. key_text(key) .. " is not pending"))
+end
+
 --- Whether the result for the key has arrived.
 function Runner:is_ready(key)
-  if not self.pending[key] then
-    error(UnknownKeyError("key " .. key_text(key) .. " is not pending"))
-  end
+  check_pending(self, key)
   return self.results[key] ~= nil
 end
 
---- Sets the result for the key, and lets go on who waits for it.
+--- Sets the result for the key, and lets go on who waits for it.  One that
+-- comes when the key is not pending any more is nobody's.
 function Runner:set_result(key, result)
+  if not self.pending[key] then return end
   self.results[key] = { result }
   self:run()
 end
 
 --- Takes the result for the key.
 function Runner:pop_result(key)
+  check_pending(self, key)
   self.pending[key] = nil
   local result = self.results[key]
   self.results[key] = nil

@@ -6,32 +6,19 @@ if loaded["lunado.locks"] then return loaded["lunado.locks"] end
 
 local waiters = require "lunado.waiters"
 
-local Future = core.Future
-
-local function class(name, base)
-  local self = { __name = name }
-  self.__index = self
-  return setmetatable(self, {
-    __index = base,
-    __call = function(cls, ...)
-      local object = setmetatable({}, cls)
-      object:_init(...)
-      return object
-    end,
-  })
-end
-
-local function check_count(name, position, value, least)
-  if math.type(value) == "integer" and value >= least then return value end
-  error(("bad argument #%d to '%s' (integer of at least %d expected, got %s)")
-    :format(position, name, least,
-      math.type(value) and tostring(value) or type(value)), 4)
-end
+local Future, class = core.Future, waiters.class
 
 local function done(...)
   local future = Future()
   future:set_result(...)
   return future
+end
+
+--- What tostring says: the words, and how many wait.
+local function state(words, line)
+  local n = line:count()
+  if n == 0 then return words end
+  return ("%s, %d waiting"):format(words, n)
 end
 
 -- Condition -----------------------------------------------------------------
@@ -41,28 +28,40 @@ local Condition = class("Condition")
 
 function Condition:_init() self._waiters = waiters.new() end
 
+function Condition:_state()
+  return ("%d waiting"):format(self._waiters:count())
+end
+
 local function give_false(future) future:set_result(false) end
 
 --- A Future of true when notified, of false after the timeout.
 -- @param timeout a deadline as for IOLoop:add_timeout; nil: none
 function Condition:wait(timeout)
-  return self._waiters:add(timeout, give_false)
+  local future = self._waiters:add(timeout, 1, "wait", give_false)
+  return future
 end
 
---- Wakes the n (1) that have waited longest.
-function Condition:notify(n)
-  n = n == nil and 1 or check_count("notify", 1, n, 0)
+--- Wakes up to n waiters.  All are taken before the first is told, so that one
+-- that waits again at once is not woken again.
+local function wake(self, n)
   local woken = {}
   while #woken < n do
     local waiter = self._waiters:take()
     if not waiter then break end
     woken[#woken + 1] = waiter.future
   end
-  for _, future in ipairs(woken) do future:set_result(true) end
+  for _, future in ipairs(woken) do
+    if not future:done() then future:set_result(true) end
+  end
+end
+
+--- Wakes the n (1) that have waited longest.
+function Condition:notify(n)
+  wake(self, n == nil and 1 or waiters.check_count(n, 1, "notify", 3))
 end
 
 --- Wakes all that wait.
-function Condition:notify_all() self:notify(math.maxinteger) end
+function Condition:notify_all() wake(self, math.huge) end
 
 -- Event ---------------------------------------------------------------------
 
@@ -74,9 +73,14 @@ function Event:_init()
   self._waiters = waiters.new()
 end
 
+function Event:_state()
+  return state(self._set and "set" or "clear", self._waiters)
+end
+
 function Event:is_set() return self._set end
 
---- Sets the flag and wakes all that wait.
+--- Sets the flag and wakes all that wait; not those that begin to, after the
+-- flag was cleared, while these are woken.
 function Event:set()
   if self._set then return end
   self._set = true
@@ -88,11 +92,18 @@ end
 --- Takes the flag back; wait waits again.
 function Event:clear() self._set = false end
 
---- A Future that is done once the flag is set; TimeoutError after the timeout.
-function Event:wait(timeout)
-  if self._set then return done() end
-  return self._waiters:add(timeout, waiters.fail)
+--- wait, by the name of `name`.
+function Event:_wait(timeout, name)
+  if not self._set then
+    local future = self._waiters:add(timeout, 1, name, waiters.fail)
+    return future
+  end
+  waiters.check(timeout, 1, name)
+  return done()
 end
+
+--- A Future that is done once the flag is set; TimeoutError after the timeout.
+function Event:wait(timeout) return self:_wait(timeout, "wait") end
 
 -- Semaphore -----------------------------------------------------------------
 
@@ -101,8 +112,8 @@ local Held = { __name = "lunado.locks.Held" }
 Held.__index = Held
 
 function Held:release()
-  if not self.owner then return end
   local owner = self.owner
+  if not owner then return end
   self.owner = nil
   owner:release()
 end
@@ -112,18 +123,30 @@ Held.__close = Held.release
 local function held(owner) return setmetatable({ owner = owner }, Held) end
 
 --- Lets `value` (1) at a time go on.  Tornado: locks.Semaphore.
+-- Invariant: nobody waits while _value is more than 0.
 local Semaphore = class("Semaphore")
 
 function Semaphore:_init(value)
-  self._value = value == nil and 1 or check_count("Semaphore", 1, value, 0)
+  self._value = value == nil and 1
+    or waiters.check_count(value, 1, self.__name, 4)
+  self._initial = self._value
   self._waiters = waiters.new()
+end
+
+function Semaphore:_state()
+  return state(self._value == 0 and "locked"
+    or ("unlocked, value %d"):format(self._value), self._waiters)
 end
 
 --- A Future of an object that releases at the end of its scope:
 -- `local held <close> = coroutine.yield(semaphore:acquire())`.  TimeoutError
 -- after the timeout.
 function Semaphore:acquire(timeout)
-  if self._value == 0 then return self._waiters:add(timeout, waiters.fail) end
+  if self._value == 0 then
+    local future = self._waiters:add(timeout, 1, "acquire", waiters.fail)
+    return future
+  end
+  waiters.check(timeout, 1, "acquire")
   self._value = self._value - 1
   return done(held(self))
 end
@@ -142,11 +165,6 @@ end
 -- Tornado: locks.BoundedSemaphore.
 local BoundedSemaphore = class("BoundedSemaphore", Semaphore)
 
-function BoundedSemaphore:_init(value)
-  Semaphore._init(self, value)
-  self._initial = self._value
-end
-
 function BoundedSemaphore:release()
   if self._value >= self._initial then
     error("the semaphore was released too many times", 2)
@@ -159,14 +177,19 @@ end
 --- Lets one at a time go on.  Tornado: locks.Lock.
 local Lock = class("Lock")
 
-function Lock:_init() self._block = Semaphore(1) end
+function Lock:_init() Semaphore._init(self) end
+
+function Lock:_state()
+  return state(self._value == 0 and "locked" or "unlocked", self._waiters)
+end
 
 --- As Semaphore:acquire.
-function Lock:acquire(timeout) return self._block:acquire(timeout) end
+Lock.acquire = Semaphore.acquire
 
+--- Lets the next one go on; raises when the lock is not locked.
 function Lock:release()
-  if self._block._value > 0 then error("the lock is not locked", 2) end
-  self._block:release()
+  if self._value > 0 then error("the lock is not locked", 2) end
+  Semaphore.release(self)
 end
 
 local locks = {

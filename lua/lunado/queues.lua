@@ -7,7 +7,7 @@ if loaded["lunado.queues"] then return loaded["lunado.queues"] end
 local locks = require "lunado.locks"
 local waiters = require "lunado.waiters"
 
-local Future = core.Future
+local Future, class = core.Future, waiters.class
 
 local QueueEmpty = core.Exception:subclass("QueueEmpty")
 local QueueFull = core.Exception:subclass("QueueFull")
@@ -22,34 +22,35 @@ end
 
 --- First in, first out; with `maxsize` (0: any number) items at most, beyond
 -- which put waits.  Tornado: queues.Queue.
-local Queue = { __name = "Queue" }
-Queue.__index = Queue
+-- Invariant: while somebody waits for an item there is none, and while
+-- somebody waits for room there is none.
+local Queue = class("Queue")
 
-local function check_maxsize(maxsize)
-  if maxsize == nil then return 0 end
-  if math.type(maxsize) == "integer" and maxsize >= 0 then return maxsize end
-  error(("bad argument #1 to 'Queue' (integer of at least 0 expected, got %s)")
-    :format(math.type(maxsize) and tostring(maxsize) or type(maxsize)), 3)
-end
-
-local function new(class, maxsize)
-  local self = setmetatable({
-    maxsize = check_maxsize(maxsize),
-    _getters = waiters.new(),
-    _putters = waiters.new(),
-    _unfinished = 0,
-    _finished = locks.Event(),
-  }, class)
+function Queue:_init(maxsize)
+  self.maxsize = maxsize == nil and 0
+    or waiters.check_count(maxsize, 1, self.__name, 4)
+  self._getters, self._putters = waiters.new(), waiters.new()
+  self._unfinished, self._finished = 0, locks.Event()
   self._finished:set()
-  self:_init()
-  return self
+  self:_clear()
 end
 
-setmetatable(Queue, { __call = new })
+local function count_of(n, what)
+  if n > 0 then return (", %d %s"):format(n, what) end
+  return ""
+end
 
--- Where the items are; the other queues replace these four.
+function Queue:_state()
+  return ("maxsize %d"):format(self.maxsize)
+    .. count_of(self:qsize(), "queued")
+    .. count_of(self._getters:count(), "getting")
+    .. count_of(self._putters:count(), "putting")
+    .. count_of(self._unfinished, "unfinished")
+end
 
-function Queue:_init() self._items, self._first, self._last = {}, 1, 0 end
+-- Where the items are; the other queues replace these five.
+
+function Queue:_clear() self._items, self._first, self._last = {}, 1, 0 end
 
 function Queue:_put(item)
   self._last = self._last + 1
@@ -63,6 +64,14 @@ function Queue:_get()
   return item
 end
 
+--- _put and then _get, as one: either raises and changes nothing, or both are
+-- done.
+function Queue:_exchange(item)
+  self:_put(item)
+  return self:_get()
+end
+
+--- How many items there are.
 function Queue:qsize() return self._last - self._first + 1 end
 
 function Queue:empty() return self:qsize() == 0 end
@@ -71,54 +80,77 @@ function Queue:full()
   return self.maxsize > 0 and self:qsize() >= self.maxsize
 end
 
---- _put may raise, when items cannot be compared; then nothing has changed.
-local function store(self, item)
-  self:_put(item)
+--- Whether put need not wait.
+local function has_room(self)
+  return self._getters:first() ~= nil or not self:full()
+end
+
+--- One item more is to be dealt with.
+local function count_item(self)
   self._unfinished = self._unfinished + 1
   self._finished:clear()
 end
 
---- Puts the item, and hands the next one to who waits for one.  False when
--- there is no room.
-local function try_put(self, item)
-  if self._getters:is_empty() and self:full() then return false end
-  store(self, item)
+--- Puts the item where there is room, and hands the next one to who waits for
+-- one.  Raises what the comparison of items raises; then nothing has changed.
+local function put(self, item)
+  self:_put(item)
+  count_item(self)
   local getter = self._getters:take()
   if getter then getter.future:set_result(self:_get()) end
-  return true
 end
 
 --- A Future that is done when the item is in the queue; TimeoutError after the
 -- timeout, and then it is not.
 -- @param timeout a deadline as for IOLoop:add_timeout; nil: none
 function Queue:put(item, timeout)
-  if try_put(self, item) then return done() end
-  return self._putters:add(timeout, waiters.fail, item)
+  if not has_room(self) then
+    local future = self._putters:add(timeout, 2, "put", waiters.fail, item)
+    return future
+  end
+  waiters.check(timeout, 2, "put")
+  put(self, item)
+  return done()
 end
 
 --- Puts the item at once; raises QueueFull when there is no room.
 function Queue:put_nowait(item)
-  if not try_put(self, item) then error(QueueFull("the queue is full"), 2) end
+  if not has_room(self) then error(QueueFull("the queue is full"), 2) end
+  put(self, item)
 end
 
---- Takes an item, and the item of who waits with one.  False when there is
--- none.
+--- Whether get need not wait.
+local function has_item(self)
+  return self._putters:first() ~= nil or not self:empty()
+end
+
+--- Takes an item, having put that of who waits with one.  False when there is
+-- none.  Who waits with an item that cannot be compared gets the error.
 local function try_get(self)
-  if self:empty() then return false end
-  local item = self:_get()
   local putter = self._putters:take()
-  if putter then
-    store(self, putter.value)
-    putter.future:set_result()
+  while putter do
+    local ok, item = pcall(self._exchange, self, putter.value)
+    if ok then
+      count_item(self)
+      putter.future:set_result()
+      return true, item
+    end
+    putter.future:set_exception(item)
+    putter = self._putters:take()
   end
-  return true, item
+  if self:empty() then return false end
+  return true, self:_get()
 end
 
 --- A Future of the next item; TimeoutError after the timeout.
 function Queue:get(timeout)
-  local found, item = try_get(self)
-  if found then return done(item) end
-  return self._getters:add(timeout, waiters.fail)
+  if has_item(self) then
+    waiters.check(timeout, 1, "get")
+    local found, item = try_get(self)
+    if found then return done(item) end
+  end
+  local future = self._getters:add(timeout, 1, "get", waiters.fail)
+  return future
 end
 
 --- The next item at once; raises QueueEmpty when there is none.
@@ -139,83 +171,140 @@ end
 
 --- A Future that is done when every item was dealt with; TimeoutError after
 -- the timeout.
-function Queue:join(timeout) return self._finished:wait(timeout) end
+function Queue:join(timeout) return self._finished:_wait(timeout, "join") end
 
---- For `for item in queue:iter() do`, in a coroutine: takes items for ever.
+--- For `for item in queue:iter() do`, in a coroutine: takes items until it
+-- gets nil.
 function Queue:iter()
-  return function() return core.await(self:get()) end
+  return function()
+    local future = self:get()
+    local ok, item = pcall(core.await, future)
+    if ok then return item end
+    if future:done() then error(item, 0) end
+    -- Nobody can wait here; the Future must not take an item from those who
+    -- can.
+    future:set_result()
+    error(item, 2)
+  end
 end
 
--- The others ----------------------------------------------------------------
+-- PriorityQueue -------------------------------------------------------------
 
-local function derive(name)
-  local class = { __name = name }
-  class.__index = class
-  return setmetatable(class, { __index = Queue, __call = new })
+--- The smallest item first, by `<` of the items or, where they are tables
+-- without an order, of their [1]; of equal ones the one that was put first.
+-- Tornado: queues.PriorityQueue.
+--
+-- A heap, and next to it the rank of each item: the number of changes until it
+-- came.  Comparing may raise, and may even put or get: the new place of
+-- an item is found first, and then nothing can fail.
+local PriorityQueue = class("PriorityQueue", Queue)
+
+function PriorityQueue:_clear()
+  self._items, self._ranks, self._count, self._changes = {}, {}, 0, 0
 end
-
---- The smallest item first, by `<` of the items or, where they are plain
--- tables, of their [1].  Tornado: queues.PriorityQueue.
-local PriorityQueue = derive("PriorityQueue")
-
-function PriorityQueue:_init() self._items, self._count = {}, 0 end
 
 function PriorityQueue:qsize() return self._count end
 
-local function precedes(a, b)
-  if type(a) == "table" and type(b) == "table" then
-    local mt = getmetatable(a) or getmetatable(b)
-    if not (type(mt) == "table" and mt.__lt) then return a[1] < b[1] end
+local function is_ordered(value)
+  local mt = debug.getmetatable(value)
+  return mt ~= nil and rawget(mt, "__lt") ~= nil
+end
+
+local function less(a, b)
+  if type(a) == "table" and type(b) == "table"
+    and not is_ordered(a) and not is_ordered(b) then
+    return a[1] < b[1]
   end
   return a < b
 end
 
---- The place below which a new item belongs; comparing may raise, so nothing
--- has changed by then.
-local function place_for(items, count, item)
-  local path, place = {}, count + 1
-  while place > 1 and precedes(item, items[place // 2]) do
-    path[#path + 1] = place
-    place = place // 2
+--- Whether the item at `place` comes before another of a rank.
+local function precedes(self, place, item, rank)
+  local mine = self._items[place]
+  return less(mine, item)
+    or self._ranks[place] < rank and not less(item, mine)
+end
+
+local function set(self, place, item, rank)
+  self._items[place], self._ranks[place] = item, rank
+end
+
+local function move(self, from, to)
+  set(self, to, self._items[from], self._ranks[from])
+end
+
+--- The place that an item takes when the first of `count` has gone.
+local function place_from_top(self, count, item, rank)
+  local place = 1
+  while 2 * place <= count do
+    local child = 2 * place
+    if child < count and precedes(self, child + 1, self._items[child],
+      self._ranks[child]) then
+      child = child + 1
+    end
+    if not precedes(self, child, item, rank) then break end
+    place = child
   end
-  return place, path
+  return place
+end
+
+--- Puts an item in that place: those on the way to it move up.
+local function replace_first(self, place, item, rank)
+  local depth = 0
+  while place >> depth > 1 do depth = depth + 1 end
+  for i = depth - 1, 0, -1 do move(self, place >> i, place >> i + 1) end
+  set(self, place, item, rank)
+end
+
+--- Counts one change more, unless there were some since `changes`.
+local function count_change(self, changes)
+  if self._changes ~= changes then
+    error("the queue was changed while its items were compared", 0)
+  end
+  self._changes = changes + 1
 end
 
 function PriorityQueue:_put(item)
-  if item == nil then error("nil has no priority", 3) end
-  local items = self._items
-  local place, path = place_for(items, self._count, item)
-  for _, below in ipairs(path) do items[below] = items[below // 2] end
-  items[place] = item
-  self._count = self._count + 1
+  local last, changes = self._count + 1, self._changes
+  local place = last
+  while place > 1 and less(item, self._items[place // 2]) do
+    place = place // 2
+  end
+  count_change(self, changes)
+  self._count = last
+  while last > place do
+    move(self, last // 2, last)
+    last = last // 2
+  end
+  set(self, place, item, changes)
 end
 
 function PriorityQueue:_get()
-  local items, count = self._items, self._count
-  local first, last = items[1], items[count]
-  items[count] = nil
-  count = count - 1
-  self._count = count
-  if count == 0 then return first end
-  local place = 1
-  while true do
-    local child = 2 * place
-    if child > count then break end
-    if child < count and precedes(items[child + 1], items[child]) then
-      child = child + 1
-    end
-    if not precedes(items[child], last) then break end
-    items[place] = items[child]
-    place = child
-  end
-  items[place] = last
+  local first, count, changes = self._items[1], self._count, self._changes
+  local last, rank = self._items[count], self._ranks[count]
+  local place = place_from_top(self, count - 1, last, rank)
+  count_change(self, changes)
+  self._count = count - 1
+  if count > 1 then replace_first(self, place, last, rank) end
+  set(self, count, nil, nil)
   return first
 end
 
---- Last in, first out.  Tornado: queues.LifoQueue.
-local LifoQueue = derive("LifoQueue")
+function PriorityQueue:_exchange(item)
+  local first, count, changes = self._items[1], self._count, self._changes
+  if count == 0 or less(item, first) then return item end
+  local place = place_from_top(self, count, item, changes)
+  count_change(self, changes)
+  replace_first(self, place, item, changes)
+  return first
+end
 
-function LifoQueue:_init() self._items, self._count = {}, 0 end
+-- LifoQueue -----------------------------------------------------------------
+
+--- Last in, first out.  Tornado: queues.LifoQueue.
+local LifoQueue = class("LifoQueue", Queue)
+
+function LifoQueue:_clear() self._items, self._count = {}, 0 end
 
 function LifoQueue:qsize() return self._count end
 

@@ -25,14 +25,34 @@ local function inconsistent()
     .. "caused by a yield within StackContext:run)")
 end
 
+--- The failure that `raise` has raised last: it may be on its way through
+-- another context, which is to see where it began.
+local raised = setmetatable({}, { __mode = "v" })
+
+--- Raises a failure again, with the traceback it has.
+local function raise(failure)
+  local future = core.Future()
+  future:set_exc_info(failure.err, failure.traceback)
+  raised[1] = failure
+  future:result()
+end
+
 local function with_traceback(err)
+  local failure = raised[1]
+  raised[1] = nil
+  if failure and rawequal(failure.err, err) then return failure end
   return { err = err, traceback = debug.traceback("", 2):sub(2) }
 end
 
 --- Calls fn(...); returns nil, or what it raised and where.
 local function call(fn, ...)
   local ok, failure = xpcall(fn, with_traceback, ...)
-  if not ok then return failure end
+  if ok then return nil end
+  -- Without memory Lua does not call the handler.
+  if type(failure) ~= "table" then
+    return { err = failure, traceback = "" }
+  end
+  return failure
 end
 
 --- The contexts of a list that are still active, the outermost first.
@@ -83,7 +103,7 @@ local function run_within(contexts, fn, ...)
   end
   failure = leave(entered, n, failure)
   set_context(before)
-  if failure then error(failure.err, 0) end
+  if failure then raise(failure) end
   if results then return table.unpack(results, 1, results.n) end
 end
 
@@ -127,7 +147,7 @@ function Context:run(fn, ...)
     getmetatable(self))
   local function deactivate() context.active = false end
   local failure = call(context._enter, context)
-  if failure then error(failure.err, 0) end
+  if failure then raise(failure) end
   local mine = { context = context, outer = without_inactive(before) }
   set_context(mine)
   local results
@@ -137,7 +157,7 @@ function Context:run(fn, ...)
   local consistent = get_context() == mine
   set_context(before)
   failure = leave({ context }, 1, failure)
-  if failure then error(failure.err, 0) end
+  if failure then raise(failure) end
   if not consistent then error(inconsistent(), 2) end
   if results then return table.unpack(results, 1, results.n) end
 end
@@ -212,7 +232,7 @@ do
         results = table.pack(fn(...))
       end, function() end, ...)
       set_context(before)
-      if failure then error(failure.err, 0) end
+      if failure then raise(failure) end
       return table.unpack(results, 1, results.n)
     end,
   } }

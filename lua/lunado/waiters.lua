@@ -1,14 +1,75 @@
 -- SPDX-License-Identifier: MIT
---- Futures that wait in line: what locks and queues are made of.
+--- lunado.waiters: what locks and queues are made of; above all a line of
+-- Futures that wait.
 --
--- A doubly linked list, so that one that timed out is forgotten at once and in
--- O(1).  Invariant: every Future in the list is pending, and the timeout of
--- one that has left it is removed.
+-- The line is a doubly linked ring, so that one that timed out is forgotten at
+-- once and in O(1).  Invariant: the timeout of one that has left the line is
+-- removed.  A Future is anyone's to settle: those that somebody else settled
+-- leave the line when their turn comes.
 local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.waiters"] then return loaded["lunado.waiters"] end
 
 local Future, IOLoop = core.Future, core.IOLoop
+
+-- Classes -------------------------------------------------------------------
+
+--- A class: class(...) makes an object and calls its _init(...), where level 4
+-- is the caller's line.  _state(self) gives the words of tostring.
+local function class(name, base)
+  local self = { __name = name }
+  self.__index = self
+  function self.__tostring(object)
+    return ("%s: %p (%s)"):format(name, object, object:_state())
+  end
+  return setmetatable(self, {
+    __index = base,
+    __call = function(cls, ...)
+      local object = setmetatable({}, cls)
+      object:_init(...)
+      return object
+    end,
+  })
+end
+
+--- An argument that is a count, as an integer; raises at `level`, counted from
+-- here.
+local function check_count(value, position, name, level)
+  local count = math.type(value) and math.tointeger(value)
+  if count and count >= 0 then return count end
+  local what = count and "must not be negative"
+    or math.type(value) and "number has no integer representation"
+    or ("number expected, got %s"):format(type(value))
+  error(("bad argument #%d to '%s' (%s)"):format(position, name, what), level)
+end
+
+-- Timeouts ------------------------------------------------------------------
+
+--- loop:add_timeout whose errors are those of argument `position` of `name`,
+-- raised three levels up.
+local function start(loop, timeout, fn, position, name)
+  local ok, result = pcall(loop.add_timeout, loop, timeout, fn)
+  if ok then return result end
+  local what = tostring(result):match("^bad argument .- (%(.*%))$")
+  if what then
+    result = ("bad argument #%d to '%s' %s"):format(position, name, what)
+  end
+  error(result, 4)
+end
+
+--- A closed loop has no timeouts any more.
+local function stop(loop, handle) pcall(loop.remove_timeout, loop, handle) end
+
+local function nothing() end
+
+--- Checks a timeout that is not needed, for the caller's caller.
+local function check(timeout, position, name)
+  if timeout == nil then return end
+  local loop = IOLoop.current()
+  stop(loop, start(loop, timeout, nothing, position, name))
+end
+
+-- The line ------------------------------------------------------------------
 
 local Waiters = {}
 Waiters.__index = Waiters
@@ -23,45 +84,69 @@ local function unlink(waiter)
   waiter.prev.next, waiter.next.prev = waiter.next, waiter.prev
   waiter.next, waiter.prev = nil, nil
   if waiter.timeout then
-    waiter.loop:remove_timeout(waiter.timeout)
+    stop(waiter.loop, waiter.timeout)
     waiter.timeout = nil
   end
 end
 
 --- Puts a new waiter at the end of the line, and returns its Future.
--- @param timeout a deadline as for IOLoop:add_timeout, or nil
+-- @param timeout a deadline as for IOLoop:add_timeout, or nil; argument
+-- `position` of `name`, for the caller's caller
 -- @param on_timeout on_timeout(future) settles it when the deadline has come
 -- @param value what the waiter brings along
-function Waiters:add(timeout, on_timeout, value)
+function Waiters:add(timeout, position, name, on_timeout, value)
   local waiter = { future = Future(), value = value }
   if timeout ~= nil then
     waiter.loop = IOLoop.current()
-    waiter.timeout = waiter.loop:add_timeout(timeout, function()
+    waiter.timeout = start(waiter.loop, timeout, function()
       waiter.timeout = nil
       unlink(waiter)
-      on_timeout(waiter.future)
-    end)
+      if not waiter.future:done() then on_timeout(waiter.future) end
+    end, position, name)
   end
   waiter.prev, waiter.next = self.prev, self
   self.prev.next, self.prev = waiter, waiter
   return waiter.future
 end
 
---- Takes the first waiter out of the line; nil when there is none.
-function Waiters:take()
+--- The first waiter, which stays in the line; nil when nobody waits.
+function Waiters:first()
   local waiter = self.next
-  if waiter == self then return nil end
-  unlink(waiter)
+  while waiter ~= self and waiter.future:done() do
+    unlink(waiter)
+    waiter = self.next
+  end
+  if waiter ~= self then return waiter end
+end
+
+--- Takes the first waiter out of the line; nil when nobody waits.
+function Waiters:take()
+  local waiter = self:first()
+  if waiter then unlink(waiter) end
   return waiter
 end
 
-function Waiters:is_empty() return self.next == self end
+--- How many wait; in O(n).
+function Waiters:count()
+  local n, waiter = 0, self.next
+  while waiter ~= self do
+    if not waiter.future:done() then n = n + 1 end
+    waiter = waiter.next
+  end
+  return n
+end
 
 local function fail(future)
   future:set_exception(core.TimeoutError("Timeout"))
 end
 
-local waiters = { new = new, fail = fail }
+local waiters = {
+  class = class,
+  check_count = check_count,
+  check = check,
+  new = new,
+  fail = fail,
+}
 
 loaded["lunado.waiters"] = waiters
 return waiters

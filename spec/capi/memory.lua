@@ -152,6 +152,54 @@ local function loops()
   assert(coroutine.yield(readable) & loop.READ ~= 0)
 end
 
+-- The error that a stack context got, unless it is one of want of memory.
+local function handled(pattern, fn, ...)
+  local got = Future()
+  lunado.stack_context.ExceptionStackContext(function(err)
+    got:set_result(err)
+    return true
+  end):run(fn, ...)
+  local err = coroutine.yield(got)
+  if not tostring(err):find(pattern) then error(err, 0) end
+end
+
+local function contexts()
+  handled("in a callback", function() loop:add_callback(error, "in a callback") end)
+  handled("in an engine", function()
+    gen.engine(function()
+      coroutine.yield(gen.sleep(0))
+      error("in an engine")
+    end)()
+  end)
+  lunado.stack_context.NullContext():run(function() loop:add_callback(type, 1) end)
+  local wrapped = lunado.stack_context.wrap(function(x) return x end)
+  assert(wrapped(3) == 3)
+end
+
+local function callbacks()
+  local function echo(value, callback) loop:add_callback(callback, value) end
+  assert(coroutine.yield(gen.Task(echo, 9)) == 9)
+  assert(coroutine.yield(concurrent.return_future(echo)(8)) == 8)
+  coroutine.yield(gen.Callback("key"))("called")
+  assert(coroutine.yield(gen.Wait("key")) == "called")
+  local called = Future()
+  gen.coroutine(function(x) return x end)(6, util.kwargs {
+    callback = function(x) called:set_result(x) end })
+  assert(coroutine.yield(called) == 6)
+end
+
+local function shared()
+  local lock, queue = lunado.locks.Lock(), lunado.queues.Queue(1)
+  local producer = gen.coroutine(function()
+    for i = 1, 3 do
+      local held <close> = coroutine.yield(lock:acquire())
+      coroutine.yield(queue:put(i))
+    end
+  end)()
+  for i = 1, 3 do assert(coroutine.yield(queue:get()) == i) end
+  coroutine.yield(producer)
+end
+
 local function hosts()
   assert(coroutine.yield(host.promise()) == "kept")
   assert(coroutine.yield(host.post()) == "posted")
@@ -179,6 +227,9 @@ lunado.run(function()
   coroutines()
   parallel()
   loops()
+  contexts()
+  callbacks()
+  shared()
   hosts()
 end)
 other_loop()

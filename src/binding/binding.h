@@ -237,6 +237,13 @@ typedef enum {
 /* Logs the string on top and pops it; raises nothing.  [-1, +0, -] */
 void lunado__log(lua_State *L, lunado_realm *realm, lunado_log_level level);
 
+/* Logs the text as an error, also where there is no memory.  [-0, +0, -] */
+void lunado__log_text(lua_State *L, lunado_realm *realm, const char *text);
+
+/* Logs the text and the value on top, which it pops, as an error, also where
+ * there is no memory.  [-1, +0, -] */
+void lunado__log_value(lua_State *L, lunado_realm *realm, const char *text);
+
 /* --- context.c: stack contexts ---------------------------------------------
  */
 

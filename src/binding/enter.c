@@ -11,6 +11,10 @@
 
 void lunado__pushcallbackname(lua_State *L, int idx) {
   lua_Debug ar;
+  if (lua_islightuserdata(L, idx)) { /* lunado__guard's */
+    lua_pushstring(L, lua_touserdata(L, idx));
+    return;
+  }
   if (!lua_isfunction(L, idx) || lua_iscfunction(L, idx)) {
     luaL_tolstring(L, idx, NULL);
     return;
@@ -60,17 +64,11 @@ static void report_protected(lua_State *L, lunado_realm *realm,
                              lunado_ioloop *loop, int callback) {
   if (loop != NULL) {
     if (call_with(L, tell_handler, loop, callback)) return;
-    luaL_tolstring(L, -1, NULL);
-    lua_pushliteral(L, "Exception in handle_callback_exception: ");
-    lua_insert(L, -2);
-    lua_concat(L, 2);
-    lunado__log(L, realm, LUNADO_LOG_ERROR);
-    lua_settop(L, callback + 1);
+    lunado__log_value(L, realm, "Exception in handle_callback_exception: ");
   }
   if (call_with(L, log_failure, realm, callback)) return;
-  lua_settop(L, callback + 1);
-  lua_pushliteral(L, "Exception in callback; its text cannot be made");
-  lunado__log(L, realm, LUNADO_LOG_ERROR);
+  lunado__log_value(L, realm, "Exception in callback; its text cannot be "
+                              "made: ");
 }
 
 void lunado__report(lua_State *L, lunado_realm *realm, lunado_ioloop *loop) {
@@ -92,15 +90,13 @@ static int discard(lua_State *L) {
   return 0;
 }
 
-static void log_slow(lua_State *L, lunado_realm *realm, int callback,
-                     double seconds) {
-  char text[32];
-  lunado__pushcallbackname(L, callback);
-  (void)lua_number2str(text, sizeof text, seconds);
-  lua_pushfstring(L, "%s held the loop for %s seconds", lua_tostring(L, -1),
-                  text);
-  lunado__log(L, realm, LUNADO_LOG_WARNING);
-  lua_pop(L, 1);
+/* (realm, callback, seconds) */
+static int log_slow(lua_State *L) {
+  lunado__pushcallbackname(L, 2);
+  lua_pushfstring(L, "%s held the loop for %f seconds", lua_tostring(L, 4),
+                  lua_tonumber(L, 3));
+  lunado__log(L, lua_touserdata(L, 1), LUNADO_LOG_WARNING);
+  return 0;
 }
 
 /* Calls what is above the handler and the callback at `base`. */
@@ -109,7 +105,13 @@ static int call_measured(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
   uint64_t start = uv_hrtime();
   int status = lua_pcall(L, nargs, 1, base);
   double seconds = (double)(uv_hrtime() - start) / 1e9;
-  if (seconds > loop->threshold) log_slow(L, realm, base + 1, seconds);
+  if (seconds <= loop->threshold) return status;
+  lua_pushcfunction(L, log_slow);
+  lua_pushlightuserdata(L, realm);
+  lua_pushvalue(L, base + 1);
+  lua_pushnumber(L, (lua_Number)seconds);
+  if (lua_pcall(L, 3, 0, 0) != LUA_OK)
+    lunado__log_value(L, realm, "a callback held the loop too long: ");
   return status;
 }
 
@@ -118,9 +120,7 @@ void lunado__callback(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
   int base = lua_gettop(L) - nargs;
   int status;
   if (!lua_checkstack(L, LUA_MINSTACK)) {
-    lua_settop(L, base);
-    lua_pushliteral(L, "a callback was not called: not enough memory");
-    lunado__log(L, realm, LUNADO_LOG_ERROR);
+    lunado__log_text(L, realm, "a callback was not called: not enough memory");
     lua_settop(L, base - 1);
     return;
   }
@@ -156,7 +156,7 @@ bool lunado__guard(lua_State *L, lunado_realm *realm, lua_CFunction function,
     return true;
   }
   lunado__failure_take(L, realm);
-  lua_pushstring(L, what);
+  lua_pushlightuserdata(L, (void *)what);
   lua_insert(L, -2);
   lunado__report(L, realm, NULL);
   lua_settop(L, base);

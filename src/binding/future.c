@@ -175,8 +175,7 @@ static void prepare_to_defer(lua_State *L, lunado_realm *realm,
 static bool has_room(lua_State *L, lunado_realm *realm) {
   if (lua_checkstack(L, SETTLE_STACK)) return true;
   if (realm->frame == NULL) luaL_error(L, "not enough memory");
-  lua_pushliteral(L, "a Future was not settled: not enough memory");
-  lunado__log(L, realm, LUNADO_LOG_ERROR);
+  lunado__log_text(L, realm, "a Future was not settled: not enough memory");
   return false;
 }
 

@@ -54,10 +54,47 @@ void lunado__log(lua_State *L, lunado_realm *realm, lunado_log_level level) {
   lua_pushcfunction(L, log_message);
   lua_pushlightuserdata(L, realm);
   lua_pushinteger(L, level);
-  lua_rotate(L, -4, 3); /* function realm level message */
-  if (lua_pcall(L, 3, 0, 0) == LUA_OK) return;
-  (void)fputs("error: a message could not be logged\n", stderr);
+  lua_pushvalue(L, -4);
+  if (lua_pcall(L, 3, 0, 0) != LUA_OK) {
+    lua_pop(L, 1);
+    write_default(realm, level_names[level], lua_tostring(L, -1));
+  }
   lua_pop(L, 1);
+}
+
+/* (realm, text [, value]) */
+static int log_value(lua_State *L) {
+  lua_pushstring(L, lua_touserdata(L, 2));
+  if (lua_gettop(L) > 3) {
+    luaL_tolstring(L, 3, NULL);
+    lua_concat(L, 2);
+  }
+  lunado__log(L, lua_touserdata(L, 1), LUNADO_LOG_ERROR);
+  return 0;
+}
+
+/* Logs the text and nargs values on top, which it pops. */
+static void log_with(lua_State *L, lunado_realm *realm, const char *text,
+                     int nargs) {
+  int top = lua_gettop(L) - nargs;
+  bool done = false;
+  if (lua_checkstack(L, 8)) {
+    lua_pushcfunction(L, log_value);
+    lua_pushlightuserdata(L, realm);
+    lua_pushlightuserdata(L, (void *)text);
+    lua_rotate(L, top + 1, 3);
+    done = lua_pcall(L, nargs + 2, 0, 0) == LUA_OK;
+  }
+  if (!done) write_default(realm, level_names[LUNADO_LOG_ERROR], text);
+  lua_settop(L, top);
+}
+
+void lunado__log_text(lua_State *L, lunado_realm *realm, const char *text) {
+  log_with(L, realm, text, 0);
+}
+
+void lunado__log_value(lua_State *L, lunado_realm *realm, const char *text) {
+  log_with(L, realm, text, 1);
 }
 
 static int check_level(lua_State *L, int arg) {

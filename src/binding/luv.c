@@ -37,30 +37,30 @@ lunado_ioloop *lunado__luv_sharer(const lunado_realm *realm) {
 
 /* --- luv's callbacks ------------------------------------------------------ */
 
-/* Calls for luv, with errors brought to the shared loop, which is held by the
- * stack meanwhile. */
-static void call_for_luv(lua_State *L, lunado_realm *realm, int nargs) {
-  lunado_ioloop *loop = lunado__luv_sharer(realm);
+/* Calls for luv as the loop calls: in no coroutine and in no stack context,
+ * with errors brought to the loop, which the stack holds meanwhile. */
+static void call_for_luv(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
+                         int nargs) {
   lunado_coroutine *outer = realm->current;
-  lunado_loop *core;
-  if (loop == NULL) {
-    lunado__callback(L, realm, NULL, nargs);
-    return;
-  }
-  core = loop->core;
+  lunado_loop *core = loop->core;
   lunado__pushloop(L, loop);
-  lua_insert(L, -2 - nargs);
+  lunado__getslot(L, realm, LUNADO_SLOT_CONTEXT);
+  lua_rotate(L, -3 - nargs, 2); /* loop context function arguments */
+  lua_pushboolean(L, 0);
+  lunado__set_context(L, realm);
   realm->current = NULL;
   lunado__loop_enter(core);
   lunado__callback(L, realm, loop, nargs);
   lunado__loop_leave(core);
   realm->current = outer;
+  lunado__set_context(L, realm);
   lua_pop(L, 1);
 }
 
 /* In place of luv's runner, which ends the process when a callback fails. */
 static int run_callback(lua_State *L, int nargs, int nresults, int flags) {
   lunado_realm *realm;
+  lunado_ioloop *loop;
   if (!lua_checkstack(L, LUA_MINSTACK)) {
     lua_pop(L, nargs + 1);
     return -LUA_ERRMEM;
@@ -69,7 +69,11 @@ static int run_callback(lua_State *L, int nargs, int nresults, int flags) {
   if (nresults != 0)
     return realm->luv->plain(L, nargs, nresults, flags | NO_EXIT);
   if (realm->luv->buried > 0) lunado__luv_finalize(L, realm->luv);
-  call_for_luv(L, realm, nargs);
+  loop = lunado__luv_sharer(realm);
+  if (loop != NULL)
+    call_for_luv(L, realm, loop, nargs);
+  else
+    lunado__callback(L, realm, NULL, nargs);
   return 0;
 }
 
@@ -300,7 +304,6 @@ void lunado__luv_release(lua_State *L, lunado_ioloop *loop) {
 }
 
 void lunado__luv_open(lua_State *L, lunado_realm *realm) {
-  lunado__luvend_open(L);
   if (lunado__luv_pushmodule(L) == NULL) return;
   anchor_module(L, realm, lua_gettop(L));
   lua_pop(L, 1);

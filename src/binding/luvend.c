@@ -189,20 +189,16 @@ static int tie__gc(lua_State *L) {
   return 0;
 }
 
-/* --- open ----------------------------------------------------------------- */
+/* --- the tie ------------------------------------------------------------- */
 
 lunado_luv *lunado__luv_newtie(lua_State *L) {
+  static const luaL_Reg metamethods[] = {{"__gc", tie__gc}, {NULL, NULL}};
   lunado_luv *self = lua_newuserdatauv(L, sizeof *self, 1);
   *self = (lunado_luv){0};
   lua_newtable(L);
   lua_setiuservalue(L, -2, TIE_GRAVE);
-  luaL_setmetatable(L, "lunado.Luv");
+  (void)lunado__newclass(L, "lunado.Luv", NULL, metamethods);
+  lua_setmetatable(L, -2);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &tie_key);
   return self;
-}
-
-void lunado__luvend_open(lua_State *L) {
-  static const luaL_Reg metamethods[] = {{"__gc", tie__gc}, {NULL, NULL}};
-  (void)lunado__newclass(L, "lunado.Luv", NULL, metamethods);
-  lua_pop(L, 1);
 }

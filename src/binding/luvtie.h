@@ -44,7 +44,7 @@ static inline bool lunado__luv_istied(const lunado_luv *self) {
 
 /* --- luvend.c: the end of the state --------------------------------------- */
 
-/* Pushes nothing and registers a new tie with its finalizer.  [-0, +0, m] */
+/* A new tie, with its finalizer, held by the registry.  [-0, +0, m] */
 lunado_luv *lunado__luv_newtie(lua_State *L);
 
 /* From now on finalizers of luv's handles wait in the grave.  [-0, +0, m] */
@@ -54,7 +54,5 @@ void lunado__luv_dig(lua_State *L);
  * middle of closing one of the handles: in a callback, or before a run.
  * [-0, +0, -] */
 void lunado__luv_finalize(lua_State *L, lunado_luv *self);
-
-void lunado__luvend_open(lua_State *L);
 
 #endif

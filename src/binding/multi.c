@@ -128,10 +128,8 @@ static void fail_with(lua_State *L, lunado_realm *realm, int self, int i) {
   lua_pushvalue(L, self);
   lua_pushinteger(L, i);
   lua_pushlightuserdata(L, realm);
-  if (lua_pcall(L, 3, 0, 0) != LUA_OK) {
-    luaL_tolstring(L, -1, NULL);
-    lunado__log(L, realm, LUNADO_LOG_ERROR);
-  }
+  if (lua_pcall(L, 3, 0, 0) != LUA_OK)
+    lunado__log_value(L, realm, "Errors in a yield list were not logged: ");
   lua_settop(L, child);
   lua_getiuservalue(L, child, LUNADO_FUTURE_VALUE);
   failure = lua_touserdata(L, -1);

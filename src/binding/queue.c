@@ -114,9 +114,7 @@ void lunado__queue_callback(lua_State *L, lunado_realm *realm,
   lua_pushlightuserdata(L, loop);
   lua_insert(L, first + 1);
   if (lua_pcall(L, nargs + 2, 0, 0) == LUA_OK) return;
-  lua_pop(L, 1);
-  lua_pushliteral(L, "a callback was lost: not enough memory");
-  lunado__log(L, realm, LUNADO_LOG_ERROR);
+  lunado__log_value(L, realm, "a callback was lost: ");
 }
 
 /* --- running

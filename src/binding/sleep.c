@@ -81,9 +81,8 @@ static void log_late(lua_State *L, lunado_realm *realm, int self) {
   lua_pushlightuserdata(L, realm);
   lua_pushvalue(L, self);
   if (lua_pcall(L, 2, 0, 0) == LUA_OK) return;
-  luaL_tolstring(L, -1, NULL);
-  lua_remove(L, -2);
-  lunado__log(L, realm, LUNADO_LOG_ERROR);
+  lunado__log_value(L, realm, "Error in a Future after its timeout was not "
+                              "logged: ");
 }
 
 static void on_child(lunado_settler *settler, lunado_waiter *waiter,

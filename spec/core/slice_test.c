@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * slice_test.c - tasks without end, and those who must not wait for them.
+ *
+ * What is measured is processor time: how busy the machine is does not count.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/loop.h"
+#include "support.h"
+
+static unsigned count;
+
+/* The longest time between two looks at the descriptors, for this thread. */
+typedef struct {
+  uv_check_t check;
+  double last, longest;
+  unsigned looks;
+} gauge;
+
+static void on_look(uv_check_t *check) {
+  gauge *self = lunado_container_of(check, gauge, check);
+  double now = cpu_ms();
+  if (now - self->last > self->longest) self->longest = now - self->last;
+  self->last = now;
+  self->looks++;
+}
+
+/* The first passes may be slow, for a checker that translates the code. */
+static void gauge_start(lunado_loop *loop, gauge *self) {
+  uv_check_init(loop->uv, &self->check);
+  uv_check_start(&self->check, on_look);
+  for (int i = 0; i < 5; i++) (void)uv_run(loop->uv, UV_RUN_NOWAIT);
+  self->last = cpu_ms();
+  self->longest = 0;
+  self->looks = 0;
+}
+
+static void gauge_stop(lunado_loop *loop, gauge *self) {
+  uv_close((uv_handle_t *)&self->check, NULL);
+  (void)uv_run(loop->uv, UV_RUN_NOWAIT);
+}
+
+/* Readies itself for ever; each run takes `us` of the processor. */
+typedef struct {
+  lunado_task task;
+  double us;
+} hog;
+
+static void on_hog(lunado_loop *loop, lunado_task *task) {
+  hog *self = lunado_container_of(task, hog, task);
+  if (self->us > 0) burn_us(self->us);
+  count++;
+  lunado_loop_ready(loop, task);
+}
+
+static void hog_start(lunado_loop *loop, hog *self, double us) {
+  lunado_task_init(&self->task, on_hog);
+  self->us = us;
+  lunado_loop_ready(loop, &self->task);
+}
+
+static void run_for(lunado_loop *loop, double ms) {
+  double end = cpu_ms() + ms;
+  while (cpu_ms() < end) (void)uv_run(loop->uv, UV_RUN_NOWAIT);
+}
+
+static void a_task_that_readies_itself_for_ever_leaves_gaps(void **state) {
+  static const double costs[] = {0, 5, 50, 500};
+  lunado_loop *loop = *state;
+  for (int i = 0; i < 4; i++) {
+    gauge g;
+    hog h;
+    hog_start(loop, &h, costs[i]);
+    gauge_start(loop, &g);
+    run_for(loop, 50);
+    lunado_task_cancel(&h.task);
+    gauge_stop(loop, &g);
+    assert_true(g.longest < 5);
+  }
+}
+
+/* While tasks are cheap the clock is looked at seldom; not too seldom for the
+ * one that becomes dear. */
+static void so_does_one_that_becomes_dear(void **state) {
+  lunado_loop *loop = *state;
+  gauge g;
+  hog h;
+  hog_start(loop, &h, 0);
+  gauge_start(loop, &g);
+  run_for(loop, 20);
+  h.us = 100;
+  run_for(loop, 20);
+  lunado_task_cancel(&h.task);
+  gauge_stop(loop, &g);
+  assert_true(g.longest < 5);
+}
+
+static void so_do_many_together(void **state) {
+  enum { HERD = 1000 };
+  lunado_loop *loop = *state;
+  hog *herd = malloc(HERD * sizeof *herd);
+  gauge g;
+  gauge_start(loop, &g);
+  for (int i = 0; i < HERD; i++) hog_start(loop, &herd[i], i < 100 ? 5 : 0);
+  run_for(loop, 50);
+  for (int i = 0; i < HERD; i++) lunado_task_cancel(&herd[i].task);
+  gauge_stop(loop, &g);
+  assert_true(g.longest < 5);
+  free(herd);
+}
+
+/* Cheap turns follow each other without asking the operating system. */
+static void a_slice_holds_many_turns(void **state) {
+  lunado_loop *loop = *state;
+  gauge g;
+  hog h;
+  count = 0;
+  hog_start(loop, &h, 0);
+  gauge_start(loop, &g);
+  run_for(loop, 20);
+  lunado_task_cancel(&h.task);
+  gauge_stop(loop, &g);
+  assert_true(count > 10 * g.looks);
+}
+
+static void on_tick(lunado_loop *loop, lunado_timer *timer) {
+  note('.');
+  (void)lunado_timer_start(loop, timer, lunado_loop_time(loop) + 0.001);
+}
+
+static void timers_run_beside_a_busy_task(void **state) {
+  lunado_loop *loop = *state;
+  lunado_timer timer;
+  hog h;
+  hog_start(loop, &h, 20);
+  lunado_timer_init(&timer, on_tick);
+  (void)lunado_timer_start(loop, &timer, lunado_loop_time(loop));
+  run_for(loop, 50);
+  lunado_timer_stop(loop, &timer);
+  lunado_task_cancel(&h.task);
+  assert_true(strlen(noted()) >= 10);
+}
+
+static void until_tired(lunado_loop *loop, lunado_task *task) {
+  double start = cpu_ms();
+  (void)task;
+  count = 0;
+  while (!lunado_loop_tired(loop)) count++;
+  assert_true(cpu_ms() - start < 5);
+  assert_true(count > 0);
+  assert_true(lunado_loop_tired(loop)); /* and stays so */
+}
+
+static void a_long_task_is_told_when_it_is_tired(void **state) {
+  lunado_loop *loop = *state;
+  lunado_task task;
+  lunado_task_init(&task, until_tired);
+  for (int i = 0; i < 5; i++) {
+    lunado_loop_ready(loop, &task);
+    (void)uv_run(loop->uv, UV_RUN_NOWAIT);
+  }
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      on_own(a_task_that_readies_itself_for_ever_leaves_gaps),
+      on_own(so_does_one_that_becomes_dear),
+      on_own(so_do_many_together),
+      on_own(a_slice_holds_many_turns),
+      on_own(timers_run_beside_a_busy_task),
+      on_own(a_long_task_is_told_when_it_is_tired),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
