@@ -21,6 +21,8 @@ build = {
    modules = {
       ["lunado.core"] = {
          sources = {
+            "src/binding/await.c",
+            "src/binding/body.c",
             "src/binding/capi.c",
             "src/binding/class.c",
             "src/binding/classname.c",
@@ -37,6 +39,7 @@ build = {
             "src/binding/future.c",
             "src/binding/handler.c",
             "src/binding/ioloop.c",
+            "src/binding/lifetime.c",
             "src/binding/log.c",
             "src/binding/luv.c",
             "src/binding/luvend.c",
@@ -50,6 +53,7 @@ build = {
             "src/binding/refusal.c",
             "src/binding/runsync.c",
             "src/binding/sleep.c",
+            "src/binding/suspend.c",
             "src/binding/timeout.c",
             "src/binding/waititer.c",
             "src/binding/worker.c",

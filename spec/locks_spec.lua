@@ -59,17 +59,20 @@ local forms = {
   { "less", function() return { seconds = -1 } end },
 }
 
--- wait(timeout) makes a method called `name` wait, or not; its timeout is
--- argument n.
-local function checks_timeout(n, name, wait)
-  bad(function() local _ = wait("x") end, n, name, "number or timedelta",
-    "string")
-  bad(function() local _ = wait(true) end, n, name, "number or timedelta",
-    "boolean")
-  bad(function() local _ = wait(0/0) end, n, name, "NaN")
-  bad(function() local _ = wait({}) end, n, name)
-  bad(function() local _ = wait({ seconds = "1" }) end, n, name)
-  bad(function() local _ = wait({ second = 1 }) end, n, name)
+-- object:name(timeout) refuses every wrong timeout.
+local function checks_timeout(object, name)
+  local function refuses(timeout, ...)
+    bad(function()
+      local _ = object[name](object, timeout)
+    end, 1, name, ...)
+  end
+  refuses("x", "number or timedelta", "string")
+  refuses(true, "number or timedelta", "boolean")
+  refuses(0/0, "NaN")
+  refuses({})
+  refuses({ seconds = "1" })
+  refuses({ seconds = 0/0 })
+  refuses({ second = 1 })
 end
 
 describe("Condition", function()
@@ -147,7 +150,7 @@ describe("Condition", function()
 
   it("gives true when it is in time", function()
     local c = locks.Condition()
-    loop:add_callback(c.notify, c)
+    loop:call_later(0.001, c.notify, c)
     assert.is_true(run(function() return yield(c:wait(NEVER)) end))
   end)
 
@@ -201,12 +204,12 @@ describe("Condition", function()
     a:set_result("mine")
     c:notify()
     assert.is_true(b:result())
-    d:add_done_callback(print)
-    local e = c:wait()
-    d = c:wait()
-    e:add_done_callback(function() d:set_result("mine, too") end)
+    assert.is_false(d:done())
+    local e, f = c:wait(), c:wait()
+    d:add_done_callback(function() f:set_result("mine, too") end)
     c:notify_all()
-    assert.equal("mine, too", d:result())
+    assert.is_true(d:result() and e:result())
+    assert.equal("mine, too", f:result())
     assert.equal("mine", a:result())
   end)
 
@@ -221,7 +224,7 @@ describe("Condition", function()
   it("checks its arguments", function()
     local c = locks.Condition()
     local f = c:wait()
-    checks_timeout(1, "wait", function(t) local w = c:wait(t) return w end)
+    checks_timeout(c, "wait")
     bad(function() c:notify("x") end, 1, "notify", "number", "string")
     bad(function() c:notify({}) end, 1, "notify", "number", "table")
     bad(function() c:notify(1.5) end, 1, "notify",
@@ -309,10 +312,9 @@ describe("Event", function()
 
   it("checks its arguments, set or not", function()
     local e = locks.Event()
-    local function wait(t) local f = e:wait(t) return f end
-    checks_timeout(1, "wait", wait)
+    checks_timeout(e, "wait")
     e:set()
-    checks_timeout(1, "wait", wait)
+    checks_timeout(e, "wait")
   end)
 end)
 
@@ -326,7 +328,7 @@ for _, name in ipairs { "Semaphore", "BoundedSemaphore", "Lock" } do
       local futures = {}
       for i = 1, 5 do
         futures[i] = gen.coroutine(function()
-          local held <close> = yield(s:acquire())
+          local _ <close> = yield(s:acquire())
           order[#order + 1] = i
           yield()
           yield(gen.sleep(0.001))
@@ -358,7 +360,7 @@ for _, name in ipairs { "Semaphore", "BoundedSemaphore", "Lock" } do
       it("at the end of the scope", function()
         run(function()
           do
-            local held <close> = yield(s:acquire())
+            local _ <close> = yield(s:acquire())
             assert.is_false(s:acquire():done())
             s:release() -- to the one that has just begun to wait
           end
@@ -367,7 +369,7 @@ for _, name in ipairs { "Semaphore", "BoundedSemaphore", "Lock" } do
 
       it("on return", function()
         assert.equal("r", run(function()
-          local held <close> = yield(s:acquire())
+          local _ <close> = yield(s:acquire())
           yield()
           return "r"
         end))
@@ -375,12 +377,12 @@ for _, name in ipairs { "Semaphore", "BoundedSemaphore", "Lock" } do
 
       it("on break and goto", function()
         run(function()
-          while true do
+          repeat
             local held <close> = yield(s:acquire(NEVER))
-            break
-          end
+            if held then break end
+          until false
           for _ = 1, 3 do
-            local held <close> = yield(s:acquire())
+            local _ <close> = yield(s:acquire())
             goto continue
             ::continue::
           end
@@ -390,7 +392,7 @@ for _, name in ipairs { "Semaphore", "BoundedSemaphore", "Lock" } do
       it("on an error", function()
         run(function()
           local ok, err = pcall(function()
-            local held <close> = yield(s:acquire())
+            local _ <close> = yield(s:acquire())
             yield()
             error("boom", 0)
           end)
@@ -401,7 +403,7 @@ for _, name in ipairs { "Semaphore", "BoundedSemaphore", "Lock" } do
 
       it("on an error that ends the coroutine", function()
         local ok, err = pcall(run, function()
-          local held <close> = yield(s:acquire())
+          local _ <close> = yield(s:acquire())
           yield(gen.sleep(0))
           error({ "boom" })
         end)
@@ -411,7 +413,7 @@ for _, name in ipairs { "Semaphore", "BoundedSemaphore", "Lock" } do
 
       it("on gen.Return", function()
         assert.equal(1, run(function()
-          local held <close> = yield(s:acquire())
+          local _ <close> = yield(s:acquire())
           error(gen.Return(1))
         end))
       end)
@@ -428,7 +430,7 @@ for _, name in ipairs { "Semaphore", "BoundedSemaphore", "Lock" } do
         run(function()
           local first = yield(s:acquire())
           loop:add_callback(first.release, first)
-          local held <close> = yield(s:acquire(NEVER))
+          local _ <close> = yield(s:acquire(NEVER))
         end)
       end)
     end)
@@ -554,10 +556,9 @@ for _, name in ipairs { "Semaphore", "BoundedSemaphore", "Lock" } do
 
     it("checks its arguments, free or not", function()
       local s = class()
-      local function acquire(t) local f = s:acquire(t) return f end
-      checks_timeout(1, "acquire", acquire)
+      checks_timeout(s, "acquire")
       assert.is_true(s:acquire():done())
-      checks_timeout(1, "acquire", acquire)
+      checks_timeout(s, "acquire")
       s:release()
       assert.is_true(s:acquire():done())
     end)
@@ -573,7 +574,7 @@ for _, name in ipairs { "Semaphore", "BoundedSemaphore" } do
       local futures = {}
       for i = 1, 20 do
         futures[i] = gen.coroutine(function()
-          local held <close> = yield(s:acquire())
+          local _ <close> = yield(s:acquire())
           now = now + 1
           most = math.max(most, now)
           yield(gen.sleep(0.0005))
@@ -664,7 +665,7 @@ describe("a Lock", function()
   it("stays a lock when it is released by hand and by its scope", function()
     local lock = locks.Lock()
     local ok, err = pcall(run, function()
-      local held <close> = yield(lock:acquire())
+      local _ <close> = yield(lock:acquire())
       lock:release()
     end)
     assert.is_false(ok)
@@ -768,7 +769,7 @@ describe("locks", function()
     local function writer(word)
       return function()
         for _ = 1, 20 do
-          local held <close> = yield(lock:acquire(NEVER))
+          local _ <close> = yield(lock:acquire(NEVER))
           for letter in word:gmatch(".") do
             text[#text + 1] = letter
             yield(gen.sleep(0))

@@ -304,6 +304,25 @@ describe("an error", function()
       assert.equal(fail, caught[1])
     end)
 
+  it("of a Future that the callback returned names the callback", function()
+    local line = debug.getinfo(1, "l").currentline + 1
+    local function fail()
+      local future = Future()
+      future:set_exception("boom")
+      return future
+    end
+    run(function()
+      loop:set_blocking_log_threshold(1e-9)
+      context("a"):run(function() loop:add_callback(fail) end)
+      yield()
+      yield()
+    end)
+    local name = ("stack_context_spec.lua:%d>"):format(line)
+    local message = log:first("Exception in callback")
+    assert.is_truthy(message:find(name, 1, true), message)
+    assert.equal(2, log:count(name), log:text())
+  end)
+
   it("in enter keeps fn from being called", function()
     local order = {}
     local broken = StackContext(function()
@@ -375,6 +394,31 @@ describe("an error", function()
     end)
     assert.is_false(ok)
     assert.equal("factory", err)
+  end)
+end)
+
+describe("spawn_callback and add_callback_from_signal", function()
+  it("leave the contexts behind", function()
+    local seen, entered = {}, {}
+    run(function()
+      handling(seen, true):run(function()
+        context("a"):run(function()
+          for _, name in ipairs { "spawn_callback",
+            "add_callback_from_signal" } do
+            loop[name](loop, function(...)
+              table.insert(entered, names())
+              error(table.concat({ ... }, " "), 0)
+            end, name, "boom")
+          end
+        end)
+      end)
+      yield()
+      yield()
+    end)
+    assert.same({ "", "" }, entered)
+    assert.same({}, seen)
+    assert.equal(1, log:count("spawn_callback boom"))
+    assert.equal(1, log:count("add_callback_from_signal boom"))
   end)
 end)
 

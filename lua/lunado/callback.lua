@@ -34,14 +34,14 @@ end
 local takes_kwargs = setmetatable({}, { __mode = "k" })
 
 --- Says that fn takes its callback by util.kwargs.
-local function mark(fn)
+function callback.mark(fn)
   takes_kwargs[fn] = true
   return fn
 end
 
 --- Splits arguments: the callback of their util.kwargs, and a packed list of
 -- the others.
-local function take_callback(...)
+function callback.take(...)
   local arguments = table.pack(...)
   local kwargs = arguments[arguments.n]
   if arguments.n == 0 or getmetatable(kwargs) ~= Kwargs then
@@ -72,7 +72,7 @@ local function call_with_result(future, fn)
 end
 
 core.set_kwargs(Kwargs, function(fn, ...)
-  local done, arguments = take_callback(...)
+  local done, arguments = callback.take(...)
   check_callback(done, 3) -- the core has called this function
   -- What is left of the keyword arguments is for fn alone.
   local future = core.coroutine(function()
@@ -133,8 +133,8 @@ end
 -- something
 function callback.return_future(fn)
   check_function("return_future", 1, fn)
-  return mark(function(...)
-    local done, arguments = take_callback(...)
+  return callback.mark(function(...)
+    local done, arguments = callback.take(...)
     if done == nil then done = take_positional(fn, arguments) end
     check_callback(done, 2)
     local future = Future()
@@ -234,7 +234,7 @@ function callback.engine(fn)
   check_function("engine", 1, fn)
   local run = core.coroutine(fn)
   local function engine(...)
-    local done, arguments = take_callback(...)
+    local done, arguments = callback.take(...)
     check_callback(done, 2)
     if done then put_callback(fn, arguments, done) end
     local future = run(table.unpack(arguments, 1, arguments.n))

@@ -5,10 +5,10 @@ local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.executor"] then return loaded["lunado.executor"] end
 
-local util = require "lunado.util"
+local callback = require "lunado.callback"
 
 local Future, IOLoop, multi = core.Future, core.IOLoop, core.multi
-local Kwargs = getmetatable(util.kwargs {})
+local unpack = table.unpack
 
 local function is_callable(value)
   if type(value) == "function" then return true end
@@ -112,30 +112,13 @@ local function find_loop(self, names)
     :format(names.io_loop, describe(loop)), 3)
 end
 
--- The callback of util.kwargs, or nil, and the arguments without it.
-local function take_callback(...)
-  local n = select("#", ...)
-  local kwargs = n > 0 and select(n, ...) or nil
-  if getmetatable(kwargs) ~= Kwargs then return nil, ... end
-  local arguments, rest = table.pack(...), {}
-  for key, value in next, kwargs do
-    if key ~= "callback" then rest[key] = value end
-  end
-  if next(rest) == nil then
-    n = n - 1
-  else
-    arguments[n] = util.kwargs(rest)
-  end
-  return kwargs.callback, table.unpack(arguments, 1, n)
-end
-
 -- A call of the method `fn`.  No frame is between this one and the caller's.
-local function call(fn, names, self, callback, ...)
+local function call(fn, names, self, done, ...)
   local executor = find_executor(self, names)
   local loop, future
-  if callback then
-    if not is_callable(callback) then
-      error("the callback is " .. describe(callback) .. ", not a function", 2)
+  if done ~= nil then
+    if not is_callable(done) then
+      error("the callback is " .. describe(done) .. ", not a function", 2)
     end
     loop = find_loop(self, names)
   end
@@ -145,8 +128,8 @@ local function call(fn, names, self, callback, ...)
   else
     future = executor:submit(fn, self, ...)
   end
-  if callback then
-    loop:add_future(future, function(done) callback(done:result()) end)
+  if loop then
+    loop:add_future(future, function(finished) done(finished:result()) end)
   end
   return future
 end
@@ -157,11 +140,12 @@ local function decorator(names)
       error(bad_argument(1, "run_on_executor", "function", fn), 2)
     end
     local function method(self, ...)
-      return call(fn, names, self, take_callback(...))
+      local done, arguments = callback.take(...)
+      return call(fn, names, self, done, unpack(arguments, 1, arguments.n))
     end
     -- On a thread it runs where it is called.
     if type(fn) == "function" then core.send_as(method, fn) end
-    return method
+    return callback.mark(method)
   end
 end
 

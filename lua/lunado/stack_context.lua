@@ -107,19 +107,19 @@ local function run_within(contexts, fn, ...)
   if results then return table.unpack(results, 1, results.n) end
 end
 
---- Wrapped functions, each with the contexts it runs within: wrapping one
--- again changes nothing.
+--- Wrapped functions, and what each of them calls: wrapping one again changes
+-- nothing.
 local wrapped = setmetatable({}, { __mode = "k" })
 
 local function capture(fn)
   if wrapped[fn] then return fn end
   local contexts = get_context()
   local function within(...) return run_within(contexts, fn, ...) end
-  wrapped[within] = true
+  wrapped[within] = fn
   return within
 end
 
-core.set_context_hooks(capture, inconsistent)
+core.set_context_hooks(capture, inconsistent, wrapped)
 
 --- Contexts by deactivated ones are not entered any more; when the innermost
 -- are, the list begins further out.

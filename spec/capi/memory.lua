@@ -190,14 +190,12 @@ end
 
 local function shared()
   local lock, queue = lunado.locks.Lock(), lunado.queues.Queue(1)
-  local producer = gen.coroutine(function()
-    for i = 1, 3 do
-      local held <close> = coroutine.yield(lock:acquire())
-      coroutine.yield(queue:put(i))
-    end
-  end)()
-  for i = 1, 3 do assert(coroutine.yield(queue:get()) == i) end
-  coroutine.yield(producer)
+  for i = 1, 3 do
+    local held <close> = coroutine.yield(lock:acquire())
+    local item = queue:get()
+    coroutine.yield(queue:put(i))
+    assert(coroutine.yield(item) == i)
+  end
 end
 
 local function hosts()

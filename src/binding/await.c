@@ -2,20 +2,34 @@
 /*
  * await.c - gen.await, and waiting in C functions.
  */
+#include <string.h>
+
 #include "binding/coroutine.h"
 #include "binding/failure.h"
 #include "binding/future.h"
 #include "binding/task.h"
 
+/* True for what a coroutine can be suspended in, though it is a C function. */
+static bool is_protected_call(lua_State *L, int function) {
+  const char *name;
+  if (!lunado__push_globalname(L, function)) return false;
+  name = lua_tostring(L, -1);
+  lua_pop(L, 1);
+  return strcmp(name, "pcall") == 0 || strcmp(name, "xpcall") == 0;
+}
+
 /* Pushes the name of the C function that keeps L from yielding, or "C". */
 static void push_boundary(lua_State *L) {
   lua_Debug ar;
   for (int level = 1; lua_getstack(L, level, &ar); level++) {
-    lua_getinfo(L, "Sn", &ar);
-    if (*ar.what == 'C' && ar.name != NULL) {
-      lua_pushfstring(L, "'%s'", ar.name);
+    int function = lua_gettop(L) + 1;
+    lua_getinfo(L, "Snf", &ar);
+    if (*ar.what == 'C' && !is_protected_call(L, function)) {
+      if (lunado__push_globalname(L, function)) return;
+      lua_pushstring(L, ar.name != NULL ? ar.name : "C");
       return;
     }
+    lua_settop(L, function - 1);
   }
   lua_pushliteral(L, "C");
 }

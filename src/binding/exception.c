@@ -9,21 +9,10 @@
 #include <string.h>
 
 #include "binding/binding.h"
+#include "binding/classname.h"
 #include "binding/exception.h"
 
 #define MARK "lunado.class"
-
-/* True if the table at idx is a class. */
-static bool is_class(lua_State *L, int idx) {
-  bool result = false;
-  if (!lua_istable(L, idx)) return false;
-  idx = lua_absindex(L, idx);
-  lua_pushliteral(L, "__class");
-  if (lua_rawget(L, idx) == LUA_TSTRING)
-    result = strcmp(lua_tostring(L, -1), MARK) == 0;
-  lua_pop(L, 1);
-  return result;
-}
 
 /* Replaces the class on top by the one it derives from, or nil. */
 static void to_base(lua_State *L) {
@@ -35,9 +24,10 @@ static void to_base(lua_State *L) {
 bool lunado__isinstanceof(lua_State *L, int idx, int class_idx) {
   bool found = false;
   class_idx = lua_absindex(L, class_idx);
-  if (!is_class(L, class_idx) || lua_type(L, idx) != LUA_TTABLE) return false;
+  if (!lunado__isclass(L, class_idx) || lua_type(L, idx) != LUA_TTABLE)
+    return false;
   if (!lua_getmetatable(L, idx)) return false;
-  while (!found && is_class(L, -1)) {
+  while (!found && lunado__isclass(L, -1)) {
     found = lua_rawequal(L, -1, class_idx) != 0;
     to_base(L);
   }
@@ -130,7 +120,7 @@ static void push_class(lua_State *L, const char *name, int base,
 /* Exception:subclass(name) → a class derived from it. */
 static int class_subclass(lua_State *L) {
   const char *name;
-  if (!is_class(L, 1)) lunado__typeerror(L, 1, "class");
+  if (!lunado__isclass(L, 1)) lunado__typeerror(L, 1, "class");
   name = luaL_checkstring(L, 2);
   push_class(L, name, 1, class__call);
   return 1;
@@ -174,6 +164,8 @@ static void push_class(lua_State *L, const char *name, int base,
     lua_setfield(L, -2, "__index");
   }
   lua_setmetatable(L, -2);
+  lunado__nameclass(L, -1);
+  lua_pop(L, 1);
 }
 
 static void add_class(lua_State *L, lunado_error_class which, const char *name,
@@ -246,7 +238,8 @@ bool lunado__isquiet(lua_State *L, int err, int quiet) {
   case LUA_TFUNCTION:
     return answers_true(L, err, quiet);
   case LUA_TTABLE:
-    if (is_class(L, quiet)) return lunado__isinstanceof(L, err, quiet);
+    if (lunado__isclass(L, quiet))
+        return lunado__isinstanceof(L, err, quiet);
     return any_is_quiet(L, err, quiet);
   default:
     return false;
@@ -258,7 +251,7 @@ static bool can_be_quiet(lua_State *L, int idx, bool in_list) {
   int type = lua_type(L, idx);
   if (type == LUA_TSTRING || type == LUA_TFUNCTION) return true;
   if (type != LUA_TTABLE) return false;
-  if (is_class(L, idx)) return true;
+  if (lunado__isclass(L, idx)) return true;
   if (in_list) return false;
   n = luaL_len(L, idx);
   for (lua_Integer i = 1; i <= n; i++) {
@@ -282,7 +275,7 @@ void lunado__checkquiet(lua_State *L, int arg) {
 
 int lunado__util_isinstance(lua_State *L) {
   lua_settop(L, 2);
-  if (!is_class(L, 2)) lunado__typeerror(L, 2, "class");
+  if (!lunado__isclass(L, 2)) lunado__typeerror(L, 2, "class");
   lua_pushboolean(L, lunado__isinstanceof(L, 1, 2));
   return 1;
 }

@@ -206,9 +206,7 @@ static int failure__gc(lua_State *L) {
 /* --- text
  * ------------------------------------------------------------------------ */
 
-/* Pushes the name under which package.loaded knows the function at idx, such
- * as "string.rep"; pushes nothing and returns false where it does not. */
-static bool push_global_name(lua_State *L, int idx) {
+bool lunado__push_globalname(lua_State *L, int idx) {
   lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
   if (!lua_istable(L, -1)) {
     lua_pop(L, 1);
@@ -235,7 +233,7 @@ static bool push_global_name(lua_State *L, int idx) {
 
 static void push_function_name(lua_State *L, const frame *self,
                                const lua_Debug *ar, int function) {
-  if (push_global_name(L, function))
+  if (lunado__push_globalname(L, function))
     lua_pushfstring(L, "function '%s'", lua_tostring(L, -1));
   else if (self->name != NULL && *self->namewhat != '\0')
     lua_pushfstring(L, "%s '%s'", self->namewhat, self->name);

@@ -85,6 +85,11 @@ void lunado__failure_errortext(lua_State *L, int idx);
  * traceback, where there is one, as one string.  [-0, +1, m] */
 void lunado__failure_text(lua_State *L, int idx);
 
+/* Pushes the name under which package.loaded knows the function at idx (not
+ * relative to the top), such as "string.rep"; pushes nothing and returns false
+ * where it does not.  [-0, +(0|1), m] */
+bool lunado__push_globalname(lua_State *L, int idx);
+
 /* Message handler that leaves the error alone and its Failure in
  * LUNADO_SLOT_RAISED. */
 int lunado__failure_handler(lua_State *L);

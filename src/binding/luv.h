@@ -23,7 +23,7 @@ void lunado__luv_share(lua_State *L, lunado_ioloop *loop);
 
 /* The loop is about to be closed: luv that is required from now on makes a
  * loop of its own; luv that shares this one keeps its uv_loop_t.
- * [-0, +0, -] */
+ * [-0, +0, m] */
 void lunado__luv_release(lua_State *L, lunado_ioloop *loop);
 
 /* True if luv is running the uv_loop_t of the loop, so that it cannot be run

@@ -87,16 +87,16 @@ static bool is_handle(lua_State *L, int idx) {
   return is;
 }
 
-static void close_handle(lua_State *L, int idx) {
-  lua_getfield(L, idx, "is_closing");
-  lua_pushvalue(L, idx);
+/* (handle) */
+static int close_handle(lua_State *L) {
+  lua_getfield(L, 1, "is_closing");
+  lua_pushvalue(L, 1);
   lua_call(L, 1, 1);
-  if (!lua_toboolean(L, -1)) {
-    lua_getfield(L, idx, "close");
-    lua_pushvalue(L, idx);
-    lua_call(L, 1, 0);
-  }
-  lua_pop(L, 1);
+  if (lua_toboolean(L, -1)) return 0;
+  lua_getfield(L, 1, "close");
+  lua_pushvalue(L, 1);
+  lua_call(L, 1, 0);
+  return 0;
 }
 
 /* (table, depth) → how many handles of luv's there are in the table and in
@@ -107,7 +107,9 @@ static int close_handles(lua_State *L) {
   lua_settop(L, 1);
   for (lua_pushnil(L); lua_next(L, 1) != 0; lua_settop(L, 2)) {
     if (is_handle(L, 3)) {
-      close_handle(L, 3);
+      lua_pushcfunction(L, close_handle);
+      lua_insert(L, 3);
+      (void)lua_pcall(L, 1, 0, 0);
       count++;
     } else if (depth > 0 && lua_istable(L, 3)) {
       lua_pushcfunction(L, close_handles);

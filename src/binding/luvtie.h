@@ -50,9 +50,8 @@ lunado_luv *lunado__luv_newtie(lua_State *L);
 /* From now on finalizers of luv's handles wait in the grave.  [-0, +0, m] */
 void lunado__luv_dig(lua_State *L);
 
-/* Runs the finalizers in the grave.  Not while libuv or luv may be in the
- * middle of closing one of the handles: in a callback, or before a run.
- * [-0, +0, -] */
+/* Runs the finalizers in the grave.  For where the state is known to live on,
+ * or libuv to be done with the handles.  [-0, +0, -] */
 void lunado__luv_finalize(lua_State *L, lunado_luv *self);
 
 #endif

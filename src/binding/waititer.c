@@ -88,17 +88,20 @@ static bool is_done(wait_iterator *iter) {
   return iter->next == NULL && lunado_waititer_done(&iter->core);
 }
 
+/* After the last result there is no current one. */
+static void clear_current(lua_State *L) {
+  lua_pushnil(L);
+  set_value(L, 1, ITER_CURRENT_FUTURE);
+  lua_pushnil(L);
+  set_value(L, 1, ITER_CURRENT_INDEX);
+}
+
 /* wi:done() → whether there are no more results.
  * Tornado: WaitIterator.done. */
 static int iterator_done(lua_State *L) {
   wait_iterator *iter = check_iterator(L);
   bool done = is_done(iter);
-  if (done) {
-    lua_pushnil(L);
-    set_value(L, 1, ITER_CURRENT_FUTURE);
-    lua_pushnil(L);
-    set_value(L, 1, ITER_CURRENT_INDEX);
-  }
+  if (done) clear_current(L);
   lua_pushboolean(L, done);
   return 1;
 }
@@ -154,6 +157,7 @@ static int results_step(lua_State *L) {
   lunado_future *next;
   lua_settop(L, 1);
   if (is_done(iter)) {
+    clear_current(L);
     lua_pushnil(L);
     return 1;
   }
