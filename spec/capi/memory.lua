@@ -114,7 +114,7 @@ local function parallel()
   expect("first", coroutine.yield, gen.multi({
     gen.coroutine(error)("first"), gen.coroutine(error)("second") }, "second"))
   expect("Timeout", coroutine.yield,
-    gen.with_timeout({ milliseconds = 1 }, Future(), util.Exception))
+    gen.with_timeout({ seconds = 0 }, Future(), util.Exception))
   assert(coroutine.yield(gen.with_timeout({ hours = 1 }, later(Future(), 3))) == 3)
 end
 
@@ -126,12 +126,12 @@ local function loops()
   for i = 1, 40 do timeouts[i] = loop:call_later(100 + i, print) end
   for i = 1, 40 do loop:remove_timeout(timeouts[i]) end
   local due = Future()
-  loop:add_timeout({ milliseconds = 1 }, due.set_result, due, "due")
+  loop:add_timeout({ seconds = 0 }, due.set_result, due, "due")
   assert(coroutine.yield(due) == "due")
   for i = 1, 50 do loop:add_callback(select, i, "a", "b") end
   loop:add_callback(error, "of a callback")
   loop:spawn_callback(fails)
-  coroutine.yield(gen.sleep(0.001))
+  coroutine.yield(gen.sleep(0))
   local ticks, ticked = 0, Future()
   local periodic
   periodic = lunado.ioloop.PeriodicCallback(function()
@@ -140,7 +140,7 @@ local function loops()
       periodic:stop()
       ticked:set_result()
     end
-  end, 1)
+  end, 1e-6)
   periodic:start()
   coroutine.yield(ticked)
   local readable = Future()
@@ -212,7 +212,7 @@ local function other_loop()
   expect("never end", other.run_sync, other,
     function() coroutine.yield(Future()) end)
   expect("timed out", other.run_sync, other,
-    function() coroutine.yield(gen.sleep(1000)) end, 0.001)
+    function() coroutine.yield(gen.sleep(1000)) end, 1e-6)
   function other:handle_callback_exception(_, err) self.seen = err end
   other:add_callback(error, "seen")
   other:call_later(0, other.stop, other)

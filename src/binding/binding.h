@@ -62,6 +62,7 @@ enum {
   LUNADO_SLOT_LOG_HANDLER,  /* function(level, message), or false */
   LUNADO_SLOT_CONTEXT,      /* the current stack contexts, false: none */
   LUNADO_SLOT_WRAP,         /* function(fn) -> fn within the current contexts */
+  LUNADO_SLOT_WRAPPED,      /* such a function -> the fn it runs; ephemeron */
   LUNADO_SLOT_CAPTURED,     /* task -> function that resumes it within its
                                contexts, while it is suspended; ephemeron */
   LUNADO_SLOT_INCONSISTENT, /* function() -> StackContextInconsistentError */
@@ -256,6 +257,10 @@ static inline void lunado__capture(lua_State *L, const lunado_realm *realm,
                                    int idx) {
   if (realm->context != NULL) lunado__wrap(L, realm, idx);
 }
+
+/* Replaces what lunado__wrap has made, at idx, by what it was made of; leaves
+ * all else alone.  [-0, +0, -] */
+void lunado__unwrap(lua_State *L, const lunado_realm *realm, int idx);
 
 /* Makes the value on top the current contexts; false: none.  [-1, +0, -] */
 void lunado__set_context(lua_State *L, lunado_realm *realm);

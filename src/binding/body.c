@@ -34,13 +34,13 @@ static void take_failure(lua_State *L, lunado_realm *realm,
   if (!lunado__failure_is_of(L, -1, -2)) lua_pop(L, 1);
 }
 
-/* Tells SLOT_FINISH that the coroutine of the task is over. */
-void lunado__task_tell_finish(lua_State *L, lunado_realm *realm,
-                              lunado_coroutine *task, bool succeeded) {
+/* Tells SLOT_FINISH that the coroutine of the task, which is L, is over. */
+static void tell_finish(lua_State *L, lunado_realm *realm,
+                        lunado_coroutine *task, bool succeeded) {
   task->flags &= ~(uint32_t)TASK_WATCHED;
   luaL_checkstack(L, 5, NULL);
   lunado__getslot(L, realm, LUNADO_SLOT_FINISH);
-  lua_pushlightuserdata(L, task);
+  (void)lua_pushthread(L);
   lua_pushboolean(L, succeeded);
   lua_call(L, 2, 0);
 }
@@ -50,18 +50,18 @@ static int body_done(lua_State *L, int status, lua_KContext ctx) {
   lunado_coroutine *task = realm->current;
   int n;
   (void)ctx;
-  if (task->flags & TASK_WATCHED)
-    lunado__task_tell_finish(L, realm, task,
-                             status == LUA_OK || status == LUA_YIELD);
   if (status == LUA_OK || status == LUA_YIELD) {
     n = lua_gettop(L) - 1;
   } else if (lunado__isinstance(L, realm, -1, LUNADO_E_RETURN)) {
     n = unpack_return(L);
   } else {
+    if (task->flags & TASK_WATCHED) tell_finish(L, realm, task, false);
     task->flags |= TASK_FAILED;
     take_failure(L, realm, task);
     return 1;
   }
+  if (task->flags & TASK_WATCHED)
+    tell_finish(L, realm, task, (task->flags & TASK_THROWN) == 0);
   lunado__pack(L, n);
   task->count = (uint32_t)n;
   return 1;

@@ -16,6 +16,18 @@ void lunado__wrap(lua_State *L, const lunado_realm *realm, int idx) {
   lua_replace(L, idx);
 }
 
+void lunado__unwrap(lua_State *L, const lunado_realm *realm, int idx) {
+  lunado__getslot(L, realm, LUNADO_SLOT_WRAPPED);
+  if (lua_istable(L, -1)) {
+    lua_pushvalue(L, idx);
+    if (lua_rawget(L, -2) != LUA_TNIL)
+      lua_replace(L, idx);
+    else
+      lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+}
+
 void lunado__set_context(lua_State *L, lunado_realm *realm) {
   realm->context = lua_toboolean(L, -1) ? lua_topointer(L, -1) : NULL;
   lunado__setslot(L, realm, LUNADO_SLOT_CONTEXT);
@@ -36,14 +48,17 @@ static int core_set_context(lua_State *L) {
   return 0;
 }
 
-/* set_context_hooks(wrap, inconsistent): wrap(fn) → fn within the current
- * contexts; inconsistent() → the error of a coroutine that was suspended
- * within a context it had entered. */
+/* set_context_hooks(wrap, inconsistent, wrapped): wrap(fn) → fn within the
+ * current contexts; inconsistent() → the error of a coroutine that was
+ * suspended within a context it had entered; wrapped: table from each function
+ * that wrap has made to its fn. */
 static int core_set_context_hooks(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
   luaL_checktype(L, 1, LUA_TFUNCTION);
   luaL_checktype(L, 2, LUA_TFUNCTION);
-  lua_settop(L, 2);
+  luaL_checktype(L, 3, LUA_TTABLE);
+  lua_settop(L, 3);
+  lunado__setslot(L, realm, LUNADO_SLOT_WRAPPED);
   lunado__setslot(L, realm, LUNADO_SLOT_INCONSISTENT);
   lunado__setslot(L, realm, LUNADO_SLOT_WRAP);
   return 0;

@@ -407,8 +407,9 @@ static int core_set_kwargs(lua_State *L) {
   return 0;
 }
 
-/* set_finish_hook(fn): fn(task, succeeded) at the end of each coroutine that
- * has called watch_finish. */
+/* set_finish_hook(fn): fn(thread, succeeded) at the end of each coroutine that
+ * has called watch_finish; succeeded: it has returned, and no error was raised
+ * at any of its yields. */
 static int core_set_finish_hook(lua_State *L) {
   luaL_checktype(L, 1, LUA_TFUNCTION);
   lua_settop(L, 1);
@@ -416,8 +417,8 @@ static int core_set_finish_hook(lua_State *L) {
   return 0;
 }
 
-/* watch_finish() → the identity of the coroutine whose yield is being
- * converted, or that runs; nil outside of any. */
+/* watch_finish() → the thread of the coroutine whose yield is being converted,
+ * or that runs; nil outside of any. */
 static int core_watch_finish(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
   lunado_coroutine *task =
@@ -426,8 +427,10 @@ static int core_watch_finish(lua_State *L) {
     lua_pushnil(L);
     return 1;
   }
+  if (!lua_checkstack(task->thread, 1)) return luaL_error(L, "stack overflow");
   task->flags |= TASK_WATCHED;
-  lua_pushlightuserdata(L, task);
+  (void)lua_pushthread(task->thread);
+  lua_xmove(task->thread, L, 1);
   return 1;
 }
 

@@ -8,6 +8,7 @@
 #include "binding/failure.h"
 #include "binding/future.h"
 #include "binding/ioloop.h"
+#include "binding/realm.h"
 
 void lunado__pushcallbackname(lua_State *L, int idx) {
   lua_Debug ar;
@@ -54,6 +55,7 @@ static bool call_with(lua_State *L, lua_CFunction function, void *data,
                       int callback) {
   lua_pushcfunction(L, function);
   lua_pushlightuserdata(L, data);
+  lunado__unwrap(L, lunado__findrealm(L), callback);
   lua_pushvalue(L, callback);
   lua_pushvalue(L, callback + 1);
   return lua_pcall(L, 3, 0, 0) == LUA_OK;
@@ -108,6 +110,7 @@ static int call_measured(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
   if (seconds <= loop->threshold) return status;
   lua_pushcfunction(L, log_slow);
   lua_pushlightuserdata(L, realm);
+  lunado__unwrap(L, realm, base + 1);
   lua_pushvalue(L, base + 1);
   lua_pushnumber(L, (lua_Number)seconds);
   if (lua_pcall(L, 3, 0, 0) != LUA_OK)

@@ -278,6 +278,16 @@ static int loop_add_callback(lua_State *L) {
   return 0;
 }
 
+/* loop:spawn_callback(fn, ...), loop:add_callback_from_signal(fn, ...): the
+ * same, outside of the contexts that are current.
+ * Tornado: IOLoop.spawn_callback. */
+static int loop_spawn_callback(lua_State *L) {
+  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  lunado__checkcallable(L, 2);
+  lunado__queue_add(L, loop, lua_gettop(L) - 2);
+  return 0;
+}
+
 /* loop:add_future(f, fn): fn(f) on the turn after f is done.
  * Tornado: IOLoop.add_future. */
 static int loop_add_future(lua_State *L) {
@@ -444,8 +454,8 @@ static const luaL_Reg methods[] = {
     {"start", loop_start},
     {"stop", loop_stop},
     {"add_callback", loop_add_callback},
-    {"spawn_callback", loop_add_callback},
-    {"add_callback_from_signal", loop_add_callback},
+    {"spawn_callback", loop_spawn_callback},
+    {"add_callback_from_signal", loop_spawn_callback},
     {"add_future", loop_add_future},
     {"time", loop_time},
     {"handle_callback_exception", loop_handle_callback_exception},

@@ -62,8 +62,6 @@ static int task__gc(lua_State *L) {
     lunado__ioloop_discharge(L, task->loop);
   }
   task->flags &= ~(uint32_t)(TASK_WAITING | TASK_QUEUED);
-  if (task->flags & TASK_WATCHED)
-    lunado__task_tell_finish(L, realm, task, false);
   if (told) return 0;
   lua_pushliteral(L, "Coroutine was collected while waiting at ");
   lunado__coroutine_where(L, task);

@@ -33,6 +33,7 @@ static void raise_at_return(lua_State *L, lua_Debug *ar) {
 /* Has the value on top of the task's thread raised when it is resumed. */
 static void prepare_throw(lunado_realm *realm, lunado_coroutine *task) {
   lua_State *thread = task->thread;
+  task->flags |= TASK_THROWN;
   realm->throwing = true;
   if (task->flags & TASK_AWAITING) return;
   realm->user_hook = lua_gethook(thread);

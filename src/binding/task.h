@@ -26,7 +26,8 @@ enum {
   TASK_QUEUED = 16,   /* enlisted on its loop, in its queue */
   TASK_BOUND = 32,    /* task and Future hold each other */
   TASK_CAPTURED = 64, /* SLOT_CAPTURED has the function that resumes it */
-  TASK_WATCHED = 128  /* SLOT_FINISH wants to know of its end */
+  TASK_WATCHED = 128, /* SLOT_FINISH wants to know of its end */
+  TASK_THROWN = 256   /* an error was raised at one of its yields */
 };
 
 struct lunado_coroutine {
@@ -46,10 +47,6 @@ struct lunado_coroutine {
 
 /* Message handler of the body: notes where the error was raised. */
 int lunado__body_handler(lua_State *L);
-
-/* Tells SLOT_FINISH that the coroutine of the task is over.  [-0, +0, e] */
-void lunado__task_tell_finish(lua_State *L, lunado_realm *realm,
-                              lunado_coroutine *task, bool succeeded);
 
 /* --- suspend.c: from a yield to being queued again --------------------------
  */
