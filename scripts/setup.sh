@@ -65,7 +65,11 @@ root=
 if [ "$(id -u)" -ne 0 ]; then
   root=sudo
   command -v sudo >/dev/null || {
-    echo "As root: apt-get install --no-install-recommends$debian" >&2
+    cat >&2 <<END
+Packages are missing.  As root:
+    apt-get update
+    apt-get install --no-install-recommends$debian
+END
     exit 1
   }
 fi

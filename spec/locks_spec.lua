@@ -492,21 +492,6 @@ for _, name in ipairs { "Semaphore", "BoundedSemaphore", "Lock" } do
       end))
     end)
 
-    it("keeps no memory of those that timed out", function()
-      local s = class()
-      s:acquire()
-      local function many(n)
-        local futures = {}
-        for i = 1, n do futures[i] = s:acquire({ seconds = 0 }) end
-        run(function() yield(gen.sleep(0.001)) end)
-        for i = 1, n do assert(futures[i]:exception()) end
-      end
-      many(10000)
-      local before = gc.kilobytes()
-      for _ = 1, 10 do many(10000) end
-      assert.is_true(gc.kilobytes() - before < 50)
-    end)
-
     it("can be released after the loop of a waiter was closed", function()
       local s = class()
       s:acquire()
@@ -521,16 +506,16 @@ for _, name in ipairs { "Semaphore", "BoundedSemaphore", "Lock" } do
       assert.is_true(f:done() and g:done())
     end)
 
-    it("hands on through 100,000 callbacks", function()
+    it("hands on through 10,000 callbacks", function()
       local s, n = class(), 0
       local function release()
         n = n + 1
         s:release()
       end
       s:acquire()
-      for _ = 1, 100000 do s:acquire():add_done_callback(release) end
+      for _ = 1, 10000 do s:acquire():add_done_callback(release) end
       s:release()
-      assert.equal(100000, n)
+      assert.equal(10000, n)
       assert.is_true(s:acquire():done())
     end)
 
@@ -719,6 +704,21 @@ describe("locks", function()
     gc.collect()
     assert.equal(1, log:count("Coroutine was collected while waiting"))
     log:clear()
+  end)
+
+  it("keep no memory of 100,000 that timed out", function()
+    local s = locks.Lock()
+    s:acquire()
+    local function many(n)
+      local futures = {}
+      for i = 1, n do futures[i] = s:acquire({ seconds = 0 }) end
+      run(function() yield(gen.sleep(0.001)) end)
+      for i = 1, n do assert(futures[i]:exception()) end
+    end
+    many(10000)
+    local before = gc.kilobytes()
+    for _ = 1, 10 do many(10000) end
+    assert.is_true(gc.kilobytes() - before < 50)
   end)
 
   it("forget in O(1), whatever the order", function()

@@ -1039,7 +1039,7 @@ describe("memory", function()
   it("does not grow with what passes through", function()
     run(function()
       local function round()
-        for _ = 1, 100 do
+        for _ = 1, 50 do
           context("a"):run(function()
             loop:add_callback(function() end)
             gen.coroutine(function() yield() end)()
@@ -1048,9 +1048,9 @@ describe("memory", function()
         yield()
         yield()
       end
-      for _ = 1, 20 do round() end
+      for _ = 1, 5 do round() end
       local before = gc.kilobytes()
-      for _ = 1, 20 do round() end
+      for _ = 1, 10 do round() end
       assert.is_true(gc.kilobytes() - before < 16)
     end)
   end)

@@ -54,7 +54,7 @@ extern "C" {
 extern "C" {
 #endif
 
-/* --- opening -------------------------------------------------------------- */
+/* --- opening ------------------------------------------------------------- */
 
 /* Opens lunado, with the Lua files that are part of the library: no file is
  * looked for.  From then on `require` finds "lunado" and its modules.  For
@@ -68,7 +68,7 @@ LUNADO_EXPORT int luaopen_lunado(lua_State *L);
  * lunado/core.so is opened by.  [-0, +1, m] */
 LUNADO_EXPORT int luaopen_lunado_core(lua_State *L);
 
-/* --- the loop ------------------------------------------------------------- */
+/* --- the loop ------------------------------------------------------------ */
 
 /* Has the state's default loop run on `loop`, which is borrowed: it must
  * outlive the state, and the host may drive it with uv_run, stop it and have
@@ -86,7 +86,7 @@ LUNADO_EXPORT int lunado_setloop(lua_State *L, uv_loop_t *loop);
  * loop.  Raises where luv is there and cannot be shared with.  [-0, +0, v] */
 LUNADO_EXPORT uv_loop_t *lunado_getloop(lua_State *L);
 
-/* --- the log -------------------------------------------------------------- */
+/* --- the log ------------------------------------------------------------- */
 
 /* Receives what is logged: `level` is "debug", "info", "warning" or "error",
  * `message` has no newline at its end.  Both are gone when it returns.  Called
@@ -98,7 +98,7 @@ typedef void lunado_log_fn(void *ud, const char *level, const char *message);
  * it may be called until lua_close returns.  [-0, +0, m] */
 LUNADO_EXPORT void lunado_setlog(lua_State *L, lunado_log_fn *fn, void *ud);
 
-/* --- futures: producer ---------------------------------------------------- */
+/* --- futures: producer --------------------------------------------------- */
 
 /* Pushes a pending Future, an ordinary value that Lua collects.  Whoever is to
  * settle it later has to keep it: in the registry, an upvalue, a user value;
@@ -122,7 +122,7 @@ LUNADO_EXPORT int lunado_setresult(lua_State *L, int idx, int nvalues);
  * changed.  [-1, +0, v] */
 LUNADO_EXPORT int lunado_seterror(lua_State *L, int idx);
 
-/* --- futures: consumer ---------------------------------------------------- */
+/* --- futures: consumer --------------------------------------------------- */
 
 /* Whether the value at idx is a Future.  Any number will do as idx.
  * [-0, +0, -] */
@@ -148,7 +148,7 @@ LUNADO_EXPORT int lunado_result(lua_State *L, int idx);
 LUNADO_EXPORT int lunado_awaitk(lua_State *L, int idx, lua_KContext ctx,
                                 lua_KFunction k);
 
-/* --- coroutines ----------------------------------------------------------- */
+/* --- coroutines ---------------------------------------------------------- */
 
 /* Pops a function and the nargs arguments above it, calls it as a coroutine
  * of lunado's and pushes the Future of its results.  It runs at once, to the
@@ -171,7 +171,7 @@ LUNADO_EXPORT int lunado_spawn(lua_State *L, int nargs);
  * not so many values */
 LUNADO_EXPORT int lunado_runsync(lua_State *L, int nargs, double timeout);
 
-/* --- other threads: promises ---------------------------------------------- */
+/* --- other threads: promises --------------------------------------------- */
 
 /* The right to settle one Future, once, from any thread.  What it is called by
  * is not an address of memory: it may be kept, used and used again however
@@ -204,7 +204,7 @@ LUNADO_EXPORT lunado_promise *lunado_newpromise(lua_State *L, int idx);
 LUNADO_EXPORT int lunado_promise_settle(lunado_promise *promise,
                                         lua_CFunction deliver, void *ud);
 
-/* --- other threads: posts ------------------------------------------------- */
+/* --- other threads: posts ------------------------------------------------ */
 
 /* The default loop, as other threads and signal handlers may call it.  As with
  * promises, this is not an address of memory, may be used however late, and

@@ -16,12 +16,11 @@
 #include <lualib.h>
 #include <lunado.h>
 
-static const char script[] =
-    "local lunado = require 'lunado'\n"
-    "for i = 1, 3 do\n"
-    "  coroutine.yield(lunado.sleep(0.005))\n"
-    "  print('script', i)\n"
-    "end\n";
+static const char script[] = "local lunado = require 'lunado'\n"
+                             "for i = 1, 3 do\n"
+                             "  coroutine.yield(lunado.sleep(0.005))\n"
+                             "  print('script', i)\n"
+                             "end\n";
 
 static void watch(int epoll, int fd) {
   struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};

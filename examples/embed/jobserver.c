@@ -27,7 +27,7 @@
 #define SCRIPT_MAX 65536
 #define MEMORY_MAX (64u << 20)
 
-/* --- memory --------------------------------------------------------------- */
+/* --- memory -------------------------------------------------------------- */
 
 /* Jobs that ask for more than there is get "not enough memory". */
 static void *allocate(void *used, void *block, size_t old, size_t size) {
@@ -45,7 +45,7 @@ static void *allocate(void *used, void *block, size_t old, size_t size) {
   return moved;
 }
 
-/* --- time ----------------------------------------------------------------- */
+/* --- time ---------------------------------------------------------------- */
 
 /* registry[its address as a key][thread] is the deadline, on uv_hrtime. */
 static const char deadlines_key = 0;
@@ -92,8 +92,7 @@ static int limited(lua_State *L) {
   lua_Number ns = luaL_checknumber(L, 1) * 1e9;
   lua_settop(L, 2);
   set_deadline(L, (lua_Integer)uv_hrtime() + (lua_Integer)ns);
-  return limit_over(
-      L, lua_pcallk(L, 0, LUA_MULTRET, 0, 0, limit_over), 0);
+  return limit_over(L, lua_pcallk(L, 0, LUA_MULTRET, 0, 0, limit_over), 0);
 }
 
 static void open_deadlines(lua_State *L) {
@@ -105,7 +104,7 @@ static void open_deadlines(lua_State *L) {
   lua_rawsetp(L, LUA_REGISTRYINDEX, &deadlines_key);
 }
 
-/* --- clients -------------------------------------------------------------- */
+/* --- clients ------------------------------------------------------------- */
 
 /* A userdata.  The registry holds it, under its address, until its handle is
  * closed; the job, if there is one, until it is done. */
@@ -175,13 +174,12 @@ static void on_shut_down(uv_shutdown_t *request, int status) {
 static int done(lua_State *L) {
   client *self = luaL_checkudata(L, 1, "client");
   if (uv_is_closing((uv_handle_t *)&self->tcp)) return 0;
-  if (uv_shutdown(&self->shutdown, (uv_stream_t *)&self->tcp, on_shut_down) <
-      0)
+  if (uv_shutdown(&self->shutdown, (uv_stream_t *)&self->tcp, on_shut_down) < 0)
     close_client(self);
   return 0;
 }
 
-/* --- receiving ------------------------------------------------------------ */
+/* --- receiving ----------------------------------------------------------- */
 
 /* (server, client): starts the job as a coroutine. */
 static int start_job(lua_State *L) {
@@ -263,7 +261,7 @@ static void on_connection(uv_stream_t *stream, int status) {
   refuse_client(host);
 }
 
-/* --- the server ----------------------------------------------------------- */
+/* --- the server ---------------------------------------------------------- */
 
 static void on_signal(uv_signal_t *handle, int number) {
   (void)number;

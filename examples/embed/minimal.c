@@ -21,8 +21,7 @@ int main(int argc, char **argv) {
 
   status = luaL_loadfile(L, argv[1]);
   if (status == LUA_OK) status = lunado_runsync(L, 0, 0);
-  if (status != LUA_OK)
-    fprintf(stderr, "%s\n", luaL_tolstring(L, -1, NULL));
+  if (status != LUA_OK) fprintf(stderr, "%s\n", luaL_tolstring(L, -1, NULL));
 
   lua_close(L);
   return status != LUA_OK;

@@ -16,7 +16,7 @@
 #include <lualib.h>
 #include <lunado.h>
 
-/* --- the thread ----------------------------------------------------------- */
+/* --- the thread ---------------------------------------------------------- */
 
 /* One question; the loop's until it is in the queue, then the thread's, then
  * the loop's again. */
@@ -98,7 +98,7 @@ static void stop_thread(void) {
   uv_mutex_destroy(&thread.mutex);
 }
 
-/* --- what scripts call ---------------------------------------------------- */
+/* --- what scripts call --------------------------------------------------- */
 
 static void enqueue(request *self) {
   uv_mutex_lock(&thread.mutex);
@@ -127,7 +127,7 @@ static int factor(lua_State *L) {
   return 1;
 }
 
-/* --- the host ------------------------------------------------------------- */
+/* --- the host ------------------------------------------------------------ */
 
 static void on_tick(uv_timer_t *timer) { ++*(int *)timer->data; }
 

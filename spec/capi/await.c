@@ -2,7 +2,8 @@
 /* await.c - C functions that wait: lunado_awaitk. */
 #include "host.h"
 
-/* --- functions of the host ---------------------------------------------------- */
+/* --- functions of the host
+ * ---------------------------------------------------- */
 
 static int last_status;
 
@@ -62,7 +63,8 @@ static void set_functions(lua_State *L) {
   host_do(L, "run, gen, Future = lunado.run, lunado.gen, lunado.Future");
 }
 
-/* --- tests --------------------------------------------------------------------- */
+/* --- tests
+ * --------------------------------------------------------------------- */
 
 static void a_done_future_does_not_suspend(lua_State *L) {
   set_functions(L);
@@ -171,7 +173,7 @@ static void outside_of_a_coroutine_it_explains_itself(lua_State *L) {
              "    table.sort({ 1, 2 }, function() wait(Future()) end)\n"
              "  end))\n"
              "end)");
-  check_text(lua_tostring(L, -1), "cannot await inside 'sort'");
+  check_text(lua_tostring(L, -1), "cannot await inside table.sort");
 }
 
 static void pseudo_indices_are_indices(lua_State *L) {

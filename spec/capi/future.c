@@ -4,7 +4,7 @@
 
 #include "host.h"
 
-/* --- producer --------------------------------------------------------------- */
+/* --- producer ------------------------------------------------------------ */
 
 static void a_new_future_is_pending(lua_State *L) {
   lunado_newfuture(L);
@@ -113,12 +113,26 @@ static void an_error_that_nobody_saw_is_logged(lua_State *L) {
   lunado_setlog(L, NULL, NULL);
 }
 
-/* --- misuse ------------------------------------------------------------------ */
+/* --- misuse -------------------------------------------------------------- */
 
-static const int wrong_indices[] = {
-    0, 1, 2, 3, 4, -1, -2, -3, -4, 1000000, -1000000, LUA_REGISTRYINDEX + 1,
-    LUA_REGISTRYINDEX, LUA_REGISTRYINDEX - 1, LUA_REGISTRYINDEX - 255,
-    LUA_REGISTRYINDEX - 300, INT_MAX, INT_MIN};
+static const int wrong_indices[] = {0,
+                                    1,
+                                    2,
+                                    3,
+                                    4,
+                                    -1,
+                                    -2,
+                                    -3,
+                                    -4,
+                                    1000000,
+                                    -1000000,
+                                    LUA_REGISTRYINDEX + 1,
+                                    LUA_REGISTRYINDEX,
+                                    LUA_REGISTRYINDEX - 1,
+                                    LUA_REGISTRYINDEX - 255,
+                                    LUA_REGISTRYINDEX - 300,
+                                    INT_MAX,
+                                    INT_MIN};
 
 static int wrong;
 
@@ -241,7 +255,8 @@ static void the_functions_open_what_they_need(lua_State *other) {
   host_close(other);
 }
 
-/* --- all ---------------------------------------------------------------------- */
+/* --- all
+ * ---------------------------------------------------------------------- */
 
 static const host_test tests[] = {
     test(a_new_future_is_pending),

@@ -23,11 +23,11 @@
 
 #include "core/alloc.h"
 
-/* --- checks ---------------------------------------------------------------- */
+/* --- checks -------------------------------------------------------------- */
 
 #define check(expr) \
   ((expr) ? (void)0 : host_fail(__FILE__, __LINE__, #expr, ""))
-#define check_int(actual, expected)                                \
+#define check_int(actual, expected) \
   host_check_int(__FILE__, __LINE__, #actual, (long long)(actual), \
                  (long long)(expected))
 #define check_text(actual, expected) \
@@ -53,16 +53,14 @@ static inline void host_check_int(const char *file, int line, const char *what,
 }
 
 /* Passes when `expected` is part of `actual`. */
-static inline void host_check_text(const char *file, int line,
-                                   const char *what, const char *actual,
-                                   const char *expected) {
+static inline void host_check_text(const char *file, int line, const char *what,
+                                   const char *actual, const char *expected) {
   if (actual == NULL) actual = "(no string)";
   if (strstr(actual, expected) == NULL)
-    host_fail(file, line, what, " is \"%s\", without \"%s\"", actual,
-              expected);
+    host_fail(file, line, what, " is \"%s\", without \"%s\"", actual, expected);
 }
 
-/* --- memory ---------------------------------------------------------------- */
+/* --- memory -------------------------------------------------------------- */
 
 /* What is out, in all states of the process, in the core and in libuv. */
 static atomic_llong host_bytes;
@@ -145,7 +143,7 @@ static inline void host_fail_at(long long n, long long more) {
   atomic_store(&host_fail_from, n);
 }
 
-/* --- states ---------------------------------------------------------------- */
+/* --- states -------------------------------------------------------------- */
 
 /* A state with the standard libraries, lunado as the global of that name, and
  * no way to find a file. */
@@ -180,8 +178,7 @@ static inline lua_State *host_open(void) {
 static inline int host_do(lua_State *L, const char *chunk) {
   int top = lua_gettop(L);
   if (luaL_dostring(L, chunk) != LUA_OK)
-    host_fail(__FILE__, __LINE__, chunk, "\n%s",
-              luaL_tolstring(L, -1, NULL));
+    host_fail(__FILE__, __LINE__, chunk, "\n%s", luaL_tolstring(L, -1, NULL));
   return lua_gettop(L) - top;
 }
 
@@ -201,7 +198,7 @@ static inline void host_check_raises(lua_State *L, lua_CFunction function,
   lua_pop(L, 1);
 }
 
-/* --- logs ------------------------------------------------------------------- */
+/* --- logs ---------------------------------------------------------------- */
 
 /* Keeps the last message, and counts them. */
 typedef struct {
@@ -237,7 +234,7 @@ static inline int host_times_suspending(int n) {
   return host_times(n);
 }
 
-/* --- tests ------------------------------------------------------------------ */
+/* --- tests --------------------------------------------------------------- */
 
 /* Runs with a state, which is closed afterwards; or, where it says so, with
  * NULL, and then it has states of its own. */
@@ -247,8 +244,10 @@ typedef struct {
   bool alone;
 } host_test;
 
-#define test(function) {#function, function, false}
-#define test_alone(function) {#function, function, true}
+#define test(function) \
+  { #function, function, false }
+#define test_alone(function) \
+  { #function, function, true }
 
 static inline void host_run(const host_test *self) {
   lua_State *L = self->alone ? NULL : host_open();

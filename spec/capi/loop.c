@@ -8,7 +8,8 @@
 
 #include "host.h"
 
-/* --- a host's loop ------------------------------------------------------------------ */
+/* --- a host's loop
+ * ------------------------------------------------------------------ */
 
 /* A loop with a handle of the host's on it. */
 typedef struct {
@@ -47,14 +48,13 @@ static lua_State *open_on(host_loop *self) {
   return L;
 }
 
-static const char sleeper[] =
-    "done = 0\n"
-    "for i = 1, 3 do\n"
-    "  lunado.coroutine(function()\n"
-    "    coroutine.yield(lunado.sleep(i / 1000))\n"
-    "    done = done + 1\n"
-    "  end)()\n"
-    "end";
+static const char sleeper[] = "done = 0\n"
+                              "for i = 1, 3 do\n"
+                              "  lunado.coroutine(function()\n"
+                              "    coroutine.yield(lunado.sleep(i / 1000))\n"
+                              "    done = done + 1\n"
+                              "  end)()\n"
+                              "end";
 
 static void the_host_drives_the_loop(lua_State *L) {
   host_loop host;
@@ -176,7 +176,8 @@ static void a_loop_in_use_is_not_replaced(lua_State *L) {
   close_loop(&host);
 }
 
-/* --- a loop of lunado's own --------------------------------------------------------- */
+/* --- a loop of lunado's own
+ * --------------------------------------------------------- */
 
 static void the_host_can_drive_it(lua_State *L) {
   uv_loop_t *loop = lunado_getloop(L);

@@ -17,7 +17,7 @@ static const char *script;
 static int ends[2];
 static bool post_failed; /* the want of memory met the test, not lunado */
 
-/* --- what the script calls -------------------------------------------------- */
+/* --- what the script calls ----------------------------------------------- */
 
 static int deliver_kept(lua_State *L) {
   lua_pushstring(L, lua_touserdata(L, 1));
@@ -94,7 +94,8 @@ static const luaL_Reg functions[] = {
     {"promise", use_promise}, {"post", use_post},   {"wait", use_wait},
     {"fail", use_fail},       {"spawn", use_spawn}, {NULL, NULL}};
 
-/* --- one run ------------------------------------------------------------------ */
+/* --- one run
+ * ------------------------------------------------------------------ */
 
 /* Loads and runs the script. */
 static int run_script(lua_State *L) {
@@ -150,7 +151,8 @@ static void run_with_memory(lua_State *L, lua_CFunction function) {
               luaL_tolstring(L, -1, NULL));
 }
 
-/* --- tests --------------------------------------------------------------------- */
+/* --- tests
+ * --------------------------------------------------------------------- */
 
 /* One allocation fails for Lua when its second attempt, after a collection,
  * fails as well. */
@@ -204,8 +206,8 @@ static void running_without_any(lua_State *L) {
   while_it_runs(ALL);
 }
 
-static const host_test tests[] = {
-    test_alone(opening), test_alone(running), test_alone(running_without_any)};
+static const host_test tests[] = {test_alone(opening), test_alone(running),
+                                  test_alone(running_without_any)};
 
 int main(int argc, char **argv) {
   if (argc < 2) return EXIT_FAILURE;

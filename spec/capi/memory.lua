@@ -42,7 +42,9 @@ local function futures()
   for _ = 1, 40 do -- deeper than callbacks nest
     local next = Future()
     local previous = last
-    previous:add_done_callback(function() next:set_result(previous:result()) end)
+    previous:add_done_callback(function()
+      next:set_result(previous:result())
+    end)
     last = next
   end
   chain:set_result("through")
@@ -56,7 +58,8 @@ local function yields()
   assert(gen.await(later(Future(), 2)) == 2)
   coroutine.yield()
   coroutine.yield(gen.moment)
-  local list = coroutine.yield { later(Future(), 1), gen.sleep(0), { later(Future(), 2) } }
+  local list = coroutine.yield {
+    later(Future(), 1), gen.sleep(0), { later(Future(), 2) } }
   assert(list[1] == 1 and list[3][1] == 2)
   local dict = coroutine.yield { a = later(Future(), 1), b = one }
   assert(dict.a == 1 and dict.b == 1)
@@ -64,7 +67,9 @@ local function yields()
   assert(a == 1 and b == 2)
   local object = setmetatable({}, { __await = function() return one end })
   assert(coroutine.yield(object) == 1)
-  gen.convert_yielded.register("number", function(n) return later(Future(), n) end)
+  gen.convert_yielded.register("number", function(n)
+    return later(Future(), n)
+  end)
   assert(coroutine.yield(7) == 7)
   expect("not yieldable", coroutine.yield, "text")
   assert(gen.maybe_future(5):result() == 5)
@@ -115,12 +120,15 @@ local function parallel()
     gen.coroutine(error)("first"), gen.coroutine(error)("second") }, "second"))
   expect("Timeout", coroutine.yield,
     gen.with_timeout({ seconds = 0 }, Future(), util.Exception))
-  assert(coroutine.yield(gen.with_timeout({ hours = 1 }, later(Future(), 3))) == 3)
+  local timed = gen.with_timeout({ hours = 1 }, later(Future(), 3))
+  assert(coroutine.yield(timed) == 3)
 end
 
 local function loops()
   local done = Future()
-  loop:add_future(later(Future(), 1), function(f) done:set_result(f:result()) end)
+  loop:add_future(later(Future(), 1), function(f)
+    done:set_result(f:result())
+  end)
   assert(coroutine.yield(done) == 1)
   local timeouts = {}
   for i = 1, 40 do timeouts[i] = loop:call_later(100 + i, print) end
@@ -164,14 +172,18 @@ local function handled(pattern, fn, ...)
 end
 
 local function contexts()
-  handled("in a callback", function() loop:add_callback(error, "in a callback") end)
+  handled("in a callback", function()
+    loop:add_callback(error, "in a callback")
+  end)
   handled("in an engine", function()
     gen.engine(function()
       coroutine.yield(gen.sleep(0))
       error("in an engine")
     end)()
   end)
-  lunado.stack_context.NullContext():run(function() loop:add_callback(type, 1) end)
+  lunado.stack_context.NullContext():run(function()
+    loop:add_callback(type, 1)
+  end)
   local wrapped = lunado.stack_context.wrap(function(x) return x end)
   assert(wrapped(3) == 3)
 end
@@ -191,7 +203,7 @@ end
 local function shared()
   local lock, queue = lunado.locks.Lock(), lunado.queues.Queue(1)
   for i = 1, 3 do
-    local held <close> = coroutine.yield(lock:acquire())
+    local _ <close> = coroutine.yield(lock:acquire())
     local item = queue:get()
     coroutine.yield(queue:put(i))
     assert(coroutine.yield(item) == i)
@@ -208,7 +220,10 @@ end
 
 local function other_loop()
   local other <close> = lunado.IOLoop(false)
-  assert(other:run_sync(function() coroutine.yield(gen.sleep(0)) return 1 end) == 1)
+  assert(other:run_sync(function()
+    coroutine.yield(gen.sleep(0))
+    return 1
+  end) == 1)
   expect("never end", other.run_sync, other,
     function() coroutine.yield(Future()) end)
   expect("timed out", other.run_sync, other,
@@ -233,6 +248,7 @@ end)
 other_loop()
 lunado.log.app_log:warning("%s", "logged")
 local Mine = util.Exception:subclass("Mine")
-assert(util.isinstance(Mine("x"), util.Exception) and tostring(Mine("x")) == "Mine: x")
+assert(util.isinstance(Mine("x"), util.Exception))
+assert(tostring(Mine("x")) == "Mine: x")
 lunado.coroutine(function() coroutine.yield(Future()) end)()
 collectgarbage()

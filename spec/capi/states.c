@@ -10,7 +10,8 @@ static const char script[] =
     "end)\n"
     "assert(10 == lunado.run(function()\n"
     "  local sum = 0\n"
-    "  for _, v in ipairs(coroutine.yield { child(1), child(2), child(7) }) do\n"
+    "  for _, v in ipairs(coroutine.yield { child(1), child(2), child(7) }) "
+    "do\n"
     "    sum = sum + v\n"
     "  end\n"
     "  return sum\n"
@@ -38,7 +39,8 @@ static void use(lua_State *L) {
   lua_settop(L, 0);
 }
 
-/* --- on several threads -------------------------------------------------------------- */
+/* --- on several threads
+ * -------------------------------------------------------------- */
 
 enum { THREADS = 4, STATES = 25 };
 
@@ -117,7 +119,8 @@ static void a_state_may_change_its_thread(lua_State *L) {
   }
 }
 
-/* --- one after the other --------------------------------------------------------------- */
+/* --- one after the other
+ * --------------------------------------------------------------- */
 
 static void ten_thousand_states_one_after_the_other(lua_State *L) {
   for (int i = host_times_suspending(10000); i > 0; i--) {

@@ -5,7 +5,8 @@
 
 enum { THREADS = 8 };
 
-/* --- a million settlements ---------------------------------------------------------- */
+/* --- a million settlements
+ * ---------------------------------------------------------- */
 
 enum { ROUND = 10000 };
 
@@ -114,7 +115,8 @@ static void none_is_lost_and_none_doubled(lua_State *L) {
   uv_barrier_destroy(&end);
 }
 
-/* --- one promise, all threads -------------------------------------------------------- */
+/* --- one promise, all threads
+ * -------------------------------------------------------- */
 
 static lunado_promise *contested;
 
@@ -136,8 +138,10 @@ static void one_of_eight_wins(lua_State *L) {
     uv_run(lunado_getloop(L), UV_RUN_DEFAULT);
     for (int i = 0; i < THREADS; i++) uv_thread_join(&ids[i]);
     for (int i = 0; i < THREADS; i++)
-      if (codes[i] == 0) winners++;
-      else check_int(codes[i], UV_EALREADY);
+      if (codes[i] == 0)
+        winners++;
+      else
+        check_int(codes[i], UV_EALREADY);
     check_int(winners, 1);
     check_int(lunado_result(L, 1), 0);
     lua_settop(L, 0);
@@ -145,7 +149,8 @@ static void one_of_eight_wins(lua_State *L) {
   uv_barrier_destroy(&begin);
 }
 
-/* --- closing under fire ---------------------------------------------------------------- */
+/* --- closing under fire
+ * ---------------------------------------------------------------- */
 
 enum { EACH = 400 };
 

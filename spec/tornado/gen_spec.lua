@@ -313,19 +313,19 @@ describe("GenEngineTest", function()
   -- Children that all are ready one after the other must not be looked at
   -- again by all for each.
   it("test_multi_performance", function()
-    local start = loop:time()
+    local start = os.clock()
     t:run(function()
       local tasks = {}
-      for i = 1, 2000 do tasks[i] = turn() end
+      for i = 1, 500 do tasks[i] = turn() end
       yield(tasks)
       local waits = {}
-      for i = 1, 500 do
+      for i = 1, 100 do
         loop:add_callback(yield(gen.Callback(i)))
         waits[i] = gen.Wait(i)
       end
       yield(waits)
     end)
-    assert.is_true(loop:time() - start < 10)
+    assert.is_true(os.clock() - start < 10)
   end)
 
   it("test_multi_empty", function()

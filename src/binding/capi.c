@@ -15,7 +15,7 @@
 #include "binding/realm.h"
 #include "binding/runsync.h"
 
-/* --- what hosts pass ------------------------------------------------------ */
+/* --- what hosts pass ----------------------------------------------------- */
 
 /* Pseudo-indices of upvalues end here. */
 #define LAST_PSEUDO_INDEX (LUA_REGISTRYINDEX - 256)
@@ -29,8 +29,7 @@ static int to_absolute(lua_State *L, int idx) {
   return idx <= LUA_REGISTRYINDEX && idx > LAST_PSEUDO_INDEX ? idx : 0;
 }
 
-lunado_future *lunado__hostfuture(lua_State *L, lunado_realm *realm,
-                                  int *idx) {
+lunado_future *lunado__hostfuture(lua_State *L, lunado_realm *realm, int *idx) {
   lunado_future *future = NULL;
   int given = *idx;
   *idx = to_absolute(L, given);
@@ -56,7 +55,7 @@ static void check_call(lua_State *L, int nargs) {
     luaL_error(L, "no function below %d arguments", nargs);
 }
 
-/* --- the loop ------------------------------------------------------------- */
+/* --- the loop ------------------------------------------------------------ */
 
 int lunado_setloop(lua_State *L, uv_loop_t *uv) {
   lunado_realm *realm = lunado__realm(L);
@@ -96,7 +95,7 @@ void lunado_setlog(lua_State *L, lunado_log_fn *fn, void *ud) {
   realm->host_log_data = ud;
 }
 
-/* --- futures -------------------------------------------------------------- */
+/* --- futures ------------------------------------------------------------- */
 
 void lunado_newfuture(lua_State *L) {
   lunado_realm *realm = lunado__realm(L);
@@ -149,7 +148,7 @@ int lunado_result(lua_State *L, int idx) {
   return -1;
 }
 
-/* --- coroutines ----------------------------------------------------------- */
+/* --- coroutines ---------------------------------------------------------- */
 
 int lunado_spawn(lua_State *L, int nargs) {
   lunado_realm *realm = lunado__realm(L);
@@ -203,8 +202,8 @@ int lunado_runsync(lua_State *L, int nargs, double timeout) {
  * context, the Future and the results. */
 static int awaited(lua_State *L, int status, lua_KContext top) {
   lunado_realm *realm = lunado__realm(L);
-  lua_KFunction k = (lua_KFunction)(void (*)(void))lua_tocfunction(
-      L, (int)top + 1);
+  lua_KFunction k =
+      (lua_KFunction)(void (*)(void))lua_tocfunction(L, (int)top + 1);
   lua_KContext ctx = (lua_KContext)lua_touserdata(L, (int)top + 2);
   (void)lunado__awaited(L, realm, (int)top + 2);
   lua_rotate(L, (int)top + 1, -3);

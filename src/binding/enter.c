@@ -69,8 +69,9 @@ static void report_protected(lua_State *L, lunado_realm *realm,
     lunado__log_value(L, realm, "Exception in handle_callback_exception: ");
   }
   if (call_with(L, log_failure, realm, callback)) return;
-  lunado__log_value(L, realm, "Exception in callback; its text cannot be "
-                              "made: ");
+  lunado__log_value(L, realm,
+                    "Exception in callback; its text cannot be "
+                    "made: ");
 }
 
 void lunado__report(lua_State *L, lunado_realm *realm, lunado_ioloop *loop) {

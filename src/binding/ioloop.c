@@ -245,7 +245,8 @@ int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, bool forever) {
 
 void lunado__ioloop_checkidle(lua_State *L, lunado_ioloop *loop) {
   if (loop->core->closed) luaL_error(L, "the IOLoop is closed");
-  if (lunado_loop_running(loop->core) || loop->core->running)
+  if (lunado_loop_running(loop->core) || loop->core->running ||
+      lunado__luv_running(L, loop))
     luaL_error(L, "the IOLoop is already running");
 }
 

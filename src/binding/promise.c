@@ -55,7 +55,7 @@ typedef struct lunado_promises {
   promise_place *blocks[BLOCKS_MAX];
 } promises;
 
-/* --- places --------------------------------------------------------------- */
+/* --- places -------------------------------------------------------------- */
 
 static promise_place *find_place_of(promises *self, uint32_t number) {
   uint32_t first = 0, end = FIRST_BLOCK;
@@ -119,7 +119,7 @@ void lunado__promises_free(lunado_ioloop *loop) {
   loop->promises = NULL;
 }
 
-/* --- delivering ----------------------------------------------------------- */
+/* --- delivering ---------------------------------------------------------- */
 
 typedef struct {
   lua_CFunction deliver;
@@ -165,8 +165,7 @@ static void deliver_to(lua_State *L, lunado_realm *realm, int idx,
  * has handed over what `ud` points to.  Where there is no room on the stack,
  * the message comes once more. */
 static void on_promise_message(lunado_loop *core, lunado_message *message) {
-  promise_place *place =
-      lunado_container_of(message, promise_place, message);
+  promise_place *place = lunado_container_of(message, promise_place, message);
   lunado_ioloop *loop = core->owner;
   lunado_realm *realm = loop->realm;
   lua_State *L = loop->L;
@@ -184,7 +183,7 @@ static void on_promise_message(lunado_loop *core, lunado_message *message) {
   lua_settop(L, top);
 }
 
-/* --- lunado.h ------------------------------------------------------------- */
+/* --- lunado.h ------------------------------------------------------------ */
 
 static void check_promisable(lua_State *L, lunado_ioloop *loop,
                              lunado_address *address) {
@@ -236,8 +235,9 @@ int lunado_promise_settle(lunado_promise *promise, lua_CFunction deliver,
   lunado_loop *core = lunado_address_enter(address);
   int rc;
   if (core == NULL) return UV_ECANCELED;
-  rc = settle_place(core, (uint32_t)(name & (((uintptr_t)1 << TICKET_BITS) - 1)),
-                    deliver, ud);
+  rc =
+      settle_place(core, (uint32_t)(name & (((uintptr_t)1 << TICKET_BITS) - 1)),
+                   deliver, ud);
   lunado_address_leave(address);
   return rc;
 }

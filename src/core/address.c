@@ -15,11 +15,11 @@
 #include "core/loop.h"
 
 typedef struct {
-  atomic_bool taken;      /* by a loop that is open, or still has visitors */
-  atomic_uint address;    /* of the open loop; 0: there is none */
-  atomic_uint visitors;   /* between enter and leave */
-  unsigned round;         /* how often it was taken; the taker's */
-  lunado_loop *loop;      /* the taker's; to be read by visitors */
+  atomic_bool taken;    /* by a loop that is open, or still has visitors */
+  atomic_uint address;  /* of the open loop; 0: there is none */
+  atomic_uint visitors; /* between enter and leave */
+  unsigned round;       /* how often it was taken; the taker's */
+  lunado_loop *loop;    /* the taker's; to be read by visitors */
 } place;
 
 static place places[LUNADO_ADDRESSES];
@@ -35,8 +35,7 @@ static place *take_place(void) {
   for (unsigned i = 0; i < LUNADO_ADDRESSES; i++) {
     place *self = place_of(atomic_fetch_add(&next_place, 1));
     bool taken = false;
-    if (atomic_compare_exchange_strong(&self->taken, &taken, true))
-      return self;
+    if (atomic_compare_exchange_strong(&self->taken, &taken, true)) return self;
   }
   return NULL;
 }
@@ -68,8 +67,7 @@ int lunado_loop_address(lunado_loop *loop, lunado_address *address) {
 lunado_loop *lunado_address_enter(lunado_address address) {
   place *self = place_of(address);
   atomic_fetch_add(&self->visitors, 1);
-  if (address != 0 && atomic_load(&self->address) == address)
-    return self->loop;
+  if (address != 0 && atomic_load(&self->address) == address) return self->loop;
   atomic_fetch_sub(&self->visitors, 1);
   return NULL;
 }

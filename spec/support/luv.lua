@@ -1,0 +1,90 @@
+-- SPDX-License-Identifier: MIT
+-- luv beside lunado, loaded in every order: what the luv specs share.
+local assert = require "luassert"
+local child = require "spec.support.child"
+
+-- Ways in which the two may come to be loaded, before anything else is done.
+local orders = {
+  { "luv first", [[
+    local uv = require "luv"
+    local lunado = require "lunado"
+    local loop = lunado.IOLoop.current()
+  ]] },
+  { "luv first, the loop later", [[
+    local uv = require "luv"
+    local lunado = require "lunado"
+    local timer = uv.new_timer()
+    timer:start(0, 0, function() timer:close() end)
+    uv.run()
+    local loop = lunado.IOLoop.current()
+  ]] },
+  { "lunado first", [[
+    local lunado = require "lunado"
+    local uv = require "luv"
+    local loop = lunado.IOLoop.current()
+  ]] },
+  { "lunado first, its loop made", [[
+    local lunado = require "lunado"
+    local loop = lunado.IOLoop.current()
+    local uv = require "luv"
+  ]] },
+  { "lunado first, its loop used", [[
+    local lunado = require "lunado"
+    local loop = lunado.IOLoop.current()
+    lunado.run(function() coroutine.yield(lunado.sleep(0.001)) end)
+    local uv = require "luv"
+  ]] },
+  { "luv first, inside a coroutine that is gone", [[
+    local uv
+    coroutine.wrap(function() uv = require "luv" end)()
+    collectgarbage()
+    collectgarbage()
+    local lunado = require "lunado"
+    local loop = lunado.IOLoop.current()
+  ]] },
+  { "lunado first, luv inside a coroutine of lunado's", [[
+    local lunado = require "lunado"
+    local loop = lunado.IOLoop.current()
+    local uv
+    lunado.run(function()
+      coroutine.yield()
+      uv = require "luv"
+    end)
+    collectgarbage()
+  ]] },
+}
+
+-- What every script may use.
+local prelude = [[
+  local gen = lunado.gen
+  local function after(ms, fn)
+    local t = uv.new_timer()
+    t:start(ms, 0, function()
+      t:close()
+      fn()
+    end)
+    return t
+  end
+]]
+
+--- expect(out, script) -> a test: after each order and the prelude the script
+--- ends well, writes just `out`, and nothing to stderr.
+local function expect(out, script)
+  return function()
+    for _, order in ipairs(orders) do
+      local r = child(order[2] .. prelude .. script)
+      local name = order[1] .. ": " .. r.err
+      assert.equal(0, r.code, name)
+      assert.equal(out, r.out, name)
+      assert.equal("", r.err, name)
+    end
+  end
+end
+
+return {
+  orders = orders,
+  prelude = prelude,
+  expect = expect,
+  -- Builds with checkers, which see what valgrind would.
+  sanitized = (os.getenv("LUNADO_BUILD") or ""):find("san", 1, true) ~= nil,
+}
