@@ -5,8 +5,9 @@
 local host, seconds = ...
 local lunado = require "lunado"
 
---- What is left of the standard library: nothing that leaves the job, and no
--- coroutines, in which the limit would not be seen.
+--- What is left of the standard library: nothing that leaves the job, and
+-- nothing that the limit does not see: coroutines, and message handlers, which
+-- Lua runs without hooks.
 local function copy(library, ...)
   local result = {}
   for _, name in ipairs { ... } do result[name] = library[name] end
@@ -16,7 +17,7 @@ end
 local function safe_globals()
   local env = copy(_G, "_VERSION", "assert", "error", "ipairs", "next",
     "pairs", "pcall", "rawequal", "rawget", "rawlen", "rawset", "select",
-    "tonumber", "tostring", "type", "xpcall")
+    "tonumber", "tostring", "type")
   env.string = copy(string, "byte", "char", "find", "format", "gmatch", "gsub",
     "len", "lower", "match", "rep", "reverse", "sub", "upper")
   env.table = copy(table, "concat", "insert", "move", "pack", "remove", "sort",
@@ -61,10 +62,10 @@ local function outcome(client, source)
   local job, err = load(source, "=job", "t", env)
   if not job then return "error " .. err end
   local results = table.pack(host.limited(seconds, job))
+  if loop:time() >= deadline then return "timeout" end
   if results[1] then
     return join(" ", "ok", table.unpack(results, 2, results.n))
   end
-  if loop:time() >= deadline then return "timeout" end
   return "error " .. tostring(results[2])
 end
 

@@ -1,0 +1,163 @@
+-- SPDX-License-Identifier: MIT
+-- The job server of examples/embed, as its clients see it.
+local IOLoop = require "lunado.ioloop".IOLoop
+local concurrent = require "lunado.concurrent"
+local gen = require "lunado.gen"
+local uv = require "lunado.uv"
+local loops = require "spec.support.loops"
+
+local build = os.getenv("LUNADO_BUILD") or "build"
+local program = build .. "/examples/embed/jobserver"
+
+-- Where there is no cmake build there is no program to test.
+local function is_built()
+  local file = io.open(program)
+  if file then file:close() end
+  return file ~= nil
+end
+
+local function run(fn)
+  return IOLoop.instance():run_sync(fn, loops.PATIENCE)
+end
+
+-- A Future of what the stream gives until it ends, or `enough` of it is there.
+local function read(stream, enough)
+  local future, text = concurrent.Future(), ""
+  uv.read_start(stream, function(err, chunk)
+    text = text .. (chunk or "")
+    if future:done() then return end
+    if err then
+      future:set_exception(err)
+    elseif not chunk or (enough and text:find(enough)) then
+      future:set_result(text)
+    end
+  end)
+  return future
+end
+
+local server
+
+-- Starts a server whose jobs have so many seconds.
+local function start(seconds)
+  local out = uv.new_pipe()
+  local process = uv.spawn(program, {
+    args = { "examples/embed/jobserver.lua", "0", tostring(seconds) },
+    stdio = { nil, out, 2 },
+  })
+  local line = coroutine.yield(read(out, "\n"))
+  server = { process = process, out = out,
+    port = tonumber(line:match("^listening on 127%.0%.0%.1:(%d+)\n$")) }
+  assert.is_truthy(server.port, line)
+end
+
+-- Returns how it ended.
+local function stop()
+  server.process:kill("sigterm")
+  local code, signal = coroutine.yield(server.process:wait())
+  coroutine.yield(uv.close(server.out))
+  return code, signal
+end
+
+local function connect()
+  local tcp = uv.new_tcp()
+  coroutine.yield(uv.tcp_connect(tcp, "127.0.0.1", server.port))
+  return tcp
+end
+
+-- A Future of what the server answers to the script.
+local job = gen.coroutine(function(script)
+  local tcp = connect()
+  local answer = read(tcp)
+  coroutine.yield(uv.write(tcp, script))
+  coroutine.yield(uv.shutdown(tcp))
+  answer = coroutine.yield(answer)
+  coroutine.yield(uv.close(tcp))
+  return answer
+end)
+
+-- A spec with a server whose jobs have so many seconds, which ends well.
+local function spec(name, seconds, fn)
+  it(name, function()
+    if not is_built() then return pending(program .. " is not built") end
+    run(function()
+      start(seconds)
+      local ok, err = pcall(fn)
+      local code = stop()
+      if not ok then error(err, 0) end
+      assert.equal(0, code)
+    end)
+  end)
+end
+
+local function answers(expected, script)
+  assert.equal(expected, coroutine.yield(job(script)))
+end
+
+describe("the job server", function()
+  before_each(function() IOLoop.clear_current() end)
+
+  spec("runs scripts and tells what they print and return", 60, function()
+    answers("1\ttwo\tnil\nok 42\n", "print(1, 'two', nil) return 6 * 7")
+    answers("ok a nil true\n", "sleep(0.01) return 'a', nil, true")
+    answers("ok\n", "")
+  end)
+
+  spec("tells of errors", 60, function()
+    answers("error job:1: no\n", "error('no')")
+    answers("error job:1: unexpected symbol near '='\n", "x = = 1")
+    answers("error attempt to load a binary chunk (mode is 't')\n", "\27Lua")
+    answers("error job:1: attempt to index a nil value (global 'io')\n",
+      "io.open('/etc/passwd')")
+  end)
+
+  spec("runs jobs side by side", 60, function()
+    local began = IOLoop.current():time()
+    local jobs = {}
+    for i = 1, 20 do jobs[i] = job("sleep(0.2) return " .. i) end
+    for i, answer in ipairs(coroutine.yield(jobs)) do
+      assert.equal("ok " .. i .. "\n", answer)
+    end
+    assert.is_true(IOLoop.current():time() - began < 20 * 0.2)
+  end)
+
+  spec("ends jobs that take too long, whatever they do", 0.2, function()
+    local answered = coroutine.yield {
+      job("sleep(1000)"),
+      job("pcall(sleep, 1000) return 'caught'"),
+      job("while true do end"),
+      job("while true do pcall(function() while true do end end) end"),
+      job("table.sort({ 1, 2 }, function() while true do end end)"),
+    }
+    for _, answer in ipairs(answered) do assert.equal("timeout\n", answer) end
+    answers("ok still here\n", "return 'still here'")
+  end)
+
+  spec("has a limit of memory", 60, function()
+    answers("error not enough memory\n", "return ('x'):rep(1e9)")
+    answers("error not enough memory\n",
+      "local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(1e5) .. i end")
+    answers("ok 10\n", "return #('x'):rep(10)")
+  end)
+
+  spec("does not mind clients that go away", 60, function()
+    local early, late = connect(), connect()
+    coroutine.yield(uv.close(early))
+    coroutine.yield(uv.write(late, "sleep(0.05) print 'to nobody'"))
+    coroutine.yield(uv.shutdown(late))
+    coroutine.yield(uv.close(late))
+    local long = connect()
+    local answer = read(long)
+    pcall(coroutine.yield, uv.write(long, ("-"):rep(100000)))
+    pcall(coroutine.yield, answer)
+    coroutine.yield(uv.close(long))
+    answers("ok\n", "sleep(0.1)")
+  end)
+
+  spec("ends with jobs under way", 60, function()
+    local waiting = connect()
+    coroutine.yield(uv.write(waiting, "sleep(1000)"))
+    coroutine.yield(uv.shutdown(waiting))
+    answers("ok\n", "")
+    coroutine.yield(uv.close(waiting))
+  end)
+end)
