@@ -15,6 +15,7 @@
  * memory.  jobserver.lua says what a job may do; here are the socket and the
  * limits.
  */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -268,8 +269,13 @@ static void on_signal(uv_signal_t *handle, int number) {
   uv_stop(handle->loop);
 }
 
+/* Writing to a client that has gone is an error of that client, not a signal
+ * that ends the process. */
 static void catch_signals(server *host) {
   static const int numbers[] = {SIGINT, SIGTERM};
+#ifdef SIGPIPE
+  signal(SIGPIPE, SIG_IGN);
+#endif
   for (int i = 0; i < 2; i++) {
     uv_signal_init(&host->loop, &host->signals[i]);
     host->signals[i].data = host;
