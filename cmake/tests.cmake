@@ -56,6 +56,16 @@ function(lunado_test name)
   lunado_add_test(core/${name} "${PROJECT_BINARY_DIR}/spec/core/${name}")
 endfunction()
 
+# What hosts are tested with is static: they look behind the interface.
+set(tested lunado)
+if(BUILD_SHARED_LIBS)
+  set(tested lunado_tested)
+  add_library(${tested} STATIC $<TARGET_OBJECTS:lunado>
+    $<TARGET_OBJECTS:lunado_core>)
+  set_target_properties(${tested} PROPERTIES LINKER_LANGUAGE C)
+  target_link_libraries(${tested} PUBLIC lunado::uv lunado::lua)
+endif()
+
 # A C host, <folder>/<name>.c, becomes <build>/<folder>/<name>.  With RUN it is
 # a test too, run with the script <name>.lua where there is one.
 function(lunado_host folder name)
@@ -64,7 +74,7 @@ function(lunado_host folder name)
   add_executable(${target} ${folder}/${name}.c)
   lunado_configure(${target})
   target_compile_options(${target} PRIVATE -UNDEBUG)
-  target_link_libraries(${target} PRIVATE lunado)
+  target_link_libraries(${target} PRIVATE ${tested})
   set_target_properties(${target} PROPERTIES OUTPUT_NAME ${name}
     RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/${folder}")
   if("RUN" IN_LIST ARGN)
@@ -96,6 +106,9 @@ lunado_names(names spec/capi/*.c)
 foreach(name IN LISTS names)
   lunado_host(spec/capi ${name} RUN)
 endforeach()
+
+lunado_add_test(capi/exports sh spec/capi/exports.sh
+  $<TARGET_FILE:lunado> $<TARGET_FILE:lunado_module>)
 
 # The job server runs until it is told to end: a spec does that.
 lunado_host(examples/embed jobserver)

@@ -696,11 +696,14 @@ describe("shutdown", function()
     loops.close(other)
     loop:make_current()
     gc.collect()
-    -- A thread that was joined may be listed a moment longer.
+    -- A thread that was joined may be listed a moment longer, those of the
+    -- tests above (counted in `before`) as well.
+    local now
     for _ = 1, 10000 do
-      if threads() == before then break end
+      now = threads()
+      if now <= before then break end
     end
-    assert.equal(before, threads())
+    assert.is_true(now <= before)
   end)
 
   it("of one that was never used costs nothing", function()

@@ -142,6 +142,10 @@ local BUSY = [[
 describe("the end of a busy state", function()
   it("calls nobody", expect("", BUSY))
 
+  it("waits for what the thread pool does for handles", expect("", [[
+    for _ = 1, 20 do uv.new_fs_poll():start(arg[0], 60000, print) end
+  ]]))
+
   it("calls nobody after the loop was closed",
     expect("", BUSY .. "loop:close()"))
 

@@ -441,18 +441,18 @@ for _, name in ipairs { "Queue", "PriorityQueue", "LifoQueue" } do
         assert.is_true(n >= 1000)
       end)
 
-      it("goes on for 10,000 callbacks", function()
+      it("goes on for 2,000 callbacks", function()
         local q, n = class(), 0
         local function again(f)
           n = n + f:result()
-          if n < 10000 then
+          if n < 2000 then
             q:get():add_done_callback(again)
             q:put_nowait(1)
           end
         end
         q:get():add_done_callback(again)
         q:put_nowait(1)
-        assert.equal(10000, n)
+        assert.equal(2000, n)
         is_empty(q)
       end)
 
@@ -541,28 +541,6 @@ describe("a Queue", function()
     for i = 1, 100 do q:put(i) end
     for i = 1, 100 do assert.equal(i, q:get_nowait()) end
     is_empty(q)
-  end)
-
-  it("keeps no memory of 100,000 timeouts", function()
-    local q = Queue(1)
-    local function many(n)
-      local futures = {}
-      for i = 1, n do
-        futures[i] = q:empty() and q:get({ seconds = 0 })
-          or q:put(1, { seconds = 0 })
-      end
-      run(function() yield(gen.sleep(0.001)) end)
-      for i = 1, n do assert(futures[i]:exception()) end
-    end
-    many(10000)
-    q:put_nowait(1)
-    many(10000)
-    local before = gc.kilobytes()
-    for i = 1, 10 do
-      if i == 6 then q:get_nowait() end
-      many(10000)
-    end
-    assert.is_true(gc.kilobytes() - before < 50)
   end)
 
   it("keeps a for loop going until it gets nil", function()

@@ -2,10 +2,9 @@
 # SPDX-License-Identifier: MIT
 # What lunado.h declares is what is exported, no more and no less, and each of
 # it has its place in the manual.
-#   spec/capi/exports.sh BUILD
+#   spec/capi/exports.sh LIBRARY MODULE
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
-build=$1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failed=0
@@ -23,17 +22,22 @@ tr '\n' ' ' <"$root/src/lunado.h" | tr ';' '\n' |
   sort >"$work/declared"
 [ -s "$work/declared" ] || { echo "lunado.h declares nothing"; exit 1; }
 
-# The static library: of its symbols a shared one exports the default ones.
-readelf -Ws "$build/liblunado.a" | awk '
-  $5 ~ /GLOBAL|WEAK/ && $6 == "DEFAULT" && $7 != "UND" && $8 !~ /^_/ {
-    print $8 }' | sort >"$work/static"
-same liblunado.a "$work/declared" "$work/static"
+# Of the symbols of a static library a shared one exports the default ones.
+exported() { # file
+  case $1 in
+  *.a) readelf -Ws "$1" |
+    awk '$5 ~ /GLOBAL|WEAK/ && $6 == "DEFAULT" && $7 != "UND" { print $8 }' ;;
+  *) nm -D --defined-only "$1" | awk '{ print $3 }' ;;
+  esac | grep -v '^_' | sort
+}
+
+exported "$1" >"$work/library"
+same "$1" "$work/declared" "$work/library"
 
 # The module has no Lua files inside, and so no luaopen_lunado.
 grep -vx luaopen_lunado "$work/declared" >"$work/thin"
-nm -D --defined-only "$build/lunado/core.so" | awk '$3 !~ /^_/ { print $3 }' |
-  sort >"$work/module"
-same lunado/core.so "$work/thin" "$work/module"
+exported "$2" >"$work/module"
+same "$2" "$work/thin" "$work/module"
 
 grep -ohE '^### `?[^`(]*\b(lu[an][a-z_]+)' "$root/docs/reference/c-api.md" |
   sed 's/.*[ *`]//' | sort -u >"$work/manual"

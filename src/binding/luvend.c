@@ -152,18 +152,22 @@ static int run_nothing(lua_State *L, int nargs, int nresults, int flags) {
   return 0;
 }
 
-static void count_closing(uv_handle_t *handle, void *count) {
-  if (uv_is_closing(handle)) ++*(int *)count;
+static void find_unfinished(uv_handle_t *handle, void *found) {
+  if (handle->type == UV_FS_POLL && uv_is_closing(handle)) *(bool *)found = true;
 }
 
-/* Lets libuv be done with handles that are closing.  The uv_loop_t is luv's or
- * the host's: one that takes its time is left to them. */
+/* Lets libuv be done with luv's handles, which are closing.  A turn is enough
+ * for all but a uv_fs_poll_t with a stat under way in the thread pool.  The
+ * first turn may be none: uv_stop was called. */
 static void end_closing(uv_loop_t *uv) {
-  int closing = 1;
-  for (int tries = 0; tries < 8 && closing > 0; tries++) {
-    (void)uv_run(uv, UV_RUN_NOWAIT);
-    closing = 0;
-    uv_walk(uv, count_closing, &closing);
+  bool unfinished;
+  (void)uv_run(uv, UV_RUN_NOWAIT);
+  (void)uv_run(uv, UV_RUN_NOWAIT);
+  for (;;) {
+    unfinished = false;
+    uv_walk(uv, find_unfinished, &unfinished);
+    if (!unfinished) return;
+    (void)uv_run(uv, UV_RUN_ONCE);
   }
 }
 

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+/* address_test.c - names of loops, used in time and too late. */
+#include "core/address.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include "support.h"
+
+enum { THREADS = 4, ROUNDS = 300 };
+
+static lunado_address address_of(lunado_loop *loop) {
+  lunado_address address;
+  assert_int_equal(lunado_loop_address(loop, &address), 0);
+  assert_true(address != 0);
+  return address;
+}
+
+static lunado_loop *open_loop(void) {
+  lunado_loop *loop;
+  assert_int_equal(lunado_loop_new(&loop, NULL), 0);
+  return loop;
+}
+
+static void close_loop(lunado_loop *loop) {
+  lunado_loop_close(loop);
+  lunado_loop_unref(loop);
+}
+
+static bool finds(lunado_address address, lunado_loop *loop) {
+  lunado_loop *found = lunado_address_enter(address);
+  if (found != NULL) lunado_address_leave(address);
+  return found == loop;
+}
+
+static void a_loop_has_one_address(void **state) {
+  lunado_loop *loop = *state;
+  lunado_address address = address_of(loop);
+  assert_int_equal(address_of(loop), address);
+  assert_true(finds(address, loop));
+  assert_true(finds(address, loop));
+}
+
+static void a_closed_loop_is_not_found(void **state) {
+  lunado_loop *loop = *state;
+  lunado_address address = address_of(loop), none;
+  lunado_loop_close(loop);
+  assert_true(finds(address, NULL));
+  assert_int_equal(lunado_loop_address(loop, &none), UV_ECANCELED);
+  assert_int_equal(none, 0);
+}
+
+static void nobody_is_at_other_addresses(void **state) {
+  lunado_address address = address_of(*state);
+  assert_true(finds(0, NULL));
+  assert_true(finds(address + LUNADO_ADDRESSES, NULL));
+  assert_true(finds(address + 1, NULL));
+}
+
+/* Many times as many loops as there are places. */
+static void an_address_is_not_given_again_soon(void **state) {
+  lunado_address first = address_of(*state), last = first;
+  lunado_loop *closed = open_loop();
+  lunado_address gone = address_of(closed);
+  close_loop(closed);
+  for (unsigned i = 0; i < 3 * LUNADO_ADDRESSES; i++) {
+    lunado_loop *loop = open_loop();
+    lunado_address address = address_of(loop);
+    assert_true(address != first && address != last && address != gone);
+    close_loop(loop);
+    last = address;
+  }
+  assert_true(finds(gone, NULL));
+  assert_true(finds(first, *state));
+}
+
+/* As many borrowed loops as there are addresses, and one. */
+static void there_is_a_limit(void **state) {
+  static lunado_loop *loops[LUNADO_ADDRESSES + 1];
+  lunado_loop *loop = *state;
+  lunado_address address;
+  unsigned n = 0;
+  int rc;
+  do {
+    assert_int_equal(lunado_loop_new(&loops[n], loop->uv), 0);
+    rc = lunado_loop_address(loops[n++], &address);
+  } while (rc == 0);
+  assert_int_equal(rc, UV_ENFILE);
+  assert_int_equal(address, 0);
+  assert_int_equal(n, LUNADO_ADDRESSES + 1);
+  while (n > 0) close_loop(loops[--n]);
+  (void)address_of(loop);
+}
+
+/* --- threads ------------------------------------------------------------- */
+
+static _Atomic lunado_address current;
+static atomic_bool over;
+static atomic_uint sent, refused, handled;
+
+typedef struct {
+  lunado_message message;
+  atomic_bool away;
+} letter;
+
+static void on_letter(lunado_loop *loop, lunado_message *message) {
+  (void)loop;
+  atomic_fetch_add(&handled, 1);
+  atomic_store(&lunado_container_of(message, letter, message)->away, false);
+}
+
+/* An entered loop is open: what is sent to it is accepted. */
+static void send_letter(letter *self) {
+  lunado_address address = atomic_load(&current);
+  lunado_loop *loop = lunado_address_enter(address);
+  if (loop == NULL) return;
+  atomic_store(&self->away, true);
+  atomic_fetch_add(&sent, 1);
+  if (lunado_loop_send(loop, &self->message, on_letter) < 0)
+    atomic_fetch_add(&refused, 1);
+  lunado_address_leave(address);
+}
+
+static void *keep_sending(void *arg) {
+  letter self = {.away = false};
+  (void)arg;
+  while (!atomic_load(&over)) {
+    if (!atomic_load(&self.away)) send_letter(&self);
+    sched_yield();
+  }
+  return NULL;
+}
+
+static void who_has_entered_finds_the_loop_open(void **state) {
+  pthread_t threads[THREADS];
+  (void)state;
+  atomic_store(&over, false);
+  for (int i = 0; i < THREADS; i++)
+    pthread_create(&threads[i], NULL, keep_sending, NULL);
+  for (int i = 0; i < ROUNDS || atomic_load(&sent) < ROUNDS; i++) {
+    lunado_loop *loop = open_loop();
+    atomic_store(&current, address_of(loop));
+    lunado_loop_hold(loop);
+    for (int n = 0; n < 3; n++) (void)uv_run(loop->uv, UV_RUN_NOWAIT);
+    close_loop(loop);
+  }
+  atomic_store(&over, true);
+  for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+  assert_int_equal(atomic_load(&refused), 0);
+  assert_int_equal(atomic_load(&sent), atomic_load(&handled));
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      on_both(a_loop_has_one_address),
+      on_both(a_closed_loop_is_not_found),
+      on_own(nobody_is_at_other_addresses),
+      on_own(an_address_is_not_given_again_soon),
+      on_own(there_is_a_limit),
+      on_own(who_has_entered_finds_the_loop_open),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}

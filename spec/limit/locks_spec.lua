@@ -1,0 +1,72 @@
+-- SPDX-License-Identifier: MIT
+-- lunado.locks and lunado.queues: 100,000 that wait, or have waited.
+local gen = require "lunado.gen"
+local locks = require "lunado.locks"
+local queues = require "lunado.queues"
+local gc = require "spec.support.gc"
+local loops = require "spec.support.loops"
+
+local Queue = queues.Queue
+local yield = coroutine.yield
+
+local loop
+before_each(function() loop = loops.open() end)
+after_each(function() loops.close(loop) end)
+
+local function run(fn)
+  return loops.run(loop, fn)
+end
+
+describe("locks", function()
+  it("keep no memory of 100,000 that timed out", function()
+    local s = locks.Lock()
+    s:acquire()
+    local function many(n)
+      local futures = {}
+      for i = 1, n do futures[i] = s:acquire({ seconds = 0 }) end
+      run(function() yield(gen.sleep(0.001)) end)
+      for i = 1, n do assert(futures[i]:exception()) end
+    end
+    many(10000)
+    local before = gc.kilobytes()
+    for _ = 1, 10 do many(10000) end
+    assert.is_true(gc.kilobytes() - before < 50)
+  end)
+
+  it("forget in O(1), whatever the order", function()
+    local c = locks.Condition()
+    local futures = {}
+    local start = loop:time()
+    for i = 1, 100000 do
+      futures[i] = c:wait({ milliseconds = (i * 7919) % 50 })
+    end
+    run(function() yield(gen.sleep(0.1)) end)
+    for i = 1, 100000 do assert(futures[i]:result() == false) end
+    assert.is_true(loop:time() - start < loops.PATIENCE)
+    c:notify_all()
+  end)
+end)
+
+describe("a Queue", function()
+  it("keeps no memory of 100,000 timeouts", function()
+    local q = Queue(1)
+    local function many(n)
+      local futures = {}
+      for i = 1, n do
+        futures[i] = q:empty() and q:get({ seconds = 0 })
+          or q:put(1, { seconds = 0 })
+      end
+      run(function() yield(gen.sleep(0.001)) end)
+      for i = 1, n do assert(futures[i]:exception()) end
+    end
+    many(10000)
+    q:put_nowait(1)
+    many(10000)
+    local before = gc.kilobytes()
+    for i = 1, 10 do
+      if i == 6 then q:get_nowait() end
+      many(10000)
+    end
+    assert.is_true(gc.kilobytes() - before < 50)
+  end)
+end)
