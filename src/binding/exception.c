@@ -238,8 +238,7 @@ bool lunado__isquiet(lua_State *L, int err, int quiet) {
   case LUA_TFUNCTION:
     return answers_true(L, err, quiet);
   case LUA_TTABLE:
-    if (lunado__isclass(L, quiet))
-        return lunado__isinstanceof(L, err, quiet);
+    if (lunado__isclass(L, quiet)) return lunado__isinstanceof(L, err, quiet);
     return any_is_quiet(L, err, quiet);
   default:
     return false;

@@ -153,7 +153,8 @@ static int run_nothing(lua_State *L, int nargs, int nresults, int flags) {
 }
 
 static void find_unfinished(uv_handle_t *handle, void *found) {
-  if (handle->type == UV_FS_POLL && uv_is_closing(handle)) *(bool *)found = true;
+  if (handle->type == UV_FS_POLL && uv_is_closing(handle))
+    *(bool *)found = true;
 }
 
 /* Lets libuv be done with luv's handles, which are closing.  A turn is enough
