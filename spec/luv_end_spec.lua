@@ -143,6 +143,12 @@ describe("the end of a busy state", function()
   it("calls nobody", expect("", BUSY))
 
   it("waits for what the thread pool does for handles", expect("", [[
+    uv.os_setenv("UV_THREADPOOL_SIZE", "1")
+    local fifo = os.tmpname()
+    os.remove(fifo)
+    assert(os.execute("mkfifo " .. fifo))
+    os.execute(("(sleep 0.1; : >%s; rm %s) &"):format(fifo, fifo))
+    uv.fs_open(fifo, "r", 0, print) -- waits for the one that writes
     uv.new_fs_poll():start(arg[0], 60000, print)
   ]]))
 
