@@ -278,6 +278,12 @@ void lunado__context_functions(lua_State *L);
 void lunado__callback(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
                       int nargs);
 
+/* The same for who has the message handler (realm->handler) at `handler`, and
+ * a copy of the function below it, and LUA_MINSTACK places of stack.
+ * [-(nargs+2), +0, -] */
+void lunado__call(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
+                  int handler, int nargs);
+
 /* Brings the Failure on top, of the callback below it, to the loop's
  * handle_callback_exception.  [-2, +0, -] */
 void lunado__report(lua_State *L, lunado_realm *realm, lunado_ioloop *loop);

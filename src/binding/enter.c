@@ -102,27 +102,55 @@ static int log_slow(lua_State *L) {
   return 0;
 }
 
-/* Calls what is above the handler and the callback at `base`. */
+/* Calls the callable above the copy of it at `callback`. */
 static int call_measured(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
-                         int base, int nargs) {
+                         int handler, int callback, int nargs) {
   uint64_t start = uv_hrtime();
-  int status = lua_pcall(L, nargs, 1, base);
+  int status = lua_pcall(L, nargs, 1, handler);
   double seconds = (double)(uv_hrtime() - start) / 1e9;
   if (seconds <= loop->threshold) return status;
   lua_pushcfunction(L, log_slow);
   lua_pushlightuserdata(L, realm);
-  lunado__unwrap(L, realm, base + 1);
-  lua_pushvalue(L, base + 1);
+  lunado__unwrap(L, realm, callback);
+  lua_pushvalue(L, callback);
   lua_pushnumber(L, (lua_Number)seconds);
   if (lua_pcall(L, 3, 0, 0) != LUA_OK)
     lunado__log_value(L, realm, "a callback held the loop too long: ");
   return status;
 }
 
+/* The callback has returned the value on top, or raised it. */
+static void called(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
+                   int callback, int status) {
+  if (status != LUA_OK) {
+    lunado__failure_take(L, realm);
+    lunado__report(L, realm, loop);
+  } else if (loop != NULL && lunado__tofuture(L, realm, -1) != NULL) {
+    if (!call_with(L, discard, loop, callback)) {
+      lua_replace(L, callback + 1);
+      lunado__failure_wrap(L, realm);
+      lunado__report(L, realm, loop);
+    }
+  }
+}
+
+void lunado__call(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
+                  int handler, int nargs) {
+  int callback = lua_gettop(L) - nargs - 1;
+  int status;
+  if (loop != NULL && loop->threshold > 0)
+    status = call_measured(L, realm, loop, handler, callback, nargs);
+  else
+    status = lua_pcall(L, nargs, 1, handler);
+  if (status != LUA_OK || lua_type(L, -1) == LUA_TUSERDATA)
+    called(L, realm, loop, callback, status);
+  lua_settop(L, callback - 1);
+  if (realm->thrown) lunado__failure_forget(L, realm);
+}
+
 void lunado__callback(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
                       int nargs) {
   int base = lua_gettop(L) - nargs;
-  int status;
   if (!lua_checkstack(L, LUA_MINSTACK)) {
     lunado__log_text(L, realm, "a callback was not called: not enough memory");
     lua_settop(L, base - 1);
@@ -131,22 +159,8 @@ void lunado__callback(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
   lua_rawgeti(L, LUA_REGISTRYINDEX, realm->handler);
   lua_pushvalue(L, base);
   lua_rotate(L, base, 2); /* handler callback callback arguments */
-  if (loop != NULL && loop->threshold > 0)
-    status = call_measured(L, realm, loop, base, nargs);
-  else
-    status = lua_pcall(L, nargs, 1, base);
-  if (status != LUA_OK) {
-    lunado__failure_take(L, realm);
-    lunado__report(L, realm, loop);
-  } else if (loop != NULL && lunado__tofuture(L, realm, -1) != NULL) {
-    if (!call_with(L, discard, loop, base + 1)) {
-      lua_replace(L, base + 2);
-      lunado__failure_wrap(L, realm);
-      lunado__report(L, realm, loop);
-    }
-  }
+  lunado__call(L, realm, loop, base, nargs);
   lua_settop(L, base - 1);
-  if (realm->thrown) lunado__failure_forget(L, realm);
 }
 
 bool lunado__guard(lua_State *L, lunado_realm *realm, lua_CFunction function,

@@ -1,102 +1,218 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * queue.c - the ring, and running one turn of it.
+ * queue.c - the chunks, and running one turn of what is in them.
  *
- * Invariant: count + reserved <= capacity.  Entries beyond `turn` were added
- * during this turn and belong to the next one.
+ * A stack gives its values back in reverse.  So the entries of the first chunk
+ * are moved, the last one first, to the batch, from which they are taken: each
+ * value is moved three times in all, a few instructions each, and nothing
+ * holds it once it is taken.
+ *
+ * Invariants: reserved <= free; the batch has room for the largest chunk; the
+ * threads of chunks have stack for their capacity, so that moving values
+ * cannot fail.  Entries beyond `turn` were added during this turn and belong
+ * to the next one.
  */
 #include "binding/queue.h"
+
+#include <string.h>
 
 #include "binding/coroutine.h"
 #include "binding/future.h"
 #include "binding/ioloop.h"
 
-#define QUEUE_MIN_CAPACITY 32u
-#define QUEUE_MAX_CAPACITY (1u << 30)
+#define CHUNK_MIN 32u
+#define CHUNK_MAX 1024u
 
-/* A queue that grew beyond this is given back when it has run empty. */
-#define QUEUE_KEPT_CAPACITY 65536u
+/* Free places beyond the reserved ones that an idle queue keeps. */
+#define KEPT_FREE 65536u
 
-static void new_table(lua_State *L, uint32_t capacity) {
-  lua_createtable(L, (int)capacity, 0);
+/* User value 1 is the thread; the queue's table holds the chunk. */
+struct lunado_chunk {
+  lua_State *thread;
+  lunado_chunk *next;
+  uint32_t capacity;  /* values that fit on the thread's stack */
+  uint32_t used;      /* values on it */
+  uint32_t entries;   /* that these are */
+  uint32_t arities[]; /* of each entry: a callable and its arguments; TASK */
+};
+
+/* The arity of an entry that is the task of a coroutine, one value. */
+enum { TASK = 0 };
+
+/* --- chunks ---------------------------------------------------------------
+ * Whatever makes an object may run finalizers, which may use the queue, and
+ * close it. */
+
+static bool is_closed(const lunado_queue *queue) {
+  return queue->table == LUA_NOREF;
+}
+
+static lunado_chunk *new_chunk(lua_State *L, lunado_queue *queue,
+                               uint32_t capacity) {
+  lunado_chunk *chunk;
+  size_t size = sizeof *chunk + capacity * sizeof *chunk->arities;
+  luaL_checkstack(L, 4, NULL);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, queue->table);
+  chunk = lua_newuserdatauv(L, size, 1);
+  *chunk = (lunado_chunk){.capacity = capacity};
+  chunk->thread = lua_newthread(L);
+  lua_setiuservalue(L, -2, 1);
+  if (!lua_checkstack(chunk->thread, (int)capacity))
+    luaL_error(L, "not enough memory");
+  lua_rawsetp(L, -2, chunk);
+  lua_pop(L, 1);
+  return chunk;
+}
+
+static void drop_chunk(lua_State *L, lunado_queue *queue,
+                       const lunado_chunk *chunk) {
+  lua_rawgeti(L, LUA_REGISTRYINDEX, queue->table);
+  lua_pushnil(L);
+  lua_rawsetp(L, -2, chunk);
+  lua_pop(L, 1);
+}
+
+/* Moves the entries of the batch to a larger one, which is empty. */
+static void move_batch(lua_State *L, lunado_queue *queue, lunado_chunk *batch) {
+  lunado_chunk *old = queue->batch;
+  lua_xmove(old->thread, batch->thread, (int)old->used);
+  memcpy(batch->arities, old->arities, old->entries * sizeof *old->arities);
+  batch->used = old->used;
+  batch->entries = old->entries;
+  queue->batch = batch;
+  drop_chunk(L, queue, old);
+}
+
+/* Sees that the batch has room for `capacity` values. */
+static void enlarge_batch(lua_State *L, lunado_queue *queue,
+                          uint32_t capacity) {
+  lunado_chunk *batch;
+  if (queue->batch->capacity >= capacity) return;
+  batch = new_chunk(L, queue, capacity);
+  if (is_closed(queue)) return;
+  if (queue->batch->capacity < capacity)
+    move_batch(L, queue, batch);
+  else
+    drop_chunk(L, queue, batch);
+}
+
+/* Puts an empty chunk behind `filling`. */
+static void insert(lunado_queue *queue, lunado_chunk *chunk) {
+  chunk->next = queue->filling->next;
+  queue->filling->next = chunk;
+  queue->free += chunk->capacity;
+}
+
+/* Inserts a new chunk, with room for an entry of `size` values at least. */
+static void add_chunk(lua_State *L, lunado_queue *queue, uint32_t size) {
+  uint32_t capacity = queue->capacity;
+  lunado_chunk *chunk;
+  if (capacity > CHUNK_MAX) capacity = CHUNK_MAX;
+  if (capacity < size) capacity = size;
+  enlarge_batch(L, queue, capacity);
+  if (is_closed(queue)) return;
+  chunk = new_chunk(L, queue, capacity);
+  if (is_closed(queue)) return;
+  queue->capacity += capacity;
+  insert(queue, chunk);
 }
 
 void lunado__queue_init(lua_State *L, lunado_queue *queue) {
   *queue = (lunado_queue){.table = LUA_NOREF};
-  new_table(L, QUEUE_MIN_CAPACITY);
+  lua_newtable(L);
   queue->table = luaL_ref(L, LUA_REGISTRYINDEX);
-  queue->capacity = QUEUE_MIN_CAPACITY;
+  queue->batch = new_chunk(L, queue, CHUNK_MIN);
+  queue->filling = new_chunk(L, queue, CHUNK_MIN);
+  queue->first = queue->filling;
+  queue->capacity = queue->free = CHUNK_MIN;
 }
 
 void lunado__queue_fini(lua_State *L, lunado_queue *queue) {
   luaL_unref(L, LUA_REGISTRYINDEX, queue->table);
-  queue->table = LUA_NOREF;
-  queue->capacity = queue->head = queue->count = queue->turn = 0;
+  *queue = (lunado_queue){.table = LUA_NOREF, .reserved = queue->reserved};
 }
 
-static int place(const lunado_queue *queue, uint32_t i) {
-  return (int)((queue->head + i) & (queue->capacity - 1)) + 1;
+/* --- adding --------------------------------------------------------------- */
+
+static uint32_t room(const lunado_chunk *chunk) {
+  return chunk->capacity - chunk->used;
 }
 
-/* Moves the entries to a table of another capacity. */
-static void resize(lua_State *L, lunado_queue *queue, uint32_t capacity) {
-  new_table(L, capacity);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, queue->table);
-  for (uint32_t i = 0; i < queue->count; i++) {
-    lua_rawgeti(L, -1, place(queue, i));
-    lua_rawseti(L, -3, (int)i + 1);
+/* Leaves what room `filling` has. */
+static void advance(lunado_queue *queue) {
+  queue->free -= room(queue->filling);
+  queue->filling = queue->filling->next;
+}
+
+void lunado__queue_add_place(lua_State *L, lunado_queue *queue) {
+  if (!lunado__queue_has_place(queue)) add_chunk(L, queue, 1);
+  if (is_closed(queue)) luaL_error(L, "the IOLoop is closed");
+}
+
+/* True if an entry of n values fits into `filling`, and the reserved places
+ * are left. */
+static bool has_room(const lunado_queue *queue, uint32_t n) {
+  return room(queue->filling) >= n && queue->free >= queue->reserved + n;
+}
+
+/* True if it would fit into the next chunk. */
+static bool has_room_behind(const lunado_queue *queue, uint32_t n) {
+  const lunado_chunk *filling = queue->filling;
+  return room(filling) < n && filling->next != NULL &&
+         filling->next->capacity >= n &&
+         queue->free >= queue->reserved + n + room(filling);
+}
+
+/* Sees that an entry of n values has room.  Returns false if the queue is
+ * closed. */
+static bool make_room(lua_State *L, lunado_queue *queue, uint32_t n) {
+  while (!is_closed(queue)) {
+    if (has_room(queue, n)) return true;
+    if (has_room_behind(queue, n))
+      advance(queue);
+    else
+      add_chunk(L, queue, n);
   }
-  lua_pop(L, 1);
-  lua_rawseti(L, LUA_REGISTRYINDEX, queue->table);
-  queue->capacity = capacity;
-  queue->head = 0;
+  return false;
 }
 
-void lunado__queue_reserve(lua_State *L, lunado_queue *queue, uint32_t n) {
-  uint32_t needed = queue->count + queue->reserved + n;
-  uint32_t capacity = queue->capacity;
-  if (needed <= capacity) return;
-  if (needed > QUEUE_MAX_CAPACITY || n > QUEUE_MAX_CAPACITY)
-    luaL_error(L, "too many callbacks");
-  while (capacity < needed) capacity *= 2;
-  resize(L, queue, capacity);
-}
-
-/* Puts the n values from `first` on at the end. */
-static void push_range(lua_State *L, lunado_ioloop *loop, int first, int n) {
+/* Moves the n values on top, for which there is room, to the end. */
+static void push_entry(lua_State *L, lunado_ioloop *loop, uint32_t n,
+                       uint32_t arity) {
   lunado_queue *queue = &loop->queue;
-  bool was_empty = queue->count == 0;
-  lua_rawgeti(L, LUA_REGISTRYINDEX, queue->table);
-  for (int i = 0; i < n; i++) {
-    lua_pushvalue(L, first + i);
-    lua_rawseti(L, -2, place(queue, queue->count++));
-  }
-  lua_pop(L, 1);
-  if (was_empty) lunado_loop_ready(loop->core, &loop->drain);
+  lunado_chunk *chunk = queue->filling;
+  lua_xmove(L, chunk->thread, (int)n);
+  chunk->arities[chunk->entries++] = arity;
+  chunk->used += n;
+  queue->free -= n;
+  if (queue->count++ == 0) lunado_loop_ready(loop->core, &loop->drain);
 }
 
-void lunado__queue_push(lua_State *L, lunado_ioloop *loop, int idx) {
-  if (loop->queue.table == LUA_NOREF) return; /* the loop is closed */
-  push_range(L, loop, idx, 1);
+static void push_one(lua_State *L, lunado_ioloop *loop, uint32_t arity) {
+  lunado_queue *queue = &loop->queue;
+  if (is_closed(queue)) {
+    lua_pop(L, 1);
+    return;
+  }
+  if (room(queue->filling) == 0) advance(queue);
+  push_entry(L, loop, 1, arity);
+}
+
+void lunado__queue_push_task(lua_State *L, lunado_ioloop *loop) {
+  push_one(L, loop, TASK);
+}
+
+void lunado__queue_push_function(lua_State *L, lunado_ioloop *loop) {
+  push_one(L, loop, 1);
 }
 
 void lunado__queue_add(lua_State *L, lunado_ioloop *loop, int nargs) {
-  int first = lua_gettop(L) - nargs;
-  if (loop->queue.table == LUA_NOREF) {
-    lua_settop(L, first - 1);
-    return;
-  }
-  luaL_checkstack(L, 6, NULL);
-  if (nargs == 0 && lua_isfunction(L, first)) {
-    lunado__queue_reserve(L, &loop->queue, 1);
-    push_range(L, loop, first, 1);
-  } else {
-    lunado__queue_reserve(L, &loop->queue, (uint32_t)nargs + 2);
-    lua_pushinteger(L, nargs);
-    lua_insert(L, first);
-    push_range(L, loop, first, nargs + 2);
-  }
-  lua_settop(L, first - 1);
+  lunado_queue *queue = &loop->queue;
+  uint32_t n = (uint32_t)nargs + 1;
+  if (make_room(L, queue, n))
+    push_entry(L, loop, n, n);
+  else
+    lua_pop(L, nargs + 1);
 }
 
 /* (loop, callable, ...) */
@@ -109,6 +225,11 @@ static int add_protected(lua_State *L) {
 void lunado__queue_callback(lua_State *L, lunado_realm *realm,
                             lunado_ioloop *loop, int nargs) {
   int first = lua_gettop(L) - nargs;
+  uint32_t n = (uint32_t)nargs + 1;
+  if (!is_closed(&loop->queue) && has_room(&loop->queue, n)) {
+    push_entry(L, loop, n, n);
+    return;
+  }
   lua_pushcfunction(L, add_protected);
   lua_insert(L, first);
   lua_pushlightuserdata(L, loop);
@@ -120,38 +241,84 @@ void lunado__queue_callback(lua_State *L, lunado_realm *realm,
 /* --- running
  * --------------------------------------------------------------------- */
 
-/* Pushes the first entry and takes it out; the queue's table is at `table`. */
-static void take(lua_State *L, lunado_queue *queue, int table) {
-  int first = place(queue, 0);
-  lua_rawgeti(L, table, first);
-  lua_pushnil(L);
-  lua_rawseti(L, table, first);
-  queue->head = (queue->head + 1) & (queue->capacity - 1);
+static uint32_t values(uint32_t arity) { return arity == TASK ? 1 : arity; }
+
+/* Takes a chunk whose entries are gone out of the list, and puts it back as an
+ * empty one. */
+static void recycle_first(lunado_queue *queue) {
+  lunado_chunk *chunk = queue->first;
+  chunk->used = 0;
+  queue->first = chunk->next;
+  insert(queue, chunk);
+}
+
+/* Moves the entries of the first chunk that has any to the empty batch. */
+static void fill_batch(lunado_queue *queue) {
+  lunado_chunk *batch = queue->batch;
+  lunado_chunk *chunk;
+  while (queue->first->entries == 0) recycle_first(queue);
+  chunk = queue->first;
+  while (chunk->entries > 0) {
+    uint32_t arity = chunk->arities[--chunk->entries];
+    lua_xmove(chunk->thread, batch->thread, (int)values(arity));
+    batch->arities[batch->entries++] = arity;
+  }
+  batch->used = chunk->used;
+  if (chunk != queue->filling) {
+    recycle_first(queue);
+  } else {
+    queue->free += chunk->used;
+    chunk->used = 0;
+  }
+}
+
+/* The values of the first entry, which is in the batch, have left it. */
+static uint32_t drop_entry(lunado_queue *queue) {
+  lunado_chunk *batch = queue->batch;
+  uint32_t arity = batch->arities[--batch->entries];
+  batch->used -= values(arity);
   queue->count--;
   queue->turn--;
+  return arity;
 }
 
-/* An integer n was taken: a callable and n arguments follow. */
-static void run_with_arguments(lua_State *L, lunado_ioloop *loop, int table) {
-  int nargs = (int)lua_tointeger(L, -1);
-  lua_pop(L, 1);
-  luaL_checkstack(L, nargs + 4, "too many arguments");
-  for (int i = 0; i <= nargs; i++) take(L, &loop->queue, table);
-  lunado__callback(L, loop->realm, loop, nargs);
+/* Pushes the values of the first entry, which is in the batch, and takes it
+ * out.  For a callback, the callable comes twice. */
+static uint32_t take(lua_State *L, lunado_queue *queue) {
+  lunado_chunk *batch = queue->batch;
+  uint32_t arity = drop_entry(queue);
+  if (arity != TASK) {
+    lua_pushvalue(batch->thread, -(int)arity);
+    lua_xmove(batch->thread, L, 1);
+  }
+  lua_xmove(batch->thread, L, (int)values(arity));
+  return arity;
 }
 
-static void run_entry(lua_State *L, lunado_ioloop *loop, int table) {
-  take(L, &loop->queue, table);
-  switch (lua_type(L, -1)) {
-  case LUA_TUSERDATA:
-    lunado__coroutine_wake(L, loop->realm, lua_gettop(L));
-    lua_pop(L, 1);
-    break;
-  case LUA_TFUNCTION:
-    lunado__callback(L, loop->realm, loop, 0);
-    break;
-  default:
-    run_with_arguments(L, loop, table);
+/* True if there is stack for the first entry; drops it where there is not. */
+static bool has_stack(lua_State *L, lunado_ioloop *loop) {
+  lunado_chunk *batch = loop->queue.batch;
+  uint32_t n;
+  if (batch->entries == 0) fill_batch(&loop->queue);
+  n = values(batch->arities[batch->entries - 1]);
+  if (lua_checkstack(L, (int)n + LUA_MINSTACK)) return true;
+  lua_pop(batch->thread, (int)n);
+  drop_entry(&loop->queue);
+  lunado__log_text(L, loop->realm,
+                   "a callback was not called: not enough memory");
+  return false;
+}
+
+/* The message handler is at HANDLER. */
+enum { LOOP = 1, HANDLER };
+
+static void run_entry(lua_State *L, lunado_ioloop *loop) {
+  uint32_t arity = take(L, &loop->queue);
+  if (arity == TASK) {
+    lunado__coroutine_wake(L, loop->realm, HANDLER + 1);
+    lua_settop(L, HANDLER);
+  } else {
+    lunado__call(L, loop->realm, loop, HANDLER, (int)arity - 1);
   }
 }
 
@@ -174,28 +341,25 @@ static bool has_turn(lunado_ioloop *loop) {
 /* (loop): runs entries until the slice is used up; a turn in which the loop
  * was stopped is completed. */
 static int run_turns(lua_State *L) {
-  lunado_ioloop *loop = lua_touserdata(L, 1);
-  uint32_t capacity = 0;
+  lunado_ioloop *loop = lua_touserdata(L, LOOP);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, loop->realm->handler);
   while (has_turn(loop)) {
-    if (capacity != loop->queue.capacity) { /* another table by now */
-      lua_settop(L, 1);
-      lua_rawgeti(L, LUA_REGISTRYINDEX, loop->queue.table);
-      capacity = loop->queue.capacity;
-    }
-    run_entry(L, loop, 2);
+    if (has_stack(L, loop)) run_entry(L, loop);
     if (lunado_loop_tired(loop->core) && !loop->core->stopped) break;
   }
   return 0;
 }
 
-/* Gives a large table back.  Where there is no memory for a small one the
- * large one stays. */
-static int shrink(lua_State *L) {
-  lunado_ioloop *loop = lua_touserdata(L, 1);
-  uint32_t capacity = QUEUE_MIN_CAPACITY;
-  while (capacity < loop->queue.reserved + QUEUE_MIN_CAPACITY) capacity *= 2;
-  if (capacity < loop->queue.capacity) resize(L, &loop->queue, capacity);
-  return 0;
+/* Gives chunks back that are not needed any more. */
+static void shrink(lua_State *L, lunado_queue *queue) {
+  lunado_chunk *chunk = queue->filling->next;
+  while (chunk != NULL && queue->free > queue->reserved + KEPT_FREE) {
+    queue->filling->next = chunk->next;
+    queue->free -= chunk->capacity;
+    queue->capacity -= chunk->capacity;
+    drop_chunk(L, queue, chunk);
+    chunk = queue->filling->next;
+  }
 }
 
 void lunado__queue_run(lunado_loop *core, lunado_task *task) {
@@ -208,6 +372,6 @@ void lunado__queue_run(lunado_loop *core, lunado_task *task) {
   if (core->closed) return;
   if (queue->count > 0)
     lunado_loop_ready(core, task);
-  else if (queue->capacity > QUEUE_KEPT_CAPACITY)
-    (void)lunado__guard(L, loop->realm, shrink, loop, "shrinking the queue");
+  else
+    shrink(L, queue);
 }

@@ -2,10 +2,9 @@
 /*
  * queue.h - what is ready on a loop, in order: callbacks and coroutines.
  *
- * A ring in a Lua table, whose places exist from the start, so that storing
- * an entry never allocates.  An entry is a function to be called without
- * arguments, the task of a coroutine to be resumed, or an integer n and the
- * n + 1 values behind it: a callable and its arguments.
+ * An entry is the task of a coroutine to be resumed, or a callable and its
+ * arguments.  Entries lie on the stacks of Lua threads that never run, which
+ * is where Lua moves values at least cost.
  *
  * Every coroutine that is suspended has a place reserved.  So waking one can
  * never fail.
@@ -15,13 +14,19 @@
 
 #include "binding/binding.h"
 
+typedef struct lunado_chunk lunado_chunk;
+
 typedef struct {
-  int table;         /* reference in the registry; LUA_NOREF when closed */
-  uint32_t capacity; /* places; a power of 2, or 0 */
-  uint32_t head;     /* place of the first entry */
-  uint32_t count;    /* places in use */
-  uint32_t reserved; /* places promised to suspended coroutines */
-  uint32_t turn;     /* places left that belong to the present turn */
+  int table;           /* reference in the registry: what holds the chunks;
+                          LUA_NOREF when closed */
+  lunado_chunk *batch; /* entries to be run next, the first one on top */
+  lunado_chunk *first; /* list of chunks: those with entries, in order, up to */
+  lunado_chunk *filling; /* this one, and empty ones behind it */
+  uint32_t capacity;     /* places of the chunks in the list */
+  uint32_t free;         /* places left in `filling` and behind it */
+  uint32_t reserved;     /* places promised to suspended coroutines */
+  uint32_t count;        /* entries, those of the batch included */
+  uint32_t turn;         /* entries left that belong to the present turn */
 } lunado_queue;
 
 /* Makes the queue of a loop.  [-0, +0, m] */
@@ -30,13 +35,18 @@ void lunado__queue_init(lua_State *L, lunado_queue *queue);
 /* Drops all entries, and the memory.  [-0, +0, -] */
 void lunado__queue_fini(lua_State *L, lunado_queue *queue);
 
-/* Sees that n more entries have room.  [-0, +0, m] */
-void lunado__queue_reserve(lua_State *L, lunado_queue *queue, uint32_t n);
+/* True if one more coroutine has a place. */
+static inline bool lunado__queue_has_place(const lunado_queue *queue) {
+  return queue->free > queue->reserved;
+}
 
-/* Puts the value at idx (not relative to the top) at the end of the loop's
- * queue, which has room.
- * [-0, +0, -] */
-void lunado__queue_push(lua_State *L, lunado_ioloop *loop, int idx);
+/* Sees that one more coroutine has a place.  [-0, +0, m] */
+void lunado__queue_add_place(lua_State *L, lunado_queue *queue);
+
+/* Puts the task of a coroutine, or a function to be called without arguments,
+ * at the end of the loop's queue, which has a place for it.  [-1, +0, -] */
+void lunado__queue_push_task(lua_State *L, lunado_ioloop *loop);
+void lunado__queue_push_function(lua_State *L, lunado_ioloop *loop);
 
 /* Queues the callable below nargs arguments; one that fails for want of
  * memory is logged.  On a closed loop it is dropped.  [-(nargs+1), +0, -] */

@@ -78,12 +78,12 @@ static void push_captured(lua_State *L, lunado_realm *realm,
 void lunado__task_queue(lua_State *L, lunado_realm *realm, int t,
                         lunado_coroutine *task) {
   if (!(task->flags & TASK_CAPTURED)) {
-    lunado__queue_push(L, task->loop, t);
-    return;
+    lua_pushvalue(L, t);
+    lunado__queue_push_task(L, task->loop);
+  } else {
+    push_captured(L, realm, task, t);
+    lunado__queue_push_function(L, task->loop);
   }
-  push_captured(L, realm, task, t);
-  lunado__queue_push(L, task->loop, lua_gettop(L));
-  lua_pop(L, 1);
 }
 
 /* Queues the task on top, whose waiter has just been taken, and pops it. */
@@ -121,16 +121,13 @@ static int find_place(lua_State *L) {
   if (task->loop == NULL)
     task->loop = lunado__currentloop(L, lunado__findrealm(L));
   if (task->loop->closed) luaL_error(L, "the coroutine's IOLoop is closed");
-  lunado__queue_reserve(L, &task->loop->queue, 1);
+  lunado__queue_add_place(L, &task->loop->queue);
   return 0;
 }
 
 static bool has_place(lunado_realm *realm, lunado_coroutine *task) {
-  const lunado_queue *queue;
   if (task->loop == NULL) task->loop = realm->loop;
-  if (task->loop == NULL) return false;
-  queue = &task->loop->queue;
-  return queue->count + queue->reserved < queue->capacity;
+  return task->loop != NULL && lunado__queue_has_place(&task->loop->queue);
 }
 
 /* Calls function(task); on failure moves the error to the task's thread and
