@@ -84,6 +84,9 @@ struct lunado_frame {
   int owners; /* stack index: the owner, or a table address -> owner */
 };
 
+/* Threads of finished coroutines that are kept for later ones. */
+#define LUNADO_POOL_SIZE 256
+
 struct lunado_realm {
   lunado_settler settler; /* of all Futures of this state */
   lunado_frame *frame;    /* innermost settle; lives on the C stack */
@@ -93,9 +96,7 @@ struct lunado_realm {
   int handler;            /* the same, to lunado__failure_handler, */
   int future_class;       /* to Future's metatable, */
   int body;               /* to the function at the base of coroutines, */
-  int body_handler;       /* to its message handler, */
-  int pool;               /* and to the first of LUNADO_POOL_SIZE places in
-                             the registry for tasks ready for reuse */
+  int body_handler;       /* and to its message handler */
   const void *kwargs_mt;  /* of util.kwargs; NULL: not loaded */
   const void *future_mt;  /* identities of metatables, for fast tests; */
   const void *task_mt;    /* the registry holds them all */
@@ -115,17 +116,20 @@ struct lunado_realm {
   struct lunado_luv *luv;    /* what is known of luv; luv.c's */
   unsigned nesting;     /* coroutines started on the C stack in each other */
   uintptr_t stack_base; /* where on the C stack the first of them runs */
-  int pooled;           /* tasks in the pool */
-  int log_level;        /* least level that is logged */
-  uint32_t born;        /* tasks and cycle objects made so far */
-  uint32_t cycle_born;  /* `born` of the present cycle object */
-  lua_Hook user_hook;   /* of the coroutine an error is raised into */
+  lua_State *pool; /* has the tasks ready for reuse on its stack; held by the
+                      registry */
+  int pooled;      /* their number */
+  lunado_coroutine *idle[LUNADO_POOL_SIZE]; /* and addresses */
+  int log_level;                            /* least level that is logged */
+  uint32_t born;       /* tasks and cycle objects made so far */
+  uint32_t cycle_born; /* `born` of the present cycle object */
+  lua_Hook user_hook;  /* of the coroutine an error is raised into */
   int user_hook_mask;
   int user_hook_count;
   const void *context;     /* identity of SLOT_CONTEXT; NULL: none */
   bool awaiting;           /* the yield in progress is gen.await's */
   bool throwing;           /* the value being resumed with is an error */
-  bool thrown;             /* SLOT_THROWN is in use */
+  const lua_State *thrown; /* where SLOT_THROWN was raised; NULL: nowhere */
   bool reuse;              /* finished threads may serve again */
   bool closing;            /* the state is being closed */
   lunado_log_fn *host_log; /* the host's log handler; NULL: none */

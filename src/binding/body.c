@@ -3,8 +3,9 @@
  * body.c - the function at the base of every coroutine.
  *
  * It calls the user's function as pcall does, so that to-be-closed variables
- * are closed inside the coroutine, and may yield, whatever ends it; and
- * returns one value: the results in the form of a Future's, or a Failure.
+ * are closed inside the coroutine, and may yield, whatever ends it.  It
+ * returns what lunado__pack makes of the results, nothing for none; or a
+ * Failure.
  */
 #include "binding/coroutine.h"
 #include "binding/failure.h"
@@ -34,37 +35,32 @@ static void take_failure(lua_State *L, lunado_realm *realm,
   if (!lunado__failure_is_of(L, -1, -2)) lua_pop(L, 1);
 }
 
-/* Tells SLOT_FINISH that the coroutine of the task, which is L, is over. */
-static void tell_finish(lua_State *L, lunado_realm *realm,
-                        lunado_coroutine *task, bool succeeded) {
-  task->flags &= ~(uint32_t)TASK_WATCHED;
-  luaL_checkstack(L, 5, NULL);
-  lunado__getslot(L, realm, LUNADO_SLOT_FINISH);
-  (void)lua_pushthread(L);
-  lua_pushboolean(L, succeeded);
-  lua_call(L, 2, 0);
+/* Returns n results, not one, those on top. */
+static int return_packed(lua_State *L, int n) {
+  lunado_coroutine *task = lunado__upvalue_realm(L)->current;
+  task->results = (uint32_t)n;
+  if (n == 0) return 0;
+  lunado__pack(L, n);
+  return 1;
+}
+
+static int body_failed(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  int n;
+  if (!lunado__isinstance(L, realm, -1, LUNADO_E_RETURN)) {
+    realm->current->flags |= TASK_FAILED;
+    take_failure(L, realm, realm->current);
+    return 1;
+  }
+  n = unpack_return(L);
+  return n == 1 ? 1 : return_packed(L, n);
 }
 
 static int body_done(lua_State *L, int status, lua_KContext ctx) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
-  lunado_coroutine *task = realm->current;
-  int n;
+  int n = lua_gettop(L) - 1;
   (void)ctx;
-  if (status == LUA_OK || status == LUA_YIELD) {
-    n = lua_gettop(L) - 1;
-  } else if (lunado__isinstance(L, realm, -1, LUNADO_E_RETURN)) {
-    n = unpack_return(L);
-  } else {
-    if (task->flags & TASK_WATCHED) tell_finish(L, realm, task, false);
-    task->flags |= TASK_FAILED;
-    take_failure(L, realm, task);
-    return 1;
-  }
-  if (task->flags & TASK_WATCHED)
-    tell_finish(L, realm, task, (task->flags & TASK_THROWN) == 0);
-  lunado__pack(L, n);
-  task->count = (uint32_t)n;
-  return 1;
+  if (status != LUA_OK && status != LUA_YIELD) return body_failed(L);
+  return n == 1 ? 1 : return_packed(L, n);
 }
 
 int lunado__coroutine_body(lua_State *L) {

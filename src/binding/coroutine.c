@@ -20,7 +20,7 @@
 #define NEST_MAX 30u
 
 /* Bytes of C stack that may lie between the first of them and the next. */
-#define NEST_STACK 16384
+#define NEST_STACK 24576
 
 /* Room on the stack for running a coroutine and settling its Future. */
 #define RUN_STACK 48
@@ -41,9 +41,16 @@ static void recycle(lua_State *L, lunado_realm *realm, int t,
     retire(L, t);
     return;
   }
-  if (lua_gethook(task->thread) != NULL) lua_sethook(task->thread, NULL, 0, 0);
   lua_pushvalue(L, t);
-  lua_rawseti(L, LUA_REGISTRYINDEX, realm->pool + realm->pooled++);
+  lua_xmove(L, realm->pool, 1);
+  realm->idle[realm->pooled++] = task;
+}
+
+/* The thread of a coroutine that failed does not serve again. */
+static void drop_thread(lua_State *L, int t, lunado_coroutine *task) {
+  task->thread = NULL;
+  lua_pushnil(L);
+  lua_setiuservalue(L, t, LUNADO_TASK_THREAD);
 }
 
 /* Task and Future let each other go. */
@@ -54,36 +61,64 @@ static void untie(lua_State *L, int t) {
   lua_setiuservalue(L, t + 1, LUNADO_FUTURE_TASK);
 }
 
-/* The coroutine of the task at t has died of the error on top of its thread,
- * or returned a Failure there. */
-static void finish_failed(lua_State *L, lunado_realm *realm, int t,
-                          lunado_coroutine *task, int status) {
-  lua_xmove(task->thread, L, 1);
-  if (status != LUA_OK) (void)lua_resetthread(task->thread);
+/* The coroutine of the task at t has died of the error on top. */
+static void finish_failed(lua_State *L, lunado_realm *realm, int t) {
   lunado__failure_wrap(L, realm);
   ((lunado_failure *)lua_touserdata(L, -1))->observed = false;
-  retire(L, t);
   lunado__fail(L, realm, t + 1);
 }
 
-/* The coroutine of the task at t has ended: its task becomes idle, and its
- * Future gets the outcome. */
+/* (thread, succeeded) */
+static int tell_finish(lua_State *L) {
+  lunado__getslot(L, lunado__findrealm(L), LUNADO_SLOT_FINISH);
+  lua_insert(L, 1);
+  lua_call(L, 2, 0);
+  return 0;
+}
+
+/* Tells who wants to know that the coroutine of the task at t is over.  What
+ * that raises becomes the outcome of one that has returned. */
+static void watch_end(lua_State *L, int t, lunado_coroutine *task) {
+  int outcome = lua_gettop(L);
+  bool succeeded = (task->flags & (TASK_FAILED | TASK_THROWN)) == 0;
+  lua_pushcfunction(L, tell_finish);
+  lua_getiuservalue(L, t, LUNADO_TASK_THREAD);
+  lua_pushboolean(L, succeeded);
+  if (lua_pcall(L, 2, 0, 0) != LUA_OK && !(task->flags & TASK_FAILED)) {
+    task->flags |= TASK_FAILED;
+    lua_replace(L, outcome);
+  }
+  lua_settop(L, outcome);
+}
+
+/* The coroutine of the task at t has ended, with n values on its thread: the
+ * task becomes idle, and its Future gets the outcome. */
 static void finish(lua_State *L, lunado_realm *realm, int t,
-                   lunado_coroutine *task, int status) {
-  lunado_future *future = lua_touserdata(L, t + 1);
+                   lunado_coroutine *task, int status, int n) {
+  lunado_future *future = task->future;
   if (task->flags & TASK_BOUND) untie(L, t);
-  if (status != LUA_OK || (task->flags & TASK_FAILED)) {
-    finish_failed(L, realm, t, task, status);
-    return;
+  if (n == 1 || status != LUA_OK)
+    lua_xmove(task->thread, L, 1);
+  else
+    lua_pushnil(L);
+  if (status != LUA_OK) {
+    task->flags |= TASK_FAILED;
+    (void)lua_resetthread(task->thread);
   }
-  lua_xmove(task->thread, L, 1); /* the body returns one value */
+  if (task->flags & TASK_WATCHED) watch_end(L, t, task);
+  if (task->flags & TASK_FAILED)
+    drop_thread(L, t, task);
+  else if (lua_gethook(task->thread) != NULL)
+    lua_sethook(task->thread, NULL, 0, 0);
   recycle(L, realm, t, task);
-  if (!lunado_future_pending(future)) { /* somebody else has set it */
+  if (task->flags & TASK_FAILED) {
+    finish_failed(L, realm, t);
+  } else if (lunado_future_pending(future)) {
+    future->count = task->results;
+    lunado__settle_future(L, realm, t + 1, future, LUNADO_DONE);
+  } else { /* somebody else has set it */
     lua_pop(L, 1);
-    return;
   }
-  future->count = task->count;
-  lunado__settle_future(L, realm, t + 1, future, LUNADO_DONE);
 }
 
 /* --- running ---------------------------------------------------------------
@@ -97,38 +132,14 @@ static int resume(lua_State *L, lunado_realm *realm, lunado_coroutine *task,
   status = lua_resume(task->thread, L, nargs, n);
   realm->current = outer;
   task->flags &= ~(uint32_t)TASK_AWAITING;
-  if (realm->awaiting || realm->thrown || realm->throwing)
+  if (realm->awaiting || realm->thrown != NULL || realm->throwing)
     lunado__task_resumed(L, realm, task);
   return status;
 }
 
-/* The task at t has yielded its callee and the callee's Future, on top of its
- * thread's stack.  Puts the callee and its Future at t. */
-static lunado_coroutine *descend(lua_State *L, lunado_realm *realm, int t) {
-  lunado_coroutine *caller = lua_touserdata(L, t);
-  lunado_coroutine *callee = realm->callee;
-  lua_State *thread = caller->thread;
-  realm->callee = NULL;
-  callee->caller = caller;
-  if (!(caller->flags & TASK_BOUND)) lunado__task_tie(L, t, caller);
-  lua_pushvalue(L, t);
-  lua_xmove(L, thread, 1);
-  lua_setiuservalue(thread, -2, LUNADO_FUTURE_VALUE);
-  lua_pushvalue(thread, -2);
-  lua_pushvalue(thread, -2);
-  lua_xmove(thread, L, 2);
-  lua_replace(L, t + 1);
-  lua_replace(L, t);
-  return callee;
-}
-
-/* Pushes the caller of the task at t, which goes on when that one suspends or
- * ends, and the caller's Future. */
-static void push_caller(lua_State *L, int t) {
-  lua_getiuservalue(L, t + 1, LUNADO_FUTURE_VALUE);
-  lua_getiuservalue(L, -1, LUNADO_TASK_FUTURE);
-  lua_pushnil(L);
-  lua_setiuservalue(L, t + 1, LUNADO_FUTURE_VALUE);
+static int make_overflow(lua_State *L) {
+  return luaL_error(L, "stack overflow (too many coroutines are started inside "
+                       "each other)");
 }
 
 static int make_inconsistent(lua_State *L) {
@@ -137,40 +148,62 @@ static int make_inconsistent(lua_State *L) {
   return lua_error(L);
 }
 
+/* The task at *t has yielded its callee and the callee's Future, on top of its
+ * thread's stack.  Pushes both, and sets *t and *task to the callee where there
+ * is stack for one more level.  Returns how many values to resume *task with.
+ */
+static int descend(lua_State *L, lunado_realm *realm, int *t,
+                   lunado_coroutine **task) {
+  lunado_coroutine *callee = realm->callee;
+  lua_State *thread = (*task)->thread;
+  realm->callee = NULL;
+  if (!lua_checkstack(L, RUN_STACK))
+    return lunado__task_raise(L, realm, *t, make_overflow);
+  lua_pushvalue(thread, -2);
+  lua_pushvalue(thread, -2);
+  lua_xmove(thread, L, 2);
+  callee->caller = *task;
+  *task = callee;
+  *t += 2;
+  return (int)callee->count;
+}
+
+/* Deals with a yield of n values by the task at t.  Returns how many values to
+ * resume it with, or -1 when it is suspended. */
+static int yielded(lua_State *L, lunado_realm *realm, int t,
+                   lunado_coroutine *task, int n, const void *context) {
+  if (realm->context != context)
+    return lunado__task_raise(L, realm, t, make_inconsistent);
+  if (lunado__push_ready_result(task->thread, realm, n)) return 1;
+  return lunado__task_suspend(L, realm, t, task, n);
+}
+
 /* Runs the coroutine of the task at t, whose thread has nargs values to be
- * resumed with, until it is suspended or ends.  Its Future is at t + 1. */
+ * resumed with, until it is suspended or ends.  Its Future is at t + 1.  Those
+ * that it starts by yielding to the runner are above, each with its Future. */
 static void run(lua_State *L, lunado_realm *realm, int t,
                 lunado_coroutine *task, int nargs) {
   lunado_coroutine *caller;
   const void *context = realm->context;
   if (realm->nesting++ == 0) realm->stack_base = (uintptr_t)&caller;
   for (;;) {
-    int n = 0;
+    int n;
     int status = resume(L, realm, task, nargs, &n);
+    caller = task->caller;
     if (status == LUA_YIELD) {
       if (realm->callee != NULL) {
-        task = descend(L, realm, t);
-        nargs = (int)task->count;
+        nargs = descend(L, realm, &t, &task);
         continue;
       }
-      if (realm->context != (task->caller == NULL ? context : NULL))
-        nargs = lunado__task_raise(L, realm, t, make_inconsistent);
-      else if (lunado__push_ready_result(task->thread, realm, n))
-        nargs = 1;
-      else
-        nargs = lunado__task_suspend(L, realm, t, task, n);
+      nargs = yielded(L, realm, t, task, n, caller == NULL ? context : NULL);
       if (nargs >= 0) continue;
     }
-    caller = task->caller;
-    if (caller != NULL) {
-      task->caller = NULL;
-      push_caller(L, t);
-    }
-    if (status != LUA_YIELD) finish(L, realm, t, task, status);
+    task->caller = NULL;
+    if (status != LUA_YIELD) finish(L, realm, t, task, status, n);
     if (caller == NULL) break;
-    lua_replace(L, t + 1);
-    lua_replace(L, t);
     task = caller;
+    t -= 2;
+    lua_settop(L, t + 1);
     nargs = 0;
   }
   realm->nesting--;
@@ -191,7 +224,7 @@ static void finish_stolen(lua_State *L, lunado_realm *realm, int t) {
   lua_pushliteral(task->thread,
                   "the coroutine was resumed or closed by somebody else");
   task->flags |= TASK_FAILED;
-  finish(L, realm, t, task, LUA_OK);
+  finish(L, realm, t, task, LUA_OK, 1);
 }
 
 void lunado__coroutine_wake(lua_State *L, lunado_realm *realm, int t) {
@@ -217,11 +250,17 @@ void lunado__coroutine_wake(lua_State *L, lunado_realm *realm, int t) {
 /* --- starting --------------------------------------------------------------
  */
 
+/* Gives the task on top a new thread. */
+static void set_thread(lua_State *L, lunado_coroutine *task) {
+  lua_State *thread = lua_newthread(L);
+  lua_setiuservalue(L, -2, LUNADO_TASK_THREAD);
+  task->thread = thread;
+}
+
 static lunado_coroutine *task_new(lua_State *L, lunado_realm *realm) {
   lunado_coroutine *task = lua_newuserdatauv(L, sizeof *task, 2);
   *task = (lunado_coroutine){0};
-  task->thread = lua_newthread(L);
-  lua_setiuservalue(L, -2, LUNADO_TASK_THREAD);
+  set_thread(L, task);
   task->born = ++realm->born;
   lunado__setclass(L, realm->task_mt);
   return task;
@@ -230,11 +269,9 @@ static lunado_coroutine *task_new(lua_State *L, lunado_realm *realm) {
 static lunado_coroutine *task_from_pool(lua_State *L, lunado_realm *realm) {
   lunado_coroutine *task;
   lua_Hook hook = lua_gethook(L);
-  int place = realm->pool + --realm->pooled;
-  lua_rawgeti(L, LUA_REGISTRYINDEX, place);
-  lua_pushboolean(L, 0);
-  lua_rawseti(L, LUA_REGISTRYINDEX, place);
-  task = lua_touserdata(L, -1);
+  lua_xmove(realm->pool, L, 1);
+  task = realm->idle[--realm->pooled];
+  if (task->thread == NULL) set_thread(L, task);
   /* A new thread inherits the hook of the one that makes it. */
   if (hook != NULL)
     lua_sethook(task->thread, hook, lua_gethookmask(L), lua_gethookcount(L));
@@ -246,14 +283,17 @@ static lunado_coroutine *task_from_pool(lua_State *L, lunado_realm *realm) {
 static lunado_coroutine *push_task(lua_State *L, lunado_realm *realm,
                                    int nargs) {
   lunado_coroutine *task;
-  luaL_checkstack(L, RUN_STACK + nargs, "too many arguments");
+  if (!lua_checkstack(L, RUN_STACK + nargs))
+    luaL_error(L, "stack overflow (too many arguments)");
   task = realm->pooled > 0 ? task_from_pool(L, realm) : task_new(L, realm);
   if (nargs > LUA_MINSTACK / 2 && !lua_checkstack(task->thread, nargs + 4))
     luaL_error(L, "too many arguments");
-  (void)lunado__future_new(L, realm, sizeof(lunado_future), LUNADO_FUTURE_TASK);
+  task->future =
+      lunado__future_new(L, realm, sizeof(lunado_future), LUNADO_FUTURE_TASK);
   lua_rawgeti(task->thread, LUA_REGISTRYINDEX, realm->body);
   lua_rawgeti(task->thread, LUA_REGISTRYINDEX, realm->body_handler);
   task->count = (uint32_t)nargs + 2;
+  task->results = 1;
   task->flags = 0;
   task->loop = NULL;
   task->waiter.list = NULL;
@@ -388,10 +428,8 @@ static int gen_reuse_threads(lua_State *L) {
   luaL_checktype(L, 1, LUA_TBOOLEAN);
   realm->reuse = lua_toboolean(L, 1) != 0;
   if (realm->reuse) return 0;
-  while (realm->pooled > 0) {
-    lua_pushboolean(L, 0);
-    lua_rawseti(L, LUA_REGISTRYINDEX, realm->pool + --realm->pooled);
-  }
+  lua_settop(realm->pool, 0);
+  realm->pooled = 0;
   return 0;
 }
 
@@ -454,9 +492,8 @@ void lunado__coroutine_open(lua_State *L, lunado_realm *realm) {
   realm->body = luaL_ref(L, LUA_REGISTRYINDEX);
   lunado__pushfunction(L, lunado__body_handler);
   realm->body_handler = luaL_ref(L, LUA_REGISTRYINDEX);
-  realm->pool = (int)lua_rawlen(L, LUA_REGISTRYINDEX) + 1;
-  for (int i = 0; i < LUNADO_POOL_SIZE; i++) {
-    lua_pushboolean(L, 0);
-    lua_rawseti(L, LUA_REGISTRYINDEX, realm->pool + i);
-  }
+  realm->pool = lua_newthread(L);
+  if (!lua_checkstack(realm->pool, LUNADO_POOL_SIZE))
+    luaL_error(L, "not enough memory");
+  lua_rawsetp(L, LUA_REGISTRYINDEX, realm->idle);
 }

@@ -17,9 +17,6 @@
 
 #include "binding/binding.h"
 
-/* Finished tasks that are kept. */
-#define LUNADO_POOL_SIZE 256
-
 enum { LUNADO_TASK_THREAD = 1, LUNADO_TASK_FUTURE = 2 };
 
 void lunado__coroutine_open(lua_State *L, lunado_realm *realm);

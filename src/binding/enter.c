@@ -145,7 +145,7 @@ void lunado__call(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
   if (status != LUA_OK || lua_type(L, -1) == LUA_TUSERDATA)
     called(L, realm, loop, callback, status);
   lua_settop(L, callback - 1);
-  if (realm->thrown) lunado__failure_forget(L, realm);
+  if (realm->thrown != NULL) lunado__failure_forget(L, realm);
 }
 
 void lunado__callback(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,

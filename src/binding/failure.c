@@ -142,11 +142,11 @@ void lunado__failure_throw(lua_State *L, lunado_realm *realm) {
   lunado__failure_observe(L, -1);
   lua_insert(L, -2);
   lunado__setslot(L, realm, LUNADO_SLOT_THROWN);
-  realm->thrown = true;
+  realm->thrown = L;
 }
 
 void lunado__failure_set_inner(lua_State *L, lunado_realm *realm, int err) {
-  if (!realm->thrown) return;
+  if (realm->thrown != L) return;
   lunado__getslot(L, realm, LUNADO_SLOT_THROWN);
   if (lunado__failure_is_of(L, -1, err))
     lua_setiuservalue(L, -2, LUNADO_FAILURE_INNER);
@@ -155,7 +155,7 @@ void lunado__failure_set_inner(lua_State *L, lunado_realm *realm, int err) {
 }
 
 void lunado__failure_forget(lua_State *L, lunado_realm *realm) {
-  realm->thrown = false;
+  realm->thrown = NULL;
   lua_pushboolean(L, 0);
   lunado__setslot(L, realm, LUNADO_SLOT_THROWN);
 }

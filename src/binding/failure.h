@@ -64,7 +64,7 @@ bool lunado__failure_is_of(lua_State *L, int failure, int err);
 void lunado__failure_observe(lua_State *L, int idx);
 
 /* Replaces the Failure on top, which is about to be raised, by its error, and
- * remembers it for whom the error comes through.  [-1, +1, -] */
+ * remembers it for where the error leaves L.  [-1, +1, -] */
 void lunado__failure_throw(lua_State *L, lunado_realm *realm);
 
 /* Gives the Failure on top the one that lunado__failure_throw remembered, when

@@ -71,7 +71,9 @@ static lunado_ioloop *to_loop(lua_State *L, const lunado_realm *realm,
                               int arg) {
   lunado_ioloop *loop = lua_touserdata(L, arg);
   bool marked;
-  if (loop == NULL || !lua_getmetatable(L, arg)) return NULL;
+  if (loop == NULL) return NULL;
+  if (loop == realm->loop && lua_type(L, arg) == LUA_TUSERDATA) return loop;
+  if (!lua_getmetatable(L, arg)) return NULL;
   if (lua_topointer(L, -1) == realm->ioloop_mt) {
     lua_pop(L, 1);
     return loop;

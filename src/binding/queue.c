@@ -295,13 +295,16 @@ static uint32_t take(lua_State *L, lunado_queue *queue) {
   return arity;
 }
 
+/* Values of an entry for which a turn has stack. */
+enum { FEW = 8 };
+
 /* True if there is stack for the first entry; drops it where there is not. */
 static bool has_stack(lua_State *L, lunado_ioloop *loop) {
   lunado_chunk *batch = loop->queue.batch;
   uint32_t n;
   if (batch->entries == 0) fill_batch(&loop->queue);
   n = values(batch->arities[batch->entries - 1]);
-  if (lua_checkstack(L, (int)n + LUA_MINSTACK)) return true;
+  if (n <= FEW || lua_checkstack(L, (int)n + LUA_MINSTACK)) return true;
   lua_pop(batch->thread, (int)n);
   drop_entry(&loop->queue);
   lunado__log_text(L, loop->realm,
@@ -342,6 +345,7 @@ static bool has_turn(lunado_ioloop *loop) {
  * was stopped is completed. */
 static int run_turns(lua_State *L) {
   lunado_ioloop *loop = lua_touserdata(L, LOOP);
+  luaL_checkstack(L, FEW + LUA_MINSTACK, NULL);
   lua_rawgeti(L, LUA_REGISTRYINDEX, loop->realm->handler);
   while (has_turn(loop)) {
     if (has_stack(L, loop)) run_entry(L, loop);

@@ -81,8 +81,9 @@ static void log_late(lua_State *L, lunado_realm *realm, int self) {
   lua_pushlightuserdata(L, realm);
   lua_pushvalue(L, self);
   if (lua_pcall(L, 2, 0, 0) == LUA_OK) return;
-  lunado__log_value(L, realm, "Error in a Future after its timeout was not "
-                              "logged: ");
+  lunado__log_value(L, realm,
+                    "Error in a Future after its timeout was not "
+                    "logged: ");
 }
 
 static void on_child(lunado_settler *settler, lunado_waiter *waiter,

@@ -312,7 +312,7 @@ void lunado__task_resumed(lua_State *L, lunado_realm *realm,
     realm->awaiting = false;
     task->flags |= TASK_AWAITING;
   }
-  if (realm->thrown) lunado__failure_forget(L, realm);
+  if (realm->thrown != NULL) lunado__failure_forget(L, realm);
   if (realm->throwing) { /* it could not be resumed */
     realm->throwing = false;
     if (lua_gethook(task->thread) == raise_at_return)

@@ -35,9 +35,13 @@ struct lunado_coroutine {
   lua_State *thread;        /* LUNADO_TASK_THREAD holds it */
   lunado_ioloop *loop;      /* set at the first suspension; good while
                                enlisted */
-  lunado_coroutine *caller; /* yielded for this one to start; the Future of
-                               this one holds it */
-  uint32_t count;           /* arguments to start with; results */
+  lunado_coroutine *caller; /* yielded for this one to start, and runs again
+                               when this one is suspended; below this one on
+                               the runner's stack */
+  lunado_future *future;    /* of its outcome; while it runs, on the stack of
+                               its runner, else LUNADO_TASK_FUTURE holds it */
+  uint32_t count;           /* values to start with */
+  uint32_t results;         /* of the body, once it has returned */
   uint32_t born;            /* realm->born when it was made */
   uint32_t flags;
 };
