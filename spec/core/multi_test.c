@@ -55,6 +55,19 @@ static void of_settled_ones_is_finished_already(void **state) {
   assert_int_equal(finished, 0);
 }
 
+static void tells_whether_any_failed(void **state) {
+  (void)state;
+  settle(&futures[0]);
+  lunado_multi_add(&multi, &nodes[0], &futures[0]);
+  lunado_multi_add(&multi, &nodes[1], &futures[1]);
+  assert_false(multi.failed);
+  (void)lunado_future_settle(&settler, &futures[1], LUNADO_FAILED);
+  assert_true(multi.failed);
+  lunado_multi_init(&multi, on_finished);
+  lunado_multi_add(&multi, &nodes[2], &futures[1]);
+  assert_true(multi.failed);
+}
+
 static void finishes_with_the_last_in_each_order(void **state) {
   (void)state;
   for (int first = 0; first < COUNT; first++) {
@@ -155,6 +168,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       unit(of_none_is_finished_already),
       unit(of_settled_ones_is_finished_already),
+      unit(tells_whether_any_failed),
       unit(finishes_with_the_last_in_each_order),
       unit(settled_and_pending_ones_mix),
       unit(one_future_counts_for_each_of_its_nodes),

@@ -23,6 +23,7 @@ typedef struct {
   lunado_future future;
   lunado_multi multi;
   int n;       /* children */
+  bool list;   /* their keys are 1 to n */
   bool spread; /* the results are values of their own, not a table */
   lunado_multi_node nodes[];
 } multi_future;
@@ -70,9 +71,9 @@ static void push_keys(lua_State *L, int idx, int n) {
   lua_settop(L, keys);
 }
 
-/* Pushes table[key number i]; the keys at `keys` may be nil. */
+/* Pushes table[key number i]; the keys are at `keys`, 0: they are 1 to n. */
 static void get_nth(lua_State *L, int table, int keys, int i) {
-  if (lua_isnil(L, keys)) {
+  if (keys == 0) {
     lua_rawgeti(L, table, i);
     return;
   }
@@ -82,7 +83,7 @@ static void get_nth(lua_State *L, int table, int keys, int i) {
 
 /* table[key number i] = the value on top, which it pops. */
 static void set_nth(lua_State *L, int table, int keys, int i) {
-  if (lua_isnil(L, keys)) {
+  if (keys == 0) {
     lua_rawseti(L, table, i);
     return;
   }
@@ -105,7 +106,7 @@ static int log_others(lua_State *L) {
   lua_getiuservalue(L, 1, MULTI_QUIET);
   for (int i = first + 1; i <= self->n; i++, lua_settop(L, 6)) {
     lunado_future *child;
-    get_nth(L, 4, 5, i);
+    get_nth(L, 4, self->list ? 0 : 5, i);
     child = lua_touserdata(L, -1);
     if (child->state != LUNADO_FAILED) continue;
     lua_getiuservalue(L, -1, LUNADO_FUTURE_VALUE);
@@ -152,17 +153,15 @@ static int find_failed(lua_State *L, multi_future *self, int results,
 
 /* Puts the children's results in their places. */
 static void collect(lua_State *L, multi_future *self, int results, int keys) {
+  int top = lua_gettop(L);
   for (int i = 1; i <= self->n; i++) {
     lunado_future *child;
     get_nth(L, results, keys, i);
     child = lua_touserdata(L, -1);
     lua_getiuservalue(L, -1, LUNADO_FUTURE_VALUE);
-    if (child->count > 1) {
-      lua_rawgeti(L, -1, 1);
-      lua_remove(L, -2);
-    }
-    lua_remove(L, -2);
+    if (child->count > 1) lua_rawgeti(L, -1, 1);
     set_nth(L, results, keys, i);
+    lua_settop(L, top);
   }
 }
 
@@ -170,15 +169,16 @@ static void collect(lua_State *L, multi_future *self, int results, int keys) {
 static void complete(lua_State *L, lunado_realm *realm, int idx) {
   multi_future *self = lua_touserdata(L, idx);
   int top = lua_gettop(L);
-  int failed;
+  int keys = self->list ? 0 : top + 2;
+  int failed = 0;
   if (!lunado_future_pending(&self->future) || !lua_checkstack(L, 24)) return;
   lua_getiuservalue(L, idx, MULTI_RESULTS);
   lua_getiuservalue(L, idx, MULTI_KEYS);
-  failed = find_failed(L, self, top + 1, top + 2);
+  if (self->multi.failed) failed = find_failed(L, self, top + 1, keys);
   if (failed != 0) {
     fail_with(L, realm, idx, failed);
   } else {
-    collect(L, self, top + 1, top + 2);
+    collect(L, self, top + 1, keys);
     lua_pushvalue(L, top + 1);
     self->future.count = self->spread ? (uint32_t)self->n : 1;
     lunado__settle(L, realm, idx, LUNADO_DONE);
@@ -205,6 +205,46 @@ static void convert_children(lua_State *L, lunado_realm *realm, int from,
     lunado__convert_nested(L, realm, depth + 1);
     set_nth(L, results, keys, i);
   }
+}
+
+/* Copies the table at `from` into the one at `results`, above which nothing
+ * is, where it is a list of Futures.  Returns their number, or -1. */
+static int copy_futures(lua_State *L, lunado_realm *realm, int from,
+                        int results) {
+  int n = 0;
+  for (lua_pushnil(L); lua_next(L, from) != 0;) {
+    if (!lua_isinteger(L, -2) || lua_tointeger(L, -2) != n + 1 ||
+        lunado__tofuture(L, realm, -1) == NULL) {
+      lua_settop(L, results);
+      return -1;
+    }
+    lua_rawseti(L, results, ++n);
+  }
+  return n;
+}
+
+/* Pushes a table of the children in the one at idx, converted to Futures, and
+ * their keys in order, nil where these are 1 to n.  Returns n. */
+static int push_children(lua_State *L, lunado_realm *realm, int idx,
+                         int depth) {
+  int results = lua_gettop(L) + 1;
+  bool list;
+  int n;
+  lua_createtable(L, (int)lua_rawlen(L, idx), 0);
+  n = copy_futures(L, realm, idx, results);
+  if (n >= 0) {
+    lua_pushnil(L);
+    return n;
+  }
+  n = count_pairs(L, idx, &list);
+  lua_createtable(L, list ? n : 0, list ? 0 : n);
+  lua_replace(L, results);
+  if (list)
+    lua_pushnil(L);
+  else
+    push_keys(L, idx, n);
+  convert_children(L, realm, idx, results, list ? 0 : results + 1, n, depth);
+  return n;
 }
 
 /* The extra count keeps the multi from completing before it is whole, or ever,
@@ -238,17 +278,12 @@ static multi_future *make(lua_State *L, lunado_realm *realm, int n) {
 static multi_future *build(lua_State *L, lunado_realm *realm, int idx,
                            int quiet, int depth) {
   multi_future *self;
-  bool list;
   int top = lua_gettop(L);
-  int n = count_pairs(L, idx, &list);
+  int n;
   luaL_checkstack(L, 16, NULL);
-  lua_createtable(L, list ? n : 0, list ? 0 : n);
-  if (list)
-    lua_pushnil(L);
-  else
-    push_keys(L, idx, n);
-  convert_children(L, realm, idx, top + 1, top + 2, n, depth);
+  n = push_children(L, realm, idx, depth);
   self = make(L, realm, n);
+  self->list = lua_isnil(L, top + 2);
   lua_pushvalue(L, top + 1);
   lua_setiuservalue(L, top + 3, MULTI_RESULTS);
   lua_pushvalue(L, top + 2);
@@ -257,7 +292,7 @@ static multi_future *build(lua_State *L, lunado_realm *realm, int idx,
     lua_pushvalue(L, quiet);
     lua_setiuservalue(L, top + 3, MULTI_QUIET);
   }
-  link_children(L, top + 3, top + 1, top + 2);
+  link_children(L, top + 3, top + 1, self->list ? 0 : top + 2);
   lua_insert(L, top + 1);
   lua_settop(L, top + 1);
   return self;

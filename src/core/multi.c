@@ -6,6 +6,7 @@ void lunado_multi_init(lunado_multi *multi, lunado_multi_cb cb) {
   multi->cb = cb;
   multi->pending = 0;
   multi->last = NULL;
+  multi->failed = false;
 }
 
 static void on_child(lunado_settler *settler, lunado_waiter *waiter,
@@ -13,8 +14,8 @@ static void on_child(lunado_settler *settler, lunado_waiter *waiter,
   lunado_multi_node *node =
       lunado_container_of(waiter, lunado_multi_node, waiter);
   lunado_multi *multi = node->multi;
-  (void)future;
   multi->last = waiter;
+  if (future->state == LUNADO_FAILED) multi->failed = true;
   if (--multi->pending == 0) multi->cb(settler, multi);
 }
 
@@ -23,6 +24,7 @@ void lunado_multi_add(lunado_multi *multi, lunado_multi_node *node,
   node->multi = multi;
   node->waiter.list = NULL;
   node->waiter.future = future;
+  if (future->state == LUNADO_FAILED) multi->failed = true;
   if (!lunado_future_pending(future)) return;
   multi->pending++;
   lunado_future_wait(future, &node->waiter, on_child);

@@ -8,6 +8,8 @@
 #ifndef LUNADO_CORE_MULTI_H
 #define LUNADO_CORE_MULTI_H
 
+#include <stdbool.h>
+
 #include "core/future.h"
 
 typedef struct lunado_multi lunado_multi;
@@ -24,6 +26,7 @@ struct lunado_multi {
   lunado_multi_cb cb;
   size_t pending;      /* added futures that are not settled */
   lunado_waiter *last; /* of the future that was settled last; NULL: none */
+  bool failed;         /* some future has failed */
 };
 
 /* Makes a multi of the caller's storage. */
