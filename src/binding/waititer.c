@@ -2,9 +2,12 @@
 /*
  * waititer.c - gen.WaitIterator: many Futures, as they are done.
  *
- * Invariant: a Future that was handed out is held only as current_future.
+ * Invariant: of the Futures that were handed out the iterator holds the last
+ * one alone, its current_future.
  */
 #include "binding/waititer.h"
+
+#include <string.h>
 
 #include "binding/coroutine.h"
 #include "binding/failure.h"
@@ -12,33 +15,32 @@
 #include "binding/realm.h"
 #include "core/waititer.h"
 
-/* User values: Futures by number, false once handed out; keys by number (nil:
- * the numbers); the Future that next() gave and nobody set yet; what was
- * handed out last. */
-enum {
-  ITER_FUTURES = 1,
-  ITER_KEYS,
-  ITER_NEXT,
-  ITER_CURRENT_FUTURE,
-  ITER_CURRENT_INDEX,
-  ITER_VALUES = ITER_CURRENT_INDEX
-};
+/* User values: Futures by number, false for those before the current one; keys
+ * by number (nil: the numbers); the Future that next() gave last while nothing
+ * was done. */
+enum { ITER_FUTURES = 1, ITER_KEYS, ITER_NEXT, ITER_VALUES = ITER_NEXT };
 
 typedef struct {
   lunado_waititer core;
   lunado_future *next; /* pending, ITER_NEXT holds it; or NULL */
+  int current;         /* number of what was handed out last; 0: none */
   lunado_waititer_node nodes[];
 } wait_iterator;
 
-static wait_iterator *check_iterator(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+static wait_iterator *check_iterator(lua_State *L, lunado_realm *realm) {
   wait_iterator *iter = lunado__toclass(L, 1, realm->iterator_mt);
   if (iter == NULL) lunado__typeerror(L, 1, "WaitIterator");
   return iter;
 }
 
-static void set_value(lua_State *L, int self, int slot) {
-  lua_setiuservalue(L, self, slot);
+/* Makes child `number` the current one, 0: none.  The table of Futures is on
+ * top. */
+static void set_current(lua_State *L, wait_iterator *iter, int number) {
+  if (iter->current != 0) {
+    lua_pushboolean(L, 0);
+    lua_rawseti(L, -2, iter->current);
+  }
+  iter->current = number;
 }
 
 /* Settles the Future at `next` as the iterator's next outcome, that of the
@@ -49,16 +51,8 @@ static void hand_out(lua_State *L, lunado_realm *realm, int self, int next,
   int number = (int)(node - iter->nodes) + 1;
   int top = lua_gettop(L);
   lua_getiuservalue(L, self, ITER_FUTURES);
+  set_current(L, iter, number);
   lua_rawgeti(L, top + 1, number);
-  lua_pushboolean(L, 0);
-  lua_rawseti(L, top + 1, number);
-  lua_pushvalue(L, top + 2);
-  set_value(L, self, ITER_CURRENT_FUTURE);
-  if (lua_getiuservalue(L, self, ITER_KEYS) == LUA_TTABLE)
-    lua_rawgeti(L, top + 3, number);
-  else
-    lua_pushinteger(L, number);
-  set_value(L, self, ITER_CURRENT_INDEX);
   lunado__copy_outcome(L, realm, top + 2, next);
   lua_settop(L, top);
 }
@@ -74,8 +68,6 @@ static void on_settled(lunado_settler *settler, lunado_waititer *core) {
     return;
   }
   lua_getiuservalue(L, top + 1, ITER_NEXT);
-  lua_pushnil(L);
-  set_value(L, top + 1, ITER_NEXT);
   iter->next = NULL;
   hand_out(L, realm, top + 1, top + 2, lunado_waititer_take(core));
   lua_settop(L, top);
@@ -89,19 +81,42 @@ static bool is_done(wait_iterator *iter) {
 }
 
 /* After the last result there is no current one. */
-static void clear_current(lua_State *L) {
+static void clear_current(lua_State *L, wait_iterator *iter) {
+  lua_getiuservalue(L, 1, ITER_FUTURES);
+  set_current(L, iter, 0);
+  lua_pop(L, 1);
   lua_pushnil(L);
-  set_value(L, 1, ITER_CURRENT_FUTURE);
-  lua_pushnil(L);
-  set_value(L, 1, ITER_CURRENT_INDEX);
+  lua_setiuservalue(L, 1, ITER_NEXT);
+}
+
+/* Pushes the index of the current child of the iterator at 1, or nil. */
+static void push_current_index(lua_State *L, const wait_iterator *iter) {
+  if (iter->current == 0) {
+    lua_pushnil(L);
+    return;
+  }
+  if (lua_getiuservalue(L, 1, ITER_KEYS) == LUA_TTABLE)
+    lua_rawgeti(L, -1, iter->current);
+  else
+    lua_pushinteger(L, iter->current);
+  lua_remove(L, -2);
+}
+
+static void push_current_future(lua_State *L, const wait_iterator *iter) {
+  if (iter->current == 0) {
+    lua_pushnil(L);
+    return;
+  }
+  lua_getiuservalue(L, 1, ITER_FUTURES);
+  lua_rawgeti(L, -1, iter->current);
 }
 
 /* wi:done() → whether there are no more results.
  * Tornado: WaitIterator.done. */
 static int iterator_done(lua_State *L) {
-  wait_iterator *iter = check_iterator(L);
+  wait_iterator *iter = check_iterator(L, lunado__upvalue_realm(L));
   bool done = is_done(iter);
-  if (done) clear_current(L);
+  if (done) clear_current(L, iter);
   lua_pushboolean(L, done);
   return 1;
 }
@@ -124,23 +139,24 @@ static void push_next(lua_State *L, lunado_realm *realm) {
   }
   iter->next = next;
   lua_pushvalue(L, -1);
-  set_value(L, 1, ITER_NEXT);
+  lua_setiuservalue(L, 1, ITER_NEXT);
 }
 
 /* wi:next() → a Future of the next outcome; the same one until that is there.
  * Raises when nothing is left.  Tornado: WaitIterator.next. */
 static int iterator_next(lua_State *L) {
-  wait_iterator *iter = check_iterator(L);
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  wait_iterator *iter = check_iterator(L, realm);
   if (is_done(iter))
     return luaL_error(L, "the WaitIterator has no more results");
   lua_settop(L, 1);
-  push_next(L, lunado__upvalue_realm(L));
+  push_next(L, realm);
   return 1;
 }
 
 /* Of the results above `top`: returns the index of the child, and them. */
 static int push_index(lua_State *L, int top) {
-  lua_getiuservalue(L, 1, ITER_CURRENT_INDEX);
+  push_current_index(L, lua_touserdata(L, 1));
   lua_insert(L, top + 1);
   return lua_gettop(L) - top;
 }
@@ -153,11 +169,11 @@ static int results_awaited(lua_State *L, int status, lua_KContext top) {
 
 static int results_step(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
-  wait_iterator *iter = check_iterator(L);
+  wait_iterator *iter = check_iterator(L, realm);
   lunado_future *next;
   lua_settop(L, 1);
   if (is_done(iter)) {
-    clear_current(L);
+    clear_current(L, iter);
     lua_pushnil(L);
     return 1;
   }
@@ -178,7 +194,7 @@ static int results_step(lua_State *L) {
  * coroutine, which suspends between the rounds.  A failed child's error is
  * raised from the loop. */
 static int iterator_results(lua_State *L) {
-  check_iterator(L);
+  check_iterator(L, lunado__upvalue_realm(L));
   lunado__pushfunction(L, results_step);
   lua_pushvalue(L, 1);
   return 2;
@@ -190,23 +206,18 @@ static int iterator_results(lua_State *L) {
 /* current_index and current_future are fields; the rest is found in the table
  * of methods, the last upvalue. */
 static int iterator__index(lua_State *L) {
+  wait_iterator *iter;
   const char *key;
   lua_pushvalue(L, 2);
   if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
-  if (lua_type(L, 2) != LUA_TSTRING) return 1;
-  key = lua_tostring(L, 2);
-  if (key[0] != 'c') return 1;
-  lua_pushliteral(L, "current_index");
-  if (lua_rawequal(L, 2, -1)) {
-    lua_getiuservalue(L, 1, ITER_CURRENT_INDEX);
-    return 1;
-  }
-  lua_pushliteral(L, "current_future");
-  if (lua_rawequal(L, 2, -1)) {
-    lua_getiuservalue(L, 1, ITER_CURRENT_FUTURE);
-    return 1;
-  }
-  lua_pushnil(L);
+  iter = lunado__toclass(L, 1, lunado__findrealm(L)->iterator_mt);
+  key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
+  if (iter != NULL && strcmp(key, "current_index") == 0)
+    push_current_index(L, iter);
+  else if (iter != NULL && strcmp(key, "current_future") == 0)
+    push_current_future(L, iter);
+  else
+    lua_pushnil(L);
   return 1;
 }
 
@@ -220,11 +231,32 @@ static void check_child(lua_State *L, lunado_realm *realm, const char *what) {
   luaL_argerror(L, 1, lua_tostring(L, -1));
 }
 
+/* Copies the table at 1 into the one at 2, the last on the stack, where it is a
+ * list of Futures.  Returns their number, or -1. */
+static int gather_list(lua_State *L, lunado_realm *realm) {
+  int n = 0;
+  for (lua_pushnil(L); lua_next(L, 1) != 0;) {
+    if (!lua_isinteger(L, -2) || lua_tointeger(L, -2) != n + 1 ||
+        lunado__tofuture(L, realm, -1) == NULL) {
+      lua_settop(L, 2);
+      return -1;
+    }
+    lua_rawseti(L, 2, ++n);
+  }
+  return n;
+}
+
 /* Pushes a list of the Futures in the table at 1, and the list of their keys,
  * nil where those are 1 to n. */
 static int gather_table(lua_State *L, lunado_realm *realm) {
-  int n = 0, length = (int)lua_rawlen(L, 1);
+  int n, length = (int)lua_rawlen(L, 1);
   lua_createtable(L, length, 0);
+  n = gather_list(L, realm);
+  if (n >= 0) {
+    lua_pushnil(L);
+    return n;
+  }
+  n = 0;
   lua_createtable(L, 0, 0);
   for (int i = 1; i <= length; i++) {
     lua_rawgeti(L, 1, i);
@@ -278,11 +310,12 @@ static int gen_wait_iterator(lua_State *L) {
                            ITER_VALUES);
   lunado_waititer_init(&iter->core, on_settled);
   iter->next = NULL;
+  iter->current = 0;
   lunado__setclass(L, realm->iterator_mt);
   lua_pushvalue(L, 2);
-  set_value(L, 4, ITER_FUTURES);
+  lua_setiuservalue(L, 4, ITER_FUTURES);
   lua_pushvalue(L, 3);
-  set_value(L, 4, ITER_KEYS);
+  lua_setiuservalue(L, 4, ITER_KEYS);
   for (int i = 1; i <= n; i++) {
     lua_rawgeti(L, 2, i);
     if (lunado_future_pending(lua_touserdata(L, -1)))
