@@ -20,13 +20,21 @@
 /* Pseudo-indices of upvalues end here. */
 #define LAST_PSEUDO_INDEX (LUA_REGISTRYINDEX - 256)
 
+/* Lua looks for upvalues without asking whether a C function is running. */
+static bool has_upvalues(lua_State *L) {
+  lua_Debug ar;
+  return lua_getstack(L, 0, &ar) && lua_getinfo(L, "S", &ar) && *ar.what == 'C';
+}
+
 /* An index as Lua counts from the bottom, or a pseudo-index; 0 where nothing
  * can be. */
 static int to_absolute(lua_State *L, int idx) {
   int top = lua_gettop(L);
   if (idx > 0) return idx <= top ? idx : 0;
   if (idx >= -top) return idx == 0 ? 0 : top + idx + 1;
-  return idx <= LUA_REGISTRYINDEX && idx > LAST_PSEUDO_INDEX ? idx : 0;
+  if (idx == LUA_REGISTRYINDEX) return idx;
+  if (idx > LUA_REGISTRYINDEX || idx <= LAST_PSEUDO_INDEX) return 0;
+  return has_upvalues(L) ? idx : 0;
 }
 
 lunado_future *lunado__hostfuture(lua_State *L, lunado_realm *realm, int *idx) {
@@ -71,9 +79,10 @@ uv_loop_t *lunado_getloop(lua_State *L) {
 lunado_loop *lunado_looponly(lua_State *L) {
   lunado_loop *core = lunado__defaultloop(L, lunado__realm(L))->core;
   lunado_address address;
+  if (core->closed) luaL_error(L, "the IOLoop is closed");
   if (lunado_loop_open_posts(core) < 0) luaL_error(L, "not enough memory");
   if (lunado_loop_address(core, &address) < 0)
-    luaL_error(L, "too many IOLoops are used by other threads");
+    luaL_error(L, "too many IOLoops are known to other threads");
   return (lunado_loop *)(uintptr_t)address;
 }
 
