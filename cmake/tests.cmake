@@ -8,6 +8,12 @@ find_program(LUNADO_INTERPRETER
   NAMES $ENV{LUA} lua${LUNADO_LUA_VERSION} lua54 lua REQUIRED)
 pkg_check_modules(LUNADO_PC_CMOCKA IMPORTED_TARGET cmocka)
 
+# What every program is built with that runs Lua under a checker.
+set(checked "")
+if(LUNADO_TSAN AND CMAKE_SYSTEM_NAME STREQUAL "Linux")
+  set(checked "${LUNADO_ROOT}/spec/support/tsan.c")
+endif()
+
 set(environment
   "LUA_PATH=${LUNADO_ROOT}/lua/?.lua\;${LUNADO_ROOT}/lua/?/init.lua\;\;"
   "LUA_CPATH=${PROJECT_BINARY_DIR}/?.so\;\;"
@@ -15,7 +21,7 @@ set(environment
 if(LUNADO_SANITIZE OR LUNADO_TSAN)
   # The checkers must be there before the module is: an interpreter of our
   # own has them, under the name that the scripts call.
-  add_executable(lunado_lua spec/support/lua.c)
+  add_executable(lunado_lua spec/support/lua.c ${checked})
   lunado_configure(lunado_lua)
   target_link_libraries(lunado_lua PRIVATE lunado::lua)
   set_target_properties(lunado_lua PROPERTIES ENABLE_EXPORTS ON
@@ -71,7 +77,7 @@ endif()
 function(lunado_host folder name)
   get_filename_component(kind ${folder} NAME)
   set(target "${kind}_${name}")
-  add_executable(${target} ${folder}/${name}.c)
+  add_executable(${target} ${folder}/${name}.c ${checked})
   lunado_configure(${target})
   target_compile_options(${target} PRIVATE -UNDEBUG)
   target_link_libraries(${target} PRIVATE ${tested})

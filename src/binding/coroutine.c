@@ -142,6 +142,17 @@ static int make_overflow(lua_State *L) {
                        "each other)");
 }
 
+/* Where the C stack is by now.  Not by the address of a variable, for which
+ * AddressSanitizer may have another place. */
+static inline uintptr_t stack_here(void) {
+#if defined(__GNUC__)
+  return (uintptr_t)__builtin_frame_address(0);
+#else
+  volatile char here = 0;
+  return (uintptr_t)&here;
+#endif
+}
+
 static int make_inconsistent(lua_State *L) {
   lunado__getslot(L, lunado__findrealm(L), LUNADO_SLOT_INCONSISTENT);
   lua_call(L, 0, 1);
@@ -185,7 +196,7 @@ static void run(lua_State *L, lunado_realm *realm, int t,
                 lunado_coroutine *task, int nargs) {
   lunado_coroutine *caller;
   const void *context = realm->context;
-  if (realm->nesting++ == 0) realm->stack_base = (uintptr_t)&caller;
+  if (realm->nesting++ == 0) realm->stack_base = stack_here();
   for (;;) {
     int n;
     int status = resume(L, realm, task, nargs, &n);
@@ -323,8 +334,7 @@ static void start_later(lua_State *L, int t, lunado_ioloop *loop) {
  * the coroutines count as well: Lua allows some 200 in all, of which each
  * takes more than a hundred bytes. */
 static bool may_nest(const lunado_realm *realm) {
-  char here = 0;
-  ptrdiff_t used = (ptrdiff_t)(realm->stack_base - (uintptr_t)&here);
+  ptrdiff_t used = (ptrdiff_t)(realm->stack_base - stack_here());
   if (realm->nesting == 0) return true;
   return realm->nesting < NEST_MAX && used < NEST_STACK && -used < NEST_STACK;
 }
