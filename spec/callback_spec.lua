@@ -471,6 +471,8 @@ describe("Arguments", function()
     assert.same({ 1, 2 }, { arguments:unpack() })
     assert.equal(3, arguments.kwargs.a)
     assert.same({ n = 0 }, table.pack(gen.Arguments():unpack()))
+    bad(function() local _ = gen.Arguments(5) end, 1, "Arguments", "table",
+      "number")
   end)
 end)
 

@@ -94,6 +94,21 @@ describe("submit", function()
     assert.equal(2, second:result())
   end)
 
+  it("takes a debug hook of a job off again", function()
+    local one = ThreadPoolExecutor(1)
+    local first = one:submit(function()
+      debug.sethook(function() error("hooked") end, "", 1)
+      return 1
+    end)
+    local second = one:submit(function()
+      local hook = debug.gethook()
+      return hook
+    end)
+    one:shutdown()
+    assert.is_truthy(first:exception():find("hooked", 1, true))
+    assert.is_nil(second:result())
+  end)
+
   it("does not wait while there are threads to be had", function()
     -- The first job ends when the second has written what it waits for.
     local name = os.tmpname()

@@ -443,6 +443,55 @@ describe("the thread of a coroutine", function()
     end
   end)
 
+  it("gives its results to a stranger who brought it to its end", function()
+    local co
+    local function stolen(ending)
+      return gen.coroutine(function()
+        co = coroutine.running()
+        coroutine.yield(gen.sleep(0.001))
+        return ending()
+      end)()
+    end
+    local function check(expected, ending, resume)
+      local f = stolen(ending)
+      assert.same(expected, { resume(co) })
+      assert.equal("dead", coroutine.status(co))
+      run(function() coroutine.yield(gen.sleep(0.005)) end)
+      assert.is_truthy(f:exception():find("somebody else", 1, true))
+    end
+    local function inside(thread)
+      return run(function()
+        local results = { coroutine.resume(thread) }
+        coroutine.yield()
+        return table.unpack(results)
+      end)
+    end
+    for _, resume in ipairs { coroutine.resume, inside } do
+      check({ true, 1, 2 }, function() return 1, 2 end, resume)
+      check({ true }, function() end, resume)
+      check({ false, "broken" }, function() error("broken", 0) end, resume)
+    end
+  end)
+
+  it("may be resumed or closed while a callee runs in its place", function()
+    for _, meddle in ipairs { coroutine.resume, coroutine.close } do
+      local threads, over = {}, false
+      local function level(n)
+        return gen.coroutine(function()
+          threads[n] = coroutine.running()
+          if n < 60 then return (coroutine.yield(level(n + 1))) end
+          for _, thread in ipairs(threads) do pcall(meddle, thread) end
+          coroutine.yield(gen.sleep(0.001))
+          over = true
+        end)()
+      end
+      local f = level(1)
+      run(function() coroutine.yield(gen.sleep(0.01)) end)
+      assert.is_truthy(f:exception():find("somebody else", 1, true))
+      assert.is_true(over)
+    end
+  end)
+
   it("is kept in bounded number only", function()
     local threads = setmetatable({}, { __mode = "k" })
     local function many()

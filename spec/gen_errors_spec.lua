@@ -389,6 +389,31 @@ describe("the traceback of a failed coroutine", function()
 end)
 
 describe("Return", function()
+  it("may be derived from", function()
+    local Done = gen.Return:subclass("Done")
+    assert.same({ 1, nil, 3 }, { gen.coroutine(function()
+      error(Done(1, nil, 3))
+    end)():result() })
+  end)
+
+  it("has as many values as it says, if those are a number", function()
+    local function results(n)
+      local returned = gen.Return("a", "b")
+      returned.n = n
+      return table.pack(gen.coroutine(function() error(returned) end)():result())
+    end
+    assert.same({ n = 1, "a" }, results(1))
+    assert.equal(4, results(4).n)
+    for _, wrong in ipairs { -1, -5, math.mininteger, 0.5, 0 / 0, "x", {} } do
+      assert.same({ n = 0 }, results(wrong))
+    end
+    for _, much in ipairs { 1 << 31, (1 << 32) + 2, math.maxinteger } do
+      local ok, err = pcall(results, much)
+      assert.is_false(ok)
+      assert.is_truthy(err:find("too many results", 1, true), err)
+    end
+  end)
+
   it("is no error to those who wait", function()
     assert.same({ 1, 2 }, { run(function()
       return yield(gen.coroutine(function()

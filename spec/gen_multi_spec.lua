@@ -276,6 +276,15 @@ describe("quiet_exceptions of multi", function()
       end })
   end)
 
+  it("does not follow a list into itself", function()
+    local quiet, last = {}, Future()
+    local f = gen.multi({ failed("first"), failed("second"), last }, quiet)
+    quiet[1], quiet[2] = quiet, { "second" }
+    last:set_result()
+    assert.equal("first", f:exception())
+    assert.equal(1, log:count("second"), log:text())
+  end)
+
   it("does not quieten the error that is raised", function()
     local f = gen.multi({ failed("boom") }, "boom")
     local ok, err = pcall(run, function() yield(f) end)

@@ -549,6 +549,7 @@ describe("convert_yielded", function()
     bad(function() register(nil, print) end, 1, "register")
     bad(function() register("nonsense", print) end, 1, "register")
     bad(function() register({}, 5) end, 2, "register", "function", "number")
+    assert.is_false(pcall(getmetatable(gen.convert_yielded).__call))
   end)
 end)
 

@@ -91,6 +91,7 @@ describe("the log's arguments", function()
       "table")
     bad(function() log.set_level("loud") end, 1, "set_level")
     bad(function() log.set_level(nil) end, 1, "set_level")
+    bad(function() app_log:error("%d", "x") end, 2, "string.format")
   end)
 
   it("change nothing when they are wrong", function()

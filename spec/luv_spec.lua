@@ -427,6 +427,30 @@ describe("a callback of luv's", function()
   end)
 end)
 
+describe("a loop that luv runs", function()
+  it("may be closed and collected in a callback", expect("one two three ", [[
+    local function close(word)
+      return function()
+        io.write(word, " ")
+        lunado.IOLoop.current():close()
+        loop = nil
+        collectgarbage()
+        collectgarbage()
+      end
+    end
+    loop:add_callback(close "one")
+    loop:add_callback(print, "never")
+    uv.run()
+    lunado.IOLoop.current():call_later(0.001, close "two")
+    uv.run()
+    gen.coroutine(function()
+      coroutine.yield(gen.sleep(0.001))
+      close "three" ()
+    end)()
+    uv.run()
+  ]]))
+end)
+
 describe("run_sync", function()
   it("refuses to nest in a luv callback", expect("refused done ", [[
     after(0, function()

@@ -203,6 +203,53 @@ describe("a PeriodicCallback", function()
     assert.equal(3, log:count("Exception in callback"))
   end)
 
+  it("goes on when its error's handler fails, too", function()
+    local n = 0
+    local pc
+    loop.handle_callback_exception = function() error("handler") end
+    pc = PeriodicCallback(function()
+      n = n + 1
+      if n == 2 then
+        pc:stop()
+        loop:stop()
+      end
+      error("beat")
+    end, 1)
+    pc:start()
+    run_for(20)
+    assert.equal(2, n)
+  end)
+
+  it("ends with its loop", function()
+    local own, n = ioloop.IOLoop(false), 0
+    local pc
+    pc = PeriodicCallback(function()
+      n = n + 1
+      own:close()
+    end, 1, own)
+    pc:start()
+    own:start()
+    assert.equal(1, n)
+    assert.is_false(pc:is_running())
+    assert.equal("", log:text())
+  end)
+
+  it("may have a period that no clock can tell", function()
+    local n = 0
+    local pc
+    pc = PeriodicCallback(function()
+      n = n + 1
+      if n == 3 then
+        pc:stop()
+        loop:stop()
+      end
+    end, 5e-324)
+    pc:start()
+    run_for(20)
+    assert.equal(3, n)
+    assert.equal("", log:text())
+  end)
+
   it("logs a Future that it returned and that failed", function()
     local pc
     pc = PeriodicCallback(function()

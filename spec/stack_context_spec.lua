@@ -1089,11 +1089,12 @@ describe("a wrong argument", function()
   end)
 
   it("in place of a context is refused", function()
+    local run_within = stack_context.run_with_stack_context
     for _, wrong in ipairs { false, 1, {} } do
-      local ok, err = pcall(stack_context.run_with_stack_context, wrong,
-        function() end)
-      assert.is_false(ok)
-      assert.is_string(err)
+      bad(function() run_within(wrong, print) end, 1, "run_with_stack_context",
+        "context", type(wrong))
     end
+    bad(function() run_within(NullContext(), 5) end, 2,
+      "run_with_stack_context", "function", "number")
   end)
 end)

@@ -49,6 +49,17 @@ describe("Exception", function()
     assert.is_truthy(tostring(err):find("^Exception"))
   end)
 
+  it("has all of a message in its text", function()
+    assert.equal("Exception: a\0b", tostring(Exception("a\0b")))
+  end)
+
+  it("wants its class", function()
+    local call = getmetatable(Exception).__call
+    assert.is_false(pcall(call))
+    assert.is_false(pcall(call, "x", "message"))
+    assert.is_false(pcall(call, {}, "message"))
+  end)
+
   it("wants a name for a subclass", function()
     bad(function() Exception:subclass() end, 1, "subclass", "string")
     bad(function() Exception:subclass({}) end, 1, "subclass", "string",

@@ -181,6 +181,10 @@ end
 
 callback.Arguments = setmetatable(Arguments, {
   __call = function(_, args, kwargs)
+    if args ~= nil and type(args) ~= "table" then
+      error(("bad argument #1 to 'Arguments' (table expected, got %s)")
+        :format(type(args)), 2)
+    end
     args = args or {}
     if args.n == nil then args.n = #args end
     return new_arguments(args, kwargs or {})

@@ -18,10 +18,13 @@ local function check_argument(number, expected, value)
 end
 
 --- The first deadline after `now` that is a whole number of periods after
--- `last`: on overrun those in between are skipped.
+-- `last`: on overrun those in between are skipped.  Periods too short for the
+-- clock are counted from `now`.
 local function next_deadline(last, period, now)
   if last + period > now then return last + period end
-  return last + (math.floor((now - last) / period) + 1) * period
+  local deadline = last + (math.floor((now - last) / period) + 1) * period
+  if deadline > now and deadline <= now + period then return deadline end
+  return now + period
 end
 
 local function schedule(self)
@@ -29,6 +32,16 @@ local function schedule(self)
   self._next = next_deadline(self._next, self.callback_time / 1000,
     loop:time())
   self._timeout = loop:call_at(self._next, self._run)
+end
+
+--- Plans the next call.  A closed loop makes no more.
+local function go_on(self)
+  if not self._running or self._timeout then return end
+  if core.is_closed(self.io_loop) then
+    self._running = false
+  else
+    schedule(self)
+  end
 end
 
 local function run(self)
@@ -39,12 +52,12 @@ local function run(self)
     traceback = debug.traceback("", 2):sub(2)
     return err
   end)
+  go_on(self)
   if not ok then
     self.io_loop:handle_callback_exception(self.callback, result, traceback)
   elseif core.is_future(result) then
     self.io_loop:add_future(result, function(future) future:result() end)
   end
-  if self._running and not self._timeout then schedule(self) end
 end
 
 --- Starts the calls, the first one after one period.

@@ -179,9 +179,17 @@ setmetatable(YieldPoint, { __call = new })
 
 -- The classes ---------------------------------------------------------------
 
-local function check_key(key)
+--- Raises at the line where the class was called, for its init; for a
+-- function that init has called, with a level of 1.
+local function bad_argument(name, expected, value, level)
+  error(("bad argument #1 to '%s' (%s expected, got %s)")
+    :format(name, expected, value ~= value and "NaN" or type(value)),
+    4 + (level or 0))
+end
+
+local function check_key(point, key)
   if key == nil or key ~= key then
-    error("a key can be any value but nil and NaN", 3)
+    bad_argument(point.__name, "key", key, 1)
   end
   return key
 end
@@ -189,7 +197,7 @@ end
 --- Yields a function that lets the matching Wait go on.
 -- Tornado: gen.Callback.
 local Callback = YieldPoint:subclass("Callback")
-function Callback:init(key) self.key = check_key(key) end
+function Callback:init(key) self.key = check_key(self, key) end
 function Callback:start(runner)
   runner:register_callback(self.key)
   self.runner = runner
@@ -199,7 +207,7 @@ function Callback:get_result() return self.runner:result_callback(self.key) end
 
 --- Yields what the callback of the key was called with.  Tornado: gen.Wait.
 local Wait = YieldPoint:subclass("Wait")
-function Wait:init(key) self.key = check_key(key) end
+function Wait:init(key) self.key = check_key(self, key) end
 function Wait:start(runner) self.runner = runner end
 function Wait:is_ready() return self.runner:is_ready(self.key) end
 function Wait:get_result() return self.runner:pop_result(self.key) end
@@ -208,10 +216,8 @@ function Wait:get_result() return self.runner:pop_result(self.key) end
 -- Tornado: gen.WaitAll.
 local WaitAll = YieldPoint:subclass("WaitAll")
 function WaitAll:init(keys)
-  if type(keys) ~= "table" then
-    error(("bad argument #1 to 'WaitAll' (table expected, got %s)")
-      :format(type(keys)), 3)
-  end
+  if type(keys) ~= "table" then bad_argument("WaitAll", "table", keys) end
+  for i = 1, #keys do check_key(self, keys[i]) end
   self.keys = table.move(keys, 1, #keys, 1, {})
 end
 function WaitAll:start(runner) self.runner = runner end
@@ -234,8 +240,7 @@ end
 local MultiYieldPoint = YieldPoint:subclass("MultiYieldPoint")
 function MultiYieldPoint:init(children, quiet_exceptions)
   if type(children) ~= "table" then
-    error(("bad argument #1 to 'MultiYieldPoint' (table expected, got %s)")
-      :format(type(children)), 3)
+    bad_argument("MultiYieldPoint", "table", children)
   end
   self.children, self.quiet_exceptions = children, quiet_exceptions
 end

@@ -21,7 +21,11 @@ for _, level in ipairs { "debug", "info", "warning", "error" } do
   app_log[level] = function(_, format, ...)
     if not core.log_enabled(level) then return end
     local text = tostring(format)
-    if select("#", ...) > 0 then text = text:format(...) end
+    if select("#", ...) > 0 then
+      local ok, result = pcall(string.format, text, ...)
+      if not ok then error(result, 2) end
+      text = result
+    end
     core.log(level, text)
   end
 end

@@ -253,6 +253,15 @@ end
 --- `run_with_stack_context(context, fn)`: fn() within the context; what it
 -- returns, a Future as a rule, is returned.
 local function run_with_stack_context(context, fn)
+  local ok, run = pcall(function() return context.run end)
+  if not ok or type(run) ~= "function" then
+    error(("bad argument #1 to 'run_with_stack_context' (context expected, "
+      .. "got %s)"):format(type(context)), 2)
+  end
+  if type(fn) ~= "function" then
+    error(("bad argument #2 to 'run_with_stack_context' (function expected, "
+      .. "got %s)"):format(type(fn)), 2)
+  end
   return context:run(function() return fn() end)
 end
 

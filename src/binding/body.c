@@ -7,18 +7,28 @@
  * returns what lunado__pack makes of the results, nothing for none; or a
  * Failure.
  */
+#include <limits.h>
+
 #include "binding/coroutine.h"
 #include "binding/failure.h"
 #include "binding/future.h"
 #include "binding/task.h"
 
+/* How many values the Return object at idx has; scripts may have changed it. */
+static int return_count(lua_State *L, int idx) {
+  lua_Integer n;
+  lua_pushliteral(L, "n");
+  lua_rawget(L, idx);
+  n = lua_tointeger(L, -1);
+  lua_pop(L, 1);
+  if (n < 0) return 0;
+  return n < INT_MAX ? (int)n : INT_MAX - 1;
+}
+
 /* Replaces the Return object on top by its values. */
 static int unpack_return(lua_State *L) {
   int object = lua_gettop(L);
-  int n;
-  lua_getfield(L, object, "n");
-  n = (int)luaL_optinteger(L, -1, 0);
-  lua_pop(L, 1);
+  int n = return_count(L, object);
   luaL_checkstack(L, n + 1, "too many results");
   for (int i = 1; i <= n; i++) lua_rawgeti(L, object, i);
   return n;
@@ -35,10 +45,12 @@ static void take_failure(lua_State *L, lunado_realm *realm,
   if (!lunado__failure_is_of(L, -1, -2)) lua_pop(L, 1);
 }
 
-/* Returns n results, not one, those on top. */
+/* Returns n results, not one, those on top.  Somebody else who has resumed the
+ * coroutine gets them as they are; its runner will find it dead. */
 static int return_packed(lua_State *L, int n) {
-  lunado_coroutine *task = lunado__upvalue_realm(L)->current;
-  task->results = (uint32_t)n;
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  if (!lunado__is_running(L, realm)) return n;
+  realm->current->results = (uint32_t)n;
   if (n == 0) return 0;
   lunado__pack(L, n);
   return 1;
@@ -47,6 +59,7 @@ static int return_packed(lua_State *L, int n) {
 static int body_failed(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
   int n;
+  if (!lunado__is_running(L, realm)) return lua_error(L);
   if (!lunado__isinstance(L, realm, -1, LUNADO_E_RETURN)) {
     realm->current->flags |= TASK_FAILED;
     take_failure(L, realm, realm->current);
@@ -72,6 +85,7 @@ int lunado__coroutine_body(lua_State *L) {
  * the handlers of to-be-closed variables see it. */
 int lunado__body_handler(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
+  if (!lunado__is_running(L, realm)) return 1;
   if (lunado__isinstance(L, realm, 1, LUNADO_E_RETURN)) return 1;
   lunado__failure_new(L, realm, 1, 1)->observed = true;
   lunado__failure_set_inner(L, realm, 1);

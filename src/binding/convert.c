@@ -159,6 +159,7 @@ static const luaL_Reg converter_functions[] = {{"register", gen_register},
 
 /* convert_yielded is a table that can be called, to have room for register. */
 static int convert__call(lua_State *L) {
+  luaL_checkany(L, 1);
   lua_remove(L, 1);
   return gen_convert_yielded(L);
 }

@@ -22,6 +22,9 @@
 /* Bytes of C stack that may lie between the first of them and the next. */
 #define NEST_STACK 24576
 
+/* In place of a number of arguments: the coroutine is to end. */
+#define STOLEN (-2)
+
 /* Room on the stack for running a coroutine and settling its Future. */
 #define RUN_STACK 48
 
@@ -153,6 +156,24 @@ static inline uintptr_t stack_here(void) {
 #endif
 }
 
+/* True if the caller, which is to go on after its callee, is as it was left. */
+static bool awaits_start(const lunado_coroutine *caller,
+                         const lunado_coroutine *callee) {
+  lua_State *thread = caller->thread;
+  return lua_status(thread) == LUA_YIELD && lua_gettop(thread) >= 2 &&
+         lua_touserdata(thread, -2) == (const void *)callee;
+}
+
+/* Puts an end to a coroutine that somebody else has resumed or closed, with an
+ * error on its thread's stack. */
+static int end_stolen(const lunado_coroutine *task) {
+  (void)lua_resetthread(task->thread);
+  lua_settop(task->thread, 0);
+  lua_pushliteral(task->thread,
+                  "the coroutine was resumed or closed by somebody else");
+  return LUA_ERRRUN;
+}
+
 static int make_inconsistent(lua_State *L) {
   lunado__getslot(L, lunado__findrealm(L), LUNADO_SLOT_INCONSISTENT);
   lua_call(L, 0, 1);
@@ -190,16 +211,18 @@ static int yielded(lua_State *L, lunado_realm *realm, int t,
 }
 
 /* Runs the coroutine of the task at t, whose thread has nargs values to be
- * resumed with, until it is suspended or ends.  Its Future is at t + 1.  Those
- * that it starts by yielding to the runner are above, each with its Future. */
+ * resumed with, or that is STOLEN, until it is suspended or ends.  Its Future
+ * is at t + 1.  Those that it starts by yielding to the runner are above, each
+ * with its Future. */
 static void run(lua_State *L, lunado_realm *realm, int t,
                 lunado_coroutine *task, int nargs) {
   lunado_coroutine *caller;
   const void *context = realm->context;
   if (realm->nesting++ == 0) realm->stack_base = stack_here();
   for (;;) {
-    int n;
-    int status = resume(L, realm, task, nargs, &n);
+    int n = 1;
+    int status =
+        nargs == STOLEN ? end_stolen(task) : resume(L, realm, task, nargs, &n);
     caller = task->caller;
     if (status == LUA_YIELD) {
       if (realm->callee != NULL) {
@@ -212,10 +235,10 @@ static void run(lua_State *L, lunado_realm *realm, int t,
     task->caller = NULL;
     if (status != LUA_YIELD) finish(L, realm, t, task, status, n);
     if (caller == NULL) break;
+    nargs = awaits_start(caller, task) ? 0 : STOLEN;
     task = caller;
     t -= 2;
     lua_settop(L, t + 1);
-    nargs = 0;
   }
   realm->nesting--;
 }
@@ -228,16 +251,6 @@ static bool is_untouched(const lunado_coroutine *task) {
          lua_touserdata(task->thread, -1) == (void *)task->waiter.future;
 }
 
-static void finish_stolen(lua_State *L, lunado_realm *realm, int t) {
-  lunado_coroutine *task = lua_touserdata(L, t);
-  (void)lua_resetthread(task->thread);
-  lua_settop(task->thread, 0);
-  lua_pushliteral(task->thread,
-                  "the coroutine was resumed or closed by somebody else");
-  task->flags |= TASK_FAILED;
-  finish(L, realm, t, task, LUA_OK, 1);
-}
-
 void lunado__coroutine_wake(lua_State *L, lunado_realm *realm, int t) {
   lunado_coroutine *task = lua_touserdata(L, t);
   luaL_checkstack(L, RUN_STACK, NULL);
@@ -248,7 +261,7 @@ void lunado__coroutine_wake(lua_State *L, lunado_realm *realm, int t) {
     task->flags &= ~(uint32_t)TASK_STARTING;
     run(L, realm, t, task, (int)task->count);
   } else if (!is_untouched(task)) {
-    finish_stolen(L, realm, t);
+    run(L, realm, t, task, STOLEN);
   } else if (task->waiter.future == NULL) {
     run(L, realm, t, task, 0);
   } else {

@@ -68,8 +68,13 @@ void lunado__pusherror(lua_State *L, lunado_realm *realm,
 /* --- as Lua sees classes ---------------------------------------------------
  */
 
+static void check_class(lua_State *L, int arg) {
+  if (!lunado__isclass(L, arg)) lunado__typeerror(L, arg, "class");
+}
+
 /* Class(message): upvalue-free, for the class is the first argument. */
 static int class__call(lua_State *L) {
+  check_class(L, 1);
   lua_settop(L, 2);
   lua_createtable(L, 0, 1);
   lua_pushvalue(L, 2);
@@ -82,6 +87,7 @@ static int class__call(lua_State *L) {
 /* Return(...): keeps its values as [1] to [n]. */
 static int return__call(lua_State *L) {
   int n = lua_gettop(L) - 1;
+  check_class(L, 1);
   lua_createtable(L, n, 1);
   lua_pushvalue(L, 1);
   lua_setmetatable(L, -2);
@@ -101,28 +107,41 @@ static int class__tostring(lua_State *L) {
 
 /* "TimeoutError: Timeout", or the name alone where there is no message. */
 static int exception__tostring(lua_State *L) {
-  const char *name;
   luaL_checkany(L, 1);
-  if (luaL_getmetafield(L, 1, "__name") == LUA_TNIL) lua_pushnil(L);
-  name = luaL_optstring(L, -1, "?");
+  if (luaL_getmetafield(L, 1, "__name") != LUA_TSTRING) {
+    lua_settop(L, 1);
+    lua_pushliteral(L, "?");
+  }
   if (lua_getfield(L, 1, "message") == LUA_TNIL) {
-    lua_pushstring(L, name);
+    lua_pop(L, 1);
     return 1;
   }
   luaL_tolstring(L, -1, NULL);
-  lua_pushfstring(L, "%s: %s", name, lua_tostring(L, -1));
+  lua_pushliteral(L, ": ");
+  lua_replace(L, -3);
+  lua_concat(L, 3);
   return 1;
 }
 
 static void push_class(lua_State *L, const char *name, int base,
                        lua_CFunction call);
 
+/* What makes the objects of the class at idx. */
+static lua_CFunction call_of(lua_State *L, int idx) {
+  lua_CFunction call = NULL;
+  if (luaL_getmetafield(L, idx, "__call") != LUA_TNIL) {
+    call = lua_tocfunction(L, -1);
+    lua_pop(L, 1);
+  }
+  return call != NULL ? call : class__call;
+}
+
 /* Exception:subclass(name) → a class derived from it. */
 static int class_subclass(lua_State *L) {
   const char *name;
-  if (!lunado__isclass(L, 1)) lunado__typeerror(L, 1, "class");
+  check_class(L, 1);
   name = luaL_checkstring(L, 2);
-  push_class(L, name, 1, class__call);
+  push_class(L, name, 1, call_of(L, 1));
   return 1;
 }
 
@@ -218,12 +237,24 @@ static bool answers_true(lua_State *L, int err, int function) {
   return answer;
 }
 
+/* One rule; a list within the list covers nothing, for it may be its own. */
+static bool is_quiet(lua_State *L, int err, int rule) {
+  switch (lua_type(L, rule)) {
+  case LUA_TSTRING:
+    return matches_pattern(L, err, rule);
+  case LUA_TFUNCTION:
+    return answers_true(L, err, rule);
+  default:
+    return lunado__isinstanceof(L, err, rule);
+  }
+}
+
 static bool any_is_quiet(lua_State *L, int err, int list) {
   lua_Integer n = luaL_len(L, list);
   for (lua_Integer i = 1; i <= n; i++) {
     bool found;
     lua_geti(L, list, i);
-    found = lunado__isquiet(L, err, lua_gettop(L));
+    found = is_quiet(L, err, lua_gettop(L));
     lua_pop(L, 1);
     if (found) return true;
   }
@@ -232,17 +263,9 @@ static bool any_is_quiet(lua_State *L, int err, int list) {
 
 bool lunado__isquiet(lua_State *L, int err, int quiet) {
   luaL_checkstack(L, 8, NULL);
-  switch (lua_type(L, quiet)) {
-  case LUA_TSTRING:
-    return matches_pattern(L, err, quiet);
-  case LUA_TFUNCTION:
-    return answers_true(L, err, quiet);
-  case LUA_TTABLE:
-    if (lunado__isclass(L, quiet)) return lunado__isinstanceof(L, err, quiet);
+  if (lua_type(L, quiet) == LUA_TTABLE && !lunado__isclass(L, quiet))
     return any_is_quiet(L, err, quiet);
-  default:
-    return false;
-  }
+  return is_quiet(L, err, quiet);
 }
 
 static bool can_be_quiet(lua_State *L, int idx, bool in_list) {
@@ -274,7 +297,7 @@ void lunado__checkquiet(lua_State *L, int arg) {
 
 int lunado__util_isinstance(lua_State *L) {
   lua_settop(L, 2);
-  if (!lunado__isclass(L, 2)) lunado__typeerror(L, 2, "class");
+  check_class(L, 2);
   lua_pushboolean(L, lunado__isinstanceof(L, 1, 2));
   return 1;
 }

@@ -319,17 +319,23 @@ static int to_text(lua_State *L) {
   return 1;
 }
 
-void lunado__failure_errortext(lua_State *L, int idx) {
-  int top = lua_gettop(L);
-  lua_getiuservalue(L, idx, LUNADO_FAILURE_ERROR);
-  lua_pushcfunction(L, to_text);
-  lua_pushvalue(L, top + 1);
-  if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
-    lua_pop(L, 1);
-    lua_pushfstring(L, "(a %s whose __tostring fails)",
-                    luaL_typename(L, top + 1));
+void lunado__pushtext(lua_State *L, int idx) {
+  idx = lua_absindex(L, idx);
+  if (lua_type(L, idx) == LUA_TSTRING) {
+    lua_pushvalue(L, idx);
+    return;
   }
-  lua_remove(L, top + 1);
+  lua_pushcfunction(L, to_text);
+  lua_pushvalue(L, idx);
+  if (lua_pcall(L, 1, 1, 0) == LUA_OK) return;
+  lua_pop(L, 1);
+  lua_pushfstring(L, "(a %s whose __tostring fails)", luaL_typename(L, idx));
+}
+
+void lunado__failure_errortext(lua_State *L, int idx) {
+  lua_getiuservalue(L, idx, LUNADO_FAILURE_ERROR);
+  lunado__pushtext(L, -1);
+  lua_remove(L, -2);
 }
 
 void lunado__failure_text(lua_State *L, int idx) {

@@ -77,6 +77,9 @@ void lunado__failure_forget(lua_State *L, lunado_realm *realm);
 /* Pushes the traceback of the Failure at idx.  [-0, +1, m] */
 void lunado__failure_traceback(lua_State *L, int idx);
 
+/* Pushes the value at idx as text, whatever it is.  [-0, +1, m] */
+void lunado__pushtext(lua_State *L, int idx);
+
 /* Pushes the error of the Failure at idx as text, whatever it is.
  * [-0, +1, m] */
 void lunado__failure_errortext(lua_State *L, int idx);

@@ -90,7 +90,9 @@ static void on_events(lunado_watcher *watcher, int events) {
     lua_getiuservalue(L, -1, HANDLER_FUNCTION);
     lua_getiuservalue(L, -2, HANDLER_FD);
     lua_pushinteger(L, events);
+    lunado__ioloop_enlist(loop); /* the callback may close it */
     lunado__callback(L, loop->realm, loop, 2);
+    lunado__ioloop_discharge(L, loop);
   }
   lua_settop(L, top);
 }

@@ -464,8 +464,14 @@ static int core_is_loop(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg core_functions[] = {{"is_loop", core_is_loop},
-                                          {NULL, NULL}};
+/* is_closed(loop) → boolean. */
+static int core_is_closed(lua_State *L) {
+  lua_pushboolean(L, check_any_loop(L, 1)->core->closed);
+  return 1;
+}
+
+static const luaL_Reg core_functions[] = {
+    {"is_loop", core_is_loop}, {"is_closed", core_is_closed}, {NULL, NULL}};
 
 static const luaL_Reg methods[] = {
     {"start", loop_start},

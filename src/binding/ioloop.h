@@ -58,7 +58,8 @@ void lunado__ioloop_checkidle(lua_State *L, lunado_ioloop *loop);
 /* Closes the loop and lets go what it held.  [-0, +0, -] */
 void lunado__ioloop_close(lua_State *L, lunado_ioloop *loop);
 
-/* A coroutine begins and ceases to belong to the loop.  [-0, +0, -] */
+/* A coroutine, or a call from libuv, begins and ceases to belong to the loop,
+ * which is not collected meanwhile.  [-0, +0, -] */
 static inline void lunado__ioloop_enlist(lunado_ioloop *loop) {
   loop->coroutines++;
 }

@@ -10,6 +10,7 @@
 #include <stdio.h>
 
 #include "binding/binding.h"
+#include "binding/failure.h"
 
 static const char *const level_names[] = {"debug", "info", "warning", "error",
                                           NULL};
@@ -29,8 +30,9 @@ static void call_handler(lua_State *L, lunado_realm *realm, const char *level,
   lua_pushstring(L, level);
   lua_pushvalue(L, message);
   if (lua_pcall(L, 2, 0, 0) == LUA_OK) return;
+  lunado__pushtext(L, -1);
   (void)fprintf(stderr, "error: the log handler failed: %s\n",
-                luaL_tolstring(L, -1, NULL));
+                lua_tostring(L, -1));
   write_default(realm, level, lua_tostring(L, message));
 }
 
@@ -66,7 +68,7 @@ void lunado__log(lua_State *L, lunado_realm *realm, lunado_log_level level) {
 static int log_value(lua_State *L) {
   lua_pushstring(L, lua_touserdata(L, 2));
   if (lua_gettop(L) > 3) {
-    luaL_tolstring(L, 3, NULL);
+    lunado__pushtext(L, 3);
     lua_concat(L, 2);
   }
   lunado__log(L, lua_touserdata(L, 1), LUNADO_LOG_ERROR);

@@ -370,12 +370,13 @@ void lunado__queue_run(lunado_loop *core, lunado_task *task) {
   lunado_ioloop *loop = lunado_container_of(task, lunado_ioloop, drain);
   lunado_queue *queue = &loop->queue;
   lua_State *L = loop->L;
+  lunado__ioloop_enlist(loop); /* a callback may close it */
   if (queue->turn == 0) queue->turn = queue->count;
   while (!lunado__guard(L, loop->realm, run_turns, loop, "running callbacks"))
     continue;
-  if (core->closed) return;
-  if (queue->count > 0)
+  if (!core->closed && queue->count > 0)
     lunado_loop_ready(core, task);
-  else
+  else if (!core->closed)
     shrink(L, queue);
+  lunado__ioloop_discharge(L, loop);
 }

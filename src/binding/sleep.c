@@ -127,8 +127,10 @@ static void on_timed_out(lunado_loop *core, lunado_timer *timer) {
   int top = lua_gettop(L);
   lunado__pushanchor(L, loop, self->anchor);
   lunado__unanchor(L, loop, self->anchor);
-  push_timeout(L, loop->realm);
-  lunado__fail(L, loop->realm, top + 1);
+  if (lunado_future_pending(&self->future)) {
+    push_timeout(L, loop->realm);
+    lunado__fail(L, loop->realm, top + 1);
+  }
   lua_settop(L, top);
 }
 

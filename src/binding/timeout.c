@@ -111,8 +111,10 @@ static void on_due(lunado_loop *core, lunado_timer *timer) {
   lunado__unanchor(L, loop, self->anchor);
   for (int i = 0; i <= nargs; i++) lua_getiuservalue(L, top + 1, i + 1);
   clear(L, top + 1, self);
+  lunado__ioloop_enlist(loop); /* the callback may close it */
   lunado__callback(L, loop->realm, loop, nargs);
   lua_settop(L, top);
+  lunado__ioloop_discharge(L, loop);
 }
 
 /* Starts a timeout for the callable at `callable` and what is above it. */

@@ -195,5 +195,6 @@ void lunado__worker_run(lunado__worker *worker, lunado__work *work) {
     (void)lua_pcall(L, 2, 0, 0);
   }
   lua_settop(L, 0);
+  lua_sethook(L, NULL, 0, 0); /* the next job is not to meet this one's */
   collect_worker(worker);
 }
