@@ -167,6 +167,20 @@ describe("an error that a coroutine yields to", function()
   end)
 end)
 
+describe("an error that was caught", function()
+  it("is let go, though the next one is equal", function()
+    local fails = gen.coroutine(function() error("no") end)
+    local kilobytes
+    run(function()
+      for i = 1, 4000 do
+        assert(not pcall(yield, fails()))
+        if i == 2000 then kilobytes = gc.kilobytes() end
+      end
+      assert.is_true(gc.kilobytes() - kilobytes < 50)
+    end)
+  end)
+end)
+
 describe("the traceback of a failed coroutine", function()
   it("shows the line of the error and its callers", function()
     local inner, outer
@@ -400,7 +414,8 @@ describe("Return", function()
     local function results(n)
       local returned = gen.Return("a", "b")
       returned.n = n
-      return table.pack(gen.coroutine(function() error(returned) end)():result())
+      local fails = gen.coroutine(function() error(returned) end)
+      return table.pack(fails():result())
     end
     assert.same({ n = 1, "a" }, results(1))
     assert.equal(4, results(4).n)

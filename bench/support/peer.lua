@@ -6,6 +6,8 @@ local here = arg[0]:match "^(.*)support/[^/]*$"
 package.path = here .. "support/?.lua;" .. here .. "workloads/?.lua;"
   .. package.path
 
+package.cpath = "build/bench/?.so;" .. package.cpath -- floor
+
 local measure = require "measure"
 local name, variant, n, gc = arg[1], arg[2], math.tointeger(arg[3]), arg[4]
 local workload = require(name)

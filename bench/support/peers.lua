@@ -60,6 +60,14 @@ local function compile(name, source)
   return compiled[name] and out .. name or nil
 end
 
+-- The Lua module of one C file, for the peer that it is.
+local function compile_module(name)
+  return os.execute(("mkdir -p %s && %s -O2 -shared -fPIC %s -o %s%s.so %s")
+    :format(out, os.getenv "CC" or "cc",
+      line_of "pkg-config --cflags lua5.4 || pkg-config --cflags lua" or "",
+      out, name, "bench/support/" .. name .. ".c"))
+end
+
 local function lua_peer(name, title, expression, path)
   return {
     name = name, title = title, command = lua_command, lua = true,
@@ -84,6 +92,11 @@ end
 
 peers.list = {
   lua_peer("raw", "raw Lua", "_VERSION"),
+  {
+    name = "floor", title = "Lua's C API", command = lua_command, lua = true,
+    version = function() return compile_module "floor" and "alone" end,
+    has = function(_, workload) return workload.floor ~= nil end,
+  },
   lua_peer("luv", "luv by hand", 'require "luv".version_string()'),
   lua_peer("cqueues", "cqueues", 'require "cqueues".VERSION'),
   lua_peer("copas", "copas", 'require "copas"._VERSION',

@@ -25,7 +25,8 @@ end
 local function best_peer(result)
   local best
   for _, row in ipairs(result.rows) do
-    if not row.own and (not best or row.value < best) then best = row.value end
+    local peer = not row.own and not row.variant:match "^floor"
+    if peer and (not best or row.value < best) then best = row.value end
   end
   return best
 end

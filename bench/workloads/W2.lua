@@ -14,6 +14,26 @@ function w.raw(n)
   end
 end
 
+function w.floor(n)
+  local floor = require "floor"
+  local call = floor.coroutine(leaf)
+  return function()
+    floor.run(function()
+      for _ = 1, n do coroutine.yield(call()) end
+    end)
+  end
+end
+
+w["floor await"] = function(n)
+  local floor = require "floor"
+  local await, call = floor.await, floor.coroutine(leaf)
+  return function()
+    floor.run(function()
+      for _ = 1, n do await(call()) end
+    end)
+  end
+end
+
 function w.luv(n)
   local luv = require "hand_luv"
   return function()

@@ -21,6 +21,20 @@ function w.raw(n)
   end
 end
 
+function w.floor(n)
+  local floor = require "floor"
+  local chain
+  chain = floor.coroutine(function(left)
+    if left == 0 then return 1 end
+    return coroutine.yield(chain(left - 1))
+  end)
+  return function()
+    floor.run(function()
+      for _ = 1, n // depth do coroutine.yield(chain(depth)) end
+    end)
+  end
+end
+
 function w.luv(n)
   local luv = require "hand_luv"
   local function chain(left)

@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * floor.c - the least that Lua's C API takes to call a coroutine and to yield
+ * what it came to: kept threads, Futures that are done, and nothing else.  No
+ * errors, no waiting, no loop, no checks.
+ */
+#include <lauxlib.h>
+#include <lua.h>
+
+enum { KEPT = 128 };
+
+typedef struct {
+  void *waiters;
+  int state;
+} future;
+
+static int metatable; /* reference in the registry to Future's */
+static lua_State *kept[KEPT];
+static int idle = KEPT;
+
+/* Runs a thread to its end, with the result of each Future that it yields. */
+static void run_thread(lua_State *L, lua_State *thread, int nargs) {
+  int n;
+  while (lua_resume(thread, L, nargs, &n) == LUA_YIELD) {
+    lua_getiuservalue(thread, -1, 1);
+    nargs = 1;
+  }
+}
+
+/* What coroutine() returns: runs the function on a thread that was kept, and
+ * returns a Future of its one result. */
+static int call(lua_State *L) {
+  int nargs = lua_gettop(L);
+  lua_State *thread = kept[--idle];
+  future *self;
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  lua_xmove(L, thread, nargs + 1);
+  self = lua_newuserdatauv(L, sizeof *self, 1);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, metatable);
+  lua_setmetatable(L, -2);
+  run_thread(L, thread, nargs);
+  lua_xmove(thread, L, 1);
+  lua_setiuservalue(L, -2, 1);
+  self->state = 1;
+  kept[idle++] = thread;
+  return 1;
+}
+
+static int coroutine(lua_State *L) {
+  lua_pushcclosure(L, call, 1);
+  return 1;
+}
+
+static int run(lua_State *L) {
+  lua_State *thread = lua_newthread(L);
+  lua_pushvalue(L, 1);
+  lua_xmove(L, thread, 1);
+  run_thread(L, thread, 0);
+  return 0;
+}
+
+/* The result of a Future, without a switch. */
+static int await(lua_State *L) {
+  lua_getiuservalue(L, 1, 1);
+  return 1;
+}
+
+int luaopen_floor(lua_State *L) {
+  static const luaL_Reg functions[] = {
+      {"coroutine", coroutine}, {"run", run}, {"await", await}, {NULL, NULL}};
+  lua_newtable(L);
+  metatable = luaL_ref(L, LUA_REGISTRYINDEX);
+  for (int i = 0; i < KEPT; i++) {
+    kept[i] = lua_newthread(L);
+    (void)luaL_ref(L, LUA_REGISTRYINDEX);
+  }
+  luaL_newlib(L, functions);
+  return 1;
+}
