@@ -364,6 +364,35 @@ describe("streams", function()
     await(uv.close(server))
   end)
 
+  spec("write at once what the system takes, and all of it in order", function()
+    local fds = assert(luv.pipe({ nonblock = true }, { nonblock = true }))
+    local to, from = uv.new_pipe(false), uv.new_pipe(false)
+    to:open(fds.write)
+    from:open(fds.read)
+    local sent, writes, pending = {}, {}, 0
+    assert.is_true(uv.write(to, "first"):done())
+    sent[1] = "first"
+    for i = 1, 200 do
+      local text = ("%d "):format(i):rep(i * 7)
+      sent[#sent + 1] = text
+      writes[i] = uv.write(to, text)
+      if not writes[i]:done() then pending = pending + 1 end
+    end
+    assert.is_true(pending > 0 and pending < 200, pending)
+    local got, size, all = {}, 0, #table.concat(sent)
+    local read = concurrent.Future()
+    from:read_start(function(err, data)
+      assert(not err, err)
+      got[#got + 1] = data
+      size = size + #data
+      if size == all then read:set_result() end
+    end)
+    await(writes)
+    await(read)
+    assert.equal(table.concat(sent), table.concat(got))
+    await { uv.close(to), uv.close(from) }
+  end)
+
   it("fail a write to somebody who is gone, and nothing else", function()
     local result = child [[
       local lunado = require "lunado"

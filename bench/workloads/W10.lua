@@ -70,30 +70,31 @@ function w.copas()
   end
 end
 
-local function free_port()
-  local probe = require "luv".new_tcp()
-  assert(probe:bind("127.0.0.1", 0))
-  local port = probe:getsockname().port
-  probe:close()
-  return port
-end
-
+-- A coroutine for each connection; what arrives waits for it in a queue.
 function w.lunado()
   local lunado = require "lunado"
-  local tcpserver = require "lunado.tcpserver"
-  local yield = coroutine.yield
+  local Queue = require "lunado.queues".Queue
+  local uv, yield = lunado.uv, coroutine.yield
+  local serve = lunado.coroutine(function(client)
+    local arrived = Queue()
+    client:read_start(function(_, data) arrived:put_nowait(data or false) end)
+    while true do
+      local data = yield(arrived:get())
+      if not data then break end
+      yield(uv.write(client, data))
+    end
+    client:close()
+  end)
   return function()
-    local server = tcpserver.TCPServer()
-    server.handle_stream = lunado.coroutine(function(_, stream)
-      pcall(function()
-        while true do
-          yield(stream:write(yield(stream:read_bytes(chunk, true))))
-        end
-      end)
+    local server = uv.new_tcp()
+    assert(server:bind("127.0.0.1", 0))
+    server:listen(128, function(err)
+      assert(not err, err)
+      local client = uv.new_tcp()
+      server:accept(client)
+      serve(client)
     end)
-    local port = free_port()
-    server:listen(port, "127.0.0.1")
-    serving(port)
+    serving(server:getsockname().port)
     lunado.IOLoop.current():start()
   end
 end

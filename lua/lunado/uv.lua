@@ -165,11 +165,33 @@ local function survive_broken_pipes()
   luv.unref(broken_pipes)
 end
 
+-- Most writes fit into the system's buffer, and need no request then. Of what
+-- is longer than this, the rest would be copied.
+local AT_ONCE = 65536
+
+local function write_at_once(write)
+  return function(stream, data, ...)
+    if type(data) == "string" and #data <= AT_ONCE and ... == nil then
+      local ok, written = pcall(luv.try_write, stream, data)
+      if ok and written == #data then
+        local future = Future()
+        future:set_result()
+        return future
+      end
+      if ok and written and written > 0 then data = data:sub(written + 1) end
+    end
+    return write(stream, data, ...)
+  end
+end
+
 local function resolve(name)
   local value = luv[name]
   if type(name) ~= "string" or type(value) ~= "function" then return value end
   if WRITING[name] then survive_broken_pipes() end
-  if ARITY[name] then return wrap(name, value, ARITY[name]) end
+  if ARITY[name] then
+    local wrapped = wrap(name, value, ARITY[name])
+    return name == "write" and write_at_once(wrapped) or wrapped
+  end
   if is_asynchronous_fs(name) then return wrap_unknown(name, value) end
   return value
 end
