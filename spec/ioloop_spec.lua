@@ -1066,3 +1066,73 @@ describe("a loop as self", function()
     end
   end)
 end)
+
+describe("a loop that is gone", function()
+  it("does not call who waits for a Future", function()
+    local f, called = Future(), false
+    assert.is_true(gc.collects(function()
+      local other = IOLoop(false)
+      other:add_future(f, function() called = true end)
+      other:close()
+      return f and setmetatable({}, { other = other })
+    end))
+    f:set_result(1)
+    assert.is_false(called)
+    assert.equal("", log:text())
+  end)
+
+  it("leaves errors of what its callbacks returned to the log", function()
+    local f = Future()
+    do
+      local other = IOLoop(false)
+      other:add_callback(function() return f end)
+      other:add_callback(other.stop, other)
+      other:start()
+      other:close()
+    end
+    gc.collect()
+    f:set_exception("late")
+    f = nil -- luacheck: ignore
+    gc.collect()
+    assert.is_truthy(log:text():find("late", 1, true))
+  end)
+end)
+
+describe("a finalizer that closes the loop", function()
+  -- Each of them makes objects, and so may run finalizers; closing raises no
+  -- more than "closed".
+  local uses = {
+    ["gen.sleep"] = function() return gen.sleep(1) end,
+    ["gen.with_timeout"] = function() return gen.with_timeout(1, Future()) end,
+    ["call_later"] = function(other) return other:call_later(1, print) end,
+    ["add_callback"] = function(other)
+      other:add_callback(print, table.unpack({}, 1, 40))
+    end,
+    ["add_future"] = function(other) other:add_future(Future(), print) end,
+    ["a yield"] = function() gen.coroutine(function() yield() end)() end,
+    ["run_sync"] = function(other) other:run_sync(function() end) end,
+  }
+  for name, use in pairs(uses) do
+    it("may run inside " .. name, function()
+      for _ = 1, 8 do
+        local other = IOLoop(false)
+        other:make_current()
+        local closed = false
+        setmetatable({}, { __gc = function()
+          other:close()
+          closed = true
+        end })
+        for _ = 1, 10000 do
+          local ok, err = pcall(use, other)
+          if not ok then
+            assert.is_truthy(tostring(err):find("closed", 1, true), err)
+          end
+          if closed then break end
+        end
+        other:close()
+        loop:make_current()
+      end
+      log:clear()
+    end)
+  end
+end)

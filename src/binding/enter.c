@@ -64,7 +64,7 @@ static bool call_with(lua_State *L, lua_CFunction function, void *data,
 /* What raised while an error was reported is reported too, by the log. */
 static void report_protected(lua_State *L, lunado_realm *realm,
                              lunado_ioloop *loop, int callback) {
-  if (loop != NULL && !loop->core->closed) {
+  if (loop != NULL && !loop->closed) {
     if (call_with(L, tell_handler, loop, callback)) return;
     lunado__log_value(L, realm, "Exception in handle_callback_exception: ");
   }

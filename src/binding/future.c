@@ -9,6 +9,7 @@
 
 #include "binding/coroutine.h"
 #include "binding/failure.h"
+#include "binding/ioloop.h"
 #include "binding/queue.h"
 
 /* Room on the stack that settling and the waiters it runs may use. */
@@ -257,22 +258,30 @@ void lunado__copy_outcome(lua_State *L, lunado_realm *realm, int from,
  * ------------------------------------------------------------------- */
 
 /* The owner of a waiter that calls a function or settles another Future.
- * User values: what it is for, and the Future it waits for. */
+ * User values: what it is for, the Future it waits for, and the loop. */
 typedef struct {
   lunado_waiter waiter;
   lunado_ioloop *loop; /* the function is called on; NULL: at once */
 } link_object;
 
-enum { LINK_TARGET = 1, LINK_SOURCE = 2 };
+enum { LINK_TARGET = 1, LINK_SOURCE, LINK_LOOP, LINK_VALUES = LINK_LOOP };
+
+/* The link object, on top, holds its loop; without it where it is gone. */
+static void hold_loop(lua_State *L, link_object *self) {
+  lunado__pushloop(L, self->loop);
+  if (lua_isnil(L, -1)) self->loop = NULL;
+  lua_setiuservalue(L, -2, LINK_LOOP);
+}
 
 static void link_new(lua_State *L, int source, int target, lunado_ioloop *loop,
                      lunado_done_cb cb) {
   link_object *self;
   source = lua_absindex(L, source);
   target = lua_absindex(L, target);
-  self = lua_newuserdatauv(L, sizeof *self, 2);
+  self = lua_newuserdatauv(L, sizeof *self, LINK_VALUES);
   self->waiter.list = NULL;
   self->loop = loop;
+  if (loop != NULL) hold_loop(L, self);
   lua_pushvalue(L, target);
   lua_setiuservalue(L, -2, LINK_TARGET);
   lua_pushvalue(L, source);
@@ -299,6 +308,7 @@ static void on_done_loop(lunado_settler *settler, lunado_waiter *waiter,
   lua_State *L = realm->frame->L;
   link_object *self = lunado_container_of(waiter, link_object, waiter);
   (void)future;
+  if (self->loop == NULL) return; /* gone, and its callbacks with it */
   lunado__push_owner(realm, waiter);
   lua_getiuservalue(L, -1, LINK_TARGET);
   lua_getiuservalue(L, -2, LINK_SOURCE);

@@ -33,6 +33,7 @@ static const char loop_key = 0;
 /* A free place of the list holds the number of the next free one. */
 uint32_t lunado__anchor(lua_State *L, lunado_ioloop *loop) {
   uint32_t anchor = loop->free_anchor;
+  if (loop->closed) luaL_error(L, "the IOLoop is closed");
   lua_rawgeti(L, LUA_REGISTRYINDEX, loop->anchors);
   if (anchor == 0) {
     lua_pushvalue(L, -2);

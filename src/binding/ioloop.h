@@ -65,7 +65,9 @@ static inline void lunado__ioloop_enlist(lunado_ioloop *loop) {
 }
 void lunado__ioloop_discharge(lua_State *L, lunado_ioloop *loop);
 
-/* Has the loop hold the value on top; returns its place.  [-1, +0, m] */
+/* Has the loop hold the value on top; returns its place.  Raises where the loop
+ * is closed, which the finalizers may have done that making the value ran.
+ * [-1, +0, v] */
 uint32_t lunado__anchor(lua_State *L, lunado_ioloop *loop);
 
 /* Pushes the value at a place.  [-0, +1, -] */

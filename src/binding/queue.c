@@ -107,6 +107,7 @@ static void insert(lunado_queue *queue, lunado_chunk *chunk) {
 static void add_chunk(lua_State *L, lunado_queue *queue, uint32_t size) {
   uint32_t capacity = queue->capacity;
   lunado_chunk *chunk;
+  if (is_closed(queue)) return;
   if (capacity > CHUNK_MAX) capacity = CHUNK_MAX;
   if (capacity < size) capacity = size;
   enlarge_batch(L, queue, capacity);

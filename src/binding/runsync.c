@@ -120,8 +120,10 @@ int lunado__runsync(lua_State *L, lunado_ioloop *loop, int nargs,
                     double timeout) {
   int base = lua_gettop(L) - nargs;
   int status;
-  watch *self = lua_newuserdatauv(L, sizeof *self, 1);
+  watch *self;
   lunado__pushloop(L, loop); /* which may be closed before the run is over */
+  self = lua_newuserdatauv(L, sizeof *self, 1);
+  lua_insert(L, -2);
   lua_setiuservalue(L, -2, 1);
   self->waiter.list = NULL;
   self->core = loop->core;

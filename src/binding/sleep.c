@@ -39,8 +39,8 @@ static void on_awake(lunado_loop *core, lunado_timer *timer) {
 static int gen_sleep(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
   double seconds = lunado__checkseconds(L, 1);
-  lunado_ioloop *loop = lunado__currentloop(L, realm);
   sleeper *self = lunado__future_new(L, realm, sizeof *self, 1);
+  lunado_ioloop *loop = lunado__currentloop(L, realm);
   lunado_timer_init(&self->timer, on_awake);
   lunado__starttimer(L, loop, &self->timer,
                      lunado_loop_time(loop->core) + seconds, &self->anchor);
@@ -145,6 +145,8 @@ static int gen_with_timeout(lua_State *L) {
   luaL_checkany(L, 2);
   lunado__checkquiet(L, 3);
   lua_settop(L, 3);
+  lunado__pushloop(L, loop); /* lives on, whatever the conversion does */
+  lua_replace(L, 1);
   lua_pushvalue(L, 2);
   lunado__convert_one(L, realm);
   self = lunado__future_new(L, realm, sizeof *self, TIMED_VALUES);
