@@ -308,11 +308,12 @@ static void on_done_loop(lunado_settler *settler, lunado_waiter *waiter,
   lua_State *L = realm->frame->L;
   link_object *self = lunado_container_of(waiter, link_object, waiter);
   (void)future;
-  if (self->loop == NULL) return; /* gone, and its callbacks with it */
   lunado__push_owner(realm, waiter);
-  lua_getiuservalue(L, -1, LINK_TARGET);
-  lua_getiuservalue(L, -2, LINK_SOURCE);
-  lunado__queue_callback(L, realm, self->loop, 1);
+  if (self->loop != NULL) { /* else it is gone, and its callbacks with it */
+    lua_getiuservalue(L, -1, LINK_TARGET);
+    lua_getiuservalue(L, -2, LINK_SOURCE);
+    lunado__queue_callback(L, realm, self->loop, 1);
+  }
   lua_pop(L, 1);
 }
 
