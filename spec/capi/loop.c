@@ -195,6 +195,45 @@ static void the_host_can_drive_it(lua_State *L) {
   uv_run(loop, UV_RUN_NOWAIT);
 }
 
+/* One that is closed while it runs, and that nobody holds, is there until all
+ * who work on it have returned, and no longer. */
+static void it_may_close_while_it_runs(lua_State *L) {
+  host_do(L, "local function close()\n"
+             "  lunado.IOLoop.current():close()\n"
+             "  collectgarbage()\n"
+             "  collectgarbage()\n"
+             "end\n"
+             "pcall(lunado.run, function()\n"
+             "  close()\n"
+             "  pcall(coroutine.yield)\n"
+             "  lunado.sleep(0)\n"
+             "end)\n"
+             "pcall(lunado.run, function()\n"
+             "  lunado.IOLoop.current():add_callback(close)\n"
+             "  coroutine.yield(lunado.sleep(100))\n"
+             "end)\n"
+             "lunado.IOLoop.current():call_later(0, close)\n"
+             "lunado.IOLoop.current():start()");
+}
+
+static void a_hosts_run_may_close_it(lua_State *L) {
+  host_loop host;
+  L = open_on(&host);
+  for (int i = 0; i < 3; i++) {
+    host_do(L, "lunado.coroutine(function()\n"
+               "  coroutine.yield()\n"
+               "  lunado.IOLoop.current():close()\n"
+               "  collectgarbage()\n"
+               "  collectgarbage()\n"
+               "  pcall(coroutine.yield)\n"
+               "end)()");
+    uv_run(&host.loop, UV_RUN_NOWAIT);
+  }
+  lua_close(L);
+  close_loop(&host);
+  check_int(atomic_load(&host_blocks), 0);
+}
+
 #ifdef __linux__
 /* What a program with an epoll loop of its own does for lunado's: it waits for
  * the descriptor of the loop, no longer than the loop would. */
@@ -233,6 +272,8 @@ static const host_test tests[] = {
     test_alone(two_states_share_a_loop),
     test(a_loop_in_use_is_not_replaced),
     test(the_host_can_drive_it),
+    test(it_may_close_while_it_runs),
+    test_alone(a_hosts_run_may_close_it),
 #ifdef __linux__
     test(it_runs_inside_of_epoll),
 #endif

@@ -23,6 +23,13 @@ static load *loaded;
 static int ends[2];
 static bool lets_go; /* the callback that closes drops the reference, too */
 static bool closed;
+static int left; /* how often the owner was told that it is not needed */
+
+static void on_left(lunado_loop *loop) {
+  assert_true(closed);
+  assert_false(lunado_loop_running(loop));
+  left++;
+}
 
 static void close_now(lunado_loop *loop) {
   assert_false(closed);
@@ -125,12 +132,16 @@ static void load_loop(lunado_loop *loop, kind who) {
 static lunado_loop *begin(bool borrowed, bool drops) {
   lets_go = drops;
   closed = false;
+  left = 0;
   assert_int_equal(pipe(ends), 0);
-  return loop_open(borrowed);
+  lunado_loop *loop = loop_open(borrowed);
+  lunado_loop_set_left(loop, on_left);
+  return loop;
 }
 
 static void finish(lunado_loop *loop) {
   assert_true(closed);
+  assert_int_equal(left, 1);
   if (lets_go)
     loop_gone();
   else

@@ -20,13 +20,22 @@
 /* Pseudo-indices of upvalues end here. */
 #define LAST_PSEUDO_INDEX (LUA_REGISTRYINDEX - 256)
 
+/* Lua looks for upvalues without asking whether a C function is running. */
+static bool has_upvalues(lua_State *L) {
+  lua_Debug ar;
+  return lua_getstack(L, 0, &ar) && lua_getinfo(L, "S", &ar) &&
+         *ar.what == 'C';
+}
+
 /* An index as Lua counts from the bottom, or a pseudo-index; 0 where nothing
  * can be. */
 static int to_absolute(lua_State *L, int idx) {
   int top = lua_gettop(L);
   if (idx > 0) return idx <= top ? idx : 0;
   if (idx >= -top) return idx == 0 ? 0 : top + idx + 1;
-  return idx <= LUA_REGISTRYINDEX && idx > LAST_PSEUDO_INDEX ? idx : 0;
+  if (idx == LUA_REGISTRYINDEX) return idx;
+  if (idx > LUA_REGISTRYINDEX || idx <= LAST_PSEUDO_INDEX) return 0;
+  return has_upvalues(L) ? idx : 0;
 }
 
 lunado_future *lunado__hostfuture(lua_State *L, lunado_realm *realm, int *idx) {

@@ -3,9 +3,9 @@
  * ioloop.c - IOLoop.
  *
  * Invariants: an ioloop is born without a core and has one from then on; it is
- * in SLOT_LOOPS while it is open or coroutines are enlisted on it.  The
- * userdata of a loop is younger than whatever it runs on, so that at the
- * state's end its finalizer comes first.
+ * in SLOT_LOOPS while it is open, a run or a callback of it is on the C stack,
+ * or coroutines are enlisted on it.  The userdata of a loop is younger than
+ * whatever it runs on, so that at the state's end its finalizer comes first.
  */
 #include "binding/ioloop.h"
 
@@ -111,9 +111,11 @@ void lunado__pushmethod(lua_State *L, lunado_ioloop *loop, const char *name) {
 /* --- life cycle
  * ------------------------------------------------------------------ */
 
-/* The realm lets a closed loop go that no coroutine belongs to. */
+/* The realm lets a closed loop go that no coroutine belongs to, and that
+ * nothing on the C stack works on. */
 static void forget_if_unused(lua_State *L, lunado_ioloop *loop) {
   if (!loop->closed || loop->coroutines > 0) return;
+  if (loop->core != NULL && lunado_loop_running(loop->core)) return;
   lunado__getslot(L, loop->realm, LUNADO_SLOT_LOOPS);
   lua_pushnil(L);
   lua_rawsetp(L, -2, loop);
@@ -124,12 +126,14 @@ void lunado__ioloop_discharge(lua_State *L, lunado_ioloop *loop) {
   if (--loop->coroutines == 0 && loop->closed) forget_if_unused(L, loop);
 }
 
-void lunado__ioloop_close(lua_State *L, lunado_ioloop *loop) {
+static void on_left(lunado_loop *core) {
+  lunado_ioloop *loop = core->owner;
+  forget_if_unused(loop->L, loop);
+}
+
+/* What the loop held. */
+static void let_go(lua_State *L, lunado_ioloop *loop) {
   lunado_realm *realm = loop->realm;
-  bool open = !loop->closed;
-  loop->closed = true;
-  lunado_loop_close(loop->core);
-  if (!open) return;
   lunado__queue_fini(L, &loop->queue);
   luaL_unref(L, LUA_REGISTRYINDEX, loop->anchors);
   loop->anchors = LUA_NOREF;
@@ -137,7 +141,15 @@ void lunado__ioloop_close(lua_State *L, lunado_ioloop *loop) {
   if (realm->instance == loop) realm->instance = NULL;
   lunado__handlers_forget(L, loop);
   lunado__promises_free(loop);
-  forget_if_unused(L, loop);
+}
+
+void lunado__ioloop_close(lua_State *L, lunado_ioloop *loop) {
+  bool open = !loop->closed;
+  lunado__ioloop_enlist(loop); /* is kept until all is done */
+  loop->closed = true;
+  lunado_loop_close(loop->core);
+  if (open) let_go(L, loop);
+  lunado__ioloop_discharge(L, loop);
 }
 
 /* One that is running, which only a call by hand can find, is closed, and
@@ -196,6 +208,7 @@ static lunado_ioloop *new_loop(lua_State *L, lunado_realm *realm,
   rc = lunado_loop_new(&core, uv);
   if (rc < 0) luaL_error(L, "cannot open a loop: %s", uv_strerror(rc));
   core->owner = loop;
+  lunado_loop_set_left(core, on_left);
   loop->core = core;
   register_loop(L, loop);
   return loop;

@@ -2,9 +2,9 @@
 /*
  * ioloop.h - IOLoop as a Lua value.
  *
- * An ioloop is a userdata that the realm holds (SLOT_LOOPS) while it is open
- * or coroutines belong to it, so a pointer to it is good for as long as a
- * coroutine, a timer or a watcher has it.
+ * An ioloop is a userdata that the realm holds (SLOT_LOOPS) while it is open,
+ * is being run or calls back, or coroutines belong to it; so a pointer to it
+ * is good for as long as a coroutine, a timer, a watcher or a callback has it.
  */
 #ifndef LUNADO_BINDING_IOLOOP_H
 #define LUNADO_BINDING_IOLOOP_H
@@ -46,7 +46,8 @@ void lunado__pushloop(lua_State *L, lunado_ioloop *loop);
 /* The open loop that is argument `arg`.  [-0, +0, v] */
 lunado_ioloop *lunado__checkloop(lua_State *L, lunado_realm *realm, int arg);
 
-/* Runs the loop on L, with itself the current one; as lunado_loop_run.
+/* Runs the loop on L, with itself the current one; as lunado_loop_run.  The
+ * caller sees that the userdata stays, which a script may close meanwhile.
  * Raises nothing but a memory error, before anything has run.  [-0, +0, m] */
 int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, bool forever);
 

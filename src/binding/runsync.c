@@ -120,7 +120,9 @@ int lunado__runsync(lua_State *L, lunado_ioloop *loop, int nargs,
                     double timeout) {
   int base = lua_gettop(L) - nargs;
   int status;
-  watch *self = lua_newuserdatauv(L, sizeof *self, 0);
+  watch *self = lua_newuserdatauv(L, sizeof *self, 1);
+  lunado__pushloop(L, loop); /* which may be closed before the run is over */
+  lua_setiuservalue(L, -2, 1);
   self->waiter.list = NULL;
   self->core = loop->core;
   self->late = false;

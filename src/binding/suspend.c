@@ -171,10 +171,8 @@ void lunado__task_capture(lua_State *L, const lunado_realm *realm, int t) {
   lua_call(L, 1, 0);
 }
 
-/* Readies the task to be suspended: sees that it will have a place in its
- * loop's queue, and keeps its stack contexts. */
-static bool ensure_place(lua_State *L, lunado_realm *realm, int t,
-                         lunado_coroutine *task) {
+static bool has_all(lua_State *L, lunado_realm *realm, int t,
+                    lunado_coroutine *task) {
   if (!has_place(realm, task)) {
     lua_pushvalue(L, t);
     if (!protected(L, realm, t, find_place, 1)) return false;
@@ -182,6 +180,18 @@ static bool ensure_place(lua_State *L, lunado_realm *realm, int t,
   if (realm->context == NULL) return true;
   lua_pushvalue(L, t);
   return protected(L, realm, t, capture, 1);
+}
+
+/* Readies the task to be suspended: sees that it will have a place in its
+ * loop's queue, and keeps its stack contexts.  One that is not suspended after
+ * all belongs to no loop that it did not belong to before, since it would not
+ * keep it. */
+static bool ensure_place(lua_State *L, lunado_realm *realm, int t,
+                         lunado_coroutine *task) {
+  lunado_ioloop *home = task->loop;
+  if (has_all(L, realm, t, task)) return true;
+  task->loop = home;
+  return false;
 }
 
 /* The task at t leaves the stack of its runner: from now on it and the Future
@@ -223,6 +233,7 @@ static int wait_behind_others(lua_State *L) {
 static bool wait_for(lua_State *L, lunado_realm *realm, int t,
                      lunado_coroutine *task, lunado_future *future) {
   lua_State *thread = task->thread;
+  lunado_ioloop *home = task->loop;
   if (!ensure_place(L, realm, t, task)) return false;
   if (future->waiters == NULL) {
     lua_pushvalue(L, t);
@@ -233,7 +244,10 @@ static bool wait_for(lua_State *L, lunado_realm *realm, int t,
     lua_pushvalue(L, t);
     lua_pushvalue(thread, -1);
     lua_xmove(thread, L, 1);
-    if (!protected(L, realm, t, wait_behind_others, 2)) return false;
+    if (!protected(L, realm, t, wait_behind_others, 2)) {
+      task->loop = home;
+      return false;
+    }
   }
   task->loop->queue.reserved++;
   lunado__task_enlist(L, t, task, TASK_WAITING);

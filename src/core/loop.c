@@ -60,8 +60,16 @@ void lunado__loop_enter(lunado_loop *loop) {
   loop->quiet = false;
 }
 
+static void tell_if_left(lunado_loop *loop) {
+  lunado_left_cb left = loop->left;
+  if (!loop->closed || left == NULL || lunado_loop_running(loop)) return;
+  loop->left = NULL;
+  left(loop);
+}
+
 void lunado__loop_leave(lunado_loop *loop) {
   loop->depth--;
+  tell_if_left(loop);
   lunado_loop_unref(loop);
 }
 
@@ -168,6 +176,10 @@ static int drive_uv(lunado_loop *loop, uv_run_mode mode) {
 
 void lunado_loop_set_drive(lunado_loop *loop, lunado_drive_cb drive) {
   loop->drive = drive != NULL ? drive : drive_uv;
+}
+
+void lunado_loop_set_left(lunado_loop *loop, lunado_left_cb left) {
+  loop->left = left;
 }
 
 void lunado_loop_hold(lunado_loop *loop) {
@@ -357,6 +369,7 @@ int lunado_loop_run(lunado_loop *loop, bool forever) {
   rc = run_until_stopped(loop);
   if (forever) lunado_loop_release(loop);
   loop->running = loop->stopped = false;
+  tell_if_left(loop);
   close_uv(loop);
   lunado_loop_unref(loop);
   return rc;

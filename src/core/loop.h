@@ -46,6 +46,9 @@ struct lunado_clock {
 /* Drives loop->uv as uv_run does, and returns what that returns. */
 typedef int (*lunado_drive_cb)(lunado_loop *loop, uv_run_mode mode);
 
+/* The loop is closed, and no callback or run of it is on the C stack. */
+typedef void (*lunado_left_cb)(lunado_loop *loop);
+
 /* How a run ended. */
 enum {
   LUNADO_RUN_STOPPED, /* lunado_loop_stop, or uv_stop on the uv_loop_t */
@@ -99,6 +102,10 @@ void lunado_loop_set_clock(lunado_loop *loop, lunado_clock *clock);
 /* Runs are driven by `drive` from now on; NULL: by uv_run. */
 void lunado_loop_set_drive(lunado_loop *loop, lunado_drive_cb drive);
 
+/* Has `left` called, once, when a closed loop has been left for good: from
+ * then on the loop has no use for its owner. */
+void lunado_loop_set_left(lunado_loop *loop, lunado_left_cb left);
+
 /* --- ready tasks --------------------------------------------------------- */
 
 /* Makes a task of the caller's storage, which stays where it is while the
@@ -134,41 +141,42 @@ struct lunado_task {
 };
 
 struct lunado_loop {
-  void *owner;           /* the owner's; the core never looks */
-  uv_loop_t *uv;         /* borrowed, or &own */
-  uv_timer_t timer;      /* the earliest deadline; data is NULL, as in every
-                            handle here: other libraries walk the loop */
-  uv_idle_t idle;        /* active while tasks are ready, a deadline has
-                            passed or can be skipped to: libuv does not wait
-                            then */
-  uv_async_t async;      /* wakes the loop for messages; counts as alive while
-                            there are holds */
-  lunado_link ready;     /* tasks, in order */
-  lunado_link turn;      /* tasks of the turn in progress, not yet run */
-  lunado_link watchers;  /* poll.h's */
-  lunado_heap heap;      /* running timers */
-  lunado_clock *clock;   /* borrowed; NULL: uv_hrtime */
-  lunado_mailbox mail;   /* messages from other threads */
+  void *owner;            /* the owner's; the core never looks */
+  uv_loop_t *uv;          /* borrowed, or &own */
+  uv_timer_t timer;       /* the earliest deadline; data is NULL, as in every
+                             handle here: other libraries walk the loop */
+  uv_idle_t idle;         /* active while tasks are ready, a deadline has
+                             passed or can be skipped to: libuv does not wait
+                             then */
+  uv_async_t async;       /* wakes the loop for messages; counts as alive while
+                             there are holds */
+  lunado_link ready;      /* tasks, in order */
+  lunado_link turn;       /* tasks of the turn in progress, not yet run */
+  lunado_link watchers;   /* poll.h's */
+  lunado_heap heap;       /* running timers */
+  lunado_clock *clock;    /* borrowed; NULL: uv_hrtime */
+  lunado_mailbox mail;    /* messages from other threads */
   lunado_address address; /* address.h's; 0: none */
-  lunado_drive_cb drive; /* uv_run, or what stands for it */
-  double aimed;          /* deadline the timer handle is armed for */
-  double due;            /* while timers run: those up to here; else -inf */
-  uint64_t slice_end;    /* uv_hrtime when the slice is used up */
-  uint64_t looked;       /* uv_hrtime when the clock was last looked at */
-  unsigned steps;        /* tasks, timers and questions whether the loop is
-                            tired that are left before looking again */
-  unsigned stride;       /* steps between two looks */
-  uint32_t ages;         /* timers started so far */
-  unsigned depth;        /* callbacks and runs of the loop on the C stack */
-  unsigned holds;        /* lunado_loop_hold less lunado_loop_release */
-  unsigned handles;      /* open handles of the loop's own */
-  atomic_uint refs;      /* references to this storage */
-  bool running;          /* inside lunado_loop_run */
-  bool stopped;          /* stop was asked for */
+  lunado_drive_cb drive;  /* uv_run, or what stands for it */
+  lunado_left_cb left;    /* not called yet; NULL: nobody is to be told */
+  double aimed;           /* deadline the timer handle is armed for */
+  double due;             /* while timers run: those up to here; else -inf */
+  uint64_t slice_end;     /* uv_hrtime when the slice is used up */
+  uint64_t looked;        /* uv_hrtime when the clock was last looked at */
+  unsigned steps;         /* tasks, timers and questions whether the loop is
+                             tired that are left before looking again */
+  unsigned stride;        /* steps between two looks */
+  uint32_t ages;          /* timers started so far */
+  unsigned depth;         /* callbacks and runs of the loop on the C stack */
+  unsigned holds;         /* lunado_loop_hold less lunado_loop_release */
+  unsigned handles;       /* open handles of the loop's own */
+  atomic_uint refs;       /* references to this storage */
+  bool running;           /* inside lunado_loop_run */
+  bool stopped;           /* stop was asked for */
   bool closed;
-  bool owns_uv;          /* uv == &own, and own is open */
-  bool quiet;            /* nothing has happened since the last pass, on which
-                            time could have been skipped */
+  bool owns_uv; /* uv == &own, and own is open */
+  bool quiet;   /* nothing has happened since the last pass, on which
+                   time could have been skipped */
   uv_loop_t own;
 };
 
