@@ -211,7 +211,7 @@ local function shared()
 end
 
 local function hosts()
-  assert(coroutine.yield(host.promise()) == "kept")
+  assert(coroutine.yield(host.promise()) == "kept 7")
   assert(coroutine.yield(host.post()) == "posted")
   assert(host.wait(later(Future(), 4)) == 4)
   expect("of a host", host.wait, host.fail())

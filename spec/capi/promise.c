@@ -110,6 +110,57 @@ static void a_promise_is_settled_once(lua_State *L) {
   check_int(lunado_result(L, 1), 0);
 }
 
+static int awaited(lua_State *L, int status, lua_KContext ctx) {
+  (void)L, (void)status, (void)ctx;
+  host_fail(__FILE__, __LINE__, "a continuation", " was called");
+}
+
+static int deliver_late(lua_State *L) {
+  lunado_newfuture(L);
+  return lunado_awaitk(L, -1, 0, awaited);
+}
+
+static int deliver_yield(lua_State *L) { return lua_yield(L, 0); }
+
+static int deliver_run(lua_State *L) {
+  lua_pushcfunction(L, deliver_nothing);
+  check_int(lunado_runsync(L, 0, 0), LUA_ERRRUN);
+  return lua_error(L);
+}
+
+static void a_delivery_neither_waits_nor_runs(lua_State *L) {
+  static const struct {
+    lua_CFunction deliver;
+    const char *text;
+  } cases[] = {{deliver_late, "cannot await outside of a coroutine"},
+               {deliver_yield, "attempt to yield"},
+               {deliver_run, "already running"}};
+  for (int i = 0; i < 3; i++) {
+    lunado_promise *promise = new_promise(L);
+    check_int(lunado_promise_settle(promise, cases[i].deliver, NULL), 0);
+    turn(L);
+    check_int(lunado_result(L, 1), -1);
+    check_text(lua_tostring(L, -1), cases[i].text);
+    lua_settop(L, 0);
+  }
+}
+
+/* What is handed over comes to deliver all the same. */
+static void a_settled_future_may_be_promised(lua_State *L) {
+  lunado_promise *promise;
+  lunado_newfuture(L);
+  lua_pushliteral(L, "mine");
+  check_int(lunado_setresult(L, 1, 1), 0);
+  promise = lunado_newpromise(L, 1);
+  delivered = 0;
+  check_int(uv_loop_alive(lunado_getloop(L)), 1);
+  check_int(lunado_promise_settle(promise, deliver_text, text), 0);
+  uv_run(lunado_getloop(L), UV_RUN_DEFAULT);
+  check_int(delivered, 1);
+  check_int(lunado_result(L, 1), 1);
+  check_text(lua_tostring(L, 2), "mine");
+}
+
 static void nobody_is_no_promise(lua_State *L) {
   (void)L;
   check_int(lunado_promise_settle(NULL, deliver_error, text), UV_ECANCELED);
@@ -194,6 +245,96 @@ static void many_at_once(lua_State *L) {
   free(all);
 }
 
+static int allocations_left;
+
+/* (depth, function, ...): calls the function with that little memory, from
+ * where Lua has never been before, so that even a call needs some.  No other
+ * error comes out. */
+static int without_memory(lua_State *L) {
+  lua_Integer depth = lua_tointeger(L, 1);
+  int status;
+  if (depth > 0) {
+    lua_pushcfunction(L, without_memory);
+    lua_insert(L, 1);
+    lua_pushinteger(L, depth - 1);
+    lua_replace(L, 2);
+    lua_call(L, lua_gettop(L) - 1, 0);
+    return 0;
+  }
+  host_fail_at(allocations_left + 1, 1000000);
+  status = lua_pcall(L, lua_gettop(L) - 2, 0, 0);
+  host_fail_at(0, 0);
+  check(status == LUA_OK || status == LUA_ERRMEM);
+  return 0;
+}
+
+static int take_turn(lua_State *L) {
+  turn(L);
+  return 0;
+}
+
+enum { DEEP = 20, DEEPEST = 120 };
+
+/* Who was told that it is settled has handed over what belongs to it. */
+static void want_of_memory_loses_nothing(lua_State *L) {
+  host_log log = {0};
+  lunado_setlog(L, host_on_log, &log);
+  delivered = 0;
+  for (int depth = DEEP; depth < DEEPEST; depth++) {
+    lunado_promise *promise = new_promise(L);
+    allocations_left = depth % 2;
+    check_int(lunado_promise_settle(promise, deliver_text, text), 0);
+    lua_pushcfunction(L, without_memory);
+    lua_pushinteger(L, depth);
+    lua_pushcfunction(L, take_turn);
+    lua_call(L, 2, 0);
+    turn(L);
+    check(lunado_result(L, 1) != -2);
+    lua_settop(L, 0);
+  }
+  check_int(delivered, DEEPEST - DEEP);
+}
+
+/* A loop that cannot deliver cannot be closed. */
+static void nor_while_the_loop_closes(lua_State *L) {
+  host_log log = {0};
+  lunado_setlog(L, host_on_log, &log);
+  delivered = 0;
+  for (int depth = DEEP; depth < DEEPEST; depth++) {
+    allocations_left = depth % 4;
+    for (int i = 0; i < 2; i++)
+      check_int(lunado_promise_settle(new_promise(L), deliver_text, text), 0);
+    lua_pushcfunction(L, without_memory);
+    lua_pushinteger(L, depth);
+    host_do(L, "loop = lunado.IOLoop.instance() return loop.close, loop");
+    lua_call(L, 3, 0);
+    host_do(L, "loop:close()");
+    check_int(delivered, 2 * (depth + 1 - DEEP));
+    lua_settop(L, 0);
+  }
+}
+
+static int promise_first(lua_State *L) {
+  (void)lunado_newpromise(L, 1);
+  return 0;
+}
+
+/* A million of one Future; then there are none until one is settled. */
+static void promises_are_limited(lua_State *L) {
+  enum { MOST = sizeof(void *) > 4 ? 1048576 : 4096 };
+  lunado_promise *last = NULL;
+  lunado_newfuture(L);
+  for (int i = 0; i < MOST; i++) last = lunado_newpromise(L, 1);
+  lua_pushcfunction(L, promise_first);
+  lua_pushvalue(L, 1);
+  check_int(lua_pcall(L, 1, 0, 0), LUA_ERRRUN);
+  check_text(lua_tostring(L, -1), "too many promises");
+  lua_pop(L, 1);
+  check_int(lunado_promise_settle(last, NULL, NULL), 0);
+  turn(L);
+  check_int(lunado_promise_settle(lunado_newpromise(L, 1), NULL, NULL), 0);
+}
+
 /* --- closing
  * ------------------------------------------------------------------------ */
 
@@ -270,20 +411,34 @@ static int promise_anew(lua_State *L) {
   return 1;
 }
 
-static int deliver_anew(lua_State *L) {
-  delivered++;
-  (void)L;
-  lua_pushcfunction(L, promise_anew);
-  check_int(lua_pcall(L, 0, 0, 0), LUA_ERRRUN);
-  check_text(lua_tostring(L, -1), "closed");
+static int find_loop(lua_State *L) {
+  (void)lunado_looponly(L);
   return 0;
 }
 
-/* What is delivered while the loop closes cannot make new promises on it. */
-static void a_closing_loop_gives_no_promises(lua_State *L) {
+static int run_nothing(lua_State *L) {
+  lua_pushcfunction(L, find_loop);
+  check_int(lunado_runsync(L, 0, 0), LUA_ERRRUN);
+  return lua_error(L);
+}
+
+static int deliver_while_closing(lua_State *L) {
+  delivered++;
+  host_check_raises(L, promise_anew, "closed");
+  host_check_raises(L, find_loop, "closed");
+  host_check_raises(L, run_nothing, "closed");
+  check_int(luaL_loadstring(L, "return coroutine.yield()"), LUA_OK);
+  check_int(lunado_spawn(L, 0), 0); /* and will not go on */
+  check_int(lunado_result(L, -1), -2);
+  check(lunado_getloop(L) != NULL);
+  return 0;
+}
+
+/* What is delivered while the loop closes cannot make it wait for more. */
+static void a_closing_loop_takes_nothing_new(lua_State *L) {
   lunado_promise *promise = new_promise(L);
   delivered = 0;
-  check_int(lunado_promise_settle(promise, deliver_anew, NULL), 0);
+  check_int(lunado_promise_settle(promise, deliver_while_closing, NULL), 0);
   host_do(L, "lunado.IOLoop.instance():close()");
   check_int(delivered, 1);
 }
@@ -305,17 +460,22 @@ static const host_test tests[] = {
     test(what_deliver_raises_is_the_error),
     test(an_error_that_nobody_sees_is_logged),
     test(a_promise_is_settled_once),
+    test(a_delivery_neither_waits_nor_runs),
+    test(a_settled_future_may_be_promised),
     test(nobody_is_no_promise),
     test(it_keeps_the_future_and_the_loop),
     test(coroutines_wait_for_it),
     test(a_settled_future_stays_as_it_is),
     test(memory_is_used_again),
     test(many_at_once),
+    test(promises_are_limited),
+    test(want_of_memory_loses_nothing),
+    test(nor_while_the_loop_closes),
     test_alone(after_the_state_closed_nothing_is_called),
     test_alone(what_was_accepted_is_delivered_while_closing),
     test(a_script_may_close_the_loop),
     test(a_delivery_may_close_the_loop),
-    test(a_closing_loop_gives_no_promises),
+    test(a_closing_loop_takes_nothing_new),
     test(a_promise_belongs_to_the_current_loop),
 };
 

@@ -144,11 +144,50 @@ static void a_state_makes_ten_thousand_loops(lua_State *L) {
   }
 }
 
+/* --- on one loop
+ * ----------------------------------------------------------------------- */
+
+static int find_loop(lua_State *L) {
+  (void)lunado_looponly(L);
+  return 0;
+}
+
+static int promise_one(lua_State *L) {
+  lunado_newfuture(L);
+  (void)lunado_newpromise(L, -1);
+  return 0;
+}
+
+/* So many loops of a process may be known to other threads. */
+static void four_thousand_on_one_loop(lua_State *L) {
+  enum { MOST = sizeof(void *) > 4 ? 4096 : 256 };
+  static lua_State *states[MOST + 1];
+  uv_loop_t loop;
+  (void)L;
+  check_int(uv_loop_init(&loop), 0);
+  for (int i = 0; i <= MOST; i++) {
+    states[i] = host_new();
+    check_int(lunado_setloop(states[i], &loop), 0);
+    lua_pushcfunction(states[i], promise_one);
+    if (i < MOST) check_int(lua_pcall(states[i], 0, 0, 0), LUA_OK);
+  }
+  lua_settop(states[MOST], 0);
+  host_check_raises(states[MOST], promise_one, "too many IOLoops");
+  host_check_raises(states[MOST], find_loop, "too many IOLoops");
+  lua_close(states[0]);
+  check_int(promise_one(states[MOST]), 0);
+  for (int i = 1; i <= MOST; i++) lua_close(states[i]);
+  uv_run(&loop, UV_RUN_NOWAIT);
+  check_int(uv_loop_close(&loop), 0);
+  check_int(atomic_load(&host_blocks), 0);
+}
+
 static const host_test tests[] = {
     test_alone(a_hundred_states_on_four_threads),
     test(a_state_may_change_its_thread),
     test_alone(ten_thousand_states_one_after_the_other),
     test(a_state_makes_ten_thousand_loops),
+    test_alone(four_thousand_on_one_loop),
 };
 
 int main(int argc, char **argv) { return run_tests(argc, argv, tests); }

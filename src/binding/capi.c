@@ -23,8 +23,7 @@
 /* Lua looks for upvalues without asking whether a C function is running. */
 static bool has_upvalues(lua_State *L) {
   lua_Debug ar;
-  return lua_getstack(L, 0, &ar) && lua_getinfo(L, "S", &ar) &&
-         *ar.what == 'C';
+  return lua_getstack(L, 0, &ar) && lua_getinfo(L, "S", &ar) && *ar.what == 'C';
 }
 
 /* An index as Lua counts from the bottom, or a pseudo-index; 0 where nothing
@@ -80,9 +79,10 @@ uv_loop_t *lunado_getloop(lua_State *L) {
 lunado_loop *lunado_looponly(lua_State *L) {
   lunado_loop *core = lunado__defaultloop(L, lunado__realm(L))->core;
   lunado_address address;
+  if (core->closed) luaL_error(L, "the IOLoop is closed");
   if (lunado_loop_open_posts(core) < 0) luaL_error(L, "not enough memory");
   if (lunado_loop_address(core, &address) < 0)
-    luaL_error(L, "too many IOLoops are used by other threads");
+    luaL_error(L, "too many IOLoops are known to other threads");
   return (lunado_loop *)(uintptr_t)address;
 }
 

@@ -363,6 +363,7 @@ static int loop_close(lua_State *L) {
   lunado_ioloop *loop = check_any_loop(L, 1);
   lua_settop(L, 2);
   if (loop->core->closed) return 0;
+  if (!lunado__promises_ready(loop)) return luaL_error(L, "not enough memory");
   if (lua_toboolean(L, 2)) lunado__handlers_closefds(L, loop);
   lunado__luv_release(L, loop);
   lunado__ioloop_close(L, loop);

@@ -124,33 +124,38 @@ void lunado__promises_free(lunado_ioloop *loop) {
 typedef struct {
   lua_CFunction deliver;
   void *ud;
-  int count; /* of its results */
+  int count;   /* of its results */
+  bool called; /* from now on `ud` is deliver's */
 } delivery;
 
-/* (delivery) → the results, packed */
+/* (delivery) → the results, packed.  What is called from here needs no memory
+ * to be called. */
 static int call_deliver(lua_State *L) {
   delivery *self = lua_touserdata(L, 1);
   lua_settop(L, 0);
-  if (self->deliver != NULL) {
-    lua_pushcfunction(L, self->deliver);
-    lua_pushlightuserdata(L, self->ud);
-    lua_call(L, 1, LUA_MULTRET);
-  }
-  self->count = lua_gettop(L);
+  lua_pushlightuserdata(L, self->ud);
+  self->called = true;
+  if (self->deliver != NULL) self->count = self->deliver(L);
   lunado__pack(L, self->count);
   return 1;
 }
 
-/* Settles the Future at `idx`, on top, with what the delivery gives; one that
- * is settled already stays as it is, and an error is then one that nobody
- * retrieves.  [-0, +0, -] */
-static void deliver_to(lua_State *L, lunado_realm *realm, int idx,
-                       delivery *self) {
-  lunado_future *future = lua_touserdata(L, idx);
+/* Calls deliver; its results, packed, or its error are pushed then. */
+static int try_to_deliver(lua_State *L, const lunado_realm *realm,
+                          delivery *self) {
   lua_rawgeti(L, LUA_REGISTRYINDEX, realm->handler);
   lua_pushcfunction(L, call_deliver);
   lua_pushlightuserdata(L, self);
-  if (lua_pcall(L, 1, 1, idx + 1) != LUA_OK) {
+  return lua_pcall(L, 1, 1, -3);
+}
+
+/* Settles the Future at `idx` with what deliver gave, on top; one that is
+ * settled already stays as it is, and an error is then one that nobody
+ * retrieves.  [-0, +0, -] */
+static void settle_with(lua_State *L, lunado_realm *realm, int idx, int status,
+                        const delivery *self) {
+  lunado_future *future = lua_touserdata(L, idx);
+  if (status != LUA_OK) {
     lunado__failure_wrap(L, realm);
     ((lunado_failure *)lua_touserdata(L, -1))->observed = false;
     lunado__fail(L, realm, idx);
@@ -158,29 +163,56 @@ static void deliver_to(lua_State *L, lunado_realm *realm, int idx,
     future->count = (uint32_t)self->count;
     lunado__settle(L, realm, idx, LUNADO_DONE);
   }
-  lua_settop(L, idx);
+}
+
+/* The place becomes free, unless deliver has closed the loop. */
+static void leave_place(lua_State *L, lunado_ioloop *loop,
+                        promise_place *place) {
+  lunado_loop_release(loop->core);
+  if (loop->promises == NULL) return;
+  lunado__unanchor(L, loop, place->anchor);
+  give_place_back(loop->promises, place);
 }
 
 /* Also of a loop that is closing: who was told that its promise is settled
- * has handed over what `ud` points to.  Where there is no room on the stack,
- * the message comes once more. */
+ * has handed over what `ud` points to.  Where there is no memory even for a
+ * call, the message comes once more. */
 static void on_promise_message(lunado_loop *core, lunado_message *message) {
   promise_place *place = lunado_container_of(message, promise_place, message);
   lunado_ioloop *loop = core->owner;
-  lunado_realm *realm = loop->realm;
   lua_State *L = loop->L;
-  delivery one = {place->deliver, place->ud, 0};
+  delivery one = {place->deliver, place->ud, 0, false};
   int top = lua_gettop(L);
-  if (!lua_checkstack(L, DELIVER_STACK)) {
-    (void)lunado_loop_send(core, message, on_promise_message);
-    return;
+  int status = LUA_ERRMEM;
+  if (lua_checkstack(L, DELIVER_STACK)) {
+    lunado__pushanchor(L, loop, place->anchor);
+    status = try_to_deliver(L, loop->realm, &one);
   }
-  lunado__pushanchor(L, loop, place->anchor);
-  lunado__unanchor(L, loop, place->anchor);
-  give_place_back(loop->promises, place);
-  lunado_loop_release(core);
-  deliver_to(L, realm, top + 1, &one);
+  if (one.called) {
+    leave_place(L, loop, place);
+    settle_with(L, loop->realm, top + 1, status, &one);
+  } else {
+    (void)lunado_loop_send(core, message, on_promise_message);
+  }
   lua_settop(L, top);
+}
+
+static int do_nothing(lua_State *L) {
+  (void)L;
+  return 0;
+}
+
+/* Lua keeps the room for one more call when a call has ended. */
+bool lunado__promises_ready(lunado_ioloop *loop) {
+  lua_State *L = loop->L;
+  int top = lua_gettop(L);
+  bool ready;
+  if (loop->promises == NULL) return true;
+  if (!lua_checkstack(L, DELIVER_STACK)) return false;
+  lua_pushcfunction(L, do_nothing);
+  ready = lua_pcall(L, 0, 0, 0) == LUA_OK;
+  lua_settop(L, top);
+  return ready;
 }
 
 /* --- lunado.h ------------------------------------------------------------ */
@@ -189,7 +221,7 @@ static void check_promisable(lua_State *L, lunado_ioloop *loop,
                              lunado_address *address) {
   if (loop->core->closed) luaL_error(L, "the IOLoop is closed");
   if (lunado_loop_address(loop->core, address) < 0)
-    luaL_error(L, "too many IOLoops have promises");
+    luaL_error(L, "too many IOLoops are known to other threads");
   if (reserve_place(loop)) return;
   luaL_error(L, loop->promises != NULL && loop->promises->count >= PLACES_MAX
                     ? "too many promises"

@@ -6,6 +6,11 @@
 
 #include "binding/binding.h"
 
+/* Sees that what is settled can be delivered while the loop closes, whatever
+ * memory is left then, provided that the calling function closes it.  False
+ * for want of memory.  [-0, +0, -] */
+bool lunado__promises_ready(lunado_ioloop *loop);
+
 /* Frees the memory of the loop's promises; the loop is closed. */
 void lunado__promises_free(lunado_ioloop *loop);
 
