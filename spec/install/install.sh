@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # What `cmake --install` puts where, and that it can be used from there: by
-# the interpreter, by pkg-config, by find_package and by add_subdirectory, with
-# a static and with a shared library.
+# the interpreter, by C modules, by pkg-config, by find_package and by
+# add_subdirectory, with a static and with a shared library.
 #   spec/install/install.sh BUILD INTERPRETER
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -30,16 +30,6 @@ has() { # prefix, files
   done
 }
 
-# Only luaopen_* and the names of lunado.h leave a shared object.
-exports_are_documented() { # file
-  nm -D --defined-only "$1" | awk '{print $3}' | sort >"$work/exports"
-  grep -oE '\b(lunado_[a-z_]+|luaopen_[a-z_]+) *\(' "$root/src/lunado.h" |
-    tr -d ' (' | sort -u >"$work/documented"
-  echo luaopen_lunado_core >>"$work/documented"
-  extra=$(grep -vxFf "$work/documented" "$work/exports" || :)
-  [ -z "$extra" ] || fail "$1 exports what lunado.h does not name:" "$extra"
-}
-
 run_host() { # prefix, program
   LD_LIBRARY_PATH=$1/lib "$2" || fail "$2 does not run"
 }
@@ -51,6 +41,19 @@ use_by_pkg_config() { # prefix
   quietly "${CC:-cc}" "$here/host.c" $(pkg-config --cflags --libs lunado) \
     -o "$1/host"
   run_host "$1" "$1/host"
+}
+
+use_by_module() { # prefix
+  # shellcheck disable=SC2046
+  quietly "${CC:-cc}" -shared -fPIC "$here/module.c" \
+    $(PKG_CONFIG_PATH=$1/lib/pkgconfig pkg-config --cflags lunado) \
+    -o "$1/lib/lua/5.4/soon.so"
+  LUA_PATH="$1/share/lua/5.4/?.lua;$1/share/lua/5.4/?/init.lua" \
+    LUA_CPATH="$1/lib/lua/5.4/?.so" "$lua" -e '
+      package.loadlib(package.searchpath("lunado.core", package.cpath), "*")
+      local lunado, soon = require "lunado", require "soon"
+      assert(lunado.run(function() return coroutine.yield(soon(7)) end) == 7)
+    ' || fail "a C module cannot use lunado from $1"
 }
 
 use_by_cmake() { # directory, options
@@ -73,11 +76,10 @@ check_prefix() { # prefix
       "$lua" -e 'require("lunado").run(require("lunado").sleep, 0.001)'
   ) || fail "the module does not run from $1"
   use_by_pkg_config "$1"
+  use_by_module "$1"
   use_by_cmake "$1/user" -DCMAKE_PREFIX_PATH="$1"
   run_host "$1" "$1/user/host"
 }
-
-exports_are_documented "$build/lunado/core.so"
 
 static=$work/static
 quietly cmake --install "$build" --prefix "$static"
@@ -90,7 +92,10 @@ quietly cmake -S "$root" -B "$work/build" -DBUILD_SHARED_LIBS=ON \
 quietly cmake --build "$work/build"
 quietly cmake --install "$work/build" --prefix "$shared"
 has "$shared" lib/liblunado.so lib/liblunado.so.0
-exports_are_documented "$shared/lib/liblunado.so"
+quietly sh "$root/spec/capi/exports.sh" "$shared/lib/liblunado.so" \
+  "$shared/lib/lua/5.4/lunado/core.so"
+readelf -d "$shared/lib/liblunado.so" | grep -q 'SONAME.*\[liblunado\.so\.0\]' ||
+  fail "liblunado.so has no soname"
 check_prefix "$shared"
 
 # The two Lua folders may be named, as distributions and LuaRocks do.
