@@ -373,7 +373,8 @@ void lunado__queue_run(lunado_loop *core, lunado_task *task) {
   lua_State *L = loop->L;
   lunado__ioloop_enlist(loop); /* a callback may close it */
   if (queue->turn == 0) queue->turn = queue->count;
-  while (!lunado__guard(L, loop->realm, run_turns, loop, "running callbacks"))
+  while (!lunado__guard(L, loop->realm, run_turns, loop, "running callbacks") &&
+         !loop->realm->interrupted)
     continue;
   if (!core->closed && queue->count > 0)
     lunado_loop_ready(core, task);
