@@ -11,7 +11,7 @@ configure = cmake --preset $(1) --log-level=WARNING >/dev/null
 module = $(call configure,release) && \
 	cmake --build --preset release --target lunado_module
 
-.PHONY: demo test bench bench-deps sanitize tsan valgrind install-check clean
+.PHONY: demo test bench bench-check bench-deps sanitize tsan valgrind install-check clean
 
 demo: # fetch pages from a server of its own, many at once
 	@$(setup) demo
@@ -44,10 +44,15 @@ valgrind: # the specs; SPECS names some of them
 bench-deps: # the peers that the benchmarks can be run against
 	@sh bench/deps.sh
 
-bench:
+bench: # all of them; BENCH="W2 W5" names some, or options
 	@$(setup) demo
 	@$(module)
-	@$(LUA) bench/run.lua
+	@$(LUA) bench/run.lua $(BENCH)
+
+bench-check: # instructions of the hot paths against those stored
+	@$(setup) valgrind
+	@$(module)
+	@$(LUA) bench/check.lua
 
 install-check:
 	@$(setup) test

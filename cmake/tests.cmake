@@ -69,7 +69,8 @@ if(BUILD_SHARED_LIBS)
   add_library(${tested} STATIC $<TARGET_OBJECTS:lunado>
     $<TARGET_OBJECTS:lunado_core>)
   set_target_properties(${tested} PROPERTIES LINKER_LANGUAGE C)
-  target_link_libraries(${tested} PUBLIC lunado::uv lunado::lua)
+  target_link_libraries(${tested} PUBLIC lunado::uv lunado::lua
+    ${CMAKE_DL_LIBS})
 endif()
 
 # A C host, <folder>/<name>.c, becomes <build>/<folder>/<name>.  With RUN it is

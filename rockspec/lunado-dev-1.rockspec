@@ -38,6 +38,7 @@ build = {
             "src/binding/failure.c",
             "src/binding/future.c",
             "src/binding/handler.c",
+            "src/binding/interrupt.c",
             "src/binding/ioloop.c",
             "src/binding/lifetime.c",
             "src/binding/log.c",

@@ -153,8 +153,8 @@ describe("the reference", function()
     end
   end
 
-  for _, module in ipairs { "concurrent", "gen", "ioloop", "log",
-    "stack_context", "util" } do
+  for _, module in ipairs { "concurrent", "gen", "ioloop", "locks", "log",
+    "queues", "stack_context", "util" } do
     it("has every name of lunado." .. module, function()
       has_all(module, lunado[module])
     end)
@@ -172,7 +172,7 @@ describe("docs/names.md", function()
   local page = read("docs/names.md")
 
   it("names what is there", function()
-    local modules = "concurrent gen ioloop log stack_context util"
+    local modules = "concurrent gen ioloop locks log queues stack_context util"
     local lunado = require "lunado"
     local count = 0
     for code in page:gmatch("`([^`\n]+)`") do
@@ -186,10 +186,65 @@ describe("docs/names.md", function()
     end
     assert.is_true(count > 50)
   end)
+end)
 
-  it("names specs that are there", function()
-    for name in page:gmatch("`([%w_/]+_spec)`") do
-      assert.is_true(exists("spec/" .. name .. ".lua"), name)
+-- Where a promise is proved: `some_spec` and what its tests are called, up to
+-- the next one.  "under these names" and the like are for the reader.
+describe("the tests that are named by", function()
+  local function check_title(spec, source, title)
+    title = title:gsub("\\", ""):gsub("….*", ""):match("^%s*(.-)%s*$")
+    if title ~= "" and not title:find("^under th") then
+      assert.is_truthy(source:gsub("\\", ""):find(title, 1, true),
+        spec .. " has no " .. title)
+    end
+  end
+
+  for _, path in ipairs { "docs/names.md", "spec/README.md" } do
+    it(path .. " are there", function()
+      local count = 0
+      for spec, titles in read(path):gmatch("`([%w_/]+_spec)`([^`;|\n]*)") do
+        local file = "spec/" .. spec .. ".lua"
+        assert.is_true(exists(file), file)
+        local source = read(file)
+        for title in (titles .. ","):gmatch("([^,]*),") do
+          check_title(spec, source, title)
+          count = count + 1
+        end
+      end
+      assert.is_true(count > 50)
+    end)
+  end
+
+  it("spec/README.md are all", function()
+    local page = read("spec/README.md")
+    local shown = {
+      [""] = "^(.*_spec)%.lua$",
+      ["limit/"] = "^(.*_spec)%.lua$",
+      ["tornado/"] = "^(.*_spec)%.lua$",
+      ["capi/"] = "^(.*%.c)$",
+      ["support/"] = "^(.*)%.lua$",
+    }
+    for folder, pattern in pairs(shown) do
+      local entries = assert(luv.fs_scandir("spec/" .. folder))
+      for file in luv.fs_scandir_next, entries do
+        local name = file:match(pattern)
+        if name and folder ~= "support/" then name = folder .. name end
+        assert.is_true(not name or page:find("`" .. name .. "`", 1, true)
+          ~= nil, name)
+      end
+    end
+  end)
+end)
+
+describe("README.md", function()
+  it("has every module in its table", function()
+    local page = read("README.md")
+    local lunado = require "lunado"
+    for name, value in pairs(lunado) do
+      if package.loaded["lunado." .. name] == value then
+        assert.is_truthy(page:find("\n| [`lunado." .. name .. "`]", 1, true),
+          name)
+      end
     end
   end)
 end)

@@ -1136,3 +1136,96 @@ describe("a finalizer that closes the loop", function()
     end)
   end
 end)
+
+describe("an interrupt", function()
+  -- Each script has interrupt(), which is Ctrl-C pressed, and soon(), which has
+  -- it pressed a little later.  Lua's own program takes one of them.
+  local prelude = [[
+    local lunado = require "lunado"
+    local gen, loop = lunado.gen, lunado.IOLoop.current()
+    local function interrupt() io.popen("kill -INT $PPID"):close() end
+    local function soon() io.popen("{ sleep 0.1; kill -INT $PPID; } &") end
+    local function expect_interrupt(fn, ...)
+      local ok, err = pcall(fn, ...)
+      assert(not ok and err:find("interrupted!", 1, true), err)
+      io.write("interrupted ")
+    end
+    loop:call_later(20, function()
+      io.write("too late ")
+      loop:stop()
+    end)
+  ]]
+
+  local function expect(out, script)
+    return function()
+      local r = child(prelude .. script)
+      assert.same({ code = 0, out = out, err = "" }, r)
+    end
+  end
+
+  it("ends start, which raises it", expect("interrupted ", [[
+    loop:add_callback(interrupt)
+    expect_interrupt(loop.start, loop)
+  ]]))
+
+  it("ends run_sync, which raises it", expect("interrupted ", [[
+    loop:add_callback(interrupt)
+    expect_interrupt(lunado.run, function() coroutine.yield(gen.sleep(20)) end)
+  ]]))
+
+  it("wakes a loop that waits", expect("interrupted ", [[
+    soon()
+    expect_interrupt(loop.start, loop)
+  ]]))
+
+  it("ends runs that others go on in", expect("interrupted interrupted ", [[
+    loop.handle_callback_exception = function() end
+    loop:add_callback(function()
+      local inner = lunado.IOLoop(false)
+      inner:add_callback(interrupt)
+      expect_interrupt(inner.start, inner)
+      error "goes its way"
+    end)
+    expect_interrupt(loop.start, loop)
+  ]]))
+
+  for kind, script in pairs {
+    timeout = "loop:call_later(0, interrupt)",
+    ["done callback"] = [[
+      local f = lunado.Future()
+      f:add_done_callback(interrupt)
+      loop:add_callback(f.set_result, f)
+    ]],
+    ["periodic callback"] = [[
+      local periodic = lunado.ioloop.PeriodicCallback(interrupt, 1)
+      periodic:start()
+    ]],
+    ["callback of luv's"] = [[
+      local timer = require("luv").new_timer()
+      timer:start(0, 0, interrupt)
+    ]],
+  } do
+    it("may come in a " .. kind, expect("interrupted ", script .. [[
+      expect_interrupt(loop.start, loop)
+    ]]))
+  end
+
+  it("leaves the loop as it is", expect("interrupted one two ", [[
+    loop:add_callback(interrupt)
+    loop:add_callback(io.write, "one ")
+    loop:add_callback(function()
+      io.write("two ")
+      loop:stop()
+    end)
+    expect_interrupt(loop.start, loop)
+    loop:start()
+  ]]))
+
+  it("is not for who handles the signal", expect("sigint ", [[
+    lunado.run(function()
+      local signal = lunado.uv.signal "sigint"
+      soon()
+      io.write(coroutine.yield(signal), " ")
+    end)
+  ]]))
+end)

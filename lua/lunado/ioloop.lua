@@ -47,22 +47,14 @@ end
 local function run(self)
   if not self._running then return end
   self._timeout = nil
-  local traceback
-  local ok, result = xpcall(self.callback, function(err)
-    traceback = debug.traceback("", 2):sub(2)
-    return err
-  end)
+  core.call(self.io_loop, self.callback)
   go_on(self)
-  if not ok then
-    self.io_loop:handle_callback_exception(self.callback, result, traceback)
-  elseif core.is_future(result) then
-    self.io_loop:add_future(result, function(future) future:result() end)
-  end
 end
 
 --- Starts the calls, the first one after one period.
 function PeriodicCallback:start()
   if self._running then return end
+  if core.is_closed(self.io_loop) then error("the IOLoop is closed", 2) end
   self._running = true
   self._next = self.io_loop:time()
   schedule(self)

@@ -6,6 +6,7 @@
  * the module.  Understands what the tests use of Lua's own command line:
  *   lua5.4 [-e chunk] [-l module] [-] [script [arguments]]
  */
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,21 @@ static int report(lua_State *L) {
     lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, 1));
   }
   return 1;
+}
+
+static lua_State *interrupted;
+
+static void raise_interrupt(lua_State *L, lua_Debug *ar) {
+  (void)ar;
+  lua_sethook(L, NULL, 0, 0);
+  luaL_error(L, "interrupted!");
+}
+
+/* As the stand-alone interpreter does with Ctrl-C. */
+static void on_interrupt(int signum) {
+  int all = LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT;
+  signal(signum, SIG_DFL);
+  lua_sethook(interrupted, raise_interrupt, all, 1);
 }
 
 static void set_arg(lua_State *L, char **argv, int script) {
@@ -81,6 +97,8 @@ int main(int argc, char **argv) {
   if (L == NULL) {
     return EXIT_FAILURE;
   }
+  interrupted = L;
+  signal(SIGINT, on_interrupt);
   lua_pushcfunction(L, report);
   lua_pushcfunction(L, run);
   lua_pushlightuserdata(L, argv);

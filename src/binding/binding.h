@@ -59,6 +59,7 @@ enum {
   LUNADO_SLOT_FAILURES,     /* address of a task -> Failure of its error, while
                                that unwinds the coroutine's stack */
   LUNADO_SLOT_RAISED,       /* Failure of the error last raised in a callback */
+  LUNADO_SLOT_INTERRUPT,    /* Failure that ends the runs of loops, or false */
   LUNADO_SLOT_LOG_HANDLER,  /* function(level, message), or false */
   LUNADO_SLOT_CONTEXT,      /* the current stack contexts, false: none */
   LUNADO_SLOT_WRAP,         /* function(fn) -> fn within the current contexts */
@@ -111,6 +112,8 @@ struct lunado_realm {
   lunado_coroutine *callee;  /* to be started in place of a caller that has
                                 just yielded for it; on the caller's stack */
   lunado_ioloop *loop;       /* the current one; held by SLOT_LOOPS */
+  lunado_ioloop *running;    /* whose start or run_sync is innermost; held by
+                                its caller's stack */
   lunado_ioloop *instance;   /* the default one; held by SLOT_LOOPS */
   uv_loop_t *host_uv;        /* given by the host before the default loop */
   struct lunado_luv *luv;    /* what is known of luv; luv.c's */
@@ -130,6 +133,7 @@ struct lunado_realm {
   bool awaiting;           /* the yield in progress is gen.await's */
   bool throwing;           /* the value being resumed with is an error */
   const lua_State *thrown; /* where SLOT_THROWN was raised; NULL: nowhere */
+  bool interrupted;        /* SLOT_INTERRUPT is in use */
   bool reuse;              /* finished threads may serve again */
   bool closing;            /* the state is being closed */
   lunado_log_fn *host_log; /* the host's log handler; NULL: none */
@@ -287,6 +291,11 @@ void lunado__callback(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
  * [-(nargs+2), +0, -] */
 void lunado__call(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
                   int handler, int nargs);
+
+/* The same for the callable on top, within a callback that is measured itself.
+ * [-1, +0, m] */
+void lunado__inner_callback(lua_State *L, lunado_realm *realm,
+                            lunado_ioloop *loop);
 
 /* Brings the Failure on top, of the callback below it, to the loop's
  * handle_callback_exception.  [-2, +0, -] */

@@ -7,6 +7,7 @@
  */
 #include "binding/failure.h"
 #include "binding/future.h"
+#include "binding/interrupt.h"
 #include "binding/ioloop.h"
 #include "binding/realm.h"
 
@@ -78,7 +79,7 @@ void lunado__report(lua_State *L, lunado_realm *realm, lunado_ioloop *loop) {
   int callback;
   callback = lua_gettop(L) - 1;
   ((lunado_failure *)lua_touserdata(L, -1))->observed = true;
-  if (lua_checkstack(L, LUA_MINSTACK))
+  if (lua_checkstack(L, LUA_MINSTACK) && !lunado__interrupt(L, realm))
     report_protected(L, realm, loop, callback);
   lua_settop(L, callback - 1);
 }
@@ -177,6 +178,20 @@ bool lunado__reserve_calls(lua_State *L, int places) {
   called = lua_pcall(L, 0, 0, 0) == LUA_OK;
   lua_settop(L, top);
   return called;
+}
+
+void lunado__inner_callback(lua_State *L, lunado_realm *realm,
+                            lunado_ioloop *loop) {
+  int handler = lua_gettop(L), callback = handler + 1;
+  int status;
+  luaL_checkstack(L, LUA_MINSTACK, NULL);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->handler);
+  lua_insert(L, handler);
+  lua_pushvalue(L, callback);
+  status = lua_pcall(L, 0, 1, handler);
+  if (status != LUA_OK || lua_type(L, -1) == LUA_TUSERDATA)
+    called(L, realm, loop, callback, status);
+  lua_settop(L, handler - 1);
 }
 
 bool lunado__guard(lua_State *L, lunado_realm *realm, lua_CFunction function,

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "binding/coroutine.h"
+#include "binding/interrupt.h"
 #include "binding/realm.h"
 
 /* As luaL_traceback: the first and the last frames of a deep stack. */
@@ -90,7 +91,7 @@ lunado_failure *lunado__failure_new(lua_State *L, lunado_realm *realm, int err,
   self = lua_newuserdatauv(
       L, sizeof *self + (size_t)count * sizeof self->frames[0],
       LUNADO_FAILURE_FRAMES - 1 + count);
-  self->observed = false;
+  self->observed = self->interrupt = false;
   self->count = count;
   if (lua_isnil(L, err))
     lua_pushliteral(L, "<no error object>");
@@ -162,7 +163,10 @@ void lunado__failure_forget(lua_State *L, lunado_realm *realm) {
 
 int lunado__failure_handler(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
-  lunado__failure_new(L, realm, 1, 1)->observed = true;
+  bool interrupt = lunado__is_interrupt(L);
+  lunado_failure *self = lunado__failure_new(L, realm, 1, 1);
+  self->observed = true;
+  self->interrupt = interrupt;
   lunado__failure_set_inner(L, realm, 1);
   lunado__setslot(L, realm, LUNADO_SLOT_RAISED);
   lua_settop(L, 1);

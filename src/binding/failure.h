@@ -22,8 +22,9 @@ enum {
 };
 
 struct lunado_failure {
-  bool observed; /* somebody took the error, or it was logged */
-  int count;     /* frames */
+  bool observed;  /* somebody took the error, or it was logged */
+  bool interrupt; /* a debug hook in C raised it; no callback's own */
+  int count;      /* frames */
   struct lunado_failure_frame {
     const char *name;     /* of the function, borrowed from its caller's
                              constants: the next frame holds the caller */

@@ -15,6 +15,7 @@
 #include "binding/failure.h"
 #include "binding/future.h"
 #include "binding/handler.h"
+#include "binding/interrupt.h"
 #include "binding/luv.h"
 #include "binding/promise.h"
 #include "binding/runsync.h"
@@ -148,6 +149,7 @@ void lunado__ioloop_close(lua_State *L, lunado_ioloop *loop) {
   bool open = !loop->closed;
   lunado__ioloop_enlist(loop); /* is kept until all is done */
   loop->closed = true;
+  lunado__unwatch_interrupts(loop);
   lunado_loop_close(loop->core);
   if (open) let_go(L, loop);
   lunado__ioloop_discharge(L, loop);
@@ -239,18 +241,23 @@ int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, bool forever) {
   lua_State *outer_thread = loop->L;
   lunado_ioloop *outer_loop = realm->loop;
   lunado_coroutine *outer_coroutine = realm->current;
+  lunado_ioloop *outer_run = realm->running;
+  bool watched;
   int rc;
   if (!lunado__reserve_calls(L, LOOP_STACK))
     return luaL_error(L, "not enough memory");
   loop->L = L;
-  realm->loop = loop;
+  realm->loop = realm->running = loop;
   realm->current = NULL;
   lunado__getslot(L, realm, LUNADO_SLOT_CONTEXT);
   lua_pushboolean(L, 0); /* callbacks bring their own contexts */
   lunado__set_context(L, realm);
+  watched = lunado__watch_interrupts(L, loop);
   rc = lunado_loop_run(loop->core, forever);
+  if (watched) lunado__unwatch_interrupts(loop);
   lunado__set_context(L, realm);
   realm->current = outer_coroutine;
+  realm->running = outer_run;
   if (realm->loop == loop || realm->loop == NULL)
     realm->loop = outer_loop != NULL && outer_loop->core != NULL &&
                           !outer_loop->core->closed
@@ -269,10 +276,11 @@ void lunado__ioloop_checkidle(lua_State *L, lunado_ioloop *loop) {
 
 /* loop:start(): runs until it is stopped.  Tornado: IOLoop.start. */
 static int loop_start(lua_State *L) {
-  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_ioloop *loop = lunado__checkloop(L, realm, 1);
   lunado__ioloop_checkidle(L, loop);
   (void)lunado__ioloop_run(L, loop, true);
-  return 0;
+  return lunado__interrupted(L, realm) ? lunado__raise_outcome(L, realm) : 0;
 }
 
 /* loop:stop(): ends start after the turn in progress; before start, has it
@@ -466,14 +474,25 @@ static int core_is_loop(lua_State *L) {
   return 1;
 }
 
+/* call(loop, fn): calls fn() as the loop calls its callbacks. */
+static int core_call(lua_State *L) {
+  lunado_ioloop *loop = check_any_loop(L, 1);
+  lunado__checkcallable(L, 2);
+  lua_settop(L, 2);
+  lunado__inner_callback(L, loop->realm, loop);
+  return 0;
+}
+
 /* is_closed(loop) → boolean. */
 static int core_is_closed(lua_State *L) {
   lua_pushboolean(L, check_any_loop(L, 1)->core->closed);
   return 1;
 }
 
-static const luaL_Reg core_functions[] = {
-    {"is_loop", core_is_loop}, {"is_closed", core_is_closed}, {NULL, NULL}};
+static const luaL_Reg core_functions[] = {{"is_loop", core_is_loop},
+                                          {"is_closed", core_is_closed},
+                                          {"call", core_call},
+                                          {NULL, NULL}};
 
 static const luaL_Reg methods[] = {
     {"start", loop_start},

@@ -11,6 +11,7 @@
 
 #include "binding/binding.h"
 #include "binding/queue.h"
+#include "core/post.h"
 
 struct lunado_ioloop {
   lunado_loop *core;   /* one reference; never NULL once it is in LOOPS */
@@ -24,7 +25,9 @@ struct lunado_ioloop {
   uint32_t anchor_count; /* places of the list */
   uint32_t coroutines;   /* that are suspended or queued on this loop */
   bool closed;           /* as core->closed, good also when core is gone */
-  double threshold;      /* set_blocking_log_threshold; 0: none */
+  lunado_message wake;   /* on its way while waking: interrupt.c's */
+  atomic_bool waking;
+  double threshold;                 /* set_blocking_log_threshold; 0: none */
   struct lunado_promises *promises; /* promise.c's; NULL before the first */
 };
 

@@ -383,7 +383,7 @@ void lunado__queue_run(lunado_loop *core, lunado_task *task) {
   if (queue->turn == 0) queue->turn = queue->count;
   while (!lunado__guard(L, loop->realm, run_turns, &now, &now.begun,
                         "running callbacks") &&
-         now.begun)
+         now.begun && !loop->realm->interrupted)
     now.begun = false;
   if (!core->closed && queue->count > 0)
     lunado_loop_ready(core, task);

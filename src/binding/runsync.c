@@ -12,6 +12,7 @@
 #include "binding/coroutine.h"
 #include "binding/failure.h"
 #include "binding/future.h"
+#include "binding/interrupt.h"
 #include "binding/ioloop.h"
 #include "binding/timeout.h"
 
@@ -98,6 +99,10 @@ static int wait_for_outcome(lua_State *L, lunado_ioloop *loop, int idx,
   do {
     int rc = run_until_done(L, loop, idx, watch_idx);
     lunado_future *future = lua_touserdata(L, idx);
+    if (lunado__interrupted(L, realm)) {
+      lua_replace(L, idx);
+      return LUA_ERRRUN;
+    }
     if (lunado_future_pending(future) && self->late) {
       lua_pushfstring(L, "Operation timed out after %f seconds",
                       (lua_Number)timeout);
@@ -181,10 +186,7 @@ static bool is_uncaught(lua_State *L, const lunado_realm *realm) {
   return true;
 }
 
-/* Raises the error of the Failure on top.  One that nobody in Lua will catch
- * shows the lines of its coroutines: a string carries them, and for an object
- * they are written before. */
-static int raise_outcome(lua_State *L, lunado_realm *realm) {
+int lunado__raise_outcome(lua_State *L, lunado_realm *realm) {
   int failure = lua_gettop(L);
   lunado__failure_observe(L, failure);
   if (!is_uncaught(L, realm)) return lua_error(L);
@@ -209,7 +211,7 @@ static int run_and_return(lua_State *L, lunado_ioloop *loop, int nargs,
                           double timeout) {
   int base = lua_gettop(L) - nargs;
   if (lunado__runsync(L, loop, nargs, timeout) != LUA_OK)
-    return raise_outcome(L, loop->realm);
+    return lunado__raise_outcome(L, loop->realm);
   return lua_gettop(L) - base + 1;
 }
 

@@ -13,6 +13,11 @@
 int lunado__runsync(lua_State *L, lunado_ioloop *loop, int nargs,
                     double timeout);
 
+/* Raises the error of the Failure on top.  One that nobody in Lua will catch
+ * shows the lines of its coroutines: a string carries them, and for an object
+ * they are written before.  [-1, +0, e] */
+int lunado__raise_outcome(lua_State *L, lunado_realm *realm);
+
 /* Adds IOLoop's run_sync to the table on top. */
 void lunado__runsync_methods(lua_State *L);
 
