@@ -182,6 +182,37 @@ static inline int host_do(lua_State *L, const char *chunk) {
   return lua_gettop(L) - top;
 }
 
+/* (depth, allocations, function, ...) */
+static inline int host_call_starving(lua_State *L) {
+  lua_Integer depth = lua_tointeger(L, 1);
+  int status;
+  if (depth > 0) {
+    lua_pushcfunction(L, host_call_starving);
+    lua_insert(L, 1);
+    lua_pushinteger(L, depth - 1);
+    lua_replace(L, 2);
+    lua_call(L, lua_gettop(L) - 1, 0);
+    return 0;
+  }
+  host_fail_at(lua_tointeger(L, 2) + 1, 1000000);
+  status = lua_pcall(L, lua_gettop(L) - 3, 0, 0);
+  host_fail_at(0, 0);
+  check(status == LUA_OK || status == LUA_ERRMEM);
+  return 0;
+}
+
+/* Calls the function below nargs arguments with memory for so many allocations
+ * only, from so many calls deep: where Lua has never been before, even a call
+ * needs memory.  No other error comes out, and no result. */
+static inline void host_starve(lua_State *L, int nargs, int depth,
+                               int allocations) {
+  lua_pushcfunction(L, host_call_starving);
+  lua_pushinteger(L, depth);
+  lua_pushinteger(L, allocations);
+  lua_rotate(L, -(nargs + 4), 3);
+  lua_call(L, nargs + 3, 0);
+}
+
 /* Closes the state and checks that nothing of anybody's is left. */
 static inline void host_close(lua_State *L) {
   lua_close(L);

@@ -234,6 +234,40 @@ static void a_hosts_run_may_close_it(lua_State *L) {
   check_int(atomic_load(&host_blocks), 0);
 }
 
+static int take_turn(lua_State *L) {
+  uv_run(lunado_getloop(L), UV_RUN_NOWAIT);
+  return 0;
+}
+
+static lua_Integer get_count(lua_State *L) {
+  lua_Integer count;
+  lua_getglobal(L, "count");
+  count = lua_tointeger(L, -1);
+  lua_pop(L, 1);
+  return count;
+}
+
+/* Not lost in silence, and with two messages at most for each: the loop goes
+ * on turning. */
+static void callbacks_for_want_of_memory(lua_State *L) {
+  host_log log = {0};
+  lunado_setlog(L, host_on_log, &log);
+  host_do(L, "count = 0\n"
+             "function add() count = count + 1 end\n"
+             "loop = lunado.IOLoop.current()");
+  for (int depth = 20; depth < 120; depth++) {
+    host_do(L, "loop:add_callback(add)\n"
+               "loop:call_later(0, add, table.unpack({}, 1, 60))");
+    lua_pushcfunction(L, take_turn);
+    host_starve(L, 0, depth, depth % 3);
+    for (int i = 0; i < 3; i++) take_turn(L);
+  }
+  check(get_count(L) < 200);
+  check(get_count(L) + log.count >= 200);
+  check(get_count(L) + log.count <= 400);
+  check_text(log.last, "not enough memory");
+}
+
 #ifdef __linux__
 /* What a program with an epoll loop of its own does for lunado's: it waits for
  * the descriptor of the loop, no longer than the loop would. */
@@ -273,6 +307,7 @@ static const host_test tests[] = {
     test(a_loop_in_use_is_not_replaced),
     test(the_host_can_drive_it),
     test(it_may_close_while_it_runs),
+    test(callbacks_for_want_of_memory),
     test_alone(a_hosts_run_may_close_it),
 #ifdef __linux__
     test(it_runs_inside_of_epoll),

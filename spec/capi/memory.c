@@ -95,9 +95,31 @@ static int use_spawn(lua_State *L) {
   return 1;
 }
 
+/* outcome(future) -> what lunado_result says */
+static int use_result(lua_State *L) {
+  check(lunado_isfuture(L, 1) == 1);
+  lua_pushinteger(L, lunado_result(L, 1));
+  return 1;
+}
+
+/* run(fn, ...) -> the number of its results; an hour is not to pass */
+static int use_run(lua_State *L) {
+  int status = lunado_runsync(L, lua_gettop(L) - 1, 0.001);
+  if (status != LUA_OK) return lua_error(L);
+  lua_pushinteger(L, lua_gettop(L));
+  return 1;
+}
+
+/* spoil(): a value is missing */
+static int use_wrongly(lua_State *L) {
+  lunado_newfuture(L);
+  return lunado_setresult(L, -1, 1);
+}
+
 static const luaL_Reg functions[] = {
-    {"promise", use_promise}, {"post", use_post},   {"wait", use_wait},
-    {"fail", use_fail},       {"spawn", use_spawn}, {NULL, NULL}};
+    {"promise", use_promise}, {"post", use_post},     {"wait", use_wait},
+    {"fail", use_fail},       {"spawn", use_spawn},   {"outcome", use_result},
+    {"run", use_run},         {"spoil", use_wrongly}, {NULL, NULL}};
 
 /* --- one run
  * ------------------------------------------------------------------ */
@@ -115,7 +137,8 @@ static int run_script(lua_State *L) {
 /* When a stack cannot grow, Lua does not tell why. */
 static bool tells_of_memory(const char *text) {
   return strstr(text, "not enough memory") != NULL ||
-         strstr(text, "stack overflow") != NULL;
+         strstr(text, "stack overflow") != NULL ||
+         strstr(text, "too many results to unpack") != NULL;
 }
 
 /* What a callback of the script raises is logged, and the script then misses

@@ -72,7 +72,21 @@ local function yields()
   end)
   assert(coroutine.yield(7) == 7)
   expect("not yieldable", coroutine.yield, "text")
+  expect("not yieldable", coroutine.yield, setmetatable({}, { __name = "T" }))
   assert(gen.maybe_future(5):result() == 5)
+end
+
+-- Waiting where one cannot.
+local function refusals()
+  expect("table.sort", table.sort, { 1, 2 },
+    function() gen.await(Future()) end)
+  expect("does not run", coroutine.wrap(gen.await), Future())
+  local failed = Future()
+  failed:set_exception("of a future")
+  expect("of a future", gen.await, failed)
+  gen.await()
+  expect("future expected", host.wait, nil)
+  expect("already running", host.run, print)
 end
 
 local nested
@@ -122,6 +136,18 @@ local function parallel()
     gen.with_timeout({ seconds = 0 }, Future(), util.Exception))
   local timed = gen.with_timeout({ hours = 1 }, later(Future(), 3))
   assert(coroutine.yield(timed) == 3)
+  for _, quiet in ipairs { "late", util.Exception, function() end, {} } do
+    local late = Future()
+    local gone = gen.with_timeout({ seconds = 0 }, late, quiet)
+    expect("Timeout", coroutine.yield, gone)
+    late:set_exception("late")
+  end
+  local same = Future()
+  local two = gen.WaitIterator(same, same)
+  assert(two:next() == two:next())
+  same:set_result("same")
+  assert(coroutine.yield(two:next()) == "same")
+  expect("no more results", two.next, two)
 end
 
 local function loops()
@@ -136,7 +162,15 @@ local function loops()
   local due = Future()
   loop:add_timeout({ seconds = 0 }, due.set_result, due, "due")
   assert(coroutine.yield(due) == "due")
+  local many = Future() -- arguments
+  loop:call_later(0, many.set_result, many, table.unpack({}, 1, 100))
+  assert(select("#", coroutine.yield(many)) == 100)
   for i = 1, 50 do loop:add_callback(select, i, "a", "b") end
+  loop:set_blocking_log_threshold(0)
+  loop:set_blocking_log_threshold(1e-9)
+  loop:add_callback(function() for _ = 1, 100 do end end)
+  coroutine.yield()
+  loop:set_blocking_log_threshold(nil)
   loop:add_callback(error, "of a callback")
   loop:spawn_callback(fails)
   coroutine.yield(gen.sleep(0))
@@ -152,12 +186,37 @@ local function loops()
   periodic:start()
   coroutine.yield(ticked)
   local readable = Future()
+  loop:remove_handler(host.fd) -- of a run that ended early
   loop:add_handler(host.fd, function(fd, events)
     loop:remove_handler(fd)
     readable:set_result(events)
   end, loop.NONE)
   loop:update_handler(host.fd, loop.READ)
   assert(coroutine.yield(readable) & loop.READ ~= 0)
+  local object = { fileno = function() return host.fd end }
+  loop:add_handler(object, print, loop.NONE)
+  expect("has a handler", loop.add_handler, loop, host.fd, print, loop.READ)
+  loop:remove_handler(object)
+  expect("cannot be watched", loop.add_handler, loop, 987654, print, 1)
+end
+
+local function logs()
+  local log, lines = lunado.log, 0
+  log.set_handler(function(_, message)
+    if message:find "not enough memory" then error(message) end
+    lines = lines + 1
+  end)
+  local ok, err = pcall(function()
+    log.set_level("debug")
+    log.app_log:debug("%s", "seen")
+    log.set_level("error")
+    log.app_log:warning("not seen")
+    Future():set_exception("unseen")
+    collectgarbage()
+  end)
+  log.set_handler(nil)
+  log.set_level("warning")
+  if not ok then error(err, 0) end
 end
 
 -- The error that a stack context got, unless it is one of want of memory.
@@ -216,9 +275,16 @@ local function hosts()
   assert(host.wait(later(Future(), 4)) == 4)
   expect("of a host", host.wait, host.fail())
   assert(coroutine.yield(host.spawn(host.wait, later(Future(), 5))) == 5)
+  assert(host.outcome(host.fail()) == -1)
+  assert(host.outcome(Future()) == -2)
+  expect("values expected", host.spoil)
 end
 
 local function other_loop()
+assert(host.run(gen.sleep, 0) == 0)
+assert(host.run(function() return later(Future(), 1, 2) end) == 2)
+expect("of a run", host.run, error, "of a run")
+expect("timed out", host.run, gen.sleep, 1000)
   local other <close> = lunado.IOLoop(false)
   assert(other:run_sync(function()
     coroutine.yield(gen.sleep(0))
@@ -232,14 +298,23 @@ local function other_loop()
   other:add_callback(error, "seen")
   other:call_later(0, other.stop, other)
   other:start()
+  local closed
+  other:add_handler({
+    fileno = function() return host.fd end,
+    close = function() closed = true end,
+  }, print, other.READ)
+  other:close(true)
+  assert(closed)
 end
 
 futures()
 lunado.run(function()
   yields()
+  refusals()
   coroutines()
   parallel()
   loops()
+  logs()
   contexts()
   callbacks()
   shared()

@@ -245,29 +245,6 @@ static void many_at_once(lua_State *L) {
   free(all);
 }
 
-static int allocations_left;
-
-/* (depth, function, ...): calls the function with that little memory, from
- * where Lua has never been before, so that even a call needs some.  No other
- * error comes out. */
-static int without_memory(lua_State *L) {
-  lua_Integer depth = lua_tointeger(L, 1);
-  int status;
-  if (depth > 0) {
-    lua_pushcfunction(L, without_memory);
-    lua_insert(L, 1);
-    lua_pushinteger(L, depth - 1);
-    lua_replace(L, 2);
-    lua_call(L, lua_gettop(L) - 1, 0);
-    return 0;
-  }
-  host_fail_at(allocations_left + 1, 1000000);
-  status = lua_pcall(L, lua_gettop(L) - 2, 0, 0);
-  host_fail_at(0, 0);
-  check(status == LUA_OK || status == LUA_ERRMEM);
-  return 0;
-}
-
 static int take_turn(lua_State *L) {
   turn(L);
   return 0;
@@ -282,12 +259,9 @@ static void want_of_memory_loses_nothing(lua_State *L) {
   delivered = 0;
   for (int depth = DEEP; depth < DEEPEST; depth++) {
     lunado_promise *promise = new_promise(L);
-    allocations_left = depth % 2;
     check_int(lunado_promise_settle(promise, deliver_text, text), 0);
-    lua_pushcfunction(L, without_memory);
-    lua_pushinteger(L, depth);
     lua_pushcfunction(L, take_turn);
-    lua_call(L, 2, 0);
+    host_starve(L, 0, depth, depth % 2);
     turn(L);
     check(lunado_result(L, 1) != -2);
     lua_settop(L, 0);
@@ -301,13 +275,10 @@ static void nor_while_the_loop_closes(lua_State *L) {
   lunado_setlog(L, host_on_log, &log);
   delivered = 0;
   for (int depth = DEEP; depth < DEEPEST; depth++) {
-    allocations_left = depth % 4;
     for (int i = 0; i < 2; i++)
       check_int(lunado_promise_settle(new_promise(L), deliver_text, text), 0);
-    lua_pushcfunction(L, without_memory);
-    lua_pushinteger(L, depth);
     host_do(L, "loop = lunado.IOLoop.instance() return loop.close, loop");
-    lua_call(L, 3, 0);
+    host_starve(L, 1, depth, depth % 4);
     host_do(L, "loop:close()");
     check_int(delivered, 2 * (depth + 1 - DEEP));
     lua_settop(L, 0);

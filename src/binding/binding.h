@@ -295,10 +295,16 @@ void lunado__report(lua_State *L, lunado_realm *realm, lunado_ioloop *loop);
 /* Pushes what the callback at idx is called in messages.  [-0, +1, m] */
 void lunado__pushcallbackname(lua_State *L, int idx);
 
-/* Calls a function of C that takes `data`, with errors logged as `what`.
- * True if it came to its end.  [-0, +0, -] */
+/* Sees that callbacks can be called from the function that runs on L, whatever
+ * memory is left by then, and that they find so many places on the stack.
+ * False for want of memory.  [-0, +0, -] */
+bool lunado__reserve_calls(lua_State *L, int places);
+
+/* Calls a function of C that takes `data`, with errors logged as `what`.  The
+ * function sets *begun; where there is no memory even for beginning, it does
+ * not, and nothing is logged.  True if it came to its end.  [-0, +0, -] */
 bool lunado__guard(lua_State *L, lunado_realm *realm, lua_CFunction function,
-                   void *data, const char *what);
+                   void *data, const bool *begun, const char *what);
 
 void lunado__enter_open(lua_State *L, lunado_realm *realm);
 

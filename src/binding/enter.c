@@ -163,8 +163,24 @@ void lunado__callback(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
   lua_settop(L, base - 1);
 }
 
+static int do_nothing(lua_State *L) {
+  (void)L;
+  return 0;
+}
+
+/* Lua keeps its record of the last call that has ended. */
+bool lunado__reserve_calls(lua_State *L, int places) {
+  int top = lua_gettop(L);
+  bool called;
+  if (!lua_checkstack(L, places)) return false;
+  lua_pushcfunction(L, do_nothing);
+  called = lua_pcall(L, 0, 0, 0) == LUA_OK;
+  lua_settop(L, top);
+  return called;
+}
+
 bool lunado__guard(lua_State *L, lunado_realm *realm, lua_CFunction function,
-                   void *data, const char *what) {
+                   void *data, const bool *begun, const char *what) {
   int base = lua_gettop(L);
   lua_rawgeti(L, LUA_REGISTRYINDEX, realm->handler);
   lua_pushcfunction(L, function);
@@ -173,10 +189,12 @@ bool lunado__guard(lua_State *L, lunado_realm *realm, lua_CFunction function,
     lua_settop(L, base);
     return true;
   }
-  lunado__failure_take(L, realm);
-  lua_pushlightuserdata(L, (void *)what);
-  lua_insert(L, -2);
-  lunado__report(L, realm, NULL);
+  if (*begun) {
+    lunado__failure_take(L, realm);
+    lua_pushlightuserdata(L, (void *)what);
+    lua_insert(L, -2);
+    lunado__report(L, realm, NULL);
+  }
   lua_settop(L, base);
   return false;
 }

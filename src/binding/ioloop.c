@@ -240,7 +240,8 @@ int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, bool forever) {
   lunado_ioloop *outer_loop = realm->loop;
   lunado_coroutine *outer_coroutine = realm->current;
   int rc;
-  luaL_checkstack(L, LOOP_STACK, NULL);
+  if (!lunado__reserve_calls(L, LOOP_STACK))
+    return luaL_error(L, "not enough memory");
   loop->L = L;
   realm->loop = loop;
   realm->current = NULL;

@@ -197,22 +197,9 @@ static void on_promise_message(lunado_loop *core, lunado_message *message) {
   lua_settop(L, top);
 }
 
-static int do_nothing(lua_State *L) {
-  (void)L;
-  return 0;
-}
-
-/* Lua keeps the room for one more call when a call has ended. */
 bool lunado__promises_ready(lunado_ioloop *loop) {
-  lua_State *L = loop->L;
-  int top = lua_gettop(L);
-  bool ready;
-  if (loop->promises == NULL) return true;
-  if (!lua_checkstack(L, DELIVER_STACK)) return false;
-  lua_pushcfunction(L, do_nothing);
-  ready = lua_pcall(L, 0, 0, 0) == LUA_OK;
-  lua_settop(L, top);
-  return ready;
+  return loop->promises == NULL ||
+         lunado__reserve_calls(loop->L, DELIVER_STACK);
 }
 
 /* --- lunado.h ------------------------------------------------------------ */

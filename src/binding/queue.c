@@ -314,7 +314,7 @@ static bool has_stack(lua_State *L, lunado_ioloop *loop) {
 }
 
 /* The message handler is at HANDLER. */
-enum { LOOP = 1, HANDLER };
+enum { TURNS = 1, HANDLER };
 
 static void run_entry(lua_State *L, lunado_ioloop *loop) {
   uint32_t arity = take(L, &loop->queue);
@@ -342,12 +342,19 @@ static bool has_turn(lunado_ioloop *loop) {
   return loop->queue.turn > 0;
 }
 
-/* (loop): runs entries until the slice is used up; a turn in which the loop
+typedef struct {
+  lunado_ioloop *loop;
+  bool begun;
+} turns;
+
+/* (turns): runs entries until the slice is used up; a turn in which the loop
  * was stopped is completed. */
 static int run_turns(lua_State *L) {
-  lunado_ioloop *loop = lua_touserdata(L, LOOP);
+  turns *self = lua_touserdata(L, TURNS);
+  lunado_ioloop *loop = self->loop;
   luaL_checkstack(L, FEW + LUA_MINSTACK, NULL);
   lua_rawgeti(L, LUA_REGISTRYINDEX, loop->realm->handler);
+  self->begun = true;
   while (has_turn(loop)) {
     if (has_stack(L, loop)) run_entry(L, loop);
     if (lunado_loop_tired(loop->core) && !loop->core->stopped) break;
@@ -371,10 +378,13 @@ void lunado__queue_run(lunado_loop *core, lunado_task *task) {
   lunado_ioloop *loop = lunado_container_of(task, lunado_ioloop, drain);
   lunado_queue *queue = &loop->queue;
   lua_State *L = loop->L;
+  turns now = {loop, false};
   lunado__ioloop_enlist(loop); /* a callback may close it */
   if (queue->turn == 0) queue->turn = queue->count;
-  while (!lunado__guard(L, loop->realm, run_turns, loop, "running callbacks"))
-    continue;
+  while (!lunado__guard(L, loop->realm, run_turns, &now, &now.begun,
+                        "running callbacks") &&
+         now.begun)
+    now.begun = false;
   if (!core->closed && queue->count > 0)
     lunado_loop_ready(core, task);
   else if (!core->closed)

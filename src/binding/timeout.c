@@ -106,9 +106,14 @@ static void on_due(lunado_loop *core, lunado_timer *timer) {
   lua_State *L = loop->L;
   int top = lua_gettop(L);
   int nargs = self->nargs;
-  if (!lua_checkstack(L, nargs + LUA_MINSTACK)) return;
   lunado__pushanchor(L, loop, self->anchor);
   lunado__unanchor(L, loop, self->anchor);
+  if (!lua_checkstack(L, nargs + LUA_MINSTACK)) {
+    lunado__log_text(L, loop->realm,
+                     "a timeout was not called: not enough memory");
+    lua_settop(L, top);
+    return;
+  }
   for (int i = 0; i <= nargs; i++) lua_getiuservalue(L, top + 1, i + 1);
   clear(L, top + 1, self);
   lunado__ioloop_enlist(loop); /* the callback may close it */
