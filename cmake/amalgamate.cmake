@@ -7,10 +7,16 @@ cmake_minimum_required(VERSION 3.21)
 set(local_include "(^|\n)#[ \t]*include[ \t]+\"([^\"\n]+)\"[^\n]*")
 set(seen "")
 set(text "")
+set(system "")
 
-# Adds a file to the text, without its local includes.
+# Adds a file to the text, without its local includes; those of the system are
+# noted.
 function(add name path)
   file(READ "${path}" content)
+  string(REGEX MATCHALL "#include <[^>\n]+>" includes "${content}")
+  list(APPEND system ${includes})
+  list(REMOVE_DUPLICATES system)
+  set(system "${system}" PARENT_SCOPE)
   string(REGEX REPLACE "${local_include}" "\\1" content "${content}")
   string(REGEX REPLACE "\n\n\n+" "\n\n" content "${content}")
   set(text "${text}\n/* --- ${name} --- */\n${content}" PARENT_SCOPE)
@@ -30,6 +36,7 @@ function(add_headers path)
     endif()
   endforeach()
   set(text "${text}" PARENT_SCOPE)
+  set(system "${system}" PARENT_SCOPE)
   set(seen "${seen}" PARENT_SCOPE)
 endfunction()
 
@@ -84,8 +91,16 @@ foreach(source IN LISTS core binding)
 endforeach()
 add("the Lua files" "${EMBEDDED}")
 
+# What files share is not exported.  That must not concern what the system
+# declares, so all of that comes first.
+list(JOIN system "\n" system)
+set(hide "#if defined(__GNUC__) && !defined(_WIN32)\n${system}
+#pragma GCC visibility push(hidden)\n#endif\n")
+set(show "#if defined(__GNUC__) && !defined(_WIN32)
+#pragma GCC visibility pop\n#endif\n")
+
 file(WRITE "${OUT}/lunado.c" "/* SPDX-License-Identifier: MIT */\n"
   "/* All of lunado in one file; generated, see lunado.h. */\n"
   "#ifndef _GNU_SOURCE\n#define _GNU_SOURCE /* uv.h needs POSIX */\n#endif\n"
-  "#define LUNADO_EMBEDDED\n#include \"lunado.h\"\n${text}")
+  "#define LUNADO_EMBEDDED\n#include \"lunado.h\"\n${hide}${text}${show}")
 configure_file("${ROOT}/lunado.h" "${OUT}/lunado.h" COPYONLY)

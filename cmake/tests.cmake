@@ -143,7 +143,7 @@ lunado_add_test(tree/luacheck luacheck -q --no-color .)
 
 # What is installed is built without checkers.
 if(NOT LUNADO_SANITIZE AND NOT LUNADO_TSAN AND NOT LUNADO_COVERAGE)
-  foreach(name amalgamation install rock)
+  foreach(name amalgamation guide install rock)
     lunado_add_test(package/${name} sh spec/install/${name}.sh
       "${PROJECT_BINARY_DIR}" "${interpreter}")
   endforeach()

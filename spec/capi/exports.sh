@@ -3,6 +3,7 @@
 # What lunado.h declares is what is exported, no more and no less, and each of
 # it has its place in the manual.
 #   spec/capi/exports.sh LIBRARY MODULE
+# The library may be static, shared, or the object of the amalgamation.
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d)
@@ -22,10 +23,10 @@ tr '\n' ' ' <"$root/src/lunado.h" | tr ';' '\n' |
   sort >"$work/declared"
 [ -s "$work/declared" ] || { echo "lunado.h declares nothing"; exit 1; }
 
-# Of the symbols of a static library a shared one exports the default ones.
+# Of the symbols of an object a shared library exports the default ones.
 exported() { # file
   case $1 in
-  *.a) readelf -Ws "$1" |
+  *.[ao]) readelf -Ws "$1" |
     awk '$5 ~ /GLOBAL|WEAK/ && $6 == "DEFAULT" && $7 != "UND" { print $8 }' ;;
   *) nm -D --defined-only "$1" | awk '{ print $3 }' ;;
   esac | grep -v '^_' | sort

@@ -1,10 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # The amalgamation compiles alone, without a warning, as C11; its header also
-# as C++17; and a host made of it needs no other file.
+# as C++17; a host made of it needs no other file; and it exports what the
+# library does.
 #   spec/install/amalgamation.sh BUILD
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
+exports=$here/../capi/exports.sh
 build=$1
 work=$build/check-amalgamation
 cmake --build "$build" --target amalgamation >/dev/null
@@ -19,6 +21,7 @@ libs=$(pkg-config --libs lua5.4 libuv)
 
 # shellcheck disable=SC2086
 $cc -c -std=c11 -Wall -Wextra -Werror $flags lunado.c
+sh "$exports" "$work/lunado.o" "$build/lunado/core.so"
 # shellcheck disable=SC2086
 $cc -Wall -Wextra -Werror -I. $flags "$here/host.c" lunado.o $libs -o host
 ./host

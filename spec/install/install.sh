@@ -30,16 +30,6 @@ has() { # prefix, files
   done
 }
 
-# Only luaopen_* and the names of lunado.h leave a shared object.
-exports_are_documented() { # file
-  nm -D --defined-only "$1" | awk '{print $3}' | sort >"$work/exports"
-  grep -oE '\b(lunado_[a-z_]+|luaopen_[a-z_]+) *\(' "$root/src/lunado.h" |
-    tr -d ' (' | sort -u >"$work/documented"
-  echo luaopen_lunado_core >>"$work/documented"
-  extra=$(grep -vxFf "$work/documented" "$work/exports" || :)
-  [ -z "$extra" ] || fail "$1 exports what lunado.h does not name:" "$extra"
-}
-
 run_host() { # prefix, program
   LD_LIBRARY_PATH=$1/lib "$2" || fail "$2 does not run"
 }
@@ -77,8 +67,6 @@ check_prefix() { # prefix
   run_host "$1" "$1/user/host"
 }
 
-exports_are_documented "$build/lunado/core.so"
-
 static=$work/static
 quietly cmake --install "$build" --prefix "$static"
 has "$static" lib/liblunado.a
@@ -90,7 +78,10 @@ quietly cmake -S "$root" -B "$work/build" -DBUILD_SHARED_LIBS=ON \
 quietly cmake --build "$work/build"
 quietly cmake --install "$work/build" --prefix "$shared"
 has "$shared" lib/liblunado.so lib/liblunado.so.0
-exports_are_documented "$shared/lib/liblunado.so"
+quietly sh "$root/spec/capi/exports.sh" "$shared/lib/liblunado.so" \
+  "$shared/lib/lua/5.4/lunado/core.so"
+readelf -d "$shared/lib/liblunado.so" | grep -q 'SONAME.*\[liblunado\.so\.0\]' ||
+  fail "liblunado.so has no soname"
 check_prefix "$shared"
 
 # The two Lua folders may be named, as distributions and LuaRocks do.
