@@ -23,8 +23,9 @@
  * does, so call them where an error is caught: from a C function that was
  * called by Lua, or with lua_pcall.  [-o, +p, x] tells, as in Lua's manual,
  * how many values a function pops and pushes, and when it raises: `-` never,
- * `m` only when memory runs out, `v` as its text says, `e` anything.  Whatever
- * raises or returns an error has changed nothing, unless its text says so.
+ * `m` only when memory runs out, `v` then and as its text says, `e` anything.
+ * Whatever raises or returns an error has changed nothing, unless its text
+ * says so.
  * Any number may be given as an index; where there is no Future at it, this
  * is an error that says so ("bad argument #1 to 'f' (future expected, got
  * nil)").
@@ -153,9 +154,9 @@ LUNADO_EXPORT int lunado_awaitk(lua_State *L, int idx, lua_KContext ctx,
 /* Pops a function and the nargs arguments above it, calls it as a coroutine
  * of lunado's and pushes the Future of its results.  It runs at once, to the
  * first time it has to wait; from there on the loop resumes it, so the loop
- * has to run.  Its errors fail the Future; none is raised here.  The coroutine
- * lives as long as what it waits for can come, whether or not the Future is
- * kept.
+ * has to run.  Its errors fail the Future and are not raised here.  The
+ * coroutine lives as long as what it waits for can come, whether or not the
+ * Future is kept.
  * Returns 0.  Raises where there are not so many values. [-(nargs+1), +1, v] */
 LUNADO_EXPORT int lunado_spawn(lua_State *L, int nargs);
 
@@ -167,8 +168,10 @@ LUNADO_EXPORT int lunado_spawn(lua_State *L, int nargs);
  * never); the function is not stopped by that and goes on when the loop runs
  * again.  Fails when nothing is left that could ever wake the function, when
  * the loop is stopped or closed before it is done, and where the loop is
- * running already.  [-(nargs+1), +(n|1), v] and raises only where there are
- * not so many values */
+ * running already.  That can be seen where lunado has called; callbacks of the
+ * host's own handles must not call this, for uv_run does not nest.
+ * [-(nargs+1), +(n|1), v], and raises only where there are not so many
+ * values. */
 LUNADO_EXPORT int lunado_runsync(lua_State *L, int nargs, double timeout);
 
 /* --- other threads: promises --------------------------------------------- */
@@ -183,8 +186,9 @@ typedef struct lunado_promise lunado_promise;
  * settled: so settle each one, with an error where the work has failed.
  * Never NULL.  Several promises of one Future are allowed; the first that is
  * delivered settles it, and so does a lunado_setresult that comes before.
- * Raises where the loop is closed or has a million promises that are not
- * settled.  [-0, +0, v] */
+ * Raises where the loop is closing, where it has 1,048,576 promises that are
+ * not settled, and where 4,096 open loops of the process are known to other
+ * threads (4,096 and 256 where pointers have 32 bits).  [-0, +0, v] */
 LUNADO_EXPORT lunado_promise *lunado_newpromise(lua_State *L, int idx);
 
 /* Settles the promise, from any thread or signal handler: has deliver(L)
@@ -192,7 +196,8 @@ LUNADO_EXPORT lunado_promise *lunado_newpromise(lua_State *L, int idx);
  * userdata for the one argument.  The values that deliver returns are
  * the result of the Future, what it raises is its error; deliver NULL: no
  * values.  L is the state's, but not the coroutine that waits; deliver cannot
- * yield.  Settlements of one thread are delivered in their order.
+ * yield, nor run the loop.  Settlements of one thread are delivered in their
+ * order; one for which Lua has no memory even to call comes later.
  * Allocates nothing and never blocks.
  * Returns
  *   0             deliver will be called, exactly once: in a turn, or, when
@@ -212,7 +217,9 @@ LUNADO_EXPORT int lunado_promise_settle(lunado_promise *promise,
 typedef struct lunado_loop lunado_loop;
 
 /* The name of the default loop, always the same one while that is open; never
- * NULL.  [-0, +0, v] */
+ * NULL.  Raises where the loop is closing, and where 4,096 open loops of the
+ * process are known to other threads (256 where pointers have 32 bits).
+ * [-0, +0, v] */
 LUNADO_EXPORT lunado_loop *lunado_looponly(lua_State *L);
 
 /* Wakes the loop and has fn(arg) called in its next turn, on its thread; fn

@@ -92,6 +92,23 @@ static void on_pending(void *arg) {
   check_int(lua_pcall(self->L, 1, 0, 0), LUA_OK);
 }
 
+static int run_within(lua_State *L) {
+  lua_pushcfunction(L, settle_pending);
+  check_int(lunado_runsync(L, 0, 0), LUA_ERRRUN);
+  check_text(lua_tostring(L, -1), "already running");
+  lua_pop(L, 1);
+  return 0;
+}
+
+static void on_run(void *arg) { (void)run_within(arg); }
+
+/* Nor does a run nest where the host drives the loop. */
+static void a_post_does_not_run_the_loop(lua_State *L) {
+  check_int(lunado_post(open_loop(L), on_run, L), 0);
+  uv_run(lunado_getloop(L), UV_RUN_NOWAIT);
+  check_int(lua_gettop(L), 0);
+}
+
 static lunado_loop *posting_to;
 
 static void *post_from_thread(void *arg) {
@@ -230,6 +247,7 @@ static const host_test tests[] = {
     test(a_post_is_called_in_the_next_turn),
     test(posts_are_limited),
     test_alone(after_the_loop_closed_posts_are_refused),
+    test(a_post_does_not_run_the_loop),
     test(a_thread_wakes_a_coroutine),
     test(a_signal_handler_wakes_a_coroutine),
     test(a_signal_handler_settles_a_promise),

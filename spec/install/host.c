@@ -9,14 +9,14 @@
 #include <lunado.h>
 
 static const char script[] =
-  "package.path, package.cpath = '', ''\n"
-  "local lunado = require 'lunado'\n"
-  "local gen = require 'lunado.gen'\n"
-  "local word = lunado.run(gen.coroutine(function()\n"
-  "  coroutine.yield(gen.sleep(0.001))\n"
-  "  return 'slept'\n"
-  "end))\n"
-  "assert(word == 'slept')\n";
+    "package.path, package.cpath = '', ''\n"
+    "local lunado = require 'lunado'\n"
+    "local gen = require 'lunado.gen'\n"
+    "local word = lunado.run(gen.coroutine(function()\n"
+    "  coroutine.yield(gen.sleep(0.001))\n"
+    "  return 'slept'\n"
+    "end))\n"
+    "assert(word == 'slept')\n";
 
 int main(void) {
   lua_State *L = luaL_newstate();

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # What `cmake --install` puts where, and that it can be used from there: by
-# the interpreter, by pkg-config, by find_package and by add_subdirectory, with
-# a static and with a shared library.
+# the interpreter, by C modules, by pkg-config, by find_package and by
+# add_subdirectory, with a static and with a shared library.
 #   spec/install/install.sh BUILD INTERPRETER
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -43,6 +43,19 @@ use_by_pkg_config() { # prefix
   run_host "$1" "$1/host"
 }
 
+use_by_module() { # prefix
+  # shellcheck disable=SC2046
+  quietly "${CC:-cc}" -shared -fPIC "$here/module.c" \
+    $(PKG_CONFIG_PATH=$1/lib/pkgconfig pkg-config --cflags lunado) \
+    -o "$1/lib/lua/5.4/soon.so"
+  LUA_PATH="$1/share/lua/5.4/?.lua;$1/share/lua/5.4/?/init.lua" \
+    LUA_CPATH="$1/lib/lua/5.4/?.so" "$lua" -e '
+      package.loadlib(package.searchpath("lunado.core", package.cpath), "*")
+      local lunado, soon = require "lunado", require "soon"
+      assert(lunado.run(function() return coroutine.yield(soon(7)) end) == 7)
+    ' || fail "a C module cannot use lunado from $1"
+}
+
 use_by_cmake() { # directory, options
   dir=$1
   shift
@@ -63,6 +76,7 @@ check_prefix() { # prefix
       "$lua" -e 'require("lunado").run(require("lunado").sleep, 0.001)'
   ) || fail "the module does not run from $1"
   use_by_pkg_config "$1"
+  use_by_module "$1"
   use_by_cmake "$1/user" -DCMAKE_PREFIX_PATH="$1"
   run_host "$1" "$1/user/host"
 }
