@@ -120,6 +120,46 @@ describe("the job server", function()
     assert.is_true(IOLoop.current():time() - began < 20 * 0.2)
   end)
 
+  spec("has no function that takes long by itself", 60, function()
+    answers("ok nil nil nil\n",
+      "return string.gsub, ('x').gsub, ('x').match")
+    answers("ok 2 nil\n",
+      "return ('a.c'):find('.', 1), ('a.c'):find '[.]'")
+    answers("error resulting string too large\n",
+      "return ('').rep('', 1e18)")
+    answers("ok a,b,c\n",
+      "local t = { 'c', 'a', 'b' } table.sort(t)"
+        .. " return table.concat(t, ',')")
+  end)
+
+  spec("does not let one hold the others", 1, function()
+    local busy = { job("while true do end"), job("while true do end") }
+    local began = IOLoop.current():time()
+    answers("ok 1\n", "sleep(0.05) return 1")
+    if IOLoop.current():time() - began < 1 then
+      assert.is_false(busy[1]:done() or busy[2]:done())
+    end
+    for _, answer in ipairs(coroutine.yield(busy)) do
+      assert.equal("timeout\n", answer)
+    end
+  end)
+
+  spec("has a job wait for a client that does not read", 1, function()
+    local tcp = connect()
+    coroutine.yield(uv.write(tcp, "while true do print(('x'):rep(1e5)) end"))
+    coroutine.yield(uv.shutdown(tcp))
+    answers("ok\n", "sleep(0.9)")
+    assert.is_true(#coroutine.yield(read(tcp)) < 12e6)
+    coroutine.yield(uv.close(tcp))
+  end)
+
+  spec("parts from clients that do not send", 0.1, function()
+    local tcp = connect()
+    coroutine.yield(uv.write(tcp, "return 'half a"))
+    assert.equal("", coroutine.yield(read(tcp)))
+    coroutine.yield(uv.close(tcp))
+  end)
+
   spec("ends jobs that take too long, whatever they do", 0.2, function()
     local answered = coroutine.yield {
       job("sleep(1000)"),
@@ -133,7 +173,8 @@ describe("the job server", function()
   end)
 
   spec("has a limit of memory", 60, function()
-    answers("error not enough memory\n", "return ('x'):rep(1e9)")
+    answers("error job:1: resulting string too large\n",
+      "local s = ('x'):rep(1e9)")
     answers("error not enough memory\n",
       "local t = {} for i = 1, 1e9 do t[i] = ('x'):rep(1e5) .. i end")
     answers("ok 10\n", "return #('x'):rep(10)")

@@ -10,10 +10,16 @@
  * It gets what the script prints, while it runs, and a last line: "ok" and
  * what the script returned, "error" and why, or "timeout".
  *
- * Each job is a coroutine, so that all of them run side by side.  It has so
- * many seconds (5), whether it waits or works, and all share a limit of
- * memory.  jobserver.lua says what a job may do; here are the socket and the
- * limits.
+ * Each job is a coroutine, so that all of them run side by side; one that works
+ * without waiting is interrupted every few milliseconds, so that it does not
+ * hold the others.  A job has so many seconds (5), whether it waits or works;
+ * a client as many to send its script, and to read the answer.  All share a
+ * limit of memory.  jobserver.lua says what a job may do; here are the socket
+ * and the limits.
+ *
+ * What keeps the time is a debug hook, which Lua calls between instructions
+ * and before calls.  A function of C that takes long by itself, as pattern
+ * matching can, is nothing it sees: so jobs do not get such functions.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -27,6 +33,10 @@
 
 #define SCRIPT_MAX 65536
 #define MEMORY_MAX (64u << 20)
+#define CLIENTS_MAX 200
+#define UNREAD_MAX 65536    /* bytes of output before a job has to wait */
+#define SLICE_NS 5000000ull /* for which a job may hold the loop */
+#define COUNT_FOR_HOOK 1000 /* instructions between two looks at the time */
 
 /* --- memory -------------------------------------------------------------- */
 
@@ -51,32 +61,47 @@ static void *allocate(void *used, void *block, size_t old, size_t size) {
 /* registry[its address as a key][thread] is the deadline, on uv_hrtime. */
 static const char deadlines_key = 0;
 
-/* Once the time is up, every instruction of the job raises this error, so that
- * a pcall in the job cannot hold it. */
-static void on_count(lua_State *L, lua_Debug *ar) {
+/* When a job has last let others run. */
+static uint64_t slice_begin;
+
+/* 0: the running coroutine is no job. */
+static uint64_t get_deadline(lua_State *L) {
   lua_Integer deadline;
-  (void)ar;
   lua_rawgetp(L, LUA_REGISTRYINDEX, &deadlines_key);
   lua_pushthread(L);
   lua_rawget(L, -2);
   deadline = lua_tointeger(L, -1);
   lua_pop(L, 2);
-  if ((lua_Integer)uv_hrtime() < deadline) return;
-  lua_sethook(L, on_count, LUA_MASKCOUNT, 1);
-  luaL_error(L, "timeout");
+  return (uint64_t)deadline;
+}
+
+/* Once the time is up, every instruction of the job raises this error, so that
+ * a pcall in the job cannot hold it.  Until then it waits for a turn of the
+ * loop now and then. */
+static void on_hook(lua_State *L, lua_Debug *ar) {
+  uint64_t now = uv_hrtime();
+  if (now >= get_deadline(L)) {
+    lua_sethook(L, on_hook, LUA_MASKCOUNT, 1);
+    luaL_error(L, "timeout");
+  }
+  if (ar->event != LUA_HOOKCOUNT || now - slice_begin < SLICE_NS) return;
+  if (!lua_isyieldable(L)) return; /* within a sort, say */
+  slice_begin = now;
+  lua_yield(L, 0);
 }
 
 /* Has the coroutine that calls it stop at a deadline; 0: takes that back. */
-static void set_deadline(lua_State *L, lua_Integer deadline) {
+static void set_deadline(lua_State *L, uint64_t deadline) {
   lua_rawgetp(L, LUA_REGISTRYINDEX, &deadlines_key);
   lua_pushthread(L);
   if (deadline != 0)
-    lua_pushinteger(L, deadline);
+    lua_pushinteger(L, (lua_Integer)deadline);
   else
     lua_pushnil(L);
   lua_rawset(L, -3);
   lua_pop(L, 1);
-  lua_sethook(L, on_count, deadline != 0 ? LUA_MASKCOUNT : 0, 10000);
+  lua_sethook(L, on_hook, deadline != 0 ? LUA_MASKCALL | LUA_MASKCOUNT : 0,
+              COUNT_FOR_HOOK);
 }
 
 /* Not Lua, so that no hook can keep it from coming to its end. */
@@ -92,8 +117,30 @@ static int limit_over(lua_State *L, int status, lua_KContext unused) {
 static int limited(lua_State *L) {
   lua_Number ns = luaL_checknumber(L, 1) * 1e9;
   lua_settop(L, 2);
-  set_deadline(L, (lua_Integer)uv_hrtime() + (lua_Integer)ns);
+  set_deadline(L, uv_hrtime() + (uint64_t)ns);
   return limit_over(L, lua_pcallk(L, 0, LUA_MULTRET, 0, 0, limit_over), 0);
+}
+
+/* (string, name): what a method of a string is; jobs get those of the second
+ * upvalue, all others those of the first. */
+static int string_method(lua_State *L) {
+  lua_settop(L, 2);
+  lua_gettable(L, lua_upvalueindex(get_deadline(L) != 0 ? 2 : 1));
+  return 1;
+}
+
+/* methods(for jobs) */
+static int methods(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 1);
+  lua_getglobal(L, "string");
+  lua_insert(L, 1);
+  lua_pushcclosure(L, string_method, 2);
+  lua_pushliteral(L, "");
+  if (!lua_getmetatable(L, -1)) return 0;
+  lua_pushvalue(L, 1);
+  lua_setfield(L, -2, "__index");
+  return 0;
 }
 
 static void open_deadlines(lua_State *L) {
@@ -108,19 +155,24 @@ static void open_deadlines(lua_State *L) {
 /* --- clients ------------------------------------------------------------- */
 
 /* A userdata.  The registry holds it, under its address, until its handle is
- * closed; the job, if there is one, until it is done. */
+ * closed; the job, if there is one, until it is done.  User value 1 is the
+ * Future of what is to be read, nil while nobody waits for that. */
 typedef struct {
   uv_tcp_t tcp; /* data is the server */
   uv_shutdown_t shutdown;
-  size_t length; /* of the script, as far as it has come */
+  uint64_t expires; /* on uv_hrtime */
+  size_t length;    /* of the script, as far as it has come */
   char script[SCRIPT_MAX];
 } client;
 
 typedef struct {
   uv_loop_t loop;
   uv_tcp_t tcp; /* data is the server, as in every handle of the host's */
+  uv_timer_t sweep;
   uv_signal_t signals[2];
   lua_State *L;
+  uint64_t patience; /* ns for a script to come, to run, or to be answered */
+  int clients;
   int run_job; /* in the registry: jobserver.lua's function */
 } server;
 
@@ -130,11 +182,34 @@ typedef struct {
   char text[];
 } output;
 
+static server *server_of(client *self) { return self->tcp.data; }
+
+/* (client): settles the Future of who waits for it, if somebody does. */
+static int tell_waiter(lua_State *L) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, lua_touserdata(L, 1));
+  if (lua_getiuservalue(L, -1, 1) == LUA_TNIL) return 0;
+  lua_pushnil(L);
+  lua_setiuservalue(L, -3, 1);
+  lunado_setresult(L, -1, 0);
+  return 0;
+}
+
+/* libuv must not be left by an error: whatever it calls goes into Lua like
+ * this. */
+static void call_with(client *self, lua_CFunction function) {
+  lua_State *L = server_of(self)->L;
+  lua_pushcfunction(L, function);
+  lua_pushlightuserdata(L, self);
+  if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
+}
+
 static void on_client_closed(uv_handle_t *handle) {
   client *self = (client *)handle;
-  lua_State *L = ((server *)handle->data)->L;
-  lua_pushnil(L);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, self);
+  server *host = server_of(self);
+  call_with(self, tell_waiter);
+  host->clients--;
+  lua_pushnil(host->L);
+  lua_rawsetp(host->L, LUA_REGISTRYINDEX, self);
 }
 
 static void close_client(client *self) {
@@ -143,27 +218,40 @@ static void close_client(client *self) {
 }
 
 static void on_written(uv_write_t *request, int status) {
-  client *self = (client *)request->handle;
+  uv_stream_t *stream = request->handle;
   free(request);
-  if (status < 0) close_client(self);
+  if (status < 0)
+    close_client((client *)stream);
+  else if (uv_stream_get_write_queue_size(stream) < UNREAD_MAX)
+    call_with((client *)stream, tell_waiter);
 }
 
-/* say(client, text): sends it, unless the client has gone. */
+/* Pushes the Future of when the client has read what there is. */
+static int wait_for_reader(lua_State *L) {
+  if (lua_getiuservalue(L, 1, 1) != LUA_TNIL) return 1;
+  lunado_newfuture(L);
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, 1, 1);
+  return 1;
+}
+
+/* say(client, text): sends it, unless the client has gone.  Returns a Future
+ * to wait for when the client does not read. */
 static int say(lua_State *L) {
   client *self = luaL_checkudata(L, 1, "client");
+  uv_stream_t *stream = (uv_stream_t *)&self->tcp;
   size_t length;
   const char *text = luaL_checklstring(L, 2, &length);
   output *out;
   uv_buf_t buffer;
-  if (uv_is_closing((uv_handle_t *)&self->tcp)) return 0;
+  if (uv_is_closing((uv_handle_t *)stream)) return 0;
   out = malloc(sizeof *out + length);
   if (out == NULL) return luaL_error(L, "not enough memory");
   memcpy(out->text, text, length);
   buffer = uv_buf_init(out->text, (unsigned)length);
-  if (uv_write(&out->request, (uv_stream_t *)&self->tcp, &buffer, 1,
-               on_written) < 0)
-    free(out);
-  return 0;
+  if (uv_write(&out->request, stream, &buffer, 1, on_written) < 0) free(out);
+  if (uv_stream_get_write_queue_size(stream) < UNREAD_MAX) return 0;
+  return wait_for_reader(L);
 }
 
 static void on_shut_down(uv_shutdown_t *request, int status) {
@@ -171,10 +259,15 @@ static void on_shut_down(uv_shutdown_t *request, int status) {
   close_client((client *)request->handle);
 }
 
+static void be_patient(client *self) {
+  self->expires = uv_hrtime() + server_of(self)->patience;
+}
+
 /* done(client): closes the connection when all is sent. */
 static int done(lua_State *L) {
   client *self = luaL_checkudata(L, 1, "client");
   if (uv_is_closing((uv_handle_t *)&self->tcp)) return 0;
+  be_patient(self);
   if (uv_shutdown(&self->shutdown, (uv_stream_t *)&self->tcp, on_shut_down) < 0)
     close_client(self);
   return 0;
@@ -182,27 +275,16 @@ static int done(lua_State *L) {
 
 /* --- receiving ----------------------------------------------------------- */
 
-/* (server, client): starts the job as a coroutine. */
+/* (client): starts the job as a coroutine; without memory for that, there is
+ * nobody to answer. */
 static int start_job(lua_State *L) {
-  server *host = lua_touserdata(L, 1);
-  client *self = lua_touserdata(L, 2);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, host->run_job);
+  client *self = lua_touserdata(L, 1);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, server_of(self)->run_job);
   lua_rawgetp(L, LUA_REGISTRYINDEX, self);
   lua_pushlstring(L, self->script, self->length);
   lunado_spawn(L, 2);
+  be_patient(self);
   return 0;
-}
-
-/* From here on errors are caught by lua_pcall: libuv must not be left by
- * one. */
-static void on_script_complete(server *host, client *self) {
-  lua_State *L = host->L;
-  lua_pushcfunction(L, start_job);
-  lua_pushlightuserdata(L, host);
-  lua_pushlightuserdata(L, self);
-  if (lua_pcall(L, 2, 0, 0) == LUA_OK) return;
-  lua_pop(L, 1);
-  close_client(self);
 }
 
 static void on_alloc(uv_handle_t *handle, size_t wanted, uv_buf_t *buffer) {
@@ -219,7 +301,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer) {
     self->length += (size_t)n;
   } else if (n == UV_EOF) {
     uv_read_stop(stream);
-    on_script_complete(stream->data, self);
+    call_with(self, start_job);
   } else { /* a script that is too long, too */
     close_client(self);
   }
@@ -228,12 +310,14 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer) {
 /* (server): accepts one client. */
 static int accept_client(lua_State *L) {
   server *host = lua_touserdata(L, 1);
-  client *self = lua_newuserdatauv(L, sizeof *self, 0);
+  client *self = lua_newuserdatauv(L, sizeof *self, 1);
   luaL_setmetatable(L, "client");
   lua_rawsetp(L, LUA_REGISTRYINDEX, self);
   self->length = 0;
   (void)uv_tcp_init(&host->loop, &self->tcp);
   self->tcp.data = host;
+  host->clients++;
+  be_patient(self);
   if (uv_accept((uv_stream_t *)&host->tcp, (uv_stream_t *)&self->tcp) < 0 ||
       uv_read_start((uv_stream_t *)&self->tcp, on_alloc, on_read) < 0)
     close_client(self);
@@ -242,7 +326,8 @@ static int accept_client(lua_State *L) {
 
 static void free_handle(uv_handle_t *handle) { free(handle); }
 
-/* Without memory for a client; one that is not accepted would be the last. */
+/* There is no place or no memory for a client.  One that is not accepted would
+ * be the last. */
 static void refuse_client(server *host) {
   uv_tcp_t *tcp = malloc(sizeof *tcp);
   if (tcp == NULL) return;
@@ -254,12 +339,15 @@ static void refuse_client(server *host) {
 static void on_connection(uv_stream_t *stream, int status) {
   server *host = stream->data;
   lua_State *L = host->L;
+  int rc = LUA_ERRMEM;
   if (status < 0) return;
-  lua_pushcfunction(L, accept_client);
-  lua_pushlightuserdata(L, host);
-  if (lua_pcall(L, 1, 0, 0) == LUA_OK) return;
-  lua_pop(L, 1);
-  refuse_client(host);
+  if (host->clients < CLIENTS_MAX) {
+    lua_pushcfunction(L, accept_client);
+    lua_pushlightuserdata(L, host);
+    rc = lua_pcall(L, 1, 0, 0);
+    if (rc != LUA_OK) lua_pop(L, 1);
+  }
+  if (rc != LUA_OK) refuse_client(host);
 }
 
 /* --- the server ---------------------------------------------------------- */
@@ -283,6 +371,24 @@ static void catch_signals(server *host) {
   }
 }
 
+/* Who neither sends nor reads has to go. */
+static void close_if_late(uv_handle_t *handle, void *host) {
+  client *self = (client *)handle;
+  if (handle->data != host || handle->type != UV_TCP) return;
+  if (handle == (void *)&((server *)host)->tcp) return;
+  if (uv_hrtime() > self->expires) close_client(self);
+}
+
+static void on_sweep(uv_timer_t *timer) {
+  uv_walk(timer->loop, close_if_late, timer->data);
+}
+
+static void start_sweeping(server *host) {
+  uv_timer_init(&host->loop, &host->sweep);
+  host->sweep.data = host;
+  uv_timer_start(&host->sweep, on_sweep, 1000, 1000);
+}
+
 static int listen_on(server *host, int port) {
   struct sockaddr_in address;
   int length = sizeof address, rc;
@@ -299,10 +405,14 @@ static int listen_on(server *host, int port) {
 
 /* (server, arguments): everything of Lua's that is needed. */
 static int open_lua(lua_State *L) {
-  static const luaL_Reg functions[] = {
-      {"limited", limited}, {"say", say}, {"done", done}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"limited", limited},
+                                       {"methods", methods},
+                                       {"say", say},
+                                       {"done", done},
+                                       {NULL, NULL}};
   server *host = lua_touserdata(L, 1);
   char **argv = lua_touserdata(L, 2);
+  double seconds = argv[2] != NULL && argv[3] != NULL ? atof(argv[3]) : 5;
   luaL_openlibs(L);
   (void)lunado_setloop(L, &host->loop);
   luaL_requiref(L, "lunado", luaopen_lunado, 0);
@@ -310,7 +420,8 @@ static int open_lua(lua_State *L) {
   open_deadlines(L);
   if (luaL_loadfile(L, argv[1]) != LUA_OK) return lua_error(L);
   luaL_newlib(L, functions);
-  lua_pushnumber(L, argv[2] != NULL && argv[3] != NULL ? atof(argv[3]) : 5);
+  lua_pushnumber(L, seconds);
+  host->patience = (uint64_t)(seconds * 1e9) + 1000000000u;
   lua_call(L, 2, 1);
   host->run_job = luaL_ref(L, LUA_REGISTRYINDEX);
   return 0;
@@ -350,6 +461,7 @@ int main(int argc, char **argv) {
     fprintf(stderr, "%s\n", lua_tostring(host.L, -1));
   } else {
     catch_signals(&host);
+    start_sweeping(&host);
     rc = listen_on(&host, argc > 2 ? atoi(argv[2]) : 7000);
     if (rc == 0)
       uv_run(&host.loop, UV_RUN_DEFAULT);

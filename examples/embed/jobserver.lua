@@ -1,34 +1,65 @@
 -- SPDX-License-Identifier: MIT
 -- What a job of the job server may do, and what becomes of it.  The server
--- calls this file with its functions limited, say and done, and the seconds
--- that a job has; it gets back the function that runs one job.
+-- calls this file with its functions limited, methods, say and done, and the
+-- seconds that a job has; it gets back the function that runs one job.
 local host, seconds = ...
 local lunado = require "lunado"
 
---- What is left of the standard library: nothing that leaves the job, and
--- nothing that the limit does not see: coroutines, and message handlers, which
--- Lua runs without hooks.
+local LONGEST = 1 << 20
+
 local function copy(library, ...)
   local result = {}
   for _, name in ipairs { ... } do result[name] = library[name] end
   return result
 end
 
+--- As string.rep, with a bound: even the empty string can be repeated for
+-- years.
+local function rep(s, n, separator)
+  s, separator = tostring(s), separator or ""
+  if n > LONGEST or n * (#s + #separator) > LONGEST then
+    error("resulting string too large", 2)
+  end
+  return string.rep(s, n, separator)
+end
+
+--- As string.find, but it looks for the text itself.
+local function find(s, text, init)
+  if #s * #text > 1e8 then error("strings too long", 2) end
+  return string.find(s, text, init, true)
+end
+
+--- As table.sort, but it always compares in Lua, where the limit sees it.
+local function sort(list, less)
+  table.sort(list, less or function(a, b) return a < b end)
+end
+
+local function safe_strings()
+  local strings = copy(string, "byte", "char", "format", "len", "lower",
+    "reverse", "sub", "upper")
+  strings.find, strings.rep = find, rep
+  return strings
+end
+
+--- What is left of the standard library: nothing that leaves the job, and
+-- nothing that the limit does not see: patterns, which may take for ever;
+-- coroutines, and message handlers, which Lua runs without hooks.
 local function safe_globals()
   local env = copy(_G, "_VERSION", "assert", "error", "ipairs", "next",
     "pairs", "pcall", "rawequal", "rawget", "rawlen", "rawset", "select",
     "tonumber", "tostring", "type")
-  env.string = copy(string, "byte", "char", "find", "format", "gmatch", "gsub",
-    "len", "lower", "match", "rep", "reverse", "sub", "upper")
-  env.table = copy(table, "concat", "insert", "move", "pack", "remove", "sort",
-    "unpack")
+  env.string = safe_strings()
+  env.table = copy(table, "concat", "insert", "pack", "remove", "unpack")
+  env.table.sort = sort
   env.math = copy(math, "abs", "ceil", "floor", "fmod", "huge", "max",
     "maxinteger", "min", "mininteger", "pi", "random", "sqrt", "tointeger",
     "type")
-  env.os = copy(os, "clock", "date", "time")
+  env.os = copy(os, "clock", "time")
   env._G = env
   return env
 end
+
+host.methods(safe_strings())
 
 local function join(separator, ...)
   local texts = table.pack(...)
@@ -37,19 +68,19 @@ local function join(separator, ...)
 end
 
 --- A wait ends when the job has to.
-local function sleep_until(deadline, span)
-  local left = deadline - lunado.IOLoop.current():time()
-  coroutine.yield(lunado.sleep(math.min(span, left)))
-  if span >= left then error("timeout", 0) end
+local function wait(future, deadline)
+  pcall(coroutine.yield, lunado.with_timeout(deadline, future))
+  if lunado.IOLoop.current():time() >= deadline then error("timeout", 0) end
 end
 
 local function globals_of_job(client, deadline)
   local env = safe_globals()
   function env.print(...)
-    host.say(client, join("\t", ...) .. "\n")
+    local unread = host.say(client, join("\t", ...) .. "\n")
+    if unread then wait(unread, deadline) end
   end
   function env.sleep(span)
-    sleep_until(deadline, span)
+    wait(lunado.sleep(span), deadline)
   end
   return env
 end

@@ -155,15 +155,15 @@ void lunado__ioloop_close(lua_State *L, lunado_ioloop *loop) {
   lunado__ioloop_discharge(L, loop);
 }
 
-/* One that is running, which only a call by hand can find, is closed, and
- * goes later. */
 /* (loop) */
 static int release_luv(lua_State *L) {
   lunado__luv_release(L, lua_touserdata(L, 1));
   return 0;
 }
 
-/* Without memory to part from luv the loop is closed all the same. */
+/* One that is running, which only a call by hand can find, is closed, and
+ * goes later.  Without memory to part from luv the loop is closed all the
+ * same. */
 static int loop__gc(lua_State *L) {
   lunado_ioloop *loop = to_loop(L, lunado__upvalue_realm(L), 1);
   lunado_loop *core;
