@@ -1067,6 +1067,16 @@ describe("a loop as self", function()
   end)
 end)
 
+describe("a run that is late at once", function()
+  it("does not wait for the Future that was returned", function()
+    local ok, err = pcall(loop.run_sync, loop, function()
+      return gen.sleep(1000)
+    end, 1e-9)
+    assert.is_false(ok)
+    assert.is_truthy(tostring(err):find("timed out", 1, true), err)
+  end)
+end)
+
 describe("a loop that is gone", function()
   it("does not call who waits for a Future", function()
     local f, called = Future(), false

@@ -77,13 +77,13 @@ static int fail_unfinished(lua_State *L, lunado_ioloop *loop, int idx, int rc) {
   return fail(L, realm, idx, LUNADO_E_EXCEPTION, lua_tostring(L, -1));
 }
 
-/* Runs the loop until the Future at idx is done. */
+/* Runs the loop until the Future at idx is done, or it is late. */
 static int run_until_done(lua_State *L, lunado_ioloop *loop, int idx,
                           int watch_idx) {
   watch *self = lua_touserdata(L, watch_idx);
   lunado_future *future = lua_touserdata(L, idx);
   int rc;
-  if (!lunado_future_pending(future)) return LUNADO_RUN_STOPPED;
+  if (!lunado_future_pending(future) || self->late) return LUNADO_RUN_STOPPED;
   lunado__wait(L, idx, watch_idx, &self->waiter, on_done);
   rc = lunado__ioloop_run(L, loop, false);
   lunado__forget(L, idx, &self->waiter);
