@@ -393,6 +393,27 @@ describe("streams", function()
     await { uv.close(to), uv.close(from) }
   end)
 
+  it("fail a write by their own methods, too", function()
+    for _, write in ipairs { "here:write('text', print)",
+      "print(here:try_write('text'))" } do
+      local result = child(([[
+        local lunado = require "lunado"
+        local uv = require "lunado.uv"
+        lunado.run(function()
+          local ends = uv.socketpair()
+          local here = uv.new_pipe(false)
+          assert(here:open(ends[1]))
+          coroutine.yield(uv.fs_close(ends[2]))
+          %s
+          coroutine.yield(lunado.sleep(0.001))
+          coroutine.yield(uv.close(here))
+        end)
+      ]]):format(write))
+      assert.equal(0, result.code)
+      assert.is_truthy(result.out:find("EPIPE", 1, true), result.out)
+    end
+  end)
+
   it("fail a write to somebody who is gone, and nothing else", function()
     local result = child [[
       local lunado = require "lunado"

@@ -151,9 +151,11 @@ local function is_asynchronous_fs(name)
   return true
 end
 
--- A write to somebody who is gone shall fail, not end the process. A watcher
+-- A write to somebody who is gone shall fail, not end the process: from the
+-- time on when there may be a stream, for its own methods write, too. A watcher
 -- does what ignoring the signal does, and child processes do not inherit it.
-local WRITING = { write = true, write2 = true, try_write = true,
+local WRITING = { new_tcp = true, new_pipe = true, socketpair = true,
+  pipe = true, write = true, write2 = true, try_write = true,
   try_write2 = true }
 local broken_pipes
 
