@@ -447,6 +447,7 @@ describe("yield of anything else", function()
     { class_instance(), "table" },
     { setmetatable({}, { __name = "My.Type" }), "My.Type" },
     { setmetatable({}, { __metatable = false, __index = {} }), "table" },
+    { gen.coroutine(print), "function, which was not called" },
   }
   for _, case in ipairs(cases) do
     local value, name = case[1], case[2]

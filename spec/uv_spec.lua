@@ -393,6 +393,46 @@ describe("streams", function()
     await { uv.close(to), uv.close(from) }
   end)
 
+  it("write nothing from an empty list", function()
+    local result = child [[
+      local lunado = require "lunado"
+      local uv = lunado.uv
+      lunado.run(function()
+        local ends = uv.socketpair()
+        local here = uv.new_pipe(false)
+        assert(here:open(ends[1]))
+        coroutine.yield(uv.write(here, {}), uv.write(here, { "text" }),
+          uv.write(here, { name = "nothing" }))
+        print(coroutine.yield(uv.fs_read(ends[2], 10)))
+        local udp = uv.new_udp()
+        coroutine.yield(uv.udp_send(udp, {}, "127.0.0.1", 9))
+        coroutine.yield { uv.close(here), uv.close(udp) }
+      end)
+    ]]
+    assert.same({ code = 0, out = "text\n", err = "" }, result)
+  end)
+
+  it("fail a write by their own methods, too", function()
+    for _, write in ipairs { "here:write('text', print)",
+      "print(here:try_write('text'))" } do
+      local result = child(([[
+        local lunado = require "lunado"
+        local uv = require "lunado.uv"
+        lunado.run(function()
+          local ends = uv.socketpair()
+          local here = uv.new_pipe(false)
+          assert(here:open(ends[1]))
+          coroutine.yield(uv.fs_close(ends[2]))
+          %s
+          coroutine.yield(lunado.sleep(0.001))
+          coroutine.yield(uv.close(here))
+        end)
+      ]]):format(write))
+      assert.equal(0, result.code)
+      assert.is_truthy(result.out:find("EPIPE", 1, true), result.out)
+    end
+  end)
+
   it("fail a write to somebody who is gone, and nothing else", function()
     local result = child [[
       local lunado = require "lunado"

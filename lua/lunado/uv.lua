@@ -50,7 +50,13 @@ local CALL = {
   function(fn, cb, a, b, c, d) return pcall(fn, a, b, c, d, cb) end,
 }
 
--- Two functions whose arguments are not simply followed by the callback.
+-- libuv ends the process when there is nothing in a list to write.
+local function chunks(data)
+  if type(data) == "table" and rawlen(data) == 0 then return "" end
+  return data
+end
+
+-- Functions whose arguments are not simply followed by the callback.
 local OPEN_MODE = 438 -- 0666, less the umask: what io.open gives a new file
 local SPECIAL_CALL = {
   fs_open = function(fn, cb, path, flags, mode)
@@ -58,6 +64,15 @@ local SPECIAL_CALL = {
   end,
   fs_opendir = function(fn, cb, path, entries)
     return pcall(fn, path, cb, entries)
+  end,
+  write = function(fn, cb, stream, data)
+    return pcall(fn, stream, chunks(data), cb)
+  end,
+  write2 = function(fn, cb, stream, data, handle)
+    return pcall(fn, stream, chunks(data), handle, cb)
+  end,
+  udp_send = function(fn, cb, udp, data, address, port)
+    return pcall(fn, udp, chunks(data), address, port, cb)
   end,
 }
 
@@ -151,9 +166,11 @@ local function is_asynchronous_fs(name)
   return true
 end
 
--- A write to somebody who is gone shall fail, not end the process. A watcher
+-- A write to somebody who is gone shall fail, not end the process: from the
+-- time on when there may be a stream, for its own methods write, too. A watcher
 -- does what ignoring the signal does, and child processes do not inherit it.
-local WRITING = { write = true, write2 = true, try_write = true,
+local WRITING = { new_tcp = true, new_pipe = true, socketpair = true,
+  pipe = true, write = true, write2 = true, try_write = true,
   try_write2 = true }
 local broken_pipes
 

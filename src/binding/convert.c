@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "binding/coroutine.h"
 #include "binding/future.h"
 #include "binding/multi.h"
 #include "binding/realm.h"
@@ -54,11 +55,12 @@ static bool is_plain_table(lua_State *L, int value) {
 }
 
 static int bad_yield(lua_State *L, lunado_realm *realm, int value) {
-  const char *name = luaL_typename(L, value);
+  const char *name = luaL_typename(L, value), *hint = "";
   if (luaL_getmetafield(L, value, "__name") == LUA_TSTRING)
     name = lua_tostring(L, -1);
+  if (lunado__is_coroutine_function(L, value)) hint = ", which was not called";
   lunado__pusherror(L, realm, LUNADO_E_BAD_YIELD,
-                    "yielded what is not yieldable: a %s", name);
+                    "yielded what is not yieldable: a %s%s", name, hint);
   return lua_error(L);
 }
 

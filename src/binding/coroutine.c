@@ -438,10 +438,14 @@ static int gen_coroutine(lua_State *L) {
   return 1;
 }
 
+bool lunado__is_coroutine_function(lua_State *L, int idx) {
+  return lua_tocfunction(L, idx) == coroutine_call;
+}
+
 /* gen.is_coroutine_function(f).  Tornado: gen.is_coroutine_function. */
 static int gen_is_coroutine_function(lua_State *L) {
   luaL_checkany(L, 1);
-  lua_pushboolean(L, lua_tocfunction(L, 1) == coroutine_call);
+  lua_pushboolean(L, lunado__is_coroutine_function(L, 1));
   return 1;
 }
 

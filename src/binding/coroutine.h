@@ -34,6 +34,9 @@ void lunado__spawn(lua_State *L, lunado_realm *realm, int nargs);
 void lunado__spawn_later(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
                          int nargs);
 
+/* True if the value at idx is what gen.coroutine gave.  [-0, +0, -] */
+bool lunado__is_coroutine_function(lua_State *L, int idx);
+
 /* Resumes the coroutine of the task at idx, which the queue gave.
  * [-0, +0, m] */
 void lunado__coroutine_wake(lua_State *L, lunado_realm *realm, int idx);

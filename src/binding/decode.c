@@ -192,8 +192,8 @@ void lunado__decode(lua_State *L, const lunado__parcel *parcel) {
   size_t objects = parcel->objects, i;
   reader births, contents;
   int n;
-  luaL_checkstack(L, parcel->count, "too many values from another state");
-  luaL_checkstack(L, 20, NULL);
+  if (!lua_checkstack(L, parcel->count + LUA_MINSTACK))
+    luaL_error(L, "stack overflow (too many values from another state)");
   lua_createtable(L, size_hint(objects), 0);
   births = start_reading(&parcel->births, lua_gettop(L));
   contents = start_reading(&parcel->contents, lua_gettop(L));

@@ -204,8 +204,8 @@ bool lunado__guard(lua_State *L, lunado_realm *realm, lua_CFunction function,
     lua_settop(L, base);
     return true;
   }
-  if (*begun) {
-    lunado__failure_take(L, realm);
+  lunado__failure_take(L, realm);
+  if (*begun || ((lunado_failure *)lua_touserdata(L, -1))->interrupt) {
     lua_pushlightuserdata(L, (void *)what);
     lua_insert(L, -2);
     lunado__report(L, realm, NULL);
