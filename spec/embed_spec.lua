@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- The job server of examples/embed, as its clients see it.
+-- The programs of examples/embed: what they print; the job server as its
+-- clients see it.
 local IOLoop = require "lunado.ioloop".IOLoop
 local concurrent = require "lunado.concurrent"
 local gen = require "lunado.gen"
@@ -7,14 +8,38 @@ local uv = require "lunado.uv"
 local loops = require "spec.support.loops"
 
 local build = os.getenv("LUNADO_BUILD") or "build"
-local program = build .. "/examples/embed/jobserver"
+local folder = build .. "/examples/embed/"
+local program = folder .. "jobserver"
 
 -- Where there is no cmake build there is no program to test.
-local function is_built()
-  local file = io.open(program)
+local function is_built(path)
+  local file = io.open(path)
   if file then file:close() end
   return file ~= nil
 end
+
+-- A spec that runs an example with its script, if it has one.
+local function prints(name, script, expected)
+  it(name .. " prints what it should", function()
+    if not is_built(folder .. name) then return pending(name) end
+    local pipe = io.popen(folder .. name .. " " .. script)
+    local printed = pipe:read("a")
+    assert.is_true(pipe:close())
+    assert.equal(expected, printed)
+  end)
+end
+
+describe("the embedding examples", function()
+  prints("minimal", "examples/embed/minimal.lua", "a\t1\nb\t1\na\t2\nb\t2\n"
+    .. "a\t3\na is done, b is done\n")
+  prints("worker", "examples/embed/worker.lua", "60 = 2 * 2 * 3 * 5\n"
+    .. "999999999989 = 999999999989\n4611686018427387904 = 2"
+    .. (" * 2"):rep(61) .. "\n"
+    .. "false\tbad argument #1 to 'factor' (a positive number expected)\n"
+    .. "the host's timer went on: yes\n")
+  prints("epoll", "", "script\t1\nscript\t2\nscript\t3\n"
+    .. "the host's timer went on: yes\n")
+end)
 
 local function run(fn)
   return IOLoop.instance():run_sync(fn, loops.PATIENCE)
@@ -78,7 +103,7 @@ end)
 -- A spec with a server whose jobs have so many seconds, which ends well.
 local function spec(name, seconds, fn)
   it(name, function()
-    if not is_built() then return pending(program .. " is not built") end
+    if not is_built(program) then return pending(program .. " is not built") end
     run(function()
       start(seconds)
       local ok, err = pcall(fn)

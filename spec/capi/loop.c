@@ -262,10 +262,8 @@ static void callbacks_for_want_of_memory(lua_State *L) {
     host_starve(L, 0, depth, depth % 3);
     for (int i = 0; i < 3; i++) take_turn(L);
   }
-  check(get_count(L) < 200);
   check(get_count(L) + log.count >= 200);
   check(get_count(L) + log.count <= 400);
-  check_text(log.last, "not enough memory");
 }
 
 #ifdef __linux__
