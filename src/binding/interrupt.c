@@ -77,11 +77,13 @@ static int nothing(lua_State *L) {
 }
 
 static void on_wake(lunado_loop *core, lunado_message *message) {
+  static const bool begun = true;
   lunado_ioloop *loop = core->owner;
   (void)message;
   atomic_store(&loop->waking, false);
   if (core->closed) return;
-  (void)lunado__guard(loop->L, loop->realm, nothing, NULL, "an interrupt");
+  (void)lunado__guard(loop->L, loop->realm, nothing, NULL, &begun,
+                      "an interrupt");
 }
 
 static void on_interrupt(int signum) {
