@@ -5,11 +5,15 @@ export LUA_PATH := $(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;
 export LUA_CPATH := $(CURDIR)/build/?.so;;
 MAKEFLAGS += --no-print-directory
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell getconf _NPROCESSORS_ONLN)
+export CTEST_PARALLEL_LEVEL ?= $(CMAKE_BUILD_PARALLEL_LEVEL)
 
 setup = scripts/setup.sh
 configure = cmake --preset $(1) --log-level=WARNING >/dev/null
 module = $(call configure,release) && \
 	cmake --build --preset release --target lunado_module
+# All tests of a preset; TESTS is a pattern of names that picks some.
+check = $(call configure,$(1)) && cmake --build --preset $(1) && \
+	ctest --preset $(1) $(if $(TESTS),-R '$(TESTS)')
 
 .PHONY: demo test bench bench-check bench-deps sanitize tsan valgrind install-check clean
 
@@ -20,26 +24,19 @@ demo: # fetch pages from a server of its own, many at once
 
 test: # everything, under ctest
 	@$(setup) test
-	@$(call configure,release)
-	cmake --build --preset release
-	ctest --preset release
+	@$(call check,release)
 
 sanitize: # the same under AddressSanitizer and UBSan
 	@$(setup) test
-	@$(call configure,sanitize)
-	cmake --build --preset sanitize
-	ctest --preset sanitize
+	@$(call check,sanitize)
 
 tsan: # the same under ThreadSanitizer
 	@$(setup) test
-	@$(call configure,tsan)
-	cmake --build --preset tsan
-	ctest --preset tsan
+	@$(call check,tsan)
 
-valgrind: # the specs; SPECS names some of them
+valgrind: # the same under valgrind
 	@$(setup) valgrind
-	@$(module)
-	scripts/valgrind.sh $(SPECS)
+	@$(call check,valgrind)
 
 bench-deps: # the peers that the benchmarks can be run against
 	@sh bench/deps.sh

@@ -29,17 +29,24 @@ if(LUNADO_SANITIZE OR LUNADO_TSAN)
     RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin")
   set(interpreter $<TARGET_FILE:lunado_lua>)
   list(APPEND environment "PATH=${PROJECT_BINARY_DIR}/bin:$ENV{PATH}"
+    "LUNADO_HASTE=4" "LUNADO_PATIENCE=200"
     "ASAN_OPTIONS=detect_stack_use_after_return=1"
     "LSAN_OPTIONS=suppressions=${LUNADO_ROOT}/spec/support/lsan.supp:print_suppressions=0"
     "TSAN_OPTIONS=suppressions=${LUNADO_ROOT}/spec/support/tsan.supp:halt_on_error=1"
     "UBSAN_OPTIONS=print_stacktrace=1")
+  set(seconds 300)
+elseif(LUNADO_VALGRIND)
+  set(interpreter "${LUNADO_INTERPRETER}")
+  set(under sh "${LUNADO_ROOT}/scripts/valgrind.sh")
+  list(APPEND environment "LUNADO_HASTE=40" "LUNADO_PATIENCE=200")
   set(seconds 300)
 else()
   set(interpreter "${LUNADO_INTERPRETER}")
   set(seconds 120)
 endif()
 
-# Registers a command under a name; the folder in the name is its label.
+# Registers a command under a name; the folder in the name is its label.  One
+# that runs a program of ours begins with ${under}, the checker if any.
 function(lunado_add_test name)
   add_test(NAME ${name} COMMAND ${ARGN} WORKING_DIRECTORY "${LUNADO_ROOT}")
   get_filename_component(label ${name} DIRECTORY)
@@ -59,7 +66,8 @@ function(lunado_test name)
     set_target_properties(${name} PROPERTIES
       RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/spec/core")
   endif()
-  lunado_add_test(core/${name} "${PROJECT_BINARY_DIR}/spec/core/${name}")
+  lunado_add_test(core/${name} ${under}
+    "${PROJECT_BINARY_DIR}/spec/core/${name}")
 endfunction()
 
 # What hosts are tested with is static: they look behind the interface.
@@ -89,7 +97,7 @@ function(lunado_host folder name)
     if(NOT EXISTS "${script}")
       set(script "")
     endif()
-    lunado_add_test(${kind}/${name} $<TARGET_FILE:${target}> ${script})
+    lunado_add_test(${kind}/${name} ${under} $<TARGET_FILE:${target}> ${script})
   endif()
 endfunction()
 
@@ -130,22 +138,29 @@ foreach(folder . tornado regress limit)
   lunado_names(names spec/${folder}/*_spec.lua)
   foreach(name IN LISTS names)
     string(REGEX REPLACE "/\\./" "/" path spec/${folder}/${name})
-    lunado_add_test(${path} ${interpreter} scripts/busted.lua ${path}.lua)
+    lunado_add_test(${path} ${under} ${interpreter} scripts/busted.lua
+      ${path}.lua)
   endforeach()
 endforeach()
 
 # These files are about being run together.
-lunado_add_test(spec/insulation ${interpreter} scripts/busted.lua
+lunado_add_test(spec/insulation ${under} ${interpreter} scripts/busted.lua
   spec/insulation)
 
-lunado_add_test(tree/layers sh spec/layers.sh)
-lunado_add_test(tree/rockspec ${interpreter} spec/rockspec.lua)
-lunado_add_test(tree/luacheck luacheck -q --no-color .)
+# The longest begin first, where tests run side by side.
+set_tests_properties(capi/memory capi/states capi/threads spec/limit/depth_spec
+  spec/limit/executor_spec PROPERTIES COST 100)
 
-# What is installed is built without checkers.
-if(NOT LUNADO_SANITIZE AND NOT LUNADO_TSAN AND NOT LUNADO_COVERAGE)
+# What runs no program of this build is tested once; so is what is installed,
+# which is built without checkers.
+if(NOT LUNADO_SANITIZE AND NOT LUNADO_TSAN AND NOT LUNADO_VALGRIND
+    AND NOT LUNADO_COVERAGE)
+  lunado_add_test(tree/layers sh spec/layers.sh)
+  lunado_add_test(tree/rockspec ${interpreter} spec/rockspec.lua)
+  lunado_add_test(tree/luacheck luacheck -q --no-color .)
   foreach(name amalgamation guide install rock)
     lunado_add_test(package/${name} sh spec/install/${name}.sh
       "${PROJECT_BINARY_DIR}" "${interpreter}")
+    set_tests_properties(package/${name} PROPERTIES COST 100)
   endforeach()
 endif()

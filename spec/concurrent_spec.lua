@@ -7,6 +7,7 @@ local bad = require "spec.support.bad"
 local capture = require "spec.support.capture"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
+local times = require "spec.support.times"
 local values = require "spec.support.values"
 
 local Future = concurrent.Future
@@ -513,25 +514,25 @@ describe("an error that nobody observed", function()
 
   it("is logged once for each of many", function()
     local function drop()
-      for i = 1, 1000 do
+      for i = 1, times(1000) do
         Future():set_exception(i)
       end
     end
     drop()
     gc.collect()
-    assert.equal(1000, log:count(NEVER))
+    assert.equal(times(1000), log:count(NEVER))
   end)
 
   it("is logged by the collector at work, in either mode", function()
     for _, mode in ipairs { "generational", "incremental" } do
       local old = collectgarbage(mode)
       log:clear()
-      for i = 1, 2000 do
+      for i = 1, times(2000) do
         Future():set_exception({ { i } })
       end
       gc.collect()
       collectgarbage(old)
-      assert.equal(2000, log:count(NEVER), mode)
+      assert.equal(times(2000), log:count(NEVER), mode)
     end
   end)
 

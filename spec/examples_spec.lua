@@ -95,6 +95,17 @@ describe("fetch.lua", function()
   end)
 end)
 
+describe("terminal.bytes", function()
+  local terminal = require "support.terminal"
+
+  it("shows sizes, and rates that are no whole numbers", function()
+    assert.equal("0 B", terminal.bytes(0))
+    assert.equal("17 B", terminal.bytes(17.25))
+    assert.equal("1.3 kB", terminal.bytes(1260))
+    assert.equal("2000.0 TB", terminal.bytes(2e15))
+  end)
+end)
+
 describe("the client of fetch.lua", function()
   local http = require "support.http"
 

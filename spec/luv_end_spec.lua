@@ -165,7 +165,7 @@ describe("the end of a busy state", function()
 end)
 
 describe("valgrind", function()
-  local available = not luv.sanitized
+  local available = not luv.checked
     and os.execute("command -v valgrind >/dev/null 2>&1")
 
   local function expect_clean(script)

@@ -178,8 +178,8 @@ end)
 describe("luv that was forgotten before lunado came", function()
   for _, held in ipairs { "held", "not held" } do
     it("and is " .. held .. " by anybody does not matter", function()
-      local r = child(("local held, sanitized = %q, %q\n"):format(held,
-        luv.sanitized) .. [[
+      local r = child(("local held, checked = %q, %q\n"):format(held,
+        luv.checked) .. [[
         local uv = require "luv"
         local old = uv.new_timer()
         old:start(60000, 0, print)
@@ -204,7 +204,7 @@ describe("luv that was forgotten before lunado came", function()
         if old then
           -- luv's first loop is lost; a checker of leaks need not be told.
           old:close()
-          os.exit(0, not sanitized)
+          os.exit(0, not checked)
         end
       ]])
       assert.same({ code = 0, out = "runs", err = "" }, r)

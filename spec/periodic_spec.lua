@@ -124,9 +124,11 @@ describe("a PeriodicCallback", function()
 
   it("keeps one beat when it is started twice", function()
     local times = {}
-    local pc = PeriodicCallback(function()
+    local pc
+    pc = PeriodicCallback(function()
       times[#times + 1] = loop:time()
       if #times == 4 then
+        pc:stop()
         loop:stop()
       end
     end, 2)
@@ -134,7 +136,6 @@ describe("a PeriodicCallback", function()
     pc:start()
     local begin = loop:time()
     run_for(20)
-    pc:stop()
     assert.is_true(times[4] - begin >= 0.006, times[4] - begin)
     run_for(0.006)
     assert.equal(4, #times)
@@ -168,9 +169,11 @@ describe("a PeriodicCallback", function()
   it("runs on the loop that it was given", function()
     local other = ioloop.IOLoop(false)
     local n = 0
-    local pc = PeriodicCallback(function()
+    local pc
+    pc = PeriodicCallback(function()
       n = n + 1
       assert(ioloop.IOLoop.current() == other)
+      pc:stop()
       other:stop()
     end, 1, other)
     pc:start()
@@ -178,7 +181,6 @@ describe("a PeriodicCallback", function()
     assert.equal(0, n)
     other:start()
     assert.equal(1, n)
-    pc:stop()
     other:close()
     assert.equal("", log:text())
   end)

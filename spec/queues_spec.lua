@@ -8,6 +8,7 @@ local capture = require "spec.support.capture"
 local child = require "spec.support.child"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
+local times = require "spec.support.times"
 
 local Queue, PriorityQueue = queues.Queue, queues.PriorityQueue
 local LifoQueue = queues.LifoQueue
@@ -344,7 +345,7 @@ for _, name in ipairs { "Queue", "PriorityQueue", "LifoQueue" } do
       end
       pass(500)
       local before = gc.kilobytes()
-      pass(20000)
+      pass(times(20000))
       assert.is_true(gc.kilobytes() - before < 20)
     end)
 
@@ -893,7 +894,7 @@ describe("a PriorityQueue", function()
   end)
 
   it("grows and shrinks in O(log n) a time", function()
-    local q, n, compared = PriorityQueue(), 20000, 0
+    local q, n, compared = PriorityQueue(), times(20000), 0
     local mt = { __lt = function(a, b)
       compared = compared + 1
       return a[1] < b[1]

@@ -54,7 +54,7 @@ function terminal.bytes(count)
   while count >= 1000 and units[unit + 1] do
     count, unit = count / 1000, unit + 1
   end
-  return (unit == 1 and "%d %s" or "%.1f %s"):format(count, units[unit])
+  return (unit == 1 and "%.0f %s" or "%.1f %s"):format(count, units[unit])
 end
 
 -- Replaces the progress line; nil takes it away.

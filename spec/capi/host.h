@@ -244,25 +244,18 @@ static inline void host_on_log(void *ud, const char *level,
   (void)snprintf(self->last, sizeof self->last, "%s: %s", level, message);
 }
 
-/* How often something is to be done that is done `n` times where time does not
- * matter; LUNADO_HASTE, a number, divides it. */
-static inline int host_times(int n) {
+/* LUNADO_HASTE, a number that ctest sets where a checker makes each step dear;
+ * else 1. */
+static inline int host_haste(void) {
   const char *haste = getenv("LUNADO_HASTE");
-  int divisor = haste != NULL ? atoi(haste) : 1;
-  return divisor > 1 ? (n + divisor - 1) / divisor : n;
+  int n = haste != NULL ? atoi(haste) : 1;
+  return n > 1 ? n : 1;
 }
 
-/* The same for what suspends coroutines: ThreadSanitizer uses up memory for
- * each longjmp of Lua's over a frame of ours. */
-static inline int host_times_suspending(int n) {
-#if defined(__SANITIZE_THREAD__)
-  n /= 20;
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-  n /= 20;
-#endif
-#endif
-  return host_times(n);
+/* How often something is to be done that is done `n` times where time does not
+ * matter. */
+static inline int host_times(int n) {
+  return (n + host_haste() - 1) / host_haste();
 }
 
 /* --- tests --------------------------------------------------------------- */

@@ -87,7 +87,7 @@ static void close_in_random_order(owner *self) {
 
 static void own_states(void *arg) {
   owner *self = arg;
-  for (int i = host_times_suspending(300); i > 0; i--) open_use_or_close(self);
+  for (int i = host_times(300); i > 0; i--) open_use_or_close(self);
   open_all(self);
   uv_barrier_wait(&all_open);
   close_in_random_order(self);
@@ -123,7 +123,7 @@ static void a_state_may_change_its_thread(lua_State *L) {
  * --------------------------------------------------------------- */
 
 static void ten_thousand_states_one_after_the_other(lua_State *L) {
-  for (int i = host_times_suspending(10000); i > 0; i--) {
+  for (int i = host_times(10000); i > 0; i--) {
     L = host_open();
     use(L);
     host_close(L);
@@ -133,7 +133,7 @@ static void ten_thousand_states_one_after_the_other(lua_State *L) {
 /* More loops than have an address at once. */
 static void a_state_makes_ten_thousand_loops(lua_State *L) {
   long long before = 0;
-  for (int i = host_times_suspending(10000); i > 0; i--) {
+  for (int i = host_times(10000); i > 0; i--) {
     check(lunado_looponly(L) != NULL);
     lunado_newfuture(L);
     (void)lunado_newpromise(L, -1);

@@ -96,6 +96,11 @@ static void miscount_holds(lunado_loop *loop) { loop->holds++; }
 
 static void miscount_refs(lunado_loop *loop) { loop->refs = 1; }
 
+static void lend_what_is_gone(lunado_loop *loop) {
+  loop->owns_uv = false;
+  loop->lent = true;
+}
+
 static void stay_due(lunado_loop *loop) { loop->due = 1; }
 
 static void close_handle(lunado_loop *loop) {
@@ -175,6 +180,7 @@ static const fault faults[] = {
      "no timer handle keeps a loop alive that has no deadline"},
     {miscount_holds, "the async handle counts as alive while there are holds"},
     {miscount_refs, "what is open holds a reference"},
+    {lend_what_is_gone, "what is lent is open, and the loop's own"},
     {stay_due, "timers run inside a callback of the loop"},
     {close_handle, "the handles of an open loop are open"},
     {set_data, "no handle of the core has data"},

@@ -342,6 +342,75 @@ static void strangers_may_come_while_it_closes(void **state) {
   assert_string_equal(noted(), "l");
 }
 
+/* --- lending -------------------------------------------------------------- */
+
+static void count_handle(uv_handle_t *handle, void *count) {
+  (void)handle;
+  ++*(int *)count;
+}
+
+static int handles_on(uv_loop_t *uv) {
+  int count = 0;
+  uv_walk(uv, count_handle, &count);
+  return count;
+}
+
+static void on_borrower(uv_timer_t *timer) {
+  note('b');
+  uv_close((uv_handle_t *)timer, NULL);
+}
+
+static void the_borrower_goes_on(void **state) {
+  lunado_loop *loop = *state;
+  uv_timer_t timer;
+  assert_true(lunado_loop_lend_uv(loop));
+  lunado__check(loop);
+  lunado_loop_close(loop);
+  lunado__check(loop);
+  uv_timer_init(loop->uv, &timer);
+  uv_timer_start(&timer, on_borrower, 0, 0);
+  assert_int_equal(uv_run(loop->uv, UV_RUN_DEFAULT), 0);
+  assert_string_equal(noted(), "b");
+  assert_int_equal(handles_on(loop->uv), 0);
+  lunado__check(loop);
+  lunado_loop_reclaim_uv(loop, true);
+}
+
+static void what_was_lent_is_there_until_reclaimed(void **state) {
+  (void)state;
+  for (int open = 0; open < 2; open++) {
+    lunado_loop *loop = loop_open(false);
+    assert_true(lunado_loop_lend_uv(loop));
+    lunado_loop_close(loop);
+    lunado_loop_unref(loop);
+    assert_int_not_equal(memory_out(), 0);
+    (void)uv_run(loop->uv, UV_RUN_NOWAIT);
+    if (!open) assert_int_equal(uv_loop_close(loop->uv), 0);
+    lunado_loop_reclaim_uv(loop, open);
+    loop_gone();
+  }
+}
+
+static void reclaimed_in_time_it_is_closed_with_the_loop(void **state) {
+  lunado_loop *loop = *state;
+  assert_true(lunado_loop_lend_uv(loop));
+  lunado_loop_reclaim_uv(loop, true);
+  lunado__check(loop);
+}
+
+static void only_what_one_has_can_be_lent(void **state) {
+  lunado_loop *loop = *state, *borrower;
+  assert_int_equal(lunado_loop_new(&borrower, loop->uv), 0);
+  assert_false(lunado_loop_lend_uv(borrower));
+  lunado_loop_close(borrower);
+  lunado_loop_unref(borrower);
+  assert_true(lunado_loop_lend_uv(loop));
+  assert_false(lunado_loop_lend_uv(loop));
+  lunado_loop_reclaim_uv(loop, true);
+  lunado_loop_close(loop);
+  assert_false(lunado_loop_lend_uv(loop));
+}
+
 /* --- references ---------------------------------------------------------- */
 
 static void unref_in_thread(void *arg) { lunado_loop_unref(arg); }
@@ -435,6 +504,10 @@ int main(void) {
        NULL},
       on_own(an_own_uv_loop_closes_strangers),
       on_own(strangers_may_come_while_it_closes),
+      on_own(the_borrower_goes_on),
+      cmocka_unit_test(what_was_lent_is_there_until_reclaimed),
+      on_own(reclaimed_in_time_it_is_closed_with_the_loop),
+      on_own(only_what_one_has_can_be_lent),
       cmocka_unit_test(the_last_reference_may_be_another_threads),
       cmocka_unit_test(a_borrowed_loop_may_be_dropped_before_its_handles),
       on_both(two_loops_share_a_uv_loop),

@@ -29,6 +29,7 @@ static void on_look(uv_check_t *check) {
 
 /* The first passes may be slow, for a checker that translates the code. */
 static void gauge_start(lunado_loop *loop, gauge *self) {
+  *self = (gauge){0};
   uv_check_init(loop->uv, &self->check);
   uv_check_start(&self->check, on_look);
   for (int i = 0; i < 5; i++) (void)uv_run(loop->uv, UV_RUN_NOWAIT);

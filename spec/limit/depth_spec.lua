@@ -6,11 +6,12 @@ local capture = require "spec.support.capture"
 local child = require "spec.support.child"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
+local times = require "spec.support.times"
 
 local Future = concurrent.Future
 local yield = coroutine.yield
 
-local DEPTH = 100000
+local DEPTH = times(100000)
 
 local loop, log
 before_each(function()

@@ -3,8 +3,13 @@
 local concurrent = require "lunado.concurrent"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
+local times = require "spec.support.times"
 
 local yield = coroutine.yield
+
+local DEPTH = times(100000)
+local CHAIN = times(10000)
+local MANY = times(1000000)
 
 local loop, executor
 
@@ -34,19 +39,19 @@ end
 describe("a value for a worker", function()
   it("may be nested 100,000 levels deep", function()
     local value = {}
-    for _ = 1, 100000 do value = { value } end
+    for _ = 1, DEPTH do value = { value } end
     local copy, there = on_thread(function(t)
       local inner, n = t, 0
       while inner[1] do inner, n = inner[1], n + 1 end
       return t, n
     end, value)
-    assert.equal(100000, there)
-    assert.equal(100000, depth(copy))
+    assert.equal(DEPTH, there)
+    assert.equal(DEPTH, depth(copy))
   end)
 
   it("may be a chain of 10,000 functions", function()
     local f = function() return 0 end
-    for _ = 1, 10000 do
+    for _ = 1, CHAIN do
       local inner = f
       f = function() return inner end
     end
@@ -56,12 +61,12 @@ describe("a value for a worker", function()
       g, n = g(), n + 1
       if g == 0 then break end
     end
-    assert.equal(10001, n)
+    assert.equal(CHAIN + 1, n)
   end)
 
   it("is refused with a short path, however deep", function()
     local value = { io.stdout }
-    for _ = 1, 100000 do value = { value } end
+    for _ = 1, DEPTH do value = { value } end
     local ok, err = pcall(executor.submit, executor, identity, value)
     assert.is_false(ok)
     assert.is_true(#err < 300)
@@ -83,15 +88,15 @@ describe("a value for a worker", function()
 
   it("may be a million numbers, strings, fields", function()
     local numbers, strings, fields = {}, {}, {}
-    for i = 1, 1000000 do
+    for i = 1, MANY do
       numbers[i] = i
       strings[i] = "string " .. i
       fields["field " .. i] = i
     end
     local a, b, c = on_thread(identity, numbers, strings, fields)
-    assert.equal(1000000, #a)
-    assert.equal(1000000, #b)
-    for i = 1, 1000000, 997 do
+    assert.equal(MANY, #a)
+    assert.equal(MANY, #b)
+    for i = 1, MANY, 997 do
       assert.equal(i, a[i])
       assert.equal(strings[i], b[i])
       assert.equal(i, c[strings[i]:gsub("string", "field")])
@@ -132,7 +137,7 @@ end)
 describe("jobs", function()
   it("may be 20,000 at once", function()
     local futures = {}
-    for i = 1, 20000 do futures[i] = executor:submit(identity, i) end
+    for i = 1, times(20000) do futures[i] = executor:submit(identity, i) end
     loops.run(loop, function() yield(futures) end)
     for i, future in ipairs(futures) do assert.equal(i, future:result()) end
   end)
@@ -144,8 +149,8 @@ describe("jobs", function()
       end)
       return gc.kilobytes()
     end
-    local before = rounds(2000)
-    assert.is_true(rounds(2000) < before + 64)
+    local before = rounds(times(2000))
+    assert.is_true(rounds(times(2000)) < before + 64)
   end)
 
   it("may be those of 300 executors", function()

@@ -5,9 +5,12 @@ local locks = require "lunado.locks"
 local queues = require "lunado.queues"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
+local times = require "spec.support.times"
 
 local Queue = queues.Queue
 local yield = coroutine.yield
+
+local MANY = times(10000)
 
 local loop
 before_each(function() loop = loops.open() end)
@@ -27,9 +30,9 @@ describe("locks", function()
       run(function() yield(gen.sleep(0.001)) end)
       for i = 1, n do assert(futures[i]:exception()) end
     end
-    many(10000)
+    many(MANY)
     local before = gc.kilobytes()
-    for _ = 1, 10 do many(10000) end
+    for _ = 1, 10 do many(MANY) end
     assert.is_true(gc.kilobytes() - before < 50)
   end)
 
@@ -37,11 +40,11 @@ describe("locks", function()
     local c = locks.Condition()
     local futures = {}
     local start = loop:time()
-    for i = 1, 100000 do
+    for i = 1, 10 * MANY do
       futures[i] = c:wait({ milliseconds = (i * 7919) % 50 })
     end
     run(function() yield(gen.sleep(0.1)) end)
-    for i = 1, 100000 do assert(futures[i]:result() == false) end
+    for i = 1, 10 * MANY do assert(futures[i]:result() == false) end
     assert.is_true(loop:time() - start < loops.PATIENCE)
     c:notify_all()
   end)
@@ -59,13 +62,13 @@ describe("a Queue", function()
       run(function() yield(gen.sleep(0.001)) end)
       for i = 1, n do assert(futures[i]:exception()) end
     end
-    many(10000)
+    many(MANY)
     q:put_nowait(1)
-    many(10000)
+    many(MANY)
     local before = gc.kilobytes()
     for i = 1, 10 do
       if i == 6 then q:get_nowait() end
-      many(10000)
+      many(MANY)
     end
     assert.is_true(gc.kilobytes() - before < 50)
   end)

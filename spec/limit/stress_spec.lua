@@ -6,6 +6,7 @@ local gen = require "lunado.gen"
 local capture = require "spec.support.capture"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
+local times = require "spec.support.times"
 
 local yield = coroutine.yield
 
@@ -189,7 +190,7 @@ describe("random programs", function()
   for _, mode in ipairs { "incremental", "generational" } do
     it("come out as they should (" .. mode .. ")", function()
       local old = collectgarbage(mode)
-      for seed = 1, 40 do
+      for seed = 1, times(40) do
         local ok, err = pcall(check, seed)
         if not ok then
           collectgarbage(old)

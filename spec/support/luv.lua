@@ -85,6 +85,6 @@ return {
   orders = orders,
   prelude = prelude,
   expect = expect,
-  -- Builds with checkers, which see what valgrind would.
-  sanitized = (os.getenv("LUNADO_BUILD") or ""):find("san", 1, true) ~= nil,
+  -- ctest says so where a checker is at work that sees what valgrind would.
+  checked = os.getenv("LUNADO_HASTE") ~= nil,
 }

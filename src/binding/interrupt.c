@@ -77,7 +77,6 @@ static int nothing(lua_State *L) {
 }
 
 static void on_wake(lunado_loop *core, lunado_message *message) {
-  static const bool begun = true;
   lunado_ioloop *loop = core->owner;
   const bool begun = true; /* the error comes before the function begins */
   (void)message;

@@ -176,12 +176,12 @@ static void take_context(lunado_realm *realm, lunado_luv *self,
   context->runner = run_callback;
 }
 
-/* The uv_loop_t of the IOLoop's own is kept here from now on, with the
- * reference to it: luv goes on with it when the IOLoop is closed. */
+/* luv goes on with the uv_loop_t of the IOLoop's own when that is closed.  The
+ * one that was lent before, if any, luv has closed. */
 static void take_uv(lunado_luv *self, lunado_loop *core) {
-  if (self->lender != NULL) lunado_loop_unref(self->lender);
-  self->lender = core->owns_uv ? core : NULL;
-  core->owns_uv = false;
+  if (self->lender == core) return;
+  if (self->lender != NULL) lunado_loop_reclaim_uv(self->lender, false);
+  self->lender = lunado_loop_lend_uv(core) ? core : NULL;
 }
 
 static void tie_up(lua_State *L, lunado_realm *realm, lunado_loop *core,

@@ -139,8 +139,8 @@ static bool close_all(lua_State *L) {
 static void end_lender(lunado_luv *self) {
   lunado_loop *core = self->lender;
   self->lender = NULL;
-  core->owns_uv = true;
   lunado_loop_close(core);
+  lunado_loop_reclaim_uv(core, true);
   self->context->uv = NULL;
 }
 
@@ -190,7 +190,7 @@ static int tie__gc(lua_State *L) {
   if (lunado__luv_istied(self))
     end_shared(L, self);
   else if (self->lender != NULL)
-    lunado_loop_unref(self->lender); /* luv has closed the uv_loop_t */
+    lunado_loop_reclaim_uv(self->lender, false); /* luv has closed it */
   self->over = true;
   lunado__luv_finalize(L, self);
   return 0;

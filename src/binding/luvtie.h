@@ -23,8 +23,8 @@ typedef struct lunado_luv {
   lunado_luv_context *context; /* luv's; the registry holds it.  NULL: not
                                   tied yet */
   uv_loop_t *uv;               /* the shared one */
-  lunado_loop *lender;         /* whose own uv_loop_t that is, with a
-                                  reference; NULL: luv's or the host's */
+  lunado_loop *lender;         /* who has lent that, and is there until it is
+                                  reclaimed; NULL: it is luv's or the host's */
   lunado_luv_runner *plain;    /* luv's runner, in whose place is ours; NULL:
                                   the host's is there */
   lua_CFunction run;           /* luv's functions */

@@ -148,6 +148,8 @@ static void check_closed(const lunado_loop *loop) {
 void lunado__check(lunado_loop *loop) {
   invariant(loop->refs >= loop->handles + loop->owns_uv,
             "what is open holds a reference");
+  invariant(loop->owns_uv || !loop->lent,
+            "what is lent is open, and the loop's own");
   invariant(loop->depth > 0 || loop->due == -INFINITY,
             "timers run inside a callback of the loop");
   invariant(loop->timer.data == NULL && loop->idle.data == NULL &&

@@ -304,7 +304,8 @@ static void close_stranger(uv_handle_t *handle, void *unused) {
  * stack.  Handles that others opened on it and left open are closed, for
  * nobody can reach them afterwards. */
 static void close_uv(lunado_loop *loop) {
-  if (!loop->owns_uv || !loop->closed || loop->running || loop->depth > 0)
+  if (!loop->owns_uv || loop->lent || !loop->closed ||
+      lunado_loop_running(loop))
     return;
   loop->owns_uv = false;
   while (uv_loop_close(loop->uv) == UV_EBUSY) {
@@ -312,6 +313,22 @@ static void close_uv(lunado_loop *loop) {
     (void)uv_run(loop->uv, UV_RUN_DEFAULT);
   }
   lunado_loop_unref(loop);
+}
+
+bool lunado_loop_lend_uv(lunado_loop *loop) {
+  if (!loop->owns_uv || loop->lent) return false;
+  loop->lent = true;
+  return true;
+}
+
+void lunado_loop_reclaim_uv(lunado_loop *loop, bool open) {
+  loop->lent = false;
+  if (open) {
+    close_uv(loop);
+  } else {
+    loop->owns_uv = false;
+    lunado_loop_unref(loop);
+  }
 }
 
 static void let_tasks_go(lunado_loop *loop) {

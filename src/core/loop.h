@@ -72,6 +72,15 @@ int lunado_loop_new(lunado_loop **loop, uv_loop_t *uv);
  * until then, and holds a reference. */
 void lunado_loop_close(lunado_loop *loop);
 
+/* Lends the uv_loop_t of the loop's own to somebody who goes on with it when
+ * the loop is closed, as with a borrowed one.  False, and nothing has changed,
+ * when the loop has none that is open, or has lent it already. */
+bool lunado_loop_lend_uv(lunado_loop *loop);
+
+/* Ends that.  With `open` the uv_loop_t is the loop's again, and is closed when
+ * the loop is; without, the borrower has closed it. */
+void lunado_loop_reclaim_uv(lunado_loop *loop, bool open);
+
 /* One more, one less reference; the last frees the storage of a closed loop.
  * From any thread. */
 void lunado_loop_ref(lunado_loop *loop);
@@ -175,6 +184,7 @@ struct lunado_loop {
   bool stopped;           /* stop was asked for */
   bool closed;
   bool owns_uv; /* uv == &own, and own is open */
+  bool lent;    /* own is not closed with the loop */
   bool quiet;   /* nothing has happened since the last pass, on which
                    time could have been skipped */
   uv_loop_t own;
