@@ -139,17 +139,16 @@ static void on_timed_out(lunado_loop *core, lunado_timer *timer) {
  * in IOLoop:add_timeout.  Tornado: gen.with_timeout. */
 static int gen_with_timeout(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
-  lunado_ioloop *loop = lunado__currentloop(L, realm);
-  double when = lunado__checkdeadline(L, loop, 1);
+  double when = lunado__checkdeadline(L, lunado__currentloop(L, realm), 1);
+  lunado_ioloop *loop;
   timed *self;
   luaL_checkany(L, 2);
   lunado__checkquiet(L, 3);
   lua_settop(L, 3);
-  lunado__pushloop(L, loop); /* lives on, whatever the conversion does */
-  lua_replace(L, 1);
   lua_pushvalue(L, 2);
   lunado__convert_one(L, realm);
   self = lunado__future_new(L, realm, sizeof *self, TIMED_VALUES);
+  loop = lunado__currentloop(L, realm); /* what it was may be gone */
   lunado_timer_init(&self->timer, on_timed_out);
   self->waiter.list = NULL;
   self->loop = loop;
