@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # What lunado.h declares is what is exported, no more and no less, and each of
-# it has its place in the manual.
+# it has its place in the manual.  Prints the list.
 #   spec/capi/exports.sh LIBRARY MODULE
 # The library may be static, shared, or the object of the amalgamation.
 set -eu
@@ -44,4 +44,5 @@ grep -ohE '^### `?[^`(]*\b(lu[an][a-z_]+)' "$root/docs/reference/c-api.md" |
   sed 's/.*[ *`]//' | sort -u >"$work/manual"
 same "the manual" "$work/declared" "$work/manual"
 
+[ $failed -ne 0 ] || cat "$work/declared"
 exit $failed

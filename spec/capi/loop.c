@@ -239,6 +239,43 @@ static int take_turn(lua_State *L) {
   return 0;
 }
 
+static int deliver_one(lua_State *L) {
+  lua_pushinteger(L, 1);
+  return 1;
+}
+
+/* A host that has used up what Lua gives to a C function drives the loop. */
+static void the_stack_may_be_full(lua_State *L) {
+  lunado_promise *promise;
+  int ends[2];
+  check_int(pipe(ends), 0);
+  lua_pushinteger(L, ends[1]);
+  lua_setglobal(L, "fd");
+  lunado_newfuture(L);
+  promise = lunado_newpromise(L, -1);
+  lua_setglobal(L, "promised");
+  host_do(L, sleeper);
+  host_do(L, "local loop = lunado.IOLoop.current()\n"
+             "loop:add_callback(function() called = true end)\n"
+             "loop:call_later(0, function() late = true end)\n"
+             "loop:add_handler(fd, function()\n"
+             "  loop:remove_handler(fd)\n"
+             "  writable = true\n"
+             "end, loop.WRITE)\n"
+             "lunado.coroutine(function()\n"
+             "  both = coroutine.yield { promised, lunado.sleep(0) }\n"
+             "end)()");
+  check_int(lunado_promise_settle(promise, deliver_one, NULL), 0);
+  while (lua_gettop(L) < LUA_MINSTACK) lua_pushnil(L);
+  check_int(uv_run(lunado_getloop(L), UV_RUN_DEFAULT), 0);
+  check_int(lua_gettop(L), LUA_MINSTACK);
+  lua_settop(L, 0);
+  host_do(L, "assert(done == 3 and called and late and writable)\n"
+             "assert(both[1] == 1)");
+  close(ends[0]);
+  close(ends[1]);
+}
+
 static lua_Integer get_count(lua_State *L) {
   lua_Integer count;
   lua_getglobal(L, "count");
@@ -305,6 +342,7 @@ static const host_test tests[] = {
     test(a_loop_in_use_is_not_replaced),
     test(the_host_can_drive_it),
     test(it_may_close_while_it_runs),
+    test(the_stack_may_be_full),
     test(callbacks_for_want_of_memory),
     test_alone(a_hosts_run_may_close_it),
 #ifdef __linux__

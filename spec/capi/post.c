@@ -189,19 +189,31 @@ static void post_on_signal(int number) {
   (void)lunado_post(atomic_load(&signal_to), on_post, NULL);
 }
 
-/* Signals at any time, the closing of the loop included. */
+/* Signals at any time: while the same thread posts and settles, and while the
+ * loop closes. */
 static void signals_may_come_at_any_time(lua_State *L) {
   struct itimerval often = {{0, 50}, {0, 50}}, never = {{0, 0}, {0, 0}};
+  atomic_store(&posted, 0);
   check(signal(SIGALRM, post_on_signal) != SIG_ERR);
   check_int(setitimer(ITIMER_REAL, &often, NULL), 0);
   for (int i = 0; i < 100; i++) {
     L = host_open();
     atomic_store(&signal_to, open_loop(L));
-    for (int n = 0; n < 20; n++) uv_run(lunado_getloop(L), UV_RUN_NOWAIT);
+    for (int n = 0; n < 20; n++) {
+      lunado_promise *promise;
+      lunado_newfuture(L);
+      promise = lunado_newpromise(L, -1);
+      for (int own = 0; own < 50; own++)
+        (void)lunado_post(signal_to, on_post, NULL);
+      check_int(lunado_promise_settle(promise, NULL, NULL), 0);
+      uv_run(lunado_getloop(L), UV_RUN_NOWAIT);
+      check_int(lunado_result(L, -1), 0);
+      lua_settop(L, 0);
+    }
     host_close(L);
   }
   check_int(setitimer(ITIMER_REAL, &never, NULL), 0);
-  check(atomic_load(&posted) > 0);
+  check(atomic_load(&posted) > 100 * 20 * 50);
 }
 
 /* --- the log

@@ -228,6 +228,26 @@ static void memory_is_used_again(lua_State *L) {
   check(atomic_load(&host_bytes) <= before);
 }
 
+static int deliver_in_order(lua_State *L) {
+  const int *number = lua_touserdata(L, 1);
+  check_int(*number, delivered++);
+  return 0;
+}
+
+static void in_the_order_of_settling(lua_State *L) {
+  static int numbers[1000];
+  delivered = 0;
+  for (int i = 0; i < 1000; i++) {
+    lunado_promise *promise = new_promise(L);
+    lua_settop(L, 0);
+    numbers[i] = i;
+    check_int(lunado_promise_settle(promise, deliver_in_order, &numbers[i]), 0);
+    if (i % 7 == 0) turn(L);
+  }
+  turn(L);
+  check_int(delivered, 1000);
+}
+
 static void many_at_once(lua_State *L) {
   enum { MANY = 50000 };
   lunado_promise **all = malloc(MANY * sizeof *all);
@@ -438,6 +458,7 @@ static const host_test tests[] = {
     test(coroutines_wait_for_it),
     test(a_settled_future_stays_as_it_is),
     test(memory_is_used_again),
+    test(in_the_order_of_settling),
     test(many_at_once),
     test(promises_are_limited),
     test(want_of_memory_loses_nothing),

@@ -21,7 +21,8 @@ libs=$(pkg-config --libs lua5.4 libuv)
 
 # shellcheck disable=SC2086
 $cc -c -std=c11 -Wall -Wextra -Werror $flags lunado.c
-sh "$exports" "$work/lunado.o" "$build/lunado/core.so"
+sh "$exports" "$work/lunado.o" "$build/lunado/core.so" >exports ||
+  { cat exports; exit 1; }
 # shellcheck disable=SC2086
 $cc -Wall -Wextra -Werror -I. $flags "$here/host.c" lunado.o $libs -o host
 ./host
