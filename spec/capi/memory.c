@@ -103,11 +103,12 @@ static int use_result(lua_State *L) {
   return 1;
 }
 
-/* run(fn, ...) -> the number of its results; an hour is not to pass */
+/* run(seconds, fn, ...) -> the number of its results */
 static int use_run(lua_State *L) {
-  int status = lunado_runsync(L, lua_gettop(L) - 1, 0.001);
+  double seconds = luaL_checknumber(L, 1);
+  int status = lunado_runsync(L, lua_gettop(L) - 2, seconds);
   if (status != LUA_OK) return lua_error(L);
-  lua_pushinteger(L, lua_gettop(L));
+  lua_pushinteger(L, lua_gettop(L) - 1);
   return 1;
 }
 

@@ -86,7 +86,7 @@ local function refusals()
   expect("of a future", gen.await, failed)
   gen.await()
   expect("future expected", host.wait, nil)
-  expect("already running", host.run, print)
+  expect("already running", host.run, 2, print)
 end
 
 local nested
@@ -281,10 +281,10 @@ local function hosts()
 end
 
 local function other_loop()
-assert(host.run(gen.sleep, 0) == 0)
-assert(host.run(function() return later(Future(), 1, 2) end) == 2)
-expect("of a run", host.run, error, "of a run")
-expect("timed out", host.run, gen.sleep, 1000)
+  assert(host.run(2, gen.sleep, 0) == 0)
+  assert(host.run(2, function() return later(Future(), 1, 2) end) == 2)
+  expect("of a run", host.run, 2, error, "of a run")
+  expect("timed out", host.run, 0.001, gen.sleep, 1000)
   local other <close> = lunado.IOLoop(false)
   assert(other:run_sync(function()
     coroutine.yield(gen.sleep(0))
