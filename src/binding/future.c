@@ -33,6 +33,19 @@ lunado_future *lunado__checkfuture(lua_State *L, lunado_realm *realm, int arg) {
   return future;
 }
 
+int lunado__copy_futures(lua_State *L, lunado_realm *realm, int from, int to) {
+  int n = 0;
+  for (lua_pushnil(L); lua_next(L, from) != 0;) {
+    if (!lua_isinteger(L, -2) || lua_tointeger(L, -2) != n + 1 ||
+        lunado__tofuture(L, realm, -1) == NULL) {
+      lua_settop(L, to);
+      return -1;
+    }
+    lua_rawseti(L, to, ++n);
+  }
+  return n;
+}
+
 void lunado__pack(lua_State *L, int n) {
   if (n == 1) return;
   if (n == 0) {

@@ -43,6 +43,11 @@ static inline lunado_future *lunado__tofuture(lua_State *L,
 /* Argument `arg`, which must be a Future.  [-0, +0, v] */
 lunado_future *lunado__checkfuture(lua_State *L, lunado_realm *realm, int arg);
 
+/* Copies the table at `from` into the one at `to`, the last on the stack, where
+ * it is a list of Futures and nothing else.  Returns their number, or -1.
+ * [-0, +0, m] */
+int lunado__copy_futures(lua_State *L, lunado_realm *realm, int from, int to);
+
 /* --- outcomes ----------------------------------------------------------------
  */
 

@@ -207,22 +207,6 @@ static void convert_children(lua_State *L, lunado_realm *realm, int from,
   }
 }
 
-/* Copies the table at `from` into the one at `results`, above which nothing
- * is, where it is a list of Futures.  Returns their number, or -1. */
-static int copy_futures(lua_State *L, lunado_realm *realm, int from,
-                        int results) {
-  int n = 0;
-  for (lua_pushnil(L); lua_next(L, from) != 0;) {
-    if (!lua_isinteger(L, -2) || lua_tointeger(L, -2) != n + 1 ||
-        lunado__tofuture(L, realm, -1) == NULL) {
-      lua_settop(L, results);
-      return -1;
-    }
-    lua_rawseti(L, results, ++n);
-  }
-  return n;
-}
-
 /* Pushes a table of the children in the one at idx, converted to Futures, and
  * their keys in order, nil where these are 1 to n.  Returns n. */
 static int push_children(lua_State *L, lunado_realm *realm, int idx,
@@ -231,7 +215,7 @@ static int push_children(lua_State *L, lunado_realm *realm, int idx,
   bool list;
   int n;
   lua_createtable(L, (int)lua_rawlen(L, idx), 0);
-  n = copy_futures(L, realm, idx, results);
+  n = lunado__copy_futures(L, realm, idx, results);
   if (n >= 0) {
     lua_pushnil(L);
     return n;

@@ -231,27 +231,12 @@ static void check_child(lua_State *L, lunado_realm *realm, const char *what) {
   luaL_argerror(L, 1, lua_tostring(L, -1));
 }
 
-/* Copies the table at 1 into the one at 2, the last on the stack, where it is a
- * list of Futures.  Returns their number, or -1. */
-static int gather_list(lua_State *L, lunado_realm *realm) {
-  int n = 0;
-  for (lua_pushnil(L); lua_next(L, 1) != 0;) {
-    if (!lua_isinteger(L, -2) || lua_tointeger(L, -2) != n + 1 ||
-        lunado__tofuture(L, realm, -1) == NULL) {
-      lua_settop(L, 2);
-      return -1;
-    }
-    lua_rawseti(L, 2, ++n);
-  }
-  return n;
-}
-
 /* Pushes a list of the Futures in the table at 1, and the list of their keys,
  * nil where those are 1 to n. */
 static int gather_table(lua_State *L, lunado_realm *realm) {
   int n, length = (int)lua_rawlen(L, 1);
   lua_createtable(L, length, 0);
-  n = gather_list(L, realm);
+  n = lunado__copy_futures(L, realm, 1, 2);
   if (n >= 0) {
     lua_pushnil(L);
     return n;
