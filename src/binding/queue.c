@@ -57,7 +57,7 @@ static lunado_chunk *new_chunk(lua_State *L, lunado_queue *queue,
   *chunk = (lunado_chunk){.capacity = capacity};
   chunk->thread = lua_newthread(L);
   lua_setiuservalue(L, -2, 1);
-  /* and for one callable, which is copied while the batch is full */
+  /* One place more for a callable, which is copied while the batch is full. */
   if (!lua_checkstack(chunk->thread, (int)capacity + 1))
     luaL_error(L, "not enough memory");
   lua_rawsetp(L, -2, chunk);
