@@ -46,7 +46,7 @@ describe("fetch.lua", function()
 
   it("draws what ran beside what", function()
     local out = example("fetch", "-j", "2", "-t", "0.3").out
-    has(out, "\n/never +|%.*%-+x *|\n")
+    has(out, "\n/never +| ?%.*%-+x *|\n")
     has(out, "\n/slow/%S+ +|%.%.+%-+#*x? *|")
   end)
 
