@@ -9,6 +9,7 @@ local capture = require "spec.support.capture"
 local child = require "spec.support.child"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
+local timeouts = require "spec.support.timeouts"
 
 local Future = concurrent.Future
 local yield = coroutine.yield
@@ -44,35 +45,6 @@ local function times_out(future)
   assert.is_false(ok)
   assert.is_true(util.isinstance(err, gen.TimeoutError), tostring(err))
   assert.equal("TimeoutError: Timeout", tostring(err))
-end
-
--- Every form of time that add_timeout takes, so near that it comes.
-local forms = {
-  { "an absolute time", function() return loop:time() + 0.001 end },
-  { "a float of the past", function() return loop:time() - 10 end },
-  { "an integer of the past", function() return 0 end },
-  { "milliseconds", function() return { milliseconds = 1 } end },
-  { "seconds", function() return { seconds = 0.001 } end },
-  { "a sum", function() return { minutes = 0, milliseconds = 1 } end },
-  { "a timedelta", function() return util.timedelta(0.001) end },
-  { "nothing", function() return { seconds = 0 } end },
-  { "less", function() return { seconds = -1 } end },
-}
-
--- object:name(timeout) refuses every wrong timeout.
-local function checks_timeout(object, name)
-  local function refuses(timeout, ...)
-    bad(function()
-      local _ = object[name](object, timeout)
-    end, 1, name, ...)
-  end
-  refuses("x", "number or timedelta", "string")
-  refuses(true, "number or timedelta", "boolean")
-  refuses(0/0, "NaN")
-  refuses({})
-  refuses({ seconds = "1" })
-  refuses({ seconds = 0/0 })
-  refuses({ second = 1 })
 end
 
 describe("Condition", function()
@@ -140,7 +112,7 @@ describe("Condition", function()
     assert.same({ "wait", "notify", "notified", "woken" }, history)
   end)
 
-  for _, form in ipairs(forms) do
+  for _, form in ipairs(timeouts.forms) do
     it("gives false after " .. form[1], function()
       local c = locks.Condition()
       assert.is_false(run(function() return yield(c:wait(form[2]())) end))
@@ -224,7 +196,7 @@ describe("Condition", function()
   it("checks its arguments", function()
     local c = locks.Condition()
     local f = c:wait()
-    checks_timeout(c, "wait")
+    timeouts.check(1, c, "wait")
     bad(function() c:notify("x") end, 1, "notify", "number", "string")
     bad(function() c:notify({}) end, 1, "notify", "number", "table")
     bad(function() c:notify(1.5) end, 1, "notify",
@@ -293,7 +265,7 @@ describe("Event", function()
     assert.equal(3, n)
   end)
 
-  for _, form in ipairs(forms) do
+  for _, form in ipairs(timeouts.forms) do
     it("fails after " .. form[1], function()
       local e = locks.Event()
       times_out(e:wait(form[2]()))
@@ -312,9 +284,9 @@ describe("Event", function()
 
   it("checks its arguments, set or not", function()
     local e = locks.Event()
-    checks_timeout(e, "wait")
+    timeouts.check(1, e, "wait")
     e:set()
-    checks_timeout(e, "wait")
+    timeouts.check(1, e, "wait")
   end)
 end)
 
@@ -442,7 +414,7 @@ for _, name in ipairs { "Semaphore", "BoundedSemaphore", "Lock" } do
       assert.is_false(s:acquire():done())
     end)
 
-    for _, form in ipairs(forms) do
+    for _, form in ipairs(timeouts.forms) do
       it("fails after " .. form[1], function()
         local s = class()
         s:acquire()
@@ -541,9 +513,9 @@ for _, name in ipairs { "Semaphore", "BoundedSemaphore", "Lock" } do
 
     it("checks its arguments, free or not", function()
       local s = class()
-      checks_timeout(s, "acquire")
+      timeouts.check(1, s, "acquire")
       assert.is_true(s:acquire():done())
-      checks_timeout(s, "acquire")
+      timeouts.check(1, s, "acquire")
       s:release()
       assert.is_true(s:acquire():done())
     end)

@@ -8,6 +8,7 @@ local capture = require "spec.support.capture"
 local child = require "spec.support.child"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
+local timeouts = require "spec.support.timeouts"
 local times = require "spec.support.times"
 
 local Queue, PriorityQueue = queues.Queue, queues.PriorityQueue
@@ -71,23 +72,6 @@ local function raises_here(text, fn)
   assert.equal(text, message)
   line = tonumber(line)
   assert.is_true(info.linedefined <= line and line <= info.lastlinedefined)
-end
-
--- object:name(..., timeout) refuses every wrong timeout; it is argument n.
-local function checks_timeout(n, object, name)
-  local function refuses(timeout, ...)
-    bad(function()
-      local _ = n == 1 and object[name](object, timeout)
-        or object[name](object, 5, timeout)
-    end, n, name, ...)
-  end
-  refuses("x", "number or timedelta", "string")
-  refuses(true, "number or timedelta", "boolean")
-  refuses(0/0, "NaN")
-  refuses({})
-  refuses({ seconds = "1" })
-  refuses({ seconds = 0/0 })
-  refuses({ second = 1 })
 end
 
 for _, name in ipairs { "Queue", "PriorityQueue", "LifoQueue" } do
@@ -175,15 +159,7 @@ for _, name in ipairs { "Queue", "PriorityQueue", "LifoQueue" } do
       is_empty(q)
     end)
 
-    for _, form in ipairs {
-      { "an absolute time", function() return loop:time() + 0.001 end },
-      { "a time of the past", function() return loop:time() - 10 end },
-      { "an integer", function() return 0 end },
-      { "milliseconds", function() return { milliseconds = 1 } end },
-      { "a timedelta", function() return util.timedelta(0.001) end },
-      { "nothing", function() return { seconds = 0 } end },
-      { "less", function() return { seconds = -1 } end },
-    } do
+    for _, form in ipairs(timeouts.forms) do
       it("fails get, put and join after " .. form[1], function()
         local q = class(1)
         times_out(q:get(form[2]()))
@@ -367,14 +343,14 @@ for _, name in ipairs { "Queue", "PriorityQueue", "LifoQueue" } do
 
     it("checks timeouts before anything changes", function()
       local q = class(1)
-      checks_timeout(1, q, "get")
-      checks_timeout(2, q, "put")
-      checks_timeout(1, q, "join")
+      timeouts.check(1, q, "get")
+      timeouts.check(2, q, "put")
+      timeouts.check(1, q, "join")
       assert.is_true(q:empty())
       q:put_nowait(1)
-      checks_timeout(1, q, "get")
-      checks_timeout(2, q, "put")
-      checks_timeout(1, q, "join")
+      timeouts.check(1, q, "get")
+      timeouts.check(2, q, "put")
+      timeouts.check(1, q, "join")
       assert.equal(1, q:qsize())
       q:get_nowait()
       is_empty(q)

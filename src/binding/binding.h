@@ -203,8 +203,7 @@ bool lunado__iscallable(lua_State *L, int idx);
 /* Argument `arg` as a time in seconds: a number, not NaN.  [-0, +0, v] */
 double lunado__checkseconds(lua_State *L, int arg);
 
-/* --- exception.c: classes of errors ----------------------------------------
- */
+/* --- exception.c: classes of errors --------------------------------------- */
 
 void lunado__exception_open(lua_State *L, lunado_realm *realm);
 
@@ -233,8 +232,7 @@ bool lunado__isquiet(lua_State *L, int err, int quiet);
  * [-0, +0, v] */
 void lunado__checkquiet(lua_State *L, int arg);
 
-/* --- log.c -----------------------------------------------------------------
- */
+/* --- log.c ---------------------------------------------------------------- */
 
 typedef enum {
   LUNADO_LOG_DEBUG,
@@ -253,8 +251,7 @@ void lunado__log_text(lua_State *L, lunado_realm *realm, const char *text);
  * there is no memory.  [-1, +0, -] */
 void lunado__log_value(lua_State *L, lunado_realm *realm, const char *text);
 
-/* --- context.c: stack contexts ---------------------------------------------
- */
+/* --- context.c: stack contexts -------------------------------------------- */
 
 /* Replaces the callable at idx by one that runs within the stack contexts that
  * are current now.  [-0, +0, e] */
@@ -276,8 +273,7 @@ void lunado__set_context(lua_State *L, lunado_realm *realm);
 /* Adds the functions for lunado.stack_context to the table on top. */
 void lunado__context_functions(lua_State *L);
 
-/* --- enter.c: from a callback into Lua ---------------------------------------
- */
+/* --- enter.c: from a callback into Lua ------------------------------------ */
 
 /* Calls the function below nargs arguments.  An error is brought to the
  * loop's handle_callback_exception (loop may be NULL: is logged); a Future

@@ -107,8 +107,7 @@ int lunado__convert_yield(lua_State *L) {
   return 1;
 }
 
-/* --- functions
- * ------------------------------------------------------------------- */
+/* --- functions ------------------------------------------------------------ */
 
 /* gen.convert_yielded(x) → Future.  Tornado: gen.convert_yielded. */
 static int gen_convert_yielded(lua_State *L) {

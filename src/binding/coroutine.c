@@ -28,8 +28,7 @@
 /* Room on the stack for running a coroutine and settling its Future. */
 #define RUN_STACK 48
 
-/* --- ending ----------------------------------------------------------------
- */
+/* --- ending --------------------------------------------------------------- */
 
 /* Lets the idle task at t go; it needs no finalizer any more. */
 static void retire(lua_State *L, int t) {
@@ -124,8 +123,7 @@ static void finish(lua_State *L, lunado_realm *realm, int t,
   }
 }
 
-/* --- running ---------------------------------------------------------------
- */
+/* --- running -------------------------------------------------------------- */
 
 static int resume(lua_State *L, lunado_realm *realm, lunado_coroutine *task,
                   int nargs, int *n) {
@@ -271,8 +269,7 @@ void lunado__coroutine_wake(lua_State *L, lunado_realm *realm, int t) {
   lua_settop(L, t);
 }
 
-/* --- starting --------------------------------------------------------------
- */
+/* --- starting ------------------------------------------------------------- */
 
 /* Gives the task on top a new thread. */
 static void set_thread(lua_State *L, lunado_coroutine *task) {
@@ -423,8 +420,7 @@ static int coroutine_call(lua_State *L) {
   return 1;
 }
 
-/* --- functions -------------------------------------------------------------
- */
+/* --- functions ------------------------------------------------------------ */
 
 /* gen.coroutine(fn) → a function that runs fn as a coroutine and returns a
  * Future of what it returns.  Tornado: gen.coroutine. */

@@ -84,8 +84,7 @@ void lunado__report(lua_State *L, lunado_realm *realm, lunado_ioloop *loop) {
   lua_settop(L, callback - 1);
 }
 
-/* --- callbacks ---------------------------------------------------------------
- */
+/* --- callbacks ------------------------------------------------------------ */
 
 /* The values from `base` on: handler, callback, the Future it returned. */
 static int discard(lua_State *L) {

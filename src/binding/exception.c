@@ -65,8 +65,7 @@ void lunado__pusherror(lua_State *L, lunado_realm *realm,
   lua_setmetatable(L, -2);
 }
 
-/* --- as Lua sees classes ---------------------------------------------------
- */
+/* --- as Lua sees classes -------------------------------------------------- */
 
 static void check_class(lua_State *L, int arg) {
   if (!lunado__isclass(L, arg)) lunado__typeerror(L, arg, "class");
@@ -212,8 +211,7 @@ void lunado__exception_open(lua_State *L, lunado_realm *realm) {
   lua_call(L, 1, 0);
 }
 
-/* --- quiet_exceptions ------------------------------------------------------
- */
+/* --- quiet_exceptions ----------------------------------------------------- */
 
 static bool matches_pattern(lua_State *L, int err, int pattern) {
   bool found;
@@ -292,8 +290,7 @@ void lunado__checkquiet(lua_State *L, int arg) {
                     "exception class, pattern, function or list of these");
 }
 
-/* --- util.isinstance ---------------------------------------------------------
- */
+/* --- util.isinstance ------------------------------------------------------ */
 
 int lunado__util_isinstance(lua_State *L) {
   lua_settop(L, 2);

@@ -157,8 +157,7 @@ static int executor__tostring(lua_State *L) {
   return 1;
 }
 
-/* --- functions
- * ---------------------------------------------------------------- */
+/* --- functions ------------------------------------------------------------ */
 
 /* Argument `arg`, max_workers.  [-0, +0, v] */
 static unsigned check_threads(lua_State *L, int arg) {
@@ -217,8 +216,7 @@ static int executor_is_executor(lua_State *L) {
   return 1;
 }
 
-/* --- open
- * ---------------------------------------------------------------------- */
+/* --- open ----------------------------------------------------------------- */
 
 static const luaL_Reg executor_methods[] = {{"submit", executor_submit},
                                             {"map", executor_map},

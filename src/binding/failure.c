@@ -21,8 +21,7 @@
 
 typedef struct lunado_failure_frame frame;
 
-/* --- making ------------------------------------------------------------------
- */
+/* --- making --------------------------------------------------------------- */
 
 static bool is_base(lua_State *L, lua_Debug *ar) {
   bool base;
@@ -185,8 +184,7 @@ void lunado__failure_take(lua_State *L, lunado_realm *realm) {
   lunado__setslot(L, realm, LUNADO_SLOT_RAISED);
 }
 
-/* --- observing
- * ----------------------------------------------------------------- */
+/* --- observing ------------------------------------------------------------ */
 
 void lunado__failure_observe(lua_State *L, int idx) {
   lunado_failure *self = lua_touserdata(L, idx);
@@ -207,8 +205,7 @@ static int failure__gc(lua_State *L) {
   return 0;
 }
 
-/* --- text
- * ------------------------------------------------------------------------ */
+/* --- text ----------------------------------------------------------------- */
 
 bool lunado__push_globalname(lua_State *L, int idx) {
   lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
@@ -355,8 +352,7 @@ void lunado__failure_text(lua_State *L, int idx) {
   lua_concat(L, 3);
 }
 
-/* --- open
- * ------------------------------------------------------------------------ */
+/* --- open ----------------------------------------------------------------- */
 
 static const luaL_Reg metamethods[] = {{"__gc", failure__gc}, {NULL, NULL}};
 

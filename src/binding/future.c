@@ -15,8 +15,7 @@
 /* Room on the stack that settling and the waiters it runs may use. */
 #define SETTLE_STACK 24
 
-/* --- values
- * -------------------------------------------------------------------- */
+/* --- values --------------------------------------------------------------- */
 
 void *lunado__future_new(lua_State *L, lunado_realm *realm, size_t size,
                          int values) {
@@ -72,8 +71,7 @@ int lunado__push_results(lua_State *L, int idx) {
   return n;
 }
 
-/* --- waiting
- * --------------------------------------------------------------------- */
+/* --- waiting -------------------------------------------------------------- */
 
 /* Leaves on the stack the table of the owners of the Future at idx, which has
  * one waiter at least. */
@@ -148,8 +146,7 @@ void lunado__push_owner(lunado_realm *realm, lunado_waiter *waiter) {
     lua_rawgetp(L, owners, waiter);
 }
 
-/* --- outcomes
- * -------------------------------------------------------------------- */
+/* --- outcomes ------------------------------------------------------------- */
 
 /* (realm, future, owners): at the depth where the core puts waiters off,
  * their owners move to a table of the realm. */
@@ -267,8 +264,7 @@ void lunado__copy_outcome(lua_State *L, lunado_realm *realm, int from,
   lunado__settle(L, realm, idx, source->state);
 }
 
-/* --- callbacks
- * ------------------------------------------------------------------- */
+/* --- callbacks ------------------------------------------------------------ */
 
 /* The owner of a waiter that calls a function or settles another Future.
  * User values: what it is for, the Future it waits for, and the loop. */
@@ -399,8 +395,7 @@ void lunado__chain(lua_State *L, lunado_realm *realm, int from, int to) {
     lunado__copy_outcome(L, realm, from, to);
 }
 
-/* --- methods: consumer
- * ------------------------------------------------------------ */
+/* --- methods: consumer ---------------------------------------------------- */
 
 static lunado_future *check_done(lua_State *L, lunado_realm *realm) {
   lunado_future *future = lunado__checkfuture(L, realm, 1);
@@ -484,8 +479,7 @@ static int future_add_done_callback(lua_State *L) {
   return 0;
 }
 
-/* --- methods: producer
- * ------------------------------------------------------------ */
+/* --- methods: producer ---------------------------------------------------- */
 
 static lunado_future *check_pending(lua_State *L, lunado_realm *realm) {
   lunado_future *future = lunado__checkfuture(L, realm, 1);
@@ -530,8 +524,7 @@ static int future_set_exception(lua_State *L) {
   return future_set_exc_info(L);
 }
 
-/* --- metamethods
- * ------------------------------------------------------------------ */
+/* --- metamethods ---------------------------------------------------------- */
 
 static int future__tostring(lua_State *L) {
   lunado_future *future = lunado__checkfuture(L, lunado__upvalue_realm(L), 1);
@@ -548,8 +541,7 @@ static int future__tostring(lua_State *L) {
   return 1;
 }
 
-/* --- functions
- * -------------------------------------------------------------------- */
+/* --- functions ------------------------------------------------------------ */
 
 /* Future() → a pending Future. */
 static int concurrent_future(lua_State *L) {
@@ -577,8 +569,7 @@ static int concurrent_chain_future(lua_State *L) {
   return 0;
 }
 
-/* --- open
- * ------------------------------------------------------------------------- */
+/* --- open ----------------------------------------------------------------- */
 
 static const luaL_Reg methods[] = {
     {"result", future_result},

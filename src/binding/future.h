@@ -25,8 +25,7 @@ void lunado__future_open(lua_State *L, lunado_realm *realm);
 /* Pushes the functions of lunado.concurrent into the table on top. */
 void lunado__future_functions(lua_State *L);
 
-/* --- values ------------------------------------------------------------------
- */
+/* --- values --------------------------------------------------------------- */
 
 /* Pushes a pending Future of `size` bytes (at least a lunado_future) with
  * `values` user values.  [-0, +1, m] */
@@ -48,8 +47,7 @@ lunado_future *lunado__checkfuture(lua_State *L, lunado_realm *realm, int arg);
  * [-0, +0, m] */
 int lunado__copy_futures(lua_State *L, lunado_realm *realm, int from, int to);
 
-/* --- outcomes ----------------------------------------------------------------
- */
+/* --- outcomes ------------------------------------------------------------- */
 
 /* Settles the pending Future at idx with the value on top, in the form of
  * user value 1; future->count is set by the caller.
@@ -86,8 +84,7 @@ void lunado__pack(lua_State *L, int n);
  * number.  [-0, +n, m] */
 int lunado__push_results(lua_State *L, int idx);
 
-/* --- waiting -----------------------------------------------------------------
- */
+/* --- waiting -------------------------------------------------------------- */
 
 /* Links a waiter of the object at `owner` to the pending Future at idx, and
  * has the Future hold the owner.  [-0, +0, m] */

@@ -29,21 +29,17 @@ static void push_handlers(lua_State *L, lunado_ioloop *loop) {
   lua_remove(L, -2);
 }
 
-static bool call_method(lua_State *L, int arg, const char *name) {
+static bool has_fields(lua_State *L, int arg) {
+  if (lua_istable(L, arg)) return true;
   if (luaL_getmetafield(L, arg, "__index") == LUA_TNIL) return false;
   lua_pop(L, 1);
-  lua_getfield(L, arg, name);
-  if (!lunado__iscallable(L, -1)) {
-    lua_pop(L, 1);
-    return false;
-  }
-  lua_pushvalue(L, arg);
-  lua_call(L, 1, 1);
   return true;
 }
 
-static bool field_method(lua_State *L, int arg, const char *name) {
-  if (!lua_istable(L, arg)) return call_method(L, arg, name);
+/* Pushes what the method `name` of argument `arg` returns; pushes nothing and
+ * returns false where there is no such method. */
+static bool call_method(lua_State *L, int arg, const char *name) {
+  if (!has_fields(L, arg)) return false;
   lua_getfield(L, arg, name);
   if (!lunado__iscallable(L, -1)) {
     lua_pop(L, 1);
@@ -64,7 +60,7 @@ static int check_fd(lua_State *L) {
     return (int)fd;
   }
   if ((lua_type(L, 2) != LUA_TTABLE && lua_type(L, 2) != LUA_TUSERDATA) ||
-      (!field_method(L, 2, "fileno") && !field_method(L, 2, "getfd")))
+      (!call_method(L, 2, "fileno") && !call_method(L, 2, "getfd")))
     luaL_typeerror(L, 2, "file descriptor or object with fileno or getfd");
   fd = lua_tointegerx(L, -1, &isnum);
   lua_pop(L, 1);
@@ -168,7 +164,7 @@ static int loop_remove_handler(lua_State *L) {
 
 /* (the descriptor as it was given, its number) */
 static int close_fd(lua_State *L) {
-  if (lua_type(L, 1) != LUA_TNUMBER && field_method(L, 1, "close")) return 0;
+  if (lua_type(L, 1) != LUA_TNUMBER && call_method(L, 1, "close")) return 0;
   (void)close((int)lua_tointeger(L, 2));
   return 0;
 }

@@ -22,8 +22,7 @@
 #include "binding/ioloop.h"
 #include "core/address.h"
 
-/* --- errors ----------------------------------------------------------------
- */
+/* --- errors --------------------------------------------------------------- */
 
 bool lunado__is_interrupt(lua_State *L) {
   lua_Debug ar;
@@ -59,8 +58,7 @@ bool lunado__interrupted(lua_State *L, lunado_realm *realm) {
   return true;
 }
 
-/* --- waking ----------------------------------------------------------------
- */
+/* --- waking --------------------------------------------------------------- */
 
 #ifdef SA_SIGINFO
 

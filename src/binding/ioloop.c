@@ -28,8 +28,7 @@
  * fields have been set. */
 static const char loop_key = 0;
 
-/* --- anchors
- * --------------------------------------------------------------------- */
+/* --- anchors -------------------------------------------------------------- */
 
 /* A free place of the list holds the number of the next free one. */
 uint32_t lunado__anchor(lua_State *L, lunado_ioloop *loop) {
@@ -66,8 +65,12 @@ void lunado__unanchor(lua_State *L, lunado_ioloop *loop, uint32_t anchor) {
   loop->free_anchor = anchor;
 }
 
-/* --- finding
- * --------------------------------------------------------------------- */
+void lunado__takeanchor(lua_State *L, lunado_ioloop *loop, uint32_t anchor) {
+  lunado__pushanchor(L, loop, anchor);
+  lunado__unanchor(L, loop, anchor);
+}
+
+/* --- finding -------------------------------------------------------------- */
 
 static lunado_ioloop *to_loop(lua_State *L, const lunado_realm *realm,
                               int arg) {
@@ -110,8 +113,7 @@ void lunado__pushmethod(lua_State *L, lunado_ioloop *loop, const char *name) {
   lua_remove(L, -2);
 }
 
-/* --- life cycle
- * ------------------------------------------------------------------ */
+/* --- life cycle ----------------------------------------------------------- */
 
 /* The realm lets a closed loop go that no coroutine belongs to, and that
  * nothing on the C stack works on. */
@@ -233,8 +235,7 @@ lunado_ioloop *lunado__currentloop(lua_State *L, lunado_realm *realm) {
   return realm->loop;
 }
 
-/* --- running
- * --------------------------------------------------------------------- */
+/* --- running -------------------------------------------------------------- */
 
 int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, bool forever) {
   lunado_realm *realm = loop->realm;
@@ -290,8 +291,7 @@ static int loop_stop(lua_State *L) {
   return 0;
 }
 
-/* --- callbacks
- * ------------------------------------------------------------------- */
+/* --- callbacks ------------------------------------------------------------ */
 
 /* loop:add_callback(fn, ...): fn(...) on the next turn.
  * Tornado: IOLoop.add_callback, spawn_callback, add_callback_from_signal. */
@@ -327,8 +327,7 @@ static int loop_add_future(lua_State *L) {
   return 0;
 }
 
-/* --- the rest
- * --------------------------------------------------------------------- */
+/* --- the rest ------------------------------------------------------------- */
 
 /* loop:time() → seconds.  Tornado: IOLoop.time. */
 static int loop_time(lua_State *L) {
@@ -425,8 +424,7 @@ static int loop__newindex(lua_State *L) {
   return 0;
 }
 
-/* --- functions
- * ----------------------------------------------------------------------- */
+/* --- functions ------------------------------------------------------------ */
 
 /* IOLoop([make_current]) → a new loop, on a uv_loop_t of its own.  It becomes
  * the current one where there is none, or where make_current is true; with

@@ -79,6 +79,9 @@ void lunado__pushanchor(lua_State *L, lunado_ioloop *loop, uint32_t anchor);
 /* Lets the value at a place go.  [-0, +0, -] */
 void lunado__unanchor(lua_State *L, lunado_ioloop *loop, uint32_t anchor);
 
+/* Pushes the value at a place, which lets it go.  [-0, +1, -] */
+void lunado__takeanchor(lua_State *L, lunado_ioloop *loop, uint32_t anchor);
+
 /* Pushes the loop's method `name`, which the user may have replaced.
  * [-0, +1, -] */
 void lunado__pushmethod(lua_State *L, lunado_ioloop *loop, const char *name);

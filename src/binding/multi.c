@@ -28,8 +28,7 @@ typedef struct {
   lunado_multi_node nodes[];
 } multi_future;
 
-/* --- keys
- * ------------------------------------------------------------------------ */
+/* --- keys ----------------------------------------------------------------- */
 
 /* Counts the pairs of the table at idx; *list tells whether the keys are 1 to
  * n in order. */
@@ -92,8 +91,7 @@ static void set_nth(lua_State *L, int table, int keys, int i) {
   lua_rawset(L, table);
 }
 
-/* --- collecting
- * ---------------------------------------------------------------------- */
+/* --- collecting ----------------------------------------------------------- */
 
 /* (multi, number of the child whose error is raised): logs the other errors,
  * but for quiet ones. */
@@ -194,8 +192,7 @@ static void on_all_done(lunado_settler *settler, lunado_multi *multi) {
   lua_pop(L, 1);
 }
 
-/* --- making
- * -------------------------------------------------------------------------- */
+/* --- making --------------------------------------------------------------- */
 
 /* Converts the children of the table at `from` into the table at `results`. */
 static void convert_children(lua_State *L, lunado_realm *realm, int from,
@@ -308,8 +305,7 @@ void lunado__multi_spread(lua_State *L, lunado_realm *realm, int n) {
   lua_remove(L, list);
 }
 
-/* --- functions
- * ------------------------------------------------------------------------ */
+/* --- functions ------------------------------------------------------------ */
 
 /* gen.multi(children [, quiet_exceptions]) → a Future of the table of results;
  * raises the first error by position when all are done.

@@ -240,8 +240,7 @@ void lunado__queue_callback(lua_State *L, lunado_realm *realm,
   lunado__log_value(L, realm, "a callback was lost: ");
 }
 
-/* --- running
- * --------------------------------------------------------------------- */
+/* --- running -------------------------------------------------------------- */
 
 static uint32_t values(uint32_t arity) { return arity == TASK ? 1 : arity; }
 

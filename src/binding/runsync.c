@@ -149,8 +149,7 @@ int lunado__runsync(lua_State *L, lunado_ioloop *loop, int nargs,
   return status;
 }
 
-/* --- raising to the caller
- * ---------------------------------------------------------- */
+/* --- raising to the caller ------------------------------------------------ */
 
 static bool is_pcall(lua_State *L, lua_Debug *ar, lua_CFunction pcall_c,
                      lua_CFunction xpcall_c) {

@@ -10,8 +10,7 @@
 #include "binding/ioloop.h"
 #include "binding/timeout.h"
 
-/* --- sleep
- * ------------------------------------------------------------------------ */
+/* --- sleep ---------------------------------------------------------------- */
 
 typedef struct {
   lunado_future future;
@@ -24,8 +23,7 @@ static void on_awake(lunado_loop *core, lunado_timer *timer) {
   lunado_ioloop *loop = core->owner;
   lua_State *L = loop->L;
   int top = lua_gettop(L);
-  lunado__pushanchor(L, loop, self->anchor);
-  lunado__unanchor(L, loop, self->anchor);
+  lunado__takeanchor(L, loop, self->anchor);
   if (lunado_future_pending(&self->future)) {
     self->future.count = 0;
     lua_pushnil(L);
@@ -47,8 +45,7 @@ static int gen_sleep(lua_State *L) {
   return 1;
 }
 
-/* --- with_timeout
- * ------------------------------------------------------------------- */
+/* --- with_timeout --------------------------------------------------------- */
 
 /* User values beside the Future's own: what it waits for; quiet_exceptions. */
 enum { TIMED_CHILD = 2, TIMED_QUIET, TIMED_VALUES = TIMED_QUIET };
@@ -125,8 +122,7 @@ static void on_timed_out(lunado_loop *core, lunado_timer *timer) {
   lunado_ioloop *loop = core->owner;
   lua_State *L = loop->L;
   int top = lua_gettop(L);
-  lunado__pushanchor(L, loop, self->anchor);
-  lunado__unanchor(L, loop, self->anchor);
+  lunado__takeanchor(L, loop, self->anchor);
   if (lunado_future_pending(&self->future)) {
     push_timeout(L, loop->realm);
     lunado__fail(L, loop->realm, top + 1);

@@ -46,14 +46,12 @@ struct lunado_coroutine {
   uint32_t flags;
 };
 
-/* --- body.c: the function at the base of a coroutine -----------------------
- */
+/* --- body.c: the function at the base of a coroutine ---------------------- */
 
 /* Message handler of the body: notes where the error was raised. */
 int lunado__body_handler(lua_State *L);
 
-/* --- suspend.c: from a yield to being queued again --------------------------
- */
+/* --- suspend.c: from a yield to being queued again ------------------------ */
 
 /* The task at t leaves the stack of its runner: from now on it and the Future
  * above it hold each other.  [-0, +0, -] */
@@ -99,14 +97,12 @@ int lunado__task_raise(lua_State *L, lunado_realm *realm, int t,
 void lunado__task_resumed(lua_State *L, lunado_realm *realm,
                           lunado_coroutine *task);
 
-/* --- lifetime.c
- * ---------------------------------------------------------------- */
+/* --- lifetime.c ----------------------------------------------------------- */
 
 /* Makes the classes of tasks and of what notices collections. */
 void lunado__lifetime_open(lua_State *L, lunado_realm *realm);
 
-/* --- await.c
- * ---------------------------------------------------------------------- */
+/* --- await.c -------------------------------------------------------------- */
 
 /* Adds gen.await to the table on top. */
 void lunado__await_functions(lua_State *L);

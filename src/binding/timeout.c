@@ -20,8 +20,7 @@ typedef struct {
   int nargs;
 } timeout;
 
-/* --- deadlines
- * ------------------------------------------------------------------ */
+/* --- deadlines ------------------------------------------------------------ */
 
 static const struct {
   const char *name;
@@ -68,8 +67,7 @@ double lunado__checkdeadline(lua_State *L, lunado_ioloop *loop, int arg) {
   return lunado__checkseconds(L, arg);
 }
 
-/* --- timers of objects
- * -------------------------------------------------------------- */
+/* --- timers of objects ---------------------------------------------------- */
 
 void lunado__starttimer(lua_State *L, lunado_ioloop *loop, lunado_timer *timer,
                         double when, uint32_t *anchor) {
@@ -89,8 +87,7 @@ void lunado__stoptimer(lua_State *L, lunado_ioloop *loop, lunado_timer *timer,
   lunado__unanchor(L, loop, anchor);
 }
 
-/* --- timeouts
- * ------------------------------------------------------------------------- */
+/* --- timeouts ------------------------------------------------------------- */
 
 /* Lets the callable and its arguments go. */
 static void clear(lua_State *L, int idx, timeout *self) {
@@ -106,8 +103,7 @@ static void on_due(lunado_loop *core, lunado_timer *timer) {
   lua_State *L = loop->L;
   int top = lua_gettop(L);
   int nargs = self->nargs;
-  lunado__pushanchor(L, loop, self->anchor);
-  lunado__unanchor(L, loop, self->anchor);
+  lunado__takeanchor(L, loop, self->anchor);
   if (!lua_checkstack(L, nargs + LUA_MINSTACK)) {
     lunado__log_text(L, loop->realm,
                      "a timeout was not called: not enough memory");

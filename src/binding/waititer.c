@@ -73,8 +73,7 @@ static void on_settled(lunado_settler *settler, lunado_waititer *core) {
   lua_settop(L, top);
 }
 
-/* --- methods
- * ------------------------------------------------------------------------ */
+/* --- methods -------------------------------------------------------------- */
 
 static bool is_done(wait_iterator *iter) {
   return iter->next == NULL && lunado_waititer_done(&iter->core);
@@ -200,8 +199,7 @@ static int iterator_results(lua_State *L) {
   return 2;
 }
 
-/* --- metamethods
- * ---------------------------------------------------------------------- */
+/* --- metamethods ---------------------------------------------------------- */
 
 /* current_index and current_future are fields; the rest is found in the table
  * of methods, the last upvalue. */
@@ -221,9 +219,7 @@ static int iterator__index(lua_State *L) {
   return 1;
 }
 
-/* --- making
- * ---------------------------------------------------------------------------
- */
+/* --- making --------------------------------------------------------------- */
 
 static void check_child(lua_State *L, lunado_realm *realm, const char *what) {
   if (lunado__tofuture(L, realm, -1) != NULL) return;
@@ -312,9 +308,7 @@ static int gen_wait_iterator(lua_State *L) {
   return 1;
 }
 
-/* --- open
- * -----------------------------------------------------------------------------
- */
+/* --- open ----------------------------------------------------------------- */
 
 static const luaL_Reg methods[] = {{"done", iterator_done},
                                    {"next", iterator_next},
