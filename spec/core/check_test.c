@@ -90,7 +90,13 @@ static void unref_timer(lunado_loop *loop) {
   uv_unref((uv_handle_t *)&loop->timer);
 }
 
-static void keep_for_nothing(lunado_loop *loop) { loop->heap.count = 0; }
+static void keep_for_nothing(lunado_loop *loop) {
+  loop->heap.count = loop->heap.finite = 0;
+}
+
+static void miscount_removed(lunado_loop *loop) { loop->heap.removed++; }
+
+static void miscount_deadlines(lunado_loop *loop) { loop->heap.finite++; }
 
 static void miscount_holds(lunado_loop *loop) { loop->holds++; }
 
@@ -178,6 +184,8 @@ static const fault faults[] = {
     {unref_timer, "the timer handle counts as alive while there is a deadline"},
     {keep_for_nothing,
      "no timer handle keeps a loop alive that has no deadline"},
+    {miscount_removed, "a heap counts the entries whose timers were taken out"},
+    {miscount_deadlines, "a heap counts the deadlines that come"},
     {miscount_holds, "the async handle counts as alive while there are holds"},
     {miscount_refs, "what is open holds a reference"},
     {lend_what_is_gone, "what is lent is open, and the loop's own"},

@@ -268,6 +268,16 @@ static void infinity_keeps_nothing_alive_once_others_stop(void **state) {
   assert_string_equal(noted(), "");
 }
 
+static void one_behind_a_stopped_one_keeps_the_loop_alive(void **state) {
+  lunado_loop *loop = *state;
+  start(loop, &timers[0], in(loop, 0.001), 'a');
+  start(loop, &timers[1], INFINITY, 'x');
+  lunado_timer_stop(loop, &timers[0].timer);
+  start(loop, &timers[2], in(loop, 0.005), 'b');
+  run(loop);
+  assert_string_equal(noted(), "b");
+}
+
 static void a_far_deadline_is_no_near_one(void **state) {
   static const double far[] = {1e9, 1e12, 1e18, 1e300};
   lunado_loop *loop = *state;
@@ -423,6 +433,7 @@ int main(void) {
       on_own(many_that_are_due_do_not_hold_the_loop),
       on_own(infinity_is_never_and_keeps_nothing_alive),
       on_own(infinity_keeps_nothing_alive_once_others_stop),
+      on_own(one_behind_a_stopped_one_keeps_the_loop_alive),
       on_own(a_far_deadline_is_no_near_one),
       on_own(a_stopped_one_does_not_run),
       on_own(the_last_that_stops_ends_the_run),

@@ -41,33 +41,37 @@ void lunado__check_future(const lunado_future *future) {
 
 /* --- timers -------------------------------------------------------------- */
 
-static bool in_order(const lunado_heap_entry *a, const lunado_heap_entry *b) {
-  if (a->when != b->when) return a->when < b->when;
-  return (int32_t)(a->timer->age - b->timer->age) <= 0;
-}
-
 void lunado__check_heap(const lunado_heap *heap) {
   const lunado_heap_entry *entries = heap->entries;
+  uint32_t removed = 0, finite = 0;
   invariant(heap->count <= heap->capacity, "a heap has room for its entries");
   for (uint32_t i = 0; i < heap->count; i++) {
+    bool gone = lunado__heap_removed(&entries[i]);
     invariant(!isnan(entries[i].when), "a deadline is a number");
-    invariant(entries[i].timer->place == i + 1,
+    invariant(gone || entries[i].of.timer->place == i + 1,
               "a timer knows its place in the heap");
-    invariant(i == 0 || in_order(&entries[(i - 1) / 2], &entries[i]),
+    invariant(i == 0 ||
+                  !lunado__heap_earlier(&entries[i], &entries[(i - 1) / 4]),
               "an entry of the heap is not earlier than its parent");
+    if (gone)
+      removed++;
+    else if (entries[i].when < INFINITY)
+      finite++;
   }
+  invariant(heap->removed == removed && removed <= heap->count / 2 + 1,
+            "a heap counts the entries whose timers were taken out");
+  invariant(heap->finite == finite, "a heap counts the deadlines that come");
 }
 
 /* True of all times but while timers run: then the aim is taken anew. */
 static void check_aim(const lunado_loop *loop) {
-  const lunado_heap_entry *first = lunado_heap_min(&loop->heap);
-  bool waiting = first != NULL && first->when < INFINITY;
+  bool waiting = loop->heap.finite > 0;
   invariant(waiting || !active(&loop->timer) || !referenced(&loop->timer),
             "no timer handle keeps a loop alive that has no deadline");
   if (!waiting) return;
   invariant(referenced(&loop->timer),
             "the timer handle counts as alive while there is a deadline");
-  invariant(active(&loop->idle) || loop->aimed <= first->when,
+  invariant(active(&loop->idle) || loop->aimed <= loop->heap.entries[0].when,
             "the timer handle is aimed no later than the first deadline");
   invariant(active(&loop->idle) || active(&loop->timer),
             "something comes back for the first deadline");

@@ -2,13 +2,17 @@
 /*
  * heap.c - sifting entries up and down.
  *
- * Invariant: entries[i] is not later than its children 2i+1 and 2i+2, and
- * entries[i].timer->place == i + 1; a timer outside the heap has place 0.
+ * Four children, not two, to an entry: half as many levels, and the children
+ * of one entry lie side by side.
+ *
+ * Invariant: entries[i] is not later than its children 4i+1 to 4i+4, whether
+ * their timers are still in the heap or not; entries[i].of.timer->place is
+ * i + 1 where one is; a timer outside the heap has place 0.
  */
 #include "core/heap.h"
 
 #include <assert.h>
-#include <stdbool.h>
+#include <math.h>
 #include <uv.h>
 
 #include "core/alloc.h"
@@ -16,54 +20,72 @@
 
 #define HEAP_MIN_CAPACITY 16u
 
-void lunado_heap_init(lunado_heap *self) {
-  self->entries = NULL;
-  self->count = 0;
-  self->capacity = 0;
-}
+#define CHILDREN 4u
+
+void lunado_heap_init(lunado_heap *self) { *self = (lunado_heap){.count = 0}; }
 
 void lunado_heap_fini(lunado_heap *self) {
   lunado__free(self->entries);
   lunado_heap_init(self);
 }
 
-/* Orders by deadline, then by age; the difference of two ages is right even
- * where the counter has wrapped. */
-static bool earlier(const lunado_heap_entry *a, const lunado_heap_entry *b) {
-  if (a->when != b->when) return a->when < b->when;
-  return (int32_t)(a->timer->age - b->timer->age) < 0;
+static uint32_t age(const lunado_heap_entry *entry) {
+  if (lunado__heap_removed(entry)) return (uint32_t)(entry->of.removed >> 1);
+  return entry->of.timer->age;
 }
+
+/* By deadline, then by age.  Of ages, 31 bits count, as many as are left in an
+ * address; the difference of two is right even where the counter has wrapped.
+ */
+bool lunado__heap_earlier(const lunado_heap_entry *a,
+                          const lunado_heap_entry *b) {
+  if (a->when != b->when) return a->when < b->when;
+  return (int32_t)((age(a) - age(b)) << 1) < 0;
+}
+
+/* --- sifting -------------------------------------------------------------- */
 
 static void put(lunado_heap *self, uint32_t place, lunado_heap_entry entry) {
   self->entries[place] = entry;
-  entry.timer->place = place + 1;
+  if (!lunado__heap_removed(&entry)) entry.of.timer->place = place + 1;
 }
 
 static void sift_up(lunado_heap *self, uint32_t place,
                     lunado_heap_entry entry) {
   while (place > 0) {
-    uint32_t parent = (place - 1) / 2;
-    if (!earlier(&entry, &self->entries[parent])) break;
+    uint32_t parent = (place - 1) / CHILDREN;
+    if (!lunado__heap_earlier(&entry, &self->entries[parent])) break;
     put(self, place, self->entries[parent]);
     place = parent;
   }
   put(self, place, entry);
 }
 
+/* The earliest of the children from `first` on, of which there is one. */
+static uint32_t earliest_child(const lunado_heap *self, uint32_t first) {
+  const lunado_heap_entry *entries = self->entries;
+  uint32_t end = first + CHILDREN;
+  uint32_t best = first;
+  if (end > self->count) end = self->count;
+  for (uint32_t child = first + 1; child < end; child++)
+    if (lunado__heap_earlier(&entries[child], &entries[best])) best = child;
+  return best;
+}
+
 static void sift_down(lunado_heap *self, uint32_t place,
                       lunado_heap_entry entry) {
   for (;;) {
-    uint32_t child = 2 * place + 1;
+    uint32_t child = CHILDREN * place + 1;
     if (child >= self->count) break;
-    if (child + 1 < self->count &&
-        earlier(&self->entries[child + 1], &self->entries[child]))
-      child++;
-    if (!earlier(&self->entries[child], &entry)) break;
+    child = earliest_child(self, child);
+    if (!lunado__heap_earlier(&self->entries[child], &entry)) break;
     put(self, place, self->entries[child]);
     place = child;
   }
   put(self, place, entry);
 }
+
+/* --- memory --------------------------------------------------------------- */
 
 static int resize(lunado_heap *self, uint32_t capacity) {
   lunado_heap_entry *entries =
@@ -74,9 +96,20 @@ static int resize(lunado_heap *self, uint32_t capacity) {
   return 0;
 }
 
+/* Gives memory back once three quarters of it are unused.  That fails only
+ * where there is less memory than before, which costs nothing. */
+static void shrink(lunado_heap *self) {
+  uint32_t capacity = self->capacity;
+  while (capacity > HEAP_MIN_CAPACITY && self->count < capacity / 4)
+    capacity /= 2;
+  if (capacity < self->capacity) (void)resize(self, capacity);
+}
+
+/* --- adding and taking out ------------------------------------------------ */
+
 int lunado_heap_push(lunado_heap *self, double when,
                      struct lunado_timer *timer) {
-  lunado_heap_entry entry = {when, timer};
+  lunado_heap_entry entry = {when, {timer}};
   assert(timer->place == 0 && "a timer is in one heap, once");
   if (self->count == self->capacity) {
     uint32_t wanted =
@@ -84,28 +117,64 @@ int lunado_heap_push(lunado_heap *self, double when,
     int rc = resize(self, wanted);
     if (rc < 0) return rc;
   }
+  if (when < INFINITY) self->finite++;
   sift_up(self, self->count++, entry);
   return 0;
 }
 
-/* Gives memory back once three quarters of it are unused.  That fails only
- * where there is less memory than before, which costs nothing. */
-static void shrink(lunado_heap *self) {
-  if (self->capacity <= HEAP_MIN_CAPACITY) return;
-  if (self->count < self->capacity / 4) (void)resize(self, self->capacity / 2);
+static void drop_first(lunado_heap *self) {
+  lunado_heap_entry last = self->entries[--self->count];
+  if (self->count > 0) sift_down(self, 0, last);
+}
+
+const lunado_heap_entry *lunado_heap_min(lunado_heap *self) {
+  while (self->count > 0 && lunado__heap_removed(&self->entries[0])) {
+    drop_first(self);
+    self->removed--;
+  }
+  return self->count > 0 ? &self->entries[0] : NULL;
+}
+
+/* The timer of the entry leaves the heap. */
+static void leave(lunado_heap *self, const lunado_heap_entry *entry) {
+  if (entry->when < INFINITY) self->finite--;
+  entry->of.timer->place = 0;
+}
+
+struct lunado_timer *lunado_heap_pop(lunado_heap *self) {
+  struct lunado_timer *timer = self->entries[0].of.timer;
+  leave(self, &self->entries[0]);
+  drop_first(self);
+  shrink(self);
+  return timer;
+}
+
+/* Drops the entries of timers that were taken out. */
+static void compact(lunado_heap *self) {
+  uint32_t kept = 0;
+  for (uint32_t i = 0; i < self->count; i++)
+    if (!lunado__heap_removed(&self->entries[i]))
+      put(self, kept++, self->entries[i]);
+  self->count = kept;
+  self->removed = 0;
+  for (uint32_t i = kept / CHILDREN + 1; i-- > 0;)
+    if (i < kept) sift_down(self, i, self->entries[i]);
+  shrink(self);
 }
 
 void lunado_heap_remove(lunado_heap *self, struct lunado_timer *timer) {
   uint32_t place = timer->place - 1;
-  lunado_heap_entry last;
-  assert(place < self->count && self->entries[place].timer == timer);
-  timer->place = 0;
-  last = self->entries[--self->count];
-  if (place != self->count) {
-    if (place > 0 && earlier(&last, &self->entries[(place - 1) / 2]))
-      sift_up(self, place, last);
-    else
-      sift_down(self, place, last);
+  lunado_heap_entry *entry = &self->entries[place];
+  assert(place < self->count && entry->of.timer == timer);
+  leave(self, entry);
+  if (place == self->count - 1) {
+    self->count--;
+  } else {
+    entry->of.removed = (uintptr_t)timer->age * 2 + 1;
+    self->removed++;
   }
-  shrink(self);
+  if (self->removed > self->count / 2)
+    compact(self);
+  else
+    shrink(self);
 }

@@ -105,11 +105,11 @@ static void run_slice(lunado_loop *loop) {
            !loop->closed && !lunado_loop_tired(loop));
 }
 
-static bool can_skip(const lunado_loop *loop, double now) {
-  const lunado_heap_entry *first = lunado_heap_min(&loop->heap);
-  return loop->clock != NULL && loop->clock->skip_to != NULL &&
-         lunado_list_empty(&loop->ready) && first != NULL &&
-         first->when > now && first->when < INFINITY;
+static bool can_skip(lunado_loop *loop, double now) {
+  if (loop->clock == NULL || loop->clock->skip_to == NULL ||
+      !lunado_list_empty(&loop->ready) || loop->heap.finite == 0)
+    return false;
+  return lunado_heap_min(&loop->heap)->when > now;
 }
 
 /* Time stands still while anything is ready, calls back or is under way in
@@ -337,8 +337,8 @@ static void let_tasks_go(lunado_loop *loop) {
 }
 
 static void let_timers_go(lunado_loop *loop) {
-  while (loop->heap.count > 0)
-    lunado_heap_remove(&loop->heap, loop->heap.entries[0].timer);
+  while (lunado_heap_min(&loop->heap) != NULL)
+    (void)lunado_heap_pop(&loop->heap);
 }
 
 static void close_parts(lunado_loop *loop) {

@@ -54,15 +54,9 @@ static void aim(lunado_loop *loop, double when) {
   }
 }
 
-/* False where the earliest deadline, if there is one, never comes. */
-static bool has_deadline(const lunado_loop *loop) {
-  const lunado_heap_entry *first = lunado_heap_min(&loop->heap);
-  return first != NULL && first->when < INFINITY;
-}
-
 void lunado__timers_aim(lunado_loop *loop) {
   if (loop->closed) return;
-  if (has_deadline(loop)) {
+  if (loop->heap.finite > 0) {
     uv_ref((uv_handle_t *)&loop->timer);
     aim(loop, lunado_heap_min(&loop->heap)->when);
   } else {
@@ -94,22 +88,21 @@ int lunado_timer_start(lunado_loop *loop, lunado_timer *timer, double when) {
   timer->age = loop->ages++;
   rc = lunado_heap_push(&loop->heap, not_in_this_turn(loop, when), timer);
   if (rc < 0) return rc;
-  if (timer->place == 1) lunado__timers_aim(loop);
+  if (timer->place == 1 || loop->heap.finite == 1) lunado__timers_aim(loop);
   return 0;
 }
 
 void lunado_timer_stop(lunado_loop *loop, lunado_timer *timer) {
   if (timer->place == 0) return;
   lunado_heap_remove(&loop->heap, timer);
-  if (!has_deadline(loop)) lunado__timers_aim(loop);
+  if (loop->heap.finite == 0) lunado__timers_aim(loop);
 }
 
 static bool run_first(lunado_loop *loop) {
   const lunado_heap_entry *first = lunado_heap_min(&loop->heap);
   lunado_timer *timer;
   if (first == NULL || first->when > loop->due) return false;
-  timer = first->timer;
-  lunado_heap_remove(&loop->heap, timer);
+  timer = lunado_heap_pop(&loop->heap);
   timer->cb(loop, timer);
   return true;
 }

@@ -32,7 +32,7 @@ static inline void lunado_timer_init(lunado_timer *timer, lunado_timer_cb cb);
  * Returns 0; UV_ENOMEM, UV_ECANCELED (the loop is closed): nothing changed. */
 int lunado_timer_start(lunado_loop *loop, lunado_timer *timer, double when);
 
-/* Stops the timer if it runs.  O(log n). */
+/* Stops the timer if it runs.  O(1) amortized. */
 void lunado_timer_stop(lunado_loop *loop, lunado_timer *timer);
 
 static inline bool lunado_timer_running(const lunado_timer *timer);
