@@ -116,10 +116,29 @@ describe("a WaitIterator", function()
     assert.is_nil(wi.current_future)
   end)
 
-  it("gives Futures that are none of its own", function()
+  it("gives the child itself where one is done", function()
     local f = done(1)
+    local wi = WaitIterator(f, Future())
+    assert.equal(f, wi:next())
+    assert.equal(f, wi.current_future)
+  end)
+
+  it("gives a Future of its own where none is done yet", function()
+    local f = Future()
+    local nextf = WaitIterator(f):next()
+    f:set_result(1)
+    assert.are_not.equal(f, nextf)
+    assert.equal(1, nextf:result())
+  end)
+
+  it("loses no outcome when somebody else sets that", function()
+    local f = { Future(), Future() }
     local wi = WaitIterator(f)
-    assert.are_not.equal(f, wi:next())
+    wi:next():set_result("by hand")
+    f[2]:set_result("second")
+    f[1]:set_result("first")
+    assert.same({ { 2, "second", f[2] }, { 1, "first", f[1] } },
+      run(function() return collect(wi) end))
   end)
 
   it("gives the same Future until it is done", function()
@@ -166,6 +185,18 @@ describe("a WaitIterator", function()
       end)))
     end)
   end
+
+  it("hands an error on, for whoever gets it to look at", function()
+    local function fail()
+      local f = Future()
+      f:set_exception("not looked at again")
+      assert.equal("not looked at again", f:exception())
+      WaitIterator(f):next()
+    end
+    fail()
+    gc.collect()
+    assert.match("never retrieved: not looked at again", log:text())
+  end)
 
   it("passes on errors and goes on after them", function()
     local f = { Future(), Future(), Future() }

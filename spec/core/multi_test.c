@@ -162,6 +162,40 @@ static void multis_of_multis(void **state) {
   free(levels);
 }
 
+static void others_than_the_last_are_only_counted(void **state) {
+  (void)state;
+  add_all();
+  for (int i = 0; i < COUNT - 1; i++) {
+    assert_true(lunado_multi_settle(&futures[i], LUNADO_DONE));
+    assert_int_equal(futures[i].state, LUNADO_DONE);
+    assert_null(futures[i].waiters);
+  }
+  assert_int_equal(multi.pending, 1);
+  assert_false(multi.failed);
+  assert_false(lunado_multi_settle(&futures[COUNT - 1], LUNADO_DONE));
+  assert_true(lunado_future_pending(&futures[COUNT - 1]));
+  settle(&futures[COUNT - 1]);
+  assert_int_equal(finished, 1);
+}
+
+static void one_that_is_only_counted_may_fail(void **state) {
+  (void)state;
+  add_all();
+  assert_true(lunado_multi_settle(&futures[1], LUNADO_FAILED));
+  assert_int_equal(futures[1].state, LUNADO_FAILED);
+  assert_true(multi.failed);
+}
+
+static void one_with_other_waiters_is_not_only_counted(void **state) {
+  lunado_multi_node second;
+  (void)state;
+  add_all();
+  lunado_multi_add(&multi, &second, &futures[0]);
+  assert_false(lunado_multi_settle(&futures[0], LUNADO_DONE));
+  assert_true(lunado_future_pending(&futures[0]));
+  assert_int_equal(multi.pending, COUNT + 1);
+}
+
 #define unit(test) cmocka_unit_test_setup_teardown(test, setup, NULL)
 
 int main(void) {
@@ -173,6 +207,9 @@ int main(void) {
       unit(settled_and_pending_ones_mix),
       unit(one_future_counts_for_each_of_its_nodes),
       unit(nodes_of_a_dropped_multi_can_be_forgotten),
+      unit(others_than_the_last_are_only_counted),
+      unit(one_that_is_only_counted_may_fail),
+      unit(one_with_other_waiters_is_not_only_counted),
       unit(many_children),
       unit(multis_of_multis),
   };

@@ -27,6 +27,7 @@ static int setup(void **state) {
   (void)noted();
   lunado_settler_init(&settler);
   lunado_waititer_init(&iter, on_one);
+  iter.wanted = true;
   memset(nodes, 0xaa, sizeof nodes);
   for (int i = 0; i < COUNT; i++) lunado_future_init(&futures[i]);
   told = 0;
@@ -181,6 +182,42 @@ static void many_futures(void **state) {
   free(many);
 }
 
+static void is_not_told_of_what_it_does_not_want(void **state) {
+  (void)state;
+  iter.wanted = false;
+  add_all();
+  settle(1);
+  assert_int_equal(told, 0);
+  take_all();
+  assert_string_equal(noted(), "1");
+}
+
+static void one_that_nobody_has_to_be_told_of_is_only_queued(void **state) {
+  (void)state;
+  iter.wanted = false;
+  add_all();
+  assert_true(lunado_waititer_settle(&futures[2], LUNADO_FAILED));
+  assert_int_equal(futures[2].state, LUNADO_FAILED);
+  assert_null(futures[2].waiters);
+  settle(0);
+  assert_true(lunado_waititer_settle(&futures[1], LUNADO_DONE));
+  take_all();
+  assert_string_equal(noted(), "201");
+}
+
+static void whoever_has_to_be_told_is(void **state) {
+  lunado_waititer_node second;
+  (void)state;
+  add_all();
+  assert_false(lunado_waititer_settle(&futures[0], LUNADO_DONE));
+  iter.wanted = false;
+  lunado_waititer_add(&iter, &second, &futures[1]);
+  assert_false(lunado_waititer_settle(&futures[1], LUNADO_DONE));
+  assert_true(lunado_future_pending(&futures[0]));
+  assert_true(lunado_future_pending(&futures[1]));
+  assert_null(iter.first);
+}
+
 #define unit(test) cmocka_unit_test_setup_teardown(test, setup, NULL)
 
 int main(void) {
@@ -193,6 +230,9 @@ int main(void) {
       unit(the_callback_may_take),
       unit(the_callback_may_settle_the_next),
       unit(nodes_of_a_dropped_iterator_can_be_forgotten),
+      unit(is_not_told_of_what_it_does_not_want),
+      unit(one_that_nobody_has_to_be_told_of_is_only_queued),
+      unit(whoever_has_to_be_told_is),
       unit(many_futures),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,6 +11,8 @@
 #include "binding/failure.h"
 #include "binding/ioloop.h"
 #include "binding/queue.h"
+#include "core/multi.h"
+#include "core/waititer.h"
 
 /* Room on the stack that settling and the waiters it runs may use. */
 #define SETTLE_STACK 24
@@ -84,23 +86,19 @@ static void to_owner_table(lua_State *L, int idx, lunado_future *future) {
   lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
 }
 
-void lunado__hold(lua_State *L, int idx, int owner, lunado_waiter *waiter) {
-  lunado_future *future = lua_touserdata(L, idx);
-  if (future->waiters == NULL) {
-    lua_pushvalue(L, owner);
-    lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
-  } else {
-    to_owner_table(L, idx, future);
-    lua_pushvalue(L, owner);
-    lua_rawsetp(L, -2, waiter);
-    lua_pop(L, 1);
-  }
+void lunado__hold_behind(lua_State *L, int idx, lunado_future *future,
+                         int owner, lunado_waiter *waiter) {
+  to_owner_table(L, idx, future);
+  lua_pushvalue(L, owner);
+  lua_rawsetp(L, -2, waiter);
+  lua_pop(L, 1);
 }
 
 void lunado__wait(lua_State *L, int idx, int owner, lunado_waiter *waiter,
                   lunado_done_cb cb) {
-  lunado__hold(L, idx, owner, waiter);
-  lunado_future_wait(lua_touserdata(L, idx), waiter, cb);
+  lunado_future *future = lua_touserdata(L, idx);
+  lunado__hold(L, idx, future, owner, waiter);
+  lunado_future_wait(future, waiter, cb);
 }
 
 void lunado__forget(lua_State *L, int idx, lunado_waiter *waiter) {
@@ -191,8 +189,7 @@ static bool has_room(lua_State *L, lunado_realm *realm) {
 }
 
 static void settle_waited_for(lua_State *L, lunado_realm *realm, int idx,
-                              int state) {
-  lunado_future *future = lua_touserdata(L, idx);
+                              lunado_future *future, int state) {
   lunado_frame frame = {L, 0};
   lunado_frame *outer = realm->frame;
   unsigned depth = realm->settler.depth;
@@ -213,12 +210,15 @@ void lunado__settle_waiters(lua_State *L, lunado_realm *realm, int idx,
                             lunado_future *future, int state) {
   lunado_waiter *sole =
       lunado_future_take_sole(future, lunado__coroutine_ready);
-  if (sole != NULL) lunado__coroutine_ready_sole(L, idx, sole);
-  if (future->waiters == NULL) {
+  if (sole != NULL) {
+    lunado__coroutine_ready_sole(L, idx, sole);
     lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
-    (void)lunado_future_settle(&realm->settler, future, state);
+    future->state = (uint8_t)state;
+  } else if (lunado_multi_settle(future, state) ||
+             lunado_waititer_settle(future, state)) {
+    lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
   } else if (has_room(L, realm)) {
-    settle_waited_for(L, realm, idx, state);
+    settle_waited_for(L, realm, idx, future, state);
   } else {
     lua_pop(L, 1);
   }

@@ -91,9 +91,21 @@ int lunado__push_results(lua_State *L, int idx);
 void lunado__wait(lua_State *L, int idx, int owner, lunado_waiter *waiter,
                   lunado_done_cb cb);
 
+/* lunado__hold where the Future has waiters already. */
+void lunado__hold_behind(lua_State *L, int idx, lunado_future *future,
+                         int owner, lunado_waiter *waiter);
+
 /* Only has the pending Future at idx hold the owner of a waiter, which the
- * caller links next.  [-0, +0, m] */
-void lunado__hold(lua_State *L, int idx, int owner, lunado_waiter *waiter);
+ * caller links next; no index is relative.  [-0, +0, m] */
+static inline void lunado__hold(lua_State *L, int idx, lunado_future *future,
+                                int owner, lunado_waiter *waiter) {
+  if (future->waiters != NULL) {
+    lunado__hold_behind(L, idx, future, owner, waiter);
+    return;
+  }
+  lua_pushvalue(L, owner);
+  lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+}
 
 /* Takes a waiter back from the Future at idx.  [-0, +0, -] */
 void lunado__forget(lua_State *L, int idx, lunado_waiter *waiter);

@@ -151,15 +151,13 @@ static int find_failed(lua_State *L, multi_future *self, int results,
 
 /* Puts the children's results in their places. */
 static void collect(lua_State *L, multi_future *self, int results, int keys) {
-  int top = lua_gettop(L);
+  int child = lua_gettop(L) + 1;
   for (int i = 1; i <= self->n; i++) {
-    lunado_future *child;
     get_nth(L, results, keys, i);
-    child = lua_touserdata(L, -1);
-    lua_getiuservalue(L, -1, LUNADO_FUTURE_VALUE);
-    if (child->count > 1) lua_rawgeti(L, -1, 1);
+    lua_getiuservalue(L, child, LUNADO_FUTURE_VALUE);
+    if (self->nodes[i - 1].waiter.future->count > 1) lua_rawgeti(L, -1, 1);
     set_nth(L, results, keys, i);
-    lua_settop(L, top);
+    lua_settop(L, child - 1);
   }
 }
 
@@ -232,6 +230,7 @@ static int push_children(lua_State *L, lunado_realm *realm, int idx,
  * should linking a child raise. */
 static void link_children(lua_State *L, int self_idx, int results, int keys) {
   multi_future *self = lua_touserdata(L, self_idx);
+  int top = lua_gettop(L);
   self->multi.pending = 1;
   for (int i = 1; i <= self->n; i++) {
     lunado_future *child;
@@ -239,7 +238,7 @@ static void link_children(lua_State *L, int self_idx, int results, int keys) {
     get_nth(L, results, keys, i);
     child = lua_touserdata(L, -1);
     if (lunado_future_pending(child))
-      lunado__hold(L, lua_gettop(L), self_idx, &node->waiter);
+      lunado__hold(L, top + 1, child, self_idx, &node->waiter);
     lunado_multi_add(&self->multi, node, child);
     lua_pop(L, 1);
   }

@@ -136,6 +136,7 @@ static void on_timed_out(lunado_loop *core, lunado_timer *timer) {
 static int gen_with_timeout(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
   double when = lunado__checkdeadline(L, lunado__currentloop(L, realm), 1);
+  lunado_future *child;
   lunado_ioloop *loop;
   timed *self;
   luaL_checkany(L, 2);
@@ -148,7 +149,8 @@ static int gen_with_timeout(lua_State *L) {
   lunado_timer_init(&self->timer, on_timed_out);
   self->waiter.list = NULL;
   self->loop = loop;
-  if (!lunado_future_pending(lua_touserdata(L, 4))) {
+  child = lua_touserdata(L, 4);
+  if (!lunado_future_pending(child)) {
     lunado__copy_outcome(L, realm, 4, 5);
     return 1;
   }
@@ -156,9 +158,9 @@ static int gen_with_timeout(lua_State *L) {
   lua_setiuservalue(L, 5, TIMED_CHILD);
   lua_pushvalue(L, 3);
   lua_setiuservalue(L, 5, TIMED_QUIET);
-  lunado__hold(L, 4, 5, &self->waiter);
+  lunado__hold(L, 4, child, 5, &self->waiter);
   lunado__starttimer(L, loop, &self->timer, when, &self->anchor);
-  lunado_future_wait(lua_touserdata(L, 4), &self->waiter, on_child);
+  lunado_future_wait(child, &self->waiter, on_child);
   return 1;
 }
 

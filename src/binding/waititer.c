@@ -43,18 +43,20 @@ static void set_current(lua_State *L, wait_iterator *iter, int number) {
   iter->current = number;
 }
 
-/* Settles the Future at `next` as the iterator's next outcome, that of the
- * child of the node. */
-static void hand_out(lua_State *L, lunado_realm *realm, int self, int next,
-                     lunado_waititer_node *node) {
+/* Makes the child of the node the current one, and pushes it. */
+static void push_child(lua_State *L, int self,
+                       const lunado_waititer_node *node) {
   wait_iterator *iter = lua_touserdata(L, self);
   int number = (int)(node - iter->nodes) + 1;
-  int top = lua_gettop(L);
   lua_getiuservalue(L, self, ITER_FUTURES);
   set_current(L, iter, number);
-  lua_rawgeti(L, top + 1, number);
-  lunado__copy_outcome(L, realm, top + 2, next);
-  lua_settop(L, top);
+  lua_rawgeti(L, -1, number);
+}
+
+/* The Future that next() gave is not pending any more. */
+static void forget_next(wait_iterator *iter) {
+  iter->next = NULL;
+  iter->core.wanted = false;
 }
 
 static void on_settled(lunado_settler *settler, lunado_waititer *core) {
@@ -62,14 +64,14 @@ static void on_settled(lunado_settler *settler, lunado_waititer *core) {
   lua_State *L = realm->frame->L;
   wait_iterator *iter = lunado_container_of(core, wait_iterator, core);
   int top = lua_gettop(L);
+  if (!lua_checkstack(L, 24)) return;
   lunado__push_owner(realm, &core->last->waiter);
-  if (iter->next == NULL || !lua_checkstack(L, 24)) {
-    lua_settop(L, top);
-    return;
-  }
   lua_getiuservalue(L, top + 1, ITER_NEXT);
-  iter->next = NULL;
-  hand_out(L, realm, top + 1, top + 2, lunado_waititer_take(core));
+  if (lunado_future_pending(iter->next)) {
+    push_child(L, top + 1, lunado_waititer_take(core));
+    lunado__copy_outcome(L, realm, top + 4, top + 2);
+  }
+  forget_next(iter);
   lua_settop(L, top);
 }
 
@@ -120,28 +122,41 @@ static int iterator_done(lua_State *L) {
   return 1;
 }
 
-/* Pushes the Future of the next outcome of the iterator at 1. */
-static void push_next(lua_State *L, lunado_realm *realm) {
-  wait_iterator *iter = lua_touserdata(L, 1);
-  lunado_future *next;
-  lunado_waititer_node *node;
-  if (iter->next != NULL && lunado_future_pending(iter->next)) {
-    lua_getiuservalue(L, 1, ITER_NEXT);
-    return;
-  }
-  next = lunado__future_new(L, realm, sizeof *next, 1);
-  luaL_checkstack(L, LUA_MINSTACK, NULL);
-  node = lunado_waititer_take(&iter->core);
-  if (node != NULL) {
-    hand_out(L, realm, 1, lua_gettop(L), node);
-    return;
-  }
-  iter->next = next;
-  lua_pushvalue(L, -1);
-  lua_setiuservalue(L, 1, ITER_NEXT);
+/* Whoever gets a failed Future has to look at it. */
+static void hand_on(lua_State *L, const lunado_future *future) {
+  if (future->state != LUNADO_FAILED) return;
+  lua_getiuservalue(L, -1, LUNADO_FUTURE_VALUE);
+  ((lunado_failure *)lua_touserdata(L, -1))->observed = false;
+  lua_pop(L, 1);
 }
 
-/* wi:next() → a Future of the next outcome; the same one until that is there.
+/* Pushes the Future of the next outcome of the iterator at 1, and returns it:
+ * the next child that is done, or a Future of what that will be. */
+static lunado_future *push_next(lua_State *L, lunado_realm *realm) {
+  wait_iterator *iter = lua_touserdata(L, 1);
+  const lunado_waititer_node *node;
+  lunado_future *next = iter->next;
+  if (next != NULL && lunado_future_pending(next)) {
+    lua_getiuservalue(L, 1, ITER_NEXT);
+    return next;
+  }
+  forget_next(iter);
+  node = lunado_waititer_take(&iter->core);
+  if (node != NULL) {
+    push_child(L, 1, node);
+    hand_on(L, node->waiter.future);
+    return node->waiter.future;
+  }
+  next = lunado__future_new(L, realm, sizeof *next, 1);
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, 1, ITER_NEXT);
+  iter->next = next;
+  iter->core.wanted = true;
+  return next;
+}
+
+/* wi:next() → a Future of the next outcome: the same one until that is there;
+ * the child itself where one is done already.
  * Raises when nothing is left.  Tornado: WaitIterator.next. */
 static int iterator_next(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
@@ -149,7 +164,7 @@ static int iterator_next(lua_State *L) {
   if (is_done(iter))
     return luaL_error(L, "the WaitIterator has no more results");
   lua_settop(L, 1);
-  push_next(L, realm);
+  (void)push_next(L, realm);
   return 1;
 }
 
@@ -176,8 +191,9 @@ static int results_step(lua_State *L) {
     lua_pushnil(L);
     return 1;
   }
-  push_next(L, realm);
-  next = lua_touserdata(L, 2);
+  next = push_next(L, realm);
+  lua_insert(L, 2);
+  lua_settop(L, 2);
   if (lunado_future_pending(next))
     return lunado__await(L, realm, 2, 2, results_awaited);
   if (next->state == LUNADO_FAILED) {
@@ -298,11 +314,13 @@ static int gen_wait_iterator(lua_State *L) {
   lua_pushvalue(L, 3);
   lua_setiuservalue(L, 4, ITER_KEYS);
   for (int i = 1; i <= n; i++) {
+    lunado_waititer_node *node = &iter->nodes[i - 1];
+    lunado_future *child;
     lua_rawgeti(L, 2, i);
-    if (lunado_future_pending(lua_touserdata(L, -1)))
-      lunado__hold(L, 5, 4, &iter->nodes[i - 1].waiter);
-    lunado_waititer_add(&iter->core, &iter->nodes[i - 1],
-                        lua_touserdata(L, -1));
+    child = lua_touserdata(L, 5);
+    if (lunado_future_pending(child))
+      lunado__hold(L, 5, child, 4, &node->waiter);
+    lunado_waititer_add(&iter->core, node, child);
     lua_pop(L, 1);
   }
   return 1;

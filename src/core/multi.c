@@ -29,3 +29,16 @@ void lunado_multi_add(lunado_multi *multi, lunado_multi_node *node,
   multi->pending++;
   lunado_future_wait(future, &node->waiter, on_child);
 }
+
+bool lunado_multi_settle(lunado_future *future, int state) {
+  lunado_waiter *waiter = future->waiters;
+  lunado_multi *multi;
+  if (waiter->next != waiter || waiter->cb != on_child) return false;
+  multi = lunado_container_of(waiter, lunado_multi_node, waiter)->multi;
+  if (multi->pending == 1) return false;
+  lunado_waiter_forget(waiter);
+  future->state = (uint8_t)state;
+  if (state == LUNADO_FAILED) multi->failed = true;
+  multi->pending--;
+  return true;
+}

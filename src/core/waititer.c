@@ -6,6 +6,7 @@ void lunado_waititer_init(lunado_waititer *iter, lunado_waititer_cb cb) {
   iter->cb = cb;
   iter->first = iter->last = NULL;
   iter->left = 0;
+  iter->wanted = false;
 }
 
 static void enqueue(lunado_waititer *iter, lunado_waititer_node *node) {
@@ -22,7 +23,19 @@ static void on_settled(lunado_settler *settler, lunado_waiter *waiter,
       lunado_container_of(waiter, lunado_waititer_node, waiter);
   (void)future;
   enqueue(node->iter, node);
-  node->iter->cb(settler, node->iter);
+  if (node->iter->wanted) node->iter->cb(settler, node->iter);
+}
+
+bool lunado_waititer_settle(lunado_future *future, int state) {
+  lunado_waiter *waiter = future->waiters;
+  lunado_waititer_node *node;
+  if (waiter->next != waiter || waiter->cb != on_settled) return false;
+  node = lunado_container_of(waiter, lunado_waititer_node, waiter);
+  if (node->iter->wanted) return false;
+  lunado_waiter_forget(waiter);
+  future->state = (uint8_t)state;
+  enqueue(node->iter, node);
+  return true;
 }
 
 void lunado_waititer_add(lunado_waititer *iter, lunado_waititer_node *node,

@@ -3,11 +3,13 @@
  * waititer.h - many futures, one after the other as they are settled.
  *
  * Life cycle: init; add each future; then take what is settled until
- * lunado_waititer_done.  `cb` runs whenever one more future is settled, after
- * it was queued.
+ * lunado_waititer_done.  Where nothing is, `wanted` has `cb` run after the next
+ * future to be settled was queued.
  */
 #ifndef LUNADO_CORE_WAITITER_H
 #define LUNADO_CORE_WAITITER_H
+
+#include <stdbool.h>
 
 #include "core/future.h"
 
@@ -29,6 +31,7 @@ struct lunado_waititer {
   lunado_waititer_node *first; /* settled and not yet taken, in order */
   lunado_waititer_node *last;  /* meaningful while first is not NULL */
   size_t left;                 /* futures not yet taken */
+  bool wanted;                 /* the owner's: cb is to be called */
 };
 
 /* Makes an iterator of the caller's storage. */
@@ -38,6 +41,11 @@ void lunado_waititer_init(lunado_waititer *iter, lunado_waititer_cb cb);
  * until the node is taken.  A settled one is queued at once, without `cb`. */
 void lunado_waititer_add(lunado_waititer *iter, lunado_waititer_node *node,
                          lunado_future *future);
+
+/* Settles a future whose only waiter belongs to an iterator that is not
+ * wanted, so that nobody has to be told.  Returns false, and has changed
+ * nothing, for any other. */
+bool lunado_waititer_settle(lunado_future *future, int state);
 
 /* Takes the node of the earliest settled future; NULL when there is none. */
 lunado_waititer_node *lunado_waititer_take(lunado_waititer *iter);
