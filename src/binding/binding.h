@@ -96,6 +96,7 @@ struct lunado_realm {
   int table;              /* reference in the registry to the slots */
   int handler;            /* the same, to lunado__failure_handler, */
   int future_class;       /* to Future's metatable, */
+  int timeout_class;      /* to that of timeouts, */
   int body;               /* to the function at the base of coroutines, */
   int body_handler;       /* and to its message handler */
   const void *kwargs_mt;  /* of util.kwargs; NULL: not loaded */
@@ -124,6 +125,8 @@ struct lunado_realm {
   int pooled;      /* their number */
   lunado_coroutine *idle[LUNADO_POOL_SIZE]; /* and addresses */
   int log_level;                            /* least level that is logged */
+  lua_State *called;   /* has the callables that queues are calling, innermost
+                          on top; held by the registry */
   uint32_t born;       /* tasks and cycle objects made so far */
   uint32_t cycle_born; /* `born` of the present cycle object */
   lua_Hook user_hook;  /* of the coroutine an error is raised into */
@@ -282,16 +285,14 @@ void lunado__context_functions(lua_State *L);
 void lunado__callback(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
                       int nargs);
 
-/* The same for who has the message handler (realm->handler) at `handler`, and
- * a copy of the function below it, and LUA_MINSTACK places of stack.
- * [-(nargs+2), +0, -] */
-void lunado__call(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
-                  int handler, int nargs);
-
 /* The same for the callable on top, within a callback that is measured itself.
  * [-1, +0, m] */
 void lunado__inner_callback(lua_State *L, lunado_realm *realm,
                             lunado_ioloop *loop);
+
+/* The callback below has returned the value on top, and not raised: has the
+ * error of a Future reported.  [-(0|2), +0, -] */
+void lunado__returned(lua_State *L, lunado_realm *realm, lunado_ioloop *loop);
 
 /* Brings the Failure on top, of the callback below it, to the loop's
  * handle_callback_exception.  [-2, +0, -] */
@@ -305,11 +306,16 @@ void lunado__pushcallbackname(lua_State *L, int idx);
  * False for want of memory.  [-0, +0, -] */
 bool lunado__reserve_calls(lua_State *L, int places);
 
-/* Calls a function of C that takes `data`, with errors logged as `what`.  The
- * function sets *begun; where there is no memory even for beginning, it does
- * not, and nothing is logged.  True if it came to its end.  [-0, +0, -] */
-bool lunado__guard(lua_State *L, lunado_realm *realm, lua_CFunction function,
-                   void *data, const bool *begun, const char *what);
+/* Calls a function of C that takes `data`.  False if it raised; the Failure is
+ * on top.  [-0, +(0|1), -] */
+bool lunado__try(lua_State *L, lunado_realm *realm, lua_CFunction function,
+                 void *data);
+
+/* Logs the Failure on top, of a function called by lunado__try, as one of
+ * `what`; nothing where there was no memory even for beginning.
+ * [-1, +0, -] */
+void lunado__report_guarded(lua_State *L, lunado_realm *realm, bool begun,
+                            const char *what);
 
 void lunado__enter_open(lua_State *L, lunado_realm *realm);
 

@@ -13,7 +13,7 @@
 
 void lunado__pushcallbackname(lua_State *L, int idx) {
   lua_Debug ar;
-  if (lua_islightuserdata(L, idx)) { /* lunado__guard's */
+  if (lua_islightuserdata(L, idx)) { /* lunado__report_guarded's */
     lua_pushstring(L, lua_touserdata(L, idx));
     return;
   }
@@ -119,38 +119,31 @@ static int call_measured(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
   return status;
 }
 
-/* The callback has returned the value on top, or raised it. */
+void lunado__returned(lua_State *L, lunado_realm *realm, lunado_ioloop *loop) {
+  int callback = lua_gettop(L) - 1;
+  if (lunado__tofuture(L, realm, -1) == NULL ||
+      call_with(L, discard, loop, callback))
+    return;
+  lua_replace(L, callback + 1);
+  lunado__failure_wrap(L, realm);
+  lunado__report(L, realm, loop);
+}
+
+/* The callback below has returned the value on top, or raised it. */
 static void called(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
-                   int callback, int status) {
+                   int status) {
   if (status != LUA_OK) {
     lunado__failure_take(L, realm);
     lunado__report(L, realm, loop);
-  } else if (loop != NULL && lunado__tofuture(L, realm, -1) != NULL) {
-    if (!call_with(L, discard, loop, callback)) {
-      lua_replace(L, callback + 1);
-      lunado__failure_wrap(L, realm);
-      lunado__report(L, realm, loop);
-    }
+  } else if (loop != NULL && lua_type(L, -1) == LUA_TUSERDATA) {
+    lunado__returned(L, realm, loop);
   }
-}
-
-void lunado__call(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
-                  int handler, int nargs) {
-  int callback = lua_gettop(L) - nargs - 1;
-  int status;
-  if (loop != NULL && loop->threshold > 0)
-    status = call_measured(L, realm, loop, handler, callback, nargs);
-  else
-    status = lua_pcall(L, nargs, 1, handler);
-  if (status != LUA_OK || lua_type(L, -1) == LUA_TUSERDATA)
-    called(L, realm, loop, callback, status);
-  lua_settop(L, callback - 1);
-  if (realm->thrown != NULL) lunado__failure_forget(L, realm);
 }
 
 void lunado__callback(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
                       int nargs) {
   int base = lua_gettop(L) - nargs;
+  int status;
   if (!lua_checkstack(L, LUA_MINSTACK)) {
     lunado__log_text(L, realm, "a callback was not called: not enough memory");
     lua_settop(L, base - 1);
@@ -159,8 +152,13 @@ void lunado__callback(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
   lua_rawgeti(L, LUA_REGISTRYINDEX, realm->handler);
   lua_pushvalue(L, base);
   lua_rotate(L, base, 2); /* handler callback callback arguments */
-  lunado__call(L, realm, loop, base, nargs);
+  if (loop != NULL && loop->threshold > 0)
+    status = call_measured(L, realm, loop, base, base + 1, nargs);
+  else
+    status = lua_pcall(L, nargs, 1, base);
+  called(L, realm, loop, status);
   lua_settop(L, base - 1);
+  if (realm->thrown != NULL) lunado__failure_forget(L, realm);
 }
 
 static int do_nothing(lua_State *L) {
@@ -188,29 +186,36 @@ void lunado__inner_callback(lua_State *L, lunado_realm *realm,
   lua_insert(L, handler);
   lua_pushvalue(L, callback);
   status = lua_pcall(L, 0, 1, handler);
-  if (status != LUA_OK || lua_type(L, -1) == LUA_TUSERDATA)
-    called(L, realm, loop, callback, status);
+  called(L, realm, loop, status);
   lua_settop(L, handler - 1);
 }
 
-bool lunado__guard(lua_State *L, lunado_realm *realm, lua_CFunction function,
-                   void *data, const bool *begun, const char *what) {
-  int base = lua_gettop(L);
+bool lunado__try(lua_State *L, lunado_realm *realm, lua_CFunction function,
+                 void *data) {
+  int base = lua_gettop(L) + 1;
   lua_rawgeti(L, LUA_REGISTRYINDEX, realm->handler);
   lua_pushcfunction(L, function);
   lua_pushlightuserdata(L, data);
-  if (lua_pcall(L, 1, 0, base + 1) == LUA_OK) {
-    lua_settop(L, base);
+  if (lua_pcall(L, 1, 0, base) == LUA_OK) {
+    lua_settop(L, base - 1);
     return true;
   }
   lunado__failure_take(L, realm);
-  if (*begun || ((lunado_failure *)lua_touserdata(L, -1))->interrupt) {
-    lua_pushlightuserdata(L, (void *)what);
-    lua_insert(L, -2);
-    lunado__report(L, realm, NULL);
-  }
+  lua_replace(L, base);
   lua_settop(L, base);
   return false;
+}
+
+void lunado__report_guarded(lua_State *L, lunado_realm *realm, bool begun,
+                            const char *what) {
+  const lunado_failure *failure = lua_touserdata(L, -1);
+  if (!begun && !failure->interrupt) {
+    lua_pop(L, 1);
+    return;
+  }
+  lua_pushlightuserdata(L, (void *)what);
+  lua_insert(L, -2);
+  lunado__report(L, realm, NULL);
 }
 
 void lunado__enter_open(lua_State *L, lunado_realm *realm) {

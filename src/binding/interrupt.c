@@ -76,12 +76,11 @@ static int nothing(lua_State *L) {
 
 static void on_wake(lunado_loop *core, lunado_message *message) {
   lunado_ioloop *loop = core->owner;
-  const bool begun = true; /* the error comes before the function begins */
   (void)message;
   atomic_store(&loop->waking, false);
   if (core->closed) return;
-  (void)lunado__guard(loop->L, loop->realm, nothing, NULL, &begun,
-                      "an interrupt");
+  if (!lunado__try(loop->L, loop->realm, nothing, NULL))
+    lunado__report_guarded(loop->L, loop->realm, true, "an interrupt");
 }
 
 static void on_interrupt(int signum) {

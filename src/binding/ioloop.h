@@ -22,6 +22,7 @@ struct lunado_ioloop {
   lunado_queue queue;
   int anchors;           /* registry: list of what the loop holds */
   uint32_t free_anchor;  /* first free place of the list, 0: none */
+  uint32_t next_anchor;  /* the one after it, where that is known */
   uint32_t anchor_count; /* places of the list */
   uint32_t coroutines;   /* that are suspended or queued on this loop */
   bool closed;           /* as core->closed, good also when core is gone */
@@ -70,7 +71,7 @@ void lunado__ioloop_discharge(lua_State *L, lunado_ioloop *loop);
 
 /* Has the loop hold the value on top; returns its place.  Raises where the loop
  * is closed, which the finalizers may have done that making the value ran.
- * [-1, +0, v] */
+ * [-0, +0, v] */
 uint32_t lunado__anchor(lua_State *L, lunado_ioloop *loop);
 
 /* Pushes the value at a place.  [-0, +1, -] */

@@ -228,6 +228,7 @@ lunado_promise *lunado_newpromise(lua_State *L, int idx) {
   place = loop->promises->free;
   lua_pushvalue(L, idx);
   place->anchor = lunado__anchor(L, loop);
+  lua_pop(L, 1);
   loop->promises->free = place->next;
   lunado_loop_hold(loop->core);
   ticket = next_ticket(place);

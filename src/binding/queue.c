@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "binding/coroutine.h"
+#include "binding/failure.h"
 #include "binding/future.h"
 #include "binding/ioloop.h"
 
@@ -273,26 +274,13 @@ static void fill_batch(lunado_queue *queue) {
   }
 }
 
-/* The values of the first entry, which is in the batch, have left it. */
+/* The values of the first entry, which is in the batch, leave it next. */
 static uint32_t drop_entry(lunado_queue *queue) {
   lunado_chunk *batch = queue->batch;
   uint32_t arity = batch->arities[--batch->entries];
   batch->used -= values(arity);
   queue->count--;
   queue->turn--;
-  return arity;
-}
-
-/* Pushes the values of the first entry, which is in the batch, and takes it
- * out.  For a callback, the callable comes twice. */
-static uint32_t take(lua_State *L, lunado_queue *queue) {
-  lunado_chunk *batch = queue->batch;
-  uint32_t arity = drop_entry(queue);
-  if (arity != TASK) {
-    lua_pushvalue(batch->thread, -(int)arity);
-    lua_xmove(batch->thread, L, 1);
-  }
-  lua_xmove(batch->thread, L, (int)values(arity));
   return arity;
 }
 
@@ -313,17 +301,50 @@ static bool has_stack(lua_State *L, lunado_ioloop *loop) {
   return false;
 }
 
-/* The message handler is at HANDLER. */
-enum { TURNS = 1, HANDLER };
+/* Stack of run_turns. */
+enum { TURNS = 1, ENTRY };
+
+static void run_task(lua_State *L, lunado_ioloop *loop) {
+  lua_xmove(loop->queue.batch->thread, L, 1);
+  lunado__coroutine_wake(L, loop->realm, ENTRY);
+}
+
+/* Calls what is on the stack from ENTRY on.  What that raises ends the turns,
+ * which run_protected begins again; the callable is on realm->called then. */
+static void call(lua_State *L, lunado_ioloop *loop) {
+  lunado_realm *realm = loop->realm;
+  lua_call(L, lua_gettop(L) - ENTRY, 1);
+  if (lua_type(L, ENTRY) == LUA_TUSERDATA) {
+    lua_pushvalue(realm->called, -1);
+    lua_xmove(realm->called, L, 1);
+    lua_insert(L, ENTRY);
+    lunado__returned(L, realm, loop);
+  }
+  lua_pop(realm->called, 1);
+  if (realm->thrown != NULL) lunado__failure_forget(L, realm);
+}
+
+static void run_callback(lua_State *L, lunado_ioloop *loop, int n) {
+  lunado_realm *realm = loop->realm;
+  lua_State *batch = loop->queue.batch->thread;
+  if (loop->threshold > 0) {
+    lua_xmove(batch, L, n);
+    lunado__callback(L, realm, loop, n - 1);
+    return;
+  }
+  lua_pushvalue(batch, -n);
+  lua_xmove(batch, realm->called, 1);
+  lua_xmove(batch, L, n);
+  call(L, loop);
+}
 
 static void run_entry(lua_State *L, lunado_ioloop *loop) {
-  uint32_t arity = take(L, &loop->queue);
-  if (arity == TASK) {
-    lunado__coroutine_wake(L, loop->realm, HANDLER + 1);
-    lua_settop(L, HANDLER);
-  } else {
-    lunado__call(L, loop->realm, loop, HANDLER, (int)arity - 1);
-  }
+  uint32_t arity = drop_entry(&loop->queue);
+  if (arity == TASK)
+    run_task(L, loop);
+  else
+    run_callback(L, loop, (int)arity);
+  lua_settop(L, TURNS);
 }
 
 static bool is_other_task_ready(const lunado_ioloop *loop) {
@@ -353,13 +374,32 @@ static int run_turns(lua_State *L) {
   turns *self = lua_touserdata(L, TURNS);
   lunado_ioloop *loop = self->loop;
   luaL_checkstack(L, FEW + LUA_MINSTACK, NULL);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, loop->realm->handler);
+  if (!lua_checkstack(loop->realm->called, 2))
+    luaL_error(L, "not enough memory");
   self->begun = true;
   while (has_turn(loop)) {
     if (has_stack(L, loop)) run_entry(L, loop);
     if (lunado_loop_tired(loop->core) && !loop->core->stopped) break;
   }
   return 0;
+}
+
+/* Runs turns; false if an error, which was reported, came between. */
+static bool run_protected(lua_State *L, lunado_ioloop *loop, turns *now) {
+  lunado_realm *realm = loop->realm;
+  int outer = lua_gettop(realm->called);
+  now->begun = false;
+  if (lunado__try(L, realm, run_turns, now)) return true;
+  if (lua_gettop(realm->called) == outer) {
+    lunado__report_guarded(L, realm, now->begun, "running callbacks");
+  } else {
+    lua_xmove(realm->called, L, 1);
+    lua_settop(realm->called, outer);
+    lua_insert(L, -2);
+    lunado__report(L, realm, loop);
+    if (realm->thrown != NULL) lunado__failure_forget(L, realm);
+  }
+  return false;
 }
 
 /* Gives chunks back that are not needed any more. */
@@ -381,13 +421,17 @@ void lunado__queue_run(lunado_loop *core, lunado_task *task) {
   turns now = {loop, false};
   lunado__ioloop_enlist(loop); /* a callback may close it */
   if (queue->turn == 0) queue->turn = queue->count;
-  while (!lunado__guard(L, loop->realm, run_turns, &now, &now.begun,
-                        "running callbacks") &&
-         now.begun && !loop->realm->interrupted)
-    now.begun = false;
+  while (!run_protected(L, loop, &now) && now.begun &&
+         !loop->realm->interrupted)
+    continue;
   if (!core->closed && queue->count > 0)
     lunado_loop_ready(core, task);
   else if (!core->closed)
     shrink(L, queue);
   lunado__ioloop_discharge(L, loop);
+}
+
+void lunado__queue_open(lua_State *L, lunado_realm *realm) {
+  realm->called = lua_newthread(L);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &realm->called);
 }

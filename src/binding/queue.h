@@ -29,6 +29,8 @@ typedef struct {
   uint32_t turn;         /* entries left that belong to the present turn */
 } lunado_queue;
 
+void lunado__queue_open(lua_State *L, lunado_realm *realm);
+
 /* Makes the queue of a loop.  [-0, +0, m] */
 void lunado__queue_init(lua_State *L, lunado_queue *queue);
 

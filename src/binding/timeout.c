@@ -72,7 +72,6 @@ double lunado__checkdeadline(lua_State *L, lunado_ioloop *loop, int arg) {
 void lunado__starttimer(lua_State *L, lunado_ioloop *loop, lunado_timer *timer,
                         double when, uint32_t *anchor) {
   int rc;
-  lua_pushvalue(L, -1);
   *anchor = lunado__anchor(L, loop);
   rc = lunado_timer_start(loop->core, timer, when);
   if (rc == 0) return;
@@ -122,18 +121,15 @@ static void on_due(lunado_loop *core, lunado_timer *timer) {
 static int add_timeout(lua_State *L, lunado_ioloop *loop, double when,
                        int callable) {
   int nargs = lua_gettop(L) - callable;
-  int object;
-  timeout *self;
-  luaL_checkstack(L, LUA_MINSTACK, NULL);
-  self = lua_newuserdatauv(L, sizeof *self, nargs + 1);
-  object = lua_gettop(L);
+  timeout *self = lua_newuserdatauv(L, sizeof *self, nargs + 1);
   lunado_timer_init(&self->timer, on_due);
   self->loop = loop;
   self->nargs = nargs;
-  lunado__setclass(L, loop->realm->timeout_mt);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, loop->realm->timeout_class);
+  lua_setmetatable(L, -2);
   for (int i = 0; i <= nargs; i++) {
     lua_pushvalue(L, callable + i);
-    lua_setiuservalue(L, object, i + 1);
+    lua_setiuservalue(L, -2, i + 1);
   }
   lunado__starttimer(L, loop, &self->timer, when, &self->anchor);
   return 1;
@@ -193,8 +189,8 @@ static const luaL_Reg methods[] = {{"call_later", loop_call_later},
                                    {NULL, NULL}};
 
 void lunado__timeout_methods(lua_State *L) {
-  lunado__findrealm(L)->timeout_mt =
-      lunado__newclass(L, "lunado.Timeout", NULL, NULL);
-  lua_pop(L, 1);
+  lunado_realm *realm = lunado__findrealm(L);
+  realm->timeout_mt = lunado__newclass(L, "lunado.Timeout", NULL, NULL);
+  realm->timeout_class = luaL_ref(L, LUA_REGISTRYINDEX);
   lunado__setfunctions(L, methods);
 }
