@@ -67,6 +67,7 @@ build = {
             "src/core/multi.c",
             "src/core/poll.c",
             "src/core/post.c",
+            "src/core/slab.c",
             "src/core/timer.c",
             "src/core/waititer.c",
             "src/core/workers.c",

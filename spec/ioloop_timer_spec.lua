@@ -272,6 +272,24 @@ describe("remove_timeout", function()
     assert.equal("", log:text())
   end)
 
+  it("knows a handle that is over from those after it", function()
+    local fired = 0
+    local function fire() fired = fired + 1 end
+    local old = {}
+    for i = 1, 300 do
+      old[i] = loop:call_later(0, fire)
+    end
+    loops.turn(loop)
+    for _ = 1, 300 do
+      loop:call_later(0, fire)
+    end
+    for _, handle in ipairs(old) do
+      loop:remove_timeout(handle)
+    end
+    loops.turn(loop)
+    assert.equal(600, fired)
+  end)
+
   it("works from inside timeouts of the same turn", function()
     local order, handles = {}, {}
     local base = loop:time()
@@ -474,6 +492,30 @@ describe("a wrong argument of a timeout", function()
     bad(function() loop:remove_timeout({}) end, 1, "remove_timeout", nil,
       "table")
     bad(function() loop:remove_timeout(io.stdout) end, 1, "remove_timeout")
+  end)
+
+  it("is refused by remove_timeout: a number that is no handle", function()
+    local handle = loop:call_later(0, function() end)
+    for _, number in ipairs { 0, 1, -1, handle + 0.0, handle - (1 << 62),
+      handle | (1 << 62), math.maxinteger, math.mininteger, 0/0 } do
+      bad(function() loop:remove_timeout(number) end, 1, "remove_timeout")
+    end
+    loop:remove_timeout(handle)
+  end)
+
+  it("is refused by remove_timeout: another loop's handle", function()
+    local other = IOLoop(false)
+    local n = 0
+    local handle = other:call_later(0, function() n = n + 1 end)
+    loop:call_later(0, function() n = n + 1 end)
+    bad(function() loop:remove_timeout(handle) end, 1, "remove_timeout",
+      "another loop")
+    loops.turn(other)
+    loops.turn(loop)
+    assert.equal(2, n)
+    loop:remove_timeout(handle)
+    other:close()
+    loop:remove_timeout(handle)
   end)
 
   after_each(function()

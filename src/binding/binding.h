@@ -94,17 +94,13 @@ struct lunado_realm {
   unsigned deferred;      /* entries of SLOT_DEFERRED */
   lua_State *main;        /* the state's main thread */
   int table;              /* reference in the registry to the slots */
-  int handler;            /* the same, to lunado__failure_handler, */
-  int future_class;       /* to Future's metatable, */
-  int timeout_class;      /* to that of timeouts, */
-  int body;               /* to the function at the base of coroutines, */
-  int body_handler;       /* and to its message handler */
+  int handler;            /* the same, to lunado__failure_handler */
+  int future_class;       /* and to Future's metatable */
   const void *kwargs_mt;  /* of util.kwargs; NULL: not loaded */
   const void *future_mt;  /* identities of metatables, for fast tests; */
   const void *task_mt;    /* the registry holds them all */
   const void *ioloop_mt;
   const void *failure_mt;
-  const void *timeout_mt;
   const void *iterator_mt;
   lunado_coroutine *current; /* the coroutine that runs; its caller's stack
                                 holds it */
@@ -127,6 +123,7 @@ struct lunado_realm {
   int log_level;                            /* least level that is logged */
   lua_State *called;   /* has the callables that queues are calling, innermost
                           on top; held by the registry */
+  uint64_t timeouts;   /* started so far */
   uint32_t born;       /* tasks and cycle objects made so far */
   uint32_t cycle_born; /* `born` of the present cycle object */
   lua_Hook user_hook;  /* of the coroutine an error is raised into */

@@ -12,6 +12,7 @@
 #include "binding/coroutine.h"
 #include "binding/failure.h"
 #include "binding/future.h"
+#include "binding/realm.h"
 #include "binding/task.h"
 
 /* How many values the Return object at idx has; scripts may have changed it. */
@@ -48,7 +49,9 @@ static void take_failure(lua_State *L, lunado_realm *realm,
 /* Returns n results, not one, those on top.  Somebody else who has resumed the
  * coroutine gets them as they are; its runner will find it dead. */
 static int return_packed(lua_State *L, int n) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  const lunado_realm *realm;
+  luaL_checkstack(L, 2, "too many results");
+  realm = lunado__findrealm(L);
   if (!lunado__is_running(L, realm)) return n;
   realm->current->results = (uint32_t)n;
   if (n == 0) return 0;
@@ -57,7 +60,7 @@ static int return_packed(lua_State *L, int n) {
 }
 
 static int body_failed(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__findrealm(L);
   int n;
   if (!lunado__is_running(L, realm)) return lua_error(L);
   if (!lunado__isinstance(L, realm, -1, LUNADO_E_RETURN)) {
@@ -84,7 +87,7 @@ int lunado__coroutine_body(lua_State *L) {
 /* Notes where the error was raised.  The error itself goes on unchanged, for
  * the handlers of to-be-closed variables see it. */
 int lunado__body_handler(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__findrealm(L);
   if (!lunado__is_running(L, realm)) return 1;
   if (lunado__isinstance(L, realm, 1, LUNADO_E_RETURN)) return 1;
   lunado__failure_new(L, realm, 1, 1)->observed = true;

@@ -25,8 +25,11 @@
 /* In place of a number of arguments: the coroutine is to end. */
 #define STOLEN (-2)
 
-/* Room on the stack for running a coroutine and settling its Future. */
-#define RUN_STACK 48
+/* Room on the stack for running a coroutine and settling its Future.  With a
+ * task, its Future and the function it is less than what Lua gives each
+ * function of C, so that few arguments need no more. */
+#define RUN_STACK 14
+#define FEW_ARGUMENTS (LUA_MINSTACK - RUN_STACK - 3)
 
 /* --- ending --------------------------------------------------------------- */
 
@@ -299,20 +302,19 @@ static lunado_coroutine *task_from_pool(lua_State *L, lunado_realm *realm) {
   return task;
 }
 
-/* Pushes a task, and the Future of its outcome; the task's thread gets what
- * every coroutine begins with, the function and its arguments to follow. */
+/* Pushes a task, and the Future of its outcome, where there is stack for both;
+ * the task's thread gets what every coroutine begins with, the function and its
+ * arguments to follow. */
 static lunado_coroutine *push_task(lua_State *L, lunado_realm *realm,
                                    int nargs) {
   lunado_coroutine *task;
-  if (!lua_checkstack(L, RUN_STACK + nargs))
-    luaL_error(L, "stack overflow (too many arguments)");
   task = realm->pooled > 0 ? task_from_pool(L, realm) : task_new(L, realm);
   if (nargs > LUA_MINSTACK / 2 && !lua_checkstack(task->thread, nargs + 4))
     luaL_error(L, "too many arguments");
   task->future =
       lunado__future_new(L, realm, sizeof(lunado_future), LUNADO_FUTURE_TASK);
-  lua_rawgeti(task->thread, LUA_REGISTRYINDEX, realm->body);
-  lua_rawgeti(task->thread, LUA_REGISTRYINDEX, realm->body_handler);
+  lua_pushcfunction(task->thread, lunado__coroutine_body);
+  lua_pushcfunction(task->thread, lunado__body_handler);
   task->count = (uint32_t)nargs + 2;
   task->results = 1;
   task->flags = 0;
@@ -325,7 +327,9 @@ static lunado_coroutine *push_task(lua_State *L, lunado_realm *realm,
  * it, and the task's Future above. */
 static lunado_coroutine *prepare(lua_State *L, lunado_realm *realm, int nargs) {
   int base = lua_gettop(L) - nargs;
-  lunado_coroutine *task = push_task(L, realm, nargs);
+  lunado_coroutine *task;
+  luaL_checkstack(L, RUN_STACK + 2, NULL);
+  task = push_task(L, realm, nargs);
   lua_rotate(L, base, 2);
   lua_xmove(L, task->thread, nargs + 1);
   return task;
@@ -407,6 +411,8 @@ static int coroutine_call(lua_State *L) {
   lunado_coroutine *task;
   if (nargs > 0 && has_kwargs(L, realm, nargs))
     return call_with_kwargs(L, realm, nargs);
+  if (nargs > FEW_ARGUMENTS)
+    luaL_checkstack(L, RUN_STACK + 3 + nargs, "too many arguments");
   task = push_task(L, realm, nargs);
   lua_pushvalue(L, lua_upvalueindex(LUNADO_UPVALUES + 1));
   for (int i = 1; i <= nargs; i++) lua_pushvalue(L, i);
@@ -511,10 +517,6 @@ void lunado__coroutine_functions(lua_State *L) {
 
 void lunado__coroutine_open(lua_State *L, lunado_realm *realm) {
   lunado__lifetime_open(L, realm);
-  lunado__pushfunction(L, lunado__coroutine_body);
-  realm->body = luaL_ref(L, LUA_REGISTRYINDEX);
-  lunado__pushfunction(L, lunado__body_handler);
-  realm->body_handler = luaL_ref(L, LUA_REGISTRYINDEX);
   realm->pool = lua_newthread(L);
   if (!lua_checkstack(realm->pool, LUNADO_POOL_SIZE))
     luaL_error(L, "not enough memory");

@@ -164,7 +164,8 @@ static void let_go(lua_State *L, lunado_ioloop *loop) {
   if (realm->loop == loop) realm->loop = NULL;
   if (realm->instance == loop) realm->instance = NULL;
   lunado__handlers_forget(L, loop);
-  lunado__promises_free(loop);
+  lunado_slab_fini(&loop->promises);
+  lunado_slab_fini(&loop->timeouts);
 }
 
 void lunado__ioloop_close(lua_State *L, lunado_ioloop *loop) {
@@ -223,6 +224,8 @@ static lunado_ioloop *new_loop(lua_State *L, lunado_realm *realm,
   loop->realm = realm;
   loop->L = realm->main;
   loop->anchors = LUA_NOREF;
+  lunado__promises_init(loop);
+  lunado__timeouts_init(loop);
   lunado_task_init(&loop->drain, lunado__queue_run);
   lua_newtable(L);
   lua_setiuservalue(L, -2, 1);

@@ -12,6 +12,7 @@
 #include "binding/binding.h"
 #include "binding/queue.h"
 #include "core/post.h"
+#include "core/slab.h"
 
 struct lunado_ioloop {
   lunado_loop *core;   /* one reference; never NULL once it is in LOOPS */
@@ -28,8 +29,9 @@ struct lunado_ioloop {
   bool closed;           /* as core->closed, good also when core is gone */
   lunado_message wake;   /* on its way while waking: interrupt.c's */
   atomic_bool waking;
-  double threshold;                 /* set_blocking_log_threshold; 0: none */
-  struct lunado_promises *promises; /* promise.c's; NULL before the first */
+  double threshold;     /* set_blocking_log_threshold; 0: none */
+  lunado_slab promises; /* promise.c's */
+  lunado_slab timeouts; /* timeout.c's */
 };
 
 void lunado__ioloop_open(lua_State *L, lunado_realm *realm);

@@ -21,7 +21,6 @@
 #include "binding/failure.h"
 #include "binding/future.h"
 #include "binding/ioloop.h"
-#include "core/alloc.h"
 
 /* A name has the address in its upper half and the ticket in the lower; a
  * ticket the place in its lower bits and the count of uses above. */
@@ -29,94 +28,33 @@
 #define PLACE_BITS (TICKET_BITS == 32 ? 20u : 12u)
 #define PLACES_MAX (1u << PLACE_BITS)
 
-/* Places are made in blocks, each as large as all before it, so that those
- * that are there stay where they are. */
-#define FIRST_BLOCK 64u
-#define BLOCKS_MAX 15
-
 /* Room on the stack for delivering. */
 #define DELIVER_STACK 48
 
-typedef struct promise_place promise_place;
-struct promise_place {
+typedef struct {
+  lunado_slot slot;       /* its number is the place's */
   lunado_message message; /* on its way once the ticket was taken off */
   lua_CFunction deliver;  /* of who settled it; */
   void *ud;               /* the same */
-  promise_place *next;    /* free after this one; NULL: none */
   atomic_uint ticket;     /* it may be settled with; 0: it may not */
-  uint32_t number;        /* which place it is */
   uint32_t uses;          /* how often it was taken */
   uint32_t anchor;        /* of the Future */
-};
-
-typedef struct lunado_promises {
-  promise_place *free; /* the first; NULL: none */
-  uint32_t count;      /* places made */
-  promise_place *blocks[BLOCKS_MAX];
-} promises;
+} promise_place;
 
 /* --- places -------------------------------------------------------------- */
-
-static promise_place *find_place_of(promises *self, uint32_t number) {
-  uint32_t first = 0, end = FIRST_BLOCK;
-  int block = 0;
-  while (number >= end) {
-    first = end;
-    end *= 2;
-    block++;
-  }
-  return &self->blocks[block][number - first];
-}
-
-/* Makes as many places as there are.  False where there is no memory, or
- * there are PLACES_MAX. */
-static bool add_block(promises *self) {
-  uint32_t size = self->count > 0 ? self->count : FIRST_BLOCK;
-  promise_place *block;
-  int i = 0;
-  if (self->count >= PLACES_MAX) return false;
-  block = lunado__alloc(size * sizeof *block);
-  if (block == NULL) return false;
-  while (self->blocks[i] != NULL) i++;
-  self->blocks[i] = block;
-  for (uint32_t n = size; n-- > 0;) {
-    block[n].number = self->count + n;
-    block[n].next = self->free;
-    self->free = &block[n];
-  }
-  self->count += size;
-  return true;
-}
-
-/* Sees that a place is free. */
-static bool reserve_place(lunado_ioloop *loop) {
-  if (loop->promises == NULL)
-    loop->promises = lunado__alloc(sizeof *loop->promises);
-  if (loop->promises == NULL) return false;
-  return loop->promises->free != NULL || add_block(loop->promises);
-}
 
 /* A ticket is never 0. */
 static uint32_t next_ticket(promise_place *self) {
   uint32_t ticket;
   do {
-    uint64_t count = (uint64_t)self->uses++ * PLACES_MAX + self->number;
+    uint64_t count = (uint64_t)self->uses++ * PLACES_MAX + self->slot.number;
     ticket = (uint32_t)(count & (((uint64_t)1 << TICKET_BITS) - 1));
   } while (ticket == 0);
   return ticket;
 }
 
-static void give_place_back(promises *self, promise_place *place) {
-  place->next = self->free;
-  self->free = place;
-}
-
-void lunado__promises_free(lunado_ioloop *loop) {
-  promises *self = loop->promises;
-  if (self == NULL) return;
-  for (int i = 0; i < BLOCKS_MAX; i++) lunado__free(self->blocks[i]);
-  lunado__free(self);
-  loop->promises = NULL;
+void lunado__promises_init(lunado_ioloop *loop) {
+  lunado_slab_init(&loop->promises, sizeof(promise_place));
 }
 
 /* --- delivering ---------------------------------------------------------- */
@@ -165,13 +103,13 @@ static void settle_with(lua_State *L, lunado_realm *realm, int idx, int status,
   }
 }
 
-/* The place becomes free, unless deliver has closed the loop. */
+/* The place becomes free, unless the loop was closed, or is closing. */
 static void leave_place(lua_State *L, lunado_ioloop *loop,
                         promise_place *place) {
   lunado_loop_release(loop->core);
-  if (loop->promises == NULL) return;
+  if (loop->closed) return;
   lunado__unanchor(L, loop, place->anchor);
-  give_place_back(loop->promises, place);
+  lunado_slab_give(&loop->promises, place);
 }
 
 /* Also of a loop that is closing: who was told that its promise is settled
@@ -198,7 +136,7 @@ static void on_promise_message(lunado_loop *core, lunado_message *message) {
 }
 
 bool lunado__promises_ready(lunado_ioloop *loop) {
-  return loop->promises == NULL ||
+  return loop->promises.count == 0 ||
          lunado__reserve_calls(loop->L, DELIVER_STACK);
 }
 
@@ -206,13 +144,13 @@ bool lunado__promises_ready(lunado_ioloop *loop) {
 
 static void check_promisable(lua_State *L, lunado_ioloop *loop,
                              lunado_address *address) {
+  int rc;
   if (loop->core->closed) luaL_error(L, "the IOLoop is closed");
   if (lunado_loop_address(loop->core, address) < 0)
     luaL_error(L, "too many IOLoops are known to other threads");
-  if (reserve_place(loop)) return;
-  luaL_error(L, loop->promises != NULL && loop->promises->count >= PLACES_MAX
-                    ? "too many promises"
-                    : "not enough memory");
+  rc = lunado_slab_reserve(&loop->promises, PLACES_MAX);
+  if (rc == UV_ENOSPC) luaL_error(L, "too many promises");
+  if (rc < 0) luaL_error(L, "not enough memory");
 }
 
 lunado_promise *lunado_newpromise(lua_State *L, int idx) {
@@ -220,16 +158,16 @@ lunado_promise *lunado_newpromise(lua_State *L, int idx) {
   lunado_ioloop *loop;
   lunado_address address;
   promise_place *place;
-  uint32_t ticket;
+  uint32_t ticket, anchor;
   (void)lunado__hostfuture(L, realm, &idx);
   loop = lunado__currentloop(L, realm);
   check_promisable(L, loop, &address);
   luaL_checkstack(L, 8, NULL);
-  place = loop->promises->free;
   lua_pushvalue(L, idx);
-  place->anchor = lunado__anchor(L, loop);
+  anchor = lunado__anchor(L, loop);
   lua_pop(L, 1);
-  loop->promises->free = place->next;
+  place = lunado_slab_take(&loop->promises);
+  place->anchor = anchor;
   lunado_loop_hold(loop->core);
   ticket = next_ticket(place);
   atomic_store(&place->ticket, ticket);
@@ -239,7 +177,7 @@ lunado_promise *lunado_newpromise(lua_State *L, int idx) {
 static int settle_place(lunado_loop *core, uint32_t ticket,
                         lua_CFunction deliver, void *ud) {
   lunado_ioloop *loop = core->owner;
-  promise_place *place = find_place_of(loop->promises, ticket % PLACES_MAX);
+  promise_place *place = lunado_slab_at(&loop->promises, ticket % PLACES_MAX);
   unsigned expected = ticket;
   if (!atomic_compare_exchange_strong(&place->ticket, &expected, 0))
     return UV_EALREADY;

@@ -11,7 +11,7 @@
  * for want of memory.  [-0, +0, -] */
 bool lunado__promises_ready(lunado_ioloop *loop);
 
-/* Frees the memory of the loop's promises; the loop is closed. */
-void lunado__promises_free(lunado_ioloop *loop);
+/* Makes the loop's promises, of which there are none. */
+void lunado__promises_init(lunado_ioloop *loop);
 
 #endif

@@ -2,7 +2,13 @@
 /*
  * timeout.c - IOLoop's call_later, call_at, add_timeout, remove_timeout.
  *
- * Invariant: the loop holds a timeout exactly while its timer runs.
+ * A timeout is no object of Lua's, for most are removed before their time: its
+ * handle is a number, which says what item of the loop's slab it is, and the
+ * how manieth timeout of the realm.  So the handle of one that is over, or that
+ * is another loop's, is recognized for ever.
+ *
+ * Invariant: an item is taken exactly while its timer runs; meanwhile the loop
+ * holds the callable.
  */
 #include "binding/timeout.h"
 
@@ -12,12 +18,16 @@
 #include "binding/ioloop.h"
 #include "binding/realm.h"
 
-/* User values: the callable, then its arguments. */
+/* A handle has the number of the item in its lower bits, and `born` above. */
+#define NUMBER_BITS 24
+#define NUMBERS (1u << NUMBER_BITS)
+
 typedef struct {
+  lunado_slot slot;
   lunado_timer timer;
-  lunado_ioloop *loop; /* good while the timer runs */
-  uint32_t anchor;
-  int nargs;
+  uint64_t born;   /* realm->timeouts when it was started; 0: it is over */
+  uint32_t anchor; /* of the callable, or of a packed call */
+  int nargs;       /* more than 0: it is a packed call */
 } timeout;
 
 /* --- deadlines ------------------------------------------------------------ */
@@ -86,14 +96,33 @@ void lunado__stoptimer(lua_State *L, lunado_ioloop *loop, lunado_timer *timer,
   lunado__unanchor(L, loop, anchor);
 }
 
+/* --- packed calls --------------------------------------------------------- */
+
+/* Replaces the callable below nargs arguments by an object that holds them. */
+static void pack_call(lua_State *L, int nargs) {
+  int callable = lua_gettop(L) - nargs;
+  (void)lua_newuserdatauv(L, 0, nargs + 1);
+  lua_insert(L, callable);
+  for (int i = nargs + 1; i > 0; i--) lua_setiuservalue(L, callable, i);
+}
+
+/* Replaces a packed call on top by what it holds. */
+static void unpack_call(lua_State *L, int nargs) {
+  int packed = lua_gettop(L);
+  for (int i = 1; i <= nargs + 1; i++) lua_getiuservalue(L, packed, i);
+  lua_remove(L, packed);
+}
+
 /* --- timeouts ------------------------------------------------------------- */
 
-/* Lets the callable and its arguments go. */
-static void clear(lua_State *L, int idx, timeout *self) {
-  for (int i = 0; i <= self->nargs; i++) {
-    lua_pushnil(L);
-    lua_setiuservalue(L, idx, i + 1);
-  }
+void lunado__timeouts_init(lunado_ioloop *loop) {
+  lunado_slab_init(&loop->timeouts, sizeof(timeout));
+}
+
+static void end(lunado_ioloop *loop, timeout *self) {
+  self->born = 0;
+  lunado_slab_give(&loop->timeouts, self);
+  lunado_slab_trim(&loop->timeouts);
 }
 
 static void on_due(lunado_loop *core, lunado_timer *timer) {
@@ -103,35 +132,52 @@ static void on_due(lunado_loop *core, lunado_timer *timer) {
   int top = lua_gettop(L);
   int nargs = self->nargs;
   lunado__takeanchor(L, loop, self->anchor);
+  end(loop, self);
   if (!lua_checkstack(L, nargs + LUA_MINSTACK)) {
     lunado__log_text(L, loop->realm,
                      "a timeout was not called: not enough memory");
     lua_settop(L, top);
     return;
   }
-  for (int i = 0; i <= nargs; i++) lua_getiuservalue(L, top + 1, i + 1);
-  clear(L, top + 1, self);
+  if (nargs > 0) unpack_call(L, nargs);
   lunado__ioloop_enlist(loop); /* the callback may close it */
   lunado__callback(L, loop->realm, loop, nargs);
-  lua_settop(L, top);
   lunado__ioloop_discharge(L, loop);
+}
+
+/* The timeout whose callable is on top, as yet without a timer. */
+static timeout *take(lua_State *L, lunado_ioloop *loop) {
+  uint32_t anchor = lunado__anchor(L, loop);
+  int rc = lunado_slab_reserve(&loop->timeouts, NUMBERS);
+  timeout *self;
+  if (rc < 0) {
+    lunado__unanchor(L, loop, anchor);
+    luaL_error(L, rc == UV_ENOSPC ? "too many timeouts" : "not enough memory");
+  }
+  self = lunado_slab_take(&loop->timeouts);
+  self->anchor = anchor;
+  lunado_timer_init(&self->timer, on_due);
+  return self;
 }
 
 /* Starts a timeout for the callable at `callable` and what is above it. */
 static int add_timeout(lua_State *L, lunado_ioloop *loop, double when,
                        int callable) {
   int nargs = lua_gettop(L) - callable;
-  timeout *self = lua_newuserdatauv(L, sizeof *self, nargs + 1);
-  lunado_timer_init(&self->timer, on_due);
-  self->loop = loop;
+  timeout *self;
+  int rc;
+  if (nargs > 0) pack_call(L, nargs);
+  self = take(L, loop);
   self->nargs = nargs;
-  lua_rawgeti(L, LUA_REGISTRYINDEX, loop->realm->timeout_class);
-  lua_setmetatable(L, -2);
-  for (int i = 0; i <= nargs; i++) {
-    lua_pushvalue(L, callable + i);
-    lua_setiuservalue(L, -2, i + 1);
+  rc = lunado_timer_start(loop->core, &self->timer, when);
+  if (rc < 0) {
+    lunado__unanchor(L, loop, self->anchor);
+    end(loop, self);
+    return luaL_error(L, "cannot start a timeout: %s", uv_strerror(rc));
   }
-  lunado__starttimer(L, loop, &self->timer, when, &self->anchor);
+  self->born = ++loop->realm->timeouts;
+  lua_pushinteger(L,
+                  (lua_Integer)(self->born << NUMBER_BITS | self->slot.number));
   return 1;
 }
 
@@ -142,7 +188,7 @@ static void check_arguments(lua_State *L, lunado_ioloop *loop, int callable) {
   lunado__capture(L, loop->realm, callable);
 }
 
-/* loop:call_later(delay, fn, ...) → handle; delay in seconds.
+/* loop:call_later(delay, fn, ...) → handle, an integer; delay in seconds.
  * Tornado: IOLoop.call_later. */
 static int loop_call_later(lua_State *L) {
   lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
@@ -169,16 +215,48 @@ static int loop_add_timeout(lua_State *L) {
   return add_timeout(L, loop, when, 3);
 }
 
+/* The timeout of a handle; NULL: it is not one of the loop's that runs. */
+static timeout *find(lunado_ioloop *loop, lua_Integer handle) {
+  uint32_t number = (uint32_t)(handle & (NUMBERS - 1));
+  timeout *self;
+  if (number >= loop->timeouts.count) return NULL;
+  self = lunado_slab_at(&loop->timeouts, number);
+  return self->born == (uint64_t)handle >> NUMBER_BITS ? self : NULL;
+}
+
+/* True if the timeout belongs to any other loop. */
+static bool is_elsewhere(lua_State *L, lunado_ioloop *loop,
+                         lua_Integer handle) {
+  lunado__getslot(L, loop->realm, LUNADO_SLOT_LOOPS);
+  for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1))
+    if (find(lua_touserdata(L, -1), handle) != NULL) return true;
+  return false;
+}
+
+/* Argument 2, which must be a handle that was given out. */
+static lua_Integer check_handle(lua_State *L, const lunado_realm *realm) {
+  uint64_t born;
+  if (!lua_isinteger(L, 2)) lunado__typeerror(L, 2, "timeout");
+  born = (uint64_t)lua_tointeger(L, 2) >> NUMBER_BITS;
+  luaL_argcheck(L, born > 0 && born <= realm->timeouts, 2,
+                "not the handle of a timeout");
+  return lua_tointeger(L, 2);
+}
+
 /* loop:remove_timeout(handle): harmless after it fired, and twice.
  * Tornado: IOLoop.remove_timeout. */
 static int loop_remove_timeout(lua_State *L) {
   lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
-  timeout *self = lunado__toclass(L, 2, loop->realm->timeout_mt);
-  if (self == NULL) lunado__typeerror(L, 2, "timeout");
-  if (!lunado_timer_running(&self->timer)) return 0;
-  luaL_argcheck(L, self->loop == loop, 2, "a timeout of another loop");
-  lunado__stoptimer(L, loop, &self->timer, self->anchor);
-  clear(L, 2, self);
+  lua_Integer handle = check_handle(L, loop->realm);
+  timeout *self = find(loop, handle);
+  if (self == NULL) {
+    luaL_argcheck(L, !is_elsewhere(L, loop, handle), 2,
+                  "a timeout of another loop");
+    return 0;
+  }
+  lunado_timer_stop(loop->core, &self->timer);
+  lunado__unanchor(L, loop, self->anchor);
+  end(loop, self);
   return 0;
 }
 
@@ -188,9 +266,4 @@ static const luaL_Reg methods[] = {{"call_later", loop_call_later},
                                    {"remove_timeout", loop_remove_timeout},
                                    {NULL, NULL}};
 
-void lunado__timeout_methods(lua_State *L) {
-  lunado_realm *realm = lunado__findrealm(L);
-  realm->timeout_mt = lunado__newclass(L, "lunado.Timeout", NULL, NULL);
-  realm->timeout_class = luaL_ref(L, LUA_REGISTRYINDEX);
-  lunado__setfunctions(L, methods);
-}
+void lunado__timeout_methods(lua_State *L) { lunado__setfunctions(L, methods); }

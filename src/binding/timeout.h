@@ -20,6 +20,9 @@ void lunado__starttimer(lua_State *L, lunado_ioloop *loop, lunado_timer *timer,
 void lunado__stoptimer(lua_State *L, lunado_ioloop *loop, lunado_timer *timer,
                        uint32_t anchor);
 
+/* Makes the loop's timeouts, of which there are none. */
+void lunado__timeouts_init(lunado_ioloop *loop);
+
 /* Adds the methods of IOLoop about timeouts to the table on top. */
 void lunado__timeout_methods(lua_State *L);
 

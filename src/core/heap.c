@@ -39,7 +39,8 @@ static uint32_t age(const lunado_heap_entry *entry) {
  */
 bool lunado__heap_earlier(const lunado_heap_entry *a,
                           const lunado_heap_entry *b) {
-  if (a->when != b->when) return a->when < b->when;
+  if (a->when < b->when) return true;
+  if (a->when > b->when) return false;
   return (int32_t)((age(a) - age(b)) << 1) < 0;
 }
 
