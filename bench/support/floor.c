@@ -2,7 +2,7 @@
 /*
  * floor.c - the least that Lua's C API takes to call a coroutine and to yield
  * what it came to: kept threads, Futures that are done, and nothing else.  No
- * errors, no waiting, no loop, no checks.
+ * waiting, no loop, no checks; errors only where a coroutine is protected.
  */
 #include <lauxlib.h>
 #include <lua.h>
@@ -27,15 +27,32 @@ static void run_thread(lua_State *L, lua_State *thread, int nargs) {
   }
 }
 
+static int body_done(lua_State *L, int status, lua_KContext context) {
+  (void)context;
+  if (status != LUA_OK && status != LUA_YIELD) return lua_error(L);
+  return lua_gettop(L);
+}
+
+/* The base of a protected coroutine: what an error passes on its way out may
+ * be closed, and may yield then. */
+static int body(lua_State *L) {
+  int nargs = lua_gettop(L) - 1;
+  return body_done(L, lua_pcallk(L, nargs, LUA_MULTRET, 0, 0, body_done), 0);
+}
+
 /* What coroutine() returns: runs the function on a thread that was kept, and
  * returns a Future of its one result. */
 static int call(lua_State *L) {
   int nargs = lua_gettop(L);
   lua_State *thread = kept[--idle];
   future *self;
+  if (lua_toboolean(L, lua_upvalueindex(2))) {
+    lua_pushcfunction(thread, body);
+    nargs++;
+  }
   lua_pushvalue(L, lua_upvalueindex(1));
   lua_insert(L, 1);
-  lua_xmove(L, thread, nargs + 1);
+  lua_xmove(L, thread, lua_gettop(L));
   self = lua_newuserdatauv(L, sizeof *self, 1);
   lua_rawgeti(L, LUA_REGISTRYINDEX, metatable);
   lua_setmetatable(L, -2);
@@ -47,8 +64,10 @@ static int call(lua_State *L) {
   return 1;
 }
 
+/* coroutine(fn [, protected]) */
 static int coroutine(lua_State *L) {
-  lua_pushcclosure(L, call, 1);
+  lua_settop(L, 2);
+  lua_pushcclosure(L, call, 2);
   return 1;
 }
 

@@ -14,15 +14,18 @@ function w.raw(n)
   end
 end
 
-function w.floor(n)
+local function by_floor(n, protected)
   local floor = require "floor"
-  local call = floor.coroutine(leaf)
+  local call = floor.coroutine(leaf, protected)
   return function()
     floor.run(function()
       for _ = 1, n do coroutine.yield(call()) end
     end)
   end
 end
+
+function w.floor(n) return by_floor(n, false) end
+w["floor protected"] = function(n) return by_floor(n, true) end
 
 w["floor await"] = function(n)
   local floor = require "floor"

@@ -21,19 +21,24 @@ function w.raw(n)
   end
 end
 
-function w.floor(n)
+local function by_floor(n, levels, protected)
   local floor = require "floor"
   local chain
   chain = floor.coroutine(function(left)
     if left == 0 then return 1 end
     return coroutine.yield(chain(left - 1))
-  end)
+  end, protected)
   return function()
     floor.run(function()
-      for _ = 1, n // depth do coroutine.yield(chain(depth)) end
+      for _ = 1, n // levels do coroutine.yield(chain(levels)) end
     end)
   end
 end
+
+function w.floor(n) return by_floor(n, depth, false) end
+
+-- Lua has no room for more levels of these on the C stack.
+w["floor protected"] = function(n) return by_floor(n, 60, true) end
 
 function w.luv(n)
   local luv = require "hand_luv"
