@@ -242,14 +242,14 @@ local function growth(o)
     end
     if w.grows then
       print(("\n%-4s %s: ns for each of n"):format(w.id, w.grows))
-      print(("     %-18s %9s %9s %9s %9s"):format("n", "1,000", "10,000",
+      print(("     %-22s %9s %9s %9s %9s"):format("n", "1,000", "10,000",
         "100,000", "1,000,000"))
       for _, s in ipairs(series) do
         local cells = {}
         for i, p in ipairs(s.points) do
           cells[i] = ("%9s"):format(chart.number(p[2]))
         end
-        print(("     %-18s %s"):format(s.label, table.concat(cells, " ")))
+        print(("     %-22s %s"):format(s.label, table.concat(cells, " ")))
       end
       chart.lines(out .. "growth-" .. w.id .. ".svg", w.id .. "  " .. w.grows,
         "ns for each of n, over n; both axes logarithmic", series)

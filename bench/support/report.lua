@@ -58,10 +58,10 @@ end
 function report.print(result)
   local raw, best = row_of(result, "raw"), best_peer(result)
   print(("\n%-4s %s"):format(result.id, result.title))
-  print(("     %-18s %11s %7s %7s %9s"):format("", result.unit, "x raw",
+  print(("     %-22s %11s %7s %7s %9s"):format("", result.unit, "x raw",
     "x best", "peak MB"))
   for _, row in ipairs(result.rows) do
-    local text = ("     %-18s %11s %7s %7s %9s  %s%s"):format(row.label,
+    local text = ("     %-22s %11s %7s %7s %9s  %s%s"):format(row.label,
       chart.number(row.value), ratio(row.value, raw and raw.value),
       ratio(row.value, best),
       row.peak_kb and ("%.1f"):format(row.peak_kb / 1024) or "",

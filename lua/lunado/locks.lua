@@ -6,13 +6,7 @@ if loaded["lunado.locks"] then return loaded["lunado.locks"] end
 
 local waiters = require "lunado.waiters"
 
-local Future, class = core.Future, waiters.class
-
-local function done(...)
-  local future = Future()
-  future:set_result(...)
-  return future
-end
+local class, done = waiters.class, waiters.done
 
 --- What tostring says: the words, and how many wait.
 local function state(words, line)
@@ -98,7 +92,7 @@ function Event:_wait(timeout, name)
     local future = self._waiters:add(timeout, 1, name, waiters.fail)
     return future
   end
-  waiters.check(timeout, 1, name)
+  if timeout ~= nil then waiters.check(timeout, 1, name) end
   return done()
 end
 
@@ -146,7 +140,7 @@ function Semaphore:acquire(timeout)
     local future = self._waiters:add(timeout, 1, "acquire", waiters.fail)
     return future
   end
-  waiters.check(timeout, 1, "acquire")
+  if timeout ~= nil then waiters.check(timeout, 1, "acquire") end
   self._value = self._value - 1
   return done(held(self))
 end

@@ -7,16 +7,10 @@ if loaded["lunado.queues"] then return loaded["lunado.queues"] end
 local locks = require "lunado.locks"
 local waiters = require "lunado.waiters"
 
-local Future, class = core.Future, waiters.class
+local class, done = waiters.class, waiters.done
 
 local QueueEmpty = core.Exception:subclass("QueueEmpty")
 local QueueFull = core.Exception:subclass("QueueFull")
-
-local function done(...)
-  local future = Future()
-  future:set_result(...)
-  return future
-end
 
 -- Queue ---------------------------------------------------------------------
 
@@ -82,13 +76,13 @@ end
 
 --- Whether put need not wait.
 local function has_room(self)
-  return self._getters:first() ~= nil or not self:full()
+  return self.maxsize == 0 or not self:full() or self._getters:first() ~= nil
 end
 
 --- One item more is to be dealt with.
 local function count_item(self)
+  if self._unfinished == 0 then self._finished:clear() end
   self._unfinished = self._unfinished + 1
-  self._finished:clear()
 end
 
 --- Puts the item where there is room, and hands the next one to who waits for
@@ -108,7 +102,7 @@ function Queue:put(item, timeout)
     local future = self._putters:add(timeout, 2, "put", waiters.fail, item)
     return future
   end
-  waiters.check(timeout, 2, "put")
+  if timeout ~= nil then waiters.check(timeout, 2, "put") end
   put(self, item)
   return done()
 end
@@ -121,7 +115,7 @@ end
 
 --- Whether get need not wait.
 local function has_item(self)
-  return self._putters:first() ~= nil or not self:empty()
+  return not self:empty() or self._putters:first() ~= nil
 end
 
 --- Takes an item, having put that of who waits with one.  False when there is
@@ -145,7 +139,7 @@ end
 --- A Future of the next item; TimeoutError after the timeout.
 function Queue:get(timeout)
   if has_item(self) then
-    waiters.check(timeout, 1, "get")
+    if timeout ~= nil then waiters.check(timeout, 1, "get") end
     local found, item = try_get(self)
     if found then return done(item) end
   end

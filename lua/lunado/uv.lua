@@ -182,22 +182,22 @@ local function survive_broken_pipes()
   luv.unref(broken_pipes)
 end
 
--- Most writes fit into the system's buffer, and need no request then. Of what
--- is longer than this, the rest would be copied.
-local AT_ONCE = 65536
+-- Most writes fit into the system's buffer, and need no request then. What is
+-- longer than this often does not; the rest would be copied, and the system be
+-- asked once more.
+local AT_ONCE = 16384
 
-local function write_at_once(write)
-  return function(stream, data, ...)
-    if type(data) == "string" and #data <= AT_ONCE and ... == nil then
-      local ok, written = pcall(luv.try_write, stream, data)
-      if ok and written == #data then
-        local future = Future()
-        future:set_result()
-        return future
-      end
+local nothing = Future()
+nothing:set_result()
+
+local function write_at_once(write, try_write)
+  return function(stream, data, excess)
+    if type(data) == "string" and #data <= AT_ONCE and excess == nil then
+      local ok, written = pcall(try_write, stream, data)
+      if ok and written == #data then return nothing end
       if ok and written and written > 0 then data = data:sub(written + 1) end
     end
-    return write(stream, data, ...)
+    return write(stream, data, excess)
   end
 end
 
@@ -207,7 +207,8 @@ local function resolve(name)
   if WRITING[name] then survive_broken_pipes() end
   if ARITY[name] then
     local wrapped = wrap(name, value, ARITY[name])
-    return name == "write" and write_at_once(wrapped) or wrapped
+    if name ~= "write" then return wrapped end
+    return write_at_once(wrapped, luv.try_write)
   end
   if is_asynchronous_fs(name) then return wrap_unknown(name, value) end
   return value

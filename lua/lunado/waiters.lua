@@ -62,9 +62,8 @@ local function stop(loop, handle) pcall(loop.remove_timeout, loop, handle) end
 
 local function nothing() end
 
---- Checks a timeout that is not needed, for the caller's caller.
+--- Checks a timeout, not nil, that is not needed, for the caller's caller.
 local function check(timeout, position, name)
-  if timeout == nil then return end
   local loop = IOLoop.current()
   stop(loop, start(loop, timeout, nothing, position, name))
 end
@@ -81,7 +80,8 @@ local function new()
 end
 
 local function unlink(waiter)
-  waiter.prev.next, waiter.next.prev = waiter.next, waiter.prev
+  local following, before = waiter.next, waiter.prev
+  before.next, following.prev = following, before
   waiter.next, waiter.prev = nil, nil
   if waiter.timeout then
     stop(waiter.loop, waiter.timeout)
@@ -95,7 +95,8 @@ end
 -- @param on_timeout on_timeout(future) settles it when the deadline has come
 -- @param value what the waiter brings along
 function Waiters:add(timeout, position, name, on_timeout, value)
-  local waiter = { future = Future(), value = value }
+  local last = self.prev
+  local waiter = { future = Future(), value = value, prev = last, next = self }
   if timeout ~= nil then
     waiter.loop = IOLoop.current()
     waiter.timeout = start(waiter.loop, timeout, function()
@@ -104,24 +105,24 @@ function Waiters:add(timeout, position, name, on_timeout, value)
       if not waiter.future:done() then on_timeout(waiter.future) end
     end, position, name)
   end
-  waiter.prev, waiter.next = self.prev, self
-  self.prev.next, self.prev = waiter, waiter
+  last.next, self.prev = waiter, waiter
   return waiter.future
 end
 
---- The first waiter, which stays in the line; nil when nobody waits.
-function Waiters:first()
+--- The first waiter of the line, which stays there; nil when nobody waits.
+local function first(self)
   local waiter = self.next
-  while waiter ~= self and waiter.future:done() do
+  while waiter ~= self do
+    if not waiter.future:done() then return waiter end
     unlink(waiter)
     waiter = self.next
   end
-  if waiter ~= self then return waiter end
 end
+Waiters.first = first
 
 --- Takes the first waiter out of the line; nil when nobody waits.
 function Waiters:take()
-  local waiter = self:first()
+  local waiter = first(self)
   if waiter then unlink(waiter) end
   return waiter
 end
@@ -140,10 +141,24 @@ local function fail(future)
   future:set_exception(core.TimeoutError("Timeout"))
 end
 
+-- Futures that are done ------------------------------------------------------
+
+local done_with_nothing = Future()
+done_with_nothing:set_result()
+
+--- A Future that is done with these values; always the same one for none.
+local function done(...)
+  if select("#", ...) == 0 then return done_with_nothing end
+  local future = Future()
+  future:set_result(...)
+  return future
+end
+
 local waiters = {
   class = class,
   check_count = check_count,
   check = check,
+  done = done,
   new = new,
   fail = fail,
 }
