@@ -96,6 +96,12 @@ static void keep_for_nothing(lunado_loop *loop) {
 
 static void miscount_removed(lunado_loop *loop) { loop->heap.removed++; }
 
+static void take_all_out(lunado_loop *loop) {
+  lunado_heap *heap = &loop->heap;
+  for (uint32_t i = 0; i < heap->count; i++) heap->entries[i].of.removed = 1;
+  heap->removed = heap->count;
+}
+
 static void miscount_deadlines(lunado_loop *loop) { loop->heap.finite++; }
 
 static void miscount_holds(lunado_loop *loop) { loop->holds++; }
@@ -185,6 +191,7 @@ static const fault faults[] = {
     {keep_for_nothing,
      "no timer handle keeps a loop alive that has no deadline"},
     {miscount_removed, "a heap counts the entries whose timers were taken out"},
+    {take_all_out, "they are no more than the others"},
     {miscount_deadlines, "a heap counts the deadlines that come"},
     {miscount_holds, "the async handle counts as alive while there are holds"},
     {miscount_refs, "what is open holds a reference"},

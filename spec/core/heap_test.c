@@ -156,6 +156,20 @@ static void entries_of_those_are_never_more_than_the_others(void **state) {
   free(timers);
 }
 
+static void nor_when_the_others_come(void **state) {
+  lunado_timer *timers = make_timers(FEW);
+  (void)state;
+  for (int i = 0; i < FEW; i++) add(i, &timers[i]);
+  for (int i = FEW / 2; i < FEW - 1; i++) lunado_heap_remove(&heap, &timers[i]);
+  for (int i = 0; i < FEW / 2; i++) {
+    assert_ptr_equal(pop(), &timers[i]);
+    lunado__check_heap(&heap);
+  }
+  assert_int_equal(heap.count, 1);
+  assert_ptr_equal(pop(), &timers[FEW - 1]);
+  free(timers);
+}
+
 static void counts_the_deadlines_that_come(void **state) {
   lunado_timer *timers = make_timers(3);
   (void)state;
@@ -193,7 +207,9 @@ static size_t model_min(const lunado_timer *timers) {
 static void step(lunado_timer *timers, bool growing) {
   size_t i = random_below(FEW);
   bool pushes = random_below(100) < (growing ? 70u : 30u);
-  if (pushes && isnan(deadlines[i])) {
+  if (!pushes && i % 4 == 0 && lunado_heap_min(&heap) != NULL) {
+    deadlines[pop() - timers] = NAN;
+  } else if (pushes && isnan(deadlines[i])) {
     deadlines[i] = random_below(50);
     add(deadlines[i], &timers[i]);
   } else if (!pushes && !isnan(deadlines[i])) {
@@ -301,6 +317,7 @@ int main(void) {
       unit(one_that_was_taken_out_does_not_come),
       unit(the_memory_of_one_that_was_taken_out_is_not_touched),
       unit(entries_of_those_are_never_more_than_the_others),
+      unit(nor_when_the_others_come),
       unit(counts_the_deadlines_that_come),
       unit(random_operations_agree_with_a_model),
       unit(a_failed_push_changes_nothing),

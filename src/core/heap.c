@@ -142,14 +142,6 @@ static void leave(lunado_heap *self, const lunado_heap_entry *entry) {
   entry->of.timer->place = 0;
 }
 
-struct lunado_timer *lunado_heap_pop(lunado_heap *self) {
-  struct lunado_timer *timer = self->entries[0].of.timer;
-  leave(self, &self->entries[0]);
-  drop_first(self);
-  shrink(self);
-  return timer;
-}
-
 /* Drops the entries of timers that were taken out. */
 static void compact(lunado_heap *self) {
   uint32_t kept = 0;
@@ -160,7 +152,20 @@ static void compact(lunado_heap *self) {
   self->removed = 0;
   for (uint32_t i = kept / CHILDREN + 1; i-- > 0;)
     if (i < kept) sift_down(self, i, self->entries[i]);
+}
+
+/* To be called when an entry less is of use. */
+static void tidy(lunado_heap *self) {
+  if (self->removed > self->count / 2) compact(self);
   shrink(self);
+}
+
+struct lunado_timer *lunado_heap_pop(lunado_heap *self) {
+  struct lunado_timer *timer = self->entries[0].of.timer;
+  leave(self, &self->entries[0]);
+  drop_first(self);
+  tidy(self);
+  return timer;
 }
 
 void lunado_heap_remove(lunado_heap *self, struct lunado_timer *timer) {
@@ -174,8 +179,5 @@ void lunado_heap_remove(lunado_heap *self, struct lunado_timer *timer) {
     entry->of.removed = (uintptr_t)timer->age * 2 + 1;
     self->removed++;
   }
-  if (self->removed > self->count / 2)
-    compact(self);
-  else
-    shrink(self);
+  tidy(self);
 }
