@@ -428,6 +428,131 @@ describe("the collector at work", function()
   end)
 end)
 
+-- Whatever makes an object may run finalizers, and these may do anything.
+describe("a finalizer that runs meanwhile", function()
+  local MANY = 12 -- no way makes more objects
+
+  local function callback_of(f)
+    local out = Future()
+    f:add_done_callback(function() out:set_result(f:result()) end)
+    return out
+  end
+
+  local function callback_on_loop(f)
+    local out = Future()
+    loop:add_future(f, function() out:set_result(f:result()) end)
+    return out
+  end
+
+  local function chain(f)
+    local out = Future()
+    concurrent.chain_future(f, out)
+    return out
+  end
+
+  local function run_sync(f)
+    local out = Future()
+    loop:call_later(0.001, function()
+      if not f:done() then f:set_result(42) end
+    end)
+    out:set_result(loops.run(loop, function() return f end))
+    return out
+  end
+
+  local ways = {
+    ["the coroutine that yields it"] = gen.coroutine(function(f)
+      return yield(f)
+    end),
+    ["the coroutine that awaits it"] = gen.coroutine(function(f)
+      return gen.await(f)
+    end),
+    ["its callback"] = callback_of,
+    ["its callback on the loop"] = callback_on_loop,
+    ["the end of a chain"] = chain,
+    ["a multi"] = function(f) return gen.multi({ f }) end,
+    ["a WaitIterator"] = function(f) return gen.WaitIterator(f):next() end,
+    with_timeout = function(f)
+      return gen.with_timeout(loop:time() + 60, f)
+    end,
+    run_sync = run_sync,
+  }
+
+  for name, way in pairs(ways) do
+    it("may set the Future, which reaches " .. name, function()
+      for waiters = 0, 2 do
+        for n = 1, MANY do
+          local f, called = Future(), 0
+          for _ = 1, waiters do
+            f:add_done_callback(function() called = called + 1 end)
+          end
+          local out = gc.interfere(n, function() f:set_result(42) end,
+            function() return way(f) end)
+          if not f:done() then f:set_result(42) end
+          loops.turn(loop, 3)
+          local result = out:done() and out:result()
+          if type(result) == "table" then result = result[1] end
+          assert.same({ waiters, n, 42, 42, waiters },
+            { waiters, n, result, f:result(), called })
+        end
+      end
+    end)
+  end
+
+  it("may set the Future that is being set", function()
+    local refused = 0
+    for n = 1, 3 do
+      local f = Future()
+      local ok = gc.interfere(n, function() f:set_result("first") end,
+        function() return (pcall(f.set_result, f, 1, 2)) end)
+      if not ok then
+        refused = refused + 1
+        assert.equal("first", f:result())
+      end
+    end
+    assert.equal(1, refused)
+  end)
+
+  -- A new queue has 32 places, of which these callbacks leave one or more.
+  local function takes_places(start)
+    for n = 1, 2 * MANY do
+      for callbacks = 28, 32 do
+        local other = loops.open()
+        local f = Future()
+        f:add_done_callback(function() end)
+        for _ = 1, callbacks do other:add_callback(function() end) end
+        local future = gc.interfere(n, function()
+          for _ = 1, 3 do other:add_callback(function() end) end
+        end, function() return start(f) end)
+        f:set_result(42)
+        loops.turn(other, 3)
+        assert.equal(42, future:result())
+        loops.close(other)
+      end
+    end
+    loop:make_current()
+  end
+
+  it("may take the place that a coroutine is to wait in", function()
+    takes_places(gen.coroutine(function(f) return yield(f) end))
+  end)
+
+  it("may take it while stack contexts are kept", function()
+    local stack_context = require "lunado.stack_context"
+    local again = gen.coroutine(function()
+      yield()
+      return 42
+    end)
+    local function nothing() end
+    takes_places(function()
+      local future
+      stack_context.StackContext(function()
+        return { enter = nothing, exit = nothing }
+      end):run(function() future = again() end)
+      return future
+    end)
+  end)
+end)
+
 describe("the end of the state", function()
   it("says nothing of coroutines that are merely suspended", function()
     local r = child [[

@@ -131,6 +131,39 @@ describe("a WaitIterator", function()
     assert.equal(1, nextf:result())
   end)
 
+  it("may be asked for the next by a callback of the last", function()
+    local a, b, second = Future(), Future(), nil
+    local wi = WaitIterator(a, b)
+    wi:next():add_done_callback(function() second = wi:next() end)
+    a:set_result("a")
+    assert.is_false(second:done())
+    assert.equal(second, wi:next())
+    b:set_result("b")
+    assert.equal("b", second:result())
+    assert.is_true(wi:done())
+  end)
+
+  it("keeps the order where callbacks of many Futures nest", function()
+    local f, chain = { Future(), Future() }, Future()
+    local wi = WaitIterator(f)
+    f[1]:add_done_callback(function() end)
+    local last = chain
+    for _ = 1, 20 do
+      local outer, inner = last, Future()
+      outer:add_done_callback(function() inner:set_result() end)
+      last = inner
+      if _ == 16 then
+        inner:add_done_callback(function()
+          f[1]:set_result("first")
+          f[2]:set_result("second")
+        end)
+      end
+    end
+    chain:set_result()
+    assert.same({ "first", "second" },
+      { wi:next():result(), wi:next():result() })
+  end)
+
   it("loses no outcome when somebody else sets that", function()
     local f = { Future(), Future() }
     local wi = WaitIterator(f)

@@ -338,6 +338,22 @@ describe("add_callback", function()
     assert.is_true(fired)
   end)
 
+  it("does not do so either when it raises each time", function()
+    local fired, over = false, loop:time() + 10
+    loop:call_later(0.002, function() fired = true end)
+    local function again()
+      if fired or loop:time() > over then
+        loop:stop()
+      else
+        loop:add_callback(again)
+      end
+      error("again")
+    end
+    loop:add_callback(again)
+    loop:start()
+    assert.is_true(fired)
+  end)
+
   it("is not disturbed by collections", function()
     local n = 0
     for _ = 1, 100 do

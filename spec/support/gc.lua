@@ -28,4 +28,25 @@ function gc.kilobytes()
   return collectgarbage("count")
 end
 
+--- Runs fn() with all of a collection wherever it makes something; a finalizer
+--- calls act() in the nth.  Returns what fn returns.
+function gc.interfere(n, act, fn)
+  local restless = {}
+  function restless.__gc(object)
+    n = n - 1
+    if n == 0 then act() end
+    if n > 0 then setmetatable(object, restless) end
+  end
+  local pause = collectgarbage("setpause", 0)
+  local multiplier = collectgarbage("setstepmul", 1000)
+  local mode = collectgarbage("incremental", 1, 1000, 63)
+  collectgarbage()
+  setmetatable({}, restless)
+  local result = fn()
+  n = 0
+  collectgarbage("incremental", pause, multiplier, 13)
+  collectgarbage(mode)
+  return result
+end
+
 return gc

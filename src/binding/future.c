@@ -75,30 +75,40 @@ int lunado__push_results(lua_State *L, int idx) {
 
 /* --- waiting -------------------------------------------------------------- */
 
-/* Leaves on the stack the table of the owners of the Future at idx, which has
- * one waiter at least. */
-static void to_owner_table(lua_State *L, int idx, lunado_future *future) {
-  if (lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE) == LUA_TTABLE) return;
+/* Has the Future at idx, which has a waiter, hold a table of owners. Finalizers
+ * that run meanwhile may have settled it, or have done the same. */
+static void make_owner_table(lua_State *L, int idx, lunado_future *future) {
   lua_createtable(L, 0, 2);
-  lua_insert(L, -2);
+  if (future->waiters == NULL ||
+      lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE) == LUA_TTABLE)
+    return;
   lua_rawsetp(L, -2, future->waiters);
-  lua_pushvalue(L, -1);
   lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
 }
 
-void lunado__hold_behind(lua_State *L, int idx, lunado_future *future,
+bool lunado__hold_behind(lua_State *L, int idx, lunado_future *future,
                          int owner, lunado_waiter *waiter) {
-  to_owner_table(L, idx, future);
+  int top = lua_gettop(L);
+  if (lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE) != LUA_TTABLE) {
+    make_owner_table(L, idx, future);
+    lua_settop(L, top);
+    return lunado_future_pending(future) &&
+           lunado__hold(L, idx, future, owner, waiter);
+  }
   lua_pushvalue(L, owner);
   lua_rawsetp(L, -2, waiter);
   lua_pop(L, 1);
+  return true;
 }
 
-void lunado__wait(lua_State *L, int idx, int owner, lunado_waiter *waiter,
+bool lunado__wait(lua_State *L, int idx, int owner, lunado_waiter *waiter,
                   lunado_done_cb cb) {
   lunado_future *future = lua_touserdata(L, idx);
-  lunado__hold(L, idx, future, owner, waiter);
+  if (!lunado_future_pending(future) ||
+      !lunado__hold(L, idx, future, owner, waiter))
+    return false;
   lunado_future_wait(future, waiter, cb);
+  return true;
 }
 
 void lunado__forget(lua_State *L, int idx, lunado_waiter *waiter) {
@@ -215,7 +225,8 @@ void lunado__settle_waiters(lua_State *L, lunado_realm *realm, int idx,
     lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
     future->state = (uint8_t)state;
   } else if (lunado_multi_settle(future, state) ||
-             lunado_waititer_settle(future, state)) {
+             (realm->deferred == 0 && /* they come first */
+              lunado_waititer_settle(future, state))) {
     lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
   } else if (has_room(L, realm)) {
     settle_waited_for(L, realm, idx, future, state);
@@ -282,9 +293,11 @@ static void hold_loop(lua_State *L, link_object *self) {
   lua_setiuservalue(L, -2, LINK_LOOP);
 }
 
-static void link_new(lua_State *L, int source, int target, lunado_ioloop *loop,
+/* Returns false where the source is settled by then. */
+static bool link_new(lua_State *L, int source, int target, lunado_ioloop *loop,
                      lunado_done_cb cb) {
   link_object *self;
+  bool linked;
   source = lua_absindex(L, source);
   target = lua_absindex(L, target);
   self = lua_newuserdatauv(L, sizeof *self, LINK_VALUES);
@@ -295,8 +308,9 @@ static void link_new(lua_State *L, int source, int target, lunado_ioloop *loop,
   lua_setiuservalue(L, -2, LINK_TARGET);
   lua_pushvalue(L, source);
   lua_setiuservalue(L, -2, LINK_SOURCE);
-  lunado__wait(L, source, lua_gettop(L), &self->waiter, cb);
+  linked = lunado__wait(L, source, lua_gettop(L), &self->waiter, cb);
   lua_pop(L, 1);
+  return linked;
 }
 
 static void on_done_now(lunado_settler *settler, lunado_waiter *waiter,
@@ -329,8 +343,8 @@ static void on_done_loop(lunado_settler *settler, lunado_waiter *waiter,
 void lunado__on_done(lua_State *L, lunado_realm *realm, int idx,
                      lunado_ioloop *loop) {
   lunado_future *future = lua_touserdata(L, idx);
-  if (lunado_future_pending(future)) {
-    link_new(L, idx, -1, loop, loop != NULL ? on_done_loop : on_done_now);
+  if (lunado_future_pending(future) &&
+      link_new(L, idx, -1, loop, loop != NULL ? on_done_loop : on_done_now)) {
     lua_pop(L, 1);
     return;
   }
@@ -368,9 +382,8 @@ static void on_discard(lunado_settler *settler, lunado_waiter *waiter,
 void lunado__discard(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
                      int idx, int callback) {
   lunado_future *future = lua_touserdata(L, idx);
-  if (lunado_future_pending(future))
-    link_new(L, idx, callback, loop, on_discard);
-  else
+  if (!lunado_future_pending(future) ||
+      !link_new(L, idx, callback, loop, on_discard))
     report_failure(L, realm, loop, idx, callback);
 }
 
@@ -389,9 +402,7 @@ static void on_chain(lunado_settler *settler, lunado_waiter *waiter,
 
 void lunado__chain(lua_State *L, lunado_realm *realm, int from, int to) {
   lunado_future *source = lua_touserdata(L, from);
-  if (lunado_future_pending(source))
-    link_new(L, from, to, NULL, on_chain);
-  else
+  if (!lunado_future_pending(source) || !link_new(L, from, to, NULL, on_chain))
     lunado__copy_outcome(L, realm, from, to);
 }
 
@@ -498,6 +509,7 @@ static int future_set_result(lua_State *L) {
   lunado_future *future = check_pending(L, realm);
   int n = lua_gettop(L) - 1;
   lunado__pack(L, n);
+  if (n > 1) (void)check_pending(L, realm); /* finalizers may have run */
   future->count = (uint32_t)n;
   lunado__settle_future(L, realm, 1, future, LUNADO_DONE);
   return 0;

@@ -86,25 +86,27 @@ int lunado__push_results(lua_State *L, int idx);
 
 /* --- waiting -------------------------------------------------------------- */
 
-/* Links a waiter of the object at `owner` to the pending Future at idx, and
- * has the Future hold the owner.  [-0, +0, m] */
-void lunado__wait(lua_State *L, int idx, int owner, lunado_waiter *waiter,
+/* Links a waiter of the object at `owner` to the Future at idx, and has the
+ * Future hold the owner.  Returns false, and has changed nothing, where it is
+ * not pending, or not any more: a finalizer may have settled it meanwhile.
+ * [-0, +0, m] */
+bool lunado__wait(lua_State *L, int idx, int owner, lunado_waiter *waiter,
                   lunado_done_cb cb);
 
 /* lunado__hold where the Future has waiters already. */
-void lunado__hold_behind(lua_State *L, int idx, lunado_future *future,
+bool lunado__hold_behind(lua_State *L, int idx, lunado_future *future,
                          int owner, lunado_waiter *waiter);
 
 /* Only has the pending Future at idx hold the owner of a waiter, which the
- * caller links next; no index is relative.  [-0, +0, m] */
-static inline void lunado__hold(lua_State *L, int idx, lunado_future *future,
+ * caller links next; no index is relative.  Returns false where it is not
+ * pending any more.  [-0, +0, m] */
+static inline bool lunado__hold(lua_State *L, int idx, lunado_future *future,
                                 int owner, lunado_waiter *waiter) {
-  if (future->waiters != NULL) {
-    lunado__hold_behind(L, idx, future, owner, waiter);
-    return;
-  }
+  if (future->waiters != NULL)
+    return lunado__hold_behind(L, idx, future, owner, waiter);
   lua_pushvalue(L, owner);
   lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+  return true;
 }
 
 /* Takes a waiter back from the Future at idx.  [-0, +0, -] */

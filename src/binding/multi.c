@@ -238,7 +238,7 @@ static void link_children(lua_State *L, int self_idx, int results, int keys) {
     get_nth(L, results, keys, i);
     child = lua_touserdata(L, -1);
     if (lunado_future_pending(child))
-      lunado__hold(L, top + 1, child, self_idx, &node->waiter);
+      (void)lunado__hold(L, top + 1, child, self_idx, &node->waiter);
     lunado_multi_add(&self->multi, node, child);
     lua_pop(L, 1);
   }

@@ -363,13 +363,17 @@ static bool has_turn(lunado_ioloop *loop) {
   return loop->queue.turn > 0;
 }
 
+/* A turn in which the loop was stopped is completed. */
+static bool is_slice_over(const lunado_ioloop *loop) {
+  return lunado_loop_tired(loop->core) && !loop->core->stopped;
+}
+
 typedef struct {
   lunado_ioloop *loop;
   bool begun;
 } turns;
 
-/* (turns): runs entries until the slice is used up; a turn in which the loop
- * was stopped is completed. */
+/* (turns): runs entries until the slice is used up. */
 static int run_turns(lua_State *L) {
   turns *self = lua_touserdata(L, TURNS);
   lunado_ioloop *loop = self->loop;
@@ -379,7 +383,7 @@ static int run_turns(lua_State *L) {
   self->begun = true;
   while (has_turn(loop)) {
     if (has_stack(L, loop)) run_entry(L, loop);
-    if (lunado_loop_tired(loop->core) && !loop->core->stopped) break;
+    if (is_slice_over(loop)) break;
   }
   return 0;
 }
@@ -422,7 +426,7 @@ void lunado__queue_run(lunado_loop *core, lunado_task *task) {
   lunado__ioloop_enlist(loop); /* a callback may close it */
   if (queue->turn == 0) queue->turn = queue->count;
   while (!run_protected(L, loop, &now) && now.begun &&
-         !loop->realm->interrupted)
+         !loop->realm->interrupted && !is_slice_over(loop))
     continue;
   if (!core->closed && queue->count > 0)
     lunado_loop_ready(core, task);

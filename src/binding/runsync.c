@@ -84,7 +84,8 @@ static int run_until_done(lua_State *L, lunado_ioloop *loop, int idx,
   lunado_future *future = lua_touserdata(L, idx);
   int rc;
   if (!lunado_future_pending(future) || self->late) return LUNADO_RUN_STOPPED;
-  lunado__wait(L, idx, watch_idx, &self->waiter, on_done);
+  if (!lunado__wait(L, idx, watch_idx, &self->waiter, on_done))
+    return LUNADO_RUN_STOPPED;
   rc = lunado__ioloop_run(L, loop, false);
   lunado__forget(L, idx, &self->waiter);
   return rc;

@@ -150,7 +150,8 @@ static int gen_with_timeout(lua_State *L) {
   self->waiter.list = NULL;
   self->loop = loop;
   child = lua_touserdata(L, 4);
-  if (!lunado_future_pending(child)) {
+  if (!lunado_future_pending(child) ||
+      !lunado__hold(L, 4, child, 5, &self->waiter)) {
     lunado__copy_outcome(L, realm, 4, 5);
     return 1;
   }
@@ -158,7 +159,6 @@ static int gen_with_timeout(lua_State *L) {
   lua_setiuservalue(L, 5, TIMED_CHILD);
   lua_pushvalue(L, 3);
   lua_setiuservalue(L, 5, TIMED_QUIET);
-  lunado__hold(L, 4, child, 5, &self->waiter);
   lunado__starttimer(L, loop, &self->timer, when, &self->anchor);
   lunado_future_wait(child, &self->waiter, on_child);
   return 1;

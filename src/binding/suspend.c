@@ -171,15 +171,23 @@ void lunado__task_capture(lua_State *L, const lunado_realm *realm, int t) {
   lua_call(L, 1, 0);
 }
 
+/* The place comes last: finalizers that run before may take it. */
 static bool has_all(lua_State *L, lunado_realm *realm, int t,
                     lunado_coroutine *task) {
-  if (!has_place(realm, task)) {
+  if (realm->context != NULL) {
     lua_pushvalue(L, t);
-    if (!protected(L, realm, t, find_place, 1)) return false;
+    if (!protected(L, realm, t, capture, 1)) return false;
   }
-  if (realm->context == NULL) return true;
+  if (has_place(realm, task)) return true;
   lua_pushvalue(L, t);
-  return protected(L, realm, t, capture, 1);
+  return protected(L, realm, t, find_place, 1);
+}
+
+/* The task, which belonged to the loop `home` (NULL: to none), is not suspended
+ * after all. */
+static void let_place_go(lunado_coroutine *task, lunado_ioloop *home) {
+  task->loop = home;
+  task->flags &= ~(uint32_t)TASK_CAPTURED;
 }
 
 /* Readies the task to be suspended: sees that it will have a place in its
@@ -190,7 +198,7 @@ static bool ensure_place(lua_State *L, lunado_realm *realm, int t,
                          lunado_coroutine *task) {
   lunado_ioloop *home = task->loop;
   if (has_all(L, realm, t, task)) return true;
-  task->loop = home;
+  let_place_go(task, home);
   return false;
 }
 
@@ -225,33 +233,48 @@ static bool requeue(lua_State *L, lunado_realm *realm, int t,
  * has to be made, which may fail. */
 static int wait_behind_others(lua_State *L) {
   lunado_coroutine *task = lua_touserdata(L, 1);
-  lunado__wait(L, 2, 1, &task->waiter, lunado__coroutine_ready);
+  (void)lunado__wait(L, 2, 1, &task->waiter, lunado__coroutine_ready);
   return 0;
 }
 
-/* Links the task to the pending Future on top of its thread's stack. */
-static bool wait_for(lua_State *L, lunado_realm *realm, int t,
+/* Links the task to the Future on top of its thread's stack.  Returns -1, or
+ * how many values to resume it with: an error, or the outcome, where a
+ * finalizer has just settled the Future. */
+static int link_task(lua_State *L, lunado_realm *realm, int t,
                      lunado_coroutine *task, lunado_future *future) {
   lua_State *thread = task->thread;
-  lunado_ioloop *home = task->loop;
-  if (!ensure_place(L, realm, t, task)) return false;
+  if (!lunado_future_pending(future))
+    return lunado__task_push_outcome(realm, task, future);
+  lua_pushvalue(L, t);
   if (future->waiters == NULL) {
-    lua_pushvalue(L, t);
     lua_xmove(L, thread, 1);
     lua_setiuservalue(thread, -2, LUNADO_FUTURE_VALUE);
     lunado_future_wait(future, &task->waiter, lunado__coroutine_ready);
-  } else {
-    lua_pushvalue(L, t);
-    lua_pushvalue(thread, -1);
-    lua_xmove(thread, L, 1);
-    if (!protected(L, realm, t, wait_behind_others, 2)) {
-      task->loop = home;
-      return false;
-    }
+    return -1;
   }
+  lua_pushvalue(thread, -1);
+  lua_xmove(thread, L, 1);
+  if (!protected(L, realm, t, wait_behind_others, 2)) return 1;
+  if (task->waiter.list != NULL) return -1;
+  return lunado__task_push_outcome(realm, task, future);
+}
+
+/* Has the task wait for the Future on top of its thread's stack.  Returns as
+ * lunado__task_suspend. */
+static int wait_for(lua_State *L, lunado_realm *realm, int t,
+                    lunado_coroutine *task, lunado_future *future) {
+  lunado_ioloop *home = task->loop;
+  int n;
+  if (!ensure_place(L, realm, t, task)) return 1;
   task->loop->queue.reserved++;
-  lunado__task_enlist(L, t, task, TASK_WAITING);
-  return true;
+  n = link_task(L, realm, t, task, future);
+  if (n < 0) {
+    lunado__task_enlist(L, t, task, TASK_WAITING);
+    return -1;
+  }
+  task->loop->queue.reserved--;
+  let_place_go(task, home);
+  return n;
 }
 
 /* Replaces what was yielded, n values on top of the thread's stack and not a
@@ -288,8 +311,7 @@ int lunado__task_suspend(lua_State *L, lunado_realm *realm, int t,
     if (!convert(L, realm, t, n)) return 1;
     future = lua_touserdata(thread, -1);
   }
-  if (lunado_future_pending(future))
-    return wait_for(L, realm, t, task, future) ? -1 : 1;
+  if (lunado_future_pending(future)) return wait_for(L, realm, t, task, future);
   if (future->flags & LUNADO_IS_MOMENT)
     return requeue(L, realm, t, task) ? -1 : 1;
   return lunado__task_push_outcome(realm, task, future);

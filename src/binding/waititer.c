@@ -63,15 +63,16 @@ static void on_settled(lunado_settler *settler, lunado_waititer *core) {
   lunado_realm *realm = lunado__settler_realm(settler);
   lua_State *L = realm->frame->L;
   wait_iterator *iter = lunado_container_of(core, wait_iterator, core);
+  const lunado_future *next = iter->next;
   int top = lua_gettop(L);
   if (!lua_checkstack(L, 24)) return;
   lunado__push_owner(realm, &core->last->waiter);
   lua_getiuservalue(L, top + 1, ITER_NEXT);
-  if (lunado_future_pending(iter->next)) {
+  forget_next(iter); /* its callbacks may ask for one more */
+  if (lunado_future_pending(next)) {
     push_child(L, top + 1, lunado_waititer_take(core));
     lunado__copy_outcome(L, realm, top + 4, top + 2);
   }
-  forget_next(iter);
   lua_settop(L, top);
 }
 
@@ -130,24 +131,31 @@ static void hand_on(lua_State *L, const lunado_future *future) {
   lua_pop(L, 1);
 }
 
-/* Pushes the Future of the next outcome of the iterator at 1, and returns it:
- * the next child that is done, or a Future of what that will be. */
-static lunado_future *push_next(lua_State *L, lunado_realm *realm) {
-  wait_iterator *iter = lua_touserdata(L, 1);
+/* Pushes the Future that next() gave last, if it is pending, else the next
+ * child that is done, and returns it; NULL where there is neither. */
+static lunado_future *push_known(lua_State *L, wait_iterator *iter) {
   const lunado_waititer_node *node;
-  lunado_future *next = iter->next;
-  if (next != NULL && lunado_future_pending(next)) {
+  if (iter->next != NULL && lunado_future_pending(iter->next)) {
     lua_getiuservalue(L, 1, ITER_NEXT);
-    return next;
+    return iter->next;
   }
   forget_next(iter);
   node = lunado_waititer_take(&iter->core);
-  if (node != NULL) {
-    push_child(L, 1, node);
-    hand_on(L, node->waiter.future);
-    return node->waiter.future;
-  }
+  if (node == NULL) return NULL;
+  push_child(L, 1, node);
+  hand_on(L, node->waiter.future);
+  return node->waiter.future;
+}
+
+/* Pushes the Future of the next outcome of the iterator at 1, and returns it.
+ * A finalizer may settle a child while it is made. */
+static lunado_future *push_next(lua_State *L, lunado_realm *realm) {
+  wait_iterator *iter = lua_touserdata(L, 1);
+  lunado_future *next, *known = push_known(L, iter);
+  if (known != NULL) return known;
   next = lunado__future_new(L, realm, sizeof *next, 1);
+  known = push_known(L, iter);
+  if (known != NULL) return known;
   lua_pushvalue(L, -1);
   lua_setiuservalue(L, 1, ITER_NEXT);
   iter->next = next;
@@ -319,7 +327,7 @@ static int gen_wait_iterator(lua_State *L) {
     lua_rawgeti(L, 2, i);
     child = lua_touserdata(L, 5);
     if (lunado_future_pending(child))
-      lunado__hold(L, 5, child, 4, &node->waiter);
+      (void)lunado__hold(L, 5, child, 4, &node->waiter);
     lunado_waititer_add(&iter->core, node, child);
     lua_pop(L, 1);
   }
