@@ -25,9 +25,10 @@
 /* In place of a number of arguments: the coroutine is to end. */
 #define STOLEN (-2)
 
-/* Room on the stack for running a coroutine and settling its Future.  With a
- * task, its Future and the function it is less than what Lua gives each
- * function of C, so that few arguments need no more. */
+/* Room on the stack for running a coroutine and settling its Future, for which
+ * nobody waits before it was returned.  With a task, its Future and the
+ * function it is less than what Lua gives each function of C, so that few
+ * arguments need no more. */
 #define RUN_STACK 14
 #define FEW_ARGUMENTS (LUA_MINSTACK - RUN_STACK - 3)
 
@@ -254,7 +255,7 @@ static bool is_untouched(const lunado_coroutine *task) {
 
 void lunado__coroutine_wake(lua_State *L, lunado_realm *realm, int t) {
   lunado_coroutine *task = lua_touserdata(L, t);
-  luaL_checkstack(L, RUN_STACK, NULL);
+  luaL_checkstack(L, LUNADO_WAKE_STACK, NULL);
   lunado__ioloop_discharge(L, task->loop);
   lua_getiuservalue(L, t, LUNADO_TASK_FUTURE);
   task->flags &= ~(uint32_t)TASK_QUEUED;

@@ -37,6 +37,10 @@ void lunado__spawn_later(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
 /* True if the value at idx is what gen.coroutine gave.  [-0, +0, -] */
 bool lunado__is_coroutine_function(lua_State *L, int idx);
 
+/* Room on the stack for waking a coroutine and settling its Future, which may
+ * have waiters of any kind: there it must not find too little. */
+#define LUNADO_WAKE_STACK (2 * LUA_MINSTACK)
+
 /* Resumes the coroutine of the task at idx, which the queue gave.
  * [-0, +0, m] */
 void lunado__coroutine_wake(lua_State *L, lunado_realm *realm, int idx);

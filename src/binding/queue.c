@@ -377,7 +377,7 @@ typedef struct {
 static int run_turns(lua_State *L) {
   turns *self = lua_touserdata(L, TURNS);
   lunado_ioloop *loop = self->loop;
-  luaL_checkstack(L, FEW + LUA_MINSTACK, NULL);
+  luaL_checkstack(L, ENTRY + LUNADO_WAKE_STACK, NULL);
   if (!lua_checkstack(loop->realm->called, 2))
     luaL_error(L, "not enough memory");
   self->begun = true;
