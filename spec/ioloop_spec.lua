@@ -758,8 +758,20 @@ describe("a callback that fails", function()
       loops.turn(loop, 2)
       f = nil -- luacheck: ignore
       gc.collect()
-      assert.equal(1, log:count("failed later"), log:text())
+      local message = log:first("Exception in callback ")
+      assert.is_truthy(message:find("failed later", 1, true), message)
       assert.equal(1, #log)
+    end)
+
+    it("may return a Future that has failed: " .. name, function()
+      local caught = catch(loop)
+      local function fn() return failed("before") end
+      add(fn)
+      loops.turn(loop, 2)
+      gc.collect()
+      assert.equal(1, #caught)
+      assert.same({ loop, fn, "before" }, { table.unpack(caught[1], 1, 3) })
+      assert.equal("", log:text())
     end)
   end
 
@@ -805,6 +817,50 @@ describe("a callback that fails", function()
     other:close()
     assert.equal(0, #caught)
     assert.equal(1, log:count("elsewhere"))
+  end)
+
+  it("is told from those whose runs it is in, and that are in its run",
+    function()
+      local DEPTH = 60
+      local caught, expected, runs = {}, {}, {}
+      local function nest(depth)
+        local inner = IOLoop(false)
+        local function fails()
+          if depth < DEPTH then nest(depth + 1) end
+          error(depth, 0)
+        end
+        runs[depth] = fails
+        inner.handle_callback_exception = function(on, callback, err)
+          table.insert(caught, { on == inner, callback, err })
+        end
+        for _ = 1, depth == DEPTH and 2 or 1 do inner:add_callback(fails) end
+        inner:add_callback(inner.stop, inner)
+        inner:start()
+        inner:close()
+      end
+      nest(1)
+      for depth = DEPTH, 1, -1 do
+        table.insert(expected, { true, runs[depth], depth })
+      end
+      table.insert(expected, 1, { true, runs[DEPTH], DEPTH })
+      assert.same(expected, caught)
+    end)
+
+  it("has nothing in its traceback of what another has caught", function()
+    local err = {}
+    local f = failed(err)
+    for _, ending in ipairs { "returns", "fails" } do
+      local caught = catch(loop)
+      loop:add_callback(function()
+        pcall(f.result, f)
+        if ending == "fails" then error("other") end
+      end)
+      loop:add_callback(error, err)
+      loops.turn(loop)
+      local last = caught[#caught]
+      assert.equal(err, last[3])
+      assert.is_nil(last[4]:find("awaited by", 1, true), last[4])
+    end
   end)
 
   it("may call the default handler", function()

@@ -398,7 +398,6 @@ static bool run_protected(lua_State *L, lunado_ioloop *loop, turns *now) {
     lunado__report_guarded(L, realm, now->begun, "running callbacks");
   } else {
     lua_xmove(realm->called, L, 1);
-    lua_settop(realm->called, outer);
     lua_insert(L, -2);
     lunado__report(L, realm, loop);
     if (realm->thrown != NULL) lunado__failure_forget(L, realm);
