@@ -8,6 +8,7 @@ local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 
 local Future = concurrent.Future
+local IOLoop = require "lunado.ioloop".IOLoop
 local yield = coroutine.yield
 
 local COLLECTED = "Coroutine was collected while waiting at "
@@ -551,6 +552,51 @@ describe("a finalizer that runs meanwhile", function()
       return future
     end)
   end)
+end)
+
+-- Nobody but lunado holds the loop.
+describe("a finalizer that closes the current loop meanwhile", function()
+  local waits = gen.coroutine(function(f) yield(f) end)
+
+  local function deep(depth)
+    if depth == 0 then return waits(nil) end
+    return gen.coroutine(deep)(depth - 1)
+  end
+
+  local ways = {
+    ["a coroutine is to wait for a Future"] = waits,
+    ["one is to go on in the next turn"] = function() return waits(nil) end,
+    ["many are"] = function()
+      for _ = 1, 40 do
+        waits(nil)
+      end
+      return waits(nil)
+    end,
+    ["one is started deep inside others"] = function() return deep(50) end,
+  }
+
+  for name, way in pairs(ways) do
+    it("does no harm while " .. name, function()
+      for n = 1, 40 do
+        local f = Future()
+        f:add_done_callback(function() end)
+        IOLoop(true):make_current()
+        local future = gc.interfere(n, function()
+          IOLoop.current():close()
+        end, function() return way(f) end)
+        gc.collect()
+        f:set_result(42)
+        if future:done() and future:exception() then
+          assert.is_truthy(future:exception():find "closed")
+        end
+        gc.collect()
+        local left = IOLoop.current(false)
+        if left then left:close() end
+        loop:make_current()
+      end
+      log:clear()
+    end)
+  end
 end)
 
 describe("the end of the state", function()

@@ -338,8 +338,10 @@ static lunado_coroutine *prepare(lua_State *L, lunado_realm *realm, int nargs) {
 
 static void start_later(lua_State *L, int t, lunado_ioloop *loop) {
   lunado_coroutine *task = lua_touserdata(L, t);
+  lunado__pushloop(L, loop); /* which finalizers may close */
   lunado__task_capture(L, loop->realm, t);
   lunado__queue_add_place(L, &loop->queue);
+  lua_pop(L, 1);
   task->loop = loop;
   lunado__task_enlist(L, t, task, TASK_QUEUED | TASK_STARTING);
   lunado__task_queue(L, loop->realm, t, task);

@@ -115,12 +115,14 @@ void lunado__coroutine_ready_sole(lua_State *L, int idx,
   make_ready(L, waiter);
 }
 
-/* (task): sees that it has a loop, and that a place in its queue is free. */
+/* (task): sees that it has a loop, and that a place in its queue is free.  The
+ * loop is on the stack meanwhile: finalizers may close it. */
 static int find_place(lua_State *L) {
   lunado_coroutine *task = lua_touserdata(L, 1);
   if (task->loop == NULL)
     task->loop = lunado__currentloop(L, lunado__findrealm(L));
   if (task->loop->closed) luaL_error(L, "the coroutine's IOLoop is closed");
+  lunado__pushloop(L, task->loop);
   lunado__queue_add_place(L, &task->loop->queue);
   return 0;
 }
@@ -183,13 +185,6 @@ static bool has_all(lua_State *L, lunado_realm *realm, int t,
   return protected(L, realm, t, find_place, 1);
 }
 
-/* The task, which belonged to the loop `home` (NULL: to none), is not suspended
- * after all. */
-static void let_place_go(lunado_coroutine *task, lunado_ioloop *home) {
-  task->loop = home;
-  task->flags &= ~(uint32_t)TASK_CAPTURED;
-}
-
 /* Readies the task to be suspended: sees that it will have a place in its
  * loop's queue, and keeps its stack contexts.  One that is not suspended after
  * all belongs to no loop that it did not belong to before, since it would not
@@ -198,7 +193,7 @@ static bool ensure_place(lua_State *L, lunado_realm *realm, int t,
                          lunado_coroutine *task) {
   lunado_ioloop *home = task->loop;
   if (has_all(L, realm, t, task)) return true;
-  let_place_go(task, home);
+  task->loop = home;
   return false;
 }
 
@@ -260,20 +255,21 @@ static int link_task(lua_State *L, lunado_realm *realm, int t,
 }
 
 /* Has the task wait for the Future on top of its thread's stack.  Returns as
- * lunado__task_suspend. */
+ * lunado__task_suspend.  It belongs to its loop, and has its place, before it
+ * is linked: finalizers may close the one and take the other. */
 static int wait_for(lua_State *L, lunado_realm *realm, int t,
                     lunado_coroutine *task, lunado_future *future) {
   lunado_ioloop *home = task->loop;
   int n;
   if (!ensure_place(L, realm, t, task)) return 1;
   task->loop->queue.reserved++;
+  lunado__task_enlist(L, t, task, TASK_WAITING);
   n = link_task(L, realm, t, task, future);
-  if (n < 0) {
-    lunado__task_enlist(L, t, task, TASK_WAITING);
-    return -1;
-  }
+  if (n < 0) return -1;
+  task->flags &= ~(uint32_t)TASK_WAITING;
   task->loop->queue.reserved--;
-  let_place_go(task, home);
+  lunado__ioloop_discharge(L, task->loop);
+  task->loop = home;
   return n;
 }
 
