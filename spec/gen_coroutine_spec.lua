@@ -101,6 +101,22 @@ describe("a call of a coroutine", function()
     end)
   end
 
+  -- Some leave just as much of the stack as is needed, and some too little.
+  it("passes and returns any number of values, up to 60", function()
+    local echo = gen.coroutine(function(...) return ... end)
+    local later = gen.coroutine(function(...)
+      coroutine.yield()
+      return ...
+    end)
+    for n = 0, 60 do
+      local list = table.pack(table.unpack({}, 1, n))
+      local future = later(table.unpack(list, 1, n))
+      assert.equal(n, select("#", echo(table.unpack(list, 1, n)):result()))
+      loops.turn(loop)
+      assert.equal(n, select("#", future:result()))
+    end
+  end)
+
   it("takes a Return from any depth of calls", function()
     local function leave(n)
       if n == 0 then

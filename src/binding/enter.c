@@ -86,7 +86,7 @@ void lunado__report(lua_State *L, lunado_realm *realm, lunado_ioloop *loop) {
 
 /* --- callbacks ------------------------------------------------------------ */
 
-/* The values from `base` on: handler, callback, the Future it returned. */
+/* (loop, callback, the Future it returned) */
 static int discard(lua_State *L) {
   lunado_ioloop *loop = lua_touserdata(L, 1);
   lunado__discard(L, loop->realm, loop, 3, 2);

@@ -5,7 +5,7 @@
  * A timeout is no object of Lua's, for most are removed before their time: its
  * handle is a number, which says what item of the loop's slab it is, and the
  * how manieth timeout of the realm.  So the handle of one that is over, or that
- * is another loop's, is recognized for ever.
+ * is another loop's, is recognized, for 2^40 timeouts.
  *
  * Invariant: an item is taken exactly while its timer runs; meanwhile the loop
  * holds the callable.
@@ -18,16 +18,17 @@
 #include "binding/ioloop.h"
 #include "binding/realm.h"
 
-/* A handle has the number of the item in its lower bits, and `born` above. */
+/* A handle has the number of the item in its lower bits, and realm->timeouts
+ * above. */
 #define NUMBER_BITS 24
 #define NUMBERS (1u << NUMBER_BITS)
 
 typedef struct {
   lunado_slot slot;
   lunado_timer timer;
-  uint64_t born;   /* realm->timeouts when it was started; 0: it is over */
-  uint32_t anchor; /* of the callable, or of a packed call */
-  int nargs;       /* more than 0: it is a packed call */
+  lua_Integer handle; /* 0: it is over */
+  uint32_t anchor;    /* of the callable, or of a packed call */
+  int nargs;          /* more than 0: it is a packed call */
 } timeout;
 
 /* --- deadlines ------------------------------------------------------------ */
@@ -120,7 +121,7 @@ void lunado__timeouts_init(lunado_ioloop *loop) {
 }
 
 static void end(lunado_ioloop *loop, timeout *self) {
-  self->born = 0;
+  self->handle = 0;
   lunado_slab_give(&loop->timeouts, self);
   lunado_slab_trim(&loop->timeouts);
 }
@@ -175,9 +176,9 @@ static int add_timeout(lua_State *L, lunado_ioloop *loop, double when,
     end(loop, self);
     return luaL_error(L, "cannot start a timeout: %s", uv_strerror(rc));
   }
-  self->born = ++loop->realm->timeouts;
-  lua_pushinteger(L,
-                  (lua_Integer)(self->born << NUMBER_BITS | self->slot.number));
+  self->handle = (lua_Integer)(++loop->realm->timeouts << NUMBER_BITS |
+                               self->slot.number);
+  lua_pushinteger(L, self->handle);
   return 1;
 }
 
@@ -221,7 +222,7 @@ static timeout *find(lunado_ioloop *loop, lua_Integer handle) {
   timeout *self;
   if (number >= loop->timeouts.count) return NULL;
   self = lunado_slab_at(&loop->timeouts, number);
-  return self->born == (uint64_t)handle >> NUMBER_BITS ? self : NULL;
+  return self->handle == handle ? self : NULL;
 }
 
 /* True if the timeout belongs to any other loop. */
