@@ -176,8 +176,8 @@ static int add_timeout(lua_State *L, lunado_ioloop *loop, double when,
     end(loop, self);
     return luaL_error(L, "cannot start a timeout: %s", uv_strerror(rc));
   }
-  self->handle = (lua_Integer)(++loop->realm->timeouts << NUMBER_BITS |
-                               self->slot.number);
+  self->handle =
+      (lua_Integer)(++loop->realm->timeouts << NUMBER_BITS | self->slot.number);
   lua_pushinteger(L, self->handle);
   return 1;
 }
