@@ -5,7 +5,7 @@
  * Items are made in blocks, each as large as all before it.  An item is free
  * or taken; a free one keeps what it had in it, but for its slot.
  *
- * Another thread may look up an item that it knows to be taken.
+ * Another thread may look up an item that it has heard of, where nobody trims.
  */
 #ifndef LUNADO_CORE_SLAB_H
 #define LUNADO_CORE_SLAB_H
