@@ -80,7 +80,7 @@ void lunado_settler_flush(lunado_settler *settler);
 /* --- layout: private to the core, visible so that owners can embed it ---- */
 
 struct lunado_waiter {
-  lunado_waiter *next;   /* circular within future->waiters, or deferred */
+  lunado_waiter *next; /* circular within future->waiters, or deferred */
   lunado_waiter *prev;
   lunado_waiter **list;  /* head of the list it is in; NULL when in none */
   lunado_future *future; /* what it waits or waited for; borrowed */
@@ -137,8 +137,7 @@ static inline void lunado_future_wait(lunado_future *future,
 static inline lunado_waiter *lunado_future_take_sole(lunado_future *future,
                                                      lunado_done_cb cb) {
   lunado_waiter *waiter = future->waiters;
-  if (waiter == NULL || waiter->next != waiter || waiter->cb != cb)
-    return NULL;
+  if (waiter == NULL || waiter->next != waiter || waiter->cb != cb) return NULL;
   waiter->list = NULL;
   future->waiters = NULL;
   return waiter;

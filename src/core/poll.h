@@ -50,13 +50,13 @@ void lunado__watchers_close(lunado_loop *loop);
 /* --- layout: private to the core, visible so that owners can read it ----- */
 
 struct lunado_watcher {
-  lunado_link link;     /* in loop->watchers until closed */
-  lunado_loop *loop;    /* the open handle holds a reference */
+  lunado_link link;  /* in loop->watchers until closed */
+  lunado_loop *loop; /* the open handle holds a reference */
   lunado_watcher_cb cb;
-  void *owner;          /* the owner's */
+  void *owner; /* the owner's */
   uv_os_sock_t fd;
-  int events;           /* watched for */
-  uv_poll_t poll;       /* data is NULL */
+  int events;     /* watched for */
+  uv_poll_t poll; /* data is NULL */
 };
 
 #endif
