@@ -49,6 +49,20 @@ static void run(lunado_loop *loop) {
   lunado__check(loop);
 }
 
+static void on_stop(lunado_loop *loop, lunado_timer *timer) {
+  on_named(loop, timer);
+  lunado_loop_stop(loop);
+}
+
+/* Runs until timer 0 has run. */
+static void run_to_timer(lunado_loop *loop, bool forever) {
+  timers[0].timer.cb = on_stop;
+  alarm(30);
+  assert_int_equal(lunado_loop_run(loop, forever), LUNADO_RUN_STOPPED);
+  alarm(0);
+  lunado__check(loop);
+}
+
 static void the_time_is_the_clocks(void **state) {
   lunado_loop *loop = *state;
   double before = lunado_loop_time(loop);
@@ -174,6 +188,39 @@ static void stands_still_while_libuv_works(void **state) {
   assert_string_equal(noted(), "a");
 }
 
+static bool brought;
+
+static void bring(uv_async_t *async) {
+  assert_true(fake.time == 1000);
+  brought = true;
+  lunado_loop_release(async->data);
+  uv_close((uv_handle_t *)async, NULL);
+}
+
+static void send_later(void *async) {
+  usleep(20000);
+  assert_int_equal(uv_async_send(async), 0);
+}
+
+/* A thread of somebody's brings what the loop is held for. */
+static void stands_still_while_the_loop_is_held(void **state) {
+  for (int forever = 0; forever < 2; forever++) {
+    lunado_loop *loop = with_fake(state);
+    uv_thread_t thread;
+    uv_async_t async;
+    brought = false;
+    assert_int_equal(uv_async_init(loop->uv, &async, bring), 0);
+    async.data = loop;
+    start(loop, 0, 1000 + HOUR);
+    lunado_loop_hold(loop);
+    assert_int_equal(uv_thread_create(&thread, send_later, &async), 0);
+    run_to_timer(loop, forever != 0);
+    assert_true(brought);
+    assert_int_equal(uv_thread_join(&thread), 0);
+    assert_true(timers[0].at == 1000 + HOUR);
+  }
+}
+
 static int wires[2];
 static unsigned bounces;
 
@@ -261,6 +308,69 @@ static void skips_when_the_host_drives(void **state) {
   assert_string_equal(noted(), "aa");
 }
 
+/* --- the limit of a run --------------------------------------------------- */
+
+static void on_again(lunado_loop *loop, lunado_timer *timer) {
+  assert_int_equal(lunado_timer_start(loop, timer, fake.time + 1), 0);
+}
+
+/* In the system's time nothing but moments pass. */
+static void a_limit_ends_endless_skipping(void **state) {
+  lunado_loop *loop = with_fake(state);
+  start(loop, 0, 1001);
+  timers[0].timer.cb = on_again;
+  lunado_loop_set_limit(loop, 20);
+  lunado__check(loop);
+  assert_false(lunado_loop_limited(loop));
+  alarm(30);
+  assert_int_equal(lunado_loop_run(loop, false), LUNADO_RUN_STOPPED);
+  alarm(0);
+  assert_true(lunado_loop_limited(loop));
+  assert_true(fake.time > 1010);
+  lunado_timer_stop(loop, &timers[0].timer);
+  lunado_loop_set_limit(loop, 0);
+  assert_false(lunado_loop_limited(loop));
+}
+
+static void a_limit_ends_waiting(void **state) {
+  lunado_loop *loop = *state;
+  for (int i = 0; i < 2; i++) {
+    lunado_loop_set_limit(loop, 5);
+    alarm(30);
+    assert_int_equal(lunado_loop_run(loop, true), LUNADO_RUN_STOPPED);
+    alarm(0);
+    assert_true(lunado_loop_limited(loop));
+    lunado__check(loop);
+  }
+}
+
+static void a_limit_keeps_no_run_from_ending(void **state) {
+  lunado_loop *loop = *state;
+  lunado_loop_set_limit(loop, 60000);
+  lunado__check(loop);
+  run(loop);
+  assert_false(lunado_loop_limited(loop));
+}
+
+static void a_limit_is_taken_back(void **state) {
+  lunado_loop *loop = *state;
+  start(loop, 0, lunado_loop_time(loop) + 0.02);
+  lunado_loop_set_limit(loop, 1);
+  lunado_loop_set_limit(loop, 0);
+  run(loop);
+  assert_string_equal(noted(), "a");
+  assert_false(lunado_loop_limited(loop));
+}
+
+/* Including the handle, which the test's end looks for. */
+static void a_closed_loop_has_no_limit(void **state) {
+  lunado_loop *loop = *state;
+  lunado_loop_set_limit(loop, 1);
+  lunado_loop_close(loop);
+  lunado_loop_set_limit(loop, 1);
+  assert_false(lunado_loop_limited(loop));
+}
+
 /* --- clocks that do not skip --------------------------------------------- */
 
 static double scaled_now(lunado_clock *clock) {
@@ -327,10 +437,16 @@ int main(void) {
       on_own(deadlines_stay_when_the_clock_changes),
       on_own(stands_still_while_tasks_are_ready),
       on_own(stands_still_while_libuv_works),
+      on_own(stands_still_while_the_loop_is_held),
       on_both(stands_still_while_callbacks_come),
       on_both(skips_to_what_a_watcher_starts),
       on_both(skips_to_what_a_message_starts),
       on_both(skips_when_the_host_drives),
+      on_both(a_limit_ends_endless_skipping),
+      on_both(a_limit_ends_waiting),
+      on_both(a_limit_keeps_no_run_from_ending),
+      on_own(a_limit_is_taken_back),
+      on_both(a_closed_loop_has_no_limit),
       on_own(a_clock_may_be_slow),
       on_own(a_clock_may_leap),
   };

@@ -128,15 +128,19 @@ static void check_watchers(const lunado_loop *loop) {
 
 static void check_open(const lunado_loop *loop) {
   bool ready = !lunado_list_empty(&loop->ready);
-  invariant(loop->handles == 3, "an open loop has three handles");
+  invariant(loop->handles == 3u + loop->has_limit,
+            "an open loop has three handles, and one for the limit");
   invariant(!closing(&loop->timer) && !closing(&loop->idle) &&
-                !closing(&loop->async),
+                !closing(&loop->async) &&
+                !(loop->has_limit && closing(&loop->limit)),
             "the handles of an open loop are open");
   invariant(!ready || active(&loop->idle),
             "the idle handle is active while tasks are ready");
   invariant(referenced(&loop->async) == (loop->holds > 0),
             "the async handle counts as alive while there are holds");
   invariant(active(&loop->async), "an open loop can be woken");
+  invariant(!loop->has_limit || !referenced(&loop->limit),
+            "the limit keeps no loop alive");
   if (loop->due == -INFINITY) check_aim(loop);
 }
 

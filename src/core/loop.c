@@ -112,11 +112,16 @@ static bool can_skip(lunado_loop *loop, double now) {
   return lunado_heap_min(&loop->heap)->when > now;
 }
 
-/* Time stands still while anything is ready, calls back or is under way in
- * libuv, and on the pass after that, in which what is under way may have
- * arrived. */
+/* True if something is awaited that libuv or another thread is to bring. */
+static bool is_awaiting(const lunado_loop *loop) {
+  return loop->uv->active_reqs.count > 0 ||
+         loop->holds > (loop->forever ? 1u : 0u);
+}
+
+/* Time stands still while anything is ready, calls back or is awaited, and on
+ * the pass after that, in which what was on its way may have arrived. */
 static void skip_time(lunado_loop *loop, bool was_quiet) {
-  loop->quiet = loop->uv->active_reqs.count == 0;
+  loop->quiet = !is_awaiting(loop);
   if (!was_quiet || !loop->quiet) return;
   loop->quiet = false;
   loop->clock->skip_to(loop->clock, lunado_heap_min(&loop->heap)->when);
@@ -221,6 +226,10 @@ static void on_timer_closed(uv_handle_t *handle) {
   handle_closed(lunado_container_of((uv_timer_t *)handle, lunado_loop, timer));
 }
 
+static void on_limit_closed(uv_handle_t *handle) {
+  handle_closed(lunado_container_of((uv_timer_t *)handle, lunado_loop, limit));
+}
+
 static void on_idle_closed(uv_handle_t *handle) {
   handle_closed(lunado_container_of((uv_idle_t *)handle, lunado_loop, idle));
 }
@@ -293,6 +302,7 @@ static void close_handles(lunado_loop *loop) {
   uv_close((uv_handle_t *)&loop->timer, on_timer_closed);
   uv_close((uv_handle_t *)&loop->idle, on_idle_closed);
   uv_close((uv_handle_t *)&loop->async, on_async_closed);
+  if (loop->has_limit) uv_close((uv_handle_t *)&loop->limit, on_limit_closed);
 }
 
 static void close_stranger(uv_handle_t *handle, void *unused) {
@@ -382,9 +392,11 @@ int lunado_loop_run(lunado_loop *loop, bool forever) {
   if (lunado_loop_running(loop)) return UV_EALREADY;
   lunado_loop_ref(loop);
   loop->running = true;
+  loop->forever = forever;
   if (forever) lunado_loop_hold(loop);
   rc = run_until_stopped(loop);
   if (forever) lunado_loop_release(loop);
+  loop->forever = false;
   loop->running = loop->stopped = false;
   tell_if_left(loop);
   close_uv(loop);
@@ -395,4 +407,31 @@ int lunado_loop_run(lunado_loop *loop, bool forever) {
 void lunado_loop_stop(lunado_loop *loop) {
   loop->stopped = true;
   if (loop->running && !loop->closed) uv_stop(loop->uv);
+}
+
+static void on_limit(uv_timer_t *handle) {
+  lunado_loop *loop = lunado_container_of(handle, lunado_loop, limit);
+  lunado__loop_enter(loop);
+  loop->limited = true;
+  lunado_loop_stop(loop);
+  lunado__loop_leave(loop);
+}
+
+static void open_limit(lunado_loop *loop) {
+  loop->has_limit = true;
+  (void)uv_timer_init(loop->uv, &loop->limit);
+  uv_unref((uv_handle_t *)&loop->limit);
+  handle_opened(loop);
+}
+
+/* libuv counts from its idea of now, which is renewed by running. */
+void lunado_loop_set_limit(lunado_loop *loop, uint64_t ms) {
+  loop->limited = false;
+  if (loop->closed) return;
+  if (!loop->has_limit) open_limit(loop);
+  uv_update_time(loop->uv);
+  if (ms > 0)
+    (void)uv_timer_start(&loop->limit, on_limit, ms, 0);
+  else
+    (void)uv_timer_stop(&loop->limit);
 }

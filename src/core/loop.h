@@ -98,6 +98,13 @@ int lunado_loop_run(lunado_loop *loop, bool forever);
  * long. */
 void lunado_loop_stop(lunado_loop *loop);
 
+/* Stops the loop once, after so many milliseconds of the system's time from
+ * now, whatever clock it has; 0: does not.  Keeps no run from ending. */
+void lunado_loop_set_limit(lunado_loop *loop, uint64_t ms);
+
+/* True from when the limit has stopped the loop until the next is set. */
+static inline bool lunado_loop_limited(const lunado_loop *loop);
+
 /* True while a run, or any callback of the loop, is on the C stack. */
 static inline bool lunado_loop_running(const lunado_loop *loop);
 
@@ -105,7 +112,9 @@ static inline bool lunado_loop_running(const lunado_loop *loop);
 double lunado_loop_time(lunado_loop *loop);
 
 /* Takes the time from `clock` (borrowed until replaced; NULL: the system's)
- * from now on.  Deadlines stay as they are. */
+ * from now on.  Deadlines stay as they are.  A clock that skips stands still
+ * while anything is ready, calls back, or is awaited: a request of libuv's, or
+ * what has a hold. */
 void lunado_loop_set_clock(lunado_loop *loop, lunado_clock *clock);
 
 /* Runs are driven by `drive` from now on; NULL: by uv_run. */
@@ -159,6 +168,7 @@ struct lunado_loop {
                              then */
   uv_async_t async;       /* wakes the loop for messages; counts as alive while
                              there are holds */
+  uv_timer_t limit;       /* open once a limit was set; never counts as alive */
   lunado_link ready;      /* tasks, in order */
   lunado_link turn;       /* tasks of the turn in progress, not yet run */
   lunado_link watchers;   /* poll.h's */
@@ -181,12 +191,15 @@ struct lunado_loop {
   unsigned handles;       /* open handles of the loop's own */
   atomic_uint refs;       /* references to this storage */
   bool running;           /* inside lunado_loop_run */
+  bool forever;           /* and this run has a hold of its own */
   bool stopped;           /* stop was asked for */
   bool closed;
-  bool owns_uv; /* uv == &own, and own is open */
-  bool lent;    /* own is not closed with the loop */
-  bool quiet;   /* nothing has happened since the last pass, on which
-                   time could have been skipped */
+  bool has_limit; /* `limit` is open */
+  bool limited;   /* the limit has stopped the loop */
+  bool owns_uv;   /* uv == &own, and own is open */
+  bool lent;      /* own is not closed with the loop */
+  bool quiet;     /* nothing has happened since the last pass, on which
+                     time could have been skipped */
   uv_loop_t own;
 };
 
@@ -198,6 +211,10 @@ void lunado__loop_begin_slice(lunado_loop *loop);
 
 /* Keeps libuv from waiting, and has it look for work on its next pass. */
 void lunado__loop_wake(lunado_loop *loop);
+
+static inline bool lunado_loop_limited(const lunado_loop *loop) {
+  return loop->limited;
+}
 
 static inline bool lunado_loop_running(const lunado_loop *loop) {
   return loop->running || loop->depth > 0;
