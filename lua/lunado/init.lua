@@ -33,7 +33,7 @@ local lunado = {
 }
 
 --- Modules that load when they are first asked for.
-local optional = { uv = true }
+local optional = { debug = true, testing = true, uv = true }
 
 setmetatable(lunado, {
   __index = function(self, name)

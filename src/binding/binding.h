@@ -74,7 +74,8 @@ enum {
                                coroutine is over; may raise */
   LUNADO_SLOT_LUV,          /* luv's module table, once the loop is shared */
   LUNADO_SLOT_CYCLE,        /* weak: the object that notices collections */
-  LUNADO_SLOT_TRACKED,      /* weak set of tasks, while debug asks for it */
+  LUNADO_SLOT_TRACKED,      /* while tracking: a task that is suspended -> the
+                               time when it first was; ephemeron */
   LUNADO_SLOT_COUNT = LUNADO_SLOT_TRACKED
 };
 
@@ -136,6 +137,7 @@ struct lunado_realm {
   bool interrupted;        /* SLOT_INTERRUPT is in use */
   bool reuse;              /* finished threads may serve again */
   bool closing;            /* the state is being closed */
+  bool tracking;           /* debug asks for tasks: SLOT_TRACKED is a table */
   lunado_log_fn *host_log; /* the host's log handler; NULL: none */
   void *host_log_data;
 };

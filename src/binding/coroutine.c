@@ -11,6 +11,7 @@
 
 #include "binding/failure.h"
 #include "binding/future.h"
+#include "binding/inspect.h"
 #include "binding/ioloop.h"
 #include "binding/realm.h"
 #include "binding/task.h"
@@ -343,6 +344,7 @@ static void start_later(lua_State *L, int t, lunado_ioloop *loop) {
   lunado__queue_add_place(L, &loop->queue);
   lua_pop(L, 1);
   task->loop = loop;
+  if (loop->realm->tracking) lunado__track(L, loop->realm, t);
   lunado__task_enlist(L, t, task, TASK_QUEUED | TASK_STARTING);
   lunado__task_queue(L, loop->realm, t, task);
 }

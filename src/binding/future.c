@@ -11,6 +11,7 @@
 #include "binding/failure.h"
 #include "binding/ioloop.h"
 #include "binding/queue.h"
+#include "binding/waititer.h"
 #include "core/multi.h"
 #include "core/waititer.h"
 
@@ -404,6 +405,34 @@ void lunado__chain(lua_State *L, lunado_realm *realm, int from, int to) {
   lunado_future *source = lua_touserdata(L, from);
   if (!lunado_future_pending(source) || !link_new(L, from, to, NULL, on_chain))
     lunado__copy_outcome(L, realm, from, to);
+}
+
+/* Pushes what gets the outcome by way of the waiter, whose owner is on top. */
+static void push_heir(lua_State *L, lunado_realm *realm,
+                      const lunado_waiter *waiter) {
+  if (waiter->cb == on_chain)
+    lua_getiuservalue(L, -1, LINK_TARGET);
+  else if (!lunado__waititer_next(L, realm, lua_gettop(L)))
+    lua_pushnil(L);
+}
+
+void lunado__push_heirs(lua_State *L, lunado_realm *realm, int idx, int list) {
+  const lunado_future *future = lua_touserdata(L, idx);
+  const lunado_waiter *waiter = future->waiters;
+  int top = lua_gettop(L);
+  luaL_checkstack(L, 6, NULL);
+  if (waiter == NULL) return;
+  do {
+    const lunado_future *heir;
+    if (lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE) == LUA_TTABLE)
+      lua_rawgetp(L, -1, waiter);
+    push_heir(L, realm, waiter);
+    heir = lunado__tofuture(L, realm, -1);
+    if (heir != NULL && lunado_future_pending(heir))
+      lua_rawseti(L, list, (lua_Integer)lua_rawlen(L, list) + 1);
+    lua_settop(L, top);
+    waiter = waiter->next;
+  } while (waiter != future->waiters);
 }
 
 /* --- methods: consumer ---------------------------------------------------- */

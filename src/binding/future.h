@@ -131,6 +131,11 @@ void lunado__on_done(lua_State *L, lunado_realm *realm, int idx,
 void lunado__discard(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
                      int idx, int callback);
 
+/* Appends to the list at `list` the pending Futures that get the outcome of the
+ * pending one at idx, or may: by lunado__chain and WaitIterators.
+ * [-0, +0, m] */
+void lunado__push_heirs(lua_State *L, lunado_realm *realm, int idx, int list);
+
 /* chain_future: b at `to` gets the outcome of a at `from`.  [-0, +0, m] */
 void lunado__chain(lua_State *L, lunado_realm *realm, int from, int to);
 

@@ -199,6 +199,7 @@ static int loop__gc(lua_State *L) {
   lunado__ioloop_close(L, loop);
   if (core->running || lunado_loop_running(core)) return 0;
   loop->core = NULL;
+  lunado_loop_set_clock(core, NULL); /* it may have been the loop's own */
   lunado_loop_close(core);
   lunado_loop_unref(core);
   return 0;

@@ -10,6 +10,7 @@
 #define LUNADO_BINDING_IOLOOP_H
 
 #include "binding/binding.h"
+#include "binding/clock.h"
 #include "binding/queue.h"
 #include "core/post.h"
 #include "core/slab.h"
@@ -29,9 +30,10 @@ struct lunado_ioloop {
   bool closed;           /* as core->closed, good also when core is gone */
   lunado_message wake;   /* on its way while waking: interrupt.c's */
   atomic_bool waking;
-  double threshold;     /* set_blocking_log_threshold; 0: none */
-  lunado_slab promises; /* promise.c's */
-  lunado_slab timeouts; /* timeout.c's */
+  double threshold;       /* set_blocking_log_threshold; 0: none */
+  lunado_slab promises;   /* promise.c's */
+  lunado_slab timeouts;   /* timeout.c's */
+  lunado_testclock clock; /* clock.c's */
 };
 
 void lunado__ioloop_open(lua_State *L, lunado_realm *realm);

@@ -131,6 +131,12 @@ int lunado__log_set_handler(lua_State *L) {
   return 0;
 }
 
+int lunado__log_handler(lua_State *L) {
+  lunado__getslot(L, lunado__upvalue_realm(L), LUNADO_SLOT_LOG_HANDLER);
+  if (!lua_isfunction(L, -1)) lua_pushnil(L);
+  return 1;
+}
+
 int lunado__log_set_level(lua_State *L) {
   lunado__upvalue_realm(L)->log_level = check_level(L, 1);
   return 0;

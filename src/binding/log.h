@@ -7,6 +7,7 @@
 
 int lunado__log_log(lua_State *L);         /* (level, message) */
 int lunado__log_enabled(lua_State *L);     /* (level) → boolean */
+int lunado__log_handler(lua_State *L);     /* () → function or nil */
 int lunado__log_set_handler(lua_State *L); /* (function or nil) */
 int lunado__log_set_level(lua_State *L);   /* (level) */
 

@@ -3,11 +3,13 @@
  * module.c - lunado.core, the module of everything that is written in C; the
  * Lua modules pick from it what they show.
  */
+#include "binding/clock.h"
 #include "binding/convert.h"
 #include "binding/coroutine.h"
 #include "binding/exception.h"
 #include "binding/executor.h"
 #include "binding/future.h"
+#include "binding/inspect.h"
 #include "binding/ioloop.h"
 #include "binding/log.h"
 #include "binding/multi.h"
@@ -19,6 +21,7 @@ static const luaL_Reg functions[] = {
     {"isinstance", lunado__util_isinstance},
     {"log", lunado__log_log},
     {"log_enabled", lunado__log_enabled},
+    {"log_handler", lunado__log_handler},
     {"set_log_handler", lunado__log_set_handler},
     {"set_log_level", lunado__log_set_level},
     {NULL, NULL}};
@@ -28,7 +31,8 @@ static void (*const openers[])(lua_State *L) = {
     lunado__convert_functions,  lunado__multi_functions,
     lunado__waititer_functions, lunado__sleep_functions,
     lunado__ioloop_functions,   lunado__runsync_functions,
-    lunado__context_functions,  lunado__executor_functions};
+    lunado__context_functions,  lunado__executor_functions,
+    lunado__clock_functions,    lunado__inspect_functions};
 
 static void set_classes(lua_State *L, lunado_realm *realm) {
   static const char *const names[LUNADO_E_COUNT] = {"Exception",

@@ -21,4 +21,9 @@ void lunado__multi_nested(lua_State *L, lunado_realm *realm, int idx, int quiet,
  * [-1, +1, e] */
 void lunado__multi_spread(lua_State *L, lunado_realm *realm, int n);
 
+/* Pushes the table of the children of the Future at idx, which is pending,
+ * where that is a multi; else pushes nothing and returns false.
+ * [-0, +(0|1), -] */
+bool lunado__multi_children(lua_State *L, int idx);
+
 #endif

@@ -164,6 +164,23 @@ static int gen_with_timeout(lua_State *L) {
   return 1;
 }
 
+/* --- looking -------------------------------------------------------------- */
+
+/* What Futures they are, their sizes tell and the number of user values. */
+const lunado_timer *lunado__sleep_timer(lua_State *L, int idx) {
+  if (lua_rawlen(L, idx) == sizeof(timed)) {
+    timed *self = lua_touserdata(L, idx);
+    if (lua_getiuservalue(L, idx, TIMED_CHILD) == LUA_TUSERDATA)
+      return &self->timer;
+    lua_pop(L, 1);
+  } else if (lua_rawlen(L, idx) == sizeof(sleeper)) {
+    sleeper *self = lua_touserdata(L, idx);
+    lua_pushnil(L);
+    return &self->timer;
+  }
+  return NULL;
+}
+
 static const luaL_Reg functions[] = {
     {"sleep", gen_sleep}, {"with_timeout", gen_with_timeout}, {NULL, NULL}};
 

@@ -10,6 +10,7 @@
 #include "binding/coroutine.h"
 #include "binding/failure.h"
 #include "binding/future.h"
+#include "binding/inspect.h"
 #include "binding/ioloop.h"
 #include "binding/realm.h"
 #include "binding/task.h"
@@ -119,8 +120,11 @@ void lunado__coroutine_ready_sole(lua_State *L, int idx,
  * loop is on the stack meanwhile: finalizers may close it. */
 static int find_place(lua_State *L) {
   lunado_coroutine *task = lua_touserdata(L, 1);
-  if (task->loop == NULL)
-    task->loop = lunado__currentloop(L, lunado__findrealm(L));
+  lunado_realm *realm = lunado__findrealm(L);
+  if (task->loop == NULL) {
+    task->loop = lunado__currentloop(L, realm);
+    if (realm->tracking) lunado__track(L, realm, 1);
+  }
   if (task->loop->closed) luaL_error(L, "the coroutine's IOLoop is closed");
   lunado__pushloop(L, task->loop);
   lunado__queue_add_place(L, &task->loop->queue);
@@ -128,7 +132,10 @@ static int find_place(lua_State *L) {
 }
 
 static bool has_place(lunado_realm *realm, lunado_coroutine *task) {
-  if (task->loop == NULL) task->loop = realm->loop;
+  if (task->loop == NULL) {
+    if (realm->tracking) return false; /* which may fail: find_place does it */
+    task->loop = realm->loop;
+  }
   return task->loop != NULL && lunado__queue_has_place(&task->loop->queue);
 }
 

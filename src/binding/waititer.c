@@ -223,6 +223,16 @@ static int iterator_results(lua_State *L) {
   return 2;
 }
 
+bool lunado__waititer_next(lua_State *L, const lunado_realm *realm, int idx) {
+  const wait_iterator *iter = lunado__toclass(L, idx, realm->iterator_mt);
+  if (iter == NULL) return false;
+  if (iter->next != NULL && lunado_future_pending(iter->next))
+    lua_getiuservalue(L, idx, ITER_NEXT);
+  else
+    lua_pushnil(L);
+  return true;
+}
+
 /* --- metamethods ---------------------------------------------------------- */
 
 /* current_index and current_future are fields; the rest is found in the table

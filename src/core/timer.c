@@ -98,6 +98,16 @@ void lunado_timer_stop(lunado_loop *loop, lunado_timer *timer) {
   if (loop->heap.finite == 0) lunado__timers_aim(loop);
 }
 
+bool lunado_timer_when(const lunado_loop *loop, const lunado_timer *timer,
+                       double *when) {
+  const lunado_heap_entry *entry;
+  if (timer->place == 0 || timer->place > loop->heap.count) return false;
+  entry = &loop->heap.entries[timer->place - 1];
+  if (entry->of.timer != timer) return false;
+  *when = entry->when;
+  return true;
+}
+
 static bool run_first(lunado_loop *loop) {
   const lunado_heap_entry *first = lunado_heap_min(&loop->heap);
   lunado_timer *timer;

@@ -37,6 +37,10 @@ void lunado_timer_stop(lunado_loop *loop, lunado_timer *timer);
 
 static inline bool lunado_timer_running(const lunado_timer *timer);
 
+/* True, and *when is its deadline, if the timer runs and on this loop. */
+bool lunado_timer_when(const lunado_loop *loop, const lunado_timer *timer,
+                       double *when);
+
 /* --- for the loop -------------------------------------------------------- */
 
 /* Runs the timers whose deadline is not later than `due`, in order, for a

@@ -1,0 +1,119 @@
+-- SPDX-License-Identifier: MIT
+--- lunado.debug: which coroutines are suspended, where, and who waits for whom.
+--
+-- Coroutines are tracked from the time when this module is loaded; those that
+-- were suspended before are found by a walk over all that Lua holds.  Until
+-- then nothing is paid, and nothing is kept alive after.
+-- @module lunado.debug
+local core = require "lunado.core"
+local loaded = core.loaded
+if loaded["lunado.debug"] then return loaded["lunado.debug"] end
+
+local waiting = require "lunado.waiting"
+
+local tracked = core.track()
+
+-- What was suspended before ---------------------------------------------------
+
+--- Calls found(u) for each userdata that can be reached from the registry.
+local function walk_userdata(found)
+  local queue, first, last = { debug.getregistry() }, 1, 1
+  local seen = { [queue] = true, [queue[1]] = true }
+  seen[seen] = true
+  local function add(value)
+    local kind = type(value)
+    if seen[value] or kind ~= "table" and kind ~= "userdata"
+      and kind ~= "thread" and kind ~= "function" then return end
+    seen[value] = true
+    last = last + 1
+    queue[last] = value
+  end
+
+  local visit = {}
+
+  function visit.table(value)
+    local mode = debug.getmetatable(value)
+    mode = mode and rawget(mode, "__mode")
+    mode = type(mode) == "string" and mode or ""
+    for key, field in next, value do
+      if not mode:find "k" then add(key) end
+      if not mode:find "v" then add(field) end
+    end
+  end
+
+  function visit.userdata(value)
+    found(value)
+    for i = 1, math.huge do
+      local field, there = debug.getuservalue(value, i)
+      if not there then break end
+      add(field)
+    end
+  end
+
+  visit["function"] = function(value)
+    for i = 1, math.huge do
+      local name, upvalue = debug.getupvalue(value, i)
+      if not name then break end
+      add(upvalue)
+    end
+  end
+
+  local function visit_locals(thread, level, step)
+    for i = step, step * math.huge, step do
+      local name, value = debug.getlocal(thread, level, i)
+      if not name then break end
+      add(value)
+    end
+  end
+
+  function visit.thread(value)
+    for _, held in ipairs(core.stack(value) or {}) do add(held) end
+    for level = 0, math.huge do
+      local info = debug.getinfo(value, level, "f")
+      if not info then break end
+      add(info.func)
+      visit_locals(value, level, 1)
+      visit_locals(value, level, -1)
+    end
+  end
+
+  while first <= last do
+    local value = queue[first]
+    queue[first] = nil
+    first = first + 1
+    add(debug.getmetatable(value))
+    visit[type(value)](value)
+  end
+end
+
+walk_userdata(core.track_task)
+
+-- The module --------------------------------------------------------------------
+
+local lunado_debug = {}
+
+--- A list of the coroutines that are suspended, the oldest first, each a table
+-- of `coroutine`, its thread; `future`, of its outcome; `name` of its function;
+-- `where` it is, "file:line"; `waiting_for`, a Future, or nil when it will go
+-- on without any; `age`, the seconds since it was first suspended.
+function lunado_debug.tasks()
+  local list = waiting.coroutines(tracked)
+  for _, entry in ipairs(list) do entry.how = nil end
+  return list
+end
+
+local function check_file(file)
+  local kind = type(file)
+  if (kind == "userdata" or kind == "table") and file.write then return end
+  error(("bad argument #1 to 'dump' (file expected, got %s)"):format(kind), 3)
+end
+
+--- Writes the tree of who waits for whom to the file, stderr by default.
+function lunado_debug.dump(file)
+  if file ~= nil then check_file(file) end
+  file = file or io.stderr
+  waiting.write_all(tracked, function(line) file:write(line, "\n") end)
+end
+
+loaded["lunado.debug"] = lunado_debug
+return lunado_debug

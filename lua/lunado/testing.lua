@@ -1,0 +1,310 @@
+-- SPDX-License-Identifier: MIT
+--- lunado.testing: tests that wait, for busted and its like.
+-- @module lunado.testing
+local core = require "lunado.core"
+local loaded = core.loaded
+if loaded["lunado.testing"] then return loaded["lunado.testing"] end
+
+local IOLoop = require("lunado.ioloop").IOLoop
+local gen = require "lunado.gen"
+local coroutine_of, is_coroutine_function = gen.coroutine,
+  gen.is_coroutine_function
+local waiting = require "lunado.waiting"
+
+local function bad_argument(number, name, what)
+  error(("bad argument #%d to '%s' (%s)"):format(number, name, what), 3)
+end
+
+-- What is left behind ----------------------------------------------------------
+
+-- What lunado logs of errors that nobody took.
+local LEFT = { "^Future exception was never retrieved: ",
+  "^Exception in callback", "^Exception in handle_callback_exception: " }
+
+local function is_left(level, message)
+  if level ~= "error" then return false end
+  for _, pattern in ipairs(LEFT) do
+    if message:find(pattern) then return true end
+  end
+  return false
+end
+
+--- Gathers these messages in a list, from now until release(); the others go
+-- where they went.  A log handler that the test sets gets them all.
+local function gather(list)
+  local before = core.log_handler()
+  local function handler(level, message)
+    if is_left(level, message) then
+      list[#list + 1] = message
+      return
+    end
+    core.set_log_handler(before)
+    core.log(level, message)
+    core.set_log_handler(list.handler)
+  end
+  list.handler = handler
+  core.set_log_handler(handler)
+  return function()
+    if core.log_handler() == handler then core.set_log_handler(before) end
+  end
+end
+
+-- How a failure reads ------------------------------------------------------------
+
+local function text_of(err)
+  local ok, text = pcall(tostring, err)
+  return ok and text or ("(a %s whose __tostring fails)"):format(type(err))
+end
+
+-- How a line of a traceback names this file.
+local HERE = "\t" .. debug.getinfo(1, "S").short_src .. ":"
+
+--- A text without the lines that tell how the test was run: of each section
+-- what stands below the first that names this file, and the calls of C above.
+local function without_runner(text)
+  local lines, within = {}, false
+  for line in text:gmatch "[^\n]*" do
+    if line:sub(1, #HERE) == HERE and not within then
+      within = true
+      while (lines[#lines] or ""):find "^\t%[C%]: in " do
+        lines[#lines] = nil
+      end
+    elseif not line:find "^\t" then
+      within = false
+    end
+    if not within then lines[#lines + 1] = line end
+  end
+  return table.concat(lines, "\n")
+end
+
+--- Where the traceback begins, for test runners that look for a place.
+local function with_place(text, traceback, fn)
+  if text:find "^[^\n]-:%d+: " then return text end
+  local place = traceback and traceback:match "\n%s+([^\n]-:%d+): in"
+  if not place then
+    local info = debug.getinfo(fn, "S")
+    place = ("%s:%d"):format(info.short_src, info.linedefined)
+  end
+  return place .. ": " .. text
+end
+
+-- busted's own errors are told by the name of their type: a failed assertion
+-- has a message, and a test that is pending has to be left alone.
+local function busted_type(err)
+  local mt = type(err) == "table" and debug.getmetatable(err)
+  return type(mt) == "table" and rawget(mt, "__type") or nil
+end
+
+local function raise(err, text)
+  if busted_type(err) == "failure" and type(err.message) == "string" then
+    error(setmetatable({ message = text }, debug.getmetatable(err)), 0)
+  end
+  error(text, 0)
+end
+
+local function left_text(list, failed)
+  if #list == 0 then return nil end
+  local head = ("%s%d error%s that nobody took:\n"):format(
+    failed and "also, " or "", #list, #list == 1 and "" or "s")
+  return head .. without_runner(table.concat(list, "\n"))
+end
+
+--- Raises what is to be told of the test; returns when that is nothing.
+local function report(outcome, left, fn)
+  local also = left_text(left, outcome.failed)
+  if not outcome.failed then
+    if also then error(with_place(also, nil, fn), 0) end
+    return
+  end
+  local err, traceback = outcome.err, outcome.traceback
+  local kind = busted_type(err)
+  if kind == "pending" then error(err, 0) end
+  local message = kind == "failure" and err.message
+  if type(message) ~= "string" then message = text_of(err) end
+  local text = with_place(message, traceback, fn)
+  if traceback and traceback ~= "" then
+    text = text .. "\n" .. without_runner(traceback)
+  end
+  if also then text = text .. "\n" .. also end
+  raise(err, text)
+end
+
+-- Running -------------------------------------------------------------------------
+
+--- The Future that the test ends with: a result that is one is awaited too.
+local function last_of(future)
+  while future:done() and not future:exception() do
+    local result = future:result()
+    if not core.is_future(result) then break end
+    future = result
+  end
+  return future
+end
+
+--- Why the test has not come to its end, and where it is.
+local function unfinished(err, future, timeout)
+  local why = text_of(err):gsub("^Exception: ", "")
+  if timeout then
+    why = ("the test was not done after %g seconds"):format(timeout)
+  elseif why:find "^the run would never end" then
+    why = "the test would never end: nothing on the IOLoop is left that could "
+      .. "set what it waits for"
+  end
+  local tree = waiting.text(future)
+  local place = tree:match "^[^\n]- at ([^\n]-:%d+)"
+  return (place and place .. ": " or "") .. why .. "\nwaiting:\n\t"
+    .. tree:gsub("\n", "\n\t")
+end
+
+--- Runs fn(...) on the loop; what came of it.
+local function run(loop, fn, timeout, ...)
+  local future
+  local start = is_coroutine_function(fn) and fn or coroutine_of(fn)
+  local arguments = table.pack(...)
+  core.set_limit(loop, timeout)
+  local ok, err = pcall(loop.run_sync, loop, function()
+    future = start(table.unpack(arguments, 1, arguments.n))
+    return future
+  end)
+  local open = not core.is_closed(loop)
+  local late = open and core.is_limited(loop)
+  if open then core.set_limit(loop, math.huge) end
+  if ok then return { failed = false } end
+  future = future and last_of(future)
+  if future and not future:done() then
+    return { failed = true, err = unfinished(err, future, late and timeout) }
+  end
+  local traceback
+  if future and future:exception() ~= nil then
+    err, traceback = future:exc_info()
+  end
+  return { failed = true, err = err, traceback = traceback }
+end
+
+local function collect()
+  collectgarbage()
+  collectgarbage()
+end
+
+local function run_test(fn, timeout, io_loop, ...)
+  collect() -- what others have left is not this test's
+  local left = {}
+  local release = gather(left)
+  local before = IOLoop.current(false)
+  local loop = io_loop or IOLoop(false)
+  loop:make_current()
+  local outcome = run(loop, fn, timeout, ...)
+  if not io_loop then loop:close() end
+  if before and not core.is_closed(before) then
+    before:make_current()
+  else
+    IOLoop.clear_current()
+  end
+  collect()
+  release()
+  report(outcome, left, fn)
+end
+
+-- The module ------------------------------------------------------------------------
+
+local testing = {}
+
+--- What a test may take, unless it says otherwise.
+local function default_timeout()
+  return tonumber(os.getenv "ASYNC_TEST_TIMEOUT") or 5
+end
+
+local CHECKS = {
+  timeout = function(value)
+    if type(value) ~= "number" then return "number" end
+    return not (value > 0) and "number of seconds above 0" or nil
+  end,
+  io_loop = function(value)
+    return not core.is_loop(value) and "IOLoop" or nil
+  end,
+}
+
+-- Level 3 is the caller of gen_test.
+local function check_options(options)
+  if options == nil then return {} end
+  if type(options) ~= "table" then
+    error(("bad argument #2 to 'gen_test' (table expected, got %s)")
+      :format(type(options)), 3)
+  end
+  for name, value in next, options do
+    local check = CHECKS[name]
+    local expected
+    if not check then
+      expected = ("no option '%s'"):format(tostring(name))
+    else
+      expected = check(value)
+      expected = expected and ("field '%s': %s expected, got %s"):format(name,
+        expected, type(value))
+    end
+    if expected then
+      error(("bad argument #2 to 'gen_test' (%s)"):format(expected), 3)
+    end
+  end
+  return options
+end
+
+local function is_callable(value)
+  local mt = debug.getmetatable(value)
+  return type(value) == "function" or type(mt) == "table"
+    and rawget(mt, "__call") ~= nil
+end
+
+--- A function for busted's `it` that runs fn(...) as a coroutine on a loop of
+-- its own.  Tornado: testing.gen_test.
+-- @param fn the test, a plain function or a coroutine function
+-- @param options `timeout` in seconds of the system's time (5, or what the
+--   environment's ASYNC_TEST_TIMEOUT says); `io_loop`, instead of a new one
+function testing.gen_test(fn, options)
+  if not is_callable(fn) then
+    bad_argument(1, "gen_test", "function expected, got " .. type(fn))
+  end
+  options = check_options(options)
+  local timeout, io_loop = options.timeout, options.io_loop
+  return function(...)
+    return run_test(fn, timeout or default_timeout(), io_loop, ...)
+  end
+end
+
+--- The time of a loop, in a test's hands.
+local Clock = {}
+Clock.__index = Clock
+Clock.__name = "lunado.Clock"
+
+--- Moves the time on, by seconds; what is due then runs when the loop does.
+function Clock:advance(seconds)
+  if type(seconds) ~= "number" then
+    bad_argument(1, "advance", "number expected, got " .. type(seconds))
+  elseif not (seconds >= 0 and seconds < math.huge) then
+    bad_argument(1, "advance", "a time that goes forward expected")
+  end
+  core.advance(self._loop, seconds)
+end
+
+--- From now on time goes on as fast as the system's, from where it is.
+function Clock:stop()
+  if not core.is_closed(self._loop) then core.set_virtual(self._loop, false) end
+end
+
+function Clock:__close() self:stop() end
+
+--- Has time stand still on the loop while there is work, and jump to the next
+-- timer when there is none.
+-- @param loop the current one by default
+function testing.virtual_clock(loop)
+  if loop == nil then
+    loop = IOLoop.current()
+  elseif not core.is_loop(loop) then
+    bad_argument(1, "virtual_clock", "IOLoop expected, got " .. type(loop))
+  end
+  if core.is_closed(loop) then error("the IOLoop is closed", 2) end
+  core.set_virtual(loop, true)
+  return setmetatable({ _loop = loop }, Clock)
+end
+
+loaded["lunado.testing"] = testing
+return testing

@@ -1,0 +1,259 @@
+-- SPDX-License-Identifier: MIT
+--- Who waits for whom: suspended coroutines, and what they wait for, as a tree.
+-- For lunado.debug, and for the reports of lunado.testing.
+local core = require "lunado.core"
+local loaded = core.loaded
+if loaded["lunado.waiting"] then return loaded["lunado.waiting"] end
+
+local waiting = {}
+
+--- What functions are called by those who require their modules, as in Lua's
+-- tracebacks; the function that a coroutine runs has the coroutine's name.
+local function known_names()
+  local names = {}
+  local function add(fn, name)
+    if not names[fn] or name < names[fn] then names[fn] = name end
+  end
+  for module, fields in next, package.loaded do
+    local prefix = module == "_G" and "" or tostring(module) .. "."
+    for key, fn in next, type(fields) == "table" and fields or {} do
+      if type(key) == "string" and type(fn) == "function" then
+        add(fn, prefix .. key)
+        if core.is_coroutine_function(fn) then
+          local _, body = debug.getupvalue(fn, 3)
+          if type(body) == "function" then add(body, prefix .. key) end
+        end
+      end
+    end
+  end
+  return names
+end
+
+local function name_of(fn, names)
+  if type(fn) ~= "function" then return type(fn) end
+  if names[fn] then return names[fn] end
+  local info = debug.getinfo(fn, "S")
+  if info.what == "C" then return "C function" end
+  if info.what == "main" then return "main chunk" end
+  return ("function <%s:%d>"):format(info.short_src, info.linedefined)
+end
+
+-- A coroutine that has not started is where its function begins.
+local function place_of(how, fn, where)
+  if how ~= "starting" or type(fn) ~= "function" then return where end
+  local info = debug.getinfo(fn, "S")
+  if info.linedefined < 0 then return info.short_src end
+  return ("%s:%d"):format(info.short_src, info.linedefined)
+end
+
+--- What is known of a task; nil when it is not suspended.  `since`: the time
+-- when it first was, where that is known.
+local function describe(task, since, names)
+  local how, thread, future, awaited, fn, where, now = core.task(task)
+  if not how then return nil end
+  return {
+    how = how,
+    coroutine = thread,
+    future = future,
+    waiting_for = awaited,
+    name = name_of(fn, names),
+    where = place_of(how, fn, where),
+    age = since and math.max(0, now - since),
+  }
+end
+
+--- A list of the coroutines of the tasks in `tracked` (task -> since when)
+-- that are suspended, the oldest first; and the same by task.
+function waiting.coroutines(tracked)
+  local names = known_names()
+  local list, by_task = {}, {}
+  for task, since in next, tracked do
+    local entry = describe(task, since, names)
+    list[#list + 1], by_task[task] = entry, entry
+  end
+  table.sort(list, function(a, b)
+    if a.age ~= b.age then return a.age > b.age end
+    return a.where < b.where
+  end)
+  return list, by_task
+end
+
+-- The tree -------------------------------------------------------------------
+
+local DEEPEST = 30 -- levels that are indented
+
+local function indented(depth, text)
+  if depth <= DEEPEST then return ("  "):rep(depth) .. text end
+  return ("%s[%d] %s"):format(("  "):rep(DEEPEST), depth, text)
+end
+
+local function seconds(number)
+  return ("%.3f"):format(number):gsub("%.?0+$", "") .. " s"
+end
+
+local HOW = { ready = ", about to go on", starting = ", about to start" }
+
+local function title_of(entry)
+  local text = ("%s at %s"):format(entry.name, entry.where)
+  if entry.age then text = text .. " (" .. seconds(entry.age) .. ")" end
+  return text .. (HOW[entry.how] or "")
+end
+
+-- The children of a multi that are not done, integer keys first.
+local function pending_of(children)
+  local keys, pending, n = {}, {}, 0
+  for key in next, children do keys[#keys + 1] = key end
+  table.sort(keys, function(a, b)
+    local x, y = math.type(a) == "integer", math.type(b) == "integer"
+    if x and y then return a < b end
+    if x ~= y then return x end
+    return tostring(a) < tostring(b)
+  end)
+  for i, key in ipairs(keys) do
+    if not children[key]:done() then
+      n = n + 1
+      pending[n] = children[key]
+    end
+    keys[i] = nil
+  end
+  return pending
+end
+
+local function count(children)
+  local n = 0
+  for _ in next, children do n = n + 1 end
+  return n
+end
+
+--- What a Future is, in words, and the Futures that it waits for; or the task
+-- of the coroutine whose Future it is.
+local function parts_of(future, sources)
+  local kind, part, left = core.parts(future)
+  if kind == "coroutine" then return nil, nil, part end
+  if kind == "multi" then
+    local pending = pending_of(part)
+    return ("multi of %d, %d pending"):format(count(part), #pending), pending
+  end
+  if kind == "timeout" then
+    return "with_timeout" .. (left and ", " .. seconds(left) .. " left" or ""),
+      { part }
+  end
+  if kind == "sleep" then
+    return "sleep" .. (part and ", " .. seconds(part) .. " left" or ""), {}
+  end
+  return tostring(future), sources[future] or {}
+end
+
+--- The Futures of coroutines by those that get their outcome in a roundabout
+-- way: through chain_future, or a WaitIterator.
+local function find_sources(list)
+  local sources = {}
+  for _, entry in ipairs(list) do
+    for _, heir in ipairs(core.heirs(entry.future)) do
+      sources[heir] = sources[heir] or {}
+      table.insert(sources[heir], entry.future)
+    end
+  end
+  return sources
+end
+
+--- Walks from a Future to all that it waits for, first to last.
+-- visit(depth, text) gets each line.  Not recursive: a chain of coroutines may
+-- be longer than Lua's stack.
+local function walk(future, state, visit)
+  local stack = { { future, 0 } }
+  local function push(futures, depth)
+    for i = #futures, 1, -1 do
+      stack[#stack + 1] = { futures[i], depth }
+    end
+  end
+  local function visit_task(task, depth)
+    local entry = state.entry_of(task)
+    if not entry then return end
+    if state.open[task] then
+      return visit(depth, title_of(entry) .. ", which waits for itself")
+    elseif state.seen[task] then
+      return visit(depth, title_of(entry) .. ", see above")
+    end
+    visit(depth, title_of(entry))
+    state.seen[task], state.open[task] = true, true
+    stack[#stack + 1] = { leave = task }
+    if entry.waiting_for then push({ entry.waiting_for }, depth + 1) end
+  end
+  while #stack > 0 do
+    local item = table.remove(stack)
+    if item.leave then
+      state.open[item.leave] = nil
+    else
+      local text, futures, task = parts_of(item[1], state.sources)
+      if task then
+        visit_task(task, item[2])
+      else
+        visit(item[2], text)
+        push(futures, item[2] + 1)
+      end
+    end
+  end
+end
+
+local function new_state(list, entry_of)
+  return { seen = {}, open = {}, sources = find_sources(list),
+    entry_of = entry_of }
+end
+
+--- The tasks whose coroutines a suspended one waits for, near or far.
+local function find_awaited(list, state)
+  local awaited, visited = {}, {}
+  for _, entry in ipairs(list) do
+    local stack = { entry.waiting_for }
+    while #stack > 0 do
+      local future = table.remove(stack)
+      if not visited[future] then
+        visited[future] = true
+        local _, futures, task = parts_of(future, state.sources)
+        if task then
+          awaited[task] = true
+        else
+          table.move(futures, 1, #futures, #stack + 1, stack)
+        end
+      end
+    end
+  end
+  return awaited
+end
+
+--- Calls write(line) for each line of the tree of all coroutines: at the left
+-- those that nobody waits for.
+function waiting.write_all(tracked, write)
+  local list, by_task = waiting.coroutines(tracked)
+  local state = new_state(list, function(task) return by_task[task] end)
+  local awaited = find_awaited(list, state)
+  local task_of = {}
+  for task, entry in next, by_task do task_of[entry] = task end
+  local function visit(depth, text) write(indented(depth, text)) end
+  write(("%d suspended coroutine%s"):format(#list, #list == 1 and "" or "s"))
+  for _, left in ipairs { false, true } do
+    for _, entry in ipairs(list) do
+      local task = task_of[entry]
+      -- What is left waits in a circle.
+      if not state.seen[task] and (left or not awaited[task]) then
+        walk(entry.future, state, visit)
+      end
+    end
+  end
+end
+
+--- What the Future waits for, as text.
+function waiting.text(future)
+  local names, lines = known_names(), {}
+  local state = new_state({}, function(task)
+    return describe(task, nil, names)
+  end)
+  walk(future, state, function(depth, text)
+    lines[#lines + 1] = indented(depth, text)
+  end)
+  return table.concat(lines, "\n")
+end
+
+loaded["lunado.waiting"] = waiting
+return waiting

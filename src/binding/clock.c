@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * clock.c - a clock that can be stopped and moved, and the limit of a run: what
+ * lunado.testing needs of a loop.
+ *
+ * Invariant: the time of a loop never goes back, whatever becomes of its clock.
+ */
+#include "binding/clock.h"
+
+#include <math.h>
+
+#include "binding/ioloop.h"
+
+static double clock_now(lunado_clock *clock) {
+  const lunado_testclock *self =
+      lunado_container_of(clock, lunado_testclock, clock);
+  if (self->since == 0) return self->base;
+  return self->base + (double)(uv_hrtime() - self->since) / 1e9;
+}
+
+static void clock_skip_to(lunado_clock *clock, double when) {
+  lunado_container_of(clock, lunado_testclock, clock)->base = when;
+}
+
+/* The loop's time is `base` now, and stands still or goes. */
+static void set(lunado_ioloop *loop, double base, bool still) {
+  lunado_testclock *self = &loop->clock;
+  self->base = base;
+  self->since = still ? 0 : uv_hrtime();
+  self->clock.now = clock_now;
+  self->clock.skip_to = still ? clock_skip_to : NULL;
+  lunado_loop_set_clock(loop->core, &self->clock);
+}
+
+/* set_virtual(loop, virtual): whether time stands still, but for skipping what
+ * is idle, or goes on from here as fast as the system's. */
+static int core_set_virtual(lua_State *L) {
+  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  luaL_checktype(L, 2, LUA_TBOOLEAN);
+  set(loop, lunado_loop_time(loop->core), lua_toboolean(L, 2) != 0);
+  return 0;
+}
+
+/* advance(loop, seconds): moves the time of a loop that has such a clock. */
+static int core_advance(lua_State *L) {
+  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  double seconds = lunado__checkseconds(L, 2);
+  luaL_argcheck(L, loop->clock.clock.now != NULL, 1,
+                "the loop has the system's time");
+  set(loop, lunado_loop_time(loop->core) + seconds, loop->clock.since == 0);
+  return 0;
+}
+
+/* set_limit(loop, seconds): the run is stopped after so many seconds of the
+ * system's time, infinity: it is not. */
+static int core_set_limit(lua_State *L) {
+  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  double ms = ceil(lunado__checkseconds(L, 2) * 1e3);
+  lunado_loop_set_limit(loop->core, ms < 1 ? 1 : ms < 1e15 ? (uint64_t)ms : 0);
+  return 0;
+}
+
+/* is_limited(loop) → whether the limit has stopped it. */
+static int core_is_limited(lua_State *L) {
+  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  lua_pushboolean(L, lunado_loop_limited(loop->core));
+  return 1;
+}
+
+static const luaL_Reg functions[] = {{"set_virtual", core_set_virtual},
+                                     {"advance", core_advance},
+                                     {"set_limit", core_set_limit},
+                                     {"is_limited", core_is_limited},
+                                     {NULL, NULL}};
+
+void lunado__clock_functions(lua_State *L) {
+  lunado__setfunctions(L, functions);
+}
