@@ -15,7 +15,7 @@ local function bad_argument(number, name, what)
   error(("bad argument #%d to '%s' (%s)"):format(number, name, what), 3)
 end
 
--- What is left behind ----------------------------------------------------------
+-- What is left behind ---------------------------------------------------------
 
 -- What lunado logs of errors that nobody took.
 local LEFT = { "^Future exception was never retrieved: ",
@@ -49,7 +49,7 @@ local function gather(list)
   end
 end
 
--- How a failure reads ------------------------------------------------------------
+-- How a failure reads ---------------------------------------------------------
 
 local function text_of(err)
   local ok, text = pcall(tostring, err)
@@ -129,11 +129,11 @@ local function report(outcome, left, fn)
   raise(err, text)
 end
 
--- Running -------------------------------------------------------------------------
+-- Running ---------------------------------------------------------------------
 
 --- The Future that the test ends with: a result that is one is awaited too.
 local function last_of(future)
-  while future:done() and not future:exception() do
+  while future:done() and future:exception() == nil do
     local result = future:result()
     if not core.is_future(result) then break end
     future = result
@@ -158,26 +158,20 @@ end
 
 --- Runs fn(...) on the loop; what came of it.
 local function run(loop, fn, timeout, ...)
-  local future
   local start = is_coroutine_function(fn) and fn or coroutine_of(fn)
-  local arguments = table.pack(...)
   core.set_limit(loop, timeout)
-  local ok, err = pcall(loop.run_sync, loop, function()
-    future = start(table.unpack(arguments, 1, arguments.n))
-    return future
-  end)
+  local future = start(...)
+  local ok, err = pcall(core.wait, loop, future)
   local open = not core.is_closed(loop)
   local late = open and core.is_limited(loop)
   if open then core.set_limit(loop, math.huge) end
   if ok then return { failed = false } end
-  future = future and last_of(future)
-  if future and not future:done() then
+  future = last_of(future)
+  if not future:done() then
     return { failed = true, err = unfinished(err, future, late and timeout) }
   end
   local traceback
-  if future and future:exception() ~= nil then
-    err, traceback = future:exc_info()
-  end
+  err, traceback = future:exc_info()
   return { failed = true, err = err, traceback = traceback }
 end
 
@@ -205,7 +199,7 @@ local function run_test(fn, timeout, io_loop, ...)
   report(outcome, left, fn)
 end
 
--- The module ------------------------------------------------------------------------
+-- The module ------------------------------------------------------------------
 
 local testing = {}
 
@@ -217,7 +211,8 @@ end
 local CHECKS = {
   timeout = function(value)
     if type(value) ~= "number" then return "number" end
-    return not (value > 0) and "number of seconds above 0" or nil
+    local above = value > 0 -- NaN is not
+    return not above and "number of seconds above 0" or nil
   end,
   io_loop = function(value)
     return not core.is_loop(value) and "IOLoop" or nil

@@ -122,10 +122,8 @@ static int wait_for_outcome(lua_State *L, lunado_ioloop *loop, int idx,
   return LUA_OK;
 }
 
-int lunado__runsync(lua_State *L, lunado_ioloop *loop, int nargs,
-                    double timeout) {
-  int base = lua_gettop(L) - nargs;
-  int status;
+/* Pushes a watch, which waits for nothing as yet. */
+static void push_watch(lua_State *L, lunado_ioloop *loop) {
   watch *self;
   lunado__pushloop(L, loop); /* which may be closed before the run is over */
   self = lua_newuserdatauv(L, sizeof *self, 1);
@@ -135,8 +133,14 @@ int lunado__runsync(lua_State *L, lunado_ioloop *loop, int nargs,
   self->core = loop->core;
   self->late = false;
   lunado_timer_init(&self->timer, on_late);
-  lua_insert(L, base); /* watch function arguments */
-  lunado__spawn_later(L, loop->realm, loop, nargs);
+}
+
+/* Replaces the watch at base and the Future above it, on top, by the outcome of
+ * that. */
+static int run_watched(lua_State *L, lunado_ioloop *loop, int base,
+                       double timeout) {
+  watch *self = lua_touserdata(L, base);
+  int status;
   if (timeout > 0) {
     lua_pushvalue(L, base);
     lunado__starttimer(L, loop, &self->timer,
@@ -148,6 +152,15 @@ int lunado__runsync(lua_State *L, lunado_ioloop *loop, int nargs,
     lunado__stoptimer(L, loop, &self->timer, self->anchor);
   lua_remove(L, base);
   return status;
+}
+
+int lunado__runsync(lua_State *L, lunado_ioloop *loop, int nargs,
+                    double timeout) {
+  int base = lua_gettop(L) - nargs;
+  push_watch(L, loop);
+  lua_insert(L, base); /* watch function arguments */
+  lunado__spawn_later(L, loop->realm, loop, nargs);
+  return run_watched(L, loop, base, timeout);
 }
 
 /* --- raising to the caller ------------------------------------------------ */
@@ -241,8 +254,24 @@ static int lunado_run(lua_State *L) {
   return run_and_return(L, loop, lua_gettop(L) - 1, 0);
 }
 
+/* wait(loop, future) → what the Future comes to, as run_sync of a function that
+ * returns it. */
+static int core_wait(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_ioloop *loop = lunado__checkloop(L, realm, 1);
+  lunado__checkfuture(L, realm, 2);
+  lunado__ioloop_checkidle(L, loop);
+  lua_settop(L, 2);
+  push_watch(L, loop);
+  lua_insert(L, 2); /* loop watch future */
+  if (run_watched(L, loop, 2, 0) != LUA_OK)
+    return lunado__raise_outcome(L, realm);
+  return lua_gettop(L) - 1;
+}
+
 static const luaL_Reg methods[] = {{"run_sync", loop_run_sync}, {NULL, NULL}};
-static const luaL_Reg functions[] = {{"run", lunado_run}, {NULL, NULL}};
+static const luaL_Reg functions[] = {
+    {"run", lunado_run}, {"wait", core_wait}, {NULL, NULL}};
 
 void lunado__runsync_methods(lua_State *L) { lunado__setfunctions(L, methods); }
 
