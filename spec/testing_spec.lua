@@ -300,6 +300,14 @@ describe("what a test leaves behind:", function()
       .. "nobody took:\nFuture exception was never retrieved: lost\n"), err)
   end)
 
+  it("so does one on a loop that stays", function()
+    local mine <close> = loops.open()
+    contains(failure_of(function()
+      Future():set_exception "lost"
+    end, { io_loop = mine }), "never retrieved: lost\n")
+    IOLoop.clear_current()
+  end)
+
   it("so does that of a coroutine nobody waits for", function()
     local err = failure_of(function()
       lunado.coroutine(function()
@@ -409,6 +417,9 @@ describe("the log during a test", function()
     pcall(gen_test(function() error "boom" end))
     lunado.log.app_log:error "after that"
     assert.equal("error: after\nerror: after that", log:text())
+    Future():set_exception "nobody's"
+    gc.collect()
+    assert.equal(1, log:count "never retrieved: nobody's")
   end)
 end)
 
