@@ -153,8 +153,8 @@ describe("the reference", function()
     end
   end
 
-  for _, module in ipairs { "concurrent", "gen", "ioloop", "locks", "log",
-    "queues", "stack_context", "util" } do
+  for _, module in ipairs { "concurrent", "debug", "gen", "ioloop", "locks",
+    "log", "queues", "stack_context", "testing", "util" } do
     it("has every name of lunado." .. module, function()
       has_all(module, lunado[module])
     end)
