@@ -426,12 +426,13 @@ describe("dump", function()
 
   it("shows the sources of a WaitIterator and of chain_future", function()
     local leaf = name("leaf", function(x) await(x) end)
+    local source = Future()
     local kept = { name("iterates", function()
       local wi = lunado.WaitIterator(leaf(Future()), leaf(Future()))
       for _ in wi:results() do error "none is there" end
     end)(), name("chained", function()
       local f = Future()
-      lunado.concurrent.chain_future(leaf(Future()), f)
+      lunado.concurrent.chain_future(leaf(source), f)
       await(f)
     end)() }
     local _, leaves = dumped "spec.known.iterates"
@@ -440,6 +441,7 @@ describe("dump", function()
     assert.is_truthy(dumped "spec.known.chained"
       :find("\n  Future: [^\n]*\n    spec%.known%.leaf at "))
     assert.equal(2, #kept)
+    source:set_result()
   end)
 
   it("tells that one is about to go on", function()

@@ -38,7 +38,8 @@ local function gather(list)
       list[#list + 1] = message
       return
     end
-    core.set_log_handler(before)
+    if before then return before(level, message) end
+    core.set_log_handler(nil)
     core.log(level, message)
     core.set_log_handler(list.handler)
   end
