@@ -268,7 +268,7 @@ describe("a coroutine that is tracked", function()
     local before = #lunado_debug.tasks()
     local kept = {}
     for i = 1, 100 do kept[i] = known.wait(Future()) end
-    assert.is_true(#lunado_debug.tasks() > before)
+    assert.is_true(#lunado_debug.tasks() >= before + #kept)
     for i = 1, 100 do kept[i] = nil end
     gc.collect()
     assert.is_true(#lunado_debug.tasks() <= before)
@@ -522,6 +522,29 @@ describe("dump", function()
       .. "<script.lua:2> at script.lua:2 %([%d.]+ s%)\n"
       .. "  sleep, 59%.?%d* s left\n", "%0")
     assert.equal(2, dumps, result.err)
+  end)
+end)
+
+describe("the end of the state", function()
+  it("may be looked at", function()
+    for _, order in ipairs { "require 'lunado'", "" } do
+      local result = child(order .. [[
+        at_end = setmetatable({}, { __gc = function()
+          lunado.debug.dump(io.stdout)
+        end })
+        lunado = require "lunado"
+        local _ = lunado.debug
+        local wait = lunado.coroutine(function(f) coroutine.yield(f) end)
+        f = lunado.Future()
+        wait(f)
+        wait { f, lunado.sleep(60) }
+        wait(lunado.with_timeout({ seconds = 60 }, wait(f)))
+        wait()
+      ]])
+      assert.equal("", result.err)
+      assert.equal(0, result.code)
+      assert.is_truthy(result.out:find "^%d suspended coroutine")
+    end
   end)
 end)
 

@@ -7,8 +7,6 @@
  */
 #include "binding/clock.h"
 
-#include <math.h>
-
 #include "binding/ioloop.h"
 
 static double clock_now(lunado_clock *clock) {
@@ -51,12 +49,18 @@ static int core_advance(lua_State *L) {
   return 0;
 }
 
+/* The longest limit that libuv can count, in milliseconds. */
+#define LIMIT_MAX 1e15
+
 /* set_limit(loop, seconds): the run is stopped after so many seconds of the
- * system's time, infinity: it is not. */
+ * system's time, rounded up; infinity: it is not. */
 static int core_set_limit(lua_State *L) {
   lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
-  double ms = ceil(lunado__checkseconds(L, 2) * 1e3);
-  lunado_loop_set_limit(loop->core, ms < 1 ? 1 : ms < 1e15 ? (uint64_t)ms : 0);
+  double ms = lunado__checkseconds(L, 2) * 1e3;
+  uint64_t limit = 0;
+  luaL_argcheck(L, ms > 0, 2, "a limit above 0 expected");
+  if (ms < LIMIT_MAX) limit = (uint64_t)ms + 1;
+  lunado_loop_set_limit(loop->core, limit);
   return 0;
 }
 

@@ -48,8 +48,10 @@ static lunado_coroutine *to_task(lua_State *L, int idx) {
   return lunado__toclass(L, idx, lunado__upvalue_realm(L)->task_mt);
 }
 
+/* At the end of the state the loop may be gone before the task. */
 static bool is_suspended(const lunado_coroutine *task) {
-  return (task->flags & (TASK_WAITING | TASK_QUEUED)) != 0;
+  return (task->flags & (TASK_WAITING | TASK_QUEUED)) != 0 &&
+         task->loop->core != NULL;
 }
 
 /* track_task(x): notes x, too, where it is a task that is suspended, and was
@@ -158,7 +160,8 @@ static void push_left(lua_State *L, const lunado_realm *realm,
   for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1)) {
     lunado_ioloop *loop = lua_touserdata(L, -1);
     double when;
-    if (!lunado_timer_when(loop->core, timer, &when)) continue;
+    if (loop->core == NULL || !lunado_timer_when(loop->core, timer, &when))
+      continue;
     lua_pop(L, 3);
     lua_pushnumber(L, (lua_Number)(when - lunado_loop_time(loop->core)));
     return;
