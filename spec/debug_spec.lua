@@ -527,12 +527,15 @@ end)
 
 describe("the end of the state", function()
   it("may be looked at", function()
-    for _, order in ipairs { "require 'lunado'", "" } do
-      local result = child(order .. [[
+    -- The last is looked at after its loop is gone, and before it is itself.
+    for _, before in ipairs { "", "lunado.debug = lunado.debug",
+      "lunado.run(function() coroutine.yield() end)" } do
+      local result = child("lunado = require 'lunado' " .. before .. [[
         at_end = setmetatable({}, { __gc = function()
           lunado.debug.dump(io.stdout)
         end })
-        lunado = require "lunado"
+        local loop = lunado.IOLoop(true)
+        loop:make_current()
         local _ = lunado.debug
         local wait = lunado.coroutine(function(f) coroutine.yield(f) end)
         f = lunado.Future()
