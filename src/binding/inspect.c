@@ -73,9 +73,9 @@ static int core_stack(lua_State *L) {
   lua_Debug ar;
   int n;
   if (thread == NULL || thread == L || lua_getstack(thread, 0, &ar)) return 0;
-  n = lua_gettop(thread);
   if (!lua_checkstack(thread, 1)) return luaL_error(L, "not enough memory");
-  lua_createtable(L, n, 0);
+  lua_createtable(L, lua_gettop(thread), 0);
+  n = lua_gettop(thread); /* finalizers may have used a queue */
   for (int i = 1; i <= n; i++) {
     lua_pushvalue(thread, i);
     lua_xmove(thread, L, 1);
