@@ -33,7 +33,8 @@ local lunado = {
 }
 
 --- Modules that load when they are first asked for.
-local optional = { uv = true }
+local optional = { iostream = true, tcpclient = true, tcpserver = true,
+  uv = true }
 
 setmetatable(lunado, {
   __index = function(self, name)
