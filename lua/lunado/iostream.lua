@@ -103,7 +103,7 @@ end
 
 local function closed_error(self)
   local err = StreamClosedError("Stream is closed")
-  err.real_error = self.error
+  err.real_error, self._told = self.error, true
   return err
 end
 
@@ -130,12 +130,13 @@ local function close_handle(self)
   if not ok then deliver(closed) end -- somebody else has
 end
 
---- Fails, or ends, the read that waits.
+--- Fails, or ends, the read that waits. What was read before an error is given
+-- to who was told of that.
 local function end_read(self)
   local future = self._future
   self._future = nil
   if not future or future:done() then return end
-  if self._until_close and self.error == nil then
+  if self._until_close and (self.error == nil or self._told) then
     future:set_result(self._buffer:take(self._buffer.size))
   else
     future:set_exception(closed_error(self))
