@@ -88,15 +88,18 @@ local function check_handle(handle)
   end
 end
 
-local function check_option(options, name, default)
-  local value = options[name]
-  if value == nil then return default end
-  local size = math.type(value) and math.tointeger(value)
-  if not size or size < 1 then
-    error(("bad argument #2 to 'IOStream' (%s: a number of bytes expected)")
-      :format(name), 4)
+local SIZES = { "max_buffer_size", "read_chunk_size", "max_write_buffer_size" }
+
+--- Checks what of the options is the stream's: argument `position` of `name`.
+local function check_options(options, position, name, level)
+  for _, field in ipairs(SIZES) do
+    local value = options[field]
+    local size = math.type(value) and math.tointeger(value)
+    if value ~= nil and (not size or size < 1) then
+      error(("bad argument #%d to '%s' (%s: a number of bytes expected)")
+        :format(position, name, field), level)
+    end
   end
-  return size
 end
 
 -- Closing -------------------------------------------------------------------
@@ -454,11 +457,11 @@ function IOStream:_init(handle, options)
     bad_argument(2, "IOStream", "table", options, 3)
   end
   options = options or {}
-  self.max_buffer_size =
-    check_option(options, "max_buffer_size", MAX_BUFFER_SIZE)
-  self.max_write_buffer_size = check_option(options, "max_write_buffer_size")
+  check_options(options, 2, "IOStream", 4)
+  self.max_buffer_size = options.max_buffer_size or MAX_BUFFER_SIZE
+  self.max_write_buffer_size = options.max_write_buffer_size
   self._read_ahead = math.min(self.max_buffer_size,
-    check_option(options, "read_chunk_size", READ_CHUNK_SIZE))
+    options.read_chunk_size or READ_CHUNK_SIZE)
   self._closed, self._reading, self._ended = false, false, false
   self._attended = false
   self._buffer, self._hold = buffer.new(), {}
@@ -543,6 +546,7 @@ local iostream = {
   StreamClosedError = StreamClosedError,
   UnsatisfiableReadError = UnsatisfiableReadError,
   StreamBufferFullError = StreamBufferFullError,
+  _check_options = check_options,
 }
 
 loaded["lunado.iostream"] = iostream

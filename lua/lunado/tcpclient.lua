@@ -113,6 +113,21 @@ local function check_port(port)
   error("bad argument #2 to 'connect' (a port is at most 65535)", 3)
 end
 
+local function check_options(options)
+  if options == nil then return {} end
+  if type(options) ~= "table" then
+    error(("bad argument #3 to 'connect' (table expected, got %s)")
+      :format(type(options)), 3)
+  end
+  iostream._check_options(options, 3, "connect", 4)
+  local family = options.family
+  if family ~= nil and family ~= "inet" and family ~= "inet6" then
+    error("bad argument #3 to 'connect' (family: 'inet' or 'inet6' expected)",
+      3)
+  end
+  return options
+end
+
 --- Sets the race's timeout; raises at the line of who called connect.
 local function set_timeout(race, timeout)
   if timeout == nil then return end
@@ -135,11 +150,7 @@ function TCPClient:connect(host, port, options) -- luacheck: ignore self
       :format(type(host)), 2)
   end
   port = check_port(port)
-  if options ~= nil and type(options) ~= "table" then
-    error(("bad argument #3 to 'connect' (table expected, got %s)")
-      :format(type(options)), 2)
-  end
-  options = options or {}
+  options = check_options(options)
   local race = new_race(options)
   race.loop = IOLoop.instance()
   set_timeout(race, options.timeout)

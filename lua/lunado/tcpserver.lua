@@ -26,6 +26,7 @@ function TCPServer:_init(options)
       :format(self.__name, type(options)), 3)
   end
   for name, value in pairs(options or {}) do self[name] = value end
+  iostream._check_options(self, 1, self.__name, 4)
   self._listeners = {}
 end
 
@@ -98,6 +99,12 @@ end
 
 --- Listens on a stream of luv's that is bound, TCP or a pipe.
 function TCPServer:add_socket(handle)
+  local mt = debug.getmetatable(handle)
+  if type(handle) ~= "userdata" or not mt
+    or mt.__name ~= "uv_tcp" and mt.__name ~= "uv_pipe" then
+    error(("bad argument #1 to 'add_socket' (TCP handle or pipe of luv's "
+      .. "expected, got %s)"):format(type(handle)), 2)
+  end
   local ok, err = listen(self, handle)
   if not ok then error(err, 0) end
   table.insert(self._listeners, handle)

@@ -56,6 +56,11 @@ function streams.read_all(handle)
   return future
 end
 
+--- Lets the loop see, n times, what has happened to its handles.
+function streams.turn(n)
+  for _ = 1, n or 1 do await(uv.fs_stat(".")) end
+end
+
 --- Turns the loop until holds() does; the spec's patience ends it.
 function streams.wait_until(holds)
   while not holds() do await() end
