@@ -392,6 +392,21 @@ describe("write", function()
     assert.is_nil(closed_error(future).real_error)
   end)
 
+  with_stream("may be settled by somebody else", function(stream, peer)
+    local one, two = stream:write(("x"):rep(10 << 20)), stream:write("y")
+    one:set_result("mine")
+    two:set_exception("mine, too")
+    streams.read_all(peer)
+    wait_until(function() return not stream:writing() end)
+    streams.turn(2)
+    assert.equal("mine", await(one))
+    assert.equal("mine, too", two:exception())
+    local three = stream:write(("x"):rep(10 << 20))
+    three:set_result()
+    await(stream:close())
+    streams.turn(2)
+  end)
+
   with_stream("that nobody waits for fails quietly when it is given up",
     function(stream)
       stream:write(("x"):rep(10 << 20))
@@ -467,6 +482,33 @@ describe("a stream that nobody reads", function()
     assert.is_truthy(result.out:find("^false\t[^\n]*wait[^\n]*\n"
       .. "true\tb\ntrue\n$"), result.out)
   end)
+end)
+
+describe("a read", function()
+  it("keeps the loop running, also after a time in which nobody read",
+    function()
+      local path = os.tmpname()
+      os.remove(path)
+      local result = child(([[
+        local path = %q
+        os.execute("mkfifo " .. path)
+        os.execute("(echo one; sleep 0.1; echo two) >" .. path .. " &")
+        local lunado = require "lunado"
+        local uv = lunado.uv
+        local pipe = uv.new_pipe(false)
+        pipe:open(require("luv").fs_open(path, "r", 0))
+        local stream = lunado.iostream.IOStream(pipe)
+        for _ = 1, 2 do
+          print(lunado.run(function()
+            return coroutine.yield(stream:read_line())
+          end))
+        end
+        print(stream:close())
+      ]]):format(path))
+      os.remove(path)
+      assert.equal("", result.err)
+      assert.is_truthy(result.out:find("^one\ntwo\nFuture"), result.out)
+    end)
 end)
 
 describe("the other side's end", function()
@@ -637,12 +679,12 @@ describe("the close callback", function()
       local order = {}
       local called = closing(stream)
       called:add_done_callback(function() order[#order + 1] = "closed" end)
-      stream:read_bytes(5):add_done_callback(function(future)
-        order[#order + 1] = isinstance(future:exception(), StreamClosedError)
-      end)
+      gen.coroutine(function()
+        order[#order + 1] = closed_error(stream:read_bytes(5)).message
+      end)()
       uv.close(peer)
       await(called)
-      assert.same({ true, "closed" }, order)
+      assert.same({ "Stream is closed", "closed" }, order)
     end)
 
   with_stream("is called when it is set too late", function(stream, peer)

@@ -151,7 +151,6 @@ end
 local function close(self, err, drain)
   if self._closed then return end
   self._closed, self.error = true, err
-  self._hold[1] = nil
   self._handle_closed = Future()
   self._draining = drain and luv.stream_get_write_queue_size(self.handle) > 0
   if not self._draining then close_handle(self) end
