@@ -252,12 +252,12 @@ describe("a second read", function()
 end)
 
 describe("a limit", function()
-  local function refuses(stream, words, future)
+  local function refuses(stream, words, future, was_closed)
     local err = closed_error(future).real_error
     assert.is_true(isinstance(err, iostream.UnsatisfiableReadError))
     assert.equal("UnsatisfiableReadError: " .. words, tostring(err))
     assert.is_true(stream:closed())
-    assert.equal(err, stream.error)
+    assert.equal(not was_closed and err or nil, stream.error)
   end
 
   with_stream("is kept by what just fits", function(stream, peer)
@@ -281,6 +281,16 @@ describe("a limit", function()
       refuses(stream, [[delimiter "\13\n" not found within 5 bytes]],
         stream:read_until("\r\n", 5))
       assert.equal("abcd\r\n", await(stream:read_until_close()))
+    end)
+
+  with_stream("counts in what was left when the stream was closed, too",
+    function(stream, peer)
+      send(peer, "abcdef")
+      assert.equal("a", await(stream:read_bytes(1)))
+      stream:close()
+      refuses(stream, [[delimiter "\n" not found within 3 bytes]],
+        stream:read_until("\n", 3), true)
+      assert.equal("bcdef", await(stream:read_until_close()))
     end)
 
   with_stream("ends a read_until_pattern", function(stream, peer)

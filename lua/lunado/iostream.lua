@@ -78,9 +78,14 @@ end
 
 local STREAMS = { uv_tcp = true, uv_pipe = true, uv_tty = true }
 
-local function check_handle(handle)
+--- The name of a userdata's type.
+local function kind_of(handle)
   local mt = debug.getmetatable(handle)
-  if type(handle) ~= "userdata" or not mt or not STREAMS[mt.__name] then
+  return type(handle) == "userdata" and mt and mt.__name
+end
+
+local function check_handle(handle)
+  if not STREAMS[kind_of(handle)] then
     bad_argument(1, "IOStream", "stream of luv's", handle, 4)
   end
   if luv.is_closing(handle) then
@@ -104,9 +109,11 @@ end
 
 -- Closing -------------------------------------------------------------------
 
-local function closed_error(self)
+--- The error of what cannot be done any more; because of `cause`, or of what
+-- closed the stream.
+local function closed_error(self, cause)
   local err = StreamClosedError("Stream is closed")
-  err.real_error, self._told = self.error, true
+  err.real_error, self._told = cause or self.error, true
   return err
 end
 
@@ -288,7 +295,7 @@ local function read(self, find, until_close)
     if self._close_callback then watch(self) end
   elseif err then
     close(self, err)
-    future:set_exception(closed_error(self))
+    future:set_exception(closed_error(self, err))
   else
     wait(self, future)
   end
@@ -489,7 +496,7 @@ function IOStream:connect(address, port)
   self._connecting = true
   local function done(err) on_connected(self, future, err) end
   local ok, started, err
-  if debug.getmetatable(handle).__name == "uv_pipe" then
+  if kind_of(handle) == "uv_pipe" then
     ok, started, err = pcall(luv.pipe_connect, handle, address, done)
   else
     port = waiters.check_count(port, 2, "connect", 3)
@@ -502,7 +509,7 @@ end
 --- Small writes leave at once, or wait to be sent together, which is the
 -- default. Tornado: set_nodelay.
 function IOStream:set_nodelay(value)
-  if not self._closed and luv.handle_get_type(self.handle) == "tcp" then
+  if not self._closed and kind_of(self.handle) == "uv_tcp" then
     luv.tcp_nodelay(self.handle, value and true or false)
   end
 end
