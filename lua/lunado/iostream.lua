@@ -19,7 +19,7 @@ local buffer = require "lunado.buffer"
 local stack_context = require "lunado.stack_context"
 local waiters = require "lunado.waiters"
 
-local Future, IOLoop = core.Future, core.IOLoop
+local Future, IOLoop, done = core.Future, core.IOLoop, waiters.done
 
 --- The stream is closed. `real_error` is why, where that was an error.
 local StreamClosedError = core.Exception:subclass("StreamClosedError")
@@ -31,9 +31,9 @@ local StreamBufferFullError = core.Exception:subclass("StreamBufferFullError")
 local MAX_BUFFER_SIZE = 100 * 1024 * 1024
 local READ_CHUNK_SIZE = 64 * 1024
 
--- Of what is longer than this, the rest would be copied where the system does
--- not take all of it at once.
-local AT_ONCE = 64 * 1024
+-- What is longer than this often does not fit into the system's buffer; the
+-- rest would be copied, and the system be asked once more.
+local AT_ONCE = 16 * 1024
 
 local WEAK = { __mode = "v" }
 
@@ -124,6 +124,13 @@ end
 
 local function fail(future, err)
   if not future:done() then future:set_exception(err) end
+end
+
+--- A Future that has failed.
+local function failed(err)
+  local future = Future()
+  future:set_exception(err)
+  return future
 end
 
 local function run_close_callback(self)
@@ -274,32 +281,34 @@ local function watch(self)
 end
 
 --- Makes the read wait, unless nothing can come any more.
-local function wait(self, future)
+local function wait(self)
+  local future = Future()
   self._future = future
-  if self._closed then return end_read(self) end
-  if self._ended then return close(self, nil, true) end
   local err = hopeless(self)
-  if err then return close(self, err) end
-  attend(self, true)
-  if not self._connecting then start_reading(self) end
+  if self._closed then
+    end_read(self)
+  elseif self._ended or err then
+    close(self, err, true)
+  else
+    attend(self, true)
+    if not self._connecting then start_reading(self) end
+  end
+  return future
 end
 
 --- A read of what `find` finds: a function of the stream that gives the number
 -- of bytes, or nil, and an error where they cannot come.
 local function read(self, find, until_close)
-  local future = Future()
   self._find, self._until_close = find, until_close
   local n, err = find(self)
   if n then
-    future:set_result(take(self, n))
+    local data = take(self, n)
     if self._close_callback then watch(self) end
-  elseif err then
-    close(self, err)
-    future:set_exception(closed_error(self, err))
-  else
-    wait(self, future)
+    return done(data)
   end
-  return future
+  if not err then return wait(self) end
+  close(self, err)
+  return failed(closed_error(self, err))
 end
 
 --- The state of a read that is about to begin; there is one at a time.
@@ -410,39 +419,31 @@ local function on_written(self, future, err)
 end
 
 --- Leaves the data to luv, which holds it, and the stream, until it is gone.
-local function queue(self, data, future)
-  local request, err = luv.write(self.handle, data, function(failed)
-    on_written(self, future, failed)
+local function queue(self, data)
+  local future = Future()
+  local request, err = luv.write(self.handle, data, function(problem)
+    on_written(self, future, problem)
   end)
   if not request then on_written(self, future, err) end
+  return future
 end
 
 --- A Future that is done when the data, a string or a list of strings, has
 -- left.
 function IOStream:write(data)
-  local size, future, handle = check_data(data), Future(), self.handle
-  if self._closed then
-    future:set_exception(closed_error(self))
-    return future
-  end
+  local size, handle = check_data(data), self.handle
+  if self._closed then return failed(closed_error(self)) end
   local max = self.max_write_buffer_size
   if max and luv.stream_get_write_queue_size(handle) + size > max then
-    future:set_exception(
-      StreamBufferFullError("Reached maximum write buffer size"))
-    return future
+    return failed(StreamBufferFullError("Reached maximum write buffer size"))
   end
-  if type(data) == "string" and size <= AT_ONCE then
+  if size == 0 then data = "" end -- libuv does not take an empty list
+  if size <= AT_ONCE and type(data) == "string" then
     local written = uv.try_write(handle, data)
-    if written == size then
-      future:set_result()
-      return future
-    end
+    if written == size then return done() end
     if written and written > 0 then data = data:sub(written + 1) end
-  elseif size == 0 then
-    data = "" -- libuv does not take an empty list
   end
-  queue(self, data, future)
-  return future
+  return queue(self, data)
 end
 
 --- Whether some of what was written has not left yet.
@@ -488,21 +489,21 @@ end
 -- address in numbers and a port, a pipe to a path.
 function IOStream:connect(address, port)
   check_string(address, 1, "connect")
-  local future, handle = Future(), self.handle
-  if self._closed then
-    future:set_exception(closed_error(self))
-    return future
+  local handle = self.handle
+  if kind_of(handle) ~= "uv_pipe" then
+    port = waiters.check_count(port, 2, "connect", 3)
   end
+  if self._closed then return failed(closed_error(self)) end
   self._connecting = true
-  local function done(err) on_connected(self, future, err) end
+  local future = Future()
+  local function connected(err) on_connected(self, future, err) end
   local ok, started, err
   if kind_of(handle) == "uv_pipe" then
-    ok, started, err = pcall(luv.pipe_connect, handle, address, done)
+    ok, started, err = pcall(luv.pipe_connect, handle, address, connected)
   else
-    port = waiters.check_count(port, 2, "connect", 3)
-    ok, started, err = pcall(luv.tcp_connect, handle, address, port, done)
+    ok, started, err = pcall(luv.tcp_connect, handle, address, port, connected)
   end
-  if not ok or not started then done(ok and err or started) end
+  if not ok or not started then connected(ok and err or started) end
   return future
 end
 
