@@ -217,6 +217,22 @@ describe("read_until_close", function()
   end)
 end)
 
+describe("a read with a timeout", function()
+  with_stream("goes on until the stream is closed", function(stream, peer)
+    local read = stream:read_line()
+    local ok, err = pcall(await, gen.with_timeout({ milliseconds = 5 }, read,
+      StreamClosedError))
+    assert.is_false(ok)
+    assert.equal("TimeoutError: Timeout", tostring(err))
+    assert.is_true(stream:reading())
+    send(peer, "text\n")
+    assert.equal("text", await(read))
+    pcall(await, gen.with_timeout({ milliseconds = 5 }, stream:read_line(),
+      StreamClosedError))
+    await(stream:close())
+  end)
+end)
+
 describe("a second read", function()
   with_stream("at the same time is refused", function(stream, peer)
     local future = stream:read_bytes(3)
