@@ -283,11 +283,17 @@ describe("TCPServer", function()
     os.remove(path)
     local pipe = uv.new_pipe(false)
     assert(uv.pipe_bind(pipe, path))
-    local server = echo_server()
+    local server, from = echo_server(), nil
+    local serve = server.handle_stream
+    function server:handle_stream(stream, peer)
+      from = peer
+      serve(self, stream)
+    end
     server:add_socket(pipe)
     local stream = iostream.IOStream(uv.new_pipe(false))
     await(stream:connect(path))
     echoes(stream, "text")
+    assert.equal("", from)
     await(stream:close())
     server:stop()
   end)

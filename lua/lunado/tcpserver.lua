@@ -45,7 +45,8 @@ end
 
 --- Serves one connection, in a coroutine; a Future that it returns is waited
 -- for, too.
--- @param address { ip =, port =, family =, [1] = ip, [2] = port }
+-- @param address { ip =, port =, family =, [1] = ip, [2] = port }; "" of a
+-- local socket
 function TCPServer:handle_stream() -- luacheck: ignore self
   error("a TCPServer needs a handle_stream", 0)
 end
@@ -69,19 +70,21 @@ local function start(self, stream, address)
   end)
 end
 
-local function peer_of(handle)
-  local address = handle.getpeername and handle:getpeername()
-  if type(address) ~= "table" then return address end
-  address[1], address[2] = address.ip, address.port
+--- Where a connection comes from; nil when it has gone again. A local socket
+-- that connects has no name.
+local function peer_of(handle, is_pipe)
+  if is_pipe then return "" end
+  local address = luv.tcp_getpeername(handle)
+  if address then address[1], address[2] = address.ip, address.port end
   return address
 end
 
 local function accept(self, listener, err)
   if err then error("accept: " .. err, 0) end
-  local handle = debug.getmetatable(listener).__name == "uv_pipe"
-    and luv.new_pipe(false) or luv.new_tcp()
+  local is_pipe = debug.getmetatable(listener).__name == "uv_pipe"
+  local handle = is_pipe and luv.new_pipe(false) or luv.new_tcp()
   local ok, refused = luv.accept(listener, handle)
-  local address = ok and peer_of(handle)
+  local address = ok and peer_of(handle, is_pipe)
   if address then
     return start(self, IOStream(handle, self), address)
   end
