@@ -637,6 +637,7 @@ describe("close", function()
       assert.is_false(stream:reading())
       stream:set_nodelay(true)
       await(closed)
+      assert.is_false(stream:writing())
       await(stream:close())
       assert.is_true(uv.is_closing(stream.handle))
     end)
@@ -910,6 +911,17 @@ describe("an abandoned stream", function()
       assert.is_false(uv.is_closing(peer))
     end)
 
+  spec("is one again when its close callback is taken back", function()
+    local here, there = streams.handles()
+    assert.is_true(gc.collects(function()
+      local stream = IOStream(here)
+      stream:set_close_callback(error)
+      stream:set_close_callback(nil)
+      return stream
+    end))
+    await(uv.close(there))
+  end)
+
   with_stream("is none while it writes", function(_, peer)
     local here, there = streams.handles()
     local data = ("x"):rep(10 << 20)
@@ -971,6 +983,42 @@ describe("a pipe of one direction", function()
     writer:write("\n"):add_done_callback(function() writer:close() end)
     assert.is_true(data == await(reader:read_line()))
     closed_error(reader:read_line())
+  end)
+
+  spec("may take a part of what is written at once", function()
+    local fds = assert(uv.pipe({ nonblock = true }, { nonblock = true }))
+    local to, from = uv.new_pipe(false), uv.new_pipe(false)
+    to:open(fds.write)
+    from:open(fds.read)
+    local writer, reader = IOStream(to), IOStream(from)
+    local sent, writes = {}, {}
+    repeat -- 10,007 bytes do not divide what a pipe holds
+      local piece = ("%d "):format(#sent):rep(5000):sub(1, 10007)
+      sent[#sent + 1] = piece
+      writes[#sent] = writer:write(piece)
+    until not writes[#sent]:done()
+    writes[#sent]:add_done_callback(function() writer:close() end)
+    assert.is_true(table.concat(sent) == await(reader:read_until_close()))
+  end)
+end)
+
+describe("a broken pipe", function()
+  it("is an error also where luv alone has made the stream", function()
+    local result = child [[
+      local luv = require "luv"
+      local lunado = require "lunado"
+      local fds = assert(luv.pipe())
+      local to = luv.new_pipe(false)
+      assert(to:open(fds.write))
+      luv.fs_close(fds.read)
+      local stream = lunado.iostream.IOStream(to)
+      lunado.run(function()
+        local _, err = pcall(coroutine.yield, stream:write("text"))
+        print(err, err.real_error)
+      end)
+    ]]
+    assert.same({ code = 0, err = "",
+      out = "StreamClosedError: Stream is closed\tEPIPE\n" }, result)
   end)
 end)
 

@@ -209,6 +209,21 @@ describe("TCPServer", function()
     server:stop()
   end)
 
+  spec("reports what listening brings", function()
+    local luv = require "luv"
+    local listen, called = luv.listen, nil
+    function luv.listen(_, _, fn)
+      called = fn
+      return 0
+    end
+    local server = echo_server()
+    luv.listen = listen
+    local ok, err = pcall(called, "EMFILE")
+    assert.is_false(ok)
+    assert.equal("accept: EMFILE", err)
+    server:stop()
+  end)
+
   spec("listens on several ports, until it is stopped", function()
     local server, first = echo_server()
     local second = server:listen(0, "127.0.0.1")
@@ -216,6 +231,7 @@ describe("TCPServer", function()
     assert.is_truthy(tostring(server):find("2 listening", 1, true))
     local one, two = connect(first), connect(second)
     server:stop()
+    assert.is_truthy(tostring(server):find("0 listening", 1, true))
     server:stop()
     echoes(one, "still there")
     echoes(two, "too")
@@ -262,21 +278,38 @@ describe("TCPServer", function()
     server:stop()
   end)
 
-  spec("raises luv's error when it cannot listen", function()
-    local server, port = echo_server()
-    local other = TCPServer()
-    local ok, err = pcall(other.listen, other, port, "127.0.0.1")
-    assert.is_false(ok)
-    assert.equal("EADDRINUSE: address already in use", err)
-    ok, err = pcall(other.listen, other, 0, "192.0.2.1")
-    assert.is_false(ok)
-    assert.is_truthy(err:find("^EADDRNOTAVAIL"), err)
-    ok, err = pcall(other.listen, other, 0, "no such name")
-    assert.is_false(ok)
-    assert.is_truthy(err:find("^EAI_"), err)
-    assert.is_truthy(tostring(other):find("0 listening", 1, true))
-    server:stop()
-  end)
+  spec("raises luv's error when it cannot listen, and keeps nothing",
+    function()
+      local server, port = echo_server()
+      local luv, made = require "luv", {}
+      local new_tcp, getaddrinfo = luv.new_tcp, luv.getaddrinfo
+      function luv.new_tcp()
+        made[#made + 1] = new_tcp()
+        return made[#made]
+      end
+      local other = TCPServer()
+      local ok, err = pcall(other.listen, other, port, "127.0.0.1")
+      assert.is_false(ok)
+      assert.equal("EADDRINUSE: address already in use", err)
+      ok, err = pcall(other.listen, other, 0, "192.0.2.1")
+      assert.is_false(ok)
+      assert.is_truthy(err:find("^EADDRNOTAVAIL"), err)
+      ok, err = pcall(other.listen, other, 0, "no such name")
+      assert.is_false(ok)
+      assert.is_truthy(err:find("^EAI_"), err)
+      function luv.getaddrinfo() -- on one port, this cannot be
+        return { { addr = "127.0.0.1", family = "inet" },
+          { addr = "127.0.0.1", family = "inet" } }
+      end
+      ok, err = pcall(other.listen, other, 0)
+      luv.new_tcp, luv.getaddrinfo = new_tcp, getaddrinfo
+      assert.is_false(ok)
+      assert.equal("EADDRINUSE: address already in use", err)
+      assert.is_truthy(tostring(other):find("0 listening", 1, true))
+      assert.equal(2 + 2 * 8, #made)
+      for _, handle in ipairs(made) do assert.is_true(uv.is_closing(handle)) end
+      server:stop()
+    end)
 
   spec("serves local sockets, too", function()
     local path = os.tmpname()
@@ -287,6 +320,7 @@ describe("TCPServer", function()
     local serve = server.handle_stream
     function server:handle_stream(stream, peer)
       from = peer
+      assert(debug.getmetatable(stream.handle).__name == "uv_pipe")
       serve(self, stream)
     end
     server:add_socket(pipe)
@@ -519,7 +553,7 @@ describe("TCPClient", function()
     local future = TCPClient():connect("a", 1, { timeout = 0 })
     uv.getaddrinfo = getaddrinfo
     timed_out(future)
-    looked_up:set_exception("EAI_AGAIN")
+    looked_up:set_result({})
   end)
 
   spec("forgets the timeout when it is connected", function()
@@ -539,6 +573,41 @@ describe("TCPClient", function()
       streams.turn(10)
     end)
     server:stop()
+  end)
+end)
+
+describe("the timers of a connection", function()
+  it("are gone when it is made", function()
+    local result = child [[
+      local lunado = require "lunado"
+      local uv = lunado.uv
+      local server = lunado.tcpserver.TCPServer { handle_stream = print }
+      local port = server:listen(0, "127.0.0.1")
+      function uv.getaddrinfo()
+        local future = lunado.Future()
+        future:set_result {
+          { addr = "127.0.0.1", port = port, family = "inet" },
+          { addr = "127.0.0.1", port = port, family = "other" },
+        }
+        return future
+      end
+      function server.handle_stream(_, stream)
+        server:stop()
+        stream:close()
+      end
+      local never = lunado.Future()
+      print(pcall(lunado.run, function()
+        local stream = coroutine.yield(lunado.tcpclient.TCPClient():connect(
+          "a", 1, { timeout = { seconds = 50 } }))
+        local began = lunado.IOLoop.current():time()
+        coroutine.yield(stream:read_until_close())
+        print(lunado.IOLoop.current():time() - began < 0.25)
+        coroutine.yield(never)
+      end))
+    ]]
+    assert.equal("", result.err)
+    assert.is_truthy(result.out:find("^true\nfalse\t.*would never end"),
+      result.out)
   end)
 end)
 

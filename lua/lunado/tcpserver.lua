@@ -179,7 +179,7 @@ function TCPServer:listen(port, address)
   local handles, result
   for _ = 1, port == 0 and ATTEMPTS or 1 do
     handles, result = open_all(self, addresses, port)
-    if handles then break end
+    if handles or not result:find("^EADDRINUSE") then break end
   end
   if not handles then error(result, 0) end
   table.move(handles, 1, #handles, #self._listeners + 1, self._listeners)
