@@ -911,6 +911,20 @@ describe("an abandoned stream", function()
       assert.is_false(uv.is_closing(peer))
     end)
 
+  spec("is one though it was read, by somebody who gave that up", function()
+    local here, there = streams.handles()
+    local stream = IOStream(here)
+    stream:read_line():set_result()
+    await(send(there, "text"))
+    wait_until(function() return stream._buffer.size == 4 end)
+    local weak = setmetatable({ stream }, { __mode = "v" })
+    stream = nil
+    gc.collect()
+    assert.is_nil(weak[1])
+    await(uv.close(there))
+    return stream
+  end)
+
   spec("is one again when its close callback is taken back", function()
     local here, there = streams.handles()
     assert.is_true(gc.collects(function()

@@ -197,6 +197,7 @@ local function reader(self)
   local future = self._future
   if future and future:done() then -- by somebody else
     future, self._future = nil, nil
+    if not self._closed then attend(self, self._close_callback ~= nil) end
   end
   return future
 end
@@ -288,7 +289,7 @@ local function wait(self)
   if self._closed then
     end_read(self)
   elseif self._ended or err then
-    close(self, err, true)
+    close(self, err, not err)
   else
     attend(self, true)
     if not self._connecting then start_reading(self) end
