@@ -153,8 +153,9 @@ describe("the reference", function()
     end
   end
 
-  for _, module in ipairs { "concurrent", "debug", "gen", "ioloop", "locks",
-    "log", "queues", "stack_context", "testing", "util" } do
+  for _, module in ipairs { "concurrent", "debug", "gen", "ioloop", "iostream",
+    "locks", "log", "queues", "stack_context", "tcpclient", "tcpserver",
+    "testing", "util" } do
     it("has every name of lunado." .. module, function()
       has_all(module, lunado[module])
     end)
@@ -164,7 +165,10 @@ describe("the reference", function()
     has_all("concurrent", debug.getmetatable(lunado.Future()).__index)
     has_all("ioloop", lunado.IOLoop)
     has_all("ioloop", lunado.ioloop.PeriodicCallback)
+    has_all("iostream", lunado.iostream.IOStream)
     has_all("log", lunado.log.app_log)
+    has_all("tcpclient", lunado.tcpclient.TCPClient)
+    has_all("tcpserver", lunado.tcpserver.TCPServer)
   end)
 end)
 
@@ -172,7 +176,8 @@ describe("docs/names.md", function()
   local page = read("docs/names.md")
 
   it("names what is there", function()
-    local modules = "concurrent gen ioloop locks log queues stack_context util"
+    local modules = "concurrent gen ioloop iostream locks log queues "
+      .. "stack_context tcpclient tcpserver util"
     local lunado = require "lunado"
     local count = 0
     for code in page:gmatch("`([^`\n]+)`") do

@@ -218,6 +218,94 @@ describe("the client of fetch.lua", function()
   end)
 end)
 
+describe("chat.lua", function()
+  local TCPClient = require "lunado.tcpclient".TCPClient
+  local IOStream = require "lunado.iostream".IOStream
+
+  -- Runs fn(port) while a chat runs, and ends that like a user.
+  local function with_chat(fn)
+    local interpreter = 0
+    while arg[interpreter - 1] do interpreter = interpreter - 1 end
+    run(function()
+      local output = uv.new_pipe(false)
+      local process = uv.spawn("env", {
+        args = { "LUA_PATH=" .. package.path, "LUA_CPATH=" .. package.cpath,
+          arg[interpreter], "examples/chat.lua", "0" },
+        stdio = { nil, output, 2 },
+      })
+      local shown <close> = IOStream(output)
+      fn(tonumber(coroutine.yield(shown:read_line())), shown)
+      process:kill("sigint")
+      assert.equal(130, (coroutine.yield(process:wait())))
+    end)
+  end
+
+  local function enter(port, name)
+    local guest = coroutine.yield(TCPClient():connect("127.0.0.1", port))
+    assert.equal("Your name?", coroutine.yield(guest:read_line()))
+    guest:write(name .. "\n")
+    return guest
+  end
+
+  local function hears(guest, text)
+    assert.equal(text, coroutine.yield(guest:read_line()))
+  end
+
+  it("tells everybody what one says", function()
+    with_chat(function(port)
+      local ann = enter(port, "Ann")
+      ann:write("is anybody there?\n")
+      local bob = enter(port, "Bob\r")
+      hears(ann, "* Bob is here")
+      bob:write("hello,\r\nAnn\7\n")
+      hears(ann, "Bob: hello,")
+      hears(ann, "Bob: Ann?")
+      ann:write("oh\n")
+      hears(bob, "Ann: oh")
+      bob:close()
+      hears(ann, "* Bob has gone")
+      ann:close()
+    end)
+  end)
+
+  it("puts out who says too much at once", function()
+    with_chat(function(port, shown)
+      local ann, bob = enter(port, "Ann"), enter(port, "Bob")
+      hears(ann, "* Bob is here")
+      bob:write(("x"):rep(2000))
+      hears(ann, "* Bob has gone")
+      hears(shown, "Bob: UnsatisfiableReadError: delimiter \"\\n\" not found "
+        .. "within 1024 bytes")
+      ann:close()
+      bob:close()
+    end)
+  end)
+
+  it("puts out who does not listen", function()
+    with_chat(function(port)
+      local ann, bob = enter(port, "Ann"), enter(port, "Bob")
+      hears(ann, "* Bob is here")
+      local lines = (("x"):rep(1000) .. "\n"):rep(1000)
+      local talk = require("lunado.gen").coroutine(function()
+        while not ann.deaf do coroutine.yield(ann:write(lines)) end
+      end)()
+      hears(ann, "* Bob has gone")
+      ann.deaf = true
+      bob:close()
+      coroutine.yield(talk)
+      ann:close()
+    end)
+  end)
+
+  it("refuses wrong arguments", function()
+    for _, wrong in ipairs { { "x" }, { "-a" }, { "1", "2" }, { "65536" } } do
+      local result = example("chat", table.unpack(wrong))
+      assert.equal(2, result.code)
+      has(result.err, "^usage: ")
+    end
+  end)
+end)
+
 describe("hash_tree.lua", function()
   local folder
 

@@ -73,8 +73,10 @@ describe("the module lunado", function()
       local lunado = require "lunado"
       assert(not package.loaded["lunado.uv"])
       assert(not package.loaded["luv"])
-      assert(lunado.uv == require "lunado.uv")
-      assert(lunado.uv == lunado.uv)
+      for _, name in ipairs { "uv", "iostream", "tcpclient", "tcpserver" } do
+        assert(lunado[name] == require("lunado." .. name), name)
+        assert(lunado[name] == lunado[name])
+      end
     ]]
     assert.equal("", r.err)
     assert.equal(0, r.code)

@@ -99,4 +99,24 @@ function w.lunado()
   end
 end
 
+-- The same with what lunado has for it.
+w["lunado iostream"] = function()
+  local lunado = require "lunado"
+  local yield = coroutine.yield
+  local server = lunado.tcpserver.TCPServer()
+  function server:handle_stream(stream) -- luacheck: ignore self
+    local function echo()
+      while true do
+        yield(stream:write((yield(stream:read_bytes(chunk, true)))))
+      end
+    end
+    pcall(echo)
+    stream:close()
+  end
+  return function()
+    serving(server:listen(0, "127.0.0.1"))
+    lunado.IOLoop.current():start()
+  end
+end
+
 return w

@@ -33,7 +33,8 @@ local lunado = {
 }
 
 --- Modules that load when they are first asked for.
-local optional = { debug = true, testing = true, uv = true }
+local optional = { debug = true, iostream = true, tcpclient = true,
+  tcpserver = true, testing = true, uv = true }
 
 setmetatable(lunado, {
   __index = function(self, name)

@@ -1,0 +1,561 @@
+-- SPDX-License-Identifier: MIT
+--- lunado.iostream: luv's streams, read and written by Futures.
+--
+-- What has arrived waits in a buffer; a read that it does not satisfy waits
+-- for more. luv goes on reading when a read is satisfied, up to so many bytes
+-- that nobody asked for: most often the next read comes soon.
+--
+-- Invariants: luv's handle, which it keeps until it is closed, holds the
+-- stream only while somebody waits for something to happen to it, so that a
+-- stream that everybody forgot is collected, and closes its handle then. Just
+-- as long the handle keeps the loop running.
+local core = require "lunado.core"
+local loaded = core.loaded
+if loaded["lunado.iostream"] then return loaded["lunado.iostream"] end
+
+local uv = require "lunado.uv" -- says what is missing where luv is
+local luv = require "luv"
+local buffer = require "lunado.buffer"
+local stack_context = require "lunado.stack_context"
+local waiters = require "lunado.waiters"
+
+local Future, IOLoop, done = core.Future, core.IOLoop, waiters.done
+
+--- The stream is closed. `real_error` is why, where that was an error.
+local StreamClosedError = core.Exception:subclass("StreamClosedError")
+--- What is to be read cannot come any more: its end is not within `max` bytes.
+local UnsatisfiableReadError = core.Exception:subclass("UnsatisfiableReadError")
+--- More has come, or is to be written, than the stream may hold.
+local StreamBufferFullError = core.Exception:subclass("StreamBufferFullError")
+
+local MAX_BUFFER_SIZE = 100 * 1024 * 1024
+local READ_CHUNK_SIZE = 64 * 1024
+
+-- What is longer than this often does not fit into the system's buffer; the
+-- rest would be copied, and the system be asked once more.
+local AT_ONCE = 16 * 1024
+
+local WEAK = { __mode = "v" }
+
+local IOStream = waiters.class("IOStream")
+
+function IOStream:_state() return self._closed and "closed" or "open" end
+
+-- Arguments -----------------------------------------------------------------
+
+local function bad_argument(position, name, expected, value, level)
+  error(("bad argument #%d to '%s' (%s expected, got %s)")
+    :format(position, name, expected, type(value)), level + 1)
+end
+
+local function check_string(value, position, name)
+  if type(value) ~= "string" then
+    bad_argument(position, name, "string", value, 3)
+  end
+end
+
+--- `max`, an optional argument.
+local function check_max(value, position, name)
+  if value == nil then return nil end
+  local max = waiters.check_count(value, position, name, 4)
+  return max
+end
+
+--- How many bytes a string, or a list of strings, has.
+local function check_data(data)
+  if type(data) == "string" then return #data end
+  if type(data) ~= "table" then bad_argument(1, "write", "string", data, 3) end
+  local size = 0
+  for i = 1, #data do
+    local piece = data[i]
+    if type(piece) ~= "string" then
+      bad_argument(1, "write", "list of strings", piece, 3)
+    end
+    size = size + #piece
+  end
+  return size
+end
+
+local STREAMS = { uv_tcp = true, uv_pipe = true, uv_tty = true }
+
+--- The name of a userdata's type.
+local function kind_of(handle)
+  local mt = debug.getmetatable(handle)
+  return type(handle) == "userdata" and mt and mt.__name
+end
+
+local function check_handle(handle)
+  if not STREAMS[kind_of(handle)] then
+    bad_argument(1, "IOStream", "stream of luv's", handle, 4)
+  end
+  if luv.is_closing(handle) then
+    error("bad argument #1 to 'IOStream' (the stream is closed)", 4)
+  end
+end
+
+local SIZES = { "max_buffer_size", "read_chunk_size", "max_write_buffer_size" }
+
+--- Checks what of the options is the stream's: argument `position` of `name`.
+local function check_options(options, position, name, level)
+  for _, field in ipairs(SIZES) do
+    local value = options[field]
+    local size = math.type(value) and math.tointeger(value)
+    if value ~= nil and (not size or size < 1) then
+      error(("bad argument #%d to '%s' (%s: a number of bytes expected)")
+        :format(position, name, field), level)
+    end
+  end
+end
+
+-- Closing -------------------------------------------------------------------
+
+--- The error of what cannot be done any more; because of `cause`, or of what
+-- closed the stream.
+local function closed_error(self, cause)
+  local err = StreamClosedError("Stream is closed")
+  err.real_error, self._told = cause or self.error, true
+  return err
+end
+
+--- A Future is anyone's to settle.
+local function deliver(future, ...)
+  if not future:done() then future:set_result(...) end
+end
+
+local function fail(future, err)
+  if not future:done() then future:set_exception(err) end
+end
+
+--- A Future that has failed.
+local function failed(err)
+  local future = Future()
+  future:set_exception(err)
+  return future
+end
+
+local function run_close_callback(self)
+  local fn = self._close_callback
+  if not fn then return end
+  self._close_callback = nil
+  IOLoop.instance():add_callback(fn)
+end
+
+local function close_handle(self)
+  self._draining = false
+  local closed = self._handle_closed
+  local ok = pcall(luv.close, self.handle, function() deliver(closed) end)
+  if not ok then deliver(closed) end -- somebody else has
+end
+
+--- Fails, or ends, the read that waits. What was read before an error is given
+-- to who was told of that.
+local function end_read(self)
+  local future = self._future
+  self._future = nil
+  if not future or future:done() then return end
+  if self._until_close and (self.error == nil or self._told) then
+    future:set_result(self._buffer:take(self._buffer.size))
+  else
+    future:set_exception(closed_error(self))
+  end
+end
+
+--- Closes the stream, because of `err` where there is one. With `drain` the
+-- handle stays until all that was written has left.
+local function close(self, err, drain)
+  if self._closed then return end
+  self._closed, self.error = true, err
+  self._handle_closed = Future()
+  self._draining = drain and luv.stream_get_write_queue_size(self.handle) > 0
+  if not self._draining then close_handle(self) end
+  end_read(self)
+  run_close_callback(self)
+end
+
+-- Reading -------------------------------------------------------------------
+
+--- Whether somebody waits for what happens to the stream.
+local function attend(self, wanted)
+  if self._attended == wanted then return end
+  self._attended = wanted
+  if wanted then
+    self._hold[1] = self
+    luv.ref(self.handle)
+  else
+    self._hold[1] = nil
+    luv.unref(self.handle)
+  end
+end
+
+local function stop_reading(self)
+  self._reading = false
+  luv.read_stop(self.handle)
+end
+
+--- The Future of the read that waits, if any does.
+local function reader(self)
+  local future = self._future
+  if future and future:done() then -- by somebody else
+    future, self._future = nil, nil
+    if not self._closed then attend(self, self._close_callback ~= nil) end
+  end
+  return future
+end
+
+local function take(self, n)
+  local data = self._buffer:take(n)
+  if not self._line then return data end
+  n = n - 1
+  if data:byte(n) == 13 then n = n - 1 end
+  return data:sub(1, n)
+end
+
+--- Why the read that waits, and has not found what it wants, never will.
+local function hopeless(self)
+  if self._buffer.size <= self.max_buffer_size then return nil end
+  return StreamBufferFullError("Reached maximum read buffer size")
+end
+
+--- Gives the waiting read what it wants, if that is there.
+local function proceed(self, future)
+  local n, err = self._find(self)
+  if n then
+    self._future = nil
+    attend(self, self._close_callback ~= nil)
+    future:set_result(take(self, n))
+  else
+    err = err or hopeless(self)
+    if err then close(self, err) end
+  end
+end
+
+--- The other side has ended. While nobody reads that is no reason to close:
+-- it may still wait for an answer.
+local function on_end(self)
+  self._reading, self._ended = false, true
+  if self._close_callback or reader(self) then close(self, nil, true) end
+end
+
+local function on_read(self, err, chunk)
+  if self._closed then return end
+  if err then
+    self._reading = false
+    return close(self, err)
+  end
+  if not chunk then return on_end(self) end
+  self._buffer:append(chunk)
+  local future = reader(self)
+  if future then proceed(self, future) end
+  if self._reading and not self._closed and not reader(self)
+    and self._buffer.size >= self._read_ahead then
+    stop_reading(self)
+  end
+end
+
+--- luv's callback, which finds the stream while there is one.
+local function callback_of(self)
+  local hold, stream = self._hold, setmetatable({ self }, WEAK)
+  return function(err, chunk)
+    local found = hold[1] or stream[1]
+    if found then on_read(found, err, chunk) end
+  end
+end
+
+--- Lets luv read; an error closes the stream.
+local function start_reading(self)
+  if self._reading then return end
+  self._reading = true
+  local ok, started, err = pcall(luv.read_start, self.handle, self._on_read)
+  if not ok or not started then
+    self._reading = false
+    close(self, ok and err or started)
+  end
+end
+
+--- With a close callback, lets luv read where nobody does, to notice the end.
+local function watch(self)
+  if not self._ended and not self._connecting
+    and self._buffer.size < self._read_ahead
+    and luv.is_readable(self.handle) then
+    start_reading(self)
+  end
+end
+
+--- Makes the read wait, unless nothing can come any more.
+local function wait(self)
+  local future = Future()
+  self._future = future
+  local err = hopeless(self)
+  if self._closed then
+    end_read(self)
+  elseif self._ended or err then
+    close(self, err, not err)
+  else
+    attend(self, true)
+    if not self._connecting then start_reading(self) end
+  end
+  return future
+end
+
+--- A read of what `find` finds: a function of the stream that gives the number
+-- of bytes, or nil, and an error where they cannot come.
+local function read(self, find, until_close)
+  self._find, self._until_close = find, until_close
+  local n, err = find(self)
+  if n then
+    local data = take(self, n)
+    if self._close_callback then watch(self) end
+    return done(data)
+  end
+  if not err then return wait(self) end
+  close(self, err)
+  return failed(closed_error(self, err))
+end
+
+--- The state of a read that is about to begin; there is one at a time.
+local function begin(self, what, max, line)
+  if reader(self) then error("the stream is being read already", 3) end
+  self._what, self._max, self._line = what, max, line
+  self._buffer:rewind()
+end
+
+local function find_bytes(self)
+  local wanted, size = self._what, self._buffer.size
+  if size >= wanted then return wanted end
+  if self._partial and size > 0 then return size end
+end
+
+--- n, or the size of what holds no end, against `max`.
+local function within(self, n, what)
+  local max = self._max
+  if not max or (n or self._buffer.size) <= max then return n end
+  local shown = ("%q"):format(self._what):gsub("\\\n", "\\n")
+  return nil, UnsatisfiableReadError(("%s %s not found within %d bytes")
+    :format(what, shown, max))
+end
+
+local function find_delimiter(self)
+  return within(self, self._buffer:find(self._what), "delimiter")
+end
+
+local function find_pattern(self)
+  local ok, n = pcall(self._buffer.match, self._buffer, self._what,
+    self._reach)
+  if not ok then return nil, n end
+  return within(self, n, "pattern")
+end
+
+local function find_close() return nil end
+
+--- A Future of the next n bytes; with `partial` of those that there are, at
+-- least one and at most n.
+function IOStream:read_bytes(n, partial)
+  n = waiters.check_count(n, 1, "read_bytes", 3)
+  begin(self, n)
+  self._partial = partial
+  return read(self, find_bytes)
+end
+
+--- A Future of what comes up to and with the delimiter. Where that is not
+-- within `max` bytes, the stream closes by an UnsatisfiableReadError.
+function IOStream:read_until(delimiter, max)
+  check_string(delimiter, 1, "read_until")
+  if delimiter == "" then
+    error("bad argument #1 to 'read_until' (the delimiter is empty)", 2)
+  end
+  max = check_max(max, 2, "read_until")
+  begin(self, delimiter, max)
+  return read(self, find_delimiter)
+end
+
+--- A Future of what comes up to and with the first match of the pattern.
+-- Tornado: read_until_regex.
+function IOStream:read_until_pattern(pattern, max)
+  check_string(pattern, 1, "read_until_pattern")
+  local ok, err = pcall(string.find, "", pattern)
+  if not ok then
+    error(("bad argument #1 to 'read_until_pattern' (%s)"):format(err), 2)
+  end
+  max = check_max(max, 2, "read_until_pattern")
+  begin(self, pattern, max)
+  self._reach = buffer.reach(pattern)
+  return read(self, find_pattern)
+end
+
+--- A Future of the next line, without its end: "\n" or "\r\n".
+function IOStream:read_line(max)
+  max = check_max(max, 1, "read_line")
+  begin(self, "\n", max, true)
+  return read(self, find_delimiter)
+end
+
+--- A Future of all that comes until the stream is closed, by either side.
+function IOStream:read_until_close()
+  begin(self)
+  return read(self, find_close, true)
+end
+
+--- Whether a read waits.
+function IOStream:reading() return reader(self) ~= nil end
+
+-- Writing -------------------------------------------------------------------
+
+--- Tells of an error that the close callback and the next call tell of, too.
+local function fail_quietly(future, err)
+  fail(future, err)
+  future:exception()
+end
+
+local function on_written(self, future, err)
+  if err then close(self, err) end
+  if self._draining
+    and (err or luv.stream_get_write_queue_size(self.handle) == 0) then
+    close_handle(self)
+  end
+  if err then
+    fail_quietly(future, closed_error(self))
+  else
+    deliver(future)
+  end
+end
+
+--- Leaves the data to luv, which holds it, and the stream, until it is gone.
+local function queue(self, data)
+  local future = Future()
+  local request, err = luv.write(self.handle, data, function(problem)
+    on_written(self, future, problem)
+  end)
+  if not request then on_written(self, future, err) end
+  return future
+end
+
+--- A Future that is done when the data, a string or a list of strings, has
+-- left.
+function IOStream:write(data)
+  local size, handle = check_data(data), self.handle
+  if self._closed then return failed(closed_error(self)) end
+  local max = self.max_write_buffer_size
+  if max and luv.stream_get_write_queue_size(handle) + size > max then
+    return failed(StreamBufferFullError("Reached maximum write buffer size"))
+  end
+  if size == 0 then data = "" end -- libuv does not take an empty list
+  if size <= AT_ONCE and type(data) == "string" then
+    local written = uv.try_write(handle, data)
+    if written == size then return done() end
+    if written and written > 0 then data = data:sub(written + 1) end
+  end
+  return queue(self, data)
+end
+
+--- Whether some of what was written has not left yet.
+function IOStream:writing()
+  return not self._closed
+    and luv.stream_get_write_queue_size(self.handle) > 0
+end
+
+-- The stream ----------------------------------------------------------------
+
+--- @param handle luv's stream (TCP, pipe, TTY), which is the IOStream's now
+-- @param options max_buffer_size: how much a read may take; read_chunk_size:
+-- how much may come that nobody asked for, before reading stops;
+-- max_write_buffer_size: how much may wait to be written
+function IOStream:_init(handle, options)
+  check_handle(handle)
+  if options ~= nil and type(options) ~= "table" then
+    bad_argument(2, "IOStream", "table", options, 3)
+  end
+  options = options or {}
+  check_options(options, 2, "IOStream", 4)
+  self.max_buffer_size = options.max_buffer_size or MAX_BUFFER_SIZE
+  self.max_write_buffer_size = options.max_write_buffer_size
+  self._read_ahead = math.min(self.max_buffer_size,
+    options.read_chunk_size or READ_CHUNK_SIZE)
+  self._closed, self._reading, self._ended = false, false, false
+  self._attended = false
+  self._buffer, self._hold = buffer.new(), {}
+  self._on_read = callback_of(self)
+  self.handle = handle
+  local _ = uv.try_write -- from now on a broken pipe is an error, no signal
+end
+
+local function on_connected(self, future, err)
+  self._connecting = false
+  if err then close(self, err) end
+  if self._closed then return fail(future, closed_error(self)) end
+  if self._attended then start_reading(self) end
+  deliver(future, self)
+end
+
+--- A Future of the stream itself when it is connected: a TCP stream to an
+-- address in numbers and a port, a pipe to a path.
+function IOStream:connect(address, port)
+  check_string(address, 1, "connect")
+  local handle = self.handle
+  if kind_of(handle) ~= "uv_pipe" then
+    port = waiters.check_count(port, 2, "connect", 3)
+  end
+  if self._closed then return failed(closed_error(self)) end
+  self._connecting = true
+  local future = Future()
+  local function connected(err) on_connected(self, future, err) end
+  local ok, started, err
+  if kind_of(handle) == "uv_pipe" then
+    ok, started, err = pcall(luv.pipe_connect, handle, address, connected)
+  else
+    ok, started, err = pcall(luv.tcp_connect, handle, address, port, connected)
+  end
+  if not ok or not started then connected(ok and err or started) end
+  return future
+end
+
+--- Small writes leave at once, or wait to be sent together, which is the
+-- default. Tornado: set_nodelay.
+function IOStream:set_nodelay(value)
+  if not self._closed and kind_of(self.handle) == "uv_tcp" then
+    luv.tcp_nodelay(self.handle, value and true or false)
+  end
+end
+
+--- fn() is called, on the loop, when the stream is closed by either side; nil:
+-- none is. With it the stream notices that, as long as its buffer has room,
+-- while nobody reads.
+function IOStream:set_close_callback(fn)
+  if fn ~= nil and type(fn) ~= "function" then
+    bad_argument(1, "set_close_callback", "function", fn, 2)
+  end
+  self._close_callback = fn and stack_context.wrap(fn)
+  if self._closed then return run_close_callback(self) end
+  if not fn then return attend(self, reader(self) ~= nil) end
+  if self._ended then return close(self, nil, true) end
+  attend(self, true)
+  watch(self)
+end
+
+--- Closes the stream: what waits to be written is given up, what was read and
+-- not asked for stays to be read. A Future that is done when the handle is
+-- closed, too.
+function IOStream:close()
+  close(self)
+  if self._draining then close_handle(self) end
+  return self._handle_closed
+end
+
+function IOStream:closed() return self._closed end
+
+function IOStream:__close() close(self) end
+
+-- Nobody waits for anything here.
+function IOStream:__gc()
+  if self._closed == false then pcall(luv.close, self.handle) end
+end
+
+local iostream = {
+  IOStream = IOStream,
+  StreamClosedError = StreamClosedError,
+  UnsatisfiableReadError = UnsatisfiableReadError,
+  StreamBufferFullError = StreamBufferFullError,
+  _check_options = check_options,
+}
+
+loaded["lunado.iostream"] = iostream
+return iostream

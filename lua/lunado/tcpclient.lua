@@ -1,0 +1,171 @@
+-- SPDX-License-Identifier: MIT
+--- lunado.tcpclient: from the name of a host to a stream that is connected.
+local core = require "lunado.core"
+local loaded = core.loaded
+if loaded["lunado.tcpclient"] then return loaded["lunado.tcpclient"] end
+
+local iostream = require "lunado.iostream"
+local uv = require "lunado.uv"
+local waiters = require "lunado.waiters"
+
+local Future, IOLoop, IOStream = core.Future, core.IOLoop, iostream.IOStream
+
+-- How long the addresses of the other family wait for those of the first.
+local HEAD_START = 0.3
+
+-- The race ------------------------------------------------------------------
+
+--- One attempt to connect, to any of several addresses: those of the family
+-- that was named first one after the other, and beside them, when these have
+-- failed or had their head start, those of the others. The first stream that
+-- is connected wins, and the rest is closed.
+-- Invariant: once the Future is done, nothing is left but what was won.
+local Race = {}
+Race.__index = Race
+
+local function new_race(options)
+  return setmetatable({ options = options, future = Future(), streams = {},
+    queues = { {}, {} } }, Race)
+end
+
+local function cancel(loop, timeout)
+  if timeout then pcall(loop.remove_timeout, loop, timeout) end
+end
+
+--- Ends the race; `winner` is kept.
+function Race:finish(winner)
+  cancel(self.loop, self.timeout)
+  cancel(self.loop, self.head_start)
+  self.queues = nil
+  for stream in pairs(self.streams) do
+    if stream ~= winner then stream:close() end
+  end
+  self.streams = nil
+end
+
+function Race:fail(err)
+  if self.queues then self:finish() end
+  if not self.future:done() then self.future:set_exception(err) end
+end
+
+function Race:win(stream)
+  self:finish(stream)
+  if self.future:done() then -- by somebody else
+    stream:close()
+  else
+    self.future:set_result(stream)
+  end
+end
+
+--- Tries the next address of a queue, if there is one.
+function Race:try(queue)
+  local address = table.remove(queue, 1)
+  if not address then
+    if next(self.streams) == nil and not self.head_start then
+      self:fail(self.err or "no address")
+    end
+    return
+  end
+  local stream = IOStream(uv.new_tcp(), self.options)
+  self.streams[stream] = true
+  stream:connect(address.addr, address.port):add_done_callback(function(future)
+    local err = future:exception()
+    if not self.queues then return end
+    if err == nil then return self:win(stream) end
+    self.streams[stream], self.err = nil, err
+    self:start_others()
+    if self.queues then self:try(queue) end
+  end)
+end
+
+--- Lets the other families begin, unless they have.
+function Race:start_others()
+  if not self.head_start then return end
+  cancel(self.loop, self.head_start)
+  self.head_start = nil
+  self:try(self.queues[2])
+end
+
+function Race:start(addresses)
+  local first = addresses[1] and addresses[1].family
+  for _, address in ipairs(addresses) do
+    table.insert(self.queues[address.family == first and 1 or 2], address)
+  end
+  if self.queues[2][1] then
+    self.head_start = self.loop:call_later(HEAD_START, function()
+      self:start_others()
+    end)
+  end
+  self:try(self.queues[1])
+end
+
+-- The client ----------------------------------------------------------------
+
+local TCPClient = waiters.class("TCPClient")
+
+function TCPClient:_init() end -- luacheck: ignore self
+
+function TCPClient:_state() return "ready" end -- luacheck: ignore self
+
+local function check_port(port)
+  local number = waiters.check_count(port, 2, "connect", 4)
+  if number <= 65535 then return number end
+  error("bad argument #2 to 'connect' (a port is at most 65535)", 3)
+end
+
+local function check_options(options)
+  if options == nil then return {} end
+  if type(options) ~= "table" then
+    error(("bad argument #3 to 'connect' (table expected, got %s)")
+      :format(type(options)), 3)
+  end
+  iostream._check_options(options, 3, "connect", 4)
+  local family = options.family
+  if family ~= nil and family ~= "inet" and family ~= "inet6" then
+    error("bad argument #3 to 'connect' (family: 'inet' or 'inet6' expected)",
+      3)
+  end
+  return options
+end
+
+--- Sets the race's timeout; raises at the line of who called connect.
+local function set_timeout(race, timeout)
+  if timeout == nil then return end
+  local ok, handle = pcall(race.loop.add_timeout, race.loop, timeout,
+    function() race:fail(core.TimeoutError("Timeout")) end)
+  if ok then
+    race.timeout = handle
+    return
+  end
+  error(("bad argument #3 to 'connect' (timeout: %s)")
+    :format(tostring(handle):match("%((.*)%)$") or tostring(handle)), 3)
+end
+
+--- A Future of an IOStream that is connected to the host.
+-- @param options timeout: a deadline as for IOLoop:add_timeout; family: "inet"
+-- or "inet6" alone; and what IOStream takes
+function TCPClient:connect(host, port, options) -- luacheck: ignore self
+  if type(host) ~= "string" then
+    error(("bad argument #1 to 'connect' (string expected, got %s)")
+      :format(type(host)), 2)
+  end
+  port = check_port(port)
+  options = check_options(options)
+  local race = new_race(options)
+  race.loop = IOLoop.instance()
+  set_timeout(race, options.timeout)
+  uv.getaddrinfo(host, tostring(port),
+    { socktype = "stream", family = options.family }):add_done_callback(
+    function(future)
+      local err = future:exception()
+      if not race.queues then return end
+      if err ~= nil then return race:fail(err) end
+      race:start(future:result())
+    end)
+  return race.future
+end
+
+local tcpclient = { TCPClient = TCPClient }
+
+loaded["lunado.tcpclient"] = tcpclient
+return tcpclient

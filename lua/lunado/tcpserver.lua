@@ -1,0 +1,198 @@
+-- SPDX-License-Identifier: MIT
+--- lunado.tcpserver: a coroutine for each connection that comes.
+local core = require "lunado.core"
+local loaded = core.loaded
+if loaded["lunado.tcpserver"] then return loaded["lunado.tcpserver"] end
+
+local iostream = require "lunado.iostream"
+local luv = require "luv"
+local stack_context = require "lunado.stack_context"
+local waiters = require "lunado.waiters"
+
+local IOLoop, IOStream = core.IOLoop, iostream.IOStream
+
+local BACKLOG = 128
+
+-- Ports that the system picks are tried so often, where they are to be free
+-- on several addresses.
+local ATTEMPTS = 8
+
+local TCPServer = waiters.class("TCPServer")
+
+--- @param options fields of the server: handle_stream, and what IOStream takes
+function TCPServer:_init(options)
+  if options ~= nil and type(options) ~= "table" then
+    error(("bad argument #1 to '%s' (table expected, got %s)")
+      :format(self.__name, type(options)), 3)
+  end
+  for name, value in pairs(options or {}) do self[name] = value end
+  iostream._check_options(self, 1, self.__name, 4)
+  self._listeners = {}
+end
+
+function TCPServer:_state()
+  return ("%d listening"):format(#self._listeners)
+end
+
+--- Derives a class: `function Class:handle_stream(stream, address)`.
+function TCPServer:subclass(name)
+  if type(name) ~= "string" then
+    error(("bad argument #1 to 'subclass' (string expected, got %s)")
+      :format(type(name)), 2)
+  end
+  return waiters.class(name, self)
+end
+
+--- Serves one connection, in a coroutine; a Future that it returns is waited
+-- for, too.
+-- @param address { ip =, port =, family =, [1] = ip, [2] = port }; "" of a
+-- local socket
+function TCPServer:handle_stream() -- luacheck: ignore self
+  error("a TCPServer needs a handle_stream", 0)
+end
+
+-- Connections ---------------------------------------------------------------
+
+local serve = core.coroutine(function(self, stream, address)
+  local result = self:handle_stream(stream, address)
+  if core.is_future(result) then core.await(result) end
+end)
+
+--- An error of handle_stream goes to handle_callback_exception, and the other
+-- side does not wait for what will never come.
+local function start(self, stream, address)
+  serve(self, stream, address):add_done_callback(function(future)
+    local err, traceback = future:exc_info()
+    if err == nil then return end
+    stream:close()
+    IOLoop.instance():handle_callback_exception(self.handle_stream, err,
+      traceback)
+  end)
+end
+
+--- Where a connection comes from; nil when it has gone again. A local socket
+-- that connects has no name.
+local function peer_of(handle, is_pipe)
+  if is_pipe then return "" end
+  local address = luv.tcp_getpeername(handle)
+  if address then address[1], address[2] = address.ip, address.port end
+  return address
+end
+
+local function accept(self, listener, err)
+  if err then error("accept: " .. err, 0) end
+  local is_pipe = debug.getmetatable(listener).__name == "uv_pipe"
+  local handle = is_pipe and luv.new_pipe(false) or luv.new_tcp()
+  local ok, refused = luv.accept(listener, handle)
+  local address = ok and peer_of(handle, is_pipe)
+  if address then
+    return start(self, IOStream(handle, self), address)
+  end
+  luv.close(handle)
+  if not ok then error("accept: " .. refused, 0) end
+end
+
+-- Listening -----------------------------------------------------------------
+
+local function listen(self, handle)
+  return luv.listen(handle, BACKLOG, stack_context.wrap(function(err)
+    accept(self, handle, err)
+  end))
+end
+
+--- Listens on a stream of luv's that is bound, TCP or a pipe.
+function TCPServer:add_socket(handle)
+  local mt = debug.getmetatable(handle)
+  if type(handle) ~= "userdata" or not mt
+    or mt.__name ~= "uv_tcp" and mt.__name ~= "uv_pipe" then
+    error(("bad argument #1 to 'add_socket' (TCP handle or pipe of luv's "
+      .. "expected, got %s)"):format(type(handle)), 2)
+  end
+  local ok, err = listen(self, handle)
+  if not ok then error(err, 0) end
+  table.insert(self._listeners, handle)
+end
+
+--- A handle that listens; nil and the error.
+local function open(self, address, port)
+  local handle = luv.new_tcp()
+  local ok, err = luv.tcp_bind(handle, address.addr, port,
+    { ipv6only = address.family == "inet6" })
+  if ok then ok, err = listen(self, handle) end
+  if ok then return handle end
+  luv.close(handle)
+  return nil, err
+end
+
+local function close_all(handles)
+  for _, handle in ipairs(handles) do
+    if not luv.is_closing(handle) then luv.close(handle) end
+  end
+end
+
+--- Whether a system without IPv6, or IPv4, says so.
+local function is_missing(err)
+  return err:find("^EAFNOSUPPORT") or err:find("^EADDRNOTAVAIL")
+end
+
+--- Handles for all addresses, on one port; nil and the error.
+local function open_all(self, addresses, port)
+  local handles, failed = {}, "no address"
+  for _, address in ipairs(addresses) do
+    local handle, err = open(self, address, port)
+    if handle then
+      table.insert(handles, handle)
+      port = luv.tcp_getsockname(handle).port
+    elseif addresses[2] and is_missing(err) then
+      failed = err
+    else
+      close_all(handles)
+      return nil, err
+    end
+  end
+  if handles[1] then return handles, port end
+  return nil, failed
+end
+
+local function check_port(port)
+  local number = waiters.check_count(port, 1, "listen", 4)
+  if number <= 65535 then return number end
+  error("bad argument #1 to 'listen' (a port is at most 65535)", 3)
+end
+
+--- Accepts connections from now on; may be called for several ports. Raises
+-- luv's error where it cannot.
+-- @param port 0: one that is free
+-- @param address one of this machine's, or a name of it; all of them, where it
+-- is nil or empty
+-- @return the port
+function TCPServer:listen(port, address)
+  port = check_port(port)
+  if address ~= nil and type(address) ~= "string" then
+    error(("bad argument #2 to 'listen' (string expected, got %s)")
+      :format(type(address)), 2)
+  end
+  if address == "" then address = nil end
+  local addresses, refused = luv.getaddrinfo(address, tostring(port),
+    { socktype = "stream", passive = true })
+  if not addresses then error(refused, 0) end
+  local handles, result
+  for _ = 1, port == 0 and ATTEMPTS or 1 do
+    handles, result = open_all(self, addresses, port)
+    if handles or not result:find("^EADDRINUSE") then break end
+  end
+  if not handles then error(result, 0) end
+  table.move(handles, 1, #handles, #self._listeners + 1, self._listeners)
+  return result
+end
+
+--- Accepts no more; the connections that there are go on.
+function TCPServer:stop()
+  close_all(self._listeners)
+  self._listeners = {}
+end
+
+local tcpserver = { TCPServer = TCPServer }
+
+loaded["lunado.tcpserver"] = tcpserver
+return tcpserver
