@@ -309,11 +309,12 @@ static void run_task(lua_State *L, lunado_ioloop *loop) {
   lunado__coroutine_wake(L, loop->realm, ENTRY);
 }
 
-/* Calls what is on the stack from ENTRY on.  What that raises ends the turns,
- * which run_protected begins again; the callable is on realm->called then. */
-static void call(lua_State *L, lunado_ioloop *loop) {
+/* Calls the n values on the stack from ENTRY on.  What that raises ends the
+ * turns, which run_protected begins again; the callable is on realm->called
+ * then. */
+static void call(lua_State *L, lunado_ioloop *loop, int n) {
   lunado_realm *realm = loop->realm;
-  lua_call(L, lua_gettop(L) - ENTRY, 1);
+  lua_call(L, n - 1, 1);
   if (lua_type(L, ENTRY) == LUA_TUSERDATA) {
     lua_pushvalue(realm->called, -1);
     lua_xmove(realm->called, L, 1);
@@ -335,7 +336,7 @@ static void run_callback(lua_State *L, lunado_ioloop *loop, int n) {
   lua_pushvalue(batch, -n);
   lua_xmove(batch, realm->called, 1);
   lua_xmove(batch, L, n);
-  call(L, loop);
+  call(L, loop, n);
 }
 
 static void run_entry(lua_State *L, lunado_ioloop *loop) {

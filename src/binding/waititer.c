@@ -43,10 +43,10 @@ static void set_current(lua_State *L, wait_iterator *iter, int number) {
   iter->current = number;
 }
 
-/* Makes the child of the node the current one, and pushes it. */
-static void push_child(lua_State *L, int self,
+/* Makes the child of the node the current one of the iterator at `self`, and
+ * pushes it. */
+static void push_child(lua_State *L, int self, wait_iterator *iter,
                        const lunado_waititer_node *node) {
-  wait_iterator *iter = lua_touserdata(L, self);
   int number = (int)(node - iter->nodes) + 1;
   lua_getiuservalue(L, self, ITER_FUTURES);
   set_current(L, iter, number);
@@ -70,7 +70,7 @@ static void on_settled(lunado_settler *settler, lunado_waititer *core) {
   lua_getiuservalue(L, top + 1, ITER_NEXT);
   forget_next(iter); /* its callbacks may ask for one more */
   if (lunado_future_pending(next)) {
-    push_child(L, top + 1, lunado_waititer_take(core));
+    push_child(L, top + 1, iter, lunado_waititer_take(core));
     lunado__copy_outcome(L, realm, top + 4, top + 2);
   }
   lua_settop(L, top);
@@ -142,15 +142,15 @@ static lunado_future *push_known(lua_State *L, wait_iterator *iter) {
   forget_next(iter);
   node = lunado_waititer_take(&iter->core);
   if (node == NULL) return NULL;
-  push_child(L, 1, node);
+  push_child(L, 1, iter, node);
   hand_on(L, node->waiter.future);
   return node->waiter.future;
 }
 
 /* Pushes the Future of the next outcome of the iterator at 1, and returns it.
  * A finalizer may settle a child while it is made. */
-static lunado_future *push_next(lua_State *L, lunado_realm *realm) {
-  wait_iterator *iter = lua_touserdata(L, 1);
+static lunado_future *push_next(lua_State *L, lunado_realm *realm,
+                                wait_iterator *iter) {
   lunado_future *next, *known = push_known(L, iter);
   if (known != NULL) return known;
   next = lunado__future_new(L, realm, sizeof *next, 1);
@@ -171,8 +171,7 @@ static int iterator_next(lua_State *L) {
   wait_iterator *iter = check_iterator(L, realm);
   if (is_done(iter))
     return luaL_error(L, "the WaitIterator has no more results");
-  lua_settop(L, 1);
-  (void)push_next(L, realm);
+  (void)push_next(L, realm, iter);
   return 1;
 }
 
@@ -199,7 +198,7 @@ static int results_step(lua_State *L) {
     lua_pushnil(L);
     return 1;
   }
-  next = push_next(L, realm);
+  next = push_next(L, realm, iter);
   lua_insert(L, 2);
   lua_settop(L, 2);
   if (lunado_future_pending(next))
