@@ -5,6 +5,7 @@ local gen = require "lunado.gen"
 local iostream = require "lunado.iostream"
 local IOLoop = require "lunado.ioloop".IOLoop
 local isinstance = require "lunado.util".isinstance
+local luv = require "luv"
 local uv = require "lunado.uv"
 local bad = require "spec.support.bad"
 local capture = require "spec.support.capture"
@@ -973,13 +974,19 @@ end)
 
 describe("a terminal", function()
   -- The master of a terminal is one itself, and echoes what is typed.
-  spec("is read and written as other streams are", function()
-    local fd = uv.constants.O_RDWR and await(uv.fs_open("/dev/ptmx",
-      uv.constants.O_RDWR | (uv.constants.O_NOCTTY or 0)))
-    local stream = IOStream(assert(uv.new_tty(fd, true)))
-    await(stream:write("typed\n"))
-    assert.equal("typed", await(stream:read_line()))
-    await(stream:close())
+  it("is read and written as other streams are", function()
+    local fd = luv.fs_open("/dev/ptmx",
+      luv.constants.O_RDWR | luv.constants.O_NOCTTY, 0)
+    if not fd then
+      pending("there are no terminals here")
+      return
+    end
+    run(function()
+      local stream = IOStream(assert(uv.new_tty(fd, true)))
+      await(stream:write("typed\n"))
+      assert.equal("typed", await(stream:read_line()))
+      await(stream:close())
+    end)
   end)
 end)
 
