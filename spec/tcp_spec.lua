@@ -437,7 +437,11 @@ describe("TCPClient", function()
   spec("connects to a name or an address", function()
     local server, port = echo_server()
     assert.is_truthy(tostring(TCPClient()):find("^TCPClient: "))
-    for _, host in ipairs { "127.0.0.1", "localhost" } do
+    local hosts = { "127.0.0.1" }
+    if pcall(await, uv.getaddrinfo("localhost", nil, {})) then -- it is known
+      hosts[2] = "localhost"
+    end
+    for _, host in ipairs(hosts) do
       local stream = await(TCPClient():connect(host, port))
       assert.is_true(getmetatable(stream) == iostream.IOStream)
       echoes(stream, host)
