@@ -20,6 +20,7 @@ local stack_context = require "lunado.stack_context"
 local waiters = require "lunado.waiters"
 
 local Future, IOLoop, done = core.Future, core.IOLoop, waiters.done
+local deliver, fail = waiters.deliver, waiters.deliver_error
 
 --- The stream is closed. `real_error` is why, where that was an error.
 local StreamClosedError = core.Exception:subclass("StreamClosedError")
@@ -115,15 +116,6 @@ local function closed_error(self, cause)
   local err = StreamClosedError("Stream is closed")
   err.real_error, self._told = cause or self.error, true
   return err
-end
-
---- A Future is anyone's to settle.
-local function deliver(future, ...)
-  if not future:done() then future:set_result(...) end
-end
-
-local function fail(future, err)
-  if not future:done() then future:set_exception(err) end
 end
 
 --- A Future that has failed.

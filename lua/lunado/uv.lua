@@ -12,7 +12,10 @@
 local core = require "lunado.core"
 if core.loaded["lunado.uv"] then return core.loaded["lunado.uv"] end
 
-local Future = require("lunado.concurrent").Future
+local waiters = require "lunado.waiters"
+
+local Future = core.Future
+local deliver, fail = waiters.deliver, waiters.deliver_error
 
 local found, luv = pcall(require, "luv")
 if not found then
@@ -92,15 +95,6 @@ local function argument_error(err, name)
   position = tonumber(position)
   local moved = POSITION[name]
   return bad_argument(moved and moved[position] or position, name, what)
-end
-
--- A Future is anyone's to settle: what luv says then comes too late.
-local function deliver(future, ...)
-  if not future:done() then future:set_result(...) end
-end
-
-local function fail(future, err)
-  if not future:done() then future:set_exception(err) end
 end
 
 -- A callback that settles the Future.
@@ -187,14 +181,11 @@ end
 -- asked once more.
 local AT_ONCE = 16384
 
-local nothing = Future()
-nothing:set_result()
-
 local function write_at_once(write, try_write)
   return function(stream, data, excess)
     if type(data) == "string" and #data <= AT_ONCE and excess == nil then
       local ok, written = pcall(try_write, stream, data)
-      if ok and written == #data then return nothing end
+      if ok and written == #data then return waiters.done() end
       if ok and written and written > 0 then data = data:sub(written + 1) end
     end
     return write(stream, data, excess)

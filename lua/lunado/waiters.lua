@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
---- lunado.waiters: what locks and queues are made of; above all a line of
--- Futures that wait.
+--- lunado.waiters: what locks, queues and streams are made of; above all a line
+-- of Futures that wait.
 --
 -- The line is a doubly linked ring, so that one that timed out is forgotten at
 -- once and in O(1).  Invariant: the timeout of one that has left the line is
@@ -141,7 +141,7 @@ local function fail(future)
   future:set_exception(core.TimeoutError("Timeout"))
 end
 
--- Futures that are done ------------------------------------------------------
+-- Futures that are done, or are to be ----------------------------------------
 
 local done_with_nothing = Future()
 done_with_nothing:set_result()
@@ -154,11 +154,23 @@ local function done(...)
   return future
 end
 
+-- A Future is anyone's to settle: what comes then is too late.
+
+local function deliver(future, ...)
+  if not future:done() then future:set_result(...) end
+end
+
+local function deliver_error(future, err)
+  if not future:done() then future:set_exception(err) end
+end
+
 local waiters = {
   class = class,
   check_count = check_count,
   check = check,
   done = done,
+  deliver = deliver,
+  deliver_error = deliver_error,
   new = new,
   fail = fail,
 }
