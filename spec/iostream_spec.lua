@@ -967,6 +967,7 @@ describe("an abandoned stream", function()
     some()
     wait_until(function()
       gc.collect()
+      streams.turn()
       return next(left) == nil
     end)
   end)
