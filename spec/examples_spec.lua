@@ -18,6 +18,20 @@ local function example(name, ...)
   return child(script .. "}\ndofile(arg[0])\n", 30)
 end
 
+-- Starts examples/<name>.lua with arguments, in the interpreter that runs this;
+-- returns the process and the pipe of its output.
+local function spawn(name, ...)
+  local interpreter = 0
+  while arg[interpreter - 1] do interpreter = interpreter - 1 end
+  local output = uv.new_pipe(false)
+  local process = uv.spawn("env", {
+    args = { "LUA_PATH=" .. package.path, "LUA_CPATH=" .. package.cpath,
+      arg[interpreter], "examples/" .. name .. ".lua", ... },
+    stdio = { nil, output, 2 },
+  })
+  return process, output
+end
+
 local function run(fn)
   return IOLoop.instance():run_sync(fn, loops.PATIENCE)
 end
@@ -65,15 +79,8 @@ describe("fetch.lua", function()
   end)
 
   it("ends at an interrupt", function()
-    local interpreter = 0
-    while arg[interpreter - 1] do interpreter = interpreter - 1 end
     run(function()
-      local output = uv.new_pipe(false)
-      local process = uv.spawn("env", {
-        args = { "LUA_PATH=" .. package.path, "LUA_CPATH=" .. package.cpath,
-          arg[interpreter], "examples/fetch.lua", "-t", "30" },
-        stdio = { nil, output, 2 },
-      })
+      local process, output = spawn("fetch", "-t", "30")
       uv.read_start(output, function() -- it has begun
         uv.read_stop(output)
         process:kill("sigint")
@@ -224,15 +231,8 @@ describe("chat.lua", function()
 
   -- Runs fn(port) while a chat runs, and ends that like a user.
   local function with_chat(fn)
-    local interpreter = 0
-    while arg[interpreter - 1] do interpreter = interpreter - 1 end
     run(function()
-      local output = uv.new_pipe(false)
-      local process = uv.spawn("env", {
-        args = { "LUA_PATH=" .. package.path, "LUA_CPATH=" .. package.cpath,
-          arg[interpreter], "examples/chat.lua", "0" },
-        stdio = { nil, output, 2 },
-      })
+      local process, output = spawn("chat", "0")
       local shown <close> = IOStream(output)
       fn(tonumber(coroutine.yield(shown:read_line())), shown)
       process:kill("sigint")

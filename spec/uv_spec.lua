@@ -10,6 +10,7 @@ local capture = require "spec.support.capture"
 local child = require "spec.support.child"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
+local streams = require "spec.support.streams"
 
 local await = coroutine.yield
 
@@ -290,21 +291,6 @@ describe("streams", function()
     end))
   end
 
-  -- All that comes until the other side ends.
-  local function read_all(stream)
-    local all, future = {}, concurrent.Future()
-    uv.read_start(stream, function(err, data)
-      if err then
-        future:set_exception(err)
-      elseif data then
-        all[#all + 1] = data
-      else
-        future:set_result(table.concat(all))
-      end
-    end)
-    return future
-  end
-
   spec("of TCP connect, write, shut down and close", function()
     local server = uv.new_tcp()
     assert(uv.tcp_bind(server, "127.0.0.1", 0))
@@ -312,7 +298,7 @@ describe("streams", function()
     local client = uv.new_tcp()
     await(uv.tcp_connect(client, "127.0.0.1",
       uv.tcp_getsockname(server).port))
-    local answer = read_all(client)
+    local answer = streams.read_all(client)
     await(uv.write(client, "one "))
     await(uv.write(client, { "two ", "three" }))
     await(uv.shutdown(client))
@@ -328,7 +314,7 @@ describe("streams", function()
     assert(uv.pipe_bind(server, path))
     serve(server, function() return uv.new_pipe(false) end)
     await(uv.pipe_connect(client, path))
-    local answer = read_all(client)
+    local answer = streams.read_all(client)
     await(uv.write(client, "text"))
     await(uv.shutdown(client))
     assert.equal("text", await(answer))

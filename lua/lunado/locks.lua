@@ -44,9 +44,7 @@ local function wake(self, n)
     if not waiter then break end
     woken[#woken + 1] = waiter.future
   end
-  for _, future in ipairs(woken) do
-    if not future:done() then future:set_result(true) end
-  end
+  for _, future in ipairs(woken) do waiters.deliver(future, true) end
 end
 
 --- Wakes the n (1) that have waited longest.

@@ -99,9 +99,10 @@ local function title_of(entry)
   return text .. (HOW[entry.how] or "")
 end
 
--- The children of a multi that are not done, integer keys first.
+-- The children of a multi that are not done, integer keys first; and how many
+-- there are in all.
 local function pending_of(children)
-  local keys, pending, n = {}, {}, 0
+  local keys, pending = {}, {}
   for key in next, children do keys[#keys + 1] = key end
   table.sort(keys, function(a, b)
     local x, y = math.type(a) == "integer", math.type(b) == "integer"
@@ -109,20 +110,10 @@ local function pending_of(children)
     if x ~= y then return x end
     return tostring(a) < tostring(b)
   end)
-  for i, key in ipairs(keys) do
-    if not children[key]:done() then
-      n = n + 1
-      pending[n] = children[key]
-    end
-    keys[i] = nil
+  for _, key in ipairs(keys) do
+    if not children[key]:done() then pending[#pending + 1] = children[key] end
   end
-  return pending
-end
-
-local function count(children)
-  local n = 0
-  for _ in next, children do n = n + 1 end
-  return n
+  return pending, #keys
 end
 
 --- What a Future is, in words, and the Futures that it waits for; or the task
@@ -131,8 +122,8 @@ local function parts_of(future, sources)
   local kind, part, left = core.parts(future)
   if kind == "coroutine" then return nil, nil, part end
   if kind == "multi" then
-    local pending = pending_of(part)
-    return ("multi of %d, %d pending"):format(count(part), #pending), pending
+    local pending, n = pending_of(part)
+    return ("multi of %d, %d pending"):format(n, #pending), pending
   end
   if kind == "timeout" then
     return "with_timeout" .. (left and ", " .. seconds(left) .. " left" or ""),
