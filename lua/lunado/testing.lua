@@ -289,7 +289,7 @@ end
 function Clock:__close() self:stop() end
 
 --- Has time stand still on the loop while there is work, and jump to the next
--- timer when there is none.
+-- timer when there is none.  It begins at the next whole second.
 -- @param loop the current one by default
 function testing.virtual_clock(loop)
   if loop == nil then

@@ -30,12 +30,25 @@ static void set(lunado_ioloop *loop, double base, bool still) {
   lunado_loop_set_clock(loop->core, &self->clock);
 }
 
+/* The next whole second of a time above 0; one so late that there are no
+ * fractions any more is whole. */
+static double whole(double seconds) {
+  if (seconds >= 0x1p53) return seconds;
+  double floor = (double)(uint64_t)seconds;
+  return floor < seconds ? floor + 1 : floor;
+}
+
 /* set_virtual(loop, virtual): whether time stands still, but for skipping what
- * is idle, or goes on from here as fast as the system's. */
+ * is idle, or goes on from here as fast as the system's.  Where it begins to
+ * stand still is a whole number of seconds, so that sums of times are as exact
+ * as their terms, on a machine of any age. */
 static int core_set_virtual(lua_State *L) {
   lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
   luaL_checktype(L, 2, LUA_TBOOLEAN);
-  set(loop, lunado_loop_time(loop->core), lua_toboolean(L, 2) != 0);
+  double now = lunado_loop_time(loop->core);
+  bool still = lua_toboolean(L, 2) != 0;
+  if (still && loop->clock.clock.skip_to == NULL) now = whole(now);
+  set(loop, now, still);
   return 0;
 }
 
