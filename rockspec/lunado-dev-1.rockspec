@@ -52,6 +52,7 @@ build = {
             "src/binding/open.c",
             "src/binding/promise.c",
             "src/binding/queue.c",
+            "src/binding/raise.c",
             "src/binding/realm.c",
             "src/binding/refusal.c",
             "src/binding/runsync.c",

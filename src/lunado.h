@@ -119,8 +119,9 @@ LUNADO_EXPORT int lunado_setresult(lua_State *L, int idx, int nvalues);
  * it, as lunado_setresult does with a result.  nil becomes the string
  * "<no error object>".  An error that nobody asks the Future for is logged
  * when that is collected.
- * Returns 0; UV_EALREADY: then the error is popped and nothing else has
- * changed.  [-1, +0, v] */
+ * Returns 0; UV_EALREADY when the Future is settled already: it stays as it is,
+ * the error is popped, and logged as one that was never retrieved.
+ * [-1, +0, v] */
 LUNADO_EXPORT int lunado_seterror(lua_State *L, int idx);
 
 /* --- futures: consumer --------------------------------------------------- */

@@ -394,6 +394,7 @@ function IOStream:reading() return reader(self) ~= nil end
 
 --- Tells of an error that the close callback and the next call tell of, too.
 local function fail_quietly(future, err)
+  if future:done() then return end
   fail(future, err)
   future:exception()
 end

@@ -7,6 +7,7 @@ local loaded = core.loaded
 if loaded["lunado.legacy"] then return loaded["lunado.legacy"] end
 
 local callback = require "lunado.callback"
+local waiters = require "lunado.waiters"
 
 local Future = core.Future
 local Exception = core.Exception
@@ -94,9 +95,9 @@ end
 
 local function settle(future, ok, ...)
   if ok then
-    future:set_result(...)
+    waiters.deliver(future, ...)
   else
-    future:set_exception((...))
+    core.fail(future, (...))
   end
 end
 
@@ -104,7 +105,7 @@ end
 local function poll(point, future)
   local ok, ready = pcall(point.is_ready, point)
   if not ok then
-    future:set_exception(ready)
+    core.fail(future, ready)
   elseif ready then
     settle(future, pcall(point.get_result, point))
   end

@@ -126,10 +126,10 @@ local function try_get(self)
     local ok, item = pcall(self._exchange, self, putter.value)
     if ok then
       count_item(self)
-      putter.future:set_result()
+      waiters.deliver(putter.future) -- comparing may have settled it
       return true, item
     end
-    putter.future:set_exception(item)
+    core.fail(putter.future, item)
     putter = self._putters:take()
   end
   if self:empty() then return false end

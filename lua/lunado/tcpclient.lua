@@ -45,7 +45,7 @@ end
 
 function Race:fail(err)
   if self.queues then self:finish() end
-  if not self.future:done() then self.future:set_exception(err) end
+  core.fail(self.future, err)
 end
 
 function Race:win(stream)

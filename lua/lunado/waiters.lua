@@ -154,14 +154,11 @@ local function done(...)
   return future
 end
 
--- A Future is anyone's to settle: what comes then is too late.
+-- A Future is anyone's to settle: what comes then is too late. A value is
+-- dropped; core.fail has an error logged as one that was never retrieved.
 
 local function deliver(future, ...)
   if not future:done() then future:set_result(...) end
-end
-
-local function deliver_error(future, err)
-  if not future:done() then future:set_exception(err) end
 end
 
 local waiters = {
@@ -170,7 +167,7 @@ local waiters = {
   check = check,
   done = done,
   deliver = deliver,
-  deliver_error = deliver_error,
+  deliver_error = core.fail,
   new = new,
   fail = fail,
 }

@@ -174,6 +174,19 @@ static int call_newpromise(lua_State *l) {
   return 0;
 }
 
+static void an_error_that_comes_too_late_is_logged(lua_State *L) {
+  host_log log = {0};
+  lunado_setlog(L, host_on_log, &log);
+  lunado_newfuture(L);
+  check_int(lunado_setresult(L, 1, 0), 0);
+  lua_pushliteral(L, "too late");
+  check_int(lunado_seterror(L, 1), UV_EALREADY);
+  check_int(lua_gettop(L), 1);
+  lua_gc(L, LUA_GCCOLLECT);
+  check_text(log.last, "never retrieved: too late");
+  lunado_setlog(L, NULL, NULL);
+}
+
 static void wrong_indices_are_errors(lua_State *L) {
   for (size_t i = 0; i < sizeof wrong_indices / sizeof wrong_indices[0]; i++) {
     wrong = wrong_indices[i];
@@ -267,6 +280,7 @@ static const host_test tests[] = {
     test(scripts_see_the_same_futures),
     test(the_traceback_begins_where_the_host_was_called),
     test(an_error_that_nobody_saw_is_logged),
+    test(an_error_that_comes_too_late_is_logged),
     test(wrong_indices_are_errors),
     test(the_message_is_that_of_a_wrong_argument),
     test(wrong_counts_are_errors),

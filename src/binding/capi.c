@@ -135,15 +135,13 @@ int lunado_setresult(lua_State *L, int idx, int nvalues) {
 int lunado_seterror(lua_State *L, int idx) {
   lunado_realm *realm = lunado__realm(L);
   lunado_future *future = lunado__hostfuture(L, realm, &idx);
+  bool pending;
   check_count(L, idx, 1);
-  if (!lunado_future_pending(future)) {
-    lua_pop(L, 1);
-    return UV_EALREADY;
-  }
+  pending = lunado_future_pending(future);
   (void)lunado__failure_new(L, realm, -1, 0);
   lua_remove(L, -2);
   lunado__fail(L, realm, idx);
-  return 0;
+  return pending ? 0 : UV_EALREADY;
 }
 
 int lunado_result(lua_State *L, int idx) {

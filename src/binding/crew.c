@@ -118,12 +118,12 @@ static int settle_job(lua_State *L) {
   lua_settop(L, 2);
   push_job_futures(L, crew);
   lua_rawgetp(L, 3, self->future);
-  if (!lunado_future_pending(self->future)) return 0;
   if (lua_isnil(L, 2)) {
     if (!self->job.dropped && !self->work.failed) {
-      succeed_job(L, crew, self, 4);
+      if (lunado_future_pending(self->future)) succeed_job(L, crew, self, 4);
       return 0;
     }
+    if (self->job.dropped && !lunado_future_pending(self->future)) return 0;
     push_job_failure(L, crew, self);
     lua_replace(L, 2);
   }

@@ -260,14 +260,7 @@ void lunado__copy_outcome(lua_State *L, lunado_realm *realm, int from,
                           int idx) {
   lunado_future *source = lua_touserdata(L, from);
   lunado_future *target = lua_touserdata(L, idx);
-  if (!lunado_future_pending(target)) {
-    if (source->state == LUNADO_FAILED) {
-      lua_getiuservalue(L, from, LUNADO_FUTURE_VALUE);
-      lunado__failure_observe(L, -1);
-      lua_pop(L, 2);
-    }
-    return;
-  }
+  if (!lunado_future_pending(target)) return;
   lua_getiuservalue(L, from, LUNADO_FUTURE_VALUE);
   if (source->state == LUNADO_FAILED) {
     if (lua_touserdata(L, -1) != NULL) hand_on_failure(L);

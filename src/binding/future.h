@@ -70,11 +70,15 @@ static inline void lunado__settle_future(lua_State *L, lunado_realm *realm,
   future->state = (uint8_t)state;
 }
 
-/* Settles the Future at idx as failed with the Failure on top; does nothing
- * but pop it where the Future is settled already.  [-1, +0, m] */
+/* Settles the Future at idx as failed with the Failure on top.  Where the
+ * Future is settled already the Failure is only popped: one that was not
+ * observed is logged when it is collected.  Every producer of errors whose
+ * Future somebody else may settle first ends here.  [-1, +0, m] */
 void lunado__fail(lua_State *L, lunado_realm *realm, int idx);
 
-/* Settles the Future at idx as the done one at `from`.  [-0, +0, m] */
+/* Settles the Future at idx as the done one at `from`.  Where it is settled
+ * already nothing changes: an error remains that of `from`, unobserved if it
+ * was.  [-0, +0, m] */
 void lunado__copy_outcome(lua_State *L, lunado_realm *realm, int from, int idx);
 
 /* Packs the n values on top into the form of user value 1.  [-n, +1, m] */

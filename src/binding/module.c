@@ -13,6 +13,7 @@
 #include "binding/ioloop.h"
 #include "binding/log.h"
 #include "binding/multi.h"
+#include "binding/raise.h"
 #include "binding/runsync.h"
 #include "binding/timeout.h"
 #include "binding/waititer.h"
@@ -32,7 +33,8 @@ static void (*const openers[])(lua_State *L) = {
     lunado__waititer_functions, lunado__sleep_functions,
     lunado__ioloop_functions,   lunado__runsync_functions,
     lunado__context_functions,  lunado__executor_functions,
-    lunado__clock_functions,    lunado__inspect_functions};
+    lunado__clock_functions,    lunado__inspect_functions,
+    lunado__raise_functions};
 
 static void set_classes(lua_State *L, lunado_realm *realm) {
   static const char *const names[LUNADO_E_COUNT] = {"Exception",

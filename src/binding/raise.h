@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * raise.h - Failures in the hands of lunado's own Lua modules.
+ */
+#ifndef LUNADO_BINDING_RAISE_H
+#define LUNADO_BINDING_RAISE_H
+
+#include "binding/binding.h"
+
+/* Adds the functions to the table on top, lunado.core. */
+void lunado__raise_functions(lua_State *L);
+
+#endif
