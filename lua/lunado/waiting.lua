@@ -116,11 +116,17 @@ local function pending_of(children)
   return pending, #keys
 end
 
+local WHAT = {
+  next = ", next of a WaitIterator",
+  promise = ", which another thread is to set",
+  job = ", of an executor's job",
+}
+
 --- What a Future is, in words, and the Futures that it waits for; or the task
 -- of the coroutine whose Future it is.
 local function parts_of(future, sources)
   local kind, part, left = core.parts(future)
-  if kind == "coroutine" then return nil, nil, part end
+  if kind == "coroutine" and part then return nil, nil, part end
   if kind == "multi" then
     local pending, n = pending_of(part)
     return ("multi of %d, %d pending"):format(n, #pending), pending
@@ -132,7 +138,7 @@ local function parts_of(future, sources)
   if kind == "sleep" then
     return "sleep" .. (part and ", " .. seconds(part) .. " left" or ""), {}
   end
-  return tostring(future), sources[future] or {}
+  return tostring(future) .. (WHAT[kind] or ""), sources[future] or {}
 end
 
 --- The Futures of coroutines by those that get their outcome in a roundabout

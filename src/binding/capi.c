@@ -109,7 +109,8 @@ void lunado_setlog(lua_State *L, lunado_log_fn *fn, void *ud) {
 void lunado_newfuture(lua_State *L) {
   lunado_realm *realm = lunado__realm(L);
   luaL_checkstack(L, LUA_MINSTACK, NULL);
-  (void)lunado__future_new(L, realm, sizeof(lunado_future), 1);
+  (void)lunado__future_new(L, realm, LUNADO_KIND_PLAIN, sizeof(lunado_future),
+                           1);
 }
 
 int lunado_isfuture(lua_State *L, int idx) {

@@ -145,7 +145,7 @@ static int gen_maybe_future(lua_State *L) {
   int n = lua_gettop(L);
   if (n == 1 && lunado__tofuture(L, realm, 1) != NULL) return 1;
   lunado__pack(L, n);
-  future = lunado__future_new(L, realm, sizeof *future, 1);
+  future = lunado__future_new(L, realm, LUNADO_KIND_PLAIN, sizeof *future, 1);
   future->count = (uint32_t)n;
   lua_insert(L, -2);
   lunado__settle(L, realm, lua_gettop(L) - 1, LUNADO_DONE);

@@ -313,8 +313,8 @@ static lunado_coroutine *push_task(lua_State *L, lunado_realm *realm,
   task = realm->pooled > 0 ? task_from_pool(L, realm) : task_new(L, realm);
   if (nargs > LUA_MINSTACK / 2 && !lua_checkstack(task->thread, nargs + 4))
     luaL_error(L, "too many arguments");
-  task->future =
-      lunado__future_new(L, realm, sizeof(lunado_future), LUNADO_FUTURE_TASK);
+  task->future = lunado__future_new(L, realm, LUNADO_KIND_COROUTINE,
+                                    sizeof(lunado_future), LUNADO_FUTURE_TASK);
   lua_pushcfunction(task->thread, lunado__coroutine_body);
   lua_pushcfunction(task->thread, lunado__body_handler);
   task->count = (uint32_t)nargs + 2;

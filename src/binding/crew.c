@@ -234,7 +234,8 @@ static lunado_future *push_job_future(lua_State *L, lunado__crew *crew,
                                       lunado_ioloop *loop) {
   lunado_future *future;
   lunado__pushloop(L, loop);
-  future = lunado__future_new(L, crew->realm, sizeof *future, JOB_FUTURE_LOOP);
+  future = lunado__future_new(L, crew->realm, LUNADO_KIND_JOB, sizeof *future,
+                              JOB_FUTURE_LOOP);
   lua_insert(L, -2);
   lua_setiuservalue(L, -2, JOB_FUTURE_LOOP);
   push_job_futures(L, crew);

@@ -20,10 +20,11 @@
 
 /* --- values --------------------------------------------------------------- */
 
-void *lunado__future_new(lua_State *L, lunado_realm *realm, size_t size,
-                         int values) {
+void *lunado__future_new(lua_State *L, lunado_realm *realm, lunado_kind kind,
+                         size_t size, int values) {
   lunado_future *future = lua_newuserdatauv(L, size, values);
   lunado_future_init(future);
+  future->kind = (uint8_t)kind;
   lua_rawgeti(L, LUA_REGISTRYINDEX, realm->future_class);
   lua_setmetatable(L, -2);
   return future;
@@ -635,7 +636,7 @@ void lunado__future_open(lua_State *L, lunado_realm *realm) {
   lunado_future *moment;
   (void)lunado__newclass(L, "lunado.Future", methods, metamethods);
   realm->future_class = luaL_ref(L, LUA_REGISTRYINDEX);
-  moment = lunado__future_new(L, realm, sizeof *moment, 1);
+  moment = lunado__future_new(L, realm, LUNADO_KIND_PLAIN, sizeof *moment, 1);
   moment->flags = LUNADO_IS_MOMENT;
   (void)lunado_future_settle(&realm->settler, moment, LUNADO_DONE);
   lunado__setslot(L, realm, LUNADO_SLOT_MOMENT);

@@ -14,6 +14,7 @@
 #define LUNADO_BINDING_FUTURE_H
 
 #include "binding/binding.h"
+#include "binding/kind.h"
 
 enum { LUNADO_FUTURE_VALUE = 1, LUNADO_FUTURE_TASK = 2 };
 
@@ -27,10 +28,10 @@ void lunado__future_functions(lua_State *L);
 
 /* --- values --------------------------------------------------------------- */
 
-/* Pushes a pending Future of `size` bytes (at least a lunado_future) with
- * `values` user values.  [-0, +1, m] */
-void *lunado__future_new(lua_State *L, lunado_realm *realm, size_t size,
-                         int values);
+/* Pushes a pending Future of that kind, of `size` bytes (at least a
+ * lunado_future) and with `values` user values.  [-0, +1, m] */
+void *lunado__future_new(lua_State *L, lunado_realm *realm, lunado_kind kind,
+                         size_t size, int values);
 
 /* The Future at idx, or NULL.  [-0, +0, -] */
 static inline lunado_future *lunado__tofuture(lua_State *L,

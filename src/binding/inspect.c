@@ -170,36 +170,48 @@ static void push_left(lua_State *L, const lunado_realm *realm,
   lua_pushnil(L);
 }
 
-/* parts(future) → what a pending Future waits for: "coroutine" and its task;
- * "multi" and the table of children; "timeout", the child and the seconds left;
- * "sleep" and the seconds left; or nothing: somebody has to set it. */
+/* Pushes what a Future of that kind, at 1, waits for, as core_parts says. */
+static void push_parts(lua_State *L, const lunado_realm *realm,
+                       const lunado_future *future) {
+  switch ((lunado_kind)future->kind) {
+  case LUNADO_KIND_COROUTINE:
+    lua_getiuservalue(L, 1, LUNADO_FUTURE_TASK);
+    break;
+  case LUNADO_KIND_MULTI:
+    lunado__multi_children(L, 1);
+    break;
+  case LUNADO_KIND_SLEEP:
+    push_left(L, realm, lunado__sleep_timer(future));
+    break;
+  case LUNADO_KIND_TIMEOUT:
+    lunado__timeout_child(L, 1);
+    push_left(L, realm, lunado__timeout_timer(future));
+    break;
+  case LUNADO_KIND_PLAIN:
+  case LUNADO_KIND_NEXT:
+  case LUNADO_KIND_PROMISE:
+  case LUNADO_KIND_JOB:
+    break;
+  }
+}
+
+/* By lunado_kind. */
+static const char *const kind_names[] = {
+    "plain", "coroutine", "multi", "sleep", "timeout", "next", "promise", "job"};
+
+/* parts(future) → the kind of a pending Future, and what it waits for: the task
+ * of a "coroutine", nil where it is not suspended; the table of children of a
+ * "multi"; the seconds left of a "sleep"; the child and the seconds left of a
+ * "timeout"; nothing of a "next", "promise", "job" or "plain" one.  Nothing at
+ * all where it is not pending. */
 static int core_parts(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
   const lunado_future *future = lunado__checkfuture(L, realm, 1);
-  const lunado_timer *timer;
   lua_settop(L, 1);
   if (!lunado_future_pending(future)) return 0;
-  lua_pushnil(L);
-  if (lunado__multi_children(L, 1)) {
-    lua_pushliteral(L, "multi");
-    lua_replace(L, 2);
-    return 2;
-  }
-  timer = lunado__sleep_timer(L, 1);
-  if (timer != NULL) {
-    lua_pushstring(L, lua_isnil(L, 3) ? "sleep" : "timeout");
-    lua_replace(L, 2);
-    if (lua_isnil(L, 3)) lua_pop(L, 1);
-    push_left(L, realm, timer);
-    return lua_gettop(L) - 1;
-  }
-  if (lua_getiuservalue(L, 1, LUNADO_FUTURE_TASK) == LUA_TUSERDATA &&
-      to_task(L, 3) != NULL) {
-    lua_pushliteral(L, "coroutine");
-    lua_replace(L, 2);
-    return 2;
-  }
-  return 0;
+  lua_pushstring(L, kind_names[future->kind]);
+  push_parts(L, realm, future);
+  return lua_gettop(L) - 1;
 }
 
 /* heirs(future) → a list of the pending Futures that get the outcome of this

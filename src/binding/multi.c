@@ -245,17 +245,14 @@ static void link_children(lua_State *L, int self_idx, int results, int keys) {
   self->multi.pending--;
 }
 
-/* No other Future has so many user values. */
-bool lunado__multi_children(lua_State *L, int idx) {
-  bool found = lua_getiuservalue(L, idx, MULTI_VALUES) != LUA_TNONE;
-  lua_pop(L, 1);
-  if (found) lua_getiuservalue(L, idx, MULTI_RESULTS);
-  return found;
+void lunado__multi_children(lua_State *L, int idx) {
+  lua_getiuservalue(L, idx, MULTI_RESULTS);
 }
 
 static multi_future *make(lua_State *L, lunado_realm *realm, int n) {
   multi_future *self = lunado__future_new(
-      L, realm, sizeof *self + (size_t)n * sizeof self->nodes[0], MULTI_VALUES);
+      L, realm, LUNADO_KIND_MULTI,
+      sizeof *self + (size_t)n * sizeof self->nodes[0], MULTI_VALUES);
   lunado_multi_init(&self->multi, on_all_done);
   self->n = n;
   self->spread = false;

@@ -21,9 +21,8 @@ void lunado__multi_nested(lua_State *L, lunado_realm *realm, int idx, int quiet,
  * [-1, +1, e] */
 void lunado__multi_spread(lua_State *L, lunado_realm *realm, int n);
 
-/* Pushes the table of the children of the Future at idx, which is pending,
- * where that is a multi; else pushes nothing and returns false.
- * [-0, +(0|1), -] */
-bool lunado__multi_children(lua_State *L, int idx);
+/* Pushes the table of the children of the Future at idx, which is pending and of
+ * kind LUNADO_KIND_MULTI.  [-0, +1, -] */
+void lunado__multi_children(lua_State *L, int idx);
 
 #endif

@@ -157,9 +157,10 @@ lunado_promise *lunado_newpromise(lua_State *L, int idx) {
   lunado_realm *realm = lunado__realm(L);
   lunado_ioloop *loop;
   lunado_address address;
+  lunado_future *future;
   promise_place *place;
   uint32_t ticket, anchor;
-  (void)lunado__hostfuture(L, realm, &idx);
+  future = lunado__hostfuture(L, realm, &idx);
   loop = lunado__currentloop(L, realm);
   check_promisable(L, loop, &address);
   luaL_checkstack(L, 8, NULL);
@@ -168,6 +169,7 @@ lunado_promise *lunado_newpromise(lua_State *L, int idx) {
   lua_pop(L, 1);
   place = lunado_slab_take(&loop->promises);
   place->anchor = anchor;
+  if (future->kind == LUNADO_KIND_PLAIN) future->kind = LUNADO_KIND_PROMISE;
   lunado_loop_hold(loop->core);
   ticket = next_ticket(place);
   atomic_store(&place->ticket, ticket);

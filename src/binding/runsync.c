@@ -49,15 +49,35 @@ static int fail(lua_State *L, lunado_realm *realm, int idx,
   return LUA_ERRRUN;
 }
 
-/* Pushes what the Future at idx is waiting at. */
-static void push_where(lua_State *L, int idx) {
-  if (lua_getiuservalue(L, idx, LUNADO_FUTURE_TASK) == LUA_TUSERDATA) {
-    lunado__coroutine_where(L, lua_touserdata(L, -1));
-    lua_remove(L, -2);
-    return;
-  }
+/* Pushes the task of the Future at idx; nothing, and returns NULL, where it is
+ * not the Future of a coroutine that is suspended. */
+static const lunado_coroutine *push_task(lua_State *L, int idx) {
+  const lunado_future *future = lua_touserdata(L, idx);
+  if (future->kind != LUNADO_KIND_COROUTINE) return NULL;
+  if (lua_getiuservalue(L, idx, LUNADO_FUTURE_TASK) == LUA_TUSERDATA)
+    return lua_touserdata(L, -1);
   lua_pop(L, 1);
-  luaL_tolstring(L, idx, NULL);
+  return NULL;
+}
+
+/* Pushes what the pending Future at idx is waiting at; for a with_timeout, what
+ * that waits for does. */
+static void push_where(lua_State *L, int idx) {
+  const lunado_coroutine *task;
+  const lunado_future *future;
+  lua_pushvalue(L, idx);
+  while (future = lua_touserdata(L, -1), future->kind == LUNADO_KIND_TIMEOUT &&
+                                             lunado_future_pending(future)) {
+    lunado__timeout_child(L, lua_gettop(L));
+    lua_remove(L, -2);
+  }
+  task = push_task(L, lua_gettop(L));
+  if (task != NULL)
+    lunado__coroutine_where(L, task);
+  else
+    luaL_tolstring(L, -1, NULL);
+  lua_replace(L, idx + 1);
+  lua_settop(L, idx + 1);
 }
 
 /* The run is over and the Future at idx still pending. */

@@ -37,7 +37,8 @@ static void on_awake(lunado_loop *core, lunado_timer *timer) {
 static int gen_sleep(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
   double seconds = lunado__checkseconds(L, 1);
-  sleeper *self = lunado__future_new(L, realm, sizeof *self, 1);
+  sleeper *self =
+      lunado__future_new(L, realm, LUNADO_KIND_SLEEP, sizeof *self, 1);
   lunado_ioloop *loop = lunado__currentloop(L, realm);
   lunado_timer_init(&self->timer, on_awake);
   lunado__starttimer(L, loop, &self->timer,
@@ -144,7 +145,8 @@ static int gen_with_timeout(lua_State *L) {
   lua_settop(L, 3);
   lua_pushvalue(L, 2);
   lunado__convert_one(L, realm);
-  self = lunado__future_new(L, realm, sizeof *self, TIMED_VALUES);
+  self = lunado__future_new(L, realm, LUNADO_KIND_TIMEOUT, sizeof *self,
+                            TIMED_VALUES);
   loop = lunado__currentloop(L, realm); /* what it was may be gone */
   lunado_timer_init(&self->timer, on_timed_out);
   self->waiter.list = NULL;
@@ -166,19 +168,16 @@ static int gen_with_timeout(lua_State *L) {
 
 /* --- looking -------------------------------------------------------------- */
 
-/* What Futures they are, their sizes tell and the number of user values. */
-const lunado_timer *lunado__sleep_timer(lua_State *L, int idx) {
-  if (lua_rawlen(L, idx) == sizeof(timed)) {
-    timed *self = lua_touserdata(L, idx);
-    if (lua_getiuservalue(L, idx, TIMED_CHILD) == LUA_TUSERDATA)
-      return &self->timer;
-    lua_pop(L, 1);
-  } else if (lua_rawlen(L, idx) == sizeof(sleeper)) {
-    sleeper *self = lua_touserdata(L, idx);
-    lua_pushnil(L);
-    return &self->timer;
-  }
-  return NULL;
+const lunado_timer *lunado__sleep_timer(const lunado_future *future) {
+  return &lunado_container_of(future, sleeper, future)->timer;
+}
+
+const lunado_timer *lunado__timeout_timer(const lunado_future *future) {
+  return &lunado_container_of(future, timed, future)->timer;
+}
+
+void lunado__timeout_child(lua_State *L, int idx) {
+  lua_getiuservalue(L, idx, TIMED_CHILD);
 }
 
 static const luaL_Reg functions[] = {

@@ -29,9 +29,13 @@ void lunado__timeout_methods(lua_State *L);
 /* Adds gen.sleep and gen.with_timeout to the table on top. */
 void lunado__sleep_functions(lua_State *L);
 
-/* The timer of the Future at idx, which is pending and no multi, where that is
- * one of gen.sleep or gen.with_timeout; pushes what the latter waits for, nil
- * for the former.  Else NULL, and nothing is pushed.  [-0, +(0|1), -] */
-const lunado_timer *lunado__sleep_timer(lua_State *L, int idx);
+/* The timer of a Future of kind LUNADO_KIND_SLEEP, and of one of kind
+ * LUNADO_KIND_TIMEOUT. */
+const lunado_timer *lunado__sleep_timer(const lunado_future *future);
+const lunado_timer *lunado__timeout_timer(const lunado_future *future);
+
+/* Pushes what the Future at idx, which is pending and of kind
+ * LUNADO_KIND_TIMEOUT, waits for.  [-0, +1, -] */
+void lunado__timeout_child(lua_State *L, int idx);
 
 #endif

@@ -153,7 +153,7 @@ static lunado_future *push_next(lua_State *L, lunado_realm *realm,
                                 wait_iterator *iter) {
   lunado_future *next, *known = push_known(L, iter);
   if (known != NULL) return known;
-  next = lunado__future_new(L, realm, sizeof *next, 1);
+  next = lunado__future_new(L, realm, LUNADO_KIND_NEXT, sizeof *next, 1);
   known = push_known(L, iter);
   if (known != NULL) return known;
   lua_pushvalue(L, -1);
