@@ -23,6 +23,8 @@ if not found then
     .. "or: luarocks install luv WITH_SHARED_LIBUV=ON):\n" .. tostring(luv), 0)
 end
 
+local guard = require "lunado.uvguard"
+
 -- How many arguments stand before the callback, which has one fixed place.
 local ARITY = {
   fs_access = 2, fs_chmod = 2, fs_chown = 3, fs_close = 1, fs_closedir = 1,
@@ -68,6 +70,9 @@ local SPECIAL_CALL = {
   fs_opendir = function(fn, cb, path, entries)
     return pcall(fn, path, cb, entries)
   end,
+  fs_write = function(fn, cb, fd, data, offset)
+    return pcall(fn, fd, chunks(data), offset, cb)
+  end,
   write = function(fn, cb, stream, data)
     return pcall(fn, stream, chunks(data), cb)
   end,
@@ -79,6 +84,9 @@ local SPECIAL_CALL = {
   end,
 }
 
+-- Synchronous functions whose second argument is a list to write.
+local LISTS = { try_write = true, try_write2 = true, udp_try_send = true }
+
 -- Where luv's argument stands at another place than ours.
 local POSITION = { fs_opendir = { [3] = 2 } }
 
@@ -86,6 +94,12 @@ local uv = {}
 
 local function bad_argument(position, name, what)
   return ("bad argument #%d to '%s' (%s)"):format(position, name, what)
+end
+
+local function failed(err)
+  local future = Future()
+  future:set_exception(err)
+  return future
 end
 
 -- luv's message in the caller's terms; nil when it is about something else.
@@ -120,13 +134,42 @@ local function judge(name, future, ok, first, err)
   end
 end
 
+-- The callback, which first tells `progress` that what has begun with the first
+-- argument is over.  It holds that and the third until then: libuv works with
+-- them, and luv does not hold them.
+local function tracked(callback, progress, first, _, third)
+  return function(...)
+    progress(first, "over", third)
+    return callback(...)
+  end
+end
+
+-- As call, for functions whose progress matters.
+local function tracked_call(call, progress)
+  return function(fn, callback, first, ...)
+    if type(first) ~= "userdata" then return call(fn, callback, first, ...) end
+    callback = tracked(callback, progress, first, ...)
+    progress(first, "begun")
+    local ok, request, err = call(fn, callback, first, ...)
+    if not ok or request == nil then progress(first, "refused") end
+    return ok, request, err
+  end
+end
+
 local function wrap(name, fn, arity)
   local call = SPECIAL_CALL[name] or CALL[arity]
+  local progress, check = guard.progress[name], guard.checks[name]
+  if progress then call = tracked_call(call, progress) end
   return function(...)
     local extra = select(arity + 1, ...)
     if extra ~= nil then
       error(bad_argument(arity + 1, name, "no value expected, got "
         .. type(extra) .. "; a Future stands for the callback"), 2)
+    end
+    if check then
+      local position, what, code = check(...)
+      if code then return failed(code .. ": " .. what) end
+      if position then error(bad_argument(position, name, what), 2) end
     end
     local future = Future()
     judge(name, future, call(fn, settles(future), ...))
@@ -182,14 +225,20 @@ end
 local AT_ONCE = 16384
 
 local function write_at_once(write, try_write)
+  local check = guard.checks.write
   return function(stream, data, excess)
-    if type(data) == "string" and #data <= AT_ONCE and excess == nil then
+    if type(data) == "string" and #data <= AT_ONCE and excess == nil
+      and not check(stream) then
       local ok, written = pcall(try_write, stream, data)
       if ok and written == #data then return waiters.done() end
       if ok and written and written > 0 then data = data:sub(written + 1) end
     end
     return write(stream, data, excess)
   end
+end
+
+local function with_list(fn)
+  return function(handle, data, ...) return fn(handle, chunks(data), ...) end
 end
 
 local function resolve(name)
@@ -202,7 +251,8 @@ local function resolve(name)
     return write_at_once(wrapped, luv.try_write)
   end
   if is_asynchronous_fs(name) then return wrap_unknown(name, value) end
-  return value
+  if LISTS[name] then value = with_list(value) end
+  return guard.wrap(name, value)
 end
 
 -- Each name is looked up in luv on first use and kept.
@@ -219,6 +269,8 @@ setmetatable(uv, {
 
 --- A Future that is done, without a value, when the handle is closed.
 function uv.close(handle)
+  local position, what = guard.checks.close(handle)
+  if position then error(bad_argument(position, "close", what), 2) end
   local future = Future()
   judge("close", future, pcall(luv.close, handle, function()
     deliver(future)
@@ -295,9 +347,11 @@ end
 
 --- Starts a program with luv's options; raises luv's error when it cannot.
 function uv.spawn(path, options)
+  local position, what = guard.checks.spawn(path, options)
+  if position then error(bad_argument(position, "spawn", what), 2) end
   local ended = Future()
   local ok, handle, pid
-  ok, handle, pid = pcall(luv.spawn, path, options or {},
+  ok, handle, pid = pcall(luv.spawn, path, guard.spawn_options(options),
     function(code, signal)
       if luv.is_closing(handle) then return deliver(ended, code, signal) end
       luv.close(handle, function() deliver(ended, code, signal) end)

@@ -1,0 +1,313 @@
+-- SPDX-License-Identifier: MIT
+--- lunado.uvguard: what lunado.uv refuses because luv or libuv would end the
+-- process, use freed memory or never call back.
+--
+-- luv checks the types of its arguments, but not the states of its handles,
+-- and libuv asserts what luv has not checked.  `checks[name]` is a function of
+-- the arguments; it returns nothing, or the position of the argument that
+-- cannot be used, what is wrong with it and, when that is a state and not a
+-- mistake in the call, the name of libuv's error.
+local core = require "lunado.core"
+if core.loaded["lunado.uvguard"] then return core.loaded["lunado.uvguard"] end
+
+local luv = require "luv"
+
+-- Handles --------------------------------------------------------------------
+
+-- luv's list of the metatables of its handles.
+local metatables = debug.getregistry().uv_handle
+
+local function is_handle(value)
+  return type(value) == "userdata"
+    and metatables[debug.getmetatable(value)] == true
+end
+
+-- luv reads through the pointer in any userdata before it knows its type.
+local function check_type(value, position)
+  if type(value) ~= "userdata" or is_handle(value) then return end
+  local metatable = debug.getmetatable(value)
+  return position, ("uv_handle expected, got %s"):format(
+    type(metatable) == "table" and metatable.__name or "userdata")
+end
+
+local CLOSED = "the handle is closing or closed"
+
+local function check_open(value, position)
+  if not is_handle(value) then return check_type(value, position) end
+  if luv.is_closing(value) then return position, CLOSED, "EBADF" end
+end
+
+local function first_is_handle(handle) return check_type(handle, 1) end
+local function first_is_open(handle) return check_open(handle, 1) end
+
+-- Names whose first argument is a handle: those that any handle will do for,
+-- and those whose handle must not be closing.
+local ANY_STATE = { "close", "fileno", "handle_get_type", "has_ref",
+  "is_active", "is_closing", "is_readable", "is_writable", "ref", "unref",
+  "check_stop", "fs_event_stop", "fs_poll_stop", "idle_stop", "prepare_stop",
+  "process_get_pid", "read_stop", "stream_get_write_queue_size",
+  "tcp_write_queue_size", "timer_get_due_in", "timer_get_repeat",
+  "timer_set_repeat", "timer_stop", "udp_get_send_queue_count",
+  "udp_get_send_queue_size", "udp_recv_stop" }
+local OPEN = { "accept", "listen", "read_start", "recv_buffer_size",
+  "send_buffer_size", "shutdown", "stream_set_blocking", "try_write",
+  "try_write2", "write", "write2" }
+local PREFIXES = { "async_", "check_", "fs_event_", "fs_poll_", "idle_",
+  "pipe_", "poll_", "prepare_", "process_", "signal_", "stream_", "tcp_",
+  "timer_", "tty_", "udp_" }
+local NO_HANDLE = { tty_reset_mode = true, tty_get_vterm_state = true,
+  tty_set_vterm_state = true }
+
+local checks = {}
+local guard = { checks = checks }
+for _, name in ipairs(ANY_STATE) do checks[name] = first_is_handle end
+for _, name in ipairs(OPEN) do checks[name] = first_is_open end
+
+local function check_of_prefix(name)
+  if NO_HANDLE[name] then return nil end
+  for _, prefix in ipairs(PREFIXES) do
+    if name:sub(1, #prefix) == prefix then return first_is_open end
+  end
+end
+
+-- Runs one check after the other.
+local function both(first, second)
+  return function(...)
+    local position, what, code = first(...)
+    if position then return position, what, code end
+    return second(...)
+  end
+end
+
+-- Adds a check to what the name has.
+local function add(name, check)
+  checks[name] = both(checks[name] or check_of_prefix(name), check)
+end
+
+-- Descriptors ----------------------------------------------------------------
+
+-- libuv ends the process when the system refuses to poll a descriptor that it
+-- has accepted: one that was closed under the handle, a file, a device such as
+-- /dev/null.
+local function check_pollable(handle)
+  if not is_handle(handle) then return end
+  local fd = luv.fileno(handle)
+  if not fd then return end
+  local status = luv.fs_fstat(fd)
+  if not status then
+    return 1, ("descriptor %d is closed"):format(fd), "EBADF"
+  end
+  local kind = status.type
+  if kind == "socket" or kind == "fifo" then return end
+  local probe, _, code
+  if kind ~= "file" and kind ~= "directory" then
+    probe, _, code = luv.new_poll(fd)
+  end
+  if probe then
+    luv.close(probe)
+  elseif code ~= "EEXIST" then
+    return 1, ("descriptor %d cannot be polled"):format(fd), "EPERM"
+  end
+end
+
+for _, name in ipairs { "listen", "poll_start", "read_start",
+  "udp_recv_start" } do
+  add(name, check_pollable)
+end
+
+-- Streams --------------------------------------------------------------------
+
+local function weak_keys() return setmetatable({}, { __mode = "k" }) end
+
+local connecting = weak_keys() -- handles, while a connect is under way
+
+local streams = debug.getregistry().uv_stream
+
+local function is_stream(value)
+  return is_handle(value) and streams[debug.getmetatable(value)] == true
+end
+
+local function listens(handle)
+  return luv.is_active(handle) and not luv.is_readable(handle)
+    and not luv.is_writable(handle)
+end
+
+-- A second connect of a pipe takes the place of the first, which then never
+-- ends; one that listens expects nothing but connections.
+local function check_unconnected(handle)
+  if connecting[handle] then
+    return 1, "the handle is connecting already", "EALREADY"
+  elseif is_stream(handle) and listens(handle) then
+    return 1, "the handle listens", "EINVAL"
+  end
+end
+add("pipe_connect", check_unconnected)
+add("pipe_connect2", check_unconnected)
+add("tcp_connect", check_unconnected)
+
+add("listen", function(handle)
+  if connecting[handle] then return 1, "the handle is connecting", "EBUSY" end
+end)
+
+local function client_is_open(_, client) return check_open(client, 2) end
+add("accept", client_is_open)
+
+local function sent_is_open(_, _, handle) return check_open(handle, 3) end
+add("write2", sent_is_open)
+add("try_write2", sent_is_open)
+
+-- Files ----------------------------------------------------------------------
+
+local MOST_ENTRIES = 1 << 20
+
+local function count(value) return math.tointeger(value) end
+
+local function not_negative(position)
+  return function(...)
+    local value = count((select(position, ...)))
+    if value and value < 0 then return position, "must not be negative" end
+  end
+end
+checks.fs_read = not_negative(2)
+checks.fs_sendfile = not_negative(4)
+checks.random = not_negative(1)
+
+-- luv makes room for the entries when the directory is open: an error is then
+-- raised through libuv.
+function checks.fs_opendir(_, entries)
+  local n = count(entries)
+  if n and (n < 1 or n > MOST_ENTRIES) then
+    return 2, ("between 1 and %d entries expected"):format(MOST_ENTRIES)
+  end
+end
+
+-- Directories that are closed ("closed") or being read ("busy").  libuv has
+-- freed the one, and reads into the entries of the other.
+local directories = weak_keys()
+
+local function check_directory(directory)
+  local state = directories[directory]
+  if state == "closed" then
+    return 1, "the directory is closing or closed", "EBADF"
+  elseif state == "busy" then
+    return 1, "the directory is being read", "EBUSY"
+  end
+end
+checks.fs_readdir, checks.fs_closedir = check_directory, check_directory
+
+-- Processes and threads -------------------------------------------------------
+
+local function check_strings(list, option)
+  if type(list) ~= "table" then return end
+  for i = 1, rawlen(list) do
+    local kind = type(rawget(list, i))
+    if kind ~= "string" and kind ~= "number" then
+      return 2, ("%s: string expected at %d, got %s"):format(option, i, kind)
+    end
+  end
+end
+
+-- Not open: libuv makes a pipe for it, which it can do once.
+local function check_stdio(list)
+  if type(list) ~= "table" then return end
+  local seen = {}
+  for i, stream in pairs(list) do
+    local position, what, code = check_open(stream, 2)
+    if position then
+      return 2, ("stdio: %s at %s"):format(what, tostring(i)), code
+    end
+    if is_handle(stream) and not luv.fileno(stream) then
+      if seen[stream] then
+        return 2, "stdio: a stream that is not open stands there twice"
+      end
+      seen[stream] = true
+    end
+  end
+end
+
+function checks.spawn(_, options)
+  if type(options) ~= "table" then return end
+  local position, what, code = check_strings(options.args, "args")
+  if not position then
+    position, what, code = check_strings(options.env, "env")
+  end
+  if not position then position, what, code = check_stdio(options.stdio) end
+  return position, what, code
+end
+
+--- The options, in which luv can rely on the strings of the environment: it
+-- does not hold those that it makes of numbers.
+function guard.spawn_options(options)
+  options = options or {}
+  local env = type(options) == "table" and options.env
+  if type(env) ~= "table" then return options end
+  local strings = {}
+  for i = 1, rawlen(env) do strings[i] = tostring(env[i]) end
+  return setmetatable({ env = strings }, { __index = options })
+end
+
+-- luv takes a name that it does not know for 0, which checks that there is such
+-- a process.
+local function check_signal(_, signal)
+  if type(signal) == "string" and not luv.constants[signal:upper()] then
+    return 2, ("signal expected, got %s"):format(signal)
+  end
+end
+checks.kill = check_signal
+add("process_kill", check_signal)
+
+local joined = weak_keys()
+
+function checks.thread_join(thread)
+  if joined[thread] then return 1, "the thread was joined already" end
+  if type(thread) == "userdata" then joined[thread] = true end
+end
+
+-- The loop --------------------------------------------------------------------
+
+-- uv_run must not be called by a callback of its own.
+function checks.run()
+  if luv.loop_mode and luv.loop_mode() then return 0, "loop already running" end
+end
+
+-- What changes ----------------------------------------------------------------
+
+-- What is under way with the first argument: name -> function(object, state),
+-- where the state is "begun", then "over" or "refused".
+local progress = {
+  fs_readdir = function(directory, state)
+    directories[directory] = state == "begun" and "busy" or nil
+  end,
+  fs_closedir = function(directory, state)
+    directories[directory] = state ~= "refused" and "closed" or nil
+  end,
+  tcp_connect = function(handle, state)
+    connecting[handle] = state == "begun" or nil
+  end,
+}
+progress.pipe_connect = progress.tcp_connect
+progress.pipe_connect2 = progress.tcp_connect
+progress.write2 = function() end -- the handle that is sent is held
+
+guard.progress = progress
+
+setmetatable(checks, {
+  __index = function(_, name) return check_of_prefix(name) end,
+})
+
+--- luv's function `fn`, whose arguments are checked.
+function guard.wrap(name, fn)
+  local check = checks[name]
+  if not check then return fn end
+  return function(...)
+    local position, what = check(...)
+    if position == 0 then error(what, 2) end
+    if position then
+      error(("bad argument #%d to '%s' (%s)"):format(position, name, what), 2)
+    end
+    return fn(...)
+  end
+end
+
+core.loaded["lunado.uvguard"] = guard
+return guard
