@@ -60,6 +60,7 @@ build = {
             "src/binding/suspend.c",
             "src/binding/timeout.c",
             "src/binding/waititer.c",
+            "src/binding/watch.c",
             "src/binding/worker.c",
             "src/core/address.c",
             "src/core/alloc.c",

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- Debug hooks that a user set stay as they are and are called as before.
 local concurrent = require "lunado.concurrent"
+local debugging = require "lunado.debug"
 local gen = require "lunado.gen"
 local capture = require "spec.support.capture"
 local gc = require "spec.support.gc"
@@ -179,5 +180,162 @@ describe("a hook on the main thread", function()
     debug.sethook(old, mask or "", n or 0)
     assert.equal(count, now)
     assert.is_true(lines > 0)
+  end)
+end)
+
+describe("a kept thread", function()
+  -- A coroutine that ends with this hook set in it; returns its thread.
+  local function leave(mask)
+    local thread
+    run(gen.coroutine(function()
+      thread = coroutine.running()
+      debug.sethook(hook, mask)
+    end))
+    return thread
+  end
+
+  it("has no hook of the coroutine before, nor its function", function()
+    local found
+    leave("l")
+    run(gen.coroutine(function()
+      debug.sethook(function() end, "l")
+      gen.coroutine(function() found = debug.gethook() end)()
+      debug.sethook()
+    end))
+    assert.is_nil(found)
+  end)
+
+  it("has none that was set in it after its coroutine had ended", function()
+    local thread, found
+    run(gen.coroutine(function() thread = coroutine.running() end))
+    debug.sethook(thread, hook, "l")
+    run(gen.coroutine(function() found = debug.gethook() end))
+    assert.is_nil(found)
+    debug.sethook(thread)
+  end)
+
+  it("serves again once the hook is taken away in time", function()
+    local first, second
+    run(gen.coroutine(function()
+      first = coroutine.running()
+      debug.sethook(hook, "l")
+      debug.sethook()
+    end))
+    run(gen.coroutine(function()
+      second = coroutine.running()
+      assert.is_nil(debug.gethook())
+    end))
+    assert.equal(first, second)
+  end)
+end)
+
+describe("set_thread_hook", function()
+  after_each(function() debugging.set_thread_hook(nil) end)
+
+  it("tells of each coroutine before it begins, new or not", function()
+    local told, ran = {}, {}
+    debugging.set_thread_hook(function(thread) told[#told + 1] = thread end)
+    run(function()
+      for _ = 1, 3 do
+        yield(gen.coroutine(function()
+          ran[#ran + 1] = coroutine.running()
+          assert.equal(ran[#ran], told[#told])
+          yield()
+        end)())
+      end
+    end)
+    assert.equal(3, #ran)
+    assert.is_true(#told >= 3)
+  end)
+
+  it("tells of those that start from the loop, and in each other's place",
+    function()
+      local told, started = 0, 0
+      debugging.set_thread_hook(function() told = told + 1 end)
+      local dive
+      dive = gen.coroutine(function(n)
+        started = started + 1
+        if n > 0 then yield(dive(n - 1)) end
+      end)
+      run(function() yield(dive(100)) end)
+      assert.equal(101, started)
+      assert.is_true(told >= 101)
+    end)
+
+  it("lets a tool count lines as in Lua's own coroutines", function()
+    local function body(pause)
+      local x = 0
+      for i = 1, 3 do
+        x = x + i
+        pause()
+      end
+      local ok = pcall(error, "boom")
+      return x, ok
+    end
+    local lines
+    local function count(_, line) lines[line] = (lines[line] or 0) + 1 end
+
+    lines = {}
+    local plain = coroutine.create(body)
+    debug.sethook(plain, count, "l")
+    while coroutine.status(plain) ~= "dead" do
+      assert(coroutine.resume(plain, coroutine.yield))
+    end
+    local expected = lines
+
+    lines = {}
+    debugging.set_thread_hook(function(thread)
+      debug.sethook(thread, count, "l")
+    end)
+    local future = gen.coroutine(body)(coroutine.yield)
+    debugging.set_thread_hook(nil)
+    run(function() yield(future) end)
+    assert.same(expected, lines)
+  end)
+
+  it("counts lines after an error was raised at a yield", function()
+    local lines, before = {}, nil
+    local fails = failing("boom")
+    debugging.set_thread_hook(function(thread)
+      debug.sethook(thread, function(_, line) lines[line] = true end, "l")
+    end)
+    local future = gen.coroutine(function()
+      before = debug.getinfo(1, "l").currentline
+      pcall(yield, fails)
+      return nil
+    end)()
+    debugging.set_thread_hook(nil)
+    run(function() yield(future) end)
+    assert.is_true(lines[before + 1])
+    assert.is_true(lines[before + 2])
+  end)
+
+  it("returns the one before", function()
+    local function first() end
+    local callable = setmetatable({}, { __call = first })
+    assert.is_nil(debugging.set_thread_hook(first))
+    assert.equal(first, debugging.set_thread_hook(callable))
+    assert.equal(callable, debugging.set_thread_hook(nil))
+    assert.is_nil(debugging.set_thread_hook(nil))
+    local ok, err = pcall(debugging.set_thread_hook, 5)
+    assert.is_false(ok)
+    assert.is_truthy(err:find("bad argument #1 to '.*set_thread_hook'"), err)
+  end)
+
+  it("may start coroutines, raise, close and collect", function()
+    local inner = 0
+    debugging.set_thread_hook(function(thread)
+      gen.coroutine(function() inner = inner + 1 end)()
+      coroutine.close(thread)
+      assert(not coroutine.resume(thread))
+      collectgarbage()
+      error("from the hook", 0)
+    end)
+    local f = gen.coroutine(function(...) return ... end)(1, 2)
+    local results = { f:result() }
+    debugging.set_thread_hook(nil)
+    assert.same({ 1, 2 }, results)
+    assert.equal(1, inner)
+    assert.equal(1, log:count("from the hook"))
   end)
 end)

@@ -102,6 +102,12 @@ function lunado_debug.tasks()
   return list
 end
 
+--- Has fn(thread) called with the thread of each coroutine before it begins, so
+-- that a tool can set its hook there: lunado makes no coroutine by
+-- coroutine.create.  nil: none.  Returns the one before.  An error of fn is
+-- logged; coroutines that fn starts are not told of.
+lunado_debug.set_thread_hook = core.set_thread_hook
+
 local function check_file(file)
   local kind = type(file)
   if (kind == "userdata" or kind == "table") and file.write then return end

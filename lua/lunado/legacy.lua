@@ -7,6 +7,7 @@ local loaded = core.loaded
 if loaded["lunado.legacy"] then return loaded["lunado.legacy"] end
 
 local callback = require "lunado.callback"
+local stack_context = require "lunado.stack_context"
 local waiters = require "lunado.waiters"
 
 local Future = core.Future
@@ -18,34 +19,68 @@ local LeakedCallbackError = Exception:subclass("LeakedCallbackError")
 
 -- The runner, as YieldPoints see it -----------------------------------------
 
---- One for each coroutine that uses this interface, by its identity; gone when
--- the coroutine ends, or nobody can resume it.
+--- One for each coroutine that uses this interface, by its thread; gone when
+-- the coroutine ends or is collected.  From its first YieldPoint on the
+-- coroutine runs within a stack context of its runner's, so that an error of a
+-- callback which it has started is raised at its present yield.
 local runners = setmetatable({}, { __mode = "k" })
 
 local Runner = {}
 Runner.__index = Runner
 Runner.__name = "Runner"
 
-local function new_runner()
-  return setmetatable({
+local function new_runner(thread)
+  local self = setmetatable({
     pending = {}, -- keys that were registered and not popped
     results = {}, -- key → packed result
     waiting = {}, -- YieldPoint → Future, for those that were not ready
+    thread = thread, -- of its coroutine, until that ends
+    contexts = nil, -- those that the coroutine runs within
+    deactivate = nil, -- takes its own one out of these
   }, Runner)
+  stack_context.ExceptionStackContext(function(err, traceback)
+    return self:handle_exception(err, traceback)
+  end):run(function(deactivate)
+    self.contexts = core.get_context()
+    self.deactivate = deactivate
+  end)
+  return self
 end
 
 --- The runner of the coroutine whose yield is being looked at.
 local function current_runner()
-  local task = core.watch_finish()
-  if task == nil then
+  local thread = core.current_thread()
+  if thread == nil then
     error("a YieldPoint can be yielded in a coroutine only", 0)
   end
-  local runner = runners[task]
+  local runner = runners[thread]
   if not runner then
-    runner = new_runner()
-    runners[task] = runner
+    runner = new_runner(thread)
+    core.watch(runner.contexts)
+    runners[thread] = runner
   end
   return runner
+end
+
+--- Raises the error of a callback at the present yield of the coroutine.  False
+-- where that is running, or has another error on its way: then the error goes
+-- on outwards.
+function Runner:handle_exception(err, traceback)
+  local future = Future()
+  future:set_exc_info(err, traceback)
+  future:exception() -- it is told, here or further out
+  return core.fail_wait(self.thread, future)
+end
+
+--- Calls fn() within the contexts of the coroutine, which enters them only once
+-- its first YieldPoint has started.
+function Runner:call(fn)
+  local before = core.get_context()
+  if before == self.contexts then return fn() end
+  core.set_context(self.contexts)
+  local ok, err = pcall(fn)
+  core.set_context(before)
+  if not ok then error(err, 0) end
 end
 
 local function key_text(key)
@@ -123,10 +158,13 @@ function Runner:run()
   end
 end
 
-core.set_finish_hook(function(task, succeeded)
-  local runner = runners[task]
-  runners[task] = nil
-  if not runner or not succeeded then return end
+core.set_finish_hook(function(thread, succeeded)
+  local runner = runners[thread]
+  runners[thread] = nil
+  if not runner then return end
+  runner.deactivate()
+  runner.thread = nil
+  if not succeeded then return end
   local leaked = {}
   for key in pairs(runner.pending) do leaked[#leaked + 1] = key_text(key) end
   if #leaked == 0 then return end
@@ -153,8 +191,10 @@ function YieldPoint.__await(point)
   end
   local runner = current_runner()
   local future = Future()
-  point:start(runner)
-  if not poll(point, future) then runner.waiting[point] = future end
+  runner:call(function()
+    point:start(runner)
+    if not poll(point, future) then runner.waiting[point] = future end
+  end)
   return future
 end
 

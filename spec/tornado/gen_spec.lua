@@ -749,6 +749,33 @@ describe("GenCoroutineTest", function()
     end)
   end)
 
+  local function failing_callback()
+    yield(gen.Callback(1))()
+    yield(gen.Wait(1))
+    loop:add_callback(boom)
+    return assert_yield_raises(BOOM,
+      gen.Task(loop.add_timeout, loop, loop:time() + 10))
+  end
+
+  it("test_replace_context_exception", function()
+    t:run(function()
+      local future = gen.coroutine(function()
+        failing_callback()
+        error("another", 0)
+      end)()
+      assert_yield_raises("another", future)
+    end)
+  end)
+
+  it("test_swallow_context_exception", function()
+    t:run(function()
+      assert.equal(42, yield(gen.coroutine(function()
+        failing_callback()
+        return 42
+      end)()))
+    end)
+  end)
+
   it("test_moment", function()
     local immediate = ok_future()
     local turns

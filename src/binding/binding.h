@@ -70,8 +70,11 @@ enum {
   LUNADO_SLOT_MOMENT,       /* gen.moment */
   LUNADO_SLOT_KWARGS,       /* function(fn, ...) -> Future: calls a coroutine
                                function whose last argument is util.kwargs */
-  LUNADO_SLOT_FINISH,       /* function(address of a task, succeeded): its
-                               coroutine is over; may raise */
+  LUNADO_SLOT_WATCHED,      /* thread -> what watch.c knows of its coroutine;
+                               ephemeron */
+  LUNADO_SLOT_FINISH,       /* function(thread, succeeded): its coroutine is
+                               over; may raise */
+  LUNADO_SLOT_THREAD_HOOK,  /* function(thread): a coroutine begins; or false */
   LUNADO_SLOT_LUV,          /* luv's module table, once the loop is shared */
   LUNADO_SLOT_CYCLE,        /* weak: the object that notices collections */
   LUNADO_SLOT_TRACKED,      /* while tracking: a task that is suspended -> the
@@ -137,6 +140,7 @@ struct lunado_realm {
   bool interrupted;        /* SLOT_INTERRUPT is in use */
   bool reuse;              /* finished threads may serve again */
   bool closing;            /* the state is being closed */
+  bool has_thread_hook;    /* SLOT_THREAD_HOOK is to be called */
   bool tracking;           /* debug asks for tasks: SLOT_TRACKED is a table */
   lunado_log_fn *host_log; /* the host's log handler; NULL: none */
   void *host_log_data;

@@ -9,12 +9,15 @@
  */
 #include "binding/coroutine.h"
 
+#include <string.h>
+
 #include "binding/failure.h"
 #include "binding/future.h"
 #include "binding/inspect.h"
 #include "binding/ioloop.h"
 #include "binding/realm.h"
 #include "binding/task.h"
+#include "binding/watch.h"
 
 /* Coroutines started inside each other on the C stack.  Each takes some three
  * of Lua's 200 C calls. */
@@ -53,7 +56,9 @@ static void recycle(lua_State *L, lunado_realm *realm, int t,
   realm->idle[realm->pooled++] = task;
 }
 
-/* The thread of a coroutine that failed does not serve again. */
+/* The thread of a coroutine that failed does not serve again; nor does one
+ * with a hook, of which Lua's debug library keeps the function by the thread.
+ */
 static void drop_thread(lua_State *L, int t, lunado_coroutine *task) {
   task->thread = NULL;
   lua_pushnil(L);
@@ -75,29 +80,6 @@ static void finish_failed(lua_State *L, lunado_realm *realm, int t) {
   lunado__fail(L, realm, t + 1);
 }
 
-/* (thread, succeeded) */
-static int tell_finish(lua_State *L) {
-  lunado__getslot(L, lunado__findrealm(L), LUNADO_SLOT_FINISH);
-  lua_insert(L, 1);
-  lua_call(L, 2, 0);
-  return 0;
-}
-
-/* Tells who wants to know that the coroutine of the task at t is over.  What
- * that raises becomes the outcome of one that has returned. */
-static void watch_end(lua_State *L, int t, lunado_coroutine *task) {
-  int outcome = lua_gettop(L);
-  bool succeeded = (task->flags & (TASK_FAILED | TASK_THROWN)) == 0;
-  lua_pushcfunction(L, tell_finish);
-  lua_getiuservalue(L, t, LUNADO_TASK_THREAD);
-  lua_pushboolean(L, succeeded);
-  if (lua_pcall(L, 2, 0, 0) != LUA_OK && !(task->flags & TASK_FAILED)) {
-    task->flags |= TASK_FAILED;
-    lua_replace(L, outcome);
-  }
-  lua_settop(L, outcome);
-}
-
 /* The coroutine of the task at t has ended, with n values on its thread: the
  * task becomes idle, and its Future gets the outcome. */
 static void finish(lua_State *L, lunado_realm *realm, int t,
@@ -112,11 +94,9 @@ static void finish(lua_State *L, lunado_realm *realm, int t,
     task->flags |= TASK_FAILED;
     (void)lua_resetthread(task->thread);
   }
-  if (task->flags & TASK_WATCHED) watch_end(L, t, task);
-  if (task->flags & TASK_FAILED)
+  if (task->flags & TASK_WATCHED) lunado__watch_end(L, t, task);
+  if (task->flags & TASK_FAILED || lua_gethook(task->thread) != NULL)
     drop_thread(L, t, task);
-  else if (lua_gethook(task->thread) != NULL)
-    lua_sethook(task->thread, NULL, 0, 0);
   recycle(L, realm, t, task);
   if (task->flags & TASK_FAILED) {
     finish_failed(L, realm, t);
@@ -207,10 +187,12 @@ static int descend(lua_State *L, lunado_realm *realm, int *t,
  * resume it with, or -1 when it is suspended. */
 static int yielded(lua_State *L, lunado_realm *realm, int t,
                    lunado_coroutine *task, int n, const void *context) {
-  if (realm->context != context)
+  if (realm->context != context && !lunado__watch_is_within(L, realm, task))
     return lunado__task_raise(L, realm, t, make_inconsistent);
   if (lunado__push_ready_result(task->thread, realm, n)) return 1;
-  return lunado__task_suspend(L, realm, t, task, n);
+  n = lunado__task_suspend(L, realm, t, task, n);
+  if (task->flags & TASK_ENTERING) lunado__watch_enter(L, realm, t, task);
+  return n;
 }
 
 /* Runs the coroutine of the task at t, whose thread has nargs values to be
@@ -236,6 +218,7 @@ static void run(lua_State *L, lunado_realm *realm, int t,
       if (nargs >= 0) continue;
     }
     task->caller = NULL;
+    if (task->flags & TASK_ENTERED) lunado__watch_leave(L, realm, task);
     if (status != LUA_YIELD) finish(L, realm, t, task, status, n);
     if (caller == NULL) break;
     nargs = awaits_start(caller, task) ? 0 : STOLEN;
@@ -244,14 +227,6 @@ static void run(lua_State *L, lunado_realm *realm, int t,
     lua_settop(L, t + 1);
   }
   realm->nesting--;
-}
-
-/* True if the task's thread is as the runner left it. */
-static bool is_untouched(const lunado_coroutine *task) {
-  if (lua_status(task->thread) != LUA_YIELD) return false;
-  if (task->waiter.future == NULL) return true;
-  return lua_gettop(task->thread) > 0 &&
-         lua_touserdata(task->thread, -1) == (void *)task->waiter.future;
 }
 
 void lunado__coroutine_wake(lua_State *L, lunado_realm *realm, int t) {
@@ -263,7 +238,7 @@ void lunado__coroutine_wake(lua_State *L, lunado_realm *realm, int t) {
   if (task->flags & TASK_STARTING) {
     task->flags &= ~(uint32_t)TASK_STARTING;
     run(L, realm, t, task, (int)task->count);
-  } else if (!is_untouched(task)) {
+  } else if (!lunado__task_untouched(task)) {
     run(L, realm, t, task, STOLEN);
   } else if (task->waiter.future == NULL) {
     run(L, realm, t, task, 0);
@@ -297,7 +272,11 @@ static lunado_coroutine *task_from_pool(lua_State *L, lunado_realm *realm) {
   lua_Hook hook = lua_gethook(L);
   lua_xmove(realm->pool, L, 1);
   task = realm->idle[--realm->pooled];
-  if (task->thread == NULL) set_thread(L, task);
+  if (task->thread == NULL || lua_gethook(task->thread) != NULL)
+    set_thread(L, task); /* a hook may have been set meanwhile */
+  else                   /* as lua_newthread does */
+    memcpy(lua_getextraspace(task->thread), lua_getextraspace(realm->main),
+           LUA_EXTRASPACE);
   /* A new thread inherits the hook of the one that makes it. */
   if (hook != NULL)
     lua_sethook(task->thread, hook, lua_gethookmask(L), lua_gethookcount(L));
@@ -311,6 +290,7 @@ static lunado_coroutine *push_task(lua_State *L, lunado_realm *realm,
                                    int nargs) {
   lunado_coroutine *task;
   task = realm->pooled > 0 ? task_from_pool(L, realm) : task_new(L, realm);
+  if (realm->has_thread_hook) lunado__watch_thread(L, realm, lua_gettop(L));
   if (nargs > LUA_MINSTACK / 2 && !lua_checkstack(task->thread, nargs + 4))
     luaL_error(L, "too many arguments");
   task->future = lunado__future_new(L, realm, LUNADO_KIND_COROUTINE,
@@ -479,37 +459,8 @@ static int core_set_kwargs(lua_State *L) {
   return 0;
 }
 
-/* set_finish_hook(fn): fn(thread, succeeded) at the end of each coroutine that
- * has called watch_finish; succeeded: it has returned, and no error was raised
- * at any of its yields. */
-static int core_set_finish_hook(lua_State *L) {
-  luaL_checktype(L, 1, LUA_TFUNCTION);
-  lua_settop(L, 1);
-  lunado__setslot(L, lunado__upvalue_realm(L), LUNADO_SLOT_FINISH);
-  return 0;
-}
-
-/* watch_finish() → the thread of the coroutine whose yield is being converted,
- * or that runs; nil outside of any. */
-static int core_watch_finish(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
-  lunado_coroutine *task =
-      realm->yielder != NULL ? realm->yielder : realm->current;
-  if (task == NULL) {
-    lua_pushnil(L);
-    return 1;
-  }
-  if (!lua_checkstack(task->thread, 1)) return luaL_error(L, "stack overflow");
-  task->flags |= TASK_WATCHED;
-  (void)lua_pushthread(task->thread);
-  lua_xmove(task->thread, L, 1);
-  return 1;
-}
-
 static const luaL_Reg functions[] = {
     {"set_kwargs", core_set_kwargs},
-    {"set_finish_hook", core_set_finish_hook},
-    {"watch_finish", core_watch_finish},
     {"coroutine", gen_coroutine},
     {"is_coroutine_function", gen_is_coroutine_function},
     {"reuse_threads", gen_reuse_threads},
@@ -517,6 +468,7 @@ static const luaL_Reg functions[] = {
 
 void lunado__coroutine_functions(lua_State *L) {
   lunado__await_functions(L);
+  lunado__watch_functions(L);
   lunado__setfunctions(L, functions);
 }
 

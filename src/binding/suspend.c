@@ -14,6 +14,7 @@
 #include "binding/ioloop.h"
 #include "binding/realm.h"
 #include "binding/task.h"
+#include "binding/watch.h"
 
 static void restore_hook(lua_State *L, lunado_realm *realm) {
   lua_sethook(L, realm->user_hook, realm->user_hook_mask,
@@ -183,6 +184,7 @@ void lunado__task_capture(lua_State *L, const lunado_realm *realm, int t) {
 /* The place comes last: finalizers that run before may take it. */
 static bool has_all(lua_State *L, lunado_realm *realm, int t,
                     lunado_coroutine *task) {
+  if (task->flags & TASK_ENTERING) lunado__watch_enter(L, realm, t, task);
   if (realm->context != NULL) {
     lua_pushvalue(L, t);
     if (!protected(L, realm, t, capture, 1)) return false;
@@ -335,6 +337,45 @@ bool lunado__push_ready_result(lua_State *thread, lunado_realm *realm, int n) {
   }
   lua_pop(thread, 1);
   return false;
+}
+
+/* True if an error can be raised where the task's coroutine is suspended. */
+static bool can_fail_wait(const lunado_coroutine *task) {
+  const lunado_future *future = task->waiter.future;
+  if (task->flags & TASK_STARTING ||
+      !(task->flags & (TASK_WAITING | TASK_QUEUED)) ||
+      !lunado__task_untouched(task))
+    return false;
+  return future == NULL || future->state != LUNADO_FAILED;
+}
+
+/* Takes the task on top, which is linked to the pending Future on top of its
+ * thread's stack, out of its list and into its loop's queue.  It pops the task.
+ */
+static void stop_waiting(lua_State *L, lunado_coroutine *task) {
+  lua_pushvalue(task->thread, -1);
+  lua_xmove(task->thread, L, 1);
+  lunado__forget(L, lua_gettop(L), &task->waiter);
+  lua_pop(L, 1);
+  make_ready(L, &task->waiter);
+}
+
+bool lunado__task_fail_wait(lua_State *L, int t) {
+  lunado_coroutine *task = lua_touserdata(L, t);
+  lunado_future *failed = lua_touserdata(L, -1);
+  if (!can_fail_wait(task) || !lua_checkstack(task->thread, 2)) {
+    lua_pop(L, 1);
+    return false;
+  }
+  if (task->flags & TASK_WAITING &&
+      lunado_future_pending(task->waiter.future)) {
+    lua_pushvalue(L, t);
+    stop_waiting(L, task);
+  }
+  lua_xmove(L, task->thread, 1);
+  if (task->waiter.future != NULL) lua_replace(task->thread, -2);
+  task->waiter.future = failed; /* held by the thread's stack */
+  return true;
 }
 
 int lunado__task_raise(lua_State *L, lunado_realm *realm, int t,

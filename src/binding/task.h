@@ -27,7 +27,9 @@ enum {
   TASK_BOUND = 32,    /* task and Future hold each other */
   TASK_CAPTURED = 64, /* SLOT_CAPTURED has the function that resumes it */
   TASK_WATCHED = 128, /* SLOT_FINISH wants to know of its end */
-  TASK_THROWN = 256   /* an error was raised at one of its yields */
+  TASK_THROWN = 256,  /* an error was raised at one of its yields */
+  TASK_ENTERING = 512, /* is to enter contexts of its own at its next yield */
+  TASK_ENTERED = 1024  /* has done so since its runner has resumed it */
 };
 
 struct lunado_coroutine {
@@ -92,6 +94,12 @@ int lunado__task_push_outcome(lunado_realm *realm, lunado_coroutine *task,
 int lunado__task_raise(lua_State *L, lunado_realm *realm, int t,
                        lua_CFunction function);
 
+/* The coroutine of the task at t, which is suspended, waits no longer: the
+ * error of the failed Future on top is raised at its yield.  Returns false, and
+ * has changed nothing, where it is not suspended, was resumed by somebody else,
+ * or has an error on its way.  [-1, +0, -] */
+bool lunado__task_fail_wait(lua_State *L, int t);
+
 /* Deals with what a coroutine left behind in the realm when it was suspended
  * or ended. */
 void lunado__task_resumed(lua_State *L, lunado_realm *realm,
@@ -106,6 +114,14 @@ void lunado__lifetime_open(lua_State *L, lunado_realm *realm);
 
 /* Adds gen.await to the table on top. */
 void lunado__await_functions(lua_State *L);
+
+/* True if the task's thread is as the runner left it. */
+static inline bool lunado__task_untouched(const lunado_coroutine *task) {
+  if (lua_status(task->thread) != LUA_YIELD) return false;
+  if (task->waiter.future == NULL) return true;
+  return lua_gettop(task->thread) > 0 &&
+         lua_touserdata(task->thread, -1) == (void *)task->waiter.future;
+}
 
 /* True if L is the thread of the coroutine that runs. */
 static inline bool lunado__is_running(lua_State *L, const lunado_realm *realm) {
