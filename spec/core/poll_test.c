@@ -326,7 +326,198 @@ static void an_error_may_end_with_its_descriptor(void **state) {
   watch(loop, 1, LUNADO_WRITE);
   acting = close_descriptor;
   shut(0);
-  assert_true(events_of(loop) & LUNADO_ERROR);
+  assert_int_equal(events_of(loop), UV_EBADF);
+  assert_int_equal(calls, 2);
+}
+
+/* --- descriptors that are closed before libuv hands them on --------------- */
+
+static void is_refused(lunado_watcher *watcher, int error) {
+  lunado_loop *loop = watcher->loop;
+  assert_int_equal(events_of(loop), error);
+  assert_int_equal(calls, 1);
+  assert_int_equal(watcher->events, LUNADO_NONE);
+  assert_int_equal(events_of(loop), LUNADO_NONE);
+}
+
+static void one_that_is_new_is_told_of(void **state) {
+  lunado_watcher *watcher;
+  open_pair();
+  watcher = watch(*state, 0, LUNADO_READ);
+  shut(0);
+  is_refused(watcher, UV_EBADF);
+  assert_int_equal(lunado_watcher_set(watcher, LUNADO_READ), UV_EBADF);
+}
+
+static void one_that_was_changed_is_told_of(void **state) {
+  lunado_watcher *watcher;
+  open_pair();
+  watcher = watch(*state, 0, LUNADO_READ);
+  assert_int_equal(events_of(*state), LUNADO_NONE);
+  set(watcher, LUNADO_WRITE);
+  shut(0);
+  is_refused(watcher, UV_EBADF);
+}
+
+static void one_that_is_paused_is_not(void **state) {
+  lunado_watcher *watcher;
+  open_pair();
+  watcher = watch(*state, 0, LUNADO_READ);
+  set(watcher, LUNADO_NONE);
+  shut(0);
+  assert_int_equal(events_of(*state), LUNADO_NONE);
+  assert_int_equal(calls, 0);
+}
+
+static void put_in_its_place(int end, const char *name) {
+  int fd = open(name, O_RDWR);
+  if (fd < 0) fd = open(name, O_RDONLY);
+  assert_true(fd >= 0);
+  assert_int_equal(dup2(fd, ends[end]), ends[end]);
+  close(fd);
+}
+
+static void its_number_is_a_files_now(void **state) {
+  lunado_watcher *watcher;
+  open_pair();
+  watcher = watch(*state, 0, LUNADO_READ);
+  put_in_its_place(0, "/proc/self/exe");
+  is_refused(watcher, UV_EPERM);
+}
+
+/* No file by its type, and yet nothing to wait for. */
+static void its_number_is_a_devices_now(void **state) {
+  lunado_watcher *watcher;
+  open_pair();
+  watcher = watch(*state, 0, LUNADO_READ);
+  put_in_its_place(0, "/dev/null");
+  is_refused(watcher, UV_EPERM);
+  assert_int_equal(lunado_watcher_set(watcher, LUNADO_READ), UV_EPERM);
+}
+
+static void its_number_is_another_sockets_now(void **state) {
+  lunado_loop *loop = *state;
+  int other[2];
+  open_pair();
+  watch(loop, 0, LUNADO_READ);
+  assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, other), 0);
+  assert_int_equal(dup2(other[0], ends[0]), ends[0]);
+  close(other[0]);
+  assert_int_equal(write(other[1], "x", 1), 1);
+  assert_int_equal(events_of(loop), LUNADO_READ);
+  assert_int_equal(calls, 3);
+  close(other[1]);
+}
+
+static void closing_what_was_refused(lunado_watcher *watcher) {
+  lunado_watcher_close(watcher);
+}
+
+static void its_watcher_may_be_closed_then(void **state) {
+  open_pair();
+  watch(*state, 0, LUNADO_READ);
+  shut(0);
+  acting = closing_what_was_refused;
+  assert_int_equal(events_of(*state), UV_EBADF);
+  assert_int_equal(calls, 1);
+}
+
+static void close_all(lunado_watcher *watcher) {
+  lunado_loop_close(watcher->loop);
+}
+
+static void or_the_loop(void **state) {
+  lunado_loop *loop = *state;
+  open_pair();
+  watch(loop, 0, LUNADO_READ);
+  watch(loop, 1, LUNADO_READ);
+  shut(0);
+  shut(1);
+  acting = close_all;
+  assert_int_equal(lunado_loop_run(loop, false), LUNADO_RUN_STOPPED);
+  assert_int_equal(calls, 1);
+}
+
+static void or_its_watcher_before(void **state) {
+  lunado_loop *loop = *state;
+  lunado_watcher *first, *second;
+  open_pair();
+  first = watch(loop, 0, LUNADO_READ);
+  second = watch(loop, 1, LUNADO_READ);
+  shut(0);
+  shut(1);
+  lunado_watcher_close(first);
+  lunado__watchers_check(loop); /* as before libuv polls */
+  lunado__check(loop);
+  lunado_watcher_close(second);
+  assert_int_equal(events_of(loop), LUNADO_NONE);
+  assert_int_equal(calls, 0);
+}
+
+static void it_may_be_watched_again_before_it_is_told(void **state) {
+  lunado_loop *loop = *state;
+  lunado_watcher *watcher;
+  int fd;
+  open_pair();
+  watcher = watch(loop, 0, LUNADO_READ);
+  fd = ends[0];
+  shut(0);
+  lunado__watchers_check(loop);
+  shut(1);
+  open_pair();
+  assert_int_equal(ends[0], fd);
+  set(watcher, LUNADO_READ);
+  feed(1);
+  assert_int_equal(events_of(loop), LUNADO_READ);
+}
+
+static lunado_watcher *changed;
+
+static void change_and_shut(lunado_watcher *watcher) {
+  acting = NULL;
+  lunado_watcher_close(watcher);
+  set(changed, LUNADO_READ);
+  shut(1);
+}
+
+static void one_that_another_callback_closes_is_told_of(void **state) {
+  lunado_loop *loop = *state;
+  open_pair();
+  feed(1);
+  watch(loop, 0, LUNADO_READ);
+  changed = watch(loop, 1, LUNADO_WRITE);
+  acting = change_and_shut;
+  (void)events_of(loop);
+  assert_int_equal(events_of(loop), LUNADO_NONE);
+  assert_int_equal(changed->events, LUNADO_NONE);
+}
+
+static void shut_first(uv_prepare_t *handle) {
+  shut(0);
+  (void)uv_prepare_stop(handle);
+}
+
+/* Whoever began to look before libuv polls later than the loop comes first. */
+static void one_that_a_prepare_callback_closes_is_told_of(void **state) {
+  lunado_loop *loop = *state;
+  lunado_watcher *watcher;
+  uv_prepare_t prepare;
+  open_pair();
+  watcher = watch(loop, 0, LUNADO_READ);
+  (void)uv_prepare_init(loop->uv, &prepare);
+  (void)uv_prepare_start(&prepare, shut_first);
+  is_refused(watcher, UV_EBADF);
+  uv_close((uv_handle_t *)&prepare, NULL);
+  (void)events_of(loop);
+}
+
+static void it_keeps_the_run_alive_until_told(void **state) {
+  lunado_loop *loop = *state;
+  open_pair();
+  watch(loop, 0, LUNADO_READ);
+  shut(0);
+  assert_int_equal(lunado_loop_run(loop, false), LUNADO_RUN_EMPTY);
+  assert_int_equal(seen, UV_EBADF);
   assert_int_equal(calls, 1);
 }
 
@@ -351,10 +542,6 @@ static void a_callback_closes_itself_and_another(void **state) {
   acting = close_both;
   assert_int_equal(events_of(loop), LUNADO_READ);
   assert_int_equal(calls, 1);
-}
-
-static void close_all(lunado_watcher *watcher) {
-  lunado_loop_close(watcher->loop);
 }
 
 static void a_callback_closes_the_loop(void **state) {
@@ -459,6 +646,19 @@ int main(void) {
       unit(nor_when_its_number_is_a_files),
       unit(a_number_that_comes_again_can_be_watched_again),
       unit(an_error_may_end_with_its_descriptor),
+      units(one_that_is_new_is_told_of),
+      units(one_that_was_changed_is_told_of),
+      unit(one_that_is_paused_is_not),
+      unit(its_number_is_a_files_now),
+      unit(its_number_is_a_devices_now),
+      unit(its_number_is_another_sockets_now),
+      unit(its_watcher_may_be_closed_then),
+      units(or_the_loop),
+      unit(or_its_watcher_before),
+      unit(it_may_be_watched_again_before_it_is_told),
+      unit(one_that_another_callback_closes_is_told_of),
+      units(one_that_a_prepare_callback_closes_is_told_of),
+      unit(it_keeps_the_run_alive_until_told),
       units(a_callback_closes_itself_and_another),
       units(a_callback_closes_the_loop),
       units(a_callback_closes_the_loop_on_error),

@@ -398,10 +398,18 @@ static int loop_close(lua_State *L) {
   if (loop->core->closed) return 0;
   if (!lunado__promises_ready(loop)) return luaL_error(L, "not enough memory");
   if (lua_toboolean(L, 2)) lunado__handlers_closefds(L, loop);
+  if (loop->core == NULL) return 0; /* what it called has closed it, too */
+  if (!lunado__promises_ready(loop)) return luaL_error(L, "not enough memory");
   lunado__luv_release(L, loop);
   lunado__ioloop_close(L, loop);
   lua_gc(L, LUA_GCCOLLECT); /* errors that nobody can observe are logged now */
   return 0;
+}
+
+/* (loop, error or nil): leaves the descriptors open. */
+static int loop__close(lua_State *L) {
+  lua_settop(L, 1);
+  return loop_close(L);
 }
 
 static int loop_make_current(lua_State *L) {
@@ -531,7 +539,7 @@ static const luaL_Reg methods[] = {
     {NULL, NULL}};
 
 static const luaL_Reg metamethods[] = {{"__gc", loop__gc},
-                                       {"__close", loop_close},
+                                       {"__close", loop__close},
                                        {"__newindex", loop__newindex},
                                        {"__tostring", loop__tostring},
                                        {NULL, NULL}};

@@ -15,6 +15,7 @@
 #include "binding/ioloop.h"
 #include "binding/luvtie.h"
 #include "binding/realm.h"
+#include "core/poll.h"
 
 /* What luv's runners are asked for beside the call: leave the process alone,
  * whatever happens. */
@@ -51,6 +52,7 @@ static void call_for_luv(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
   realm->current = NULL;
   lunado__loop_enter(core);
   lunado__callback(L, realm, loop, nargs);
+  lunado__watchers_check(core); /* libuv may be about to poll */
   lunado__loop_leave(core);
   realm->current = outer;
   lunado__set_context(L, realm);

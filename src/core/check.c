@@ -106,6 +106,37 @@ static void check_watcher(const lunado_loop *loop,
   invariant(watcher->poll.data == NULL, "no handle of the core has data");
 }
 
+static void check_active(const lunado_link *list) {
+  check_links(list);
+  for (lunado_link *link = list->next; link != list; link = link->next)
+    invariant(lunado_container_of(link, lunado_watcher, turn)->events !=
+                  LUNADO_NONE,
+              "a watcher that is checked before libuv polls is active");
+}
+
+static void check_refused(const lunado_link *list) {
+  check_links(list);
+  for (lunado_link *link = list->next; link != list; link = link->next) {
+    const lunado_watcher *watcher =
+        lunado_container_of(link, lunado_watcher, turn);
+    invariant(watcher->events == LUNADO_NONE && watcher->error < 0,
+              "a watcher that was refused is paused, and knows why");
+  }
+}
+
+static void check_fresh(const lunado_loop *loop) {
+  bool any = !lunado_list_empty(&loop->fresh);
+  check_active(&loop->fresh);
+  check_active(&loop->checked);
+  check_refused(&loop->refused);
+  if (loop->closed) return;
+  any = any || !lunado_list_empty(&loop->checked);
+  invariant(!any || (loop->has_prepare && active(&loop->prepare)),
+            "new watchers are checked before libuv polls");
+  invariant(lunado_list_empty(&loop->refused) || active(&loop->idle),
+            "what was refused is told");
+}
+
 static void check_watchers(const lunado_loop *loop) {
   const lunado_link *list = &loop->watchers;
   bool paused = true;
@@ -128,8 +159,8 @@ static void check_watchers(const lunado_loop *loop) {
 
 static void check_open(const lunado_loop *loop) {
   bool ready = !lunado_list_empty(&loop->ready);
-  invariant(loop->handles == 3u + loop->has_limit,
-            "an open loop has three handles, and one for the limit");
+  invariant(loop->handles == 3u + loop->has_limit + loop->has_prepare,
+            "an open loop has three handles, and those for limit and watchers");
   invariant(!closing(&loop->timer) && !closing(&loop->idle) &&
                 !closing(&loop->async) &&
                 !(loop->has_limit && closing(&loop->limit)),
@@ -141,6 +172,9 @@ static void check_open(const lunado_loop *loop) {
   invariant(active(&loop->async), "an open loop can be woken");
   invariant(!loop->has_limit || !referenced(&loop->limit),
             "the limit keeps no loop alive");
+  invariant(!loop->has_prepare ||
+                (!closing(&loop->prepare) && !referenced(&loop->prepare)),
+            "nor does what looks at watchers, which is open");
   if (loop->due == -INFINITY) check_aim(loop);
 }
 
@@ -169,6 +203,7 @@ void lunado__check(lunado_loop *loop) {
   check_tasks(&loop->ready);
   check_tasks(&loop->turn);
   check_watchers(loop);
+  check_fresh(loop);
   lunado__check_heap(&loop->heap);
   if (loop->closed)
     check_closed(loop);

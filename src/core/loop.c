@@ -230,6 +230,11 @@ static void on_limit_closed(uv_handle_t *handle) {
   handle_closed(lunado_container_of((uv_timer_t *)handle, lunado_loop, limit));
 }
 
+static void on_prepare_closed(uv_handle_t *handle) {
+  handle_closed(
+      lunado_container_of((uv_prepare_t *)handle, lunado_loop, prepare));
+}
+
 static void on_idle_closed(uv_handle_t *handle) {
   handle_closed(lunado_container_of((uv_idle_t *)handle, lunado_loop, idle));
 }
@@ -242,6 +247,24 @@ static void on_async_closed(uv_handle_t *handle) {
 static void handle_opened(lunado_loop *loop) {
   loop->handles++;
   lunado_loop_ref(loop);
+}
+
+static void open_prepare(lunado_loop *loop) {
+  loop->has_prepare = true;
+  (void)uv_prepare_init(loop->uv, &loop->prepare);
+  uv_unref((uv_handle_t *)&loop->prepare);
+  handle_opened(loop);
+}
+
+static void on_prepare(uv_prepare_t *handle) {
+  if (!lunado__watchers_prepare(
+          lunado_container_of(handle, lunado_loop, prepare)))
+    (void)uv_prepare_stop(handle);
+}
+
+void lunado__loop_prepare(lunado_loop *loop) {
+  if (!loop->has_prepare) open_prepare(loop);
+  (void)uv_prepare_start(&loop->prepare, on_prepare);
 }
 
 static int open_handles(lunado_loop *loop) {
@@ -283,6 +306,10 @@ int lunado_loop_new(lunado_loop **result, uv_loop_t *uv) {
   lunado_link_init(&loop->ready);
   lunado_link_init(&loop->turn);
   lunado_link_init(&loop->watchers);
+  lunado_link_init(&loop->fresh);
+  lunado_link_init(&loop->checked);
+  lunado_link_init(&loop->refused);
+  lunado_task_init(&loop->refusal, lunado__watchers_tell);
   lunado_heap_init(&loop->heap);
   atomic_init(&loop->refs, 1);
   loop->aimed = INFINITY;
@@ -303,6 +330,8 @@ static void close_handles(lunado_loop *loop) {
   uv_close((uv_handle_t *)&loop->idle, on_idle_closed);
   uv_close((uv_handle_t *)&loop->async, on_async_closed);
   if (loop->has_limit) uv_close((uv_handle_t *)&loop->limit, on_limit_closed);
+  if (loop->has_prepare)
+    uv_close((uv_handle_t *)&loop->prepare, on_prepare_closed);
 }
 
 static void close_stranger(uv_handle_t *handle, void *unused) {

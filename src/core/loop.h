@@ -169,9 +169,15 @@ struct lunado_loop {
   uv_async_t async;       /* wakes the loop for messages; counts as alive while
                              there are holds */
   uv_timer_t limit;       /* open once a limit was set; never counts as alive */
+  uv_prepare_t prepare;   /* open once a watcher was made, active while any is
+                             fresh or checked; never counts as alive */
   lunado_link ready;      /* tasks, in order */
   lunado_link turn;       /* tasks of the turn in progress, not yet run */
   lunado_link watchers;   /* poll.h's */
+  lunado_link fresh;      /* those that libuv has yet to hand to the system */
+  lunado_link checked;    /* those that it hands on when it polls next */
+  lunado_link refused;    /* those that the system would refuse, to be told */
+  lunado_task refusal;    /* ready while there are any */
   lunado_heap heap;       /* running timers */
   lunado_clock *clock;    /* borrowed; NULL: uv_hrtime */
   lunado_mailbox mail;    /* messages from other threads */
@@ -194,12 +200,13 @@ struct lunado_loop {
   bool forever;           /* and this run has a hold of its own */
   bool stopped;           /* stop was asked for */
   bool closed;
-  bool has_limit; /* `limit` is open */
-  bool limited;   /* the limit has stopped the loop */
-  bool owns_uv;   /* uv == &own, and own is open */
-  bool lent;      /* own is not closed with the loop */
-  bool quiet;     /* nothing has happened since the last pass, on which
-                     time could have been skipped */
+  bool has_limit;   /* `limit` is open */
+  bool limited;     /* the limit has stopped the loop */
+  bool has_prepare; /* `prepare` is open */
+  bool owns_uv;     /* uv == &own, and own is open */
+  bool lent;        /* own is not closed with the loop */
+  bool quiet;       /* nothing has happened since the last pass, on which
+                       time could have been skipped */
   uv_loop_t own;
 };
 
@@ -208,6 +215,9 @@ bool lunado__loop_look(lunado_loop *loop);
 
 /* A slice begins now. */
 void lunado__loop_begin_slice(lunado_loop *loop);
+
+/* Has the fresh watchers checked before libuv polls. */
+void lunado__loop_prepare(lunado_loop *loop);
 
 /* Keeps libuv from waiting, and has it look for work on its next pass. */
 void lunado__loop_wake(lunado_loop *loop);

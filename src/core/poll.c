@@ -2,14 +2,22 @@
 /*
  * poll.c - watchers on uv_poll_t.
  *
+ * libuv tells the system of a descriptor only when it polls, and ends the
+ * process when the system refuses one then.  So descriptors that are new or
+ * changed are checked twice: when they are set, for an error at once, and in
+ * the loop's prepare handle, just before libuv polls.
+ *
  * Invariants: a watcher is in loop->watchers until it is closed; the paused
- * ones, which libuv does not know of, stand first.  Its storage is freed by
- * the close callback alone.
+ * ones, which libuv does not know of, stand first.  Those that libuv has not
+ * handed on are in loop->fresh or loop->checked.  Its storage is freed by the
+ * close callback alone.
  */
 #include "core/poll.h"
 
-#ifndef _WIN32
 #include <errno.h>
+#ifdef __linux__
+#include <sys/epoll.h>
+#elif !defined(_WIN32)
 #include <sys/stat.h>
 #endif
 
@@ -32,11 +40,20 @@ static int from_uv(int status, int events) {
   return result;
 }
 
+/* Pauses the watcher; its callback is told why on the next turn. */
+static void refuse(lunado_watcher *watcher, int error) {
+  lunado_loop *loop = watcher->loop;
+  (void)lunado_watcher_set(watcher, LUNADO_NONE);
+  watcher->error = error;
+  lunado_list_append(&loop->refused, &watcher->turn);
+  lunado_loop_ready(loop, &loop->refusal);
+}
+
 /* libuv stops a handle whose descriptor is in error; go on telling, unless
  * the descriptor was closed meanwhile. */
 static void start_again(lunado_watcher *watcher) {
-  if (lunado_watcher_set(watcher, watcher->events) < 0)
-    (void)lunado_watcher_set(watcher, LUNADO_NONE);
+  int rc = lunado_watcher_set(watcher, watcher->events);
+  if (rc < 0) refuse(watcher, rc);
 }
 
 static void on_poll(uv_poll_t *handle, int status, int events) {
@@ -56,33 +73,88 @@ static void on_closed(uv_handle_t *handle) {
   lunado_loop_unref(loop);
 }
 
-/* libuv ends the process when the system refuses a descriptor in the end, as
- * it does when that was closed, or closed and its number is a file's now. */
-static int check_descriptor(uv_os_sock_t fd) {
-#ifndef _WIN32
+/* Why the system would refuse the descriptor, or 0: it was closed, or closed
+ * and its number is a file's now.  The way to find out is to ask the system
+ * what libuv is going to ask. */
+static int check_descriptor(const lunado_loop *loop, uv_os_sock_t fd) {
+#ifdef __linux__
+  struct epoll_event nothing = {0};
+  int epoll = uv_backend_fd(loop->uv);
+  if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &nothing) < 0)
+    return errno == EEXIST ? 0 : uv_translate_sys_error(errno);
+  (void)epoll_ctl(epoll, EPOLL_CTL_DEL, fd, &nothing);
+#elif !defined(_WIN32)
   struct stat status;
   if (fstat(fd, &status) < 0) return uv_translate_sys_error(errno);
   if (S_ISREG(status.st_mode) || S_ISDIR(status.st_mode)) return UV_EPERM;
 #endif
+  (void)loop;
   (void)fd;
   return 0;
 }
 
-static int set_uv_events(lunado_watcher *watcher, int wanted) {
-  int rc;
-  if (wanted == 0) return uv_poll_stop(&watcher->poll);
-  rc = check_descriptor(watcher->fd);
-  return rc < 0 ? rc : uv_poll_start(&watcher->poll, wanted, on_poll);
-}
-
-int lunado_watcher_set(lunado_watcher *watcher, int events) {
-  lunado_link *all = &watcher->loop->watchers;
-  int rc = set_uv_events(watcher, to_uv(events));
+/* Watches for `events` a descriptor that has just been found to be good. */
+static int set_events(lunado_watcher *watcher, int events) {
+  lunado_loop *loop = watcher->loop;
+  lunado_link *all = &loop->watchers;
+  int rc = events == LUNADO_NONE
+               ? uv_poll_stop(&watcher->poll)
+               : uv_poll_start(&watcher->poll, to_uv(events), on_poll);
   if (rc < 0) return rc;
   watcher->events = events;
   lunado_link_remove(&watcher->link);
   lunado_list_append(events == LUNADO_NONE ? all->next : all, &watcher->link);
+  lunado_link_remove(&watcher->turn);
+  if (events == LUNADO_NONE) return 0;
+  lunado_list_append(&loop->fresh, &watcher->turn);
+  lunado__loop_prepare(loop);
   return 0;
+}
+
+int lunado_watcher_set(lunado_watcher *watcher, int events) {
+  if (events != LUNADO_NONE) {
+    int rc = check_descriptor(watcher->loop, watcher->fd);
+    if (rc < 0) return rc;
+  }
+  return set_events(watcher, events);
+}
+
+static lunado_watcher *take_first(lunado_link *list) {
+  lunado_watcher *watcher =
+      lunado_container_of(list->next, lunado_watcher, turn);
+  lunado_link_remove(&watcher->turn);
+  return watcher;
+}
+
+static void check_all(lunado_loop *loop, const lunado_link *list) {
+  lunado_link *next;
+  for (lunado_link *link = list->next; link != list; link = next) {
+    lunado_watcher *watcher = lunado_container_of(link, lunado_watcher, turn);
+    int rc = check_descriptor(loop, watcher->fd);
+    next = link->next;
+    if (rc < 0) refuse(watcher, rc);
+  }
+}
+
+void lunado__watchers_check(lunado_loop *loop) {
+  check_all(loop, &loop->fresh);
+  check_all(loop, &loop->checked);
+}
+
+bool lunado__watchers_prepare(lunado_loop *loop) {
+  while (!lunado_list_empty(&loop->checked)) (void)take_first(&loop->checked);
+  check_all(loop, &loop->fresh);
+  while (!lunado_list_empty(&loop->fresh))
+    lunado_list_append(&loop->checked, &take_first(&loop->fresh)->turn);
+  return !lunado_list_empty(&loop->checked);
+}
+
+void lunado__watchers_tell(lunado_loop *loop, lunado_task *task) {
+  (void)task;
+  while (!lunado_list_empty(&loop->refused)) {
+    lunado_watcher *watcher = take_first(&loop->refused);
+    watcher->cb(watcher, watcher->error);
+  }
 }
 
 static bool has_paused(const lunado_loop *loop, uv_os_sock_t fd) {
@@ -114,8 +186,9 @@ int lunado_watcher_new(lunado_watcher **result, lunado_loop *loop,
   watcher->cb = cb;
   watcher->fd = fd;
   lunado_list_append(&loop->watchers, &watcher->link);
+  lunado_link_init(&watcher->turn);
   lunado_loop_ref(loop);
-  rc = lunado_watcher_set(watcher, events);
+  rc = set_events(watcher, events); /* uv_poll_init has asked the system */
   if (rc < 0) {
     lunado_watcher_close(watcher);
     return rc;
@@ -126,6 +199,7 @@ int lunado_watcher_new(lunado_watcher **result, lunado_loop *loop,
 
 void lunado_watcher_close(lunado_watcher *watcher) {
   lunado_link_remove(&watcher->link);
+  lunado_link_remove(&watcher->turn);
   uv_close((uv_handle_t *)&watcher->poll, on_closed);
 }
 

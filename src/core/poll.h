@@ -13,6 +13,7 @@
 #include "core/list.h"
 
 typedef struct lunado_loop lunado_loop;
+typedef struct lunado_task lunado_task;
 typedef struct lunado_watcher lunado_watcher;
 
 /* Events, with the values that Tornado took from epoll. */
@@ -24,8 +25,10 @@ enum {
 };
 
 /* `events` holds LUNADO_READ, _WRITE and _ERROR as they apply; a descriptor in
- * error tells of nothing else.  May set and close any watcher, this one
- * included, and close the loop. */
+ * error tells of nothing else.  Or it is a negative libuv error: the system has
+ * refused the descriptor, which was closed before libuv handed it on, or its
+ * number is now of a file that cannot be watched.  The watcher is paused then.
+ * May set and close any watcher, this one included, and close the loop. */
 typedef void (*lunado_watcher_cb)(lunado_watcher *watcher, int events);
 
 /* Watches `fd` for `events`.  The watcher is the loop's until it is closed.
@@ -47,15 +50,30 @@ void lunado_watcher_close(lunado_watcher *watcher);
 
 void lunado__watchers_close(lunado_loop *loop);
 
+/* Checks the descriptors that libuv has yet to hand to the system, and pauses
+ * the watchers of those that the system would refuse; their callbacks come on
+ * the next turn.  Calls nothing.  For code that runs after others' callbacks,
+ * and does not know whether libuv polls next. */
+void lunado__watchers_check(lunado_loop *loop);
+
+/* The same in the prepare handle.  True if it is to be called before the next
+ * poll, too: then what was checked here has been handed on. */
+bool lunado__watchers_prepare(lunado_loop *loop);
+
+/* The task that calls them. */
+void lunado__watchers_tell(lunado_loop *loop, lunado_task *task);
+
 /* --- layout: private to the core, visible so that owners can read it ----- */
 
 struct lunado_watcher {
   lunado_link link;  /* in loop->watchers until closed */
+  lunado_link turn;  /* in loop->fresh, ->checked or ->refused */
   lunado_loop *loop; /* the open handle holds a reference */
   lunado_watcher_cb cb;
   void *owner; /* the owner's */
   uv_os_sock_t fd;
   int events;     /* watched for */
+  int error;      /* while in loop->refused: why */
   uv_poll_t poll; /* data is NULL */
 };
 
