@@ -22,6 +22,7 @@ build = {
       ["lunado.core"] = {
          sources = {
             "src/binding/await.c",
+            "src/binding/awaited.c",
             "src/binding/body.c",
             "src/binding/capi.c",
             "src/binding/class.c",

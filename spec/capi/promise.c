@@ -94,6 +94,20 @@ static void an_error_that_nobody_sees_is_logged(lua_State *L) {
   check_text(log.last, "never retrieved: text");
 }
 
+/* What the closing of a state makes has no finalizer. */
+static void one_at_the_end_of_the_state_is_logged(lua_State *other) {
+  host_log log = {0};
+  lunado_promise *promise;
+  other = host_new();
+  luaL_openlibs(other);
+  lunado_setlog(other, host_on_log, &log);
+  promise = new_promise(other);
+  check_int(lunado_promise_settle(promise, deliver_error, text), 0);
+  host_close(other);
+  check_int(log.count, 1);
+  check_text(log.last, "never retrieved: text");
+}
+
 static void a_promise_is_settled_once(lua_State *L) {
   lunado_promise *promise = new_promise(L);
   delivered = 0;
@@ -450,6 +464,7 @@ static const host_test tests[] = {
     test(any_number_of_results),
     test(what_deliver_raises_is_the_error),
     test(an_error_that_nobody_sees_is_logged),
+    test_alone(one_at_the_end_of_the_state_is_logged),
     test(a_promise_is_settled_once),
     test(a_delivery_neither_waits_nor_runs),
     test(a_settled_future_may_be_promised),

@@ -128,6 +128,7 @@ struct lunado_realm {
   lua_State *called;   /* has the callables that queues are calling, innermost
                           on top; held by the registry */
   uint64_t timeouts;   /* started so far */
+  uint32_t loops;      /* made so far */
   uint32_t born;       /* tasks and cycle objects made so far */
   uint32_t cycle_born; /* `born` of the present cycle object */
   lua_Hook user_hook;  /* of the coroutine an error is raised into */

@@ -72,13 +72,7 @@ static void forget_job_future(lua_State *L, lunado__crew *crew,
 /* The finalizer of a Failure made while the state is being closed does not
  * run: what it would say is said here. */
 static void report_at_close(lua_State *L, lunado__crew *crew, int failure) {
-  lunado_failure *f = lua_touserdata(L, failure);
-  if (!crew->closing || f->observed) return;
-  f->observed = true;
-  lua_pushliteral(L, "Future exception was never retrieved: ");
-  lunado__failure_text(L, failure);
-  lua_concat(L, 2);
-  lunado__log(L, crew->realm, LUNADO_LOG_ERROR);
+  if (crew->closing) lunado__failure_report_now(L, crew->realm, failure);
 }
 
 /* Pushes the Failure of a job that has no results.  [-0, +1, m] */

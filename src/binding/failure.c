@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "binding/awaited.h"
 #include "binding/coroutine.h"
 #include "binding/interrupt.h"
 #include "binding/realm.h"
@@ -90,7 +91,8 @@ lunado_failure *lunado__failure_new(lua_State *L, lunado_realm *realm, int err,
   self = lua_newuserdatauv(
       L, sizeof *self + (size_t)count * sizeof self->frames[0],
       LUNADO_FAILURE_FRAMES - 1 + count);
-  self->observed = self->interrupt = false;
+  self->observed = self->interrupt = self->queued = false;
+  self->home = 0;
   self->count = count;
   if (lua_isnil(L, err))
     lua_pushliteral(L, "<no error object>");
@@ -192,16 +194,39 @@ void lunado__failure_observe(lua_State *L, int idx) {
   lua_getiuservalue(L, idx, LUNADO_FAILURE_ERROR);
 }
 
-static int failure__gc(lua_State *L) {
-  lunado_failure *self = lua_touserdata(L, 1);
-  lunado_realm *realm = lunado__upvalue_realm(L);
-  if (self->observed) return 0;
+#define NEVER_RETRIEVED "Future exception was never retrieved: "
+
+/* (realm, failure) */
+static int report(lua_State *L) {
+  lunado_failure *self = lua_touserdata(L, 2);
   self->observed = true;
-  lunado__failure_text(L, 1);
-  lua_pushliteral(L, "Future exception was never retrieved: ");
-  lua_insert(L, -2);
+  lua_pushliteral(L, NEVER_RETRIEVED);
+  lunado__failure_text(L, 2);
   lua_concat(L, 2);
-  lunado__log(L, realm, LUNADO_LOG_ERROR);
+  lunado__log(L, lua_touserdata(L, 1), LUNADO_LOG_ERROR);
+  return 0;
+}
+
+/* Where there is no memory for the text, the log says so. */
+static void report_protected(lua_State *L, lunado_realm *realm, int idx) {
+  lua_pushcfunction(L, report);
+  lua_pushlightuserdata(L, realm);
+  lua_pushvalue(L, idx < 0 ? idx - 2 : idx);
+  if (lua_pcall(L, 2, 0, 0) == LUA_OK) return;
+  lunado__log_value(L, realm, NEVER_RETRIEVED "its text cannot be made: ");
+}
+
+void lunado__failure_report_now(lua_State *L, lunado_realm *realm, int idx) {
+  const lunado_failure *self = lua_touserdata(L, idx);
+  if (!self->observed && !self->queued && self->home == 0)
+    report_protected(L, realm, idx);
+}
+
+static int failure__gc(lua_State *L) {
+  const lunado_failure *self = lua_touserdata(L, 1);
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  if (!self->observed && !lunado__failure_is_awaited(L, realm, 1))
+    report_protected(L, realm, 1);
   return 0;
 }
 

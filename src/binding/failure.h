@@ -24,6 +24,9 @@ enum {
 struct lunado_failure {
   bool observed;  /* somebody took the error, or it was logged */
   bool interrupt; /* a debug hook in C raised it; no callback's own */
+  bool queued;    /* a function was put into a queue to be called with it */
+  uint32_t home;  /* number of the loop on which somebody is to get the error;
+                     0: nobody is */
   int count;      /* frames */
   struct lunado_failure_frame {
     const char *name;     /* of the function, borrowed from its caller's
@@ -59,6 +62,18 @@ static inline lunado_failure *lunado__tofailure(lua_State *L,
 /* True if the value at `failure` is the Failure of the error at `err`; an
  * error that is nil is that of any.  [-0, +0, -] */
 bool lunado__failure_is_of(lua_State *L, int failure, int err);
+
+/* Hands the Failure on to another Future, whose holder is to look at it from
+ * now on. */
+static inline void lunado__failure_hand_on(lunado_failure *failure) {
+  failure->observed = failure->queued = false;
+  failure->home = 0;
+}
+
+/* Logs the error of the Failure at idx now, unless it was observed or is
+ * awaited.  While the state is being closed, when what is made has no
+ * finalizer.  [-0, +0, -] */
+void lunado__failure_report_now(lua_State *L, lunado_realm *realm, int idx);
 
 /* Pushes the error of the Failure at idx, which counts as observed now.
  * [-0, +1, -] */

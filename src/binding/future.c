@@ -7,6 +7,7 @@
  */
 #include "binding/future.h"
 
+#include "binding/awaited.h"
 #include "binding/coroutine.h"
 #include "binding/failure.h"
 #include "binding/ioloop.h"
@@ -220,8 +221,9 @@ static void settle_waited_for(lua_State *L, lunado_realm *realm, int idx,
 
 void lunado__settle_waiters(lua_State *L, lunado_realm *realm, int idx,
                             lunado_future *future, int state) {
-  lunado_waiter *sole =
-      lunado_future_take_sole(future, lunado__coroutine_ready);
+  lunado_waiter *sole;
+  if (state == LUNADO_FAILED) lunado__failure_note_waiters(L, realm, future);
+  sole = lunado_future_take_sole(future, lunado__coroutine_ready);
   if (sole != NULL) {
     lunado__coroutine_ready_sole(L, idx, sole);
     lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
@@ -251,21 +253,14 @@ void lunado__fail(lua_State *L, lunado_realm *realm, int idx) {
   lunado__settle(L, realm, idx, LUNADO_FAILED);
 }
 
-/* A Failure moves on: whoever holds `to` has to look at it from now on. */
-static void hand_on_failure(lua_State *L) {
-  lunado_failure *failure = lua_touserdata(L, -1);
-  failure->observed = false;
-}
-
 void lunado__copy_outcome(lua_State *L, lunado_realm *realm, int from,
                           int idx) {
   lunado_future *source = lua_touserdata(L, from);
   lunado_future *target = lua_touserdata(L, idx);
   if (!lunado_future_pending(target)) return;
   lua_getiuservalue(L, from, LUNADO_FUTURE_VALUE);
-  if (source->state == LUNADO_FAILED) {
-    if (lua_touserdata(L, -1) != NULL) hand_on_failure(L);
-  }
+  if (source->state == LUNADO_FAILED)
+    lunado__failure_hand_on(lua_touserdata(L, -1));
   target->count = source->count;
   lunado__settle(L, realm, idx, source->state);
 }
@@ -325,11 +320,11 @@ static void on_done_loop(lunado_settler *settler, lunado_waiter *waiter,
   lunado_realm *realm = lunado__settler_realm(settler);
   lua_State *L = realm->frame->L;
   link_object *self = lunado_container_of(waiter, link_object, waiter);
-  (void)future;
   lunado__push_owner(realm, waiter);
   if (self->loop != NULL) { /* else it is gone, and its callbacks with it */
     lua_getiuservalue(L, -1, LINK_TARGET);
     lua_getiuservalue(L, -2, LINK_SOURCE);
+    if (future->state == LUNADO_FAILED) lunado__failure_queued(L, -1);
     lunado__queue_callback(L, realm, self->loop, 1);
   }
   lua_pop(L, 1);
@@ -343,6 +338,8 @@ void lunado__on_done(lua_State *L, lunado_realm *realm, int idx,
     lua_pop(L, 1);
     return;
   }
+  if (loop != NULL && future->state == LUNADO_FAILED)
+    lunado__failure_queued(L, idx);
   lua_pushvalue(L, idx);
   if (loop != NULL)
     lunado__queue_callback(L, realm, loop, 1);

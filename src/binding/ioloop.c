@@ -11,6 +11,7 @@
 
 #include <string.h>
 
+#include "binding/awaited.h"
 #include "binding/coroutine.h"
 #include "binding/failure.h"
 #include "binding/future.h"
@@ -158,6 +159,7 @@ static void on_left(lunado_loop *core) {
 /* What the loop held. */
 static void let_go(lua_State *L, lunado_ioloop *loop) {
   lunado_realm *realm = loop->realm;
+  lunado__failures_leave(loop);
   lunado__queue_fini(L, &loop->queue);
   luaL_unref(L, LUA_REGISTRYINDEX, loop->anchors);
   loop->anchors = LUA_NOREF;
@@ -196,6 +198,7 @@ static int loop__gc(lua_State *L) {
   lua_pushcfunction(L, release_luv);
   lua_pushlightuserdata(L, loop);
   if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
+  loop->ending = !loop->closed;
   lunado__ioloop_close(L, loop);
   if (core->running || lunado_loop_running(core)) return 0;
   loop->core = NULL;
@@ -223,6 +226,7 @@ static lunado_ioloop *new_loop(lua_State *L, lunado_realm *realm,
     luaL_error(L, "not enough memory");
   *loop = (lunado_ioloop){0};
   loop->realm = realm;
+  loop->id = ++realm->loops;
   loop->L = realm->main;
   loop->anchors = LUA_NOREF;
   lunado__promises_init(loop);

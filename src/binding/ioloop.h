@@ -27,7 +27,9 @@ struct lunado_ioloop {
   uint32_t next_anchor;  /* the one after it, where that is known */
   uint32_t anchor_count; /* places of the list */
   uint32_t coroutines;   /* that are suspended or queued on this loop */
+  uint32_t id;           /* which loop of the realm it is, from 1 */
   bool closed;           /* as core->closed, good also when core is gone */
+  bool ending;           /* its finalizer closes it, at the state's end */
   lunado_message wake;   /* on its way while waking: interrupt.c's */
   atomic_bool waking;
   double threshold;       /* set_blocking_log_threshold; 0: none */

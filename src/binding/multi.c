@@ -10,6 +10,7 @@
 
 #include <stdlib.h>
 
+#include "binding/awaited.h"
 #include "binding/convert.h"
 #include "binding/failure.h"
 #include "binding/future.h"
@@ -121,7 +122,6 @@ static int log_others(lua_State *L) {
 /* Fails the multi at `self` with the error of its child number i, which is on
  * top. */
 static void fail_with(lua_State *L, lunado_realm *realm, int self, int i) {
-  lunado_failure *failure;
   int child = lua_gettop(L);
   lua_pushcfunction(L, log_others);
   lua_pushvalue(L, self);
@@ -131,8 +131,7 @@ static void fail_with(lua_State *L, lunado_realm *realm, int self, int i) {
     lunado__log_value(L, realm, "Errors in a yield list were not logged: ");
   lua_settop(L, child);
   lua_getiuservalue(L, child, LUNADO_FUTURE_VALUE);
-  failure = lua_touserdata(L, -1);
-  failure->observed = false;
+  lunado__failure_hand_on(lua_touserdata(L, -1));
   lunado__fail(L, realm, self);
 }
 
@@ -228,7 +227,8 @@ static int push_children(lua_State *L, lunado_realm *realm, int idx,
 
 /* The extra count keeps the multi from completing before it is whole, or ever,
  * should linking a child raise. */
-static void link_children(lua_State *L, int self_idx, int results, int keys) {
+static void link_children(lua_State *L, lunado_realm *realm, int self_idx,
+                          int results, int keys) {
   multi_future *self = lua_touserdata(L, self_idx);
   int top = lua_gettop(L);
   self->multi.pending = 1;
@@ -239,6 +239,8 @@ static void link_children(lua_State *L, int self_idx, int results, int keys) {
     child = lua_touserdata(L, -1);
     if (lunado_future_pending(child))
       (void)lunado__hold(L, top + 1, child, self_idx, &node->waiter);
+    else
+      lunado__failure_expect(L, realm, top + 1);
     lunado_multi_add(&self->multi, node, child);
     lua_pop(L, 1);
   }
@@ -277,7 +279,7 @@ static multi_future *build(lua_State *L, lunado_realm *realm, int idx,
     lua_pushvalue(L, quiet);
     lua_setiuservalue(L, top + 3, MULTI_QUIET);
   }
-  link_children(L, top + 3, top + 1, self->list ? 0 : top + 2);
+  link_children(L, realm, top + 3, top + 1, self->list ? 0 : top + 2);
   lua_insert(L, top + 1);
   lua_settop(L, top + 1);
   return self;

@@ -90,13 +90,17 @@ static int try_to_deliver(lua_State *L, const lunado_realm *realm,
 /* Settles the Future at `idx` with what deliver gave, on top; one that is
  * settled already stays as it is, and an error is then one that nobody
  * retrieves.  [-0, +0, -] */
-static void settle_with(lua_State *L, lunado_realm *realm, int idx, int status,
+static void settle_with(lua_State *L, lunado_ioloop *loop, int idx, int status,
                         const delivery *self) {
+  lunado_realm *realm = loop->realm;
   lunado_future *future = lua_touserdata(L, idx);
   if (status != LUA_OK) {
     lunado__failure_wrap(L, realm);
-    ((lunado_failure *)lua_touserdata(L, -1))->observed = false;
+    lunado__failure_hand_on(lua_touserdata(L, -1));
+    lua_pushvalue(L, -1);
     lunado__fail(L, realm, idx);
+    if (loop->ending) lunado__failure_report_now(L, realm, -1);
+    lua_pop(L, 1);
   } else if (lunado_future_pending(future)) {
     future->count = (uint32_t)self->count;
     lunado__settle(L, realm, idx, LUNADO_DONE);
@@ -128,7 +132,7 @@ static void on_promise_message(lunado_loop *core, lunado_message *message) {
   }
   if (one.called) {
     leave_place(L, loop, place);
-    settle_with(L, loop->realm, top + 1, status, &one);
+    settle_with(L, loop, top + 1, status, &one);
   } else {
     (void)lunado_loop_send(core, message, on_promise_message);
   }

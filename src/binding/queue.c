@@ -58,8 +58,9 @@ static lunado_chunk *new_chunk(lua_State *L, lunado_queue *queue,
   *chunk = (lunado_chunk){.capacity = capacity};
   chunk->thread = lua_newthread(L);
   lua_setiuservalue(L, -2, 1);
-  /* One place more for a callable, which is copied while the batch is full. */
-  if (!lua_checkstack(chunk->thread, (int)capacity + 1))
+  /* Two places more: for a callable, which is copied while the batch is full,
+   * and for looking at what is there. */
+  if (!lua_checkstack(chunk->thread, (int)capacity + 2))
     luaL_error(L, "not enough memory");
   lua_rawsetp(L, -2, chunk);
   lua_pop(L, 1);
@@ -239,6 +240,27 @@ void lunado__queue_callback(lua_State *L, lunado_realm *realm,
   lua_insert(L, first + 1);
   if (lua_pcall(L, nargs + 2, 0, 0) == LUA_OK) return;
   lunado__log_value(L, realm, "a callback was lost: ");
+}
+
+/* --- looking -------------------------------------------------------------- */
+
+static void visit_chunk(const lunado_chunk *chunk, lunado__queue_visit *visit,
+                        void *data) {
+  int idx = 1;
+  for (uint32_t i = 0; i < chunk->entries; i++) {
+    uint32_t arity = chunk->arities[i];
+    if (arity != TASK) visit(chunk->thread, idx, (int)arity, data);
+    idx += arity != TASK ? (int)arity : 1;
+  }
+}
+
+void lunado__queue_each(const lunado_queue *queue, lunado__queue_visit *visit,
+                        void *data) {
+  const lunado_chunk *chunk;
+  if (is_closed(queue)) return;
+  visit_chunk(queue->batch, visit, data);
+  for (chunk = queue->first; chunk != NULL; chunk = chunk->next)
+    visit_chunk(chunk, visit, data);
 }
 
 /* --- running -------------------------------------------------------------- */

@@ -58,6 +58,15 @@ void lunado__queue_callback(lua_State *L, lunado_realm *realm,
 /* Does the same, but raises.  [-(nargs+1), +0, m] */
 void lunado__queue_add(lua_State *L, lunado_ioloop *loop, int nargs);
 
+/* Looks at an entry of `arity` values on the thread's stack, the first one at
+ * idx; it may push two.  [-0, +0, -] */
+typedef void lunado__queue_visit(lua_State *thread, int idx, int arity,
+                                 void *data);
+
+/* Calls visit(…, data) for each callback in the queue.  [-0, +0, -] */
+void lunado__queue_each(const lunado_queue *queue, lunado__queue_visit *visit,
+                        void *data);
+
 /* Runs the entries of one turn, errors reported; the loop's task.  */
 void lunado__queue_run(lunado_loop *core, lunado_task *task);
 

@@ -9,6 +9,7 @@
 
 #include <string.h>
 
+#include "binding/awaited.h"
 #include "binding/coroutine.h"
 #include "binding/failure.h"
 #include "binding/future.h"
@@ -127,7 +128,7 @@ static int iterator_done(lua_State *L) {
 static void hand_on(lua_State *L, const lunado_future *future) {
   if (future->state != LUNADO_FAILED) return;
   lua_getiuservalue(L, -1, LUNADO_FUTURE_VALUE);
-  ((lunado_failure *)lua_touserdata(L, -1))->observed = false;
+  lunado__failure_hand_on(lua_touserdata(L, -1));
   lua_pop(L, 1);
 }
 
@@ -337,6 +338,8 @@ static int gen_wait_iterator(lua_State *L) {
     child = lua_touserdata(L, 5);
     if (lunado_future_pending(child))
       (void)lunado__hold(L, 5, child, 4, &node->waiter);
+    else
+      lunado__failure_expect(L, realm, 5);
     lunado_waititer_add(&iter->core, node, child);
     lua_pop(L, 1);
   }

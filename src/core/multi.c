@@ -30,6 +30,10 @@ void lunado_multi_add(lunado_multi *multi, lunado_multi_node *node,
   lunado_future_wait(future, &node->waiter, on_child);
 }
 
+bool lunado_multi_owns(const lunado_waiter *waiter) {
+  return waiter->cb == on_child;
+}
+
 bool lunado_multi_settle(lunado_future *future, int state) {
   lunado_waiter *waiter = future->waiters;
   lunado_multi *multi;

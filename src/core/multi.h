@@ -43,4 +43,7 @@ void lunado_multi_add(lunado_multi *multi, lunado_multi_node *node,
  * for any other. */
 bool lunado_multi_settle(lunado_future *future, int state);
 
+/* True if the waiter is the node of a multi. */
+bool lunado_multi_owns(const lunado_waiter *waiter);
+
 #endif

@@ -26,6 +26,10 @@ static void on_settled(lunado_settler *settler, lunado_waiter *waiter,
   if (node->iter->wanted) node->iter->cb(settler, node->iter);
 }
 
+bool lunado_waititer_owns(const lunado_waiter *waiter) {
+  return waiter->cb == on_settled;
+}
+
 bool lunado_waititer_settle(lunado_future *future, int state) {
   lunado_waiter *waiter = future->waiters;
   lunado_waititer_node *node;

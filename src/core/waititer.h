@@ -55,4 +55,7 @@ static inline bool lunado_waititer_done(const lunado_waititer *iter) {
   return iter->left == 0;
 }
 
+/* True if the waiter is the node of an iterator. */
+bool lunado_waititer_owns(const lunado_waiter *waiter);
+
 #endif
