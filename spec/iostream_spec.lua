@@ -51,12 +51,14 @@ local send = gen.coroutine(function(peer, ...)
   end
 end)
 
--- The StreamClosedError of a Future.
-local function closed_error(future)
+-- The StreamClosedError of a Future, whose message says why.
+local function closed_error(future, message)
   local ok, err = pcall(await, future)
   assert.is_false(ok)
   assert.is_true(isinstance(err, StreamClosedError), tostring(err))
-  assert.equal("StreamClosedError: Stream is closed", tostring(err))
+  local why = "Stream is closed"
+  if err.real_error then why = why .. ": " .. tostring(err.real_error) end
+  assert.equal(message or why, err.message)
   return err
 end
 
@@ -825,12 +827,15 @@ describe("connect", function()
     local port = uv.tcp_getsockname(probe).port
     local stream = IOStream(uv.new_tcp())
     assert.equal("ECONNREFUSED",
-      closed_error(stream:connect("127.0.0.1", port)).real_error)
+      closed_error(stream:connect("127.0.0.1", port),
+        ("cannot connect to 127.0.0.1:%d: ECONNREFUSED"):format(port))
+        .real_error)
     assert.is_true(stream:closed())
     await(uv.close(probe))
-    local err = closed_error(IOStream(uv.new_tcp()):connect("nowhere", 1))
+    local _, err = pcall(await, IOStream(uv.new_tcp()):connect("nowhere", 1))
     assert.is_truthy(err.real_error:find("nowhere", 1, true))
-    err = closed_error(IOStream(uv.new_pipe(false)):connect("/no/such"))
+    err = closed_error(IOStream(uv.new_pipe(false)):connect("/no/such"),
+      "cannot connect to /no/such: ENOENT")
     assert.is_truthy(err.real_error:find("^ENOENT"), err.real_error)
   end)
 
@@ -1040,7 +1045,7 @@ describe("a broken pipe", function()
       end)
     ]]
     assert.same({ code = 0, err = "",
-      out = "StreamClosedError: Stream is closed\tEPIPE\n" }, result)
+      out = "StreamClosedError: Stream is closed: EPIPE\tEPIPE\n" }, result)
   end)
 end)
 

@@ -16,6 +16,7 @@ if loaded["lunado.iostream"] then return loaded["lunado.iostream"] end
 local uv = require "lunado.uv" -- says what is missing where luv is
 local luv = require "luv"
 local buffer = require "lunado.buffer"
+local outbox = require "lunado.outbox"
 local stack_context = require "lunado.stack_context"
 local waiters = require "lunado.waiters"
 
@@ -62,19 +63,19 @@ local function check_max(value, position, name)
   return max
 end
 
---- How many bytes a string, or a list of strings, has.
+--- What is to be written, as one string: of a list what it holds now.
 local function check_data(data)
-  if type(data) == "string" then return #data end
+  if type(data) == "string" then return data end
   if type(data) ~= "table" then bad_argument(1, "write", "string", data, 3) end
-  local size = 0
+  local pieces = {}
   for i = 1, #data do
     local piece = data[i]
     if type(piece) ~= "string" then
       bad_argument(1, "write", "list of strings", piece, 3)
     end
-    size = size + #piece
+    pieces[i] = piece
   end
-  return size
+  return table.concat(pieces)
 end
 
 local STREAMS = { uv_tcp = true, uv_pipe = true, uv_tty = true }
@@ -109,12 +110,20 @@ local function check_options(options, position, name, level)
 end
 
 -- Closing -------------------------------------------------------------------
+--
+-- A stream that is closed keeps its handle in two cases. When the other side
+-- has ended, what was written before leaves. When a write has failed, what the
+-- other side has sent is read, up to its end.
 
 --- The error of what cannot be done any more; because of `cause`, or of what
 -- closed the stream.
 local function closed_error(self, cause)
-  local err = StreamClosedError("Stream is closed")
-  err.real_error, self._told = cause or self.error, true
+  local reason = cause or self.error
+  local message = not cause and self._closed_by
+    or reason and "Stream is closed: " .. tostring(reason)
+    or "Stream is closed"
+  local err = StreamClosedError(message)
+  err.real_error, self._told = reason, true
   return err
 end
 
@@ -132,34 +141,58 @@ local function run_close_callback(self)
   IOLoop.instance():add_callback(fn)
 end
 
-local function close_handle(self)
-  self._draining = false
-  local closed = self._handle_closed
-  local ok = pcall(luv.close, self.handle, function() deliver(closed) end)
-  if not ok then deliver(closed) end -- somebody else has
+--- Whether nothing was lost of what the other side has sent: it, or we, ended
+-- in good order. A write that nobody reads, EPIPE, says nothing against it.
+local function ended_well(self)
+  return self.error == nil
+    or self._ended and tostring(self.error):find("^EPIPE")
 end
 
 --- Fails, or ends, the read that waits. What was read before an error is given
--- to who was told of that.
-local function end_read(self)
+-- to a caller that knew of the error when it began to read.
+local function end_read(self, cause)
   local future = self._future
   self._future = nil
   if not future or future:done() then return end
-  if self._until_close and (self.error == nil or self._told) then
+  if self._until_close and not cause
+    and (self._knows or ended_well(self)) then
     future:set_result(self._buffer:take(self._buffer.size))
   else
-    future:set_exception(closed_error(self))
+    future:set_exception(closed_error(self, cause))
   end
 end
 
---- Closes the stream, because of `err` where there is one. With `drain` the
--- handle stays until all that was written has left.
-local function close(self, err, drain)
-  if self._closed then return end
+--- Closes the handle of a stream that is closed; nothing is read or written
+-- from now on.
+local function close_handle(self)
+  if self._gone then return end
+  self._gone = true
+  local closed, handle = self._handle_closed, self.handle
+  local ok = pcall(handle.close, handle, function() deliver(closed) end)
+  if not ok then deliver(closed) end -- somebody else has
+  self._outbox:close(function() return closed_error(self) end)
+  end_read(self)
+end
+
+--- Marks the stream as closed, because of `err` where there is one.
+local function mark_closed(self, err)
   self._closed, self.error = true, err
   self._handle_closed = Future()
-  self._draining = drain and luv.stream_get_write_queue_size(self.handle) > 0
-  if not self._draining then close_handle(self) end
+end
+
+--- Closes the stream and its handle.
+local function close(self, err)
+  if self._closed then return end
+  mark_closed(self, err)
+  close_handle(self)
+  run_close_callback(self)
+end
+
+--- Closes the stream, whose other side has ended; the handle stays until all
+-- that was written has left.
+local function close_at_end(self)
+  if self._outbox:is_empty() then return close(self) end
+  mark_closed(self)
   end_read(self)
   run_close_callback(self)
 end
@@ -172,16 +205,16 @@ local function attend(self, wanted)
   self._attended = wanted
   if wanted then
     self._hold[1] = self
-    luv.ref(self.handle)
+    self.handle:ref()
   else
     self._hold[1] = nil
-    luv.unref(self.handle)
+    self.handle:unref()
   end
 end
 
 local function stop_reading(self)
   self._reading = false
-  luv.read_stop(self.handle)
+  self.handle:read_stop()
 end
 
 --- The Future of the read that waits, if any does.
@@ -189,7 +222,7 @@ local function reader(self)
   local future = self._future
   if future and future:done() then -- by somebody else
     future, self._future = nil, nil
-    if not self._closed then attend(self, self._close_callback ~= nil) end
+    if not self._gone then attend(self, self._close_callback ~= nil) end
   end
   return future
 end
@@ -208,6 +241,12 @@ local function hopeless(self)
   return StreamBufferFullError("Reached maximum read buffer size")
 end
 
+--- Nothing can be read any more, because of `err`.
+local function end_reading(self, err)
+  close(self, err)
+  close_handle(self)
+end
+
 --- Gives the waiting read what it wants, if that is there.
 local function proceed(self, future)
   local n, err = self._find(self)
@@ -215,30 +254,48 @@ local function proceed(self, future)
     self._future = nil
     attend(self, self._close_callback ~= nil)
     future:set_result(take(self, n))
-  else
-    err = err or hopeless(self)
-    if err then close(self, err) end
+    return
   end
+  err = err or hopeless(self)
+  if not err then return end
+  if not self._closed then return close(self, err) end
+  attend(self, false)
+  end_read(self, err)
+end
+
+--- The error of a connection that was reset. Some versions of libuv call that
+-- an end where it comes right behind data; a write of nothing tells.
+local function reset_error(self)
+  if self._write_closed or kind_of(self.handle) ~= "uv_tcp" then return nil end
+  local ok, _, _, code = pcall(luv.try_write, self.handle, "")
+  return ok and code == "ECONNRESET" and code or nil
 end
 
 --- The other side has ended. While nobody reads that is no reason to close:
 -- it may still wait for an answer.
 local function on_end(self)
-  self._reading, self._ended = false, true
-  if self._close_callback or reader(self) then close(self, nil, true) end
+  self._reading = false
+  local err = reset_error(self)
+  if err then return end_reading(self, err) end
+  self._ended = true
+  if self._closed then
+    close_handle(self)
+  elseif self._close_callback or self._shut or reader(self) then
+    close_at_end(self)
+  end
 end
 
 local function on_read(self, err, chunk)
-  if self._closed then return end
+  if self._gone then return end
   if err then
     self._reading = false
-    return close(self, err)
+    return end_reading(self, err)
   end
   if not chunk then return on_end(self) end
   self._buffer:append(chunk)
   local future = reader(self)
   if future then proceed(self, future) end
-  if self._reading and not self._closed and not reader(self)
+  if self._reading and not self._gone and not reader(self)
     and self._buffer.size >= self._read_ahead then
     stop_reading(self)
   end
@@ -257,18 +314,18 @@ end
 local function start_reading(self)
   if self._reading then return end
   self._reading = true
-  local ok, started, err = pcall(luv.read_start, self.handle, self._on_read)
+  local handle = self.handle
+  local ok, started, err = pcall(handle.read_start, handle, self._on_read)
   if not ok or not started then
     self._reading = false
-    close(self, ok and err or started)
+    end_reading(self, ok and err or started)
   end
 end
 
---- With a close callback, lets luv read where nobody does, to notice the end.
+--- Lets luv read where nobody does, to notice the end.
 local function watch(self)
-  if not self._ended and not self._connecting
-    and self._buffer.size < self._read_ahead
-    and luv.is_readable(self.handle) then
+  if not self._ended and not self._connecting and not self._gone
+    and self._buffer.size < self._read_ahead and self.handle:is_readable() then
     start_reading(self)
   end
 end
@@ -278,10 +335,12 @@ local function wait(self)
   local future = Future()
   self._future = future
   local err = hopeless(self)
-  if self._closed then
-    end_read(self)
-  elseif self._ended or err then
-    close(self, err, not err)
+  if self._gone or self._closed and (self._ended or err) then
+    end_read(self, not self._gone and err or nil)
+  elseif err then
+    close(self, err)
+  elseif self._ended then
+    close_at_end(self)
   else
     attend(self, true)
     if not self._connecting then start_reading(self) end
@@ -292,11 +351,11 @@ end
 --- A read of what `find` finds: a function of the stream that gives the number
 -- of bytes, or nil, and an error where they cannot come.
 local function read(self, find, until_close)
-  self._find, self._until_close = find, until_close
+  self._find, self._until_close, self._knows = find, until_close, self._told
   local n, err = find(self)
   if n then
     local data = take(self, n)
-    if self._close_callback then watch(self) end
+    if self._close_callback or self._closed then watch(self) end
     return done(data)
   end
   if not err then return wait(self) end
@@ -333,7 +392,7 @@ end
 local function find_pattern(self)
   local ok, n = pcall(self._buffer.match, self._buffer, self._what,
     self._reach)
-  if not ok then return nil, n end
+  if not ok then return nil, (n:gsub("^.-:%d+: ", "")) end
   return within(self, n, "pattern")
 end
 
@@ -392,58 +451,53 @@ function IOStream:reading() return reader(self) ~= nil end
 
 -- Writing -------------------------------------------------------------------
 
---- Tells of an error that the close callback and the next call tell of, too.
-local function fail_quietly(future, err)
-  if future:done() then return end
-  fail(future, err)
-  future:exception()
+--- A write has failed, so that the stream is closed. Whatever the other side
+-- has sent stays to be read, and may still be on its way.
+function IOStream:_write_failed(err)
+  if self._closed then return close_handle(self) end
+  local handle = self.handle
+  if self._ended or handle:is_closing() or not handle:is_readable() then
+    return close(self, err)
+  end
+  mark_closed(self, err)
+  self._outbox:close(function() return closed_error(self) end)
+  run_close_callback(self)
+  if not self._gone then attend(self, reader(self) ~= nil) end
+  watch(self)
 end
 
-local function on_written(self, future, err)
-  if err then close(self, err) end
-  if self._draining
-    and (err or luv.stream_get_write_queue_size(self.handle) == 0) then
-    close_handle(self)
-  end
-  if err then
-    fail_quietly(future, closed_error(self))
-  else
-    deliver(future)
-  end
-end
-
---- Leaves the data to luv, which holds it, and the stream, until it is gone.
-local function queue(self, data)
-  local future = Future()
-  local request, err = luv.write(self.handle, data, function(problem)
-    on_written(self, future, problem)
-  end)
-  if not request then on_written(self, future, err) end
-  return future
+--- All that was written has left.
+function IOStream:_written()
+  if self._closed and self._ended then close_handle(self) end
 end
 
 --- A Future that is done when the data, a string or a list of strings, has
 -- left.
 function IOStream:write(data)
-  local size, handle = check_data(data), self.handle
+  data = check_data(data)
+  local box, handle = self._outbox, self.handle
   if self._closed then return failed(closed_error(self)) end
+  if self._write_closed then
+    return failed(StreamClosedError("Stream is closed for writing"))
+  end
   local max = self.max_write_buffer_size
-  if max and luv.stream_get_write_queue_size(handle) + size > max then
+  if max and box:size() + #data > max then
     return failed(StreamBufferFullError("Reached maximum write buffer size"))
   end
-  if size == 0 then data = "" end -- libuv does not take an empty list
-  if size <= AT_ONCE and type(data) == "string" then
-    local written = uv.try_write(handle, data)
-    if written == size then return done() end
-    if written and written > 0 then data = data:sub(written + 1) end
+  if #data <= AT_ONCE and box:is_empty() and not self._connecting then
+    local ok, written = pcall(handle.try_write, handle, data)
+    if ok and written == #data then return done() end
+    if ok and written and written > 0 then data = data:sub(written + 1) end
   end
-  return queue(self, data)
+  local future = Future()
+  box:put(future, data)
+  if not self._connecting then box:send() end
+  return future
 end
 
 --- Whether some of what was written has not left yet.
 function IOStream:writing()
-  return not self._closed
-    and luv.stream_get_write_queue_size(self.handle) > 0
+  return not self._closed and self._outbox:size() > 0
 end
 
 -- The stream ----------------------------------------------------------------
@@ -465,39 +519,62 @@ function IOStream:_init(handle, options)
     options.read_chunk_size or READ_CHUNK_SIZE)
   self._closed, self._reading, self._ended = false, false, false
   self._attended = false
+  self._gone, self._told = false, false
   self._buffer, self._hold = buffer.new(), {}
+  self._outbox = outbox.new(handle, self)
   self._on_read = callback_of(self)
   self.handle = handle
   local _ = uv.try_write -- from now on a broken pipe is an error, no signal
 end
 
-local function on_connected(self, future, err)
+--- What a connection is made to, for messages.
+local function target_of(address, port, name)
+  if not port then return address end
+  local format = address:find(":", 1, true) and "[%s]:%d" or "%s:%d"
+  if not name or name == address then return format:format(address, port) end
+  return ("%s:%d (%s)"):format(name, port, address)
+end
+
+local function on_connected(self, future, target, err)
   self._connecting = false
-  if err then close(self, err) end
+  if err and not self._closed then
+    self._closed_by = ("cannot connect to %s: %s"):format(target, err)
+    close(self, err)
+  end
   if self._closed then return fail(future, closed_error(self)) end
   if self._attended then start_reading(self) end
+  self._outbox:send()
   deliver(future, self)
+end
+
+--- Connects to `address`, which was found for `name` where there is one.
+function IOStream:_connect(address, port, name)
+  local handle = self.handle
+  if self._connecting then error("the stream is being connected already", 3) end
+  if self._closed then return failed(closed_error(self)) end
+  self._connecting = true
+  local future, target = Future(), target_of(address, port, name)
+  local function connected(err) on_connected(self, future, target, err) end
+  local ok, started, err
+  if port then
+    ok, started, err = pcall(luv.tcp_connect, handle, address, port, connected)
+  else
+    ok, started, err = pcall(luv.pipe_connect, handle, address, connected)
+  end
+  if not ok or not started then connected(ok and err or started) end
+  return future
 end
 
 --- A Future of the stream itself when it is connected: a TCP stream to an
 -- address in numbers and a port, a pipe to a path.
 function IOStream:connect(address, port)
   check_string(address, 1, "connect")
-  local handle = self.handle
-  if kind_of(handle) ~= "uv_pipe" then
+  if kind_of(self.handle) == "uv_pipe" then
+    port = nil
+  else
     port = waiters.check_count(port, 2, "connect", 3)
   end
-  if self._closed then return failed(closed_error(self)) end
-  self._connecting = true
-  local future = Future()
-  local function connected(err) on_connected(self, future, err) end
-  local ok, started, err
-  if kind_of(handle) == "uv_pipe" then
-    ok, started, err = pcall(luv.pipe_connect, handle, address, connected)
-  else
-    ok, started, err = pcall(luv.tcp_connect, handle, address, port, connected)
-  end
-  if not ok or not started then connected(ok and err or started) end
+  local future = self:_connect(address, port)
   return future
 end
 
@@ -519,7 +596,7 @@ function IOStream:set_close_callback(fn)
   self._close_callback = fn and stack_context.wrap(fn)
   if self._closed then return run_close_callback(self) end
   if not fn then return attend(self, reader(self) ~= nil) end
-  if self._ended then return close(self, nil, true) end
+  if self._ended then return close_at_end(self) end
   attend(self, true)
   watch(self)
 end
@@ -529,17 +606,21 @@ end
 -- closed, too.
 function IOStream:close()
   close(self)
-  if self._draining then close_handle(self) end
+  close_handle(self)
   return self._handle_closed
 end
 
 function IOStream:closed() return self._closed end
 
-function IOStream:__close() close(self) end
+-- What was written before the other side's end still leaves.
+function IOStream:__close()
+  close(self)
+  if not self._ended then close_handle(self) end
+end
 
 -- Nobody waits for anything here.
 function IOStream:__gc()
-  if self._closed == false then pcall(luv.close, self.handle) end
+  if self._gone == false then pcall(luv.close, self.handle) end
 end
 
 local iostream = {

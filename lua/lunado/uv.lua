@@ -55,10 +55,14 @@ local CALL = {
   function(fn, cb, a, b, c, d) return pcall(fn, a, b, c, d, cb) end,
 }
 
--- libuv ends the process when there is nothing in a list to write.
+-- What a list holds now, in a list of our own: luv looks at it in its own way,
+-- older versions again later. libuv ends the process when there is nothing in
+-- a list to write.
 local function chunks(data)
-  if type(data) == "table" and rawlen(data) == 0 then return "" end
-  return data
+  if type(data) ~= "table" then return data end
+  local pieces = {}
+  for i = 1, #data do pieces[i] = data[i] end
+  return #pieces > 0 and pieces or ""
 end
 
 -- Functions whose arguments are not simply followed by the callback.
@@ -78,6 +82,9 @@ local SPECIAL_CALL = {
   end,
   write2 = function(fn, cb, stream, data, handle)
     return pcall(fn, stream, chunks(data), handle, cb)
+  end,
+  fs_write = function(fn, cb, fd, data, offset)
+    return pcall(fn, fd, chunks(data), offset, cb)
   end,
   udp_send = function(fn, cb, udp, data, address, port)
     return pcall(fn, udp, chunks(data), address, port, cb)
