@@ -23,9 +23,9 @@ local HEAD_START = 0.3
 local Race = {}
 Race.__index = Race
 
-local function new_race(options)
-  return setmetatable({ options = options, future = Future(), streams = {},
-    queues = { {}, {} } }, Race)
+local function new_race(host, options)
+  return setmetatable({ host = host, options = options, future = Future(),
+    streams = {}, queues = { {}, {} } }, Race)
 end
 
 local function cancel(loop, timeout)
@@ -62,13 +62,16 @@ function Race:try(queue)
   local address = table.remove(queue, 1)
   if not address then
     if next(self.streams) == nil and not self.head_start then
-      self:fail(self.err or "no address")
+      self:fail(self.err or ("no address (host %q)"):format(self.host))
     end
     return
   end
-  local stream = IOStream(uv.new_tcp(), self.options)
+  local handle = uv.new_tcp()
+  handle:nodelay(true)
+  local stream = IOStream(handle, self.options)
   self.streams[stream] = true
-  stream:connect(address.addr, address.port):add_done_callback(function(future)
+  local connected = stream:_connect(address.addr, address.port, self.host)
+  connected:add_done_callback(function(future)
     local err = future:exception()
     if not self.queues then return end
     if err == nil then return self:win(stream) end
@@ -151,7 +154,7 @@ function TCPClient:connect(host, port, options) -- luacheck: ignore self
   end
   port = check_port(port)
   options = check_options(options)
-  local race = new_race(options)
+  local race = new_race(host, options)
   race.loop = IOLoop.instance()
   set_timeout(race, options.timeout)
   uv.getaddrinfo(host, tostring(port),
@@ -159,7 +162,9 @@ function TCPClient:connect(host, port, options) -- luacheck: ignore self
     function(future)
       local err = future:exception()
       if not race.queues then return end
-      if err ~= nil then return race:fail(err) end
+      if err ~= nil then
+        return race:fail(("%s (host %q)"):format(err, host))
+      end
       race:start(future:result())
     end)
   return race.future

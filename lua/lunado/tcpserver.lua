@@ -19,7 +19,16 @@ local ATTEMPTS = 8
 
 local TCPServer = waiters.class("TCPServer")
 
---- @param options fields of the server: handle_stream, and what IOStream takes
+--- How many connections may wait to be accepted; nil: a wrong number.
+local function backlog_of(self)
+  local backlog = self.backlog
+  if backlog == nil then return BACKLOG end
+  local number = math.type(backlog) and math.tointeger(backlog)
+  return number and number > 0 and number < 1 << 31 and number or nil
+end
+
+--- @param options fields of the server: handle_stream, backlog, and what
+-- IOStream takes
 function TCPServer:_init(options)
   if options ~= nil and type(options) ~= "table" then
     error(("bad argument #1 to '%s' (table expected, got %s)")
@@ -27,6 +36,10 @@ function TCPServer:_init(options)
   end
   for name, value in pairs(options or {}) do self[name] = value end
   iostream._check_options(self, 1, self.__name, 4)
+  if not backlog_of(self) then
+    error(("bad argument #1 to '%s' (backlog: a positive number expected)")
+      :format(self.__name), 3)
+  end
   self._listeners = {}
 end
 
@@ -84,18 +97,23 @@ local function accept(self, listener, err)
   local is_pipe = debug.getmetatable(listener).__name == "uv_pipe"
   local handle = is_pipe and luv.new_pipe(false) or luv.new_tcp()
   local ok, refused = luv.accept(listener, handle)
+  if not is_pipe then pcall(luv.tcp_nodelay, handle, true) end
   local address = ok and peer_of(handle, is_pipe)
+  local made, stream
   if address then
-    return start(self, IOStream(handle, self), address)
+    made, stream = pcall(IOStream, handle, self)
+    if made then return start(self, stream, address) end
   end
   luv.close(handle)
   if not ok then error("accept: " .. refused, 0) end
+  if address then error(stream, 0) end
 end
 
 -- Listening -----------------------------------------------------------------
 
 local function listen(self, handle)
-  return luv.listen(handle, BACKLOG, stack_context.wrap(function(err)
+  local backlog = backlog_of(self) or BACKLOG
+  return luv.listen(handle, backlog, stack_context.wrap(function(err)
     accept(self, handle, err)
   end))
 end
@@ -135,6 +153,12 @@ local function is_missing(err)
   return err:find("^EAFNOSUPPORT") or err:find("^EADDRNOTAVAIL")
 end
 
+--- luv's error of an address that cannot be listened on.
+local function listen_error(err, address, port)
+  local format = address:find(":", 1, true) and "%s ([%s]:%d)" or "%s (%s:%d)"
+  return format:format(err, address, port)
+end
+
 --- Handles for all addresses, on one port; nil and the error.
 local function open_all(self, addresses, port)
   local handles, failed = {}, "no address"
@@ -143,11 +167,12 @@ local function open_all(self, addresses, port)
     if handle then
       table.insert(handles, handle)
       port = luv.tcp_getsockname(handle).port
-    elseif addresses[2] and is_missing(err) then
-      failed = err
     else
-      close_all(handles)
-      return nil, err
+      failed = listen_error(err, address.addr, port)
+      if not addresses[2] or not is_missing(err) then
+        close_all(handles)
+        return nil, failed
+      end
     end
   end
   if handles[1] then return handles, port end
@@ -175,7 +200,9 @@ function TCPServer:listen(port, address)
   if address == "" then address = nil end
   local addresses, refused = luv.getaddrinfo(address, tostring(port),
     { socktype = "stream", passive = true })
-  if not addresses then error(refused, 0) end
+  if not addresses then
+    error(("%s (host %q)"):format(refused, address or "*"), 0)
+  end
   local handles, result
   for _ = 1, port == 0 and ATTEMPTS or 1 do
     handles, result = open_all(self, addresses, port)
