@@ -83,9 +83,6 @@ local SPECIAL_CALL = {
   write2 = function(fn, cb, stream, data, handle)
     return pcall(fn, stream, chunks(data), handle, cb)
   end,
-  fs_write = function(fn, cb, fd, data, offset)
-    return pcall(fn, fd, chunks(data), offset, cb)
-  end,
   udp_send = function(fn, cb, udp, data, address, port)
     return pcall(fn, udp, chunks(data), address, port, cb)
   end,
