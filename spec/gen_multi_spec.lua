@@ -222,6 +222,132 @@ describe("multi with errors", function()
     end)
 end)
 
+describe("an error that comes to a multi in several ways", function()
+  local function raise(err)
+    return gen.coroutine(function() error(err, 0) end)()
+  end
+  local through = gen.coroutine(function(f) return (yield(f)) end)
+  local Error = util.Exception:subclass("Error")
+
+  -- The number of lines that tell of each error, when `make` has given what is
+  -- yielded, and it has raised `expected`.
+  local function check(expected, lines, make)
+    log:clear()
+    local f = Future()
+    local g = Future()
+    local waited = gen.coroutine(function() yield(make(f, g)) end)()
+    f:set_exception "the first"
+    g:set_exception "the second"
+    local ok, err = pcall(run, function() yield(waited) end)
+    waited, f, g = nil, nil, nil
+    gc.collect()
+    assert.is_false(ok)
+    assert.equal(expected, err)
+    for text, n in pairs(lines) do
+      assert.equal(n, log:count(text), text .. " in:\n" .. log:text())
+    end
+  end
+
+  local first = { ["the first"] = 0 }
+  local both = { ["the first"] = 0, ["the second"] = 1 }
+
+  it("is not logged when it is raised", function()
+    check("the first", first, function(f) return { f, f } end)
+    check("the first", first, function(f) return { a = f, b = f } end)
+    check("the first", first, function(f) return gen.multi { f, f } end)
+    check("the first", first, function(f)
+      return { { f }, f, { x = { f } } }
+    end)
+    check("the first", first, function(f)
+      return { gen.multi { f, f }, f, gen.multi { f } }
+    end)
+    check("the first", first, function(f)
+      return gen.MultiYieldPoint { f, f, { f } }
+    end)
+    check("the first", first, function(f)
+      return { gen.with_timeout(math.huge, f), f,
+        gen.with_timeout(math.huge, { f }) }
+    end)
+    check("the first", first, function(f)
+      local target = Future()
+      concurrent.chain_future(f, target)
+      return { target, f }
+    end)
+    check("the first", first, function(f)
+      return { through(f), through(through(f)), f }
+    end)
+    check("the first", first, function(f)
+      return { f, gen.WaitIterator(f):next() }
+    end)
+  end)
+
+  it("is logged once when it is another than the one raised", function()
+    check("the first", both, function(f, g) return { f, g, g, { g } } end)
+    check("the first", both, function(f, g) return { { f, g }, { f, g } } end)
+    check("the first", both, function(f, g)
+      return { f, through(g), through(g), g }
+    end)
+    check("the first", both, function(f, g)
+      return { gen.multi { f, g }, gen.multi { f, g } }
+    end)
+  end)
+
+  it("is not logged by a multi within the one that raises it", function()
+    check("the first", both, function(f, g) return { f, { g, f } } end)
+    check("the first", both, function(f, g)
+      return { f, { x = { g, f } }, gen.multi { g, f } }
+    end)
+  end)
+
+  it("is told once by all multis", function()
+    check("the first", both, function(f, g)
+      local other = gen.multi { f, g }
+      gen.coroutine(function() pcall(yield, other) end)()
+      return { f, g }
+    end)
+  end)
+
+  it("is the same where it is the same object", function()
+    local err = Error("one object")
+    local ok, raised = pcall(run, function()
+      yield { raise(err), raise(err) }
+    end)
+    assert.is_false(ok)
+    assert.equal(err, raised)
+    assert.equal("", log:text())
+  end)
+
+  it("is another where only the text is the same", function()
+    pcall(run, function() yield { raise("alike"), raise("alike") } end)
+    assert.equal(1, log:count("alike"), log:text())
+    log:clear()
+    pcall(run, function()
+      yield { raise(Error "alike"), raise(Error "alike") }
+    end)
+    assert.equal(1, log:count("alike"), log:text())
+  end)
+
+  it("is not told by a WaitIterator that has raised it", function()
+    local f = failed("boom")
+    run(function()
+      local wi = gen.WaitIterator(f, f)
+      assert.is_false(pcall(yield, wi:next()))
+    end)
+    f = nil -- luacheck: ignore
+    gc.collect()
+    assert.equal("", log:text())
+  end)
+
+  it("follows the quiet_exceptions of its own multi", function()
+    check("the first", { ["the second"] = 0 }, function(f, g)
+      return { gen.multi({ f, g }, "second"), f }
+    end)
+    check("the first", { ["the second"] = 1 }, function(f, g)
+      return gen.multi({ gen.multi({ f, g }, "nothing"), f }, "second")
+    end)
+  end)
+end)
+
 describe("quiet_exceptions of multi", function()
   local Derived = util.TimeoutError:subclass("DerivedError")
 

@@ -91,7 +91,7 @@ lunado_failure *lunado__failure_new(lua_State *L, lunado_realm *realm, int err,
   self = lua_newuserdatauv(
       L, sizeof *self + (size_t)count * sizeof self->frames[0],
       LUNADO_FAILURE_FRAMES - 1 + count);
-  self->observed = self->interrupt = self->queued = false;
+  self->observed = self->interrupt = self->queued = self->told = false;
   self->home = 0;
   self->count = count;
   if (lua_isnil(L, err))
@@ -194,6 +194,22 @@ void lunado__failure_observe(lua_State *L, int idx) {
   lua_getiuservalue(L, idx, LUNADO_FAILURE_ERROR);
 }
 
+void lunado__failure_origin(lua_State *L) {
+  while (lua_getiuservalue(L, -1, LUNADO_FAILURE_INNER) == LUA_TUSERDATA)
+    lua_remove(L, -2);
+  lua_pop(L, 1);
+}
+
+/* The one for want of memory stands for many. */
+void lunado__failure_told(lua_State *L, lunado_realm *realm, int idx) {
+  lua_pushvalue(L, idx);
+  lunado__failure_origin(L);
+  lunado__failure_nomemory(L, realm);
+  if (!lua_rawequal(L, -1, -2))
+    ((lunado_failure *)lua_touserdata(L, -2))->told = true;
+  lua_pop(L, 2);
+}
+
 #define NEVER_RETRIEVED "Future exception was never retrieved: "
 
 /* (realm, failure) */
@@ -218,14 +234,15 @@ static void report_protected(lua_State *L, lunado_realm *realm, int idx) {
 
 void lunado__failure_report_now(lua_State *L, lunado_realm *realm, int idx) {
   const lunado_failure *self = lua_touserdata(L, idx);
-  if (!self->observed && !self->queued && self->home == 0)
+  if (!self->observed && !self->told && !self->queued && self->home == 0)
     report_protected(L, realm, idx);
 }
 
 static int failure__gc(lua_State *L) {
   const lunado_failure *self = lua_touserdata(L, 1);
   lunado_realm *realm = lunado__upvalue_realm(L);
-  if (!self->observed && !lunado__failure_is_awaited(L, realm, 1))
+  if (!self->observed && !self->told &&
+      !lunado__failure_is_awaited(L, realm, 1))
     report_protected(L, realm, 1);
   return 0;
 }

@@ -25,6 +25,7 @@ struct lunado_failure {
   bool observed;  /* somebody took the error, or it was logged */
   bool interrupt; /* a debug hook in C raised it; no callback's own */
   bool queued;    /* a function was put into a queue to be called with it */
+  bool told;      /* it was logged beside another error, or too late */
   uint32_t home;  /* number of the loop on which somebody is to get the error;
                      0: nobody is */
   int count;      /* frames */
@@ -78,6 +79,14 @@ void lunado__failure_report_now(lua_State *L, lunado_realm *realm, int idx);
 /* Pushes the error of the Failure at idx, which counts as observed now.
  * [-0, +1, -] */
 void lunado__failure_observe(lua_State *L, int idx);
+
+/* Replaces the Failure on top by the first one of its chain: that of the Future
+ * from which the error came through all others.  [-1, +1, -] */
+void lunado__failure_origin(lua_State *L);
+
+/* The error of the Failure at idx was logged: it is not again, whatever it came
+ * through.  [-0, +0, -] */
+void lunado__failure_told(lua_State *L, lunado_realm *realm, int idx);
 
 /* Replaces the Failure on top, which is about to be raised, by its error, and
  * remembers it for where the error leaves L.  [-1, +1, -] */

@@ -19,7 +19,11 @@
 enum { LUNADO_FUTURE_VALUE = 1, LUNADO_FUTURE_TASK = 2 };
 
 /* lunado_future.flags */
-enum { LUNADO_IS_MOMENT = 1 };
+enum {
+  LUNADO_IS_MOMENT = 1,
+  LUNADO_IS_UNTOLD = 2 /* a multi that failed, the other errors of which are
+                          for the multi that waits for it to log */
+};
 
 void lunado__future_open(lua_State *L, lunado_realm *realm);
 

@@ -94,58 +94,123 @@ static void set_nth(lua_State *L, int table, int keys, int i) {
 
 /* --- collecting ----------------------------------------------------------- */
 
-/* (multi, number of the child whose error is raised): logs the other errors,
- * but for quiet ones. */
-static int log_others(lua_State *L) {
-  multi_future *self = lua_touserdata(L, 1);
-  lunado_realm *realm = lua_touserdata(L, 3);
-  int first = (int)lua_tointeger(L, 2);
-  lua_getiuservalue(L, 1, MULTI_RESULTS);
-  lua_getiuservalue(L, 1, MULTI_KEYS);
-  lua_getiuservalue(L, 1, MULTI_QUIET);
-  for (int i = first + 1; i <= self->n; i++, lua_settop(L, 6)) {
+/* Stack of log_others. */
+enum { LOG_MULTI = 1, LOG_REALM, LOG_SEEN };
+
+/* True for an error that was not seen before, neither as the same object nor as
+ * one that has come from the same Future; notes it.  The Failure is at
+ * `failure`; only strings and other plain values need to know their origin. */
+static bool is_news(lua_State *L, int failure) {
+  int top = lua_gettop(L);
+  bool news;
+  lua_pushvalue(L, failure);
+  lunado__failure_origin(L);
+  if (((lunado_failure *)lua_touserdata(L, -1))->told) {
+    lua_settop(L, top);
+    return false;
+  }
+  lua_pushvalue(L, -1);
+  news = lua_rawget(L, LOG_SEEN) == LUA_TNIL;
+  lua_pop(L, 1);
+  lua_getiuservalue(L, failure, LUNADO_FAILURE_ERROR);
+  if (lua_type(L, -1) >= LUA_TTABLE) {
+    lua_pushvalue(L, -1);
+    if (lua_rawget(L, LOG_SEEN) != LUA_TNIL) news = false;
+    lua_pop(L, 1);
+    lua_pushboolean(L, 1);
+    lua_rawset(L, LOG_SEEN);
+  } else {
+    lua_pop(L, 1);
+  }
+  lua_pushboolean(L, 1);
+  lua_rawset(L, LOG_SEEN);
+  lua_settop(L, top);
+  return news;
+}
+
+/* The Failure of another child is on top, quiet_exceptions at `quiet`. */
+static void log_other(lua_State *L, lunado_realm *realm, int quiet) {
+  int failure = lua_gettop(L);
+  lunado__failure_observe(L, failure);
+  if (!is_news(L, failure) || lunado__isquiet(L, failure + 1, quiet)) return;
+  lunado__failure_told(L, realm, failure);
+  lua_pushliteral(L, "Multiple exceptions in yield list: ");
+  lunado__failure_text(L, failure);
+  lua_concat(L, 2);
+  lunado__log(L, realm, LUNADO_LOG_ERROR);
+}
+
+/* Logs the errors of the multi at `idx` that are news, and those that the
+ * multis among its children have left to it. */
+static void log_children(lua_State *L, lunado_realm *realm, int idx) {
+  multi_future *self = lua_touserdata(L, idx);
+  int top = lua_gettop(L);
+  luaL_checkstack(L, 16, NULL);
+  lua_getiuservalue(L, idx, MULTI_RESULTS);
+  lua_getiuservalue(L, idx, MULTI_KEYS);
+  lua_getiuservalue(L, idx, MULTI_QUIET);
+  for (int i = 1; i <= self->n; i++, lua_settop(L, top + 3)) {
     lunado_future *child;
-    get_nth(L, 4, self->list ? 0 : 5, i);
+    get_nth(L, top + 1, self->list ? 0 : top + 2, i);
     child = lua_touserdata(L, -1);
     if (child->state != LUNADO_FAILED) continue;
     lua_getiuservalue(L, -1, LUNADO_FUTURE_VALUE);
-    lunado__failure_observe(L, 8);
-    if (lunado__isquiet(L, 9, 6)) continue;
-    lua_pushliteral(L, "Multiple exceptions in yield list: ");
-    lunado__failure_text(L, 8);
-    lua_concat(L, 2);
-    lunado__log(L, realm, LUNADO_LOG_ERROR);
+    log_other(L, realm, top + 3);
+    if (!(child->flags & LUNADO_IS_UNTOLD)) continue;
+    child->flags &= (uint16_t)~LUNADO_IS_UNTOLD;
+    lua_settop(L, top + 4);
+    log_children(L, realm, top + 4);
   }
+}
+
+/* (multi, realm, Failure that is raised): logs the other errors, but for quiet
+ * ones. */
+static int log_others(lua_State *L) {
+  lua_newtable(L);
+  lua_insert(L, LOG_SEEN);
+  (void)is_news(L, LOG_SEEN + 1);
+  log_children(L, lua_touserdata(L, LOG_REALM), LOG_MULTI);
   return 0;
 }
 
-/* Fails the multi at `self` with the error of its child number i, which is on
- * top. */
-static void fail_with(lua_State *L, lunado_realm *realm, int self, int i) {
-  int child = lua_gettop(L);
-  lua_pushcfunction(L, log_others);
-  lua_pushvalue(L, self);
-  lua_pushinteger(L, i);
-  lua_pushlightuserdata(L, realm);
-  if (lua_pcall(L, 3, 0, 0) != LUA_OK)
-    lunado__log_value(L, realm, "Errors in a yield list were not logged: ");
-  lua_settop(L, child);
-  lua_getiuservalue(L, child, LUNADO_FUTURE_VALUE);
-  lunado__failure_hand_on(lua_touserdata(L, -1));
-  lunado__fail(L, realm, self);
+/* True if all that waits for the Future is one multi. */
+static bool is_child_only(const lunado_future *future) {
+  const lunado_waiter *waiter = future->waiters;
+  return waiter != NULL && waiter->next == waiter && lunado_multi_owns(waiter);
 }
 
-/* Finds the first child that failed; pushes it and returns its number, or
- * pushes nothing and returns 0. */
-static int find_failed(lua_State *L, multi_future *self, int results,
-                       int keys) {
+/* Fails the multi at `idx` with the error of its child that is on top.  Where
+ * it is itself a child, and nobody else's, what else failed is for the multi
+ * above to log, which may raise just that. */
+static void fail_with(lua_State *L, lunado_realm *realm, int idx) {
+  lunado_future *self = lua_touserdata(L, idx);
+  int failure = lua_gettop(L) + 1;
+  lua_getiuservalue(L, -1, LUNADO_FUTURE_VALUE);
+  if (is_child_only(self)) {
+    self->flags |= LUNADO_IS_UNTOLD;
+  } else {
+    lua_pushcfunction(L, log_others);
+    lua_pushvalue(L, idx);
+    lua_pushlightuserdata(L, realm);
+    lua_pushvalue(L, failure);
+    if (lua_pcall(L, 3, 0, 0) != LUA_OK)
+      lunado__log_value(L, realm, "Errors in a yield list were not logged: ");
+  }
+  lunado__failure_hand_on(lua_touserdata(L, failure));
+  lunado__fail(L, realm, idx);
+}
+
+/* Pushes the first child that failed; nothing, and returns false, where none
+ * did. */
+static bool push_failed(lua_State *L, multi_future *self, int results,
+                        int keys) {
   for (int i = 1; i <= self->n; i++) {
     get_nth(L, results, keys, i);
     if (((lunado_future *)lua_touserdata(L, -1))->state == LUNADO_FAILED)
-      return i;
+      return true;
     lua_pop(L, 1);
   }
-  return 0;
+  return false;
 }
 
 /* Puts the children's results in their places. */
@@ -165,13 +230,11 @@ static void complete(lua_State *L, lunado_realm *realm, int idx) {
   multi_future *self = lua_touserdata(L, idx);
   int top = lua_gettop(L);
   int keys = self->list ? 0 : top + 2;
-  int failed = 0;
   if (!lunado_future_pending(&self->future) || !lua_checkstack(L, 24)) return;
   lua_getiuservalue(L, idx, MULTI_RESULTS);
   lua_getiuservalue(L, idx, MULTI_KEYS);
-  if (self->multi.failed) failed = find_failed(L, self, top + 1, keys);
-  if (failed != 0) {
-    fail_with(L, realm, idx, failed);
+  if (self->multi.failed && push_failed(L, self, top + 1, keys)) {
+    fail_with(L, realm, idx);
   } else {
     collect(L, self, top + 1, keys);
     lua_pushvalue(L, top + 1);
