@@ -41,7 +41,9 @@ static void run(uv_loop_t *loop, int epoll, int timer) {
   int ticks = 0;
   while (uv_run(loop, UV_RUN_NOWAIT) != 0) {
     struct epoll_event event = {.data.fd = -1};
-    int timeout = uv_backend_timeout(loop);
+    int timeout;
+    uv_update_time(loop); /* libuv counts the wait from its idea of now */
+    timeout = uv_backend_timeout(loop);
     if (epoll_wait(epoll, &event, 1, timeout) == 1 && event.data.fd == timer) {
       uint64_t times;
       if (read(timer, &times, sizeof times) > 0) ticks += (int)times;

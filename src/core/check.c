@@ -125,14 +125,10 @@ static void check_refused(const lunado_link *list) {
 }
 
 static void check_fresh(const lunado_loop *loop) {
-  bool any = !lunado_list_empty(&loop->fresh);
   check_active(&loop->fresh);
   check_active(&loop->checked);
   check_refused(&loop->refused);
   if (loop->closed) return;
-  any = any || !lunado_list_empty(&loop->checked);
-  invariant(!any || (loop->has_prepare && active(&loop->prepare)),
-            "new watchers are checked before libuv polls");
   invariant(lunado_list_empty(&loop->refused) || active(&loop->idle),
             "what was refused is told");
 }
@@ -159,10 +155,10 @@ static void check_watchers(const lunado_loop *loop) {
 
 static void check_open(const lunado_loop *loop) {
   bool ready = !lunado_list_empty(&loop->ready);
-  invariant(loop->handles == 3u + loop->has_limit + loop->has_prepare,
-            "an open loop has three handles, and those for limit and watchers");
+  invariant(loop->handles == 4u + loop->has_limit,
+            "an open loop has four handles, and one for the limit");
   invariant(!closing(&loop->timer) && !closing(&loop->idle) &&
-                !closing(&loop->async) &&
+                !closing(&loop->prepare) && !closing(&loop->async) &&
                 !(loop->has_limit && closing(&loop->limit)),
             "the handles of an open loop are open");
   invariant(!ready || active(&loop->idle),
@@ -170,11 +166,10 @@ static void check_open(const lunado_loop *loop) {
   invariant(referenced(&loop->async) == (loop->holds > 0),
             "the async handle counts as alive while there are holds");
   invariant(active(&loop->async), "an open loop can be woken");
+  invariant(active(&loop->prepare) && !referenced(&loop->prepare),
+            "what is done before libuv polls keeps no loop alive");
   invariant(!loop->has_limit || !referenced(&loop->limit),
             "the limit keeps no loop alive");
-  invariant(!loop->has_prepare ||
-                (!closing(&loop->prepare) && !referenced(&loop->prepare)),
-            "nor does what looks at watchers, which is open");
   if (loop->due == -INFINITY) check_aim(loop);
 }
 
@@ -196,7 +191,7 @@ void lunado__check(lunado_loop *loop) {
   invariant(loop->depth > 0 || loop->due == -INFINITY,
             "timers run inside a callback of the loop");
   invariant(loop->timer.data == NULL && loop->idle.data == NULL &&
-                loop->async.data == NULL,
+                loop->prepare.data == NULL && loop->async.data == NULL,
             "no handle of the core has data");
   invariant(loop->mail.closed == loop->closed,
             "messages are refused by closed loops");

@@ -5,7 +5,9 @@
  * Invariants: the idle handle is active while tasks are ready, and while the
  * first deadline has passed or can be skipped to; when none of that is true
  * any more it stops itself.  The async handle counts as alive exactly while
- * holds > 0.  Each callback from libuv stands between lunado__loop_enter and
+ * holds > 0.  libuv computes its wait from a time that it keeps: the prepare
+ * handle, which is always active, renews that right before; lunado__loop_leave
+ * does so for owners who ask for the wait themselves.  Each callback from libuv stands between lunado__loop_enter and
  * lunado__loop_leave, which hold a reference, so that the loop may be closed
  * and let go from any of them; open handles and an open uv_loop_t of the
  * loop's own hold one each, because libuv still uses their storage.
@@ -34,7 +36,8 @@ double lunado_loop_time(lunado_loop *loop) {
 void lunado__loop_begin_slice(lunado_loop *loop) {
   loop->looked = uv_hrtime();
   loop->slice_end = loop->looked + SLICE_NS;
-  loop->steps = loop->stride;
+  loop->stride = 1;
+  loop->steps = 0;
 }
 
 bool lunado__loop_look(lunado_loop *loop) {
@@ -68,7 +71,7 @@ static void tell_if_left(lunado_loop *loop) {
 }
 
 void lunado__loop_leave(lunado_loop *loop) {
-  loop->depth--;
+  if (--loop->depth == 0 && !loop->closed) uv_update_time(loop->uv);
   tell_if_left(loop);
   lunado_loop_unref(loop);
 }
@@ -128,9 +131,11 @@ static void skip_time(lunado_loop *loop, bool was_quiet) {
   lunado__timers_run(loop, lunado_loop_time(loop));
 }
 
-/* Timers that tasks start are for the next pass: `now` is earlier. */
+/* What has become due during the slice does not wait for the next one, unless
+ * the run was stopped: then the turn ends with what was due before. */
 static void run_pass(lunado_loop *loop, double now) {
   run_slice(loop);
+  if (!loop->stopped) now = lunado_loop_time(loop);
   lunado__timers_run(loop, now);
 }
 
@@ -198,9 +203,18 @@ void lunado_loop_release(lunado_loop *loop) {
 
 /* --- life cycle ---------------------------------------------------------- */
 
+/* Last thing before libuv polls.  Where the idle handle is active it does not
+ * wait. */
+static void on_prepare(uv_prepare_t *handle) {
+  lunado_loop *loop = lunado_container_of(handle, lunado_loop, prepare);
+  lunado__watchers_prepare(loop);
+  if (!uv_is_active((uv_handle_t *)&loop->idle)) uv_update_time(loop->uv);
+}
+
 static void on_async(uv_async_t *handle) {
   lunado_loop *loop = lunado_container_of(handle, lunado_loop, async);
   lunado__loop_enter(loop);
+  lunado__loop_begin_slice(loop);
   lunado__mail_deliver(loop);
   lunado__loop_leave(loop);
 }
@@ -230,13 +244,13 @@ static void on_limit_closed(uv_handle_t *handle) {
   handle_closed(lunado_container_of((uv_timer_t *)handle, lunado_loop, limit));
 }
 
+static void on_idle_closed(uv_handle_t *handle) {
+  handle_closed(lunado_container_of((uv_idle_t *)handle, lunado_loop, idle));
+}
+
 static void on_prepare_closed(uv_handle_t *handle) {
   handle_closed(
       lunado_container_of((uv_prepare_t *)handle, lunado_loop, prepare));
-}
-
-static void on_idle_closed(uv_handle_t *handle) {
-  handle_closed(lunado_container_of((uv_idle_t *)handle, lunado_loop, idle));
 }
 
 static void on_async_closed(uv_handle_t *handle) {
@@ -249,22 +263,13 @@ static void handle_opened(lunado_loop *loop) {
   lunado_loop_ref(loop);
 }
 
+/* libuv runs the prepare handle that was started first as the last one, so
+ * that the work of the others is counted as well. */
 static void open_prepare(lunado_loop *loop) {
-  loop->has_prepare = true;
   (void)uv_prepare_init(loop->uv, &loop->prepare);
+  (void)uv_prepare_start(&loop->prepare, on_prepare);
   uv_unref((uv_handle_t *)&loop->prepare);
   handle_opened(loop);
-}
-
-static void on_prepare(uv_prepare_t *handle) {
-  if (!lunado__watchers_prepare(
-          lunado_container_of(handle, lunado_loop, prepare)))
-    (void)uv_prepare_stop(handle);
-}
-
-void lunado__loop_prepare(lunado_loop *loop) {
-  if (!loop->has_prepare) open_prepare(loop);
-  (void)uv_prepare_start(&loop->prepare, on_prepare);
 }
 
 static int open_handles(lunado_loop *loop) {
@@ -276,6 +281,7 @@ static int open_handles(lunado_loop *loop) {
   handle_opened(loop);
   (void)uv_idle_init(loop->uv, &loop->idle);
   handle_opened(loop);
+  open_prepare(loop);
   return 0;
 }
 
@@ -311,10 +317,10 @@ int lunado_loop_new(lunado_loop **result, uv_loop_t *uv) {
   lunado_link_init(&loop->refused);
   lunado_task_init(&loop->refusal, lunado__watchers_tell);
   lunado_heap_init(&loop->heap);
+  lunado__mail_init(loop);
   atomic_init(&loop->refs, 1);
   loop->aimed = INFINITY;
   loop->due = -INFINITY;
-  loop->stride = 16;
   loop->drive = drive_uv;
   rc = open_uv(loop, uv);
   if (rc < 0) {
@@ -328,10 +334,9 @@ int lunado_loop_new(lunado_loop **result, uv_loop_t *uv) {
 static void close_handles(lunado_loop *loop) {
   uv_close((uv_handle_t *)&loop->timer, on_timer_closed);
   uv_close((uv_handle_t *)&loop->idle, on_idle_closed);
+  uv_close((uv_handle_t *)&loop->prepare, on_prepare_closed);
   uv_close((uv_handle_t *)&loop->async, on_async_closed);
   if (loop->has_limit) uv_close((uv_handle_t *)&loop->limit, on_limit_closed);
-  if (loop->has_prepare)
-    uv_close((uv_handle_t *)&loop->prepare, on_prepare_closed);
 }
 
 static void close_stranger(uv_handle_t *handle, void *unused) {

@@ -166,11 +166,12 @@ struct lunado_loop {
   uv_idle_t idle;         /* active while tasks are ready, a deadline has
                              passed or can be skipped to: libuv does not wait
                              then */
+  uv_prepare_t prepare;   /* always active, never counts as alive: checks new
+                             watchers, and has libuv compute its wait from the
+                             time that it is */
   uv_async_t async;       /* wakes the loop for messages; counts as alive while
                              there are holds */
   uv_timer_t limit;       /* open once a limit was set; never counts as alive */
-  uv_prepare_t prepare;   /* open once a watcher was made, active while any is
-                             fresh or checked; never counts as alive */
   lunado_link ready;      /* tasks, in order */
   lunado_link turn;       /* tasks of the turn in progress, not yet run */
   lunado_link watchers;   /* poll.h's */
@@ -181,6 +182,7 @@ struct lunado_loop {
   lunado_heap heap;       /* running timers */
   lunado_clock *clock;    /* borrowed; NULL: uv_hrtime */
   lunado_mailbox mail;    /* messages from other threads */
+  lunado_task late_mail;  /* ready while some of them wait for another slice */
   lunado_address address; /* address.h's; 0: none */
   lunado_drive_cb drive;  /* uv_run, or what stands for it */
   lunado_left_cb left;    /* not called yet; NULL: nobody is to be told */
@@ -200,13 +202,12 @@ struct lunado_loop {
   bool forever;           /* and this run has a hold of its own */
   bool stopped;           /* stop was asked for */
   bool closed;
-  bool has_limit;   /* `limit` is open */
-  bool limited;     /* the limit has stopped the loop */
-  bool has_prepare; /* `prepare` is open */
-  bool owns_uv;     /* uv == &own, and own is open */
-  bool lent;        /* own is not closed with the loop */
-  bool quiet;       /* nothing has happened since the last pass, on which
-                       time could have been skipped */
+  bool has_limit; /* `limit` is open */
+  bool limited;   /* the limit has stopped the loop */
+  bool owns_uv;   /* uv == &own, and own is open */
+  bool lent;      /* own is not closed with the loop */
+  bool quiet;     /* nothing has happened since the last pass, on which
+                     time could have been skipped */
   uv_loop_t own;
 };
 
@@ -215,9 +216,6 @@ bool lunado__loop_look(lunado_loop *loop);
 
 /* A slice begins now. */
 void lunado__loop_begin_slice(lunado_loop *loop);
-
-/* Has the fresh watchers checked before libuv polls. */
-void lunado__loop_prepare(lunado_loop *loop);
 
 /* Keeps libuv from waiting, and has it look for work on its next pass. */
 void lunado__loop_wake(lunado_loop *loop);

@@ -107,7 +107,6 @@ static int set_events(lunado_watcher *watcher, int events) {
   lunado_link_remove(&watcher->turn);
   if (events == LUNADO_NONE) return 0;
   lunado_list_append(&loop->fresh, &watcher->turn);
-  lunado__loop_prepare(loop);
   return 0;
 }
 
@@ -141,12 +140,11 @@ void lunado__watchers_check(lunado_loop *loop) {
   check_all(loop, &loop->checked);
 }
 
-bool lunado__watchers_prepare(lunado_loop *loop) {
+void lunado__watchers_prepare(lunado_loop *loop) {
   while (!lunado_list_empty(&loop->checked)) (void)take_first(&loop->checked);
   check_all(loop, &loop->fresh);
   while (!lunado_list_empty(&loop->fresh))
     lunado_list_append(&loop->checked, &take_first(&loop->fresh)->turn);
-  return !lunado_list_empty(&loop->checked);
 }
 
 void lunado__watchers_tell(lunado_loop *loop, lunado_task *task) {

@@ -56,9 +56,8 @@ void lunado__watchers_close(lunado_loop *loop);
  * and does not know whether libuv polls next. */
 void lunado__watchers_check(lunado_loop *loop);
 
-/* The same in the prepare handle.  True if it is to be called before the next
- * poll, too: then what was checked here has been handed on. */
-bool lunado__watchers_prepare(lunado_loop *loop);
+/* The same right before libuv polls, which is then to hand them on. */
+void lunado__watchers_prepare(lunado_loop *loop);
 
 /* The task that calls them. */
 void lunado__watchers_tell(lunado_loop *loop, lunado_task *task);

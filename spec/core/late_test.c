@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * late_test.c - a timer is late by no more than the work of one callback.
+ *
+ * libuv computes its wait from a time that it keeps, to which the work of the
+ * callbacks before is not added.  An observer, which libuv calls last before it
+ * waits, sees that time and the wait.  Only times that were taken are compared:
+ * how busy the machine is does not count.
+ */
+#include <math.h>
+#include <unistd.h>
+
+#include "core/loop.h"
+#include "core/poll.h"
+#include "support.h"
+
+enum { WORK_MS = 10, SOON_MS = 40 };
+
+/* libuv's clock is coarser than the one that work is measured by. */
+enum { GRAIN_MS = 2 };
+
+static uv_loop_t host;
+static uv_prepare_t observer;
+static lunado_loop *loop;
+static uint64_t worked_until; /* in milliseconds; 0: nothing has worked */
+static unsigned waits;        /* that were observed since */
+static unsigned busy;         /* how often be_busy was called */
+
+static uint64_t real_ms(void) { return uv_hrtime() / 1000000; }
+
+/* Holds the thread for a while. */
+static void work(void) {
+  uint64_t end = uv_hrtime() + WORK_MS * 1000000ull;
+  while (uv_hrtime() < end) continue;
+  worked_until = real_ms();
+  waits = 0;
+}
+
+static void check_time(void) {
+  assert_true(uv_now(&host) + GRAIN_MS >= worked_until);
+}
+
+static void check_wait(int ms) {
+  double deadline = loop->heap.finite > 0 ? loop->heap.entries[0].when * 1e3
+                                          : (double)INFINITY;
+  assert_true((double)uv_now(&host) + ms <= deadline + GRAIN_MS);
+}
+
+static void observe(uv_prepare_t *handle) {
+  int ms = uv_backend_timeout(&host);
+  (void)handle;
+  if (worked_until == 0 || ms <= 0) return;
+  check_time();
+  check_wait(ms);
+  waits++;
+}
+
+static int setup(void **state) {
+  memory_watch();
+  (void)noted();
+  worked_until = waits = busy = 0;
+  assert_int_equal(uv_loop_init(&host), 0);
+  (void)uv_prepare_init(&host, &observer);
+  (void)uv_prepare_start(&observer, observe);
+  uv_unref((uv_handle_t *)&observer);
+  assert_int_equal(lunado_loop_new(&loop, &host), 0);
+  lunado_loop_hold(loop); /* messages alone keep no loop going */
+  *state = loop;
+  return 0;
+}
+
+static int finish(void **state) {
+  (void)state;
+  lunado_loop_close(loop);
+  lunado_loop_unref(loop);
+  uv_close((uv_handle_t *)&observer, NULL);
+  (void)uv_run(&host, UV_RUN_DEFAULT);
+  assert_int_equal(uv_loop_close(&host), 0);
+  assert_int_equal(memory_out(), 0);
+  return 0;
+}
+
+/* --- the timer ----------------------------------------------------------- */
+
+static lunado_timer soon;
+
+static void on_soon(lunado_loop *of, lunado_timer *timer) {
+  (void)timer;
+  note('t');
+  lunado_loop_stop(of);
+}
+
+static void start_soon(double ms) {
+  lunado_timer_init(&soon, on_soon);
+  (void)lunado_timer_start(loop, &soon, lunado_loop_time(loop) + ms / 1e3);
+}
+
+/* Started before the work, and after it. */
+static void start_and_work(void) {
+  start_soon(SOON_MS);
+  work();
+}
+
+static void work_and_start(void) {
+  work();
+  start_soon(SOON_MS);
+}
+
+static void (*act)(void);
+
+/* Has `arrange` bring about a callback that calls act(), and runs the loop
+ * until the timer has come. */
+static void check_place(void (*arrange)(void)) {
+  static void (*const ways[])(void) = {start_and_work, work_and_start};
+  for (unsigned i = 0; i < 2; i++) {
+    act = ways[i];
+    worked_until = 0;
+    arrange();
+    assert_int_equal(lunado_loop_run(loop, true), LUNADO_RUN_STOPPED);
+    assert_string_equal(noted(), "t");
+    assert_true(worked_until > 0);
+    lunado__check(loop);
+  }
+}
+
+/* --- places of the loop's own -------------------------------------------- */
+
+static void on_task(lunado_loop *of, lunado_task *self) {
+  (void)of, (void)self;
+  act();
+}
+
+static void by_task(void) {
+  static lunado_task task;
+  lunado_task_init(&task, on_task);
+  lunado_loop_ready(loop, &task);
+}
+
+static void on_other_timer(lunado_loop *of, lunado_timer *timer) {
+  (void)of, (void)timer;
+  act();
+}
+
+static void by_timer(void) {
+  static lunado_timer timer;
+  lunado_timer_init(&timer, on_other_timer);
+  (void)lunado_timer_start(loop, &timer, lunado_loop_time(loop) + 2e-3);
+}
+
+static void on_message(lunado_loop *of, lunado_message *message) {
+  (void)of, (void)message;
+  act();
+}
+
+static void by_message(void) {
+  static lunado_message message;
+  assert_int_equal(lunado_loop_send(loop, &message, on_message), 0);
+}
+
+static int ends[2];
+
+static void on_event(lunado_watcher *watcher, int events) {
+  (void)events;
+  lunado_watcher_close(watcher);
+  close(ends[0]);
+  close(ends[1]);
+  act();
+}
+
+static void by_watcher(void) {
+  lunado_watcher *watcher;
+  assert_int_equal(pipe(ends), 0);
+  assert_int_equal(
+      lunado_watcher_new(&watcher, loop, ends[1], LUNADO_WRITE, on_event), 0);
+}
+
+static void (*const own[])(void) = {by_task, by_timer, by_message, by_watcher};
+
+static void work_of_the_loops_own_callbacks(void **state) {
+  (void)state;
+  for (unsigned i = 0; i < sizeof own / sizeof own[0]; i++)
+    check_place(own[i]);
+}
+
+/* --- places of the host's ------------------------------------------------ */
+
+static union {
+  uv_handle_t handle;
+  uv_timer_t timer;
+  uv_idle_t idle;
+  uv_prepare_t prepare;
+  uv_check_t check;
+  uv_async_t async;
+} of_host;
+
+static void close_host_handle(void) { uv_close(&of_host.handle, NULL); }
+
+static void on_host_timer(uv_timer_t *handle) {
+  (void)handle;
+  close_host_handle();
+  act();
+}
+
+static void by_host_timer(void) {
+  (void)uv_timer_init(&host, &of_host.timer);
+  (void)uv_timer_start(&of_host.timer, on_host_timer, 1, 0);
+}
+
+static void on_host_idle(uv_idle_t *handle) {
+  (void)handle;
+  (void)uv_idle_stop(&of_host.idle);
+  close_host_handle();
+  act();
+}
+
+static void by_host_idle(void) {
+  (void)uv_idle_init(&host, &of_host.idle);
+  (void)uv_idle_start(&of_host.idle, on_host_idle);
+}
+
+static void on_host_prepare(uv_prepare_t *handle) {
+  (void)handle;
+  (void)uv_prepare_stop(&of_host.prepare);
+  act();
+}
+
+static void by_host_prepare(void) {
+  static bool open;
+  if (!open) (void)uv_prepare_init(&host, &of_host.prepare);
+  open = !open;
+  (void)uv_prepare_start(&of_host.prepare, on_host_prepare);
+}
+
+static void on_host_check(uv_check_t *handle) {
+  (void)handle;
+  close_host_handle();
+  act();
+}
+
+static void by_host_check(void) {
+  (void)uv_check_init(&host, &of_host.check);
+  (void)uv_check_start(&of_host.check, on_host_check);
+  (void)uv_async_send(&loop->async); /* ends the wait before it */
+}
+
+static void on_host_async(uv_async_t *handle) {
+  (void)handle;
+  close_host_handle();
+  act();
+}
+
+static void by_host_async(void) {
+  (void)uv_async_init(&host, &of_host.async, on_host_async);
+  (void)uv_async_send(&of_host.async);
+}
+
+static void on_host_closed(uv_handle_t *handle) {
+  (void)handle;
+  act();
+}
+
+static void by_host_close(void) {
+  (void)uv_timer_init(&host, &of_host.timer);
+  uv_close(&of_host.handle, on_host_closed);
+}
+
+static void (*const of_hosts[])(void) = {
+    by_host_timer, by_host_idle,  by_host_prepare,
+    by_host_check, by_host_async, by_host_close};
+
+static void work_of_the_hosts_callbacks(void **state) {
+  (void)state;
+  for (unsigned i = 0; i < sizeof of_hosts / sizeof of_hosts[0]; i++) {
+    check_place(of_hosts[i]);
+    if (of_hosts[i] == by_host_prepare) {
+      close_host_handle();
+      (void)uv_run(&host, UV_RUN_NOWAIT);
+    }
+  }
+}
+
+/* --- who asks for the wait himself --------------------------------------- */
+
+/* A host waits in a loop of another kind, for as long as libuv says. */
+static void the_wait_that_an_owner_asks_for(void **state) {
+  (void)state;
+  for (unsigned i = 0; i < sizeof own / sizeof own[0]; i++) {
+    act = start_and_work;
+    worked_until = 0;
+    own[i]();
+    while (worked_until == 0) (void)uv_run(&host, UV_RUN_NOWAIT);
+    check_time();
+    check_wait(uv_backend_timeout(&host));
+    while (lunado_timer_running(&soon)) (void)uv_run(&host, UV_RUN_ONCE);
+    assert_string_equal(noted(), "t");
+  }
+}
+
+/* --- between callbacks --------------------------------------------------- */
+
+/* The first one that works has the timer come due meanwhile. */
+static void be_busy(void) {
+  note('b');
+  if (busy++ == 0) start_soon(WORK_MS / 2);
+  work();
+}
+
+static void on_busy(lunado_loop *of, lunado_task *task) {
+  be_busy();
+  if (lunado_timer_running(&soon)) lunado_loop_ready(of, task);
+}
+
+/* What comes due during the work of one task does not wait for the next. */
+static void between_turns(void **state) {
+  lunado_task task;
+  (void)state;
+  lunado_task_init(&task, on_busy);
+  lunado_loop_ready(loop, &task);
+  do {
+    (void)uv_run(&host, UV_RUN_NOWAIT);
+  } while (lunado_timer_running(&soon));
+  lunado_task_cancel(&task);
+  assert_string_equal(noted(), "bt");
+}
+
+static void on_busy_message(lunado_loop *of, lunado_message *message) {
+  (void)of, (void)message;
+  be_busy();
+}
+
+static void between_messages(void **state) {
+  lunado_message messages[3];
+  (void)state;
+  for (unsigned i = 0; i < 3; i++)
+    assert_int_equal(lunado_loop_send(loop, &messages[i], on_busy_message), 0);
+  for (unsigned i = 0; i < 5; i++) {
+    (void)uv_run(&host, UV_RUN_NOWAIT);
+    lunado__check(loop);
+  }
+  assert_string_equal(noted(), "btbb");
+}
+
+/* What is left of them when the loop closes is handled by the closing. */
+static void messages_that_wait_for_a_slice(void **state) {
+  lunado_message messages[3];
+  (void)state;
+  for (unsigned i = 0; i < 3; i++)
+    assert_int_equal(lunado_loop_send(loop, &messages[i], on_busy_message), 0);
+  while (worked_until == 0) (void)uv_run(&host, UV_RUN_NOWAIT);
+  assert_string_equal(noted(), "b");
+  lunado_loop_close(loop);
+  assert_string_equal(noted(), "bb");
+}
+
+#define late_test(test) \
+  { #test, test, setup, finish, NULL }
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      late_test(work_of_the_loops_own_callbacks),
+      late_test(work_of_the_hosts_callbacks),
+      late_test(the_wait_that_an_owner_asks_for),
+      late_test(between_turns),
+      late_test(between_messages),
+      late_test(messages_that_wait_for_a_slice),
+  };
+  return cmocka_run_group_tests(tests, NULL, NULL);
+}
