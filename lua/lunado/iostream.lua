@@ -22,6 +22,7 @@ local waiters = require "lunado.waiters"
 
 local Future, IOLoop, done = core.Future, core.IOLoop, waiters.done
 local deliver, fail = waiters.deliver, waiters.deliver_error
+local await = core.await
 
 --- The stream is closed. `real_error` is why, where that was an error.
 local StreamClosedError = core.Exception:subclass("StreamClosedError")
@@ -446,6 +447,34 @@ function IOStream:read_until_close()
   return read(self, find_close, true)
 end
 
+--- The end of `lines`, or why it cannot go on: the error of a read. What the
+-- other side has sent behind its last end of line is a line, too.
+local function last_line(self, err)
+  if not core.isinstance(err, StreamClosedError) or not ended_well(self)
+    or core.isinstance(err.real_error, core.Exception) then
+    error(err, 0)
+  end
+  local size = self._buffer.size
+  if self._ended and size > 0 then return self._buffer:take(size) end
+end
+
+--- An iterator over the lines that come, without their ends, which waits for
+-- each. It ends with the stream; any other error is raised.
+function IOStream:lines(max)
+  max = check_max(max, 1, "lines")
+  return function()
+    if reader(self) then error("the stream is being read already", 2) end
+    local future = self:read_line(max)
+    local ok, line = pcall(await, future)
+    if ok then return line end
+    if not future:done() then -- this is no place to wait at
+      future:set_result()
+      error(line, 2)
+    end
+    return last_line(self, line)
+  end
+end
+
 --- Whether a read waits.
 function IOStream:reading() return reader(self) ~= nil end
 
@@ -492,6 +521,35 @@ function IOStream:write(data)
   local future = Future()
   box:put(future, data)
   if not self._connecting then box:send() end
+  return future
+end
+
+--- The end of writing has left, but for `err`. Returns the error of its Future.
+-- What is no socket can only be closed, and only where nothing is read from it.
+function IOStream:_end_sent(err)
+  local readable = not self.handle:is_closing() and self.handle:is_readable()
+  if err and err:find("^ENOTSOCK") and readable then
+    self._write_closed = nil
+    return err
+  elseif err and not err:find("^ENOTSOCK") then
+    self:_write_failed(err)
+    return closed_error(self)
+  end
+  self._shut = true
+  if self._ended or not readable then close(self) end
+end
+
+--- Tells the other side that no more will come, once all that was written has
+-- left. Reading goes on. A Future that is done then.
+function IOStream:close_write()
+  if self._write_closed then return self._write_closed end
+  if self._closed then
+    return self.error == nil and done() or failed(closed_error(self))
+  end
+  local future = Future()
+  self._write_closed = future
+  self._outbox:put(future)
+  if not self._connecting then self._outbox:send() end
   return future
 end
 

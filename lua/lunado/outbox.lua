@@ -14,13 +14,14 @@ if loaded["lunado.outbox"] then return loaded["lunado.outbox"] end
 
 local waiters = require "lunado.waiters"
 
-local deliver = waiters.deliver
+local deliver, fail = waiters.deliver, waiters.deliver_error
 
 local Outbox = {}
 Outbox.__index = Outbox
 
 --- @param stream its owner: `stream:_write_failed(err)` is called when a write
--- fails, and has to close the outbox; `stream:_written()` when nothing is left
+-- fails, and has to close the outbox; `stream:_end_sent(err)` when the end of
+-- writing has left, or not; `stream:_written()` when nothing is left
 local function new(handle, stream)
   return setmetatable({ handle = handle, stream = stream, entries = {},
     first = 1, last = 0, waiting = 0, sending = false }, Outbox)
@@ -41,9 +42,22 @@ local function remove(self)
   if self:is_empty() then self.first, self.last = 1, 0 end
 end
 
+--- The end of writing is the last entry.
+local function sent_end(self, entry, err)
+  remove(self)
+  err = self.stream:_end_sent(err)
+  if err ~= nil then
+    fail(entry.future, err)
+  else
+    deliver(entry.future)
+  end
+  self.stream:_written()
+end
+
 local function sent(self, entry, err)
   if first(self) ~= entry then return end -- it was given up meanwhile
   self.sending = false
+  if not entry.data then return sent_end(self, entry, err) end
   if err then return self.stream:_write_failed(err) end
   remove(self)
   self:send()
