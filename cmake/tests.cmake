@@ -149,6 +149,17 @@ endforeach()
 lunado_add_test(spec/insulation ${under} ${interpreter} scripts/busted.lua
   spec/insulation)
 
+# What is about lifetime, in the other mode of the collector and where that is
+# always in the midst of something.  LUNADO_GC does it for all other tests.
+foreach(mode incremental tiny)
+  foreach(name gen_lifetime gen_multi gen_timeout debug stack_context)
+    lunado_add_test(gc/${mode}/${name}_spec ${under} ${interpreter}
+      scripts/busted.lua spec/${name}_spec.lua)
+    set_property(TEST gc/${mode}/${name}_spec APPEND PROPERTY ENVIRONMENT
+      "LUNADO_GC=${mode}")
+  endforeach()
+endforeach()
+
 # The longest begin first, where tests run side by side.
 set_tests_properties(capi/memory capi/states capi/threads spec/limit/depth_spec
   spec/limit/executor_spec PROPERTIES COST 100)

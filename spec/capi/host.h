@@ -159,9 +159,24 @@ static inline int host_open_libs(lua_State *L) {
   return 0;
 }
 
+/* Sets the collector as LUNADO_GC says, in the words of spec/helper.lua. */
+static inline void host_set_collector(lua_State *L) {
+  const char *mode = getenv("LUNADO_GC");
+  if (mode == NULL || strcmp(mode, "incremental") == 0) return;
+  if (strcmp(mode, "generational") == 0)
+    lua_gc(L, LUA_GCGEN, 0, 0);
+  else if (strcmp(mode, "restless") == 0)
+    lua_gc(L, LUA_GCINC, 10, 400, 0);
+  else if (strcmp(mode, "tiny") == 0)
+    lua_gc(L, LUA_GCINC, 100, 100, 6);
+  else
+    host_fail(__FILE__, __LINE__, "LUNADO_GC", " is %s", mode);
+}
+
 static inline lua_State *host_new(void) {
   lua_State *L = lua_newstate(host_lua_alloc, NULL);
   check(L != NULL);
+  host_set_collector(L);
   return L;
 }
 

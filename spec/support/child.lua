@@ -1,6 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- A script in an interpreter of its own: for all that is seen only from
 -- outside, such as the exit status, stderr and the end of a Lua state.
+local gc = require "spec.support.gc"
+
 local function interpreter()
   local first = 0
   while arg and arg[first - 1] do
@@ -34,9 +36,10 @@ return function(source, seconds)
   local file = assert(io.open(script, "wb"))
   file:write(source)
   file:close()
-  local command = ("LUA_PATH=%s LUA_CPATH=%s LUA_INIT= LUA_INIT_5_4= %s%s %s"
+  local command = ("LUA_PATH=%s LUA_CPATH=%s LUA_INIT= LUA_INIT_5_4=%s %s%s %s"
     .. " >%s 2>%s </dev/null"):format(quote(package.path),
-    quote(package.cpath), watchdog:format(seconds or PATIENCE),
+    quote(package.cpath), quote(gc.chosen),
+    watchdog:format(seconds or PATIENCE),
     quote(interpreter()), quote(script), quote(out), quote(err))
   local _, how, code = os.execute(command)
   os.remove(script)

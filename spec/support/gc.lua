@@ -2,6 +2,21 @@
 -- Garbage: collecting all of it, and seeing that it went.
 local gc = {}
 
+-- The collectors that LUNADO_GC names, each a chunk.
+local collectors = {
+  generational = 'collectgarbage "generational"',
+  incremental = 'collectgarbage "incremental"',
+  -- A new cycle starts as soon as the last has ended.
+  restless = 'collectgarbage("incremental", 10, 400)',
+  -- So does it here, and is always in the midst of one.
+  tiny = 'collectgarbage("incremental", 100, 100, 6)',
+}
+
+--- The chunk that sets the collector that was asked for, if one was.
+local wanted = os.getenv("LUNADO_GC")
+gc.chosen = not wanted and "" or assert(collectors[wanted],
+  "LUNADO_GC: generational, incremental, restless or tiny")
+
 -- A finalizer may free what only the next cycle collects.
 function gc.collect()
   collectgarbage()

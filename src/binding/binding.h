@@ -77,6 +77,8 @@ enum {
   LUNADO_SLOT_THREAD_HOOK,  /* function(thread): a coroutine begins; or false */
   LUNADO_SLOT_LUV,          /* luv's module table, once the loop is shared */
   LUNADO_SLOT_CYCLE,        /* weak: the object that notices collections */
+  LUNADO_SLOT_COMPANION,    /* the one that notices the end of the state */
+  LUNADO_SLOT_UNCERTAIN,    /* warnings that the next collection confirms */
   LUNADO_SLOT_TRACKED,      /* while tracking: a task that is suspended -> the
                                time when it first was; ephemeron */
   LUNADO_SLOT_COUNT = LUNADO_SLOT_TRACKED
@@ -131,6 +133,7 @@ struct lunado_realm {
   uint32_t loops;      /* made so far */
   uint32_t born;       /* tasks and cycle objects made so far */
   uint32_t cycle_born; /* `born` of the present cycle object */
+  uint32_t last_cycle; /* and of the one before */
   lua_Hook user_hook;  /* of the coroutine an error is raised into */
   int user_hook_mask;
   int user_hook_count;
@@ -142,6 +145,7 @@ struct lunado_realm {
   bool reuse;              /* finished threads may serve again */
   bool closing;            /* the state is being closed */
   bool has_thread_hook;    /* SLOT_THREAD_HOOK is to be called */
+  bool cycle_lost;         /* there was no memory for a cycle object */
   bool tracking;           /* debug asks for tasks: SLOT_TRACKED is a table */
   lunado_log_fn *host_log; /* the host's log handler; NULL: none */
   void *host_log_data;

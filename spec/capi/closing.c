@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * closing.c - a state is closed, whatever its collector is just doing.
+ *
+ * What was collected before is reported, what goes with the state is not: in
+ * every step of a collection, in both modes, where memory is short.
+ */
+#include "host.h"
+
+/* Coroutines that stay suspended, `held`, and that nobody can resume. */
+static const char script[] =
+    "local lunado = ...\n"
+    "local yield = coroutine.yield\n"
+    "local function wait(f) yield(f) end\n"
+    "local function abandoned(f) yield(f) end\n"
+    "local held = {}\n"
+    "watched = setmetatable({}, { __mode = 'v' })\n"
+    "function hold(n)\n"
+    "  for _ = 1, n do\n"
+    "    local f = lunado.Future()\n"
+    "    held[#held + 1] = f\n"
+    "    lunado.coroutine(wait)(f)\n"
+    "  end\n"
+    "end\n"
+    "function abandon(n)\n"
+    "  for _ = 1, n do\n"
+    "    watched[#watched + 1] = lunado.Future()\n"
+    "    lunado.coroutine(abandoned)(watched[#watched])\n"
+    "  end\n"
+    "end\n"
+    "function gone()\n"
+    "  local n = 0\n"
+    "  for _ in pairs(watched) do n = n + 1 end\n"
+    "  return made - n\n"
+    "end\n"
+    "made = 0\n"
+    "function make()\n"
+    "  hold(2) abandon(2) hold(1)\n"
+    "  made = made + 2\n"
+    "end\n";
+
+/* A state with some of both, older than what notices collections and younger.
+ */
+static lua_State *open_state(host_log *log) {
+  lua_State *L = host_open();
+  lunado_setlog(L, host_on_log, log);
+  lua_gc(L, LUA_GCINC, 200, 100, 13);
+  lua_gc(L, LUA_GCCOLLECT, 0);
+  lua_gc(L, LUA_GCSTOP);
+  check_int(luaL_loadstring(L, script), LUA_OK);
+  lua_getglobal(L, "lunado");
+  lua_call(L, 1, 0);
+  return L;
+}
+
+static int call_number(lua_State *L, const char *name) {
+  int n;
+  lua_getglobal(L, name);
+  lua_call(L, 0, 1);
+  n = (int)lua_tointeger(L, -1);
+  lua_pop(L, 1);
+  return n;
+}
+
+/* The least step there is; true if it was the last of a collection. */
+static bool step(lua_State *L) {
+  bool last;
+  lua_gc(L, LUA_GCINC, 200, 1, 1);
+  lua_gc(L, LUA_GCRESTART);
+  last = lua_gc(L, LUA_GCSTEP, 0) != 0;
+  lua_gc(L, LUA_GCSTOP);
+  return last;
+}
+
+/* What was collected has been reported, and nothing else: `missed` of them may
+ * be missing. */
+static void check_reports(const host_log *log, int gone, int missed) {
+  if (log->count > gone || log->count < gone - missed)
+    host_fail(__FILE__, __LINE__, "the reports",
+              " are %d, and %d were collected; the last: %s", log->count, gone,
+              log->last);
+  if (log->count > 0) check_text(log->last, "]:4");
+}
+
+static void close_state(lua_State *L, const host_log *log, int missed) {
+  int gone = call_number(L, "gone");
+  host_close(L);
+  check_reports(log, gone, missed);
+}
+
+/* How often a collection that nothing interrupts steps. */
+static int count_steps(void) {
+  host_log log = {0};
+  lua_State *L = open_state(&log);
+  int n = 0;
+  call_number(L, "make");
+  while (!step(L)) n++;
+  close_state(L, &log, 0);
+  check(n > 100);
+  return n;
+}
+
+/* Some coroutines, n steps, something else, m steps, the end. */
+static void end_after(int n, void (*meanwhile)(lua_State *), int m,
+                      int missed) {
+  host_log log = {0};
+  lua_State *L = open_state(&log);
+  call_number(L, "make");
+  while (n-- > 0) (void)step(L);
+  meanwhile(L);
+  while (m-- > 0) (void)step(L);
+  close_state(L, &log, missed);
+}
+
+/* The same, but that the state lives on. */
+static void live_on_after(int n, void (*meanwhile)(lua_State *)) {
+  host_log log = {0};
+  lua_State *L = open_state(&log);
+  call_number(L, "make");
+  while (n-- > 0) (void)step(L);
+  meanwhile(L);
+  for (int i = 0; i < 3; i++) lua_gc(L, LUA_GCCOLLECT, 0);
+  check_reports(&log, call_number(L, "gone"), 0);
+  close_state(L, &log, 0);
+}
+
+/* --- what happens meanwhile ----------------------------------------------- */
+
+static void nothing(lua_State *L) { (void)L; }
+
+static void make_more(lua_State *L) { call_number(L, "make"); }
+
+/* A collection for want of memory runs no finalizers. */
+static void lack_memory(lua_State *L) {
+  call_number(L, "make");
+  host_fail_at(1, 0);
+  lua_newuserdatauv(L, 1 << 20, 0);
+  host_fail_at(0, 0);
+  lua_pop(L, 1);
+  call_number(L, "make");
+}
+
+static void lack_memory_twice(lua_State *L) {
+  lack_memory(L);
+  lack_memory(L);
+}
+
+static void change_mode(lua_State *L) {
+  lua_gc(L, LUA_GCGEN, 0, 0);
+  call_number(L, "make");
+}
+
+static void change_mode_and_back(lua_State *L) {
+  change_mode(L);
+  lua_gc(L, LUA_GCSTEP, 0);
+  call_number(L, "make");
+  lua_gc(L, LUA_GCINC, 0, 0, 0);
+}
+
+/* --- tests ---------------------------------------------------------------- */
+
+static void in_every_step_of_a_collection(lua_State *L) {
+  int steps = count_steps();
+  (void)L;
+  for (int n = 0; n <= steps; n += host_haste()) end_after(n, nothing, 0, 0);
+}
+
+static void with_coroutines_that_are_new(lua_State *L) {
+  int steps = count_steps();
+  (void)L;
+  for (int n = 0; n <= steps; n += 2 * host_haste())
+    end_after(n, make_more, 0, 0);
+  for (int n = 0; n <= steps; n += 70 * host_haste())
+    for (int m = 1; m <= 2 * steps; m += 70) end_after(n, make_more, m, 0);
+}
+
+/* What a second collection finds before the finalizers of the first have run
+ * may wait for a third. */
+static void where_memory_was_short(lua_State *L) {
+  int steps = count_steps();
+  (void)L;
+  for (int n = 0; n <= steps; n += 20 * host_haste()) {
+    end_after(n, lack_memory, 0, 6);
+    end_after(n, lack_memory_twice, 0, 10);
+    end_after(n, lack_memory, steps / 2, 6);
+    end_after(n, lack_memory_twice, steps / 2, 10);
+    live_on_after(n, lack_memory);
+    live_on_after(n, lack_memory_twice);
+  }
+}
+
+static void in_both_modes(lua_State *L) {
+  int steps = count_steps();
+  (void)L;
+  for (int n = 0; n <= steps; n += 20 * host_haste()) {
+    end_after(n, change_mode, 0, 6);
+    end_after(n, change_mode, 1, 6);
+    end_after(n, change_mode_and_back, 0, 6);
+    end_after(n, change_mode_and_back, steps / 2, 6);
+    live_on_after(n, change_mode);
+    live_on_after(n, change_mode_and_back);
+  }
+}
+
+/* Finalizers get no memory: then neither a report nor what notices the end. */
+static void where_finalizers_get_none(lua_State *L) {
+  host_log log = {0};
+  int gone, count;
+  (void)L;
+  for (int allocations = 0; allocations < 12; allocations++) {
+    log = (host_log){0};
+    L = open_state(&log);
+    call_number(L, "make");
+    host_fail_at(1 + allocations, 1000000);
+    lua_gc(L, LUA_GCCOLLECT, 0);
+    host_fail_at(0, 0);
+    if (allocations % 2 == 0) {
+      call_number(L, "make");
+      lua_gc(L, LUA_GCCOLLECT, 0);
+      lua_gc(L, LUA_GCCOLLECT, 0);
+      count = log.count;
+      gone = call_number(L, "gone");
+      call_number(L, "make");
+      lua_gc(L, LUA_GCCOLLECT, 0);
+      lua_gc(L, LUA_GCCOLLECT, 0);
+      check_int(log.count - count, call_number(L, "gone") - gone);
+    }
+    close_state(L, &log, 4);
+  }
+}
+
+static const host_test tests[] = {
+    test_alone(in_every_step_of_a_collection),
+    test_alone(with_coroutines_that_are_new),
+    test_alone(where_memory_was_short),
+    test_alone(in_both_modes),
+    test_alone(where_finalizers_get_none),
+};
+
+int main(int argc, char **argv) { return run_tests(argc, argv, tests); }
