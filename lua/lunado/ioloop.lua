@@ -5,6 +5,7 @@ local loaded = core.loaded
 if loaded["lunado.ioloop"] then return loaded["lunado.ioloop"] end
 
 local IOLoop = core.IOLoop
+require "lunado.signals" -- its methods about signals
 
 --- Calls a function every so many milliseconds.  Tornado: PeriodicCallback.
 local PeriodicCallback = {}

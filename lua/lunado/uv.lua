@@ -24,6 +24,7 @@ if not found then
 end
 
 local guard = require "lunado.uvguard"
+local signals = require "lunado.signals"
 
 -- How many arguments stand before the callback, which has one fixed place.
 local ARITY = {
@@ -208,19 +209,15 @@ local function is_asynchronous_fs(name)
 end
 
 -- A write to somebody who is gone shall fail, not end the process: from the
--- time on when there may be a stream, for its own methods write, too. A watcher
--- does what ignoring the signal does, and child processes do not inherit it.
+-- time on when there may be a stream, for its own methods write, too.  Child
+-- processes do not inherit it.  Refused where there is no such signal.
 local WRITING = { new_tcp = true, new_pipe = true, socketpair = true,
   pipe = true, write = true, write2 = true, try_write = true,
   try_write2 = true }
-local broken_pipes
 
 local function survive_broken_pipes()
-  if broken_pipes then return end
-  broken_pipes = luv.new_signal()
-  -- Refused where there is no such signal.
-  pcall(luv.signal_start, broken_pipes, "sigpipe", function() end)
-  luv.unref(broken_pipes)
+  local number = signals.number_of("sigpipe")
+  if number then core.signal_watch(number) end
 end
 
 -- Most writes fit into the system's buffer, and need no request then. What is
@@ -282,45 +279,20 @@ function uv.close(handle)
   return future
 end
 
--- The number of a signal given by luv's name for it or by number. Older luvs
--- take a name that they do not know for 0.
+-- The number of a signal given by luv's name for it or by number.
 local function signal_number(signal, name)
-  local number = signal
-  if type(signal) == "string" then
-    number = luv.constants[signal:upper()]
-  end
-  if math.type(number) ~= "integer" then
-    error(bad_argument(1, name, "signal expected, got "
-      .. (type(signal) == "string" and signal or type(signal))), 3)
+  local number, got = signals.number_of(signal)
+  if not number then
+    error(bad_argument(1, name, "signal expected, got " .. got), 3)
   end
   return number
 end
 
--- Stopped signal handles, kept for the next uv.signal: closing one takes a
--- turn of the loop, and a program that ends in it would end luv badly.
-local idle_signals = {}
-
-local function signal_handle()
-  local handle
-  repeat
-    handle = table.remove(idle_signals) or luv.new_signal()
-  until not luv.is_closing(handle)
-  return handle
-end
-
 --- A Future of the signal's name, when the process next gets that signal
--- (a name such as "sigterm", or a number).
+-- (a name such as "sigterm", or a number), or has got it since the last Future
+-- of it was set.  From now on it has no default effect.
 function uv.signal(signal)
-  local number = signal_number(signal, "signal")
-  local future, handle = Future(), signal_handle()
-  local ok, got, err = pcall(luv.signal_start, handle, number, function(name)
-    luv.signal_stop(handle)
-    table.insert(idle_signals, handle)
-    deliver(future, name)
-  end)
-  if not ok or got == nil then table.insert(idle_signals, handle) end
-  judge("signal", future, ok, got, err)
-  return future
+  return signals.wait_for(signal_number(signal, "signal"))
 end
 
 -- Processes -----------------------------------------------------------------

@@ -81,7 +81,8 @@ enum {
   LUNADO_SLOT_UNCERTAIN,    /* warnings that the next collection confirms */
   LUNADO_SLOT_TRACKED,      /* while tracking: a task that is suspended -> the
                                time when it first was; ephemeron */
-  LUNADO_SLOT_COUNT = LUNADO_SLOT_TRACKED
+  LUNADO_SLOT_SIGNALS,      /* the object that notices signals: signals.c's */
+  LUNADO_SLOT_COUNT = LUNADO_SLOT_SIGNALS
 };
 
 /* Where a settle on the C stack finds the owners of the waiters it runs. */

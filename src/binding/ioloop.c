@@ -93,7 +93,7 @@ void lunado__takeanchor(lua_State *L, lunado_ioloop *loop, uint32_t anchor) {
 
 /* --- finding -------------------------------------------------------------- */
 
-static lunado_ioloop *to_loop(lua_State *L, const lunado_realm *realm,
+lunado_ioloop *lunado__toloop(lua_State *L, const lunado_realm *realm,
                               int arg) {
   lunado_ioloop *loop = lua_touserdata(L, arg);
   bool marked;
@@ -110,13 +110,13 @@ static lunado_ioloop *to_loop(lua_State *L, const lunado_realm *realm,
 }
 
 static lunado_ioloop *check_any_loop(lua_State *L, int arg) {
-  lunado_ioloop *loop = to_loop(L, lunado__upvalue_realm(L), arg);
+  lunado_ioloop *loop = lunado__toloop(L, lunado__upvalue_realm(L), arg);
   if (loop == NULL || loop->core == NULL) lunado__typeerror(L, arg, "IOLoop");
   return loop;
 }
 
 lunado_ioloop *lunado__checkloop(lua_State *L, lunado_realm *realm, int arg) {
-  lunado_ioloop *loop = to_loop(L, realm, arg);
+  lunado_ioloop *loop = lunado__toloop(L, realm, arg);
   if (loop == NULL || loop->core == NULL) lunado__typeerror(L, arg, "IOLoop");
   if (loop->core->closed) luaL_error(L, "the IOLoop is closed");
   return loop;
@@ -174,6 +174,7 @@ void lunado__ioloop_close(lua_State *L, lunado_ioloop *loop) {
   bool open = !loop->closed;
   lunado__ioloop_enlist(loop); /* is kept until all is done */
   loop->closed = true;
+  loop->signals = NULL; /* closed with the other watchers */
   lunado__unwatch_interrupts(loop);
   lunado_loop_close(loop->core);
   if (open) let_go(L, loop);
@@ -190,7 +191,7 @@ static int release_luv(lua_State *L) {
  * goes later.  Without memory to part from luv the loop is closed all the
  * same. */
 static int loop__gc(lua_State *L) {
-  lunado_ioloop *loop = to_loop(L, lunado__upvalue_realm(L), 1);
+  lunado_ioloop *loop = lunado__toloop(L, lunado__upvalue_realm(L), 1);
   lunado_loop *core;
   if (loop == NULL) return lunado__typeerror(L, 1, "IOLoop");
   core = loop->core;
@@ -504,7 +505,7 @@ static int ioloop_clear_current(lua_State *L) {
 /* is_loop(x) → boolean; for Lua modules that check their arguments. */
 static int core_is_loop(lua_State *L) {
   luaL_checkany(L, 1);
-  lua_pushboolean(L, to_loop(L, lunado__upvalue_realm(L), 1) != NULL);
+  lua_pushboolean(L, lunado__toloop(L, lunado__upvalue_realm(L), 1) != NULL);
   return 1;
 }
 

@@ -12,6 +12,7 @@
 #include "binding/binding.h"
 #include "binding/clock.h"
 #include "binding/queue.h"
+#include "core/poll.h"
 #include "core/post.h"
 #include "core/slab.h"
 
@@ -36,6 +37,7 @@ struct lunado_ioloop {
   lunado_slab promises;   /* promise.c's */
   lunado_slab timeouts;   /* timeout.c's */
   lunado_testclock clock; /* clock.c's */
+  lunado_watcher *signals; /* signals.c's; NULL: none */
 };
 
 void lunado__ioloop_open(lua_State *L, lunado_realm *realm);
@@ -52,6 +54,9 @@ lunado_ioloop *lunado__defaultloop(lua_State *L, lunado_realm *realm);
 
 /* Pushes the userdata of a loop.  [-0, +1, -] */
 void lunado__pushloop(lua_State *L, lunado_ioloop *loop);
+
+/* The loop at idx, open or not; NULL: it is none.  [-0, +0, -] */
+lunado_ioloop *lunado__toloop(lua_State *L, const lunado_realm *realm, int idx);
 
 /* The open loop that is argument `arg`.  [-0, +0, v] */
 lunado_ioloop *lunado__checkloop(lua_State *L, lunado_realm *realm, int arg);

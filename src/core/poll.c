@@ -195,6 +195,13 @@ int lunado_watcher_new(lunado_watcher **result, lunado_loop *loop,
   return 0;
 }
 
+void lunado_watcher_keep_alive(lunado_watcher *watcher, bool yes) {
+  if (yes)
+    uv_ref((uv_handle_t *)&watcher->poll);
+  else
+    uv_unref((uv_handle_t *)&watcher->poll);
+}
+
 void lunado_watcher_close(lunado_watcher *watcher) {
   lunado_link_remove(&watcher->link);
   lunado_link_remove(&watcher->turn);

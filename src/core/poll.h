@@ -8,6 +8,7 @@
 #ifndef LUNADO_CORE_POLL_H
 #define LUNADO_CORE_POLL_H
 
+#include <stdbool.h>
 #include <uv.h>
 
 #include "core/list.h"
@@ -41,6 +42,9 @@ int lunado_watcher_new(lunado_watcher **watcher, lunado_loop *loop,
 /* Watches for other events; LUNADO_NONE pauses.  Returns 0; UV_EBADF or
  * UV_EPERM when the descriptor is not what it was: then nothing has changed. */
 int lunado_watcher_set(lunado_watcher *watcher, int events);
+
+/* Whether the watcher keeps a run from ending; at first it does. */
+void lunado_watcher_keep_alive(lunado_watcher *watcher, bool yes);
 
 /* Stops watching; the storage goes when libuv is done with it.  No callback
  * comes after this. */

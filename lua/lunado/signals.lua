@@ -1,0 +1,220 @@
+-- SPDX-License-Identifier: MIT
+--- lunado.signals: handlers of signals, and Futures of them.
+--
+-- A signal that was asked for once is noticed until the end of the state,
+-- whatever loops are closed meanwhile: its default effect, which ends most
+-- programs, does not come back by itself.  Which loop notices it first does not
+-- matter: that one tells all.
+--
+-- Invariant: the Lua state notices a signal exactly while it is in `wanted` or
+-- has a handler, or had one on a loop that was closed.
+local core = require "lunado.core"
+local loaded = core.loaded
+if loaded["lunado.signals"] then return loaded["lunado.signals"] end
+
+local Future, IOLoop = core.Future, core.IOLoop
+
+local function weak(mode) return setmetatable({}, { __mode = mode }) end
+
+local wanted = {}   -- numbers that somebody asked a Future of, once
+local waits = {}    -- number -> { future =, loops = set of those that wait }
+local held = weak "k" -- loop -> how many waits it has
+local dropped = weak "v" -- number -> Future that was set while nothing waited
+local kept = {}     -- numbers that came while nobody waited
+local handlers = {} -- number -> ephemeron: loop -> { fn, arguments }
+
+-- Names -----------------------------------------------------------------------
+
+--- The number of a signal given by name or number; else nil and what it is.
+local function number_of(signal)
+  if math.type(signal) == "integer" then return signal end
+  if type(signal) ~= "string" then return nil, type(signal) end
+  return core.signal_number(signal:lower()), signal
+end
+
+-- Futures ---------------------------------------------------------------------
+
+local function hold(loop, change)
+  held[loop] = (held[loop] or 0) + change
+  core.signal_hold(loop, held[loop] > 0)
+end
+
+--- The Future is done, whoever has set it.
+local function finish(number, wait)
+  if waits[number] == wait then waits[number] = nil end
+  for loop in pairs(wait.loops) do hold(loop, -1) end
+end
+
+local function new_wait(number)
+  local wait = { future = Future(), loops = weak "k",
+    name = core.signal_name(number) or number }
+  wait.future:add_done_callback(function() finish(number, wait) end)
+  waits[number] = wait
+  return wait
+end
+
+--- True where a signal came while nobody waited, and nobody has got it since.
+-- A Future that was set then and is still held has told its holder.
+local function take_kept(number)
+  local told = kept[number]
+  kept[number] = nil
+  if told ~= "set" then return told end
+  if dropped[number] then collectgarbage() end
+  return dropped[number] == nil
+end
+
+local dispatch
+
+--- The Future of the number's next signal, on the current loop.
+local function wait_for(number)
+  local loop = IOLoop.current()
+  core.signal_attach(loop, dispatch)
+  local ok, err = core.signal_watch(number)
+  if not ok then
+    local future = Future()
+    future:set_exception(err)
+    return future
+  end
+  wanted[number] = true
+  dispatch()
+  if take_kept(number) then
+    local future = Future()
+    future:set_result(core.signal_name(number) or number)
+    return future
+  end
+  local wait = waits[number] or new_wait(number)
+  if not wait.loops[loop] then
+    hold(loop, 1)
+    wait.loops[loop] = true
+  end
+  return wait.future
+end
+
+-- What came -------------------------------------------------------------------
+
+local function set_future(number)
+  local wait = waits[number]
+  if not wait then return false end
+  if not core.signal_awaited(wait.future) then
+    dropped[number], kept[number] = wait.future, "set"
+  end
+  wait.future:set_result(wait.name)
+  return true
+end
+
+--- Has all handlers called; true where there are any.  Finalizers may change
+-- them meanwhile.
+local function call_handlers(number)
+  local all = {}
+  for loop, handler in pairs(handlers[number] or {}) do all[loop] = handler end
+  local any = false
+  for loop, handler in pairs(all) do
+    if not core.is_closed(loop) then
+      loop:spawn_callback(handler.run)
+      any = true
+    end
+  end
+  return any
+end
+
+function dispatch()
+  for number in core.signal_take do
+    local told = set_future(number)
+    local handled = call_handlers(number)
+    if not handled and not told and wanted[number] then kept[number] = true end
+  end
+end
+
+-- Handlers --------------------------------------------------------------------
+
+local function check_loop(loop, name)
+  if not core.is_loop(loop) then
+    error(("bad argument #1 to '%s' (IOLoop expected, got %s)")
+      :format(name, type(loop)), 3)
+  end
+  if core.is_closed(loop) then error("the IOLoop is closed", 3) end
+end
+
+local function check_signal(signal, name)
+  local number, got = number_of(signal)
+  if number then return number end
+  error(("bad argument #1 to '%s' (signal expected, got %s)")
+    :format(name, got), 3)
+end
+
+local function is_callable(value)
+  local mt = debug.getmetatable(value)
+  return type(value) == "function"
+    or type(mt) == "table" and rawget(mt, "__call") ~= nil
+end
+
+--- What calls fn(...) while the handler is the loop's, and is called fn in
+-- messages.
+local function new_handler(fn, ...)
+  local handler, arguments = { active = true }, table.pack(...)
+  local call = fn
+  if core.get_context() then
+    call = require("lunado.stack_context").wrap(fn)
+  end
+  function handler.run()
+    if not handler.active then return end
+    return call(table.unpack(arguments, 1, arguments.n))
+  end
+  core.signal_alias(handler.run, fn)
+  return handler
+end
+
+local function set_handler(number, loop, handler)
+  local of_number = handlers[number]
+  if of_number[loop] then of_number[loop].active = false end
+  of_number[loop] = handler
+end
+
+--- loop:add_signal_handler(signal, fn, ...): fn(...) on the loop each time the
+-- process gets the signal; in place of the loop's handler before, if any.
+function IOLoop.add_signal_handler(loop, signal, fn, ...)
+  check_loop(loop, "add_signal_handler")
+  local number = check_signal(signal, "add_signal_handler")
+  if not is_callable(fn) then
+    error(("bad argument #2 to 'add_signal_handler' (function expected, "
+      .. "got %s)"):format(type(fn)), 2)
+  end
+  local handler = new_handler(fn, ...)
+  handlers[number] = handlers[number] or weak "k"
+  core.signal_attach(loop, dispatch)
+  dispatch() -- what came before is not for this one
+  local ok, err = core.signal_watch(number)
+  if not ok then
+    error(("signal %s cannot be handled: %s"):format(signal, err), 2)
+  end
+  set_handler(number, loop, handler)
+end
+
+local function has_handler(number)
+  for loop in pairs(handlers[number]) do
+    if not core.is_closed(loop) then return true end
+  end
+  return false
+end
+
+--- loop:remove_signal_handler(signal): the loop's handler, if it has one, is
+-- called no more.  Where nothing else wants the signal it has its default
+-- effect again.
+function IOLoop.remove_signal_handler(loop, signal)
+  check_loop(loop, "remove_signal_handler")
+  local number = check_signal(signal, "remove_signal_handler")
+  if not handlers[number] then return end
+  set_handler(number, loop, nil)
+  dispatch()
+  if has_handler(number) then return end
+  handlers[number] = nil
+  if not wanted[number] then core.signal_unwatch(number) end
+end
+
+local signals = {
+  number_of = number_of,
+  wait_for = wait_for,
+}
+
+loaded["lunado.signals"] = signals
+return signals

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * signals.h - signals that a process is to notice, whatever loops come and go.
+ *
+ * libuv gives a signal its default effect back when the last handle for it is
+ * closed, and its handles belong to a loop.  So the handles are kept on a
+ * uv_loop_t of their own that nobody drives.  Its descriptor can be read when a
+ * signal has come; any loop may watch that, and any may ask which it was.
+ *
+ * Life cycle: new; watch and unwatch; drain and take; free.  Everything here
+ * belongs to one thread.  Several owners, and other users of libuv's signals in
+ * the process, do not disturb each other.
+ */
+#ifndef LUNADO_CORE_SIGNALS_H
+#define LUNADO_CORE_SIGNALS_H
+
+#include <stdbool.h>
+#include <uv.h>
+
+typedef struct lunado_signals lunado_signals;
+
+/* Returns 0 or a negative libuv error, and then *signals is NULL. */
+int lunado_signals_new(lunado_signals **signals);
+
+/* Lets all signals go.  Those that nobody else watches have their default
+ * effect again. */
+void lunado_signals_free(lunado_signals *self);
+
+/* Notices the signal from now on, instead of its default effect; may be
+ * repeated.  Returns 0; UV_EINVAL when the system does not allow it, or a
+ * libuv error: then nothing has changed. */
+int lunado_signals_watch(lunado_signals *self, int signum);
+
+/* Lets it go; those that came and were not taken are forgotten.  May be
+ * repeated. */
+void lunado_signals_unwatch(lunado_signals *self, int signum);
+
+/* Counts what has come; the descriptor cannot be read afterwards, until more
+ * comes. */
+void lunado_signals_drain(lunado_signals *self);
+
+/* A signal that was counted, once for each time that it came; 0: none is
+ * left. */
+int lunado_signals_take(lunado_signals *self);
+
+/* The descriptor; -1 where the system has none. */
+int lunado_signals_fd(const lunado_signals *self);
+
+#endif
