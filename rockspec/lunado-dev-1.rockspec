@@ -38,6 +38,7 @@ build = {
             "src/binding/exception.c",
             "src/binding/executor.c",
             "src/binding/failure.c",
+            "src/binding/forsaken.c",
             "src/binding/future.c",
             "src/binding/handler.c",
             "src/binding/inspect.c",

@@ -149,12 +149,22 @@ local function ended_well(self)
     or self._ended and tostring(self.error):find("^EPIPE")
 end
 
+--- The Future of the read that waits, if one does. It has gone where somebody
+-- else has settled it, or the coroutine that waited for it was closed.
+local function pending_read(self)
+  local future = self._future
+  if not future then return nil end
+  waiters.give_up_forsaken(future)
+  if not future:done() then return future end
+  self._future = nil
+end
+
 --- Fails, or ends, the read that waits. What was read before an error is given
 -- to a caller that knew of the error when it began to read.
 local function end_read(self, cause)
-  local future = self._future
+  local future = pending_read(self)
+  if not future then return end
   self._future = nil
-  if not future or future:done() then return end
   if self._until_close and not cause
     and (self._knows or ended_well(self)) then
     future:set_result(self._buffer:take(self._buffer.size))
@@ -218,12 +228,13 @@ local function stop_reading(self)
   self.handle:read_stop()
 end
 
---- The Future of the read that waits, if any does.
+--- The Future of the read that waits, if one does; else the stream waits for
+-- nothing but its end.
 local function reader(self)
-  local future = self._future
-  if future and future:done() then -- by somebody else
-    future, self._future = nil, nil
-    if not self._gone then attend(self, self._close_callback ~= nil) end
+  if not self._future then return nil end
+  local future = pending_read(self)
+  if not future and not self._gone then
+    attend(self, self._close_callback ~= nil)
   end
   return future
 end

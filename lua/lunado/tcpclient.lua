@@ -49,12 +49,16 @@ function Race:fail(err)
 end
 
 function Race:win(stream)
+  if self:is_over() then return end
   self:finish(stream)
-  if self.future:done() then -- by somebody else
-    stream:close()
-  else
-    self.future:set_result(stream)
-  end
+  self.future:set_result(stream)
+end
+
+--- Ends the race when nobody waits for it any more.
+function Race:is_over()
+  waiters.give_up_forsaken(self.future)
+  if self.queues and self.future:done() then self:finish() end
+  return not self.queues
 end
 
 --- Tries the next address of a queue, if there is one.
@@ -66,6 +70,7 @@ function Race:try(queue)
     end
     return
   end
+  if self:is_over() then return end
   local handle = uv.new_tcp()
   handle:nodelay(true)
   local stream = IOStream(handle, self.options)

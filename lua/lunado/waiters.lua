@@ -161,6 +161,15 @@ local function deliver(future, ...)
   if not future:done() then future:set_result(...) end
 end
 
+--- Fails a Future for which only coroutines wait that were closed, or resumed
+-- by somebody else: what it stands for is not lost on them.
+local function give_up_forsaken(future)
+  if not core.forsaken(future) then return end
+  future:set_exception(core.Exception(
+    "the coroutine that waited for it was closed"))
+  future:exception()
+end
+
 local waiters = {
   class = class,
   check_count = check_count,
@@ -170,6 +179,7 @@ local waiters = {
   deliver_error = core.fail,
   new = new,
   fail = fail,
+  give_up_forsaken = give_up_forsaken,
 }
 
 loaded["lunado.waiters"] = waiters

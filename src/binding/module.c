@@ -8,6 +8,7 @@
 #include "binding/coroutine.h"
 #include "binding/exception.h"
 #include "binding/executor.h"
+#include "binding/forsaken.h"
 #include "binding/future.h"
 #include "binding/inspect.h"
 #include "binding/ioloop.h"
@@ -35,7 +36,8 @@ static void (*const openers[])(lua_State *L) = {
     lunado__ioloop_functions,   lunado__runsync_functions,
     lunado__context_functions,  lunado__executor_functions,
     lunado__clock_functions,    lunado__inspect_functions,
-    lunado__raise_functions,    lunado__signals_functions};
+    lunado__raise_functions,    lunado__signals_functions,
+    lunado__forsaken_functions};
 
 static void set_classes(lua_State *L, lunado_realm *realm) {
   static const char *const names[LUNADO_E_COUNT] = {"Exception",
