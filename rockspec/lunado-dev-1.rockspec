@@ -21,6 +21,7 @@ build = {
    modules = {
       ["lunado.core"] = {
          sources = {
+            "src/binding/anchor.c",
             "src/binding/await.c",
             "src/binding/awaited.c",
             "src/binding/body.c",
@@ -44,6 +45,7 @@ build = {
             "src/binding/inspect.c",
             "src/binding/interrupt.c",
             "src/binding/ioloop.c",
+            "src/binding/late.c",
             "src/binding/lifetime.c",
             "src/binding/log.c",
             "src/binding/luv.c",

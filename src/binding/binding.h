@@ -82,7 +82,10 @@ enum {
   LUNADO_SLOT_TRACKED,      /* while tracking: a task that is suspended -> the
                                time when it first was; ephemeron */
   LUNADO_SLOT_SIGNALS,      /* the object that notices signals: signals.c's */
-  LUNADO_SLOT_COUNT = LUNADO_SLOT_SIGNALS
+  LUNADO_SLOT_QUIET,        /* Future that a with_timeout gave up -> list of
+                               the quiet_exceptions of all that did; ephemeron
+                             */
+  LUNADO_SLOT_COUNT = LUNADO_SLOT_QUIET
 };
 
 /* Where a settle on the C stack finds the owners of the waiters it runs. */

@@ -78,7 +78,7 @@ void lunado__convert_nested(lua_State *L, lunado_realm *realm, int depth) {
       lunado__getslot(L, realm, LUNADO_SLOT_MOMENT);
     } else if (!convert_object(L, realm, value)) {
       if (!is_plain_table(L, value)) bad_yield(L, realm, value);
-      lunado__multi_nested(L, realm, value, 0, depth);
+      lunado__multi_nested(L, realm, value, depth);
     }
     lua_replace(L, value);
     lua_settop(L, value);

@@ -11,7 +11,10 @@
 #include "binding/coroutine.h"
 #include "binding/failure.h"
 #include "binding/ioloop.h"
+#include "binding/late.h"
+#include "binding/multi.h"
 #include "binding/queue.h"
+#include "binding/realm.h"
 #include "binding/waititer.h"
 #include "core/multi.h"
 #include "core/waititer.h"
@@ -114,21 +117,102 @@ bool lunado__wait(lua_State *L, int idx, int owner, lunado_waiter *waiter,
   return true;
 }
 
+/* The number of waiters, as far as `max`. */
+static uint32_t count_waiters(const lunado_future *future, uint32_t max) {
+  const lunado_waiter *waiter = future->waiters;
+  uint32_t n = 0;
+  if (waiter == NULL) return 0;
+  do {
+    n++;
+    waiter = waiter->next;
+  } while (n < max && waiter != future->waiters);
+  return n;
+}
+
+/* (future): makes its table of owners anew, as large as it needs to be.  After
+ * the table was made nothing more is, and no finalizer runs. */
+static int renew_owners(lua_State *L) {
+  lunado_future *future = lua_touserdata(L, 1);
+  uint32_t n = count_waiters(future, UINT32_MAX);
+  const lunado_waiter *waiter;
+  lua_createtable(L, 0, (int)n);
+  if (lua_getiuservalue(L, 1, LUNADO_FUTURE_VALUE) != LUA_TTABLE ||
+      future->waiters == NULL || count_waiters(future, n + 1) > n)
+    return 0;
+  waiter = future->waiters;
+  do {
+    lua_rawgetp(L, 3, waiter);
+    lua_rawsetp(L, 2, waiter);
+    waiter = waiter->next;
+  } while (waiter != future->waiters);
+  lua_settop(L, 2);
+  lua_setiuservalue(L, 1, LUNADO_FUTURE_VALUE);
+  future->count = 0;
+  return 0;
+}
+
+/* While a Future is pending, its count is that of owners that have left the
+ * table.  Lua's tables keep the size that they once had. */
+enum { LEFT_MIN = 64 };
+
+/* The waiters are counted four times while `left` doubles: so each that leaves
+ * pays for a part of it. */
+static void renew_if_empty(lua_State *L, int idx, lunado_future *future) {
+  uint32_t left = ++future->count, last_bit = left & (0u - left);
+  if (left < LEFT_MIN || left / last_bit >= 8 ||
+      count_waiters(future, left / 2) == left / 2 || !lua_checkstack(L, 8))
+    return;
+  lua_pushcfunction(L, renew_owners);
+  lua_pushvalue(L, idx);
+  if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
+}
+
+/* The waiter, which was one of several, has left the Future at idx. */
+static void drop_owner(lua_State *L, int idx, lunado_future *future,
+                       const lunado_waiter *waiter) {
+  const lunado_waiter *left = future->waiters;
+  lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+  if (left->next == left) {
+    lua_rawgetp(L, -1, left);
+    lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+    future->count = 0;
+  } else {
+    lua_pushnil(L);
+    lua_rawsetp(L, -2, waiter);
+    renew_if_empty(L, idx, future);
+  }
+  lua_pop(L, 1);
+}
+
+/* The waiter was put off. */
+static void drop_deferred_owner(lua_State *L, const lunado_waiter *waiter) {
+  lunado_realm *realm = lunado__findrealm(L);
+  if (realm->deferred == 0) return;
+  lunado__getslot(L, realm, LUNADO_SLOT_DEFERRED);
+  if (lua_rawgetp(L, -1, waiter) != LUA_TNIL) {
+    lua_pushnil(L);
+    lua_rawsetp(L, -3, waiter);
+    realm->deferred--;
+  }
+  lua_pop(L, 2);
+}
+
 void lunado__forget(lua_State *L, int idx, lunado_waiter *waiter) {
   lunado_future *future = lua_touserdata(L, idx);
   bool linked = waiter->list == &future->waiters;
+  if (waiter->list == NULL) return;
   lunado_waiter_forget(waiter);
-  if (!linked) return;
-  if (future->waiters == NULL) {
+  if (!linked) {
+    drop_deferred_owner(L, waiter);
+  } else if (!lunado_future_pending(future)) {
+    return; /* who settles it has the owners */
+  } else if (future->waiters != NULL) {
+    drop_owner(L, idx, future, waiter);
+  } else {
     lua_pushnil(L);
     lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
-    return;
+    if (future->flags & LUNADO_IS_PRIVATE) lunado__multi_dissolve(L, idx);
   }
-  if (lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE) == LUA_TTABLE) {
-    lua_pushnil(L);
-    lua_rawsetp(L, -2, waiter);
-  }
-  lua_pop(L, 1);
 }
 
 /* Takes the owner of a waiter that was put off; pushes nothing and returns
@@ -160,7 +244,8 @@ void lunado__push_owner(lunado_realm *realm, lunado_waiter *waiter) {
 /* --- outcomes ------------------------------------------------------------- */
 
 /* (realm, future, owners): at the depth where the core puts waiters off,
- * their owners move to a table of the realm. */
+ * their owners move to a table of the realm.  Finalizers, which may take
+ * waiters back, are put off, too. */
 static int defer_owners(lua_State *L) {
   lunado_realm *realm = lua_touserdata(L, 1);
   lunado_future *future = lua_touserdata(L, 2);
@@ -182,11 +267,16 @@ static int defer_owners(lua_State *L) {
  * than is wise. */
 static void prepare_to_defer(lua_State *L, lunado_realm *realm,
                              lunado_future *future, int owners) {
+  bool running = lua_gc(L, LUA_GCISRUNNING) == 1;
+  int status;
   lua_pushcfunction(L, defer_owners);
   lua_pushlightuserdata(L, realm);
   lua_pushlightuserdata(L, future);
   lua_pushvalue(L, owners);
-  if (lua_pcall(L, 3, 0, 0) == LUA_OK) return;
+  if (running) (void)lua_gc(L, LUA_GCSTOP);
+  status = lua_pcall(L, 3, 0, 0);
+  if (running) (void)lua_gc(L, LUA_GCRESTART);
+  if (status == LUA_OK) return;
   lua_pop(L, 1);
   realm->settler.depth--;
 }
@@ -243,14 +333,21 @@ void lunado__settle(lua_State *L, lunado_realm *realm, int idx, int state) {
   lunado__settle_future(L, realm, idx, lua_touserdata(L, idx), state);
 }
 
+static void settle_failed(lua_State *L, lunado_realm *realm, int idx,
+                          lunado_future *future) {
+  bool unheeded = lunado__late_unheeded(future);
+  future->count = 0;
+  lunado__settle_future(L, realm, idx, future, LUNADO_FAILED);
+  if (unheeded) lunado__late_failed(L, realm, idx);
+}
+
 void lunado__fail(lua_State *L, lunado_realm *realm, int idx) {
   lunado_future *future = lua_touserdata(L, idx);
   if (!lunado_future_pending(future)) {
     lua_pop(L, 1);
     return;
   }
-  future->count = 0;
-  lunado__settle(L, realm, idx, LUNADO_FAILED);
+  settle_failed(L, realm, idx, future);
 }
 
 void lunado__copy_outcome(lua_State *L, lunado_realm *realm, int from,
@@ -259,10 +356,13 @@ void lunado__copy_outcome(lua_State *L, lunado_realm *realm, int from,
   lunado_future *target = lua_touserdata(L, idx);
   if (!lunado_future_pending(target)) return;
   lua_getiuservalue(L, from, LUNADO_FUTURE_VALUE);
-  if (source->state == LUNADO_FAILED)
+  if (source->state == LUNADO_FAILED) {
     lunado__failure_hand_on(lua_touserdata(L, -1));
-  target->count = source->count;
-  lunado__settle(L, realm, idx, source->state);
+    settle_failed(L, realm, idx, target);
+  } else {
+    target->count = source->count;
+    lunado__settle_future(L, realm, idx, target, LUNADO_DONE);
+  }
 }
 
 /* --- callbacks ------------------------------------------------------------ */
@@ -313,6 +413,10 @@ static void on_done_now(lunado_settler *settler, lunado_waiter *waiter,
   lua_getiuservalue(L, -2, LINK_SOURCE);
   lunado__callback(L, realm, NULL, 1);
   lua_pop(L, 1);
+}
+
+bool lunado__is_done_callback(const lunado_waiter *waiter) {
+  return waiter->cb == on_done_now;
 }
 
 static void on_done_loop(lunado_settler *settler, lunado_waiter *waiter,

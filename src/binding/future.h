@@ -21,8 +21,13 @@ enum { LUNADO_FUTURE_VALUE = 1, LUNADO_FUTURE_TASK = 2 };
 /* lunado_future.flags */
 enum {
   LUNADO_IS_MOMENT = 1,
-  LUNADO_IS_UNTOLD = 2 /* a multi that failed, the other errors of which are
-                          for the multi that waits for it to log */
+  LUNADO_IS_UNTOLD = 2,  /* a multi that failed, the other errors of which are
+                            for the multi that waits for it to log */
+  LUNADO_IS_PRIVATE = 4, /* a multi that a table was converted to: nobody has it
+                            but what waits for it */
+  LUNADO_IS_LATE = 8,    /* a with_timeout has given it up, and is to be heard
+                            of when it fails */
+  LUNADO_IS_LATE_QUIET = 16 /* one with quiet_exceptions has: SLOT_QUIET */
 };
 
 void lunado__future_open(lua_State *L, lunado_realm *realm);
@@ -118,8 +123,13 @@ static inline bool lunado__hold(lua_State *L, int idx, lunado_future *future,
   return true;
 }
 
-/* Takes a waiter back from the Future at idx.  [-0, +0, -] */
+/* Takes a waiter back from the Future at idx, which then holds nothing of it.
+ * A private multi that nobody waits for any more leaves its children, too.
+ * O(1), but for what a peak of waiters has left.  [-0, +0, -] */
 void lunado__forget(lua_State *L, int idx, lunado_waiter *waiter);
+
+/* True for the waiter of add_done_callback. */
+bool lunado__is_done_callback(const lunado_waiter *waiter);
 
 /* In a lunado_done_cb: pushes the waiter's owner onto the stack of
  * realm->frame->L.  [-0, +1, -] */

@@ -25,71 +25,9 @@
 /* Room on the stack for callbacks of the loop. */
 #define LOOP_STACK 64
 
-/* loop->next_anchor, where it has to be looked up. */
-#define UNKNOWN UINT32_MAX
-
 /* Marks the metatables of loops: the class's, and those of single loops whose
  * fields have been set. */
 static const char loop_key = 0;
-
-/* --- anchors -------------------------------------------------------------- */
-
-/* A free place of the list holds the number of the next free one.  That of the
- * first is known without a look after it was freed: it often is the next to be
- * used. */
-
-static uint32_t next_free(lua_State *L, int list, uint32_t anchor) {
-  uint32_t next;
-  lua_rawgeti(L, list, anchor);
-  next = (uint32_t)lua_tointeger(L, -1);
-  lua_pop(L, 1);
-  return next;
-}
-
-uint32_t lunado__anchor(lua_State *L, lunado_ioloop *loop) {
-  uint32_t anchor = loop->free_anchor, next = loop->next_anchor;
-  if (loop->closed) luaL_error(L, "the IOLoop is closed");
-  lua_rawgeti(L, LUA_REGISTRYINDEX, loop->anchors);
-  if (anchor == 0)
-    anchor = loop->anchor_count + 1;
-  else if (next == UNKNOWN)
-    next = next_free(L, lua_gettop(L), anchor);
-  lua_pushvalue(L, -2);
-  lua_rawseti(L, -2, anchor);
-  lua_pop(L, 1);
-  if (loop->free_anchor == 0) return ++loop->anchor_count;
-  loop->free_anchor = next;
-  loop->next_anchor = UNKNOWN;
-  return anchor;
-}
-
-/* Frees the place in the list on top, which it pops. */
-static void free_anchor(lua_State *L, lunado_ioloop *loop, uint32_t anchor) {
-  lua_pushinteger(L, loop->free_anchor);
-  lua_rawseti(L, -2, anchor);
-  lua_pop(L, 1);
-  loop->next_anchor = loop->free_anchor;
-  loop->free_anchor = anchor;
-}
-
-void lunado__pushanchor(lua_State *L, lunado_ioloop *loop, uint32_t anchor) {
-  lua_rawgeti(L, LUA_REGISTRYINDEX, loop->anchors);
-  lua_rawgeti(L, -1, anchor);
-  lua_remove(L, -2);
-}
-
-void lunado__unanchor(lua_State *L, lunado_ioloop *loop, uint32_t anchor) {
-  if (loop->closed) return; /* all were let go */
-  lua_rawgeti(L, LUA_REGISTRYINDEX, loop->anchors);
-  free_anchor(L, loop, anchor);
-}
-
-void lunado__takeanchor(lua_State *L, lunado_ioloop *loop, uint32_t anchor) {
-  lua_rawgeti(L, LUA_REGISTRYINDEX, loop->anchors);
-  lua_rawgeti(L, -1, anchor);
-  lua_insert(L, -2);
-  free_anchor(L, loop, anchor);
-}
 
 /* --- finding -------------------------------------------------------------- */
 

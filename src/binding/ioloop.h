@@ -26,7 +26,10 @@ struct lunado_ioloop {
   int anchors;           /* registry: list of what the loop holds */
   uint32_t free_anchor;  /* first free place of the list, 0: none */
   uint32_t next_anchor;  /* the one after it, where that is known */
-  uint32_t anchor_count; /* places of the list */
+  uint32_t anchor_count; /* places of the list that have been used */
+  uint32_t anchored;     /* values in the list */
+  uint32_t anchor_room;  /* places that it was made for */
+  uint32_t strays;       /* values beyond anchor_count */
   uint32_t coroutines;   /* that are suspended or queued on this loop */
   uint32_t id;           /* which loop of the realm it is, from 1 */
   bool closed;           /* as core->closed, good also when core is gone */

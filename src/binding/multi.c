@@ -14,6 +14,7 @@
 #include "binding/convert.h"
 #include "binding/failure.h"
 #include "binding/future.h"
+#include "binding/late.h"
 #include "core/multi.h"
 
 /* A Future; user values, beside its own: the table of results, the keys in
@@ -348,14 +349,16 @@ static multi_future *build(lua_State *L, lunado_realm *realm, int idx,
   return self;
 }
 
-void lunado__multi_nested(lua_State *L, lunado_realm *realm, int idx, int quiet,
+void lunado__multi_nested(lua_State *L, lunado_realm *realm, int idx,
                           int depth) {
-  multi_future *self = build(L, realm, idx, quiet, depth);
+  multi_future *self = build(L, realm, idx, 0, depth);
+  self->future.flags = LUNADO_IS_PRIVATE;
   if (self->multi.pending == 0) complete(L, realm, lua_gettop(L));
 }
 
 void lunado__multi_new(lua_State *L, lunado_realm *realm, int idx, int quiet) {
-  lunado__multi_nested(L, realm, idx, quiet, 0);
+  multi_future *self = build(L, realm, idx, quiet, 0);
+  if (self->multi.pending == 0) complete(L, realm, lua_gettop(L));
 }
 
 void lunado__multi_spread(lua_State *L, lunado_realm *realm, int n) {
@@ -370,8 +373,44 @@ void lunado__multi_spread(lua_State *L, lunado_realm *realm, int n) {
   }
   self = build(L, realm, list, 0, 0);
   self->spread = true;
+  self->future.flags = LUNADO_IS_PRIVATE;
   if (self->multi.pending == 0) complete(L, realm, lua_gettop(L));
   lua_remove(L, list);
+}
+
+/* --- leaving -------------------------------------------------------------- */
+
+void lunado__multi_dissolve(lua_State *L, int idx) {
+  multi_future *self = lua_touserdata(L, idx);
+  int top = lua_gettop(L);
+  if (!lunado_future_pending(&self->future) || !lua_checkstack(L, 16)) return;
+  lua_getiuservalue(L, idx, MULTI_RESULTS);
+  lua_getiuservalue(L, idx, MULTI_KEYS);
+  for (int i = 1; i <= self->n; i++, lua_settop(L, top + 2)) {
+    lunado_waiter *waiter = &self->nodes[i - 1].waiter;
+    if (waiter->list == NULL) continue;
+    get_nth(L, top + 1, self->list ? 0 : top + 2, i);
+    lunado__forget(L, top + 3, waiter);
+  }
+  lua_settop(L, top);
+}
+
+void lunado__multi_late(lua_State *L, lunado_realm *realm, int idx, int quiet) {
+  multi_future *self = lua_touserdata(L, idx);
+  int top = lua_gettop(L);
+  if (!lua_checkstack(L, 16)) return;
+  lua_getiuservalue(L, idx, MULTI_RESULTS);
+  lua_getiuservalue(L, idx, MULTI_KEYS);
+  for (int i = 1; i <= self->n; i++, lua_settop(L, top + 2)) {
+    const lunado_future *child;
+    get_nth(L, top + 1, self->list ? 0 : top + 2, i);
+    child = lua_touserdata(L, top + 3);
+    if (lunado_future_pending(child))
+      lunado__late(L, realm, top + 3, quiet);
+    else if (child->state == LUNADO_FAILED)
+      lunado__late_hush(L, top + 3, quiet);
+  }
+  lua_settop(L, top);
 }
 
 /* --- functions ------------------------------------------------------------ */

@@ -25,7 +25,7 @@
 #define CHUNK_MAX 1024u
 
 /* Free places beyond the reserved ones that an idle queue keeps. */
-#define KEPT_FREE 65536u
+#define KEPT_FREE 8192u
 
 /* User value 1 is the thread; the queue's table holds the chunk. */
 struct lunado_chunk {

@@ -78,6 +78,7 @@ static void make_tables(lua_State *L, lunado_realm *realm) {
   set_table(L, realm, LUNADO_SLOT_FAILURES, NULL);
   set_table(L, realm, LUNADO_SLOT_CAPTURED, "k");
   set_table(L, realm, LUNADO_SLOT_WATCHED, "k");
+  set_table(L, realm, LUNADO_SLOT_QUIET, "k");
   set_table(L, realm, LUNADO_SLOT_CONVERTERS, NULL);
   set_table(L, realm, LUNADO_SLOT_CLASSES, NULL);
   set_table(L, realm, LUNADO_SLOT_LOADED, NULL);

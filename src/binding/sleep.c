@@ -8,6 +8,7 @@
 #include "binding/failure.h"
 #include "binding/future.h"
 #include "binding/ioloop.h"
+#include "binding/late.h"
 #include "binding/timeout.h"
 
 /* --- sleep ---------------------------------------------------------------- */
@@ -54,35 +55,10 @@ enum { TIMED_CHILD = 2, TIMED_QUIET, TIMED_VALUES = TIMED_QUIET };
 typedef struct {
   lunado_future future;
   lunado_timer timer;
-  lunado_waiter waiter; /* in the child; stays there after the timeout */
+  lunado_waiter waiter; /* in the child; taken back at the timeout */
   lunado_ioloop *loop;  /* good while the timer runs */
   uint32_t anchor;
 } timed;
-
-/* (realm, timed): the child has failed when nobody waited any more. */
-static int log_late_failure(lua_State *L) {
-  lunado_realm *realm = lua_touserdata(L, 1);
-  lua_getiuservalue(L, 2, TIMED_QUIET);
-  lua_getiuservalue(L, 2, TIMED_CHILD);
-  lua_getiuservalue(L, 4, LUNADO_FUTURE_VALUE);
-  lunado__failure_observe(L, 5);
-  if (lunado__isquiet(L, 6, 3)) return 0;
-  lua_pushliteral(L, "Error in a Future after its timeout: ");
-  lunado__failure_text(L, 5);
-  lua_concat(L, 2);
-  lunado__log(L, realm, LUNADO_LOG_ERROR);
-  return 0;
-}
-
-static void log_late(lua_State *L, lunado_realm *realm, int self) {
-  lua_pushcfunction(L, log_late_failure);
-  lua_pushlightuserdata(L, realm);
-  lua_pushvalue(L, self);
-  if (lua_pcall(L, 2, 0, 0) == LUA_OK) return;
-  lunado__log_value(L, realm,
-                    "Error in a Future after its timeout was not "
-                    "logged: ");
-}
 
 static void on_child(lunado_settler *settler, lunado_waiter *waiter,
                      lunado_future *future) {
@@ -92,12 +68,13 @@ static void on_child(lunado_settler *settler, lunado_waiter *waiter,
   int top = lua_gettop(L);
   if (!lua_checkstack(L, 24)) return;
   lunado__push_owner(realm, waiter);
-  if (!lunado_future_pending(&self->future)) {
-    if (future->state == LUNADO_FAILED) log_late(L, realm, top + 1);
-  } else {
-    lunado__stoptimer(L, self->loop, &self->timer, self->anchor);
-    lua_getiuservalue(L, top + 1, TIMED_CHILD);
+  lua_getiuservalue(L, top + 1, TIMED_CHILD);
+  lunado__stoptimer(L, self->loop, &self->timer, self->anchor);
+  if (lunado_future_pending(&self->future)) {
     lunado__copy_outcome(L, realm, top + 2, top + 1);
+  } else if (future->state == LUNADO_FAILED) { /* it was settled by hand */
+    lua_getiuservalue(L, top + 1, TIMED_QUIET);
+    lunado__late_log(L, realm, top + 2, top + 3);
   }
   lua_settop(L, top);
 }
@@ -118,12 +95,28 @@ static void push_timeout(lua_State *L, lunado_realm *realm) {
   lunado__failure_nomemory(L, realm);
 }
 
+/* The with_timeout at idx is over: it and its child let each other go. */
+static void leave_child(lua_State *L, lunado_realm *realm, int idx) {
+  timed *self = lua_touserdata(L, idx);
+  int child = lua_gettop(L) + 1, quiet = child + 1;
+  lua_getiuservalue(L, idx, TIMED_CHILD);
+  lua_getiuservalue(L, idx, TIMED_QUIET);
+  if (lunado_future_pending(self->waiter.future)) {
+    lunado__late(L, realm, child, quiet);
+    lunado__forget(L, child, &self->waiter);
+    lua_pushnil(L);
+    lua_setiuservalue(L, idx, TIMED_CHILD);
+  }
+  lua_settop(L, child - 1);
+}
+
 static void on_timed_out(lunado_loop *core, lunado_timer *timer) {
   timed *self = lunado_container_of(timer, timed, timer);
   lunado_ioloop *loop = core->owner;
   lua_State *L = loop->L;
   int top = lua_gettop(L);
   lunado__takeanchor(L, loop, self->anchor);
+  leave_child(L, loop->realm, top + 1);
   if (lunado_future_pending(&self->future)) {
     push_timeout(L, loop->realm);
     lunado__fail(L, loop->realm, top + 1);

@@ -1,0 +1,224 @@
+-- SPDX-License-Identifier: MIT
+-- Waits that are over leave nothing behind on what they waited for: 100,000 of
+-- each kind on the same Futures, which stay pending.
+local concurrent = require "lunado.concurrent"
+local gen = require "lunado.gen"
+local testing = require "lunado.testing"
+local util = require "lunado.util"
+local capture = require "spec.support.capture"
+local gc = require "spec.support.gc"
+local loops = require "spec.support.loops"
+local times = require "spec.support.times"
+
+local Future = concurrent.Future
+local yield = coroutine.yield
+
+local MANY = times(10000) -- in each of ten rounds
+
+local loop, log
+before_each(function()
+  log = capture()
+  loop = loops.open()
+  testing.virtual_clock(loop)
+end)
+after_each(function()
+  loops.close(loop)
+  gc.collect()
+  log:restore()
+end)
+
+local A_MOMENT = { seconds = 0.001 }
+
+local function expect_timeout(timed)
+  local ok, err = pcall(yield, timed)
+  assert(not ok and util.isinstance(err, util.TimeoutError), err)
+end
+
+-- Runs wait(...) 11 * MANY times in a coroutine, and counts bytes.
+local function stays_flat(wait, ...)
+  local function many(...)
+    for i = 1, MANY do wait(i, ...) end
+  end
+  local function run_many(...)
+    local arguments = table.pack(...)
+    loops.run(loop, function()
+      many(table.unpack(arguments, 1, arguments.n))
+    end)
+    loops.turn(loop)
+  end
+  run_many(...)
+  local before = gc.kilobytes()
+  for _ = 1, 10 do run_many(...) end
+  local grown = gc.kilobytes() - before
+  assert.is_true(grown < 16, ("grown by %.1f kB"):format(grown))
+end
+
+describe("a with_timeout that timed out leaves nothing", function()
+  it("on a Future", function()
+    stays_flat(function(_, f)
+      expect_timeout(gen.with_timeout(A_MOMENT, f))
+    end, Future())
+  end)
+
+  it("on the Future of a coroutine that others wait for", function()
+    local forever = Future()
+    local f = gen.coroutine(function() yield(forever) end)()
+    local wait = gen.coroutine(yield)
+    local one, two = wait(f), wait(f)
+    stays_flat(function()
+      expect_timeout(gen.with_timeout(A_MOMENT, f))
+    end)
+    forever:set_result()
+    loops.run(loop, function() yield { one, two } end)
+  end)
+
+  it("on a Future, when it is quiet", function()
+    local Error = util.Exception:subclass("Error")
+    local f = Future()
+    stays_flat(function(i)
+      local quiet = i % 4 == 0 and { Error, "text" } or i % 4 == 1 and Error
+        or i % 4 == 2 and "text" or function(err) return err == Error end
+      expect_timeout(gen.with_timeout(A_MOMENT, f, quiet))
+    end)
+  end)
+
+  it("on the Futures in a list", function()
+    stays_flat(function(_, f, g)
+      expect_timeout(gen.with_timeout(A_MOMENT, { f, g, f }))
+    end, Future(), Future())
+  end)
+
+  it("on the Futures in tables within tables", function()
+    stays_flat(function(_, f, g)
+      expect_timeout(gen.with_timeout(A_MOMENT,
+        { a = f, b = { g, { f, x = {} } }, c = { { { g } } } }))
+    end, Future(), Future())
+  end)
+
+  it("when it is within another", function()
+    stays_flat(function(_, f, g)
+      local inner = gen.with_timeout({ seconds = 0.002 }, { f, g })
+      expect_timeout(gen.with_timeout(A_MOMENT, inner))
+      expect_timeout(inner)
+    end, Future(), Future())
+  end)
+
+  it("when many wait at once", function()
+    stays_flat(function(i, f, g)
+      if i % 1000 ~= 0 then return end
+      local waits = {}
+      for n = 1, 1000 do waits[n] = gen.with_timeout(A_MOMENT, { f, g }) end
+      for n = 1, 1000 do expect_timeout(waits[n]) end
+    end, Future(), Future())
+  end)
+end)
+
+describe("a peak of waits leaves nothing", function()
+  for _, others in ipairs { 0, 1, 2, 3 } do
+    it(("on a Future that %d wait for"):format(others), function()
+      local f = Future()
+      local wait = gen.coroutine(yield)
+      for _ = 1, others do wait(f) end
+      local function peak()
+        loops.run(loop, function()
+          local waits = {}
+          for i = 1, 10 * MANY do waits[i] = gen.with_timeout(A_MOMENT, f) end
+          for i = 1, 10 * MANY do expect_timeout(waits[i]) end
+        end)
+        loops.turn(loop)
+      end
+      for _ = 1, 10 do -- what the loop keeps for the next
+        loops.run(loop, function()
+          for _ = 1, 10 do expect_timeout(gen.with_timeout(A_MOMENT, f)) end
+        end)
+      end
+      local before = gc.kilobytes()
+      peak()
+      local grown = gc.kilobytes() - before
+      assert.is_true(grown < 64, ("grown by %.1f kB"):format(grown))
+      f:set_result()
+      loops.turn(loop, 2)
+    end)
+  end
+end)
+
+describe("a loop keeps no memory of a peak", function()
+  -- Beside what it keeps ready: 256 tasks, and 8,192 places of the queue.
+  local KEPT = 800
+
+  local peaks = {
+    ["coroutines that sleep"] = function()
+      local sleep = gen.coroutine(function() yield(gen.sleep(0.01)) end)
+      local sleepers = {}
+      for i = 1, 10 * MANY do sleepers[i] = sleep() end
+      yield(sleepers)
+    end,
+    ["coroutines that wait for one Future"] = function()
+      local f = Future()
+      local wait = gen.coroutine(yield)
+      local waits = {}
+      for i = 1, 10 * MANY do waits[i] = wait(f) end
+      f:set_result()
+      yield(waits)
+    end,
+    ["callbacks"] = function()
+      for _ = 1, 10 * MANY do loop:add_callback(function() end) end
+    end,
+    ["timeouts that come"] = function()
+      for _ = 1, 10 * MANY do loop:call_later(0.01, function() end) end
+      yield(gen.sleep(0.02))
+    end,
+    ["timeouts that do not"] = function()
+      local handles = {}
+      for i = 1, 10 * MANY do
+        handles[i] = loop:call_later(1, function() end)
+      end
+      for i = 1, 10 * MANY do loop:remove_timeout(handles[i]) end
+    end,
+  }
+
+  for name, peak in pairs(peaks) do
+    it("of " .. name .. ", whatever is left", function()
+      local before = gc.kilobytes()
+      local left = {}
+      loops.run(loop, function()
+        left[1] = loop:call_later(3600, function() end)
+        left[2] = gen.sleep(10)
+        peak()
+        left[3] = loop:call_later(3600, function() end)
+        left[4] = gen.sleep(10)
+      end)
+      loops.turn(loop, 2)
+      local grown = gc.kilobytes() - before
+      assert.is_true(grown < KEPT, ("grown by %.1f kB"):format(grown))
+      -- What was anchored before and after is still there, and found.
+      loop:remove_timeout(left[1])
+      loop:remove_timeout(left[3])
+      loops.run(loop, function() yield { left[2], left[4] } end)
+    end)
+  end
+
+  it("and holds what is in it, in places between", function()
+    local woken = 0
+    loops.run(loop, function()
+      local sleepers = {}
+      local sleep = gen.coroutine(function(seconds)
+        yield(gen.sleep(seconds))
+        woken = woken + 1
+      end)
+      local function sleep_many(n)
+        for i = 1, n do
+          local seconds = i % 97 == 0 and 5 + i % 7 or 0.01
+          sleepers[#sleepers + 1] = sleep(seconds)
+        end
+      end
+      for _ = 1, 5 do
+        sleep_many(MANY // 2)
+        yield(gen.sleep(0.1))
+        gc.collect()
+      end
+      yield(sleepers)
+      assert.equal(#sleepers, woken)
+    end)
+  end)
+end)
