@@ -55,6 +55,17 @@ extern "C" {
 extern "C" {
 #endif
 
+/* --- memory -------------------------------------------------------------- */
+
+/* Has lunado take the memory that is neither Lua's nor libuv's from `fn`:
+ * loops, timers, what is on its way between threads.  `fn` is called as Lua's
+ * allocators are, so the one of lua_newstate will do, but from every thread
+ * that runs a state, and from those of executors.  NULL: realloc and free.
+ * It is the process's: call this first, while no other thread uses lunado.
+ * Returns 0; UV_EBUSY while memory of lunado's is in use, and nothing has
+ * changed. */
+LUNADO_EXPORT int lunado_setallocator(lua_Alloc fn, void *ud);
+
 /* --- opening ------------------------------------------------------------- */
 
 /* Opens lunado, with the Lua files that are part of the library: no file is

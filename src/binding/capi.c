@@ -14,6 +14,7 @@
 #include "binding/ioloop.h"
 #include "binding/realm.h"
 #include "binding/runsync.h"
+#include "core/alloc.h"
 
 /* --- what hosts pass ----------------------------------------------------- */
 
@@ -61,6 +62,12 @@ static void check_count(lua_State *L, int idx, int n) {
 static void check_call(lua_State *L, int nargs) {
   if (nargs < 0 || nargs >= lua_gettop(L))
     luaL_error(L, "no function below %d arguments", nargs);
+}
+
+/* --- memory -------------------------------------------------------------- */
+
+int lunado_setallocator(lua_Alloc fn, void *ud) {
+  return lunado__set_host_allocator(fn, ud);
 }
 
 /* --- the loop ------------------------------------------------------------ */

@@ -2,7 +2,8 @@
 /*
  * alloc.h - the one door through which the core takes memory.
  *
- * Tests put an allocator here that fails on command and counts what is out.
+ * Hosts may put an allocator of theirs here, and tests one that fails on command
+ * and counts what is out.  It is called from every thread that uses the core.
  */
 #ifndef LUNADO_CORE_ALLOC_H
 #define LUNADO_CORE_ALLOC_H
@@ -16,6 +17,16 @@ typedef void *(*lunado_alloc_cb)(void *block, size_t size);
 /* Replaces the allocator; NULL restores realloc and free.  Only while no
  * memory of the core is in use. */
 void lunado__set_allocator(lunado_alloc_cb cb);
+
+/* As lua_Alloc: resizes `block` of `old_size` bytes (NULL and 0: makes one) to
+ * `size` bytes; 0 bytes frees it. */
+typedef void *(*lunado_host_alloc_cb)(void *data, void *block, size_t old_size,
+                                      size_t size);
+
+/* Replaces the allocator by the host's; NULL restores realloc and free.
+ * Returns 0, or UV_EBUSY while memory of the core is in use: then nothing has
+ * changed. */
+int lunado__set_host_allocator(lunado_host_alloc_cb cb, void *data);
 
 /* Memory of zeros, or NULL. */
 void *lunado__alloc(size_t size);

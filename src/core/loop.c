@@ -7,10 +7,11 @@
  * any more it stops itself.  The async handle counts as alive exactly while
  * holds > 0.  libuv computes its wait from a time that it keeps: the prepare
  * handle, which is always active, renews that right before; lunado__loop_leave
- * does so for owners who ask for the wait themselves.  Each callback from libuv stands between lunado__loop_enter and
- * lunado__loop_leave, which hold a reference, so that the loop may be closed
- * and let go from any of them; open handles and an open uv_loop_t of the
- * loop's own hold one each, because libuv still uses their storage.
+ * does so for owners who ask for the wait themselves.  Each callback from libuv
+ * stands between lunado__loop_enter and lunado__loop_leave, which hold a
+ * reference, so that the loop may be closed and let go from any of them; open
+ * handles and an open uv_loop_t of the loop's own hold one each, because libuv
+ * still uses their storage.
  */
 #include "core/loop.h"
 
