@@ -106,3 +106,10 @@ has "$work" cmod/lunado/core.so lmod/lunado/init.lua
 
 use_by_cmake "$work/folder" -DLUNADO_SOURCE="$root"
 run_host "$work" "$work/folder/host"
+
+# What a project has as a folder it installs only when it says so.
+quietly cmake --install "$work/folder" --prefix "$work/without"
+[ ! -e "$work/without" ] || fail "a project installs lunado unasked"
+quietly cmake "$work/folder" -DLUNADO_INSTALL=ON
+quietly cmake --install "$work/folder" --prefix "$work/with"
+has "$work/with" include/lunado.h lib/liblunado.a share/lua/5.4/lunado/init.lua
