@@ -154,8 +154,9 @@ LUNADO_EXPORT int lunado_result(lua_State *L, int idx);
  * done, else with status LUA_YIELD when the coroutine is resumed.  k returns
  * what the C function is to return; it may wait again.
  * When the Future has failed or fails, its error is raised instead of calling
- * k, as if by the C function.  Raises as gen.await does where the running
- * function is no coroutine of lunado's, or cannot be suspended.
+ * k, as if by the C function.  Where k is NULL the C function returns the
+ * results.  Raises as gen.await does where the running function is no coroutine
+ * of lunado's, or cannot be suspended.
  * Memory that the C function owns in the meantime must be Lua's: a coroutine
  * that is never resumed is collected.  [-?, +?, e] */
 LUNADO_EXPORT int lunado_awaitk(lua_State *L, int idx, lua_KContext ctx,

@@ -57,6 +57,13 @@ static int wait_upvalue(lua_State *L) {
   return lunado_awaitk(L, lua_upvalueindex(1), (lua_KContext)-77, awaited);
 }
 
+/* wait_only(future): the same without a continuation */
+static int wait_only(lua_State *L) {
+  lua_settop(L, 1);
+  lua_pushliteral(L, "below");
+  return lunado_awaitk(L, 1, 0, NULL);
+}
+
 static void set_functions(lua_State *L) {
   lua_register(L, "wait", wait);
   lua_register(L, "sum", sum);
@@ -204,6 +211,33 @@ static void it_survives_what_goes_on_meanwhile(lua_State *L) {
              "run(function() wait(gen.multi(all)) end)");
 }
 
+static void without_a_continuation_it_returns_the_results(lua_State *L) {
+  set_functions(L);
+  lua_register(L, "wait_only", wait_only);
+  host_do(L, "local function check(...)\n"
+             "  assert(select('#', ...) == 3)\n"
+             "  local a, b, c = ...\n"
+             "  assert(a == 1 and b == nil and c == 3)\n"
+             "end\n"
+             "run(function()\n"
+             "  local done, late, none = Future(), Future(), Future()\n"
+             "  done:set_result(1, nil, 3)\n"
+             "  none:set_result()\n"
+             "  check(wait_only(done))\n"
+             "  assert(select('#', wait_only(none)) == 0)\n"
+             "  gen.coroutine(function()\n"
+             "    coroutine.yield()\n"
+             "    late:set_result(1, nil, 3)\n"
+             "  end)()\n"
+             "  check(wait_only(late))\n"
+             "  assert(select('#', wait_only(gen.moment)) == 0)\n"
+             "  local failed = Future()\n"
+             "  failed:set_exception('broken')\n"
+             "  local ok, err = pcall(wait_only, failed)\n"
+             "  assert(not ok and err == 'broken')\n"
+             "end)");
+}
+
 static void an_abandoned_wait_is_collected(lua_State *L) {
   host_log log = {0};
   lunado_setlog(L, host_on_log, &log);
@@ -224,6 +258,7 @@ static const host_test tests[] = {
     test(outside_of_a_coroutine_it_explains_itself),
     test(pseudo_indices_are_indices),
     test(it_survives_what_goes_on_meanwhile),
+    test(without_a_continuation_it_returns_the_results),
     test(an_abandoned_wait_is_collected),
 };
 

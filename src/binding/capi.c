@@ -223,13 +223,13 @@ static int awaited(lua_State *L, int status, lua_KContext top) {
   (void)lunado__awaited(L, realm, (int)top + 2);
   lua_rotate(L, (int)top + 1, -3);
   lua_pop(L, 3);
-  return k(L, status, ctx);
+  return k != NULL ? k(L, status, ctx) : lua_gettop(L) - (int)top;
 }
 
 int lunado_awaitk(lua_State *L, int idx, lua_KContext ctx, lua_KFunction k) {
   lunado_realm *realm = lunado__realm(L);
   lunado_future *future = lunado__hostfuture(L, realm, &idx);
-  int top = lua_gettop(L);
+  int top = lua_gettop(L), count;
   if (lunado_future_pending(future) || (future->flags & LUNADO_IS_MOMENT)) {
     lua_pushcfunction(L, (lua_CFunction)(void (*)(void))k);
     lua_pushlightuserdata(L, (void *)ctx);
@@ -237,6 +237,6 @@ int lunado_awaitk(lua_State *L, int idx, lua_KContext ctx, lua_KFunction k) {
   }
   if (future->state == LUNADO_FAILED)
     return lunado__raise_failed(L, realm, idx);
-  (void)lunado__push_results(L, idx);
-  return k(L, LUA_OK, ctx);
+  count = lunado__push_results(L, idx);
+  return k != NULL ? k(L, LUA_OK, ctx) : count;
 }
