@@ -146,6 +146,24 @@ describe("start and stop", function()
     assert.same({ "this turn", "next turn" }, order)
   end)
 
+  it("does not end a run_sync that begins later", function()
+    loop:stop()
+    assert.equal(1, loops.run(loop, function()
+      yield(gen.sleep(0))
+      return 1
+    end))
+    -- Nor does a run that was stopped and goes on.
+    loop:add_callback(function() loop:stop() end)
+    loop:start()
+    loop:stop()
+    assert.equal(2, loops.run(loop, function()
+      yield()
+      return 2
+    end))
+    loop:stop()
+    require "lunado".run(yield)
+  end)
+
   it("finish the turn in which stop is called", function()
     local order = {}
     loop:add_callback(function()

@@ -39,6 +39,14 @@ describe("loop:start()", function()
       end
     ]]))
 
+  it("is not cut short by what was stopped at rest", expect("done", [[
+    uv.stop()
+    lunado.run(function() coroutine.yield(lunado.sleep(0.001)) end)
+    uv.stop()
+    lunado.run(function() coroutine.yield() end)
+    io.write "done"
+  ]]))
+
   it("can be stopped by uv.stop()", expect("stopped cut off ", [[
     after(1, uv.stop)
     loop:start()

@@ -179,6 +179,7 @@ int lunado__runsync(lua_State *L, lunado_ioloop *loop, int nargs,
   int base = lua_gettop(L) - nargs;
   push_watch(L, loop);
   lua_insert(L, base); /* watch function arguments */
+  lunado_loop_clear_stop(loop->core);
   lunado__spawn_later(L, loop->realm, loop, nargs);
   return run_watched(L, loop, base, timeout);
 }

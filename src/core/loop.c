@@ -444,6 +444,14 @@ void lunado_loop_stop(lunado_loop *loop) {
   if (loop->running && !loop->closed) uv_stop(loop->uv);
 }
 
+/* Where uv_stop was called at rest, libuv's next run does nothing but forget
+ * it. */
+void lunado_loop_clear_stop(lunado_loop *loop) {
+  if (loop->closed || lunado_loop_running(loop)) return;
+  loop->stopped = false;
+  if (loop->uv->stop_flag != 0) (void)uv_run(loop->uv, UV_RUN_NOWAIT);
+}
+
 static void on_limit(uv_timer_t *handle) {
   lunado_loop *loop = lunado_container_of(handle, lunado_loop, limit);
   lunado__loop_enter(loop);

@@ -98,6 +98,10 @@ int lunado_loop_run(lunado_loop *loop, bool forever);
  * long. */
 void lunado_loop_stop(lunado_loop *loop);
 
+/* Takes back what stopped a loop at rest, by lunado_loop_stop or uv_stop: its
+ * next run is not cut short. */
+void lunado_loop_clear_stop(lunado_loop *loop);
+
 /* Stops the loop once, after so many milliseconds of the system's time from
  * now, whatever clock it has; 0: does not.  Keeps no run from ending. */
 void lunado_loop_set_limit(lunado_loop *loop, uint64_t ms);
