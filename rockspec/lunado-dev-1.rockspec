@@ -58,6 +58,7 @@ build = {
             "src/binding/queue.c",
             "src/binding/raise.c",
             "src/binding/realm.c",
+            "src/binding/received.c",
             "src/binding/refusal.c",
             "src/binding/runsync.c",
             "src/binding/signals.c",

@@ -9,7 +9,7 @@ if loaded["lunado.callback"] then return loaded["lunado.callback"] end
 local stack_context = require "lunado.stack_context"
 local util = require "lunado.util"
 
-local Future, IOLoop = core.Future, core.IOLoop
+local Future, IOLoop, result = core.Future, core.IOLoop, core.result
 local ExceptionStackContext = stack_context.ExceptionStackContext
 local ReturnValueIgnoredError = core.ReturnValueIgnoredError
 local Kwargs = getmetatable(util.kwargs {})
@@ -68,7 +68,7 @@ end
 --- Has fn called on the loop with the result of the future; its error goes to
 -- the stack contexts that are current now, else to the loop.
 local function call_with_result(future, fn)
-  IOLoop.current():add_future(future, function(done) fn(done:result()) end)
+  IOLoop.current():add_future(future, function(done) fn(result(done)) end)
 end
 
 core.set_kwargs(Kwargs, function(fn, ...)
@@ -154,7 +154,7 @@ function callback.return_future(fn)
       end
       raised = false
     end)
-    if raised and future:done() then future:result() end
+    if raised and future:done() then result(future) end
     if done then call_with_result(future, done) end
     return future
   end)
@@ -226,7 +226,7 @@ end
 -- engine --------------------------------------------------------------------
 
 local function finish_engine(future)
-  if returned_something(future:result()) then
+  if returned_something(result(future)) then
     error(ReturnValueIgnoredError("an engine function returned a value"))
   end
 end

@@ -35,23 +35,11 @@ end
 local DummyExecutor = { __name = "DummyExecutor" }
 DummyExecutor.__index = DummyExecutor
 
--- What a function raised, and where.
-local Raised = {}
-
-local function raised(err)
-  local traceback = debug.traceback("", 2):sub(2)
-  return setmetatable({ err = err, traceback = traceback }, Raised)
-end
-
--- Where there was no memory, or no stack, for `raised`, the error comes bare.
 local function settle(future, ok, ...)
-  local err = ...
   if ok then
     future:set_result(...)
-  elseif getmetatable(err) == Raised then
-    future:set_exc_info(err.err, err.traceback)
   else
-    future:set_exception(err)
+    core.fail(future, (...))
   end
   return future
 end
@@ -61,7 +49,7 @@ function DummyExecutor.submit(_, fn, ...)
   if not is_callable(fn) then
     error(bad_argument(1, "submit", "function", fn), 2)
   end
-  return settle(Future(), xpcall(fn, raised, ...))
+  return settle(Future(), core.try(fn, ...))
 end
 
 --- A Future of the list of fn(item).
@@ -129,7 +117,7 @@ local function call(fn, names, self, done, ...)
     future = executor:submit(fn, self, ...)
   end
   if loop then
-    loop:add_future(future, function(finished) done(finished:result()) end)
+    loop:add_future(future, function(ended) done(core.result(ended)) end)
   end
   return future
 end

@@ -78,9 +78,9 @@ function Runner:call(fn)
   local before = core.get_context()
   if before == self.contexts then return fn() end
   core.set_context(self.contexts)
-  local ok, err = pcall(fn)
+  local ok, failure = core.try(fn)
   core.set_context(before)
-  if not ok then error(err, 0) end
+  if not ok then core.raise(failure) end
 end
 
 local function key_text(key)
@@ -138,11 +138,11 @@ end
 
 --- Whether the YieldPoint is ready; an error of is_ready counts, and fails it.
 local function poll(point, future)
-  local ok, ready = pcall(point.is_ready, point)
+  local ok, ready = core.try(point.is_ready, point)
   if not ok then
     core.fail(future, ready)
   elseif ready then
-    settle(future, pcall(point.get_result, point))
+    settle(future, core.try(point.get_result, point))
   end
   return future:done()
 end
@@ -292,7 +292,7 @@ function MultiYieldPoint:start(runner)
   end
 end
 function MultiYieldPoint:is_ready() return self.future:done() end
-function MultiYieldPoint:get_result() return self.future:result() end
+function MultiYieldPoint:get_result() return core.result(self.future) end
 
 local legacy = {
   YieldPoint = YieldPoint,

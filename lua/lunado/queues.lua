@@ -123,7 +123,7 @@ end
 local function try_get(self)
   local putter = self._putters:take()
   while putter do
-    local ok, item = pcall(self._exchange, self, putter.value)
+    local ok, item = core.try(self._exchange, self, putter.value)
     if ok then
       count_item(self)
       waiters.deliver(putter.future) -- comparing may have settled it

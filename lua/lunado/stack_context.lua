@@ -25,34 +25,12 @@ local function inconsistent()
     .. "caused by a yield within StackContext:run)")
 end
 
---- The failure that `raise` has raised last: it may be on its way through
--- another context, which is to see where it began.
-local raised = setmetatable({}, { __mode = "v" })
+local try, raise, exc_info = core.try, core.raise, core.exc_info
 
---- Raises a failure again, with the traceback it has.
-local function raise(failure)
-  local future = core.Future()
-  future:set_exc_info(failure.err, failure.traceback)
-  raised[1] = failure
-  future:result()
-end
-
-local function with_traceback(err)
-  local failure = raised[1]
-  raised[1] = nil
-  if failure and rawequal(failure.err, err) then return failure end
-  return { err = err, traceback = debug.traceback("", 2):sub(2) }
-end
-
---- Calls fn(...); returns nil, or what it raised and where.
+--- Calls fn(...); returns nil, or the Failure of what it raised.
 local function call(fn, ...)
-  local ok, failure = xpcall(fn, with_traceback, ...)
-  if ok then return nil end
-  -- Without memory Lua does not call the handler.
-  if type(failure) ~= "table" then
-    return { err = failure, traceback = "" }
-  end
-  return failure
+  local ok, failure = try(fn, ...)
+  if not ok then return failure end
 end
 
 --- The contexts of a list that are still active, the outermost first.
@@ -201,7 +179,7 @@ local StackContext = class("StackContext",
     local object = self.objects.object
     self.objects = self.objects.outer
     if failure then
-      return object:exit(failure.err, failure.traceback) == true
+      return object:exit(exc_info(failure)) == true
     end
     object:exit()
   end, true)
@@ -213,7 +191,7 @@ local ExceptionStackContext = class("ExceptionStackContext",
   function(self, failure)
     if not failure then return false end
     local handler = self.definition.value
-    return handler(failure.err, failure.traceback) == true
+    return handler(exc_info(failure)) == true
   end, true)
 
 --- `NullContext()`: within it, no context is current.

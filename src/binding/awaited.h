@@ -29,8 +29,8 @@ void lunado__failure_queued(lua_State *L, int idx);
  * not yet.  [-0, +0, -] */
 bool lunado__failure_is_awaited(lua_State *L, lunado_realm *realm, int idx);
 
-/* The loop is being closed: the failed Futures in its queue, which its callbacks
- * were to be called with, count as observed.  [-0, +0, -] */
+/* The loop is being closed: the failed Futures in its queue, which its
+ * callbacks were to be called with, count as observed.  [-0, +0, -] */
 void lunado__failures_leave(lunado_ioloop *loop);
 
 #endif

@@ -9,7 +9,8 @@
  * Liveness lives in Lua's object graph; C borrows:
  *   - a pending Future holds the owners of its waiters (user value 1), and a
  *     coroutine's Future its task (user value 2);
- *   - a task holds its thread (1) and the Future of its outcome (2);
+ *   - a task holds its thread (1), the Future of its outcome (2), and the
+ *     Failure that its coroutine was given last (3);
  *   - a suspended thread's stack holds the Future it waits for, on top;
  *   - an open loop is held by the registry, and holds its queue and whatever
  *     it anchors: running timers and watchers.
@@ -55,7 +56,8 @@ enum {
   LUNADO_SLOT_CLASSES,      /* list: lunado_error_class + 1 -> class */
   LUNADO_SLOT_LOADED,       /* Lua modules, by name, for a second require */
   LUNADO_SLOT_NO_MEMORY,    /* a Failure for when there is no memory for one */
-  LUNADO_SLOT_THROWN,       /* Failure last raised into the running coroutine */
+  LUNADO_SLOT_RECEIVED,     /* weak: the Failure whose error was given last to
+                               what runs outside of coroutines: received.h */
   LUNADO_SLOT_FAILURES,     /* address of a task -> Failure of its error, while
                                that unwinds the coroutine's stack */
   LUNADO_SLOT_RAISED,       /* Failure of the error last raised in a callback */
@@ -144,7 +146,10 @@ struct lunado_realm {
   const void *context;     /* identity of SLOT_CONTEXT; NULL: none */
   bool awaiting;           /* the yield in progress is gen.await's */
   bool throwing;           /* the value being resumed with is an error */
-  const lua_State *thrown; /* where SLOT_THROWN was raised; NULL: nowhere */
+  bool passing;            /* lunado's own code raises SLOT_RECEIVED again */
+  const lua_State *receiver; /* where SLOT_RECEIVED was given; NULL: nowhere */
+  lua_State *runner;       /* runs `current`, whose task is at this index of */
+  int place;               /* the C function there; good while current is */
   bool interrupted;        /* SLOT_INTERRUPT is in use */
   bool reuse;              /* finished threads may serve again */
   bool closing;            /* the state is being closed */

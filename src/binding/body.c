@@ -90,8 +90,7 @@ int lunado__body_handler(lua_State *L) {
   lunado_realm *realm = lunado__findrealm(L);
   if (!lunado__is_running(L, realm)) return 1;
   if (lunado__isinstance(L, realm, 1, LUNADO_E_RETURN)) return 1;
-  lunado__failure_new(L, realm, 1, 1)->observed = true;
-  lunado__failure_set_inner(L, realm, 1);
+  (void)lunado__failure_raised(L, realm, 1, 1);
   lunado__getslot(L, realm, LUNADO_SLOT_FAILURES);
   lua_insert(L, -2);
   lua_rawsetp(L, -2, realm->current);

@@ -146,7 +146,7 @@ int lunado_seterror(lua_State *L, int idx) {
   bool pending;
   check_count(L, idx, 1);
   pending = lunado_future_pending(future);
-  (void)lunado__failure_new(L, realm, -1, 0);
+  (void)lunado__failure_handed(L, realm, -1, 0);
   lua_remove(L, -2);
   lunado__fail(L, realm, idx);
   return pending ? 0 : UV_EALREADY;
@@ -158,8 +158,7 @@ int lunado_result(lua_State *L, int idx) {
   if (lunado_future_pending(future)) return -2;
   if (future->state == LUNADO_DONE) return lunado__push_results(L, idx);
   lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
-  lunado__failure_observe(L, -1);
-  lua_remove(L, -2);
+  lunado__failure_throw(L, realm);
   return -1;
 }
 

@@ -73,6 +73,12 @@ static void untie(lua_State *L, int t) {
   lua_setiuservalue(L, t + 1, LUNADO_FUTURE_TASK);
 }
 
+/* The task at t lets the Failure go that its coroutine was given last. */
+static void forget_received(lua_State *L, int t) {
+  lua_pushnil(L);
+  lua_setiuservalue(L, t, LUNADO_TASK_RECEIVED);
+}
+
 /* The coroutine of the task at t has died of the error on top. */
 static void finish_failed(lua_State *L, lunado_realm *realm, int t) {
   lunado__failure_wrap(L, realm);
@@ -86,6 +92,7 @@ static void finish(lua_State *L, lunado_realm *realm, int t,
                    lunado_coroutine *task, int status, int n) {
   lunado_future *future = task->future;
   if (task->flags & TASK_BOUND) untie(L, t);
+  if (task->flags & TASK_RECEIVED) forget_received(L, t);
   if (n == 1 || status != LUA_OK)
     lua_xmove(task->thread, L, 1);
   else
@@ -118,8 +125,7 @@ static int resume(lua_State *L, lunado_realm *realm, lunado_coroutine *task,
   status = lua_resume(task->thread, L, nargs, n);
   realm->current = outer;
   task->flags &= ~(uint32_t)TASK_AWAITING;
-  if (realm->awaiting || realm->thrown != NULL || realm->throwing)
-    lunado__task_resumed(L, realm, task);
+  if (realm->awaiting || realm->throwing) lunado__task_resumed(realm, task);
   return status;
 }
 
@@ -203,7 +209,11 @@ static void run(lua_State *L, lunado_realm *realm, int t,
                 lunado_coroutine *task, int nargs) {
   lunado_coroutine *caller;
   const void *context = realm->context;
+  lua_State *outer = realm->runner;
+  int outer_place = realm->place;
   if (realm->nesting++ == 0) realm->stack_base = stack_here();
+  realm->runner = L;
+  realm->place = t;
   for (;;) {
     int n = 1;
     int status =
@@ -212,6 +222,7 @@ static void run(lua_State *L, lunado_realm *realm, int t,
     if (status == LUA_YIELD) {
       if (realm->callee != NULL) {
         nargs = descend(L, realm, &t, &task);
+        realm->place = t;
         continue;
       }
       nargs = yielded(L, realm, t, task, n, caller == NULL ? context : NULL);
@@ -224,8 +235,11 @@ static void run(lua_State *L, lunado_realm *realm, int t,
     nargs = awaits_start(caller, task) ? 0 : STOLEN;
     task = caller;
     t -= 2;
+    realm->place = t;
     lua_settop(L, t + 1);
   }
+  realm->runner = outer;
+  realm->place = outer_place;
   realm->nesting--;
 }
 
@@ -244,7 +258,7 @@ void lunado__coroutine_wake(lua_State *L, lunado_realm *realm, int t) {
     run(L, realm, t, task, 0);
   } else {
     run(L, realm, t, task,
-        lunado__task_push_outcome(realm, task, task->waiter.future));
+        lunado__task_push_outcome(L, t, task, task->waiter.future));
   }
   lua_settop(L, t);
 }
@@ -259,7 +273,8 @@ static void set_thread(lua_State *L, lunado_coroutine *task) {
 }
 
 static lunado_coroutine *task_new(lua_State *L, lunado_realm *realm) {
-  lunado_coroutine *task = lua_newuserdatauv(L, sizeof *task, 2);
+  lunado_coroutine *task =
+      lua_newuserdatauv(L, sizeof *task, LUNADO_TASK_VALUES);
   *task = (lunado_coroutine){0};
   set_thread(L, task);
   task->born = ++realm->born;

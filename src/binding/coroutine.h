@@ -7,17 +7,23 @@
  * a thread for as long as that lives.  When the function has returned, the
  * task and its thread are kept for a later coroutine.
  *
- * User values of a task: its thread, and from the first suspension to the end
- * of the coroutine the Future of its outcome, which then holds the task in
- * turn (LUNADO_FUTURE_TASK).  A coroutine that never suspends has both on its
- * caller's stack alone.
+ * User values of a task: its thread; from the first suspension to the end of
+ * the coroutine the Future of its outcome, which then holds the task in turn
+ * (LUNADO_FUTURE_TASK); and the Failure of the error that the coroutine was
+ * given last (received.h).  A coroutine that never suspends has task and Future
+ * on its caller's stack alone.
  */
 #ifndef LUNADO_BINDING_COROUTINE_H
 #define LUNADO_BINDING_COROUTINE_H
 
 #include "binding/binding.h"
 
-enum { LUNADO_TASK_THREAD = 1, LUNADO_TASK_FUTURE = 2 };
+enum {
+  LUNADO_TASK_THREAD = 1,
+  LUNADO_TASK_FUTURE,
+  LUNADO_TASK_RECEIVED,
+  LUNADO_TASK_VALUES = LUNADO_TASK_RECEIVED
+};
 
 void lunado__coroutine_open(lua_State *L, lunado_realm *realm);
 

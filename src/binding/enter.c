@@ -9,6 +9,7 @@
 #include "binding/future.h"
 #include "binding/interrupt.h"
 #include "binding/ioloop.h"
+#include "binding/received.h"
 #include "binding/realm.h"
 
 void lunado__pushcallbackname(lua_State *L, int idx) {
@@ -158,7 +159,7 @@ void lunado__callback(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
     status = lua_pcall(L, nargs, 1, base);
   called(L, realm, loop, status);
   lua_settop(L, base - 1);
-  if (realm->thrown != NULL) lunado__failure_forget(L, realm);
+  if (realm->receiver != NULL) lunado__forget_received(L, realm);
 }
 
 static int do_nothing(lua_State *L) {

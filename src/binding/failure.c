@@ -14,11 +14,15 @@
 #include "binding/coroutine.h"
 #include "binding/interrupt.h"
 #include "binding/realm.h"
+#include "binding/received.h"
 
 /* As luaL_traceback: the first and the last frames of a deep stack. */
 #define FRAMES_FIRST 10
 #define FRAMES_LAST 11
 #define FRAMES_MAX (FRAMES_FIRST + FRAMES_LAST)
+
+/* So often an error is handed on before the Failures between are left out. */
+#define HANDED_MAX 16
 
 typedef struct lunado_failure_frame frame;
 
@@ -93,6 +97,7 @@ lunado_failure *lunado__failure_new(lua_State *L, lunado_realm *realm, int err,
       LUNADO_FAILURE_FRAMES - 1 + count);
   self->observed = self->interrupt = self->queued = self->told = false;
   self->home = 0;
+  self->handed = 0;
   self->count = count;
   if (lua_isnil(L, err))
     lua_pushliteral(L, "<no error object>");
@@ -143,32 +148,63 @@ bool lunado__failure_is_of(lua_State *L, int failure, int err) {
 void lunado__failure_throw(lua_State *L, lunado_realm *realm) {
   lunado__failure_observe(L, -1);
   lua_insert(L, -2);
-  lunado__setslot(L, realm, LUNADO_SLOT_THROWN);
-  realm->thrown = L;
+  lunado__receive(L, realm, false);
 }
 
-void lunado__failure_set_inner(lua_State *L, lunado_realm *realm, int err) {
-  if (realm->thrown != L) return;
-  lunado__getslot(L, realm, LUNADO_SLOT_THROWN);
-  if (lunado__failure_is_of(L, -1, err))
-    lua_setiuservalue(L, -2, LUNADO_FAILURE_INNER);
-  else
+lunado_failure *lunado__failure_handed(lua_State *L, lunado_realm *realm,
+                                       int err, int level) {
+  lunado_failure *self;
+  int handed = 0;
+  bool passing;
+  err = lua_absindex(L, err);
+  if (!lunado__push_received(L, realm, err, &passing))
+    return lunado__failure_new(L, realm, err, level);
+  handed = ((lunado_failure *)lua_touserdata(L, -1))->handed;
+  if (handed == HANDED_MAX) lunado__failure_origin(L);
+  self = lunado__failure_new(L, realm, err, level);
+  self->handed = handed < HANDED_MAX ? (uint8_t)(handed + 1) : 1;
+  lua_insert(L, -2);
+  lua_setiuservalue(L, -2, LUNADO_FAILURE_INNER);
+  return self;
+}
+
+int lunado__failure_cut(lua_State *L, lua_CFunction function) {
+  lunado_failure *self = lua_touserdata(L, -1);
+  for (int i = 0; i < self->count; i++) {
+    lua_getiuservalue(L, -1, LUNADO_FAILURE_FRAMES + i);
+    if (lua_tocfunction(L, -1) == function) self->count = i;
     lua_pop(L, 1);
+  }
+  if (self->count > 0) self->frames[self->count - 1].name = NULL;
+  return self->count;
 }
 
-void lunado__failure_forget(lua_State *L, lunado_realm *realm) {
-  realm->thrown = NULL;
-  lua_pushboolean(L, 0);
-  lunado__setslot(L, realm, LUNADO_SLOT_THROWN);
+/* What is remembered may go as soon as something is made: it is held. */
+lunado_failure *lunado__failure_raised(lua_State *L, lunado_realm *realm,
+                                       int err, int level) {
+  lunado_failure *self;
+  bool passing = false;
+  bool received;
+  err = lua_absindex(L, err);
+  received = lunado__push_received(L, realm, err, &passing);
+  if (received && passing) {
+    self = lua_touserdata(L, -1);
+  } else {
+    self = lunado__failure_new(L, realm, err, level);
+    if (received) {
+      lua_insert(L, -2);
+      lua_setiuservalue(L, -2, LUNADO_FAILURE_INNER);
+    }
+  }
+  self->observed = true;
+  return self;
 }
 
 int lunado__failure_handler(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
   bool interrupt = lunado__is_interrupt(L);
-  lunado_failure *self = lunado__failure_new(L, realm, 1, 1);
-  self->observed = true;
-  self->interrupt = interrupt;
-  lunado__failure_set_inner(L, realm, 1);
+  lunado_failure *self = lunado__failure_raised(L, realm, 1, 1);
+  if (interrupt) self->interrupt = true;
   lunado__setslot(L, realm, LUNADO_SLOT_RAISED);
   lua_settop(L, 1);
   return 1;
@@ -323,6 +359,11 @@ static void push_section(lua_State *L, int idx, const char *title) {
   luaL_pushresult(&buffer);
 }
 
+static const char *title_of(const lunado_failure *self, bool innermost) {
+  if (innermost) return "stack traceback:";
+  return self->handed > 0 ? "passed on by:" : "awaited by:";
+}
+
 /* A chain of awaits can be as deep as memory: its Failures are gathered in a
  * list, the innermost last, and their sections written from there. */
 void lunado__failure_traceback(lua_State *L, int idx) {
@@ -343,7 +384,7 @@ void lunado__failure_traceback(lua_State *L, int idx) {
   luaL_buffinit(L, &buffer);
   for (int i = n; i > 0; i--) {
     lua_rawgeti(L, list, i);
-    push_section(L, lua_gettop(L), i == n ? "stack traceback:" : "awaited by:");
+    push_section(L, lua_gettop(L), title_of(lua_touserdata(L, -1), i == n));
     lua_remove(L, -2);
     if (i < n && lua_rawlen(L, -1) > 0) {
       lua_pushliteral(L, "\n");

@@ -26,6 +26,7 @@ struct lunado_failure {
   bool interrupt; /* a debug hook in C raised it; no callback's own */
   bool queued;    /* a function was put into a queue to be called with it */
   bool told;      /* it was logged beside another error, or too late */
+  uint8_t handed; /* how often the error was handed on since it was raised */
   uint32_t home;  /* number of the loop on which somebody is to get the error;
                      0: nobody is */
   int count;      /* frames */
@@ -60,6 +61,12 @@ static inline lunado_failure *lunado__tofailure(lua_State *L,
   return lunado__toclass(L, idx, realm->failure_mt);
 }
 
+/* Pushes the Failure of the error at `err`, which is being raised on L: the one
+ * that lunado's own code is raising again, else a new one with the functions
+ * from `level` on.  It counts as observed.  [-0, +1, m] */
+lunado_failure *lunado__failure_raised(lua_State *L, lunado_realm *realm,
+                                       int err, int level);
+
 /* True if the value at `failure` is the Failure of the error at `err`; an
  * error that is nil is that of any.  [-0, +0, -] */
 bool lunado__failure_is_of(lua_State *L, int failure, int err);
@@ -89,15 +96,20 @@ void lunado__failure_origin(lua_State *L);
 void lunado__failure_told(lua_State *L, lunado_realm *realm, int idx);
 
 /* Replaces the Failure on top, which is about to be raised, by its error, and
- * remembers it for where the error leaves L.  [-1, +1, -] */
+ * remembers it for where the error is caught (received.h).  [-1, +1, -] */
 void lunado__failure_throw(lua_State *L, lunado_realm *realm);
 
-/* Gives the Failure on top the one that lunado__failure_throw remembered, when
- * that is of the same error, which is at `err`.  [-0, +0, -] */
-void lunado__failure_set_inner(lua_State *L, lunado_realm *realm, int err);
+/* Pushes a Failure of the error at `err`, which is not raised but handed to a
+ * Future, with the active functions from `level` on.  If the running code was
+ * given the same error before, its Failure becomes the inner one.  However
+ * often an error is handed on, the chain stays short, and its end is where the
+ * error was first raised.  [-0, +1, m] */
+lunado_failure *lunado__failure_handed(lua_State *L, lunado_realm *realm,
+                                       int err, int level);
 
-/* Forgets what lunado__failure_throw remembered.  [-0, +0, -] */
-void lunado__failure_forget(lua_State *L, lunado_realm *realm);
+/* Drops the frames of the Failure on top from that of `function` on, which
+ * called what raised the error.  Returns how many are left.  [-0, +0, -] */
+int lunado__failure_cut(lua_State *L, lua_CFunction function);
 
 /* Pushes the traceback of the Failure at idx.  [-0, +1, m] */
 void lunado__failure_traceback(lua_State *L, int idx);
@@ -119,7 +131,8 @@ void lunado__failure_text(lua_State *L, int idx);
 bool lunado__push_globalname(lua_State *L, int idx);
 
 /* Message handler that leaves the error alone and its Failure in
- * LUNADO_SLOT_RAISED. */
+ * LUNADO_SLOT_RAISED: a new one, or the one that lunado's own code is raising
+ * again. */
 int lunado__failure_handler(lua_State *L);
 
 /* Replaces the error on top, which went through that handler, by its Failure.

@@ -560,7 +560,7 @@ static int future_exception(lua_State *L) {
     return 1;
   }
   lua_getiuservalue(L, 1, LUNADO_FUTURE_VALUE);
-  lunado__failure_observe(L, -1);
+  lunado__failure_throw(L, lunado__upvalue_realm(L));
   return 1;
 }
 
@@ -574,7 +574,8 @@ static int future_exc_info(lua_State *L) {
   }
   lua_getiuservalue(L, 1, LUNADO_FUTURE_VALUE);
   failure = lua_gettop(L);
-  lunado__failure_observe(L, failure);
+  lua_pushvalue(L, failure);
+  lunado__failure_throw(L, lunado__upvalue_realm(L));
   lunado__failure_traceback(L, failure);
   return 2;
 }
@@ -646,9 +647,13 @@ static int future_set_exc_info(lua_State *L) {
   check_pending(L, realm);
   if (!lua_isnoneornil(L, 3)) luaL_checkstring(L, 3);
   lua_settop(L, 3);
-  (void)lunado__failure_new(L, realm, 2, lua_isnil(L, 3) ? 1 : -1);
-  lua_pushvalue(L, 3);
-  lua_setiuservalue(L, -2, LUNADO_FAILURE_TEXT);
+  if (lua_isnil(L, 3)) {
+    (void)lunado__failure_handed(L, realm, 2, 1);
+  } else {
+    (void)lunado__failure_new(L, realm, 2, -1);
+    lua_pushvalue(L, 3);
+    lua_setiuservalue(L, -2, LUNADO_FAILURE_TEXT);
+  }
   lunado__fail(L, realm, 1);
   return 0;
 }

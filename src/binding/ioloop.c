@@ -19,6 +19,7 @@
 #include "binding/interrupt.h"
 #include "binding/luv.h"
 #include "binding/promise.h"
+#include "binding/received.h"
 #include "binding/runsync.h"
 #include "binding/timeout.h"
 
@@ -214,6 +215,7 @@ int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, bool forever) {
   int rc;
   if (!lunado__reserve_calls(L, LOOP_STACK))
     return luaL_error(L, "not enough memory");
+  if (realm->receiver != NULL) lunado__forget_received(L, realm);
   loop->L = L;
   realm->loop = realm->running = loop;
   realm->current = NULL;

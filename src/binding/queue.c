@@ -20,6 +20,7 @@
 #include "binding/failure.h"
 #include "binding/future.h"
 #include "binding/ioloop.h"
+#include "binding/received.h"
 
 #define CHUNK_MIN 32u
 #define CHUNK_MAX 1024u
@@ -344,7 +345,7 @@ static void call(lua_State *L, lunado_ioloop *loop, int n) {
     lunado__returned(L, realm, loop);
   }
   lua_pop(realm->called, 1);
-  if (realm->thrown != NULL) lunado__failure_forget(L, realm);
+  if (realm->receiver != NULL) lunado__forget_received(L, realm);
 }
 
 static void run_callback(lua_State *L, lunado_ioloop *loop, int n) {
@@ -423,7 +424,7 @@ static bool run_protected(lua_State *L, lunado_ioloop *loop, turns *now) {
     lua_xmove(realm->called, L, 1);
     lua_insert(L, -2);
     lunado__report(L, realm, loop);
-    if (realm->thrown != NULL) lunado__failure_forget(L, realm);
+    if (realm->receiver != NULL) lunado__forget_received(L, realm);
   }
   return false;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * raise.h - Failures in the hands of lunado's own Lua modules.
+ * raise.h - errors on their way through lunado's own Lua modules.
  */
 #ifndef LUNADO_BINDING_RAISE_H
 #define LUNADO_BINDING_RAISE_H

@@ -11,6 +11,7 @@
 #include "binding/future.h"
 #include "binding/ioloop.h"
 #include "binding/luv.h"
+#include "binding/received.h"
 
 static const char realm_key = 0;
 
@@ -101,6 +102,7 @@ static void fill(lua_State *L, lunado_realm *realm) {
   make_tables(L, realm);
   lunado__exception_open(L, realm);
   lunado__enter_open(L, realm);
+  lunado__received_open(L, realm);
   lunado__failure_open(L, realm);
   lunado__coroutine_open(L, realm);
   lunado__future_open(L, realm);

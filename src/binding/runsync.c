@@ -15,6 +15,7 @@
 #include "binding/interrupt.h"
 #include "binding/ioloop.h"
 #include "binding/timeout.h"
+#include "binding/worker.h"
 
 typedef struct {
   lunado_waiter waiter;
@@ -214,7 +215,7 @@ static bool is_uncaught(lua_State *L, const lunado_realm *realm) {
   lua_Debug ar;
   lua_CFunction pcall_c = base_function(L, "pcall");
   lua_CFunction xpcall_c = base_function(L, "xpcall");
-  if (L != realm->main) return false;
+  if (L != realm->main || lunado__is_worker(L)) return false;
   for (int level = 0; lua_getstack(L, level, &ar); level++)
     if (is_pcall(L, &ar, pcall_c, xpcall_c)) return false;
   return true;
@@ -222,7 +223,8 @@ static bool is_uncaught(lua_State *L, const lunado_realm *realm) {
 
 int lunado__raise_outcome(lua_State *L, lunado_realm *realm) {
   int failure = lua_gettop(L);
-  lunado__failure_observe(L, failure);
+  lua_pushvalue(L, failure);
+  lunado__failure_throw(L, realm);
   if (!is_uncaught(L, realm)) return lua_error(L);
   lunado__failure_traceback(L, failure);
   if (lua_rawlen(L, -1) == 0) {

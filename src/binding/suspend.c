@@ -13,6 +13,7 @@
 #include "binding/inspect.h"
 #include "binding/ioloop.h"
 #include "binding/realm.h"
+#include "binding/received.h"
 #include "binding/task.h"
 #include "binding/watch.h"
 
@@ -44,9 +45,17 @@ static void prepare_throw(lunado_realm *realm, lunado_coroutine *task) {
   lua_sethook(thread, raise_at_return, LUA_MASKRET, 0);
 }
 
+/* The same for the error of the Failure there, which is replaced by it. */
+static void prepare_failure(lua_State *L, int t, lunado_coroutine *task) {
+  lunado__receive_at(L, t, task);
+  lunado__failure_observe(task->thread, -1);
+  lua_replace(task->thread, -2);
+  prepare_throw(lunado__findrealm(L), task);
+}
+
 /* Pushes what the Future on top of the task's thread came to; returns how
  * many values to resume with. */
-int lunado__task_push_outcome(lunado_realm *realm, lunado_coroutine *task,
+int lunado__task_push_outcome(lua_State *L, int t, lunado_coroutine *task,
                               lunado_future *future) {
   lua_State *thread = task->thread;
   if (future->state == LUNADO_DONE) {
@@ -56,8 +65,7 @@ int lunado__task_push_outcome(lunado_realm *realm, lunado_coroutine *task,
     return 1;
   }
   lua_getiuservalue(thread, -1, LUNADO_FUTURE_VALUE);
-  lunado__failure_throw(thread, realm);
-  prepare_throw(realm, task);
+  prepare_failure(L, t, task);
   return 1;
 }
 
@@ -141,15 +149,28 @@ static bool has_place(lunado_realm *realm, lunado_coroutine *task) {
 }
 
 /* Calls function(task); on failure moves the error to the task's thread and
- * has it raised there. */
+ * has it raised there.  Where functions of the user's have raised it, such as
+ * __await, the traceback begins with them. */
 static bool protected(lua_State *L, lunado_realm *realm, int t,
                       lua_CFunction function, int nargs) {
   lunado_coroutine *task = lua_touserdata(L, t);
+  int base = lua_gettop(L) - nargs + 1, below;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->handler);
   lua_pushcfunction(L, function);
-  lua_insert(L, -(nargs + 1));
-  if (lua_pcall(L, nargs, LUA_MULTRET, 0) == LUA_OK) return true;
+  lua_rotate(L, base, 2);
+  if (lua_pcall(L, nargs, LUA_MULTRET, base) == LUA_OK) {
+    lua_remove(L, base);
+    return true;
+  }
+  lunado__failure_take(L, realm);
+  below = lunado__failure_cut(L, function);
+  if (below == 0) lunado__failure_observe(L, -1);
   lua_xmove(L, task->thread, 1);
-  prepare_throw(realm, task);
+  lua_settop(L, base - 1);
+  if (below > 0)
+    prepare_failure(L, t, task);
+  else
+    prepare_throw(realm, task);
   return false;
 }
 
@@ -248,7 +269,7 @@ static int link_task(lua_State *L, lunado_realm *realm, int t,
                      lunado_coroutine *task, lunado_future *future) {
   lua_State *thread = task->thread;
   if (!lunado_future_pending(future))
-    return lunado__task_push_outcome(realm, task, future);
+    return lunado__task_push_outcome(L, t, task, future);
   lua_pushvalue(L, t);
   if (future->waiters == NULL) {
     lua_xmove(L, thread, 1);
@@ -260,7 +281,7 @@ static int link_task(lua_State *L, lunado_realm *realm, int t,
   lua_xmove(thread, L, 1);
   if (!protected(L, realm, t, wait_behind_others, 2)) return 1;
   if (task->waiter.list != NULL) return -1;
-  return lunado__task_push_outcome(realm, task, future);
+  return lunado__task_push_outcome(L, t, task, future);
 }
 
 /* Has the task wait for the Future on top of its thread's stack.  Returns as
@@ -319,7 +340,7 @@ int lunado__task_suspend(lua_State *L, lunado_realm *realm, int t,
   if (lunado_future_pending(future)) return wait_for(L, realm, t, task, future);
   if (future->flags & LUNADO_IS_MOMENT)
     return requeue(L, realm, t, task) ? -1 : 1;
-  return lunado__task_push_outcome(realm, task, future);
+  return lunado__task_push_outcome(L, t, task, future);
 }
 
 /* The short way of suspend: pushes the one result of a Future that is done.
@@ -386,13 +407,11 @@ int lunado__task_raise(lua_State *L, lunado_realm *realm, int t,
 
 /* Deals with what a coroutine left behind in the realm when it was suspended
  * or ended. */
-void lunado__task_resumed(lua_State *L, lunado_realm *realm,
-                          lunado_coroutine *task) {
+void lunado__task_resumed(lunado_realm *realm, lunado_coroutine *task) {
   if (realm->awaiting) {
     realm->awaiting = false;
     task->flags |= TASK_AWAITING;
   }
-  if (realm->thrown != NULL) lunado__failure_forget(L, realm);
   if (realm->throwing) { /* it could not be resumed */
     realm->throwing = false;
     if (lua_gethook(task->thread) == raise_at_return)

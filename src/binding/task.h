@@ -19,17 +19,19 @@
 #include "binding/binding.h"
 
 enum {
-  TASK_FAILED = 1,    /* what the body returned is a Failure */
-  TASK_AWAITING = 2,  /* suspended by lunado__await, not by a plain yield */
-  TASK_STARTING = 4,  /* queued to be started */
-  TASK_WAITING = 8,   /* enlisted on its loop, with a place reserved */
-  TASK_QUEUED = 16,   /* enlisted on its loop, in its queue */
-  TASK_BOUND = 32,    /* task and Future hold each other */
-  TASK_CAPTURED = 64, /* SLOT_CAPTURED has the function that resumes it */
-  TASK_WATCHED = 128, /* SLOT_FINISH wants to know of its end */
-  TASK_THROWN = 256,  /* an error was raised at one of its yields */
-  TASK_ENTERING = 512, /* is to enter contexts of its own at its next yield */
-  TASK_ENTERED = 1024  /* has done so since its runner has resumed it */
+  TASK_FAILED = 1,      /* what the body returned is a Failure */
+  TASK_AWAITING = 2,    /* suspended by lunado__await, not by a plain yield */
+  TASK_STARTING = 4,    /* queued to be started */
+  TASK_WAITING = 8,     /* enlisted on its loop, with a place reserved */
+  TASK_QUEUED = 16,     /* enlisted on its loop, in its queue */
+  TASK_BOUND = 32,      /* task and Future hold each other */
+  TASK_CAPTURED = 64,   /* SLOT_CAPTURED has the function that resumes it */
+  TASK_WATCHED = 128,   /* SLOT_FINISH wants to know of its end */
+  TASK_THROWN = 256,    /* an error was raised at one of its yields */
+  TASK_ENTERING = 512,  /* is to enter contexts of its own at its next yield */
+  TASK_ENTERED = 1024,  /* has done so since its runner has resumed it */
+  TASK_RECEIVED = 2048, /* LUNADO_TASK_RECEIVED is a Failure */
+  TASK_PASSING = 4096   /* lunado's own code is raising that again */
 };
 
 struct lunado_coroutine {
@@ -86,7 +88,7 @@ bool lunado__push_ready_result(lua_State *thread, lunado_realm *realm, int n);
 
 /* Pushes what the Future on top of the task's thread came to; returns how many
  * values to resume with. */
-int lunado__task_push_outcome(lunado_realm *realm, lunado_coroutine *task,
+int lunado__task_push_outcome(lua_State *L, int t, lunado_coroutine *task,
                               lunado_future *future);
 
 /* Has the error that function() raises raised where the task at t yielded.
@@ -102,8 +104,7 @@ bool lunado__task_fail_wait(lua_State *L, int t);
 
 /* Deals with what a coroutine left behind in the realm when it was suspended
  * or ended. */
-void lunado__task_resumed(lua_State *L, lunado_realm *realm,
-                          lunado_coroutine *task);
+void lunado__task_resumed(lunado_realm *realm, lunado_coroutine *task);
 
 /* --- lifetime.c ----------------------------------------------------------- */
 

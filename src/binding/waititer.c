@@ -204,11 +204,7 @@ static int results_step(lua_State *L) {
   lua_settop(L, 2);
   if (lunado_future_pending(next))
     return lunado__await(L, realm, 2, 2, results_awaited);
-  if (next->state == LUNADO_FAILED) {
-    lua_getiuservalue(L, 2, LUNADO_FUTURE_VALUE);
-    lunado__failure_observe(L, 3);
-    return lua_error(L);
-  }
+  if (next->state == LUNADO_FAILED) return lunado__raise_failed(L, realm, 2);
   (void)lunado__push_results(L, 2);
   return push_index(L, 2);
 }

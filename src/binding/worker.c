@@ -11,7 +11,9 @@
 #include <lualib.h>
 #include <string.h>
 
+#include "binding/failure.h"
 #include "binding/open.h"
+#include "binding/realm.h"
 #include "core/alloc.h"
 
 /* Kilobytes by which a state may grow before its garbage is collected at the
@@ -26,6 +28,15 @@ struct lunado__worker {
 /* Where the message handler leaves the traceback. */
 static const char worker_traceback_key = 0;
 
+/* Marks the state of a worker. */
+static const char worker_key = 0;
+
+bool lunado__is_worker(lua_State *L) {
+  bool marked = lua_rawgetp(L, LUA_REGISTRYINDEX, &worker_key) != LUA_TNIL;
+  lua_pop(L, 1);
+  return marked;
+}
+
 /* --- opening -------------------------------------------------------------- */
 
 /* The process is not the worker's to end. */
@@ -36,6 +47,8 @@ static int worker_os_exit(lua_State *L) {
 /* (path, cpath) */
 static int open_worker(lua_State *L) {
   luaL_openlibs(L);
+  lua_pushboolean(L, 1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &worker_key);
   lunado__preload(L);
   lua_getglobal(L, "package");
   lua_pushstring(L, lua_touserdata(L, 1));
@@ -94,6 +107,18 @@ static const lunado__route result_route = {
 static const lunado__route error_route = {
     "from a worker", push_error_name, -1, {NULL, NULL}, 0};
 
+/* Pushes the stack where the error at 1 was raised; where the job uses lunado
+ * itself, with what the error has come through. */
+static void push_worker_traceback(lua_State *L) {
+  lunado_realm *realm = lunado__findrealm(L);
+  if (realm == NULL) {
+    luaL_traceback(L, L, NULL, 1);
+    return;
+  }
+  (void)lunado__failure_raised(L, realm, 1, 1);
+  lunado__failure_traceback(L, lua_gettop(L));
+}
+
 /* Keeps the stack where an error was raised, but for the function of ours at
  * its end. */
 static int worker_handler(lua_State *L) {
@@ -101,7 +126,7 @@ static int worker_handler(lua_State *L) {
   size_t length;
   const char *text;
   lua_settop(L, 1);
-  luaL_traceback(L, L, NULL, 1);
+  push_worker_traceback(L);
   text = lua_tolstring(L, -1, &length);
   if (length > sizeof last &&
       strcmp(text + length - (sizeof last - 1), last) == 0)

@@ -32,4 +32,8 @@ void lunado__worker_run(lunado__worker *worker, lunado__work *work);
 /* Closes the state. */
 void lunado__worker_free(lunado__worker *worker);
 
+/* True if the state is a worker's, in which an error that a job does not catch
+ * goes to who has submitted it.  [-0, +0, -] */
+bool lunado__is_worker(lua_State *L);
+
 #endif
