@@ -16,6 +16,8 @@ if loaded["lunado.iostream"] then return loaded["lunado.iostream"] end
 local uv = require "lunado.uv" -- says what is missing where luv is
 local luv = require "luv"
 local buffer = require "lunado.buffer"
+local filehandle = require "lunado.filehandle"
+local finders = require "lunado.finders"
 local outbox = require "lunado.outbox"
 local stack_context = require "lunado.stack_context"
 local waiters = require "lunado.waiters"
@@ -26,8 +28,7 @@ local await = core.await
 
 --- The stream is closed. `real_error` is why, where that was an error.
 local StreamClosedError = core.Exception:subclass("StreamClosedError")
---- What is to be read cannot come any more: its end is not within `max` bytes.
-local UnsatisfiableReadError = core.Exception:subclass("UnsatisfiableReadError")
+local UnsatisfiableReadError = finders.UnsatisfiableReadError
 --- More has come, or is to be written, than the stream may hold.
 local StreamBufferFullError = core.Exception:subclass("StreamBufferFullError")
 
@@ -88,6 +89,7 @@ local function kind_of(handle)
 end
 
 local function check_handle(handle)
+  if filehandle.is_file(handle) then return end
   if not STREAMS[kind_of(handle)] then
     bad_argument(1, "IOStream", "stream of luv's", handle, 4)
   end
@@ -382,41 +384,13 @@ local function begin(self, what, max, line)
   self._buffer:rewind()
 end
 
-local function find_bytes(self)
-  local wanted, size = self._what, self._buffer.size
-  if size >= wanted then return wanted end
-  if self._partial and size > 0 then return size end
-end
-
---- n, or the size of what holds no end, against `max`.
-local function within(self, n, what)
-  local max = self._max
-  if not max or (n or self._buffer.size) <= max then return n end
-  local shown = ("%q"):format(self._what):gsub("\\\n", "\\n")
-  return nil, UnsatisfiableReadError(("%s %s not found within %d bytes")
-    :format(what, shown, max))
-end
-
-local function find_delimiter(self)
-  return within(self, self._buffer:find(self._what), "delimiter")
-end
-
-local function find_pattern(self)
-  local ok, n = pcall(self._buffer.match, self._buffer, self._what,
-    self._reach)
-  if not ok then return nil, (n:gsub("^.-:%d+: ", "")) end
-  return within(self, n, "pattern")
-end
-
-local function find_close() return nil end
-
 --- A Future of the next n bytes; with `partial` of those that there are, at
 -- least one and at most n.
 function IOStream:read_bytes(n, partial)
   n = waiters.check_count(n, 1, "read_bytes", 3)
   begin(self, n)
   self._partial = partial
-  return read(self, find_bytes)
+  return read(self, finders.bytes)
 end
 
 --- A Future of what comes up to and with the delimiter. Where that is not
@@ -428,7 +402,7 @@ function IOStream:read_until(delimiter, max)
   end
   max = check_max(max, 2, "read_until")
   begin(self, delimiter, max)
-  return read(self, find_delimiter)
+  return read(self, finders.delimiter)
 end
 
 --- A Future of what comes up to and with the first match of the pattern.
@@ -442,20 +416,20 @@ function IOStream:read_until_pattern(pattern, max)
   max = check_max(max, 2, "read_until_pattern")
   begin(self, pattern, max)
   self._reach = buffer.reach(pattern)
-  return read(self, find_pattern)
+  return read(self, finders.pattern)
 end
 
 --- A Future of the next line, without its end: "\n" or "\r\n".
 function IOStream:read_line(max)
   max = check_max(max, 1, "read_line")
   begin(self, "\n", max, true)
-  return read(self, find_delimiter)
+  return read(self, finders.delimiter)
 end
 
 --- A Future of all that comes until the stream is closed, by either side.
 function IOStream:read_until_close()
   begin(self)
-  return read(self, find_close, true)
+  return read(self, finders.close, true)
 end
 
 --- The end of `lines`, or why it cannot go on: the error of a read. What the
@@ -511,11 +485,20 @@ function IOStream:_written()
   if self._closed and self._ended then close_handle(self) end
 end
 
+--- A file is written where reading has come to: what was read ahead of that is
+-- read again.
+local function forget_ahead(self)
+  if not self._closed and self.handle:back(self._buffer.size) then
+    self._buffer, self._ended = buffer.new(), false
+  end
+end
+
 --- A Future that is done when the data, a string or a list of strings, has
 -- left.
 function IOStream:write(data)
   data = check_data(data)
   local box, handle = self._outbox, self.handle
+  if self._is_file then forget_ahead(self) end
   if self._closed then return failed(closed_error(self)) end
   if self._write_closed then
     return failed(StreamClosedError("Stream is closed for writing"))
@@ -582,6 +565,9 @@ function IOStream:_init(handle, options)
   end
   options = options or {}
   check_options(options, 2, "IOStream", 4)
+  if kind_of(handle) == "uv_pipe" then
+    handle = filehandle.of_pipe(handle) or handle
+  end
   self.max_buffer_size = options.max_buffer_size or MAX_BUFFER_SIZE
   self.max_write_buffer_size = options.max_write_buffer_size
   self._read_ahead = math.min(self.max_buffer_size,
@@ -592,6 +578,7 @@ function IOStream:_init(handle, options)
   self._buffer, self._hold = buffer.new(), {}
   self._outbox = outbox.new(handle, self)
   self._on_read = callback_of(self)
+  self._is_file = filehandle.is_file(handle)
   self.handle = handle
   local _ = uv.try_write -- from now on a broken pipe is an error, no signal
 end
@@ -638,10 +625,13 @@ end
 -- address in numbers and a port, a pipe to a path.
 function IOStream:connect(address, port)
   check_string(address, 1, "connect")
-  if kind_of(self.handle) == "uv_pipe" then
+  local kind = kind_of(self.handle)
+  if kind == "uv_pipe" then
     port = nil
-  else
+  elseif kind == "uv_tcp" then
     port = waiters.check_count(port, 2, "connect", 3)
+  else
+    error("a file or terminal cannot be connected", 2)
   end
   local future = self:_connect(address, port)
   return future
@@ -689,10 +679,53 @@ end
 
 -- Nobody waits for anything here.
 function IOStream:__gc()
-  if self._gone == false then pcall(luv.close, self.handle) end
+  if self._gone == false then pcall(self.handle.close, self.handle) end
+end
+
+-- Files ---------------------------------------------------------------------
+
+local MODES = { r = true, w = true, a = true, ["r+"] = true }
+local NEW_FILE = 438 -- 0666, less the umask: what io.open gives a new file
+
+--- The stream of a descriptor that was opened just now.
+local function open_descriptor(fd, path, mode, options)
+  local stat = await(uv.fs_fstat(fd))
+  if stat.type == "directory" then
+    error("EISDIR: illegal operation on a directory: " .. path, 0)
+  end
+  local handle, err =
+    filehandle.of_descriptor(fd, mode, stat.type == "file")
+  if not handle then error(err, 0) end
+  return IOStream(handle, options)
+end
+
+local open = core.coroutine(function(path, mode, options)
+  local fd = await(uv.fs_open(path, mode, NEW_FILE))
+  local ok, stream = pcall(open_descriptor, fd, path, mode, options)
+  if ok then return stream end
+  await(uv.fs_close(fd))
+  error(stream, 0)
+end)
+
+--- A Future of a stream that reads or writes a file.
+-- @param mode as for io.open: "r", which it is by default, "w", "a" or "r+"
+-- @param options as for IOStream
+local function open_file(path, mode, options)
+  check_string(path, 1, "open")
+  if mode == nil then mode = "r" end
+  if not MODES[mode] then
+    error("bad argument #2 to 'open' (invalid mode)", 2)
+  end
+  if options ~= nil and type(options) ~= "table" then
+    bad_argument(3, "open", "table", options, 2)
+  end
+  check_options(options or {}, 3, "open", 3)
+  local future = open(path, mode, options)
+  return future
 end
 
 local iostream = {
+  open = open_file,
   IOStream = IOStream,
   StreamClosedError = StreamClosedError,
   UnsatisfiableReadError = UnsatisfiableReadError,

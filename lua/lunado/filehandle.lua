@@ -1,0 +1,225 @@
+-- SPDX-License-Identifier: MIT
+--- lunado.filehandle: an open file with the methods of luv's streams, for
+-- lunado.iostream.
+--
+-- The system knows no file that is not ready; libuv reads and writes them on
+-- its threads. One operation is under way at a time, so that all happen in the
+-- order in which they were asked for. Reads and writes go on from one position,
+-- as those of io.open do.
+local core = require "lunado.core"
+local loaded = core.loaded
+if loaded["lunado.filehandle"] then return loaded["lunado.filehandle"] end
+
+local luv = require "luv"
+
+local CHUNK = 64 * 1024
+
+-- Fields: fd; owner, luv's handle that has opened the descriptor and closes it,
+-- if one has; readable; appends; position of the next byte, -1 where the system
+-- keeps it; busy, while an operation is under way; reading, while that is a
+-- read; stale: what it reads is to be read again; on_read, while somebody
+-- reads; kept: what came when nobody did; data and on_written of the write that
+-- waits or is under way; closing, and on_closed.
+local File = { __name = "lunado.file" }
+File.__index = File
+
+--- A file on a descriptor, of which the type and the mode are known.
+local function new(fd, seekable, appends, readable, owner)
+  return setmetatable({ fd = fd, owner = owner, readable = readable,
+    appends = appends, position = seekable and 0 or -1, busy = false,
+    reading = false, stale = false, closing = false }, File)
+end
+
+local function finish_close(self)
+  local on_closed, owner = self.on_closed, self.owner
+  if owner then
+    if not owner:is_closing() then owner:close(on_closed) end
+  elseif on_closed then
+    luv.fs_close(self.fd, function() on_closed() end)
+  else
+    luv.fs_close(self.fd)
+  end
+end
+
+local pump
+
+--- An operation is over.
+local function over(self)
+  self.busy, self.reading = false, false
+  if self.closing then finish_close(self) end
+  return self.closing
+end
+
+local function give_up_write(self, err)
+  local on_written = self.on_written
+  self.data, self.on_written = nil, nil
+  if on_written then on_written(err) end
+end
+
+--- Starts an operation of luv's, whose callback was given to it already.
+local function started(self, ok, request, err)
+  if ok and request then return nil end
+  self.busy, self.reading = false, false
+  return ok and err or request
+end
+
+local function write(self)
+  local data = self.data
+  self.busy = true
+  local err = started(self, pcall(luv.fs_write, self.fd, data,
+    self.appends and -1 or self.position, function(problem, n)
+      if over(self) then return end
+      if problem then return give_up_write(self, problem) end
+      if self.position >= 0 then self.position = self.position + n end
+      if n < #data then
+        self.data = data:sub(n + 1)
+      else
+        give_up_write(self)
+      end
+      pump(self)
+    end))
+  if err then give_up_write(self, err) end
+end
+
+local function stop(self, ...)
+  local on_read = self.on_read
+  self.on_read = nil
+  on_read(...)
+end
+
+local function got(self, problem, data)
+  local stale = self.stale
+  self.stale = false
+  if stale or not self.on_read then -- it will be read again
+    if self.position < 0 and not problem then self.kept = data end
+  elseif problem then
+    stop(self, problem)
+  elseif data == "" then
+    stop(self)
+  else
+    if self.position >= 0 then self.position = self.position + #data end
+    self.on_read(nil, data)
+  end
+end
+
+local function read(self)
+  self.busy, self.reading, self.stale = true, true, false
+  local err = started(self, pcall(luv.fs_read, self.fd, CHUNK, self.position,
+    function(problem, data)
+      if over(self) then return end
+      got(self, problem, data)
+      pump(self)
+    end))
+  if err then stop(self, err) end
+end
+
+--- Does what is next to be done.
+function pump(self)
+  if self.busy or self.closing then return end
+  if self.data then
+    write(self)
+  elseif self.on_read then
+    local kept = self.kept
+    if not kept then return read(self) end
+    self.kept = nil
+    if kept == "" then return stop(self) end
+    self.on_read(nil, kept)
+    pump(self)
+  end
+end
+
+function File:read_start(on_read)
+  self.on_read = on_read
+  -- Data that was kept must not come before this returns.
+  if not self.kept or self.busy then
+    pump(self)
+  else
+    self.busy = true
+    luv.fs_fstat(self.fd, function()
+      if not over(self) then pump(self) end
+    end)
+  end
+  return 0
+end
+
+function File:read_stop()
+  self.on_read = nil
+  return 0
+end
+
+--- Reads and writes go on from n bytes before the present position. Returns
+-- false, and does nothing, where the system keeps that.
+function File:back(n)
+  if self.position < 0 then return false end
+  self.position = self.position - n
+  self.stale = self.stale or self.reading
+  return true
+end
+
+function File:write(data, on_written)
+  self.data, self.on_written = data, on_written
+  pump(self)
+  return self
+end
+
+function File.try_write() end
+
+function File.shutdown() return nil, "ENOTSOCK" end
+
+function File:get_write_queue_size() return self.data and #self.data or 0 end
+
+function File:is_readable() return self.readable end
+
+function File:is_closing() return self.closing end
+
+--- A file always has something to do, or nothing.
+function File.ref() end
+File.unref = File.ref
+
+function File:close(on_closed)
+  if self.closing then error("the file is closing", 2) end
+  self.closing, self.on_read = true, nil
+  self.on_closed = on_closed
+  if not self.busy then finish_close(self) end
+end
+
+--- Whether a value is such a file.
+local function is_file(value) return getmetatable(value) == File end
+
+--- What luv makes of a descriptor that is no file.
+local OPENERS = {
+  pipe = function() return luv.new_pipe(false) end,
+  tcp = function() return luv.new_tcp() end,
+}
+
+--- A stream of luv's, or a file, on a descriptor; nil and luv's error.
+-- @param mode one of io.open's
+-- @param seekable it was opened just now, and is a file of the usual kind
+local function of_descriptor(fd, mode, seekable)
+  local kind = luv.guess_handle(fd)
+  local readable = mode == "r" or mode == "r+"
+  if kind == "tty" then return luv.new_tty(fd, readable) end
+  if not OPENERS[kind] then
+    return new(fd, seekable, mode == "a", readable)
+  end
+  local handle = OPENERS[kind]()
+  local ok, err = handle:open(fd)
+  if ok then return handle end
+  handle:close()
+  return nil, err
+end
+
+--- The file that a pipe of luv's was opened on, for which libuv ends the
+-- process; nil where it is a pipe.
+local function of_pipe(handle)
+  local fd = handle:fileno()
+  if not fd or luv.guess_handle(fd) ~= "file" then return nil end
+  return new(fd, false, false, true, handle)
+end
+
+local filehandle = {
+  is_file = is_file, of_descriptor = of_descriptor, of_pipe = of_pipe,
+}
+
+loaded["lunado.filehandle"] = filehandle
+return filehandle

@@ -1,0 +1,51 @@
+-- SPDX-License-Identifier: MIT
+--- lunado.finders: what the kinds of reads of lunado.iostream look for.
+--
+-- Each gets the stream, and gives the number of bytes that the read takes from
+-- its buffer; nil where that is not there yet, and an error where it cannot
+-- come any more.
+local core = require "lunado.core"
+local loaded = core.loaded
+if loaded["lunado.finders"] then return loaded["lunado.finders"] end
+
+--- What is to be read cannot come any more: its end is not within `max` bytes.
+local UnsatisfiableReadError = core.Exception:subclass("UnsatisfiableReadError")
+
+local function find_bytes(self)
+  local wanted, size = self._what, self._buffer.size
+  if size >= wanted then return wanted end
+  if self._partial and size > 0 then return size end
+end
+
+--- n, or the size of what holds no end, against `max`.
+local function within(self, n, what)
+  local max = self._max
+  if not max or (n or self._buffer.size) <= max then return n end
+  local shown = ("%q"):format(self._what):gsub("\\\n", "\\n")
+  return nil, UnsatisfiableReadError(("%s %s not found within %d bytes")
+    :format(what, shown, max))
+end
+
+local function find_delimiter(self)
+  return within(self, self._buffer:find(self._what), "delimiter")
+end
+
+local function find_pattern(self)
+  local ok, n = pcall(self._buffer.match, self._buffer, self._what,
+    self._reach)
+  if not ok then return nil, (n:gsub("^.-:%d+: ", "")) end
+  return within(self, n, "pattern")
+end
+
+local function find_close() return nil end
+
+local finders = {
+  bytes = find_bytes,
+  delimiter = find_delimiter,
+  pattern = find_pattern,
+  close = find_close,
+  UnsatisfiableReadError = UnsatisfiableReadError,
+}
+
+loaded["lunado.finders"] = finders
+return finders
