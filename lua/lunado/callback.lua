@@ -14,13 +14,9 @@ local ExceptionStackContext = stack_context.ExceptionStackContext
 local ReturnValueIgnoredError = core.ReturnValueIgnoredError
 local Kwargs = getmetatable(util.kwargs {})
 
-local callback = {}
+local is_callable = core.is_callable
 
-local function is_callable(value)
-  if type(value) == "function" then return true end
-  local mt = getmetatable(value)
-  return type(mt) == "table" and mt.__call ~= nil
-end
+local callback = {}
 
 local function check_function(name, position, value)
   if is_callable(value) then return end
@@ -88,13 +84,18 @@ end)
 local behind = setmetatable({}, { __mode = "k" })
 
 --- The number of the parameter that takes fn's callback: the last declared
--- one; nil where that cannot be known.
+-- one; nil where that cannot be known.  A callable object is itself the first
+-- argument of its __call.
 local function callback_position(fn)
   fn = behind[fn] or fn
-  if type(fn) ~= "function" then return nil end
+  local selves = 0
+  while type(fn) ~= "function" do
+    fn = debug.getmetatable(fn).__call
+    selves = selves + 1
+  end
   local info = debug.getinfo(fn, "u")
-  if info.isvararg or info.nparams == 0 then return nil end
-  return info.nparams
+  if info.isvararg or info.nparams <= selves then return nil end
+  return info.nparams - selves
 end
 
 --- Puts a callback into packed arguments where fn expects it.

@@ -8,13 +8,7 @@ if loaded["lunado.executor"] then return loaded["lunado.executor"] end
 local callback = require "lunado.callback"
 
 local Future, IOLoop, multi = core.Future, core.IOLoop, core.multi
-local unpack = table.unpack
-
-local function is_callable(value)
-  if type(value) == "function" then return true end
-  local mt = getmetatable(value)
-  return type(mt) == "table" and mt.__call ~= nil
-end
+local is_callable, unpack = core.is_callable, table.unpack
 
 -- Whether value is an object with that method.
 local function has_method(value, name)
@@ -122,6 +116,13 @@ local function call(fn, names, self, done, ...)
   return future
 end
 
+-- A function that does what a callable object does, without its metatable.
+local function plain(fn)
+  if type(fn) == "function" then return fn end
+  local call = plain(debug.getmetatable(fn).__call)
+  return function(...) return call(fn, ...) end
+end
+
 local function decorator(names)
   return function(fn)
     if not is_callable(fn) then
@@ -131,8 +132,7 @@ local function decorator(names)
       local done, arguments = callback.take(...)
       return call(fn, names, self, done, unpack(arguments, 1, arguments.n))
     end
-    -- On a thread it runs where it is called.
-    if type(fn) == "function" then core.send_as(method, fn) end
+    core.send_as(method, plain(fn)) -- on a thread it runs where it is called
     return callback.mark(method)
   end
 end

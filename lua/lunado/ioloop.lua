@@ -77,7 +77,9 @@ setmetatable(PeriodicCallback, {
   -- @param callback_time period in milliseconds, more than 0
   -- @param io_loop the loop; the current one by default
   __call = function(class, callback, callback_time, io_loop)
-    check_argument(1, "function", callback)
+    if not core.is_callable(callback) then
+      check_argument(1, "function", callback)
+    end
     check_argument(2, "number", callback_time)
     if callback_time ~= callback_time or callback_time <= 0 then
       error("bad argument #2 to 'PeriodicCallback' "

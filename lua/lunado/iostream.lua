@@ -649,7 +649,7 @@ end
 -- none is. With it the stream notices that, as long as its buffer has room,
 -- while nobody reads.
 function IOStream:set_close_callback(fn)
-  if fn ~= nil and type(fn) ~= "function" then
+  if fn ~= nil and not core.is_callable(fn) then
     bad_argument(1, "set_close_callback", "function", fn, 2)
   end
   self._close_callback = fn and stack_context.wrap(fn)

@@ -184,7 +184,7 @@ local required = { "start", "is_ready", "get_result" }
 
 function YieldPoint.__await(point)
   for _, name in ipairs(required) do
-    if type(point[name]) ~= "function" then
+    if not core.is_callable(point[name]) then
       error(core.BadYieldError(("%s has no method '%s'")
         :format(getmetatable(point).__name, name)), 0)
     end

@@ -142,12 +142,6 @@ local function check_signal(signal, name)
     :format(name, got), 3)
 end
 
-local function is_callable(value)
-  local mt = debug.getmetatable(value)
-  return type(value) == "function"
-    or type(mt) == "table" and rawget(mt, "__call") ~= nil
-end
-
 --- What calls fn(...) while the handler is the loop's, and is called fn in
 -- messages.
 local function new_handler(fn, ...)
@@ -175,7 +169,7 @@ end
 function IOLoop.add_signal_handler(loop, signal, fn, ...)
   check_loop(loop, "add_signal_handler")
   local number = check_signal(signal, "add_signal_handler")
-  if not is_callable(fn) then
+  if not core.is_callable(fn) then
     error(("bad argument #2 to 'add_signal_handler' (function expected, "
       .. "got %s)"):format(type(fn)), 2)
   end

@@ -16,6 +16,7 @@ if loaded["lunado.stack_context"] then
 end
 
 local get_context, set_context = core.get_context, core.set_context
+local is_callable = core.is_callable
 
 local StackContextInconsistentError =
   core.Exception:subclass("StackContextInconsistentError")
@@ -116,7 +117,7 @@ Context.__index = Context
 -- deactivate() takes the context from whatever was registered in it.  Raises
 -- what fn raises, unless the context handles it.
 function Context:run(fn, ...)
-  if type(fn) ~= "function" then
+  if not is_callable(fn) then
     error(("bad argument #1 to 'run' (function expected, got %s)")
       :format(type(fn)), 2)
   end
@@ -145,7 +146,7 @@ local function class(name, enter_context, leave_context, argument)
     _leave = leave_context }
   local metatable = { __index = methods, __name = name }
   return function(value)
-    if argument and type(value) ~= "function" then
+    if argument and not is_callable(value) then
       error(("bad argument #1 to '%s' (function expected, got %s)")
         :format(name, type(value)), 2)
     end
@@ -155,7 +156,7 @@ end
 
 local function method(object, name)
   local fn = object[name]
-  if type(fn) ~= "function" then
+  if not is_callable(fn) then
     error(("a StackContext's factory returned an object without '%s'")
       :format(name), 0)
   end
@@ -199,7 +200,7 @@ local NullContext
 do
   local metatable = { __name = "NullContext", __index = {
     run = function(_, fn, ...)
-      if type(fn) ~= "function" then
+      if not is_callable(fn) then
         error(("bad argument #1 to 'run' (function expected, got %s)")
           :format(type(fn)), 2)
       end
@@ -221,7 +222,7 @@ end
 -- now, wherever it is called from; nil for nil.
 local function wrap(fn)
   if fn == nil then return nil end
-  if type(fn) ~= "function" then
+  if not is_callable(fn) then
     error(("bad argument #1 to 'wrap' (function expected, got %s)")
       :format(type(fn)), 2)
   end
@@ -232,11 +233,11 @@ end
 -- returns, a Future as a rule, is returned.
 local function run_with_stack_context(context, fn)
   local ok, run = pcall(function() return context.run end)
-  if not ok or type(run) ~= "function" then
+  if not ok or not is_callable(run) then
     error(("bad argument #1 to 'run_with_stack_context' (context expected, "
       .. "got %s)"):format(type(context)), 2)
   end
-  if type(fn) ~= "function" then
+  if not is_callable(fn) then
     error(("bad argument #2 to 'run_with_stack_context' (function expected, "
       .. "got %s)"):format(type(fn)), 2)
   end

@@ -244,19 +244,13 @@ local function check_options(options)
   return options
 end
 
-local function is_callable(value)
-  local mt = debug.getmetatable(value)
-  return type(value) == "function" or type(mt) == "table"
-    and rawget(mt, "__call") ~= nil
-end
-
 --- A function for busted's `it` that runs fn(...) as a coroutine on a loop of
 -- its own.  Tornado: testing.gen_test.
 -- @param fn the test, a plain function or a coroutine function
 -- @param options `timeout` in seconds of the system's time (5, or what the
 --   environment's ASYNC_TEST_TIMEOUT says); `io_loop`, instead of a new one
 function testing.gen_test(fn, options)
-  if not is_callable(fn) then
+  if not core.is_callable(fn) then
     bad_argument(1, "gen_test", "function expected, got " .. type(fn))
   end
   options = check_options(options)

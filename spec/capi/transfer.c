@@ -66,7 +66,7 @@ static void push_root(lua_State *L, const lunado__route *route, int i) {
   lua_pushfstring(L, "value %d", i);
 }
 
-static const lunado__route route = {"away", push_root, -1, {NULL, NULL}, 0};
+static const lunado__route route = {"away", push_root, -1, {NULL, NULL}, 0, 0};
 
 /* (parcel, make): fills the parcel with what `make` returns. */
 static int send_away(lua_State *L) {
@@ -150,7 +150,7 @@ static void what_cannot_be_sent_is_named(lua_State *L) {
 
 static void fields_of_self_can_be_left_out(lua_State *L) {
   static const lunado__route self_route = {
-      "away", push_root, 0, {"executor", "io_loop"}, 0};
+      "away", push_root, 0, {"executor", "io_loop"}, 0, 0};
   lunado__parcel parcel = {0};
   host_do(L, "local t = {executor = print, io_loop = io.stdout, x = 1}\n"
              "t.t = {t} return t");

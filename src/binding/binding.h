@@ -217,8 +217,12 @@ int lunado__typeerror(lua_State *L, int arg, const char *expected);
 /* Checks that argument `arg` can be called.  [-0, +0, v] */
 void lunado__checkcallable(lua_State *L, int arg);
 
-/* True if the value at idx can be called.  [-0, +0, -] */
+/* True if the value at idx can be called: the one test for that, also for Lua
+ * modules.  [-0, +0, m] */
 bool lunado__iscallable(lua_State *L, int idx);
+
+/* The same as a function of Lua's. */
+int lunado__is_callable(lua_State *L);
 
 /* Argument `arg` as a time in seconds: a number, not NaN.  [-0, +0, v] */
 double lunado__checkseconds(lua_State *L, int arg);

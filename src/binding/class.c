@@ -33,11 +33,31 @@ int lunado__typeerror(lua_State *L, int arg, const char *expected) {
   return luaL_typeerror(L, arg, expected);
 }
 
+/* A __call may be an object with a __call of its own; Lua follows no circle. */
+#define CALL_DEPTH 16
+
 bool lunado__iscallable(lua_State *L, int idx) {
+  int top;
+  bool callable = false;
   if (lua_isfunction(L, idx)) return true;
-  if (luaL_getmetafield(L, idx, "__call") == LUA_TNIL) return false;
-  lua_pop(L, 1);
-  return true;
+  top = lua_gettop(L);
+  luaL_checkstack(L, 4, NULL);
+  lua_pushvalue(L, idx);
+  for (int depth = 0; depth < CALL_DEPTH && !callable; depth++) {
+    if (luaL_getmetafield(L, -1, "__call") == LUA_TNIL) break;
+    lua_replace(L, top + 1);
+    callable = lua_isfunction(L, -1) != 0;
+  }
+  lua_settop(L, top);
+  return callable;
+}
+
+/* is_callable(x) → boolean: whether x can be called; for Lua modules that check
+ * their arguments.  A metatable that is protected hides nothing from it. */
+int lunado__is_callable(lua_State *L) {
+  lua_settop(L, 1);
+  lua_pushboolean(L, lunado__iscallable(L, 1));
+  return 1;
 }
 
 void lunado__checkcallable(lua_State *L, int arg) {

@@ -453,7 +453,8 @@ lunado__parcel *lunado__encode(lua_State *L, int first, int count,
   p = new_packing(L);
   p->route = route;
   p->first = first;
-  if (route->self >= 0) p->self = lua_topointer(L, first + route->self);
+  if (route->self >= 0)
+    p->self = lua_topointer(L, first + route->folded + route->self);
   p->parcel.count = count;
   for (i = 0; i < count; i++) put_value(L, p, first + i);
   while (p->current < p->parcel.objects) {

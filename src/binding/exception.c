@@ -237,14 +237,15 @@ static bool answers_true(lua_State *L, int err, int function) {
 
 /* One rule; a list within the list covers nothing, for it may be its own. */
 static bool is_quiet(lua_State *L, int err, int rule) {
-  switch (lua_type(L, rule)) {
-  case LUA_TSTRING:
-    return matches_pattern(L, err, rule);
-  case LUA_TFUNCTION:
-    return answers_true(L, err, rule);
-  default:
-    return lunado__isinstanceof(L, err, rule);
-  }
+  if (lua_type(L, rule) == LUA_TSTRING) return matches_pattern(L, err, rule);
+  if (lunado__isclass(L, rule)) return lunado__isinstanceof(L, err, rule);
+  return lunado__iscallable(L, rule) && answers_true(L, err, rule);
+}
+
+/* True of a list of rules: a table that is no rule itself. */
+static bool is_list(lua_State *L, int quiet) {
+  return lua_type(L, quiet) == LUA_TTABLE && !lunado__isclass(L, quiet) &&
+         !lunado__iscallable(L, quiet);
 }
 
 static bool any_is_quiet(lua_State *L, int err, int list) {
@@ -261,18 +262,16 @@ static bool any_is_quiet(lua_State *L, int err, int list) {
 
 bool lunado__isquiet(lua_State *L, int err, int quiet) {
   luaL_checkstack(L, 8, NULL);
-  if (lua_type(L, quiet) == LUA_TTABLE && !lunado__isclass(L, quiet))
-    return any_is_quiet(L, err, quiet);
+  if (is_list(L, quiet)) return any_is_quiet(L, err, quiet);
   return is_quiet(L, err, quiet);
 }
 
 static bool can_be_quiet(lua_State *L, int idx, bool in_list) {
   lua_Integer n;
-  int type = lua_type(L, idx);
-  if (type == LUA_TSTRING || type == LUA_TFUNCTION) return true;
-  if (type != LUA_TTABLE) return false;
-  if (lunado__isclass(L, idx)) return true;
-  if (in_list) return false;
+  if (lua_type(L, idx) == LUA_TSTRING || lunado__isclass(L, idx) ||
+      lunado__iscallable(L, idx))
+    return true;
+  if (in_list || lua_type(L, idx) != LUA_TTABLE) return false;
   n = luaL_len(L, idx);
   for (lua_Integer i = 1; i <= n; i++) {
     bool fits;

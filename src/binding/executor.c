@@ -65,13 +65,26 @@ static void push_item_name(lua_State *L, const lunado__route *route, int i) {
 
 /* --- methods -------------------------------------------------------------- */
 
+/* Puts before a callable object at idx its __call, as Lua does to call it: the
+ * copy in the worker has no metatable.  Returns how many values were put there.
+ * [-0, +n, v] */
+static int unfold_callable(lua_State *L, int idx) {
+  int count = 0;
+  lunado__checkcallable(L, idx);
+  for (; !lua_isfunction(L, idx); count++) {
+    luaL_getmetafield(L, idx, "__call");
+    lua_insert(L, idx);
+  }
+  return count;
+}
+
 /* ex:submit(fn, ...) → a Future of fn(...).
  * Tornado: Executor.submit of concurrent.futures. */
 static int executor_submit(lua_State *L) {
-  static const lunado__route route = {
-      "to a worker", push_argument_name, -1, {NULL, NULL}, 1};
+  lunado__route route = {
+      "to a worker", push_argument_name, -1, {NULL, NULL}, 1, 0};
   lunado__crew *crew = check_executor(L, 1);
-  luaL_checktype(L, 2, LUA_TFUNCTION);
+  route.folded = unfold_callable(L, 2);
   lunado__crew_send(L, crew, lunado__encode(L, 2, lua_gettop(L) - 1, &route));
   return 1;
 }
@@ -81,10 +94,12 @@ static int executor_submit(lua_State *L) {
  * called by the method's caller. */
 static int executor_submit_method(lua_State *L) {
   lunado__crew *crew = check_executor(L, 1);
-  lunado__route route = {"to a worker", push_method_name, 1, {NULL, NULL}, 2};
+  lunado__route route = {
+      "to a worker", push_method_name, 1, {NULL, NULL}, 2, 0};
   route.left_out[0] = luaL_checkstring(L, 2);
   route.left_out[1] = luaL_checkstring(L, 3);
   luaL_checkany(L, 5);
+  route.folded = unfold_callable(L, 4);
   lunado__crew_send(L, crew, lunado__encode(L, 4, lua_gettop(L) - 3, &route));
   return 1;
 }
@@ -92,13 +107,15 @@ static int executor_submit_method(lua_State *L) {
 /* Pushes a list of the parcels of fn and each of the n items.
  * [-0, +1, e] */
 static void push_item_parcels(lua_State *L, lua_Integer n) {
-  item_route route = {{"to a worker", push_item_name, -1, {NULL, NULL}, 1}, 0};
+  item_route route = {{"to a worker", push_item_name, -1, {NULL, NULL}, 1, 0},
+                      0};
   lua_createtable(L, (int)n, 0);
   for (lua_Integer i = 1; i <= n; i++) {
     route.index = i;
     lua_pushvalue(L, 2);
+    route.route.folded = unfold_callable(L, 5);
     lua_geti(L, 3, i);
-    (void)lunado__encode(L, -2, 2, &route.route);
+    (void)lunado__encode(L, 5, lua_gettop(L) - 4, &route.route);
     lua_rawseti(L, 4, i);
     lua_settop(L, 4);
   }
@@ -119,7 +136,7 @@ static void send_parcels(lua_State *L, lunado__crew *crew, lua_Integer n) {
 static int executor_map(lua_State *L) {
   lunado__crew *crew = check_executor(L, 1);
   lua_Integer n;
-  luaL_checktype(L, 2, LUA_TFUNCTION);
+  lunado__checkcallable(L, 2);
   luaL_checktype(L, 3, LUA_TTABLE);
   lua_settop(L, 3);
   n = luaL_len(L, 3);

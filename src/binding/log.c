@@ -41,7 +41,7 @@ static int log_message(lua_State *L) {
   lunado_realm *realm = lua_touserdata(L, 1);
   const char *level = level_names[lua_tointeger(L, 2)];
   lunado__getslot(L, realm, LUNADO_SLOT_LOG_HANDLER);
-  if (lua_isfunction(L, -1))
+  if (lua_toboolean(L, -1))
     call_handler(L, realm, level, 3);
   else
     write_default(realm, level, luaL_checkstring(L, 3));
@@ -122,18 +122,14 @@ int lunado__log_set_handler(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
   if (!lua_isnoneornil(L, 1)) lunado__checkcallable(L, 1);
   lua_settop(L, 1);
-  if (lua_isnil(L, 1)) {
-    lua_pushboolean(L, 0);
-  } else if (!lua_isfunction(L, 1)) {
-    lunado__typeerror(L, 1, "function or nil");
-  }
+  if (lua_isnil(L, 1)) lua_pushboolean(L, 0);
   lunado__setslot(L, realm, LUNADO_SLOT_LOG_HANDLER);
   return 0;
 }
 
 int lunado__log_handler(lua_State *L) {
   lunado__getslot(L, lunado__upvalue_realm(L), LUNADO_SLOT_LOG_HANDLER);
-  if (!lua_isfunction(L, -1)) lua_pushnil(L);
+  if (!lua_toboolean(L, -1)) lua_pushnil(L);
   return 1;
 }
 

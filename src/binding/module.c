@@ -3,6 +3,7 @@
  * module.c - lunado.core, the module of everything that is written in C; the
  * Lua modules pick from it what they show.
  */
+#include "binding/binding.h"
 #include "binding/clock.h"
 #include "binding/convert.h"
 #include "binding/coroutine.h"
@@ -21,6 +22,7 @@
 #include "binding/waititer.h"
 
 static const luaL_Reg functions[] = {
+    {"is_callable", lunado__is_callable},
     {"isinstance", lunado__util_isinstance},
     {"log", lunado__log_log},
     {"log_enabled", lunado__log_enabled},

@@ -103,7 +103,8 @@ static bool push_place_in_values(lua_State *L, const lunado__packing *p,
   int i;
   for (i = 0; i < p->parcel.count; i++) {
     if (is_sent_as(L, p, p->first + i, child)) {
-      p->route->push_root(L, p->route, i);
+      p->route->push_root(L, p->route,
+                          i > p->route->folded ? i - p->route->folded : 0);
       return true;
     }
   }

@@ -59,7 +59,9 @@ struct lunado__route {
   void (*push_root)(lua_State *L, const lunado__route *route, int i);
   int self;                /* the table that loses two fields; -1: none does */
   const char *left_out[2]; /* their names */
-  int level; /* of the function whose line a refusal tells; 0: none */
+  int level;  /* of the function whose line a refusal tells; 0: none */
+  int folded; /* how many values come before the first, which they are: an
+                 object that is called, behind its __call */
 };
 
 typedef struct {

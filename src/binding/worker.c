@@ -103,9 +103,9 @@ static void push_error_name(lua_State *L, const lunado__route *route, int i) {
 }
 
 static const lunado__route result_route = {
-    "from a worker", push_result_name, -1, {NULL, NULL}, 0};
+    "from a worker", push_result_name, -1, {NULL, NULL}, 0, 0};
 static const lunado__route error_route = {
-    "from a worker", push_error_name, -1, {NULL, NULL}, 0};
+    "from a worker", push_error_name, -1, {NULL, NULL}, 0, 0};
 
 /* Pushes the stack where the error at 1 was raised; where the job uses lunado
  * itself, with what the error has come through. */
