@@ -8,6 +8,7 @@
 -- "-->"; the sign … stands for anything. ```lua run fails ends with an error.
 -- Every other ```lua block must be Lua.
 local child = require "spec.support.child"
+local gc = require "spec.support.gc"
 local luv = require "luv"
 
 local function read(path)
@@ -87,6 +88,10 @@ local function run(block, promised)
   local result = child(block.text)
   local printed = (result.out .. result.err):gsub("/%S-lua_%w+", "script.lua")
     :gsub("^%S+: (script%.lua:)", "lua5.4: %1")
+  -- What few samples leave waiting is collected where the collector is quick.
+  if gc.chosen ~= "" then
+    printed = printed:gsub("warning: Coroutine was collected [^\n]*\n", "")
+  end
   local fails = block.info:find(" fails", 1, true) ~= nil
   assert.equal(fails and 1 or 0, result.code, printed)
   if not promised then

@@ -13,6 +13,7 @@ local capture = require "spec.support.capture"
 local child = require "spec.support.child"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
+local streams = require "spec.support.streams"
 
 local await = coroutine.yield
 
@@ -21,14 +22,7 @@ local function spec(name, fn)
   it(name, function() IOLoop.instance():run_sync(fn, loops.PATIENCE) end)
 end
 
--- A port on which nobody listens.
-local function closed_port()
-  local probe = luv.new_tcp()
-  assert(luv.tcp_bind(probe, "127.0.0.1", 0))
-  local port = luv.tcp_getsockname(probe).port
-  luv.close(probe)
-  return port
-end
+local closed_port = streams.closed_port
 
 local log
 before_each(function()

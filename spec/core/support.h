@@ -63,6 +63,10 @@ void loop_drop(lunado_loop *loop);
 /* For tests that let the last reference go themselves: proves the same. */
 void loop_gone(void);
 
+/* A difference of the loop's times that is seen in them: the older the machine,
+ * the fewer digits behind the point has the number of its seconds. */
+double time_grain(lunado_loop *loop);
+
 /* The uv_loop_t under a borrowed loop. */
 uv_loop_t *loop_host(void);
 

@@ -93,8 +93,10 @@ static void they_do_so_where_the_count_of_ages_wraps(void **state) {
 static void microseconds_apart_run_in_order(void **state) {
   lunado_loop *loop = *state;
   double now = lunado_loop_time(loop);
+  double grain = time_grain(loop), step = grain > 1e-6 ? grain : 1e-6;
   for (int i = 0; i < FEW; i++)
-    start(loop, &timers[i], now + 0.001 + (FEW - i) * 1e-6, (char)('a' + i));
+    start(loop, &timers[i], now + 0.001 + (FEW - i) * step,
+          (char)('a' + i));
   run(loop);
   assert_string_equal(noted(), "hgfedcba");
 }
@@ -135,10 +137,10 @@ static void an_earlier_one_takes_the_aim(void **state) {
 
 static void passed_deadlines_run_in_order(void **state) {
   lunado_loop *loop = *state;
-  start(loop, &timers[0], 1, 'b');
+  start(loop, &timers[0], -1, 'b');
   start(loop, &timers[1], -INFINITY, 'a');
   start(loop, &timers[2], lunado_loop_time(loop), 'd');
-  start(loop, &timers[3], 1, 'c');
+  start(loop, &timers[3], -1, 'c');
   run(loop);
   assert_string_equal(noted(), "abcd");
 }
@@ -149,9 +151,11 @@ static void start_again_now(lunado_loop *loop, named *self) {
   (void)noted();
 }
 
-/* Each deadline is the time at which it is started: no turn has to wait. */
+/* Each deadline is the time at which it is started: no turn has to wait.  (Of
+ * two turns, where their times are no different numbers, the second does.) */
 static void a_passed_deadline_does_not_wait(void **state) {
   lunado_loop *loop = *state;
+  if (time_grain(loop) > 1e-7) skip();
   assert_int_equal(uv_loop_configure(loop->uv, UV_METRICS_IDLE_TIME), 0);
   count = 0;
   start(loop, &timers[0], lunado_loop_time(loop), '.')->act = start_again_now;
@@ -200,7 +204,7 @@ static void start_other_now(lunado_loop *loop, named *self) {
 /* What a callback starts waits for those that were due before it. */
 static void one_started_by_a_callback_waits_its_turn(void **state) {
   lunado_loop *loop = *state;
-  start(loop, &timers[0], 1, 'a')->act = start_other_now;
+  start(loop, &timers[0], -1, 'a')->act = start_other_now;
   timers[0].other = &timers[2];
   start(loop, &timers[1], 2, 'b');
   run(loop);
@@ -282,7 +286,7 @@ static void a_far_deadline_is_no_near_one(void **state) {
   static const double far[] = {1e9, 1e12, 1e18, 1e300};
   lunado_loop *loop = *state;
   for (int i = 0; i < 4; i++) {
-    start(loop, &timers[i], far[i], 'x');
+    start(loop, &timers[i], in(loop, far[i]), 'x');
     (void)uv_run(loop->uv, UV_RUN_NOWAIT);
   }
   assert_string_equal(noted(), "");
@@ -322,10 +326,10 @@ static void stop_other(lunado_loop *loop, named *self) {
 
 static void a_callback_stops_one_that_is_due(void **state) {
   lunado_loop *loop = *state;
-  start(loop, &timers[0], 1, 'a')->act = stop_other;
+  start(loop, &timers[0], -1, 'a')->act = stop_other;
   timers[0].other = &timers[1];
-  start(loop, &timers[1], 1, 'b');
-  start(loop, &timers[2], 1, 'c');
+  start(loop, &timers[1], -1, 'b');
+  start(loop, &timers[2], -1, 'c');
   run(loop);
   assert_string_equal(noted(), "ac");
 }
@@ -337,10 +341,10 @@ static void move_other(lunado_loop *loop, named *self) {
 
 static void a_callback_moves_one_that_is_due(void **state) {
   lunado_loop *loop = *state;
-  start(loop, &timers[0], 1, 'a')->act = move_other;
+  start(loop, &timers[0], -1, 'a')->act = move_other;
   timers[0].other = &timers[1];
-  start(loop, &timers[1], 1, 'b');
-  start(loop, &timers[2], 1, 'c');
+  start(loop, &timers[1], -1, 'b');
+  start(loop, &timers[2], -1, 'c');
   run(loop);
   assert_string_equal(noted(), "acB");
 }
@@ -352,7 +356,7 @@ static void stop_loop(lunado_loop *loop, named *self) {
 
 static void a_callback_stops_the_run(void **state) {
   lunado_loop *loop = *state;
-  start(loop, &timers[0], 1, 'a')->act = stop_loop;
+  start(loop, &timers[0], -1, 'a')->act = stop_loop;
   start(loop, &timers[1], in(loop, 0.005), 'b');
   assert_int_equal(lunado_loop_run(loop, true), LUNADO_RUN_STOPPED);
   assert_string_equal(noted(), "a");
@@ -364,12 +368,12 @@ static void a_callback_stops_the_run(void **state) {
 
 static void closing_lets_them_go(void **state) {
   lunado_loop *loop = *state;
-  start(loop, &timers[0], 1, 'a');
+  start(loop, &timers[0], -1, 'a');
   start(loop, &timers[1], in(loop, 3600), 'b');
   lunado_loop_close(loop);
   assert_false(lunado_timer_running(&timers[0].timer));
   assert_false(lunado_timer_running(&timers[1].timer));
-  assert_int_equal(lunado_timer_start(loop, &timers[0].timer, 1), UV_ECANCELED);
+  assert_int_equal(lunado_timer_start(loop, &timers[0].timer, -1), UV_ECANCELED);
   assert_false(lunado_timer_running(&timers[0].timer));
   lunado_timer_stop(loop, &timers[0].timer);
   assert_string_equal(noted(), "");
@@ -379,11 +383,11 @@ static void without_memory_nothing_is_started(void **state) {
   lunado_loop *loop = *state;
   lunado_timer_init(&timers[0].timer, on_named);
   memory_fail_at(1);
-  assert_int_equal(lunado_timer_start(loop, &timers[0].timer, 1), UV_ENOMEM);
+  assert_int_equal(lunado_timer_start(loop, &timers[0].timer, -1), UV_ENOMEM);
   assert_false(lunado_timer_running(&timers[0].timer));
   lunado__check(loop);
   run(loop);
-  start(loop, &timers[0], 1, 'a');
+  start(loop, &timers[0], -1, 'a');
   run(loop);
   assert_string_equal(noted(), "a");
 }

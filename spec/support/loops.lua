@@ -24,6 +24,12 @@ function loops.run(loop, fn)
   return loop:run_sync(fn, loops.PATIENCE)
 end
 
+--- What a sum of times may be off by, and they are equal: the older the
+--- machine, the fewer digits behind the point have the numbers of its seconds.
+function loops.grain(loop)
+  return loop:time() * 2^-51
+end
+
 --- Lets the loop turn n times (once by default) and no more.
 function loops.turn(loop, n)
   for _ = 1, n or 1 do

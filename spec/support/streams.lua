@@ -56,6 +56,16 @@ function streams.read_all(handle)
   return future
 end
 
+local taken = {}
+
+--- A port on which nobody listens, and nobody will: it stays bound.
+function streams.closed_port()
+  local probe = uv.new_tcp()
+  assert(uv.tcp_bind(probe, "127.0.0.1", 0))
+  taken[#taken + 1] = probe
+  return uv.tcp_getsockname(probe).port
+end
+
 --- Lets the loop see, n times, what has happened to its handles.
 function streams.turn(n)
   for _ = 1, n or 1 do await(uv.fs_stat(".")) end
