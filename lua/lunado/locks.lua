@@ -6,7 +6,7 @@ if loaded["lunado.locks"] then return loaded["lunado.locks"] end
 
 local waiters = require "lunado.waiters"
 
-local class, done = waiters.class, waiters.done
+local class, done, reserve = waiters.class, waiters.done, core.reserve
 
 --- What tostring says: the words, and how many wait.
 local function state(words, line)
@@ -20,7 +20,12 @@ end
 --- Lets coroutines wait until they are notified.  Tornado: locks.Condition.
 local Condition = class("Condition")
 
-function Condition:_init() self._waiters = waiters.new() end
+function Condition:_init()
+  self._woken = 1 -- all with lower numbers were
+  self._waiters = waiters.new(function(future, number)
+    if number < self._woken then core.settle({ future }, true) end
+  end)
+end
 
 function Condition:_state()
   return ("%d waiting"):format(self._waiters:count())
@@ -38,13 +43,11 @@ end
 --- Wakes up to n waiters.  All are taken before the first is told, so that one
 -- that waits again at once is not woken again.
 local function wake(self, n)
-  local woken = {}
-  while #woken < n do
-    local waiter = self._waiters:take()
-    if not waiter then break end
-    woken[#woken + 1] = waiter.future
-  end
-  for _, future in ipairs(woken) do waiters.deliver(future, true) end
+  local line = self._waiters
+  local list, numbers = line:gather(n)
+  reserve()
+  if n == math.huge then self._woken = line.tail end
+  line:wake(list, numbers, true)
 end
 
 --- Wakes the n (1) that have waited longest.
@@ -62,7 +65,10 @@ local Event = class("Event")
 
 function Event:_init()
   self._set = false
-  self._waiters = waiters.new()
+  self._woken = 1 -- all with lower numbers were
+  self._waiters = waiters.new(function(future, number)
+    if number < self._woken then core.settle({ future }) end
+  end)
 end
 
 function Event:_state()
@@ -71,14 +77,21 @@ end
 
 function Event:is_set() return self._set end
 
---- Sets the flag and wakes all that wait; not those that begin to, after the
--- flag was cleared, while these are woken.
-function Event:set()
-  if self._set then return end
-  self._set = true
+--- Sets the flag, and self[key] to value, and wakes all that wait; not those
+-- that begin to, after the flag was cleared, while these are woken.  Does all
+-- of it or, for want of memory, nothing.
+function Event:_set_with(object, key, value)
   local line = self._waiters
-  self._waiters = waiters.new()
-  for waiter in line.take, line do waiter.future:set_result() end
+  local list, numbers = line:gather(math.huge)
+  reserve()
+  self._set, self._woken = true, line.tail
+  object[key] = value
+  line:wake(list, numbers)
+end
+
+--- Sets the flag and wakes all that wait.
+function Event:set()
+  if not self._set then self:_set_with(self, "_set", true) end
 end
 
 --- Takes the flag back; wait waits again.
@@ -99,30 +112,79 @@ function Event:wait(timeout) return self:_wait(timeout, "wait") end
 
 -- Semaphore -----------------------------------------------------------------
 
---- What acquire gives: its end of scope, or release(), releases once.
+--- What acquire gives: its end of scope, release() or the collector releases,
+-- once.  It is made for the Future that the program takes it from; a lock whose
+-- acquire() is called for the lock alone is released by hand.  Fields: `owner`,
+-- false while there is nothing to release; `taken`: it did not go to a Future
+-- for which nothing waited.
 local Held = { __name = "lunado.locks.Held" }
 Held.__index = Held
+
+--- A new one, which releases nothing as yet.
+local function new_held(taken)
+  return setmetatable({ owner = false, taken = taken }, Held)
+end
+
+--- Lets one more go on; `spent` is released by that, if anything is.
+local function hand_on(self, spent)
+  local number, future, taken = self._waiters:first()
+  local held = number and new_held(taken)
+  reserve()
+  if spent then spent.owner = false end
+  if not number then
+    self._value = self._value + 1
+    return
+  end
+  self._waiters:remove(number)
+  held.owner = self
+  future:set_result(held)
+end
 
 function Held:release()
   local owner = self.owner
   if not owner then return end
-  self.owner = nil
-  owner:release()
+  local refusal = owner:_refusal()
+  if not refusal then return hand_on(owner, self) end
+  self.owner = false
+  error(refusal, 2)
 end
 
 Held.__close = Held.release
 
-local function held(owner) return setmetatable({ owner = owner }, Held) end
+--- One that is collected releases.  Where release() of the lock itself is in
+-- use, what acquire gives is dropped, and means nothing.
+function Held:__gc()
+  local owner = self.owner
+  if not owner or owner._by_hand and self.taken or owner:_refusal() then
+    return
+  end
+  if not pcall(hand_on, owner, self) then
+    setmetatable(self, Held) -- for want of memory: once more
+  elseif self.taken then
+    owner._lost = owner._lost + 1
+  end
+end
 
 --- Lets `value` (1) at a time go on.  Tornado: locks.Semaphore.
--- Invariant: nobody waits while _value is more than 0.
+-- Invariant: nothing waits while _value is more than 0, but for tickets that
+-- have withdrawn.  _by_hand: release() was called; _lost: how many were
+-- released by the collector before that.
 local Semaphore = class("Semaphore")
 
 function Semaphore:_init(value)
   self._value = value == nil and 1
     or waiters.check_count(value, 1, self.__name, 4)
   self._initial = self._value
-  self._waiters = waiters.new()
+  self._by_hand, self._lost = false, 0
+  self._waiters = waiters.new(function(future, number)
+    local claimed = number == 0
+    if self._value == 0 and not claimed then return end
+    local held, list = new_held(true), { future }
+    reserve()
+    if not claimed then self._value = self._value - 1 end
+    held.owner = self
+    core.settle(list, held)
+  end)
 end
 
 function Semaphore:_state()
@@ -139,29 +201,36 @@ function Semaphore:acquire(timeout)
     return future
   end
   if timeout ~= nil then waiters.check(timeout, 1, "acquire") end
+  local future = self._waiters:claim()
+  -- Finalizers may have acquired it meanwhile.
+  if self._value == 0 then return self:acquire(timeout) end
   self._value = self._value - 1
-  return done(held(self))
+  return future
 end
+
+--- Why it may not be released now, or nothing.
+function Semaphore._refusal() end
 
 --- Lets one more go on.
 function Semaphore:release()
-  local waiter = self._waiters:take()
-  if waiter then
-    waiter.future:set_result(held(self))
-  else
-    self._value = self._value + 1
+  if self._lost > 0 then -- the collector was first
+    self._lost, self._by_hand = self._lost - 1, true
+    return
   end
+  local refusal = self:_refusal()
+  if refusal then error(refusal, 2) end
+  self._by_hand = true
+  hand_on(self)
 end
 
 --- A Semaphore that may not be released more often than it was acquired.
 -- Tornado: locks.BoundedSemaphore.
 local BoundedSemaphore = class("BoundedSemaphore", Semaphore)
 
-function BoundedSemaphore:release()
+function BoundedSemaphore:_refusal()
   if self._value >= self._initial then
-    error("the semaphore was released too many times", 2)
+    return "the semaphore was released too many times"
   end
-  Semaphore.release(self)
 end
 
 -- Lock ----------------------------------------------------------------------
@@ -175,14 +244,12 @@ function Lock:_state()
   return state(self._value == 0 and "locked" or "unlocked", self._waiters)
 end
 
---- As Semaphore:acquire.
-Lock.acquire = Semaphore.acquire
-
---- Lets the next one go on; raises when the lock is not locked.
-function Lock:release()
-  if self._value > 0 then error("the lock is not locked", 2) end
-  Semaphore.release(self)
+function Lock:_refusal()
+  if self._value > 0 then return "the lock is not locked" end
 end
+
+--- As those of Semaphore; release raises when the lock is not locked.
+Lock.acquire, Lock.release = Semaphore.acquire, Semaphore.release
 
 local locks = {
   Condition = Condition,

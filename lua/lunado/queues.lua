@@ -7,25 +7,31 @@ if loaded["lunado.queues"] then return loaded["lunado.queues"] end
 local locks = require "lunado.locks"
 local waiters = require "lunado.waiters"
 
-local class, done = waiters.class, waiters.done
+local class, nothing = waiters.class, waiters.done_with_nothing
+local Future, reserve = core.Future, core.reserve
 
 local QueueEmpty = core.Exception:subclass("QueueEmpty")
 local QueueFull = core.Exception:subclass("QueueFull")
+local QueueShutDown = core.Exception:subclass("QueueShutDown")
 
 -- Queue ---------------------------------------------------------------------
 
 --- First in, first out; with `maxsize` (0: any number) items at most, beyond
 -- which put waits.  Tornado: queues.Queue.
--- Invariant: while somebody waits for an item there is none, and while
--- somebody waits for room there is none.
+-- Invariant: while getters wait there is no item, and while putters wait there
+-- is no room, but for tickets that have withdrawn.
 local Queue = class("Queue")
+
+local serve_getter, serve_putter
 
 function Queue:_init(maxsize)
   self.maxsize = maxsize == nil and 0
     or waiters.check_count(maxsize, 1, self.__name, 4)
-  self._getters, self._putters = waiters.new(), waiters.new()
+  self._getters = waiters.new(function(future) serve_getter(self, future) end)
+  self._putters = waiters.new(function(future) serve_putter(self, future) end)
   self._unfinished, self._finished = 0, locks.Event()
   self._finished:set()
+  self._shutdown = false
   self:_clear()
 end
 
@@ -40,26 +46,35 @@ function Queue:_state()
     .. count_of(self._getters:count(), "getting")
     .. count_of(self._putters:count(), "putting")
     .. count_of(self._unfinished, "unfinished")
+    .. (self._shutdown and ", shut down" or "")
 end
 
--- Where the items are; the other queues replace these five.
+-- What a queue keeps when it becomes empty.
+local ROOM <const> = 256
+
+-- Where the items are; the other queues replace these five.  Each raises and
+-- changes nothing, or does it.
 
 function Queue:_clear() self._items, self._first, self._last = {}, 1, 0 end
 
 function Queue:_put(item)
-  self._last = self._last + 1
-  self._items[self._last] = item
+  local last = self._last + 1
+  self._items[last] = item
+  self._last = last
 end
 
 function Queue:_get()
   local item = self._items[self._first]
+  if self._first == self._last and self._last > ROOM then
+    self:_clear() -- gives back what many items took
+    return item
+  end
   self._items[self._first] = nil
   self._first = self._first + 1
   return item
 end
 
---- _put and then _get, as one: either raises and changes nothing, or both are
--- done.
+--- _put and then _get, as one.
 function Queue:_exchange(item)
   self:_put(item)
   return self:_get()
@@ -79,36 +94,53 @@ local function has_room(self)
   return self.maxsize == 0 or not self:full() or self._getters:first() ~= nil
 end
 
---- One item more is to be dealt with.
+--- One item more is to be dealt with.  Does not fail.
 local function count_item(self)
-  if self._unfinished == 0 then self._finished:clear() end
+  self._finished._set = false
   self._unfinished = self._unfinished + 1
 end
 
---- Puts the item where there is room, and hands the next one to who waits for
--- one.  Raises what the comparison of items raises; then nothing has changed.
+--- Hands the item to the first that waits for one, or puts it where there is
+-- room.  Raises what the comparison of items raises; then nothing has changed.
 local function put(self, item)
-  self:_put(item)
+  local number, getter = self._getters:first()
+  if not number then
+    self:_put(item)
+    count_item(self)
+    return
+  end
+  reserve()
+  self._getters:remove(number)
   count_item(self)
-  local getter = self._getters:take()
-  if getter then getter.future:set_result(self:_get()) end
+  getter:set_result(item)
+end
+
+--- A Future that failed because the queue was shut down.
+local function refused()
+  local future = Future()
+  future:set_exception(QueueShutDown("the queue is shut down"))
+  return future
 end
 
 --- A Future that is done when the item is in the queue; TimeoutError after the
--- timeout, and then it is not.
+-- timeout, and then it is not; QueueShutDown once the queue is shut down.
 -- @param timeout a deadline as for IOLoop:add_timeout; nil: none
 function Queue:put(item, timeout)
-  if not has_room(self) then
+  if not self._shutdown and not has_room(self) then
     local future = self._putters:add(timeout, 2, "put", waiters.fail, item)
     return future
   end
   if timeout ~= nil then waiters.check(timeout, 2, "put") end
+  if self._shutdown then return refused() end
   put(self, item)
-  return done()
+  return nothing
 end
 
 --- Puts the item at once; raises QueueFull when there is no room.
 function Queue:put_nowait(item)
+  if self._shutdown then
+    error(QueueShutDown("the queue is shut down"), 2)
+  end
   if not has_room(self) then error(QueueFull("the queue is full"), 2) end
   put(self, item)
 end
@@ -118,30 +150,61 @@ local function has_item(self)
   return not self:empty() or self._putters:first() ~= nil
 end
 
---- Takes an item, having put that of who waits with one.  False when there is
--- none.  Who waits with an item that cannot be compared gets the error.
+local NO_MEMORY <const> = "not enough memory"
+
+--- Takes an item, having put that of the first putter.  False when there is
+-- none.  A putter whose item cannot be compared gets the error.
 local function try_get(self)
-  local putter = self._putters:take()
-  while putter do
-    local ok, item = core.try(self._exchange, self, putter.value)
+  local number, putter = self._putters:first()
+  while number do
+    local value = core.ticket_value(putter)
+    reserve()
+    local ok, item = core.try(self._exchange, self, value)
+    if not ok and core.exc_info(item) == NO_MEMORY then core.raise(item) end
+    self._putters:remove(number)
     if ok then
       count_item(self)
-      waiters.deliver(putter.future) -- comparing may have settled it
+      waiters.deliver(putter)
       return true, item
     end
-    core.fail(putter.future, item)
-    putter = self._putters:take()
+    waiters.deliver_error(putter, item)
+    number, putter = self._putters:first()
   end
   if self:empty() then return false end
   return true, self:_get()
 end
 
---- A Future of the next item; TimeoutError after the timeout.
+function serve_getter(self, future)
+  local found, item
+  if self._shutdown and not has_item(self) then
+    future:set_exception(QueueShutDown("the queue is shut down"))
+    return
+  end
+  found, item = try_get(self)
+  if found then future:set_result(item) end
+end
+
+function serve_putter(self, future)
+  if self._shutdown then
+    future:set_exception(QueueShutDown("the queue is shut down"))
+  elseif has_room(self) then
+    put(self, core.ticket_value(future))
+    future:set_result()
+  end
+end
+
+--- A Future of the next item; TimeoutError after the timeout; QueueShutDown
+-- once the queue is shut down and empty.
 function Queue:get(timeout)
-  if has_item(self) then
+  if self._shutdown or has_item(self) then
     if timeout ~= nil then waiters.check(timeout, 1, "get") end
+    local future = Future()
     local found, item = try_get(self)
-    if found then return done(item) end
+    if found then
+      future:set_result(item)
+      return future
+    end
+    if self._shutdown then return refused() end
   end
   local future = self._getters:add(timeout, 1, "get", waiters.fail)
   return future
@@ -150,8 +213,40 @@ end
 --- The next item at once; raises QueueEmpty when there is none.
 function Queue:get_nowait()
   local found, item = try_get(self)
-  if not found then error(QueueEmpty("the queue is empty"), 2) end
-  return item
+  if found then return item end
+  if self._shutdown then
+    error(QueueShutDown("the queue is shut down"), 2)
+  end
+  error(QueueEmpty("the queue is empty"), 2)
+end
+
+--- Fails all in a line, the first one first.
+local function refuse_all(line)
+  local err = QueueShutDown("the queue is shut down")
+  local number, future = line:first()
+  while number do
+    future:set_exception(err)
+    line:remove(number)
+    number, future = line:first()
+  end
+end
+
+--- Drops the items, which need not be dealt with any more.
+local function drop_items(self)
+  local left = math.max(0, self._unfinished - self:qsize())
+  self:_clear()
+  self._unfinished = left
+  if left == 0 then self._finished:set() end
+end
+
+--- From now on put fails with QueueShutDown, and get once the queue is empty;
+-- those that wait fail at once.  With `immediate` the items are dropped.  After
+-- an error, for want of memory, call it again.  Python: asyncio.Queue.shutdown.
+function Queue:shutdown(immediate)
+  self._shutdown = true
+  if immediate then drop_items(self) end
+  refuse_all(self._getters)
+  refuse_all(self._putters)
 end
 
 --- Says that an item that was taken has been dealt with, for join.
@@ -159,8 +254,11 @@ function Queue:task_done()
   if self._unfinished <= 0 then
     error("task_done was called more often than there were items", 2)
   end
-  self._unfinished = self._unfinished - 1
-  if self._unfinished == 0 then self._finished:set() end
+  if self._unfinished == 1 then
+    self._finished:_set_with(self, "_unfinished", 0)
+  else
+    self._unfinished = self._unfinished - 1
+  end
 end
 
 --- A Future that is done when every item was dealt with; TimeoutError after
@@ -168,14 +266,17 @@ end
 function Queue:join(timeout) return self._finished:_wait(timeout, "join") end
 
 --- For `for item in queue:iter() do`, in a coroutine: takes items until it
--- gets nil.
+-- gets nil, or the queue is shut down and empty.
 function Queue:iter()
   return function()
     local future = self:get()
     local ok, item = pcall(core.await, future)
     if ok then return item end
-    if future:done() then error(item, 0) end
-    -- Nobody can wait here; the Future must not take an item from those who
+    if future:done() then
+      if core.isinstance(item, QueueShutDown) then return nil end
+      error(item, 0)
+    end
+    -- Nothing can wait here; the Future must not take an item from those who
     -- can.
     future:set_result()
     error(item, 2)
@@ -194,7 +295,8 @@ end
 local PriorityQueue = class("PriorityQueue", Queue)
 
 function PriorityQueue:_clear()
-  self._items, self._ranks, self._count, self._changes = {}, {}, 0, 0
+  self._items, self._ranks, self._count, self._most = {}, {}, 0, 0
+  self._changes = (self._changes or 0) + 1
 end
 
 function PriorityQueue:qsize() return self._count end
@@ -265,7 +367,9 @@ function PriorityQueue:_put(item)
     place = place // 2
   end
   count_change(self, changes)
+  set(self, last, item, changes) -- which may fail
   self._count = last
+  if last > self._most then self._most = last end
   while last > place do
     move(self, last // 2, last)
     last = last // 2
@@ -278,6 +382,10 @@ function PriorityQueue:_get()
   local last, rank = self._items[count], self._ranks[count]
   local place = place_from_top(self, count - 1, last, rank)
   count_change(self, changes)
+  if count == 1 and self._most > ROOM then
+    self:_clear()
+    return first
+  end
   self._count = count - 1
   if count > 1 then replace_first(self, place, last, rank) end
   set(self, count, nil, nil)
@@ -298,17 +406,23 @@ end
 --- Last in, first out.  Tornado: queues.LifoQueue.
 local LifoQueue = class("LifoQueue", Queue)
 
-function LifoQueue:_clear() self._items, self._count = {}, 0 end
+function LifoQueue:_clear() self._items, self._count, self._most = {}, 0, 0 end
 
 function LifoQueue:qsize() return self._count end
 
 function LifoQueue:_put(item)
-  self._count = self._count + 1
-  self._items[self._count] = item
+  local count = self._count + 1
+  self._items[count] = item
+  self._count = count
+  if count > self._most then self._most = count end
 end
 
 function LifoQueue:_get()
   local item = self._items[self._count]
+  if self._count == 1 and self._most > ROOM then
+    self:_clear()
+    return item
+  end
   self._items[self._count] = nil
   self._count = self._count - 1
   return item
@@ -320,6 +434,7 @@ local queues = {
   LifoQueue = LifoQueue,
   QueueEmpty = QueueEmpty,
   QueueFull = QueueFull,
+  QueueShutDown = QueueShutDown,
 }
 
 loaded["lunado.queues"] = queues

@@ -1,16 +1,24 @@
 -- SPDX-License-Identifier: MIT
---- lunado.waiters: what locks, queues and streams are made of; above all a line
--- of Futures that wait.
+--- lunado.waiters: what locks, queues and streams are made of; above all the
+-- line of those that wait.
 --
--- The line is a doubly linked ring, so that one that timed out is forgotten at
--- once and in O(1).  Invariant: the timeout of one that has left the line is
--- removed.  A Future is anyone's to settle: those that somebody else settled
--- leave the line when their turn comes.
+-- The Future of a wait is a ticket (src/binding/ticket.h).  The line holds it
+-- while something waits for it, and else knows it by a weak reference: what the
+-- program has dropped goes.  One that was waited for and is not any more has
+-- withdrawn: the line passes over it, and it asks the line again when the
+-- program does something with it.
+--
+-- A Future is anyone's to settle: those that somebody else settled leave the
+-- line when their turn comes, and so do those whose coroutines were closed.
+--
+-- What the line hands out is not lost for want of memory: whatever may fail
+-- comes first, then core.reserve(), then what cannot fail.
 local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.waiters"] then return loaded["lunado.waiters"] end
 
 local Future, IOLoop = core.Future, core.IOLoop
+local standing = core.standing
 
 -- Classes -------------------------------------------------------------------
 
@@ -45,16 +53,14 @@ end
 
 -- Timeouts ------------------------------------------------------------------
 
---- loop:add_timeout whose errors are those of argument `position` of `name`,
--- raised three levels up.
-local function start(loop, timeout, fn, position, name)
-  local ok, result = pcall(loop.add_timeout, loop, timeout, fn)
-  if ok then return result end
-  local what = tostring(result):match("^bad argument .- (%(.*%))$")
+--- Raises the error of loop:add_timeout as one of argument `position` of
+-- `name`, `level` levels up.
+local function raise(err, position, name, level)
+  local what = tostring(err):match("^bad argument .- (%(.*%))$")
   if what then
-    result = ("bad argument #%d to '%s' %s"):format(position, name, what)
+    err = ("bad argument #%d to '%s' %s"):format(position, name, what)
   end
-  error(result, 4)
+  error(err, level)
 end
 
 --- A closed loop has no timeouts any more.
@@ -65,74 +71,214 @@ local function nothing() end
 --- Checks a timeout, not nil, that is not needed, for the caller's caller.
 local function check(timeout, position, name)
   local loop = IOLoop.current()
-  stop(loop, start(loop, timeout, nothing, position, name))
+  local ok, result = pcall(loop.add_timeout, loop, timeout, nothing)
+  if not ok then raise(result, position, name, 4) end
+  stop(loop, result)
 end
 
 -- The line ------------------------------------------------------------------
 
+-- What core.standing says of a ticket.
+local SETTLED <const>, IDLE <const>, WITHDRAWN <const>, GONE <const> =
+  0, 2, 3, 4
+
+-- Fields that core uses: by number, the tickets that are waited for, all that
+-- stand in line, and timers; the function for one that has withdrawn.
+local HELD <const>, WEAK <const>, TIMERS <const>, ASK <const> = 1, 2, 3, 4
+
+-- `head`, `tail`: those with numbers from head up to, and without, tail stand
+-- in line; `timed`: the number of timers; `base`: the tail when the tables were
+-- made, `kept`: how many they had then; `spare`: new ones, from gather to wake;
+-- `serve(future, number)` settles a ticket that has withdrawn, if what it
+-- stands for can be had.
 local Waiters = {}
 Waiters.__index = Waiters
 
-local function new()
-  local self = setmetatable({}, Waiters)
-  self.next, self.prev = self, self
-  return self
+local by_weak_value = { __mode = "v" }
+
+--- core's: a ticket that has withdrawn is looked at, or waited for again, and
+-- then gets a new number.
+local function ask(self, future, number, waits)
+  if self.serve then self.serve(future, number) end
+  if not waits or standing(future) == SETTLED then return nil end
+  local tail, timer = self.tail, self[TIMERS][number]
+  self[WEAK][tail] = future
+  self[TIMERS][tail] = timer
+  self[WEAK][number], self[TIMERS][number] = nil, nil
+  if timer then timer.number = tail end
+  self.tail = tail + 1
+  return tail
 end
 
-local function unlink(waiter)
-  local following, before = waiter.next, waiter.prev
-  before.next, following.prev = following, before
-  waiter.next, waiter.prev = nil, nil
-  if waiter.timeout then
-    stop(waiter.loop, waiter.timeout)
-    waiter.timeout = nil
+local function new(serve)
+  return setmetatable({
+    [HELD] = {}, [WEAK] = setmetatable({}, by_weak_value), [TIMERS] = {},
+    [ASK] = ask,
+    head = 1, tail = 1, timed = 0, base = 1, kept = 0, spare = false,
+    serve = serve,
+  }, Waiters)
+end
+
+--- A Future that is done with what serve(future, 0) settles it with, once the
+-- program takes that.
+function Waiters:claim() return core.ticket(self, 0) end
+
+--- Takes a ticket out of the line.  Allocates nothing.
+function Waiters:remove(number)
+  local timer = self[TIMERS][number]
+  self[HELD][number], self[WEAK][number] = nil, nil
+  if not timer then return end
+  self[TIMERS][number] = nil
+  self.timed = self.timed - 1
+  if timer.handle then stop(timer.loop, timer.handle) end
+end
+
+--- Empty tables.
+local function new_tables()
+  return { {}, setmetatable({}, by_weak_value), {} }
+end
+
+local function set_tables(self, tables)
+  self[HELD], self[WEAK], self[TIMERS] = tables[1], tables[2], tables[3]
+  self.base, self.kept = self.tail, 0
+end
+
+--- Removes the timers of tickets that were collected, and makes the tables
+-- anew, without the room that a crowd has left in them; not too often.
+local function tidy(self, factor)
+  if self.tail - self.base <= 64 + factor * self.kept then return end
+  for number in next, self[TIMERS] do
+    if not self[WEAK][number] then self:remove(number) end
   end
+  local tables, n = new_tables(), 0
+  local held, weak, timers = tables[1], tables[2], tables[3]
+  for number, future in next, self[WEAK] do
+    weak[number], held[number] = future, self[HELD][number]
+    timers[number] = self[TIMERS][number]
+    n = n + 1
+  end
+  set_tables(self, tables)
+  self.kept = n
 end
 
---- Puts a new waiter at the end of the line, and returns its Future.
+--- Nothing that waits is before this number.
+local function set_head(self, number)
+  if number > self.head then self.head = number end
+  if self.head == self.tail then tidy(self, 0) end
+end
+
+--- What the timer does when it is due.
+local function expire(self, timer, on_timeout)
+  local future = self[WEAK][timer.number]
+  timer.handle = false
+  if future and standing(future) ~= SETTLED then
+    local ok = pcall(on_timeout, future)
+    if not ok then core.fail_for_memory(future) end
+  end
+  self:remove(timer.number)
+  if self.timed == 0 then pcall(self.first, self) end -- none may be left
+end
+
+--- Starts the timer of the ticket that is to come in next.
+local function start_timer(self, timeout, position, name, on_timeout)
+  local timer = { number = self.tail, loop = IOLoop.current(), handle = false }
+  self[TIMERS][timer.number] = timer
+  self.timed = self.timed + 1
+  local ok, result = pcall(timer.loop.add_timeout, timer.loop, timeout,
+    function() expire(self, timer, on_timeout) end)
+  if ok then
+    timer.handle = result
+    return
+  end
+  self:remove(timer.number)
+  raise(result, position, name, 5)
+end
+
+--- Puts a new ticket at the end of the line, and returns it.
 -- @param timeout a deadline as for IOLoop:add_timeout, or nil; argument
 -- `position` of `name`, for the caller's caller
 -- @param on_timeout on_timeout(future) settles it when the deadline has come
--- @param value what the waiter brings along
-function Waiters:add(timeout, position, name, on_timeout, value)
-  local last = self.prev
-  local waiter = { future = Future(), value = value, prev = last, next = self }
+-- @param value what the waiter brings along; then it stays in the line though
+-- nothing waits for it, unless something did
+function Waiters:add(timeout, position, name, on_timeout, ...)
+  local number = self.tail
+  tidy(self, 2)
+  local brings = select("#", ...) > 0
+  local future = core.ticket(self, number, ...)
+  self[WEAK][number] = future
+  if brings then self[HELD][number] = future end
   if timeout ~= nil then
-    waiter.loop = IOLoop.current()
-    waiter.timeout = start(waiter.loop, timeout, function()
-      waiter.timeout = nil
-      unlink(waiter)
-      if not waiter.future:done() then on_timeout(waiter.future) end
-    end, position, name)
+    start_timer(self, timeout, position, name, on_timeout)
   end
-  last.next, self.prev = waiter, waiter
-  return waiter.future
+  self.tail = number + 1
+  return future
 end
 
---- The first waiter of the line, which stays there; nil when nobody waits.
-local function first(self)
-  local waiter = self.next
-  while waiter ~= self do
-    if not waiter.future:done() then return waiter end
-    unlink(waiter)
-    waiter = self.next
+local function forsake(future)
+  future:set_exception(core.Exception(
+    "the coroutine that waited for it was closed"))
+  future:exception()
+end
+
+--- The first in line that waits, or may be looked at: its number, the ticket,
+-- and whether something waits for it.  It stays there.
+function Waiters:first()
+  local number = self.head
+  while number < self.tail do
+    local future = self[WEAK][number]
+    local how = future and standing(future) or SETTLED
+    if how == GONE then
+      forsake(future)
+    elseif how == SETTLED then
+      self:remove(number)
+    elseif how ~= WITHDRAWN then
+      self.head = number
+      return number, future, how ~= IDLE
+    end
+    number = number + 1
   end
-end
-Waiters.first = first
-
---- Takes the first waiter out of the line; nil when nobody waits.
-function Waiters:take()
-  local waiter = first(self)
-  if waiter then unlink(waiter) end
-  return waiter
+  set_head(self, number)
 end
 
---- How many wait; in O(n).
+local none <const> = {}
+
+--- Lists of the first `most` tickets and their numbers; where that is
+-- math.huge, those that have withdrawn as well.
+function Waiters:gather(most)
+  if self.head == self.tail then return none, none end
+  local list, numbers, number = {}, {}, self.head
+  while number < self.tail and #list < most do
+    local future = self[WEAK][number]
+    local how = future and standing(future) or SETTLED
+    if how == GONE then
+      forsake(future)
+    elseif how ~= SETTLED and (how ~= WITHDRAWN or most == math.huge) then
+      list[#list + 1], numbers[#numbers + 1] = future, number
+    end
+    number = number + 1
+  end
+  if #list == 0 then set_head(self, number) end
+  self.spare = most == math.huge and #list > 64 and new_tables()
+  return list, numbers
+end
+
+--- After core.reserve(): takes the tickets of gather out of the line and
+-- settles them, with a value or without.
+function Waiters:wake(list, numbers, ...)
+  for i = 1, #numbers do self:remove(numbers[i]) end
+  local last = numbers[#numbers]
+  if last and last >= self.head then self.head = last + 1 end
+  if self.spare then set_tables(self, self.spare) end
+  self.spare = false
+  core.settle(list, ...)
+end
+
+--- How many wait.
 function Waiters:count()
-  local n, waiter = 0, self.next
-  while waiter ~= self do
-    if not waiter.future:done() then n = n + 1 end
-    waiter = waiter.next
+  local n = 0
+  for _, future in next, self[WEAK] do
+    local how = standing(future)
+    if how ~= SETTLED and how ~= WITHDRAWN then n = n + 1 end
   end
   return n
 end
@@ -175,6 +321,7 @@ local waiters = {
   check_count = check_count,
   check = check,
   done = done,
+  done_with_nothing = done_with_nothing,
   deliver = deliver,
   deliver_error = core.fail,
   new = new,

@@ -73,3 +73,70 @@ describe("a Queue", function()
     assert.is_true(gc.kilobytes() - before < 50)
   end)
 end)
+
+-- Waits for ever, on what nothing ends.
+local waits = {
+  ["Event:wait"] = function()
+    local e = locks.Event()
+    return function() return e:wait() end
+  end,
+  ["Condition:wait"] = function()
+    local c = locks.Condition()
+    return function() return c:wait() end
+  end,
+  ["Semaphore:acquire"] = function()
+    local s = locks.Semaphore(0)
+    return function() return s:acquire() end
+  end,
+  ["Lock:acquire"] = function()
+    local lock = locks.Lock()
+    lock:acquire()
+    return function() return lock:acquire() end
+  end,
+  ["Queue:get"] = function()
+    local q = Queue()
+    return function() return q:get() end
+  end,
+  ["Queue:put"] = function()
+    local q = Queue(1)
+    q:put_nowait(0)
+    return function() return q:put({}) end
+  end,
+  ["Queue:join"] = function()
+    local q = Queue(1)
+    q:put_nowait(0)
+    return function() return q:join() end
+  end,
+}
+
+local NOW = { seconds = 0 }
+
+local races = {
+  ["with_timeout"] = function(future)
+    pcall(yield, gen.with_timeout(NOW, future))
+  end,
+  ["with_timeout of a list"] = function(future)
+    pcall(yield, gen.with_timeout(NOW, { future }))
+  end,
+}
+
+describe("a wait that lost against", function()
+  for race, lose in pairs(races) do
+    for name, make in pairs(waits) do
+      it(race .. " leaves nothing: " .. name, function()
+        local wait = make()
+        local function many()
+          run(function()
+            for _ = 1, MANY / 2 do lose(wait()) end
+            yield(gen.sleep(0))
+          end)
+        end
+        many()
+        local before = gc.kilobytes()
+        for _ = 1, 3 do many() end
+        local kept = gc.kilobytes() - before
+        assert.is_true(kept < 50, kept .. " kB")
+      end)
+    end
+  end
+end)

@@ -14,6 +14,7 @@
 #include "binding/ioloop.h"
 #include "binding/realm.h"
 #include "binding/runsync.h"
+#include "binding/ticket.h"
 #include "core/alloc.h"
 
 /* --- what hosts pass ----------------------------------------------------- */
@@ -155,6 +156,8 @@ int lunado_seterror(lua_State *L, int idx) {
 int lunado_result(lua_State *L, int idx) {
   lunado_realm *realm = lunado__realm(L);
   lunado_future *future = lunado__hostfuture(L, realm, &idx);
+  if ((future->flags & LUNADO_IS_WITHDRAWN) && lunado_future_pending(future))
+    lunado__ticket_ask(L, idx);
   if (lunado_future_pending(future)) return -2;
   if (future->state == LUNADO_DONE) return lunado__push_results(L, idx);
   lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);

@@ -15,6 +15,7 @@
 #include "binding/multi.h"
 #include "binding/queue.h"
 #include "binding/realm.h"
+#include "binding/ticket.h"
 #include "binding/waititer.h"
 #include "core/multi.h"
 #include "core/waititer.h"
@@ -95,6 +96,8 @@ static void make_owner_table(lua_State *L, int idx, lunado_future *future) {
 bool lunado__hold_behind(lua_State *L, int idx, lunado_future *future,
                          int owner, lunado_waiter *waiter) {
   int top = lua_gettop(L);
+  if (future->kind == LUNADO_KIND_TICKET && lunado__ticket_is_idle(future))
+    return lunado__ticket_hold(L, idx, future, owner, waiter);
   if (lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE) != LUA_TTABLE) {
     make_owner_table(L, idx, future);
     lua_settop(L, top);
@@ -212,6 +215,7 @@ void lunado__forget(lua_State *L, int idx, lunado_waiter *waiter) {
     lua_pushnil(L);
     lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
     if (future->flags & LUNADO_IS_PRIVATE) lunado__multi_dissolve(L, idx);
+    if (future->kind == LUNADO_KIND_TICKET) lunado__ticket_left(L, idx, future);
   }
 }
 
@@ -532,8 +536,17 @@ void lunado__push_heirs(lua_State *L, lunado_realm *realm, int idx, int list) {
 
 /* --- methods: consumer ---------------------------------------------------- */
 
-static lunado_future *check_done(lua_State *L, lunado_realm *realm) {
+/* The Future at 1.  A ticket that has withdrawn from its line gets what it
+ * stands for when it is looked at. */
+static lunado_future *check_self(lua_State *L, lunado_realm *realm) {
   lunado_future *future = lunado__checkfuture(L, realm, 1);
+  if ((future->flags & LUNADO_IS_WITHDRAWN) && lunado_future_pending(future))
+    lunado__ticket_ask(L, 1);
+  return future;
+}
+
+static lunado_future *check_done(lua_State *L, lunado_realm *realm) {
+  lunado_future *future = check_self(L, realm);
   if (!lunado_future_pending(future)) return future;
   lunado__pusherror(L, realm, LUNADO_E_INVALID_STATE,
                     "the Future has no result yet");
@@ -566,7 +579,7 @@ static int future_exception(lua_State *L) {
 
 /* f:exc_info() → error, traceback; nil unless it failed. */
 static int future_exc_info(lua_State *L) {
-  lunado_future *future = lunado__checkfuture(L, lunado__upvalue_realm(L), 1);
+  lunado_future *future = check_self(L, lunado__upvalue_realm(L));
   int failure;
   if (future->state != LUNADO_FAILED) {
     lua_pushnil(L);
@@ -580,15 +593,24 @@ static int future_exc_info(lua_State *L) {
   return 2;
 }
 
+/* True for a claim, which passes for done. */
+static bool is_claim(const lunado_future *future) {
+  return (future->flags & LUNADO_IS_CLAIM) != 0;
+}
+
+static bool is_done(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  return is_claim(lunado__checkfuture(L, realm, 1)) ||
+         !lunado_future_pending(check_self(L, realm));
+}
+
 static int future_done(lua_State *L) {
-  lunado_future *future = lunado__checkfuture(L, lunado__upvalue_realm(L), 1);
-  lua_pushboolean(L, !lunado_future_pending(future));
+  lua_pushboolean(L, is_done(L));
   return 1;
 }
 
 static int future_running(lua_State *L) {
-  lunado_future *future = lunado__checkfuture(L, lunado__upvalue_realm(L), 1);
-  lua_pushboolean(L, lunado_future_pending(future));
+  lua_pushboolean(L, !is_done(L));
   return 1;
 }
 
@@ -619,7 +641,7 @@ static int future_add_done_callback(lua_State *L) {
 
 static lunado_future *check_pending(lua_State *L, lunado_realm *realm) {
   lunado_future *future = lunado__checkfuture(L, realm, 1);
-  if (lunado_future_pending(future)) return future;
+  if (lunado_future_pending(future) && !is_claim(future)) return future;
   luaL_checkstack(L, LUA_MINSTACK, NULL);
   lunado__pusherror(L, realm, LUNADO_E_INVALID_STATE,
                     "the Future is done already");
@@ -670,9 +692,9 @@ static int future_set_exception(lua_State *L) {
 static int future__tostring(lua_State *L) {
   lunado_future *future = lunado__checkfuture(L, lunado__upvalue_realm(L), 1);
   const void *address = future;
-  if (future->state == LUNADO_PENDING) {
+  if (future->state == LUNADO_PENDING && !is_claim(future)) {
     lua_pushfstring(L, "Future: %p (pending)", address);
-  } else if (future->state == LUNADO_DONE) {
+  } else if (future->state != LUNADO_FAILED) {
     lua_pushfstring(L, "Future: %p (finished)", address);
   } else {
     lua_getiuservalue(L, 1, LUNADO_FUTURE_VALUE);

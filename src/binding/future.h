@@ -27,7 +27,9 @@ enum {
                             but what waits for it */
   LUNADO_IS_LATE = 8,    /* a with_timeout has given it up, and is to be heard
                             of when it fails */
-  LUNADO_IS_LATE_QUIET = 16 /* one with quiet_exceptions has: SLOT_QUIET */
+  LUNADO_IS_LATE_QUIET = 16, /* one with quiet_exceptions has: SLOT_QUIET */
+  LUNADO_IS_WITHDRAWN = 32,  /* a ticket, and */
+  LUNADO_IS_CLAIM = 64       /* one that passes for done; see ticket.h */
 };
 
 void lunado__future_open(lua_State *L, lunado_realm *realm);

@@ -191,6 +191,7 @@ static void push_parts(lua_State *L, const lunado_realm *realm,
   case LUNADO_KIND_NEXT:
   case LUNADO_KIND_PROMISE:
   case LUNADO_KIND_JOB:
+  case LUNADO_KIND_TICKET:
     break;
   }
 }
@@ -198,7 +199,7 @@ static void push_parts(lua_State *L, const lunado_realm *realm,
 /* By lunado_kind. */
 static const char *const kind_names[] = {"plain",   "coroutine", "multi",
                                          "sleep",   "timeout",   "next",
-                                         "promise", "job"};
+                                         "promise", "job",       "ticket"};
 
 /* parts(future) → the kind of a pending Future, and what it waits for: the task
  * of a "coroutine", nil where it is not suspended; the table of children of a

@@ -18,7 +18,8 @@ typedef enum {
   LUNADO_KIND_TIMEOUT,   /* and of gen.with_timeout */
   LUNADO_KIND_NEXT,      /* waititer.c's, of WaitIterator's next */
   LUNADO_KIND_PROMISE,   /* as a plain one, but another thread settles it */
-  LUNADO_KIND_JOB        /* crew.c's, of what an executor runs */
+  LUNADO_KIND_JOB,       /* crew.c's, of what an executor runs */
+  LUNADO_KIND_TICKET     /* ticket.c's, of what waits in a line */
 } lunado_kind;
 
 #endif

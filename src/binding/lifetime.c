@@ -162,6 +162,12 @@ static int task__gc(lua_State *L) {
   lunado_coroutine *task = lua_touserdata(L, 1);
   uint32_t how = task->flags & (TASK_WAITING | TASK_QUEUED);
   bool told = !(how & TASK_WAITING);
+  if ((how & TASK_QUEUED) && !task->loop->closed) {
+    /* Another finalizer has woken it, or the state is closed. */
+    lua_settop(L, 1);
+    lunado__setclass(L, realm->task_mt);
+    return 0;
+  }
   if (how & TASK_WAITING) task->loop->queue.reserved--;
   if (how != 0) {
     told = told || task->loop->closed;

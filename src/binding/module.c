@@ -18,6 +18,7 @@
 #include "binding/raise.h"
 #include "binding/runsync.h"
 #include "binding/signals.h"
+#include "binding/ticket.h"
 #include "binding/timeout.h"
 #include "binding/waititer.h"
 
@@ -39,7 +40,7 @@ static void (*const openers[])(lua_State *L) = {
     lunado__context_functions,  lunado__executor_functions,
     lunado__clock_functions,    lunado__inspect_functions,
     lunado__raise_functions,    lunado__signals_functions,
-    lunado__forsaken_functions};
+    lunado__forsaken_functions, lunado__ticket_functions};
 
 static void set_classes(lua_State *L, lunado_realm *realm) {
   static const char *const names[LUNADO_E_COUNT] = {"Exception",

@@ -96,11 +96,16 @@ void lunado__task_queue(lua_State *L, lunado_realm *realm, int t,
   }
 }
 
-/* Queues the task on top, whose waiter has just been taken, and pops it. */
+/* Queues the task on top, whose waiter has just been taken, and pops it.  One
+ * that was collected does not go on because a finalizer settles its Future. */
 static void make_ready(lua_State *L, lunado_waiter *waiter) {
   lunado_coroutine *task =
       lunado_container_of(waiter, lunado_coroutine, waiter);
   lunado_ioloop *loop = task->loop;
+  if (!(task->flags & TASK_WAITING)) {
+    lua_pop(L, 1);
+    return;
+  }
   task->flags ^= TASK_WAITING | TASK_QUEUED;
   loop->queue.reserved--;
   lunado__task_queue(L, loop->realm, lua_gettop(L), task);

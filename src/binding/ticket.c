@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ticket.c - Futures that stand in a line, and what lunado.waiters needs to
+ * hand things to them without failing halfway.
+ */
+#include "binding/ticket.h"
+
+#include "binding/failure.h"
+#include "binding/forsaken.h"
+#include "binding/future.h"
+
+/* A Future; user values, beside its own: the line, and what it brings along
+ * to it. */
+enum { TICKET_LINE = 2, TICKET_VALUE, TICKET_VALUES = TICKET_VALUE };
+
+typedef struct {
+  lunado_future future;
+  lunado_waiter absent; /* linked while nothing else waits */
+  lua_Integer number;   /* its place in the line */
+} ticket;
+
+/* Fields of the line: by number, the tickets that are waited for, all that
+ * stand in it, held weakly, and timers; the function that is asked by a ticket
+ * that has withdrawn. */
+enum { LINE_HELD = 1, LINE_WEAK, LINE_TIMERS, LINE_ASK };
+
+static ticket *to_ticket(lunado_future *future) {
+  return lunado_container_of(future, ticket, future);
+}
+
+static lunado_future *check_ticket(lua_State *L, int arg) {
+  lunado_future *future = lunado__checkfuture(L, lunado__upvalue_realm(L), arg);
+  luaL_argcheck(L, future->kind == LUNADO_KIND_TICKET, arg, "not a ticket");
+  return future;
+}
+
+/* --- waiting -------------------------------------------------------------- */
+
+/* The ticket is settled, and nothing else waits for it.  Its owner is the
+ * Future itself, which those that were put off need. */
+static void on_absent(lunado_settler *settler, lunado_waiter *waiter,
+                      lunado_future *future) {
+  lunado_realm *realm = lunado__settler_realm(settler);
+  (void)future;
+  lunado__push_owner(realm, waiter);
+  lua_pop(realm->frame->L, 1);
+}
+
+/* Nothing waits for the pending ticket at idx. */
+static void link_absent(lua_State *L, int idx, ticket *self) {
+  lua_pushvalue(L, idx);
+  lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+  lunado_future_wait(&self->future, &self->absent, on_absent);
+}
+
+bool lunado__ticket_is_idle(const lunado_future *future) {
+  return lunado_container_of(future, const ticket, future)->absent.list != NULL;
+}
+
+/* Asks the line for what the withdrawn ticket at idx stands for, and for a new
+ * place where it waits. */
+static void call_line(lua_State *L, int idx, ticket *self, bool waits) {
+  int top = lua_gettop(L);
+  luaL_checkstack(L, LUA_MINSTACK, NULL);
+  lua_getiuservalue(L, idx, TICKET_LINE);
+  lua_rawgeti(L, top + 1, LINE_ASK);
+  lua_insert(L, top + 1);
+  lua_pushvalue(L, idx);
+  lua_pushinteger(L, self->number);
+  lua_pushboolean(L, waits);
+  lua_call(L, 4, 1);
+  if (lua_isinteger(L, -1)) self->number = lua_tointeger(L, -1);
+  lua_settop(L, top);
+}
+
+void lunado__ticket_ask(lua_State *L, int idx) {
+  call_line(L, idx, lua_touserdata(L, idx), false);
+}
+
+bool lunado__ticket_hold(lua_State *L, int idx, lunado_future *future,
+                         int owner, lunado_waiter *waiter) {
+  ticket *self = to_ticket(future);
+  int top = lua_gettop(L);
+  if (future->flags & LUNADO_IS_WITHDRAWN) {
+    call_line(L, idx, self, true);
+    if (!lunado_future_pending(future)) return false;
+    if (!lunado__ticket_is_idle(future))
+      return lunado__hold(L, idx, future, owner, waiter);
+  }
+  luaL_checkstack(L, LUA_MINSTACK, NULL);
+  lua_getiuservalue(L, idx, TICKET_LINE);
+  lua_rawgeti(L, top + 1, LINE_HELD);
+  lua_pushvalue(L, idx);
+  lua_rawseti(L, top + 2, self->number);
+  lua_settop(L, top);
+  lunado_waiter_forget(&self->absent);
+  future->flags &= (uint16_t)~LUNADO_IS_WITHDRAWN;
+  lua_pushvalue(L, owner);
+  lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+  return true;
+}
+
+/* line[field][number] = nil; allocates nothing. */
+static void clear_field(lua_State *L, int line, int field, lua_Integer number) {
+  lua_rawgeti(L, line, field);
+  if (lua_rawgeti(L, -1, number) != LUA_TNIL) {
+    lua_pushnil(L);
+    lua_rawseti(L, -3, number);
+  }
+  lua_pop(L, 2);
+}
+
+void lunado__ticket_left(lua_State *L, int idx, lunado_future *future) {
+  ticket *self = to_ticket(future);
+  int top = lua_gettop(L);
+  link_absent(L, idx, self);
+  future->flags |= LUNADO_IS_WITHDRAWN;
+  lua_getiuservalue(L, idx, TICKET_LINE);
+  clear_field(L, top + 1, LINE_HELD, self->number);
+  lua_rawgeti(L, top + 1, LINE_TIMERS);
+  if (lua_rawgeti(L, top + 2, self->number) == LUA_TNIL)
+    clear_field(L, top + 1, LINE_WEAK, self->number);
+  lua_settop(L, top);
+}
+
+/* --- looking -------------------------------------------------------------- */
+
+/* What a ticket's turn finds; lua/lunado/waiters.lua has the same. */
+enum { SETTLED, WAITS, IDLE, WITHDRAWN, GONE };
+
+static int standing_of(lua_State *L, int idx, const lunado_future *future) {
+  int found;
+  if (!lunado_future_pending(future)) return SETTLED;
+  if (future->flags & LUNADO_IS_WITHDRAWN) return WITHDRAWN;
+  if (future->waiters == NULL || lunado__ticket_is_idle(future)) return IDLE;
+  found = lunado__find_waiters(L, lunado__upvalue_realm(L), idx);
+  if (found & LUNADO_WAITER_ALIVE) return WAITS;
+  return found & LUNADO_WAITER_DEAD ? GONE : WITHDRAWN;
+}
+
+/* standing(ticket) → 0 when it is settled; 1 when it is waited for; 2 when it
+ * never was; 3 when it was and is not any more; 4 when those that wait for it
+ * are coroutines that were closed, or resumed otherwise. */
+static int core_standing(lua_State *L) {
+  lua_pushinteger(L, standing_of(L, 1, check_ticket(L, 1)));
+  return 1;
+}
+
+/* --- making --------------------------------------------------------------- */
+
+/* ticket(line, number [, value]) → a pending Future; of number 0 a claim. */
+static int core_ticket(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lua_Integer number = luaL_checkinteger(L, 2);
+  ticket *self;
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 3);
+  self = lunado__future_new(L, realm, LUNADO_KIND_TICKET, sizeof *self,
+                            TICKET_VALUES);
+  self->number = number;
+  if (number == 0) self->future.flags = LUNADO_IS_WITHDRAWN | LUNADO_IS_CLAIM;
+  lua_insert(L, 1);
+  lua_setiuservalue(L, 1, TICKET_VALUE);
+  lua_pop(L, 1);
+  lua_setiuservalue(L, 1, TICKET_LINE);
+  link_absent(L, 1, self);
+  return 1;
+}
+
+/* ticket_value(ticket) → what it brings along. */
+static int core_ticket_value(lua_State *L) {
+  check_ticket(L, 1);
+  lua_getiuservalue(L, 1, TICKET_VALUE);
+  return 1;
+}
+
+/* --- handing out ---------------------------------------------------------- */
+
+/* How deep in calls is what follows reserve(), and what stack that needs. */
+#define RESERVED_CALLS 5
+#define RESERVED_STACK (6 * LUA_MINSTACK)
+
+/* (n): calls itself n times. */
+static int call_down(lua_State *L) {
+  lua_Integer n = lua_tointeger(L, 1);
+  if (n == 0) return 0;
+  lua_pushcfunction(L, call_down);
+  lua_pushinteger(L, n - 1);
+  lua_call(L, 1, 0);
+  return 0;
+}
+
+/* reserve(): raises for want of memory, or else the calls that the caller makes
+ * next find stack and call records, until something is allocated: Lua gives
+ * neither back outside of a collection. */
+static int core_reserve(lua_State *L) {
+  if (!lua_checkstack(L, RESERVED_STACK))
+    return luaL_error(L, "not enough memory");
+  lua_pushcfunction(L, call_down);
+  lua_pushinteger(L, RESERVED_CALLS - 1);
+  lua_call(L, 1, 0);
+  return 0;
+}
+
+/* settle(list [, value]): sets the result of the Futures in the list that are
+ * pending.  Fails, for want of memory, before it has changed any. */
+static int core_settle(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  uint32_t count = lua_gettop(L) > 1;
+  lua_Integer n;
+  luaL_checktype(L, 1, LUA_TTABLE);
+  n = (lua_Integer)lua_rawlen(L, 1);
+  lua_settop(L, 2);
+  if (!lua_checkstack(L, 2 * LUA_MINSTACK))
+    return luaL_error(L, "not enough memory");
+  for (lua_Integer i = 1; i <= n; i++, lua_settop(L, 2)) {
+    lunado_future *future;
+    lua_rawgeti(L, 1, i);
+    future = lunado__tofuture(L, realm, 3);
+    if (future == NULL || !lunado_future_pending(future)) continue;
+    future->count = count;
+    lua_pushvalue(L, 2);
+    lunado__settle_future(L, realm, 3, future, LUNADO_DONE);
+  }
+  return 0;
+}
+
+/* fail_for_memory(future): fails it with "not enough memory", of which there
+ * need not be any. */
+static int core_fail_for_memory(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado__checkfuture(L, realm, 1);
+  lunado__failure_nomemory(L, realm);
+  lunado__fail(L, realm, 1);
+  return 0;
+}
+
+static const luaL_Reg functions[] = {{"ticket", core_ticket},
+                                     {"ticket_value", core_ticket_value},
+                                     {"standing", core_standing},
+                                     {"reserve", core_reserve},
+                                     {"settle", core_settle},
+                                     {"fail_for_memory", core_fail_for_memory},
+                                     {NULL, NULL}};
+
+void lunado__ticket_functions(lua_State *L) {
+  lunado__setfunctions(L, functions);
+}
