@@ -53,6 +53,7 @@ build = {
             "src/binding/luvload.c",
             "src/binding/module.c",
             "src/binding/multi.c",
+            "src/binding/naming.c",
             "src/binding/open.c",
             "src/binding/promise.c",
             "src/binding/queue.c",

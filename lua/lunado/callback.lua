@@ -24,6 +24,18 @@ local function check_function(name, position, value)
     :format(position, name, value == nil and "nil" or type(value)), 3)
 end
 
+-- Names ---------------------------------------------------------------------
+
+--- The user's function in each one that a decorator has made.
+local decorated = setmetatable({}, { __mode = "k" })
+core.set_behind(decorated)
+
+--- Has messages call a function that was made of fn as fn is called.
+function callback.name_after(made, fn)
+  decorated[made] = fn
+  return made
+end
+
 -- Keyword arguments ---------------------------------------------------------
 
 --- Functions that take a callback by util.kwargs.
@@ -64,7 +76,9 @@ end
 --- Has fn called on the loop with the result of the future; its error goes to
 -- the stack contexts that are current now, else to the loop.
 local function call_with_result(future, fn)
-  IOLoop.current():add_future(future, function(done) fn(result(done)) end)
+  IOLoop.current():add_future(future, core.on_behalf(fn, function(done)
+    fn(result(done))
+  end))
 end
 
 core.set_kwargs(Kwargs, function(fn, ...)
@@ -134,7 +148,7 @@ end
 -- something
 function callback.return_future(fn)
   check_function("return_future", 1, fn)
-  return callback.mark(function(...)
+  return callback.mark(callback.name_after(function(...)
     local done, arguments = callback.take(...)
     if done == nil then done = take_positional(fn, arguments) end
     check_callback(done, 2)
@@ -150,15 +164,16 @@ function callback.return_future(fn)
     local raised = true
     ExceptionStackContext(fail):run(function()
       if returned_something(fn(table.unpack(arguments, 1, arguments.n))) then
-        error(ReturnValueIgnoredError("a function decorated with "
-          .. "return_future returned a value: use the callback"))
+        error(ReturnValueIgnoredError(core.describe(fn)
+          .. ", decorated with return_future, returned a value: use the "
+          .. "callback"))
       end
       raised = false
     end)
     if raised and future:done() then result(future) end
     if done then call_with_result(future, done) end
     return future
-  end)
+  end, fn))
 end
 
 -- Task ----------------------------------------------------------------------
@@ -226,9 +241,10 @@ end
 
 -- engine --------------------------------------------------------------------
 
-local function finish_engine(future)
+local function finish_engine(future, fn)
   if returned_something(result(future)) then
-    error(ReturnValueIgnoredError("an engine function returned a value"))
+    error(ReturnValueIgnoredError(("the engine %s returned a value")
+      :format(core.describe(fn))))
   end
 end
 
@@ -238,19 +254,22 @@ end
 function callback.engine(fn)
   check_function("engine", 1, fn)
   local run = core.coroutine(fn)
+  local finish = core.on_behalf(fn, function(future)
+    finish_engine(future, fn)
+  end)
   local function engine(...)
     local done, arguments = callback.take(...)
     check_callback(done, 2)
     if done then put_callback(fn, arguments, done) end
     local future = run(table.unpack(arguments, 1, arguments.n))
     if future:done() then
-      stack_context.wrap(finish_engine)(future)
+      stack_context.wrap(finish)(future)
     else
-      IOLoop.current():add_future(future, finish_engine)
+      IOLoop.current():add_future(future, finish)
     end
   end
   behind[engine] = fn
-  return engine
+  return callback.name_after(engine, fn)
 end
 
 loaded["lunado.callback"] = callback

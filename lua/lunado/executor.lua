@@ -111,7 +111,9 @@ local function call(fn, names, self, done, ...)
     future = executor:submit(fn, self, ...)
   end
   if loop then
-    loop:add_future(future, function(ended) done(core.result(ended)) end)
+    loop:add_future(future, core.on_behalf(done, function(ended)
+      done(core.result(ended))
+    end))
   end
   return future
 end
@@ -133,7 +135,7 @@ local function decorator(names)
       return call(fn, names, self, done, unpack(arguments, 1, arguments.n))
     end
     core.send_as(method, plain(fn)) -- on a thread it runs where it is called
-    return callback.mark(method)
+    return callback.mark(callback.name_after(method, fn))
   end
 end
 

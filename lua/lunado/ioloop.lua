@@ -95,7 +95,7 @@ setmetatable(PeriodicCallback, {
       io_loop = io_loop or IOLoop.current(),
       _running = false,
     }, class)
-    self._run = function() return run(self) end
+    self._run = core.on_behalf(callback, function() return run(self) end)
     return self
   end,
 })

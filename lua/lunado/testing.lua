@@ -78,15 +78,21 @@ local function without_runner(text)
   return table.concat(lines, "\n")
 end
 
---- Where the traceback begins, for test runners that look for a place.
+--- The first place of the test in a traceback that is not within lunado.
+local function place_in(traceback)
+  local text = without_runner(traceback)
+  for file, line in text:gmatch "\n%s+([^\n]-):(%d+): in" do
+    if not core.is_own(file) then return file .. ":" .. line end
+  end
+end
+
+--- Where the traceback begins, or else the test, for test runners that look for
+-- a place.
 local function with_place(text, traceback, fn)
   if text:find "^[^\n]-:%d+: " then return text end
-  local place = traceback and traceback:match "\n%s+([^\n]-:%d+): in"
-  if not place then
-    local info = debug.getinfo(fn, "S")
-    place = ("%s:%d"):format(info.short_src, info.linedefined)
-  end
-  return place .. ": " .. text
+  local place = traceback and place_in(traceback)
+    or core.describe(fn):match "[<(]([^<>()]+)[>)]$"
+  return place and place .. ": " .. text or text
 end
 
 -- busted's own errors are told by the name of their type: a failed assertion

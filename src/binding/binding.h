@@ -55,6 +55,9 @@ enum {
   LUNADO_SLOT_CONVERTERS,   /* metatable or type name -> function */
   LUNADO_SLOT_CLASSES,      /* list: lunado_error_class + 1 -> class */
   LUNADO_SLOT_LOADED,       /* Lua modules, by name, for a second require */
+  LUNADO_SLOT_SOURCES,      /* sources of their chunks -> true */
+  LUNADO_SLOT_BEHIND,       /* function that a decorator has made -> the user's
+                               function in it; ephemeron */
   LUNADO_SLOT_NO_MEMORY,    /* a Failure for when there is no memory for one */
   LUNADO_SLOT_RECEIVED,     /* weak: the Failure whose error was given last to
                                what runs outside of coroutines: received.h */
@@ -287,8 +290,8 @@ static inline void lunado__capture(lua_State *L, const lunado_realm *realm,
   if (realm->context != NULL) lunado__wrap(L, realm, idx);
 }
 
-/* Replaces what lunado__wrap has made, at idx, by what it was made of; leaves
- * all else alone.  [-0, +0, -] */
+/* Replaces what lunado__wrap or core.on_behalf has made, at idx, by what it was
+ * made of; leaves all else alone.  [-0, +0, -] */
 void lunado__unwrap(lua_State *L, const lunado_realm *realm, int idx);
 
 /* Makes the value on top the current contexts; false: none.  [-1, +0, -] */
@@ -315,12 +318,13 @@ void lunado__inner_callback(lua_State *L, lunado_realm *realm,
  * error of a Future reported.  [-(0|2), +0, -] */
 void lunado__returned(lua_State *L, lunado_realm *realm, lunado_ioloop *loop);
 
+/* Logs the error at idx + 1, of the callback at idx (or a text), with the
+ * traceback at idx + 2, a text or nil.  [-0, +0, m] */
+void lunado__log_exception(lua_State *L, lunado_realm *realm, int idx);
+
 /* Brings the Failure on top, of the callback below it, to the loop's
  * handle_callback_exception.  [-2, +0, -] */
 void lunado__report(lua_State *L, lunado_realm *realm, lunado_ioloop *loop);
-
-/* Pushes what the callback at idx is called in messages.  [-0, +1, m] */
-void lunado__pushcallbackname(lua_State *L, int idx);
 
 /* Sees that callbacks can be called from the function that runs on L, whatever
  * memory is left by then, and that they find so many places on the stack.

@@ -7,6 +7,7 @@
  * is registered to where it runs.
  */
 #include "binding/binding.h"
+#include "binding/naming.h"
 
 void lunado__wrap(lua_State *L, const lunado_realm *realm, int idx) {
   luaL_checkstack(L, 4, NULL);
@@ -16,7 +17,8 @@ void lunado__wrap(lua_State *L, const lunado_realm *realm, int idx) {
   lua_replace(L, idx);
 }
 
-void lunado__unwrap(lua_State *L, const lunado_realm *realm, int idx) {
+/* The function within contexts at idx becomes the one it calls there. */
+static void unwrap_context(lua_State *L, const lunado_realm *realm, int idx) {
   lunado__getslot(L, realm, LUNADO_SLOT_WRAPPED);
   if (lua_istable(L, -1)) {
     lua_pushvalue(L, idx);
@@ -26,6 +28,11 @@ void lunado__unwrap(lua_State *L, const lunado_realm *realm, int idx) {
       lua_pop(L, 1);
   }
   lua_pop(L, 1);
+}
+
+void lunado__unwrap(lua_State *L, const lunado_realm *realm, int idx) {
+  unwrap_context(L, realm, idx);
+  lunado__unwrap_behalf(L, idx);
 }
 
 void lunado__set_context(lua_State *L, lunado_realm *realm) {

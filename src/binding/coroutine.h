@@ -79,7 +79,8 @@ int lunado__awaited(lua_State *L, lunado_realm *realm, int top);
  * the running coroutine goes on with the Future's.  [-0, +0, v] */
 int lunado__raise_failed(lua_State *L, lunado_realm *realm, int idx);
 
-/* Pushes "file:line" of where the thread of the task is suspended, or "?".
+/* Pushes "file:line" of where the user's function in the thread of the task is
+ * suspended, or "?".
  * [-0, +1, m] */
 void lunado__coroutine_where(lua_State *L, const lunado_coroutine *task);
 

@@ -9,28 +9,21 @@
 #include "binding/future.h"
 #include "binding/interrupt.h"
 #include "binding/ioloop.h"
+#include "binding/naming.h"
 #include "binding/received.h"
 #include "binding/realm.h"
 
-void lunado__pushcallbackname(lua_State *L, int idx) {
-  lua_Debug ar;
-  if (lua_islightuserdata(L, idx)) { /* lunado__report_guarded's */
-    lua_pushstring(L, lua_touserdata(L, idx));
-    return;
-  }
-  if (!lua_isfunction(L, idx) || lua_iscfunction(L, idx)) {
-    luaL_tolstring(L, idx, NULL);
-    return;
-  }
-  lua_pushvalue(L, idx);
-  lua_getinfo(L, ">S", &ar);
-  lua_pushfstring(L, "function <%s:%d>", ar.short_src, ar.linedefined);
-}
+typedef struct {
+  lunado_ioloop *loop;
+  bool theirs; /* the handler is not the class's, but the user's */
+} telling;
 
-/* (loop or nil, callback, failure): tells the loop's handler. */
+/* (telling, callback, failure): tells the loop's handler. */
 static int tell_handler(lua_State *L) {
-  lunado_ioloop *loop = lua_touserdata(L, 1);
+  telling *self = lua_touserdata(L, 1);
+  lunado_ioloop *loop = self->loop;
   lunado__pushmethod(L, loop, "handle_callback_exception");
+  self->theirs = !lunado__is_default_handler(L, -1);
   lunado__pushloop(L, loop);
   lua_pushvalue(L, 2);
   lunado__failure_observe(L, 3);
@@ -39,38 +32,91 @@ static int tell_handler(lua_State *L) {
   return 0;
 }
 
+static bool is_empty(lua_State *L, int idx) {
+  return lua_type(L, idx) == LUA_TSTRING && lua_rawlen(L, idx) == 0;
+}
+
+void lunado__log_exception(lua_State *L, lunado_realm *realm, int idx) {
+  int text = lua_gettop(L) + 1;
+  lua_pushliteral(L, "Exception in callback ");
+  if (lua_type(L, idx) == LUA_TSTRING)
+    lua_pushvalue(L, idx);
+  else
+    lunado__pushcallbackname(L, idx);
+  lua_pushliteral(L, "\n");
+  lunado__pushtext(L, idx + 1);
+  if (!lua_isnil(L, idx + 2) && !is_empty(L, idx + 2)) {
+    lua_pushliteral(L, "\n");
+    lunado__pushtext(L, idx + 2);
+  }
+  lua_concat(L, lua_gettop(L) - text + 1);
+  lunado__log(L, realm, LUNADO_LOG_ERROR);
+}
+
 /* (realm, callback, failure) */
 static int log_failure(lua_State *L) {
-  lunado_realm *realm = lua_touserdata(L, 1);
-  lua_pushliteral(L, "Exception in callback ");
-  lunado__pushcallbackname(L, 2);
-  lua_pushliteral(L, "\n");
+  lunado__failure_observe(L, 3);
+  lunado__failure_traceback(L, 3);
+  lua_remove(L, 3);
+  lunado__log_exception(L, lua_touserdata(L, 1), 2);
+  return 0;
+}
+
+/* (realm, loop, failure): of the loop's own handler. */
+static int log_handler_failure(lua_State *L) {
+  lua_pushliteral(L, "Exception in handle_callback_exception: ");
   lunado__failure_text(L, 3);
-  lua_concat(L, 4);
-  lunado__log(L, realm, LUNADO_LOG_ERROR);
+  lua_concat(L, 2);
+  lunado__log(L, lua_touserdata(L, 1), LUNADO_LOG_ERROR);
   return 0;
 }
 
 /* Calls function(data, callback, failure) with the two at `callback` and
- * above; leaves the error on top and returns false when it raises. */
-static bool call_with(lua_State *L, lua_CFunction function, void *data,
-                      int callback) {
+ * above; leaves the Failure on top and returns false when it raises. */
+static bool call_with(lua_State *L, lunado_realm *realm, lua_CFunction function,
+                      void *data, int callback) {
+  int base = lua_gettop(L) + 1;
+  lunado__unwrap(L, realm, callback);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->handler);
   lua_pushcfunction(L, function);
   lua_pushlightuserdata(L, data);
-  lunado__unwrap(L, lunado__findrealm(L), callback);
   lua_pushvalue(L, callback);
   lua_pushvalue(L, callback + 1);
-  return lua_pcall(L, 3, 0, 0) == LUA_OK;
+  if (lua_pcall(L, 3, 0, base) == LUA_OK) {
+    lua_settop(L, base - 1);
+    return true;
+  }
+  lunado__failure_take(L, realm);
+  lua_replace(L, base);
+  lua_settop(L, base);
+  return false;
 }
 
-/* What raised while an error was reported is reported too, by the log. */
+/* Logs the error of the Failure on top, which the user's own handler has raised,
+ * and pops it. */
+static void report_handler(lua_State *L, lunado_realm *realm) {
+  int failure = lua_gettop(L);
+  lua_pushnil(L);
+  lua_insert(L, failure);
+  if (!call_with(L, realm, log_handler_failure, realm, failure))
+    lunado__log_text(L, realm, "Exception in handle_callback_exception; its "
+                               "text cannot be made");
+  lua_settop(L, failure - 1);
+}
+
+/* What the user's handler raises is reported too, by the log. */
 static void report_protected(lua_State *L, lunado_realm *realm,
                              lunado_ioloop *loop, int callback) {
   if (loop != NULL && !loop->closed) {
-    if (call_with(L, tell_handler, loop, callback)) return;
-    lunado__log_value(L, realm, "Exception in handle_callback_exception: ");
+    telling tell = {loop, false};
+    if (call_with(L, realm, tell_handler, &tell, callback)) return;
+    if (tell.theirs)
+      report_handler(L, realm);
+    else
+      lua_pop(L, 1);
   }
-  if (call_with(L, log_failure, realm, callback)) return;
+  if (call_with(L, realm, log_failure, realm, callback)) return;
+  lunado__failure_observe(L, -1);
   lunado__log_value(L, realm,
                     "Exception in callback; its text cannot be "
                     "made: ");
@@ -123,7 +169,7 @@ static int call_measured(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
 void lunado__returned(lua_State *L, lunado_realm *realm, lunado_ioloop *loop) {
   int callback = lua_gettop(L) - 1;
   if (lunado__tofuture(L, realm, -1) == NULL ||
-      call_with(L, discard, loop, callback))
+      call_with(L, realm, discard, loop, callback))
     return;
   lua_replace(L, callback + 1);
   lunado__failure_wrap(L, realm);

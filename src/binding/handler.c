@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "binding/ioloop.h"
+#include "binding/naming.h"
 #include "core/poll.h"
 
 #define EVENTS (LUNADO_READ | LUNADO_WRITE | LUNADO_ERROR)

@@ -309,21 +309,14 @@ static int loop_time(lua_State *L) {
  * replaced by who wants something else.
  * Tornado: IOLoop.handle_callback_exception. */
 static int loop_handle_callback_exception(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
   check_any_loop(L, 1);
   lua_settop(L, 4);
-  lua_pushliteral(L, "Exception in callback ");
-  if (lua_isstring(L, 2))
-    lua_pushvalue(L, 2);
-  else
-    lunado__pushcallbackname(L, 2);
-  lua_pushliteral(L, "\n");
-  luaL_tolstring(L, 3, NULL);
-  lua_pushliteral(L, "\n");
-  luaL_tolstring(L, lua_isnil(L, 4) ? 7 : 4, NULL);
-  lua_concat(L, 6);
-  lunado__log(L, realm, LUNADO_LOG_ERROR);
+  lunado__log_exception(L, lunado__upvalue_realm(L), 2);
   return 0;
+}
+
+bool lunado__is_default_handler(lua_State *L, int idx) {
+  return lua_tocfunction(L, idx) == loop_handle_callback_exception;
 }
 
 /* loop:set_blocking_log_threshold(seconds): callbacks that take longer are

@@ -97,6 +97,10 @@ void lunado__unanchor(lua_State *L, lunado_ioloop *loop, uint32_t anchor);
 /* Pushes the value at a place, which lets it go.  [-0, +1, -] */
 void lunado__takeanchor(lua_State *L, lunado_ioloop *loop, uint32_t anchor);
 
+/* True if the value at idx is the handle_callback_exception that loops have
+ * from the start.  [-0, +0, -] */
+bool lunado__is_default_handler(lua_State *L, int idx);
+
 /* Pushes the loop's method `name`, which the user may have replaced.
  * [-0, +1, -] */
 void lunado__pushmethod(lua_State *L, lunado_ioloop *loop, const char *name);

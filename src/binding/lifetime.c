@@ -7,18 +7,12 @@
  */
 #include "binding/coroutine.h"
 #include "binding/ioloop.h"
+#include "binding/naming.h"
+#include "binding/realm.h"
 #include "binding/task.h"
 
 void lunado__coroutine_where(lua_State *L, const lunado_coroutine *task) {
-  lua_Debug ar;
-  for (int level = 0; lua_getstack(task->thread, level, &ar); level++) {
-    lua_getinfo(task->thread, "Sl", &ar);
-    if (ar.currentline > 0) {
-      lua_pushfstring(L, "%s:%d", ar.short_src, ar.currentline);
-      return;
-    }
-  }
-  lua_pushliteral(L, "?");
+  lunado__pushplace(L, lunado__findrealm(L), task->thread);
 }
 
 /* --- collected, or closing? ----------------------------------------------- */

@@ -15,6 +15,7 @@
 #include "binding/ioloop.h"
 #include "binding/log.h"
 #include "binding/multi.h"
+#include "binding/naming.h"
 #include "binding/raise.h"
 #include "binding/runsync.h"
 #include "binding/signals.h"
@@ -39,8 +40,9 @@ static void (*const openers[])(lua_State *L) = {
     lunado__ioloop_functions,   lunado__runsync_functions,
     lunado__context_functions,  lunado__executor_functions,
     lunado__clock_functions,    lunado__inspect_functions,
-    lunado__raise_functions,    lunado__signals_functions,
-    lunado__forsaken_functions, lunado__ticket_functions};
+    lunado__raise_functions,    lunado__naming_functions,
+    lunado__signals_functions,  lunado__forsaken_functions,
+    lunado__ticket_functions};
 
 static void set_classes(lua_State *L, lunado_realm *realm) {
   static const char *const names[LUNADO_E_COUNT] = {"Exception",

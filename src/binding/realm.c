@@ -11,6 +11,7 @@
 #include "binding/future.h"
 #include "binding/ioloop.h"
 #include "binding/luv.h"
+#include "binding/naming.h"
 #include "binding/received.h"
 
 static const char realm_key = 0;
@@ -100,6 +101,7 @@ static lua_State *main_thread(lua_State *L) {
 static void fill(lua_State *L, lunado_realm *realm) {
   make_slots(L, realm);
   make_tables(L, realm);
+  lunado__naming_open(L, realm);
   lunado__exception_open(L, realm);
   lunado__enter_open(L, realm);
   lunado__received_open(L, realm);
