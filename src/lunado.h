@@ -45,6 +45,13 @@ extern "C" {
 #endif
 #include <uv.h>
 
+/* What this header belongs to; LUNADO_VERSION_NUM counts 100 to each place. */
+#define LUNADO_VERSION_MAJOR 0
+#define LUNADO_VERSION_MINOR 1
+#define LUNADO_VERSION_PATCH 0
+#define LUNADO_VERSION_NUM 100
+#define LUNADO_VERSION "0.1.0"
+
 #if defined(_WIN32)
 #define LUNADO_EXPORT __declspec(dllexport)
 #else
@@ -54,6 +61,11 @@ extern "C" {
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* --- version ------------------------------------------------------------- */
+
+/* The LUNADO_VERSION_NUM of the library that is linked or loaded. */
+LUNADO_EXPORT int lunado_version(void);
 
 /* --- memory -------------------------------------------------------------- */
 
@@ -97,6 +109,19 @@ LUNADO_EXPORT int lunado_setloop(lua_State *L, uv_loop_t *loop);
  * made it; lunado's is there until lua_close, or until a script closes the
  * loop.  Raises where luv is there and cannot be shared with.  [-0, +0, v] */
 LUNADO_EXPORT uv_loop_t *lunado_getloop(lua_State *L);
+
+/* How long callbacks and coroutines that are ready may run, in seconds, before
+ * the timers, the descriptors and the host's handles on the default loop have
+ * their chance; at first 0.001.  It is overdrawn by a callback that takes
+ * long.  One pass of uv_run spends so much on turns, and as much at most on
+ * timers that are due and on messages each.  Raises where seconds is not more
+ * than 0.  [-0, +0, v] */
+LUNADO_EXPORT void lunado_setslice(lua_State *L, double seconds);
+
+/* Whether a handle is one of lunado's, which are not to be closed or touched:
+ * for hosts that walk the handles of a loop.  Any handle that uv_walk finds
+ * will do. */
+LUNADO_EXPORT int lunado_ishandle(const uv_handle_t *handle);
 
 /* --- the log ------------------------------------------------------------- */
 
@@ -147,6 +172,23 @@ LUNADO_EXPORT int lunado_isfuture(lua_State *L, int idx);
  * [-0, +(n|1|0), v] */
 LUNADO_EXPORT int lunado_result(lua_State *L, int idx);
 
+/* Pops a function, which is above the Future at idx, and has it called with the
+ * Future as its argument when that is done, as add_done_callback does: before
+ * whatever settles the Future returns; at once when it is done already.  What
+ * the function raises is logged.  The Future holds the function: what a C
+ * function needs are its upvalues.  It is called by Lua: it may settle other
+ * Futures and spawn coroutines, but can neither yield nor close the state.
+ * [-1, +0, v] */
+LUNADO_EXPORT void lunado_ondone(lua_State *L, int idx);
+
+/* Pushes where the error of the failed Future at idx was raised, and the lines
+ * at which coroutines awaited it, as exc_info has it; the error counts as seen
+ * from now on.  idx may also be where the error is that lunado_runsync has
+ * just returned.  Returns 1; or 0 with nothing pushed where there is none: for
+ * another value, a Future that has not failed, or an error that was not raised
+ * in Lua.  [-0, +(1|0), m] */
+LUNADO_EXPORT int lunado_traceback(lua_State *L, int idx);
+
 /* For C functions that wait, to be used as
  *   return lunado_awaitk(L, idx, ctx, k);
  * Has k(L, status, ctx) called with the results of the Future at idx pushed
@@ -161,6 +203,23 @@ LUNADO_EXPORT int lunado_result(lua_State *L, int idx);
  * that is never resumed is collected.  [-?, +?, e] */
 LUNADO_EXPORT int lunado_awaitk(lua_State *L, int idx, lua_KContext ctx,
                                 lua_KFunction k);
+
+/* --- errors -------------------------------------------------------------- */
+
+/* Whether the value at idx is an error object of the class that is called
+ * `name`, or of one derived from it: "TimeoutError", "CancelledError",
+ * "Exception" for all of them.  [-0, +0, m] */
+LUNADO_EXPORT int lunado_iserror(lua_State *L, int idx, const char *name);
+
+/* Pushes the class of errors that is called `name`, and returns 1; 0 with
+ * nothing pushed where no module of lunado's that is loaded has one.
+ * [-0, +(1|0), m] */
+LUNADO_EXPORT int lunado_pushclass(lua_State *L, const char *name);
+
+/* Pushes a new error object of that class, to be raised with lua_error or given
+ * to lunado_seterror.  Raises where there is no such class.  [-0, +1, v] */
+LUNADO_EXPORT void lunado_pusherror(lua_State *L, const char *name,
+                                    const char *message);
 
 /* --- coroutines ---------------------------------------------------------- */
 

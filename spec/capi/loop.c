@@ -176,6 +176,112 @@ static void a_loop_in_use_is_not_replaced(lua_State *L) {
   close_loop(&host);
 }
 
+/* --- handles that are lunado's ------------------------------------------- */
+
+typedef struct {
+  int ours, others;
+} census;
+
+static void count_handle(uv_handle_t *handle, void *arg) {
+  census *self = arg;
+  if (lunado_ishandle(handle))
+    self->ours++;
+  else
+    self->others++;
+}
+
+static void lunados_handles_are_known(lua_State *L) {
+  host_loop host;
+  census before = {0}, during = {0}, after = {0};
+  int ends[2];
+  check_int(pipe(ends), 0);
+  open_loop(&host);
+  uv_walk(&host.loop, count_handle, &before);
+  check_int(before.ours, 0);
+  check_int(before.others, 1);
+  L = host_new();
+  check_int(lunado_setloop(L, &host.loop), 0);
+  lua_pushcfunction(L, host_open_libs);
+  check_int(lua_pcall(L, 0, 0, 0), LUA_OK);
+  lua_pushinteger(L, ends[0]);
+  lua_setglobal(L, "fd");
+  host_do(L, "local loop = lunado.IOLoop.current()\n"
+             "loop:add_handler(fd, print, loop.READ)");
+  uv_walk(&host.loop, count_handle, &during);
+  check(during.ours >= 4);
+  check_int(during.others, 1);
+  lua_close(L);
+  uv_run(&host.loop, UV_RUN_NOWAIT);
+  uv_walk(&host.loop, count_handle, &after);
+  check_int(after.ours, 0);
+  check_int(after.others, 1);
+  close_loop(&host);
+  close(ends[0]);
+  close(ends[1]);
+}
+
+/* A handle where one of lunado's was before is not lunado's. */
+static void closed_handles_are_not_known(lua_State *L) {
+  host_loop host;
+  L = open_on(&host);
+  host_do(L, "lunado.IOLoop.current()");
+  lua_close(L);
+  uv_run(&host.loop, UV_RUN_NOWAIT);
+  for (int i = 0; i < 64; i++) {
+    char *block = malloc(2000);
+    for (size_t at = 0; at + sizeof(uv_timer_t) < 2000; at += 8)
+      check(!lunado_ishandle((uv_handle_t *)(void *)(block + at)));
+    free(block);
+  }
+  close_loop(&host);
+}
+
+/* --- slices --------------------------------------------------------------- */
+
+/* Runs one pass over a callback that adds itself; returns how often it ran. */
+static int turns_in_a_pass(lua_State *L) {
+  int turns;
+  host_do(L, "turns = 0");
+  uv_run(lunado_getloop(L), UV_RUN_NOWAIT);
+  host_do(L, "return turns");
+  turns = (int)lua_tointeger(L, -1);
+  lua_settop(L, 0);
+  return turns;
+}
+
+static int set_no_slice(lua_State *L) {
+  lunado_setslice(L, 0);
+  return 0;
+}
+
+static int set_odd_slice(lua_State *L) {
+  lunado_setslice(L, 0.0 / 0.0);
+  return 0;
+}
+
+static void a_slice_has_its_length(lua_State *L) {
+  host_do(L, "local loop = lunado.IOLoop.current()\n"
+             "local function turn()\n"
+             "  turns = turns + 1\n"
+             "  if turns >= 100000 then return end\n"
+             "  loop:add_callback(turn)\n"
+             "end\n"
+             "turns = 0\n"
+             "loop:add_callback(turn)");
+  lunado_setslice(L, 1e-9);
+  check_int(turns_in_a_pass(L), 1);
+  check_int(turns_in_a_pass(L), 1);
+  host_do(L, "lunado.IOLoop.current():set_slice(3600)");
+  check_int(turns_in_a_pass(L), 100000);
+  host_check_raises(L, set_no_slice, "more than 0");
+  host_check_raises(L, set_odd_slice, "more than 0");
+  host_do(L, "local loop = lunado.IOLoop.current()\n"
+             "assert(not pcall(loop.set_slice, loop, 0))\n"
+             "assert(not pcall(loop.set_slice, loop, 'x'))\n"
+             "assert(not pcall(loop.set_slice, loop, 0/0))\n"
+             "loop:set_slice(math.huge)");
+}
+
 /* --- a loop of lunado's own
  * --------------------------------------------------------- */
 
@@ -339,6 +445,9 @@ static const host_test tests[] = {
     test_alone(closing_leaves_the_hosts_handles_alone),
     test_alone(a_script_that_closes_it_gets_another),
     test_alone(two_states_share_a_loop),
+    test_alone(lunados_handles_are_known),
+    test_alone(closed_handles_are_not_known),
+    test(a_slice_has_its_length),
     test(a_loop_in_use_is_not_replaced),
     test(the_host_can_drive_it),
     test(it_may_close_while_it_runs),

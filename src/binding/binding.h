@@ -90,7 +90,8 @@ enum {
   LUNADO_SLOT_QUIET,        /* Future that a with_timeout gave up -> list of
                                the quiet_exceptions of all that did; ephemeron
                              */
-  LUNADO_SLOT_COUNT = LUNADO_SLOT_QUIET
+  LUNADO_SLOT_RUN_FAILED,   /* Failure of the host's last run, or false */
+  LUNADO_SLOT_COUNT = LUNADO_SLOT_RUN_FAILED
 };
 
 /* Where a settle on the C stack finds the owners of the waiters it runs. */

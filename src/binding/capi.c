@@ -16,6 +16,7 @@
 #include "binding/runsync.h"
 #include "binding/ticket.h"
 #include "core/alloc.h"
+#include "core/handle.h"
 
 /* --- what hosts pass ----------------------------------------------------- */
 
@@ -28,9 +29,7 @@ static bool has_upvalues(lua_State *L) {
   return lua_getstack(L, 0, &ar) && lua_getinfo(L, "S", &ar) && *ar.what == 'C';
 }
 
-/* An index as Lua counts from the bottom, or a pseudo-index; 0 where nothing
- * can be. */
-static int to_absolute(lua_State *L, int idx) {
+int lunado__hostindex(lua_State *L, int idx) {
   int top = lua_gettop(L);
   if (idx > 0) return idx <= top ? idx : 0;
   if (idx >= -top) return idx == 0 ? 0 : top + idx + 1;
@@ -42,7 +41,7 @@ static int to_absolute(lua_State *L, int idx) {
 lunado_future *lunado__hostfuture(lua_State *L, lunado_realm *realm, int *idx) {
   lunado_future *future = NULL;
   int given = *idx;
-  *idx = to_absolute(L, given);
+  *idx = lunado__hostindex(L, given);
   luaL_checkstack(L, LUA_MINSTACK, NULL);
   if (*idx != 0) future = lunado__tofuture(L, realm, *idx);
   if (future != NULL) return future;
@@ -64,6 +63,10 @@ static void check_call(lua_State *L, int nargs) {
   if (nargs < 0 || nargs >= lua_gettop(L))
     luaL_error(L, "no function below %d arguments", nargs);
 }
+
+/* --- version ------------------------------------------------------------- */
+
+int lunado_version(void) { return LUNADO_VERSION_NUM; }
 
 /* --- memory -------------------------------------------------------------- */
 
@@ -106,6 +109,15 @@ int lunado_post(lunado_loop *name, void (*fn)(void *arg), void *arg) {
   return rc;
 }
 
+void lunado_setslice(lua_State *L, double seconds) {
+  lunado_ioloop *loop = lunado__defaultloop(L, lunado__realm(L));
+  lunado__setslice(L, loop, seconds);
+}
+
+int lunado_ishandle(const uv_handle_t *handle) {
+  return lunado__handle_is_ours(handle);
+}
+
 void lunado_setlog(lua_State *L, lunado_log_fn *fn, void *ud) {
   lunado_realm *realm = lunado__realm(L);
   realm->host_log = fn;
@@ -123,7 +135,7 @@ void lunado_newfuture(lua_State *L) {
 
 int lunado_isfuture(lua_State *L, int idx) {
   const lunado_realm *realm = lunado__findrealm(L);
-  idx = to_absolute(L, idx);
+  idx = lunado__hostindex(L, idx);
   return realm != NULL && idx != 0 && lunado__tofuture(L, realm, idx) != NULL;
 }
 
@@ -184,8 +196,14 @@ static int run_protected(lua_State *L) {
   sync_run *run = lua_touserdata(L, 1);
   lunado_ioloop *loop = lunado__defaultloop(L, lunado__realm(L));
   lunado__ioloop_checkidle(L, loop);
+  lua_pushboolean(L, 0);
+  lunado__setslot(L, loop->realm, LUNADO_SLOT_RUN_FAILED);
   run->status = lunado__runsync(L, loop, lua_gettop(L) - 2, run->timeout);
-  if (run->status != LUA_OK) lunado__failure_observe(L, 2);
+  if (run->status != LUA_OK) {
+    lua_pushvalue(L, 2);
+    lunado__setslot(L, loop->realm, LUNADO_SLOT_RUN_FAILED);
+    lunado__failure_observe(L, 2);
+  }
   return run->status != LUA_OK ? 1 : lua_gettop(L) - 1;
 }
 

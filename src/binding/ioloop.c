@@ -327,6 +327,25 @@ static int loop_set_blocking_log_threshold(lua_State *L) {
   return 0;
 }
 
+/* Longer than any program: libuv counts in as many nanoseconds. */
+#define SLICE_MAX 1e9
+
+void lunado__setslice(lua_State *L, lunado_ioloop *loop, double seconds) {
+  if (!(seconds > 0)) luaL_error(L, "a slice of more than 0 seconds expected");
+  if (seconds > SLICE_MAX) seconds = SLICE_MAX;
+  lunado_loop_set_slice(loop->core, (uint64_t)(seconds * 1e9) + 1);
+}
+
+/* loop:set_slice(seconds): for how long callbacks and coroutines that are ready
+ * run before timers and descriptors have their chance; at first 0.001. */
+static int loop_set_slice(lua_State *L) {
+  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  double seconds = lunado__checkseconds(L, 2);
+  luaL_argcheck(L, seconds > 0, 2, "more than 0 seconds expected");
+  lunado__setslice(L, loop, seconds);
+  return 0;
+}
+
 /* loop:close([all_fds]): frees all that is the loop's own; with all_fds true
  * the descriptors it watches are closed, too.  Harmless when closed.
  * Tornado: IOLoop.close. */
@@ -472,6 +491,7 @@ static const luaL_Reg methods[] = {
     {"time", loop_time},
     {"handle_callback_exception", loop_handle_callback_exception},
     {"set_blocking_log_threshold", loop_set_blocking_log_threshold},
+    {"set_slice", loop_set_slice},
     {"close", loop_close},
     {"make_current", loop_make_current},
     {NULL, NULL}};

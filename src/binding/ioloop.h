@@ -73,6 +73,10 @@ int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, bool forever);
  * [-0, +0, v] */
 void lunado__ioloop_checkidle(lua_State *L, lunado_ioloop *loop);
 
+/* Has the slices of the loop last so many seconds.  Raises where that is not
+ * more than 0.  [-0, +0, v] */
+void lunado__setslice(lua_State *L, lunado_ioloop *loop, double seconds);
+
 /* Closes the loop and lets go what it held.  [-0, +0, -] */
 void lunado__ioloop_close(lua_State *L, lunado_ioloop *loop);
 

@@ -19,10 +19,11 @@
 #include <string.h>
 
 #include "core/alloc.h"
+#include "core/handle.h"
 #include "core/poll.h"
 
 #define NS_PER_SECOND 1000000000ull
-#define SLICE_NS 1000000ull
+#define SLICE_NS 1000000ull /* unless another was set */
 #define LOOK_NS 50000ull
 /* What is cheap and becomes dear overdraws its slice by so many steps. */
 #define STRIDE_MAX 32u
@@ -36,10 +37,12 @@ double lunado_loop_time(lunado_loop *loop) {
 
 void lunado__loop_begin_slice(lunado_loop *loop) {
   loop->looked = uv_hrtime();
-  loop->slice_end = loop->looked + SLICE_NS;
+  loop->slice_end = loop->looked + loop->slice;
   loop->stride = 1;
   loop->steps = 0;
 }
+
+void lunado_loop_set_slice(lunado_loop *loop, uint64_t ns) { loop->slice = ns; }
 
 bool lunado__loop_look(lunado_loop *loop) {
   uint64_t now = uv_hrtime();
@@ -232,34 +235,41 @@ void lunado_loop_unref(lunado_loop *loop) {
   lunado__free(loop);
 }
 
-static void handle_closed(lunado_loop *loop) {
+static void handle_closed(lunado_loop *loop, void *handle) {
+  lunado__handle_unmark(handle);
   loop->handles--;
   lunado_loop_unref(loop);
 }
 
 static void on_timer_closed(uv_handle_t *handle) {
-  handle_closed(lunado_container_of((uv_timer_t *)handle, lunado_loop, timer));
+  handle_closed(lunado_container_of((uv_timer_t *)handle, lunado_loop, timer),
+                handle);
 }
 
 static void on_limit_closed(uv_handle_t *handle) {
-  handle_closed(lunado_container_of((uv_timer_t *)handle, lunado_loop, limit));
+  handle_closed(lunado_container_of((uv_timer_t *)handle, lunado_loop, limit),
+                handle);
 }
 
 static void on_idle_closed(uv_handle_t *handle) {
-  handle_closed(lunado_container_of((uv_idle_t *)handle, lunado_loop, idle));
+  handle_closed(lunado_container_of((uv_idle_t *)handle, lunado_loop, idle),
+                handle);
 }
 
 static void on_prepare_closed(uv_handle_t *handle) {
   handle_closed(
-      lunado_container_of((uv_prepare_t *)handle, lunado_loop, prepare));
+      lunado_container_of((uv_prepare_t *)handle, lunado_loop, prepare),
+      handle);
 }
 
 static void on_async_closed(uv_handle_t *handle) {
-  handle_closed(lunado_container_of((uv_async_t *)handle, lunado_loop, async));
+  handle_closed(lunado_container_of((uv_async_t *)handle, lunado_loop, async),
+                handle);
 }
 
 /* Every open handle holds a reference until its close callback. */
-static void handle_opened(lunado_loop *loop) {
+static void handle_opened(lunado_loop *loop, void *handle) {
+  lunado__handle_mark(handle);
   loop->handles++;
   lunado_loop_ref(loop);
 }
@@ -270,18 +280,18 @@ static void open_prepare(lunado_loop *loop) {
   (void)uv_prepare_init(loop->uv, &loop->prepare);
   (void)uv_prepare_start(&loop->prepare, on_prepare);
   uv_unref((uv_handle_t *)&loop->prepare);
-  handle_opened(loop);
+  handle_opened(loop, &loop->prepare);
 }
 
 static int open_handles(lunado_loop *loop) {
   int rc = uv_async_init(loop->uv, &loop->async, on_async);
   if (rc < 0) return rc;
-  handle_opened(loop);
+  handle_opened(loop, &loop->async);
   uv_unref((uv_handle_t *)&loop->async);
   (void)uv_timer_init(loop->uv, &loop->timer);
-  handle_opened(loop);
+  handle_opened(loop, &loop->timer);
   (void)uv_idle_init(loop->uv, &loop->idle);
-  handle_opened(loop);
+  handle_opened(loop, &loop->idle);
   open_prepare(loop);
   return 0;
 }
@@ -322,6 +332,7 @@ int lunado_loop_new(lunado_loop **result, uv_loop_t *uv) {
   atomic_init(&loop->refs, 1);
   loop->aimed = INFINITY;
   loop->due = -INFINITY;
+  loop->slice = SLICE_NS;
   loop->drive = drive_uv;
   rc = open_uv(loop, uv);
   if (rc < 0) {
@@ -464,7 +475,7 @@ static void open_limit(lunado_loop *loop) {
   loop->has_limit = true;
   (void)uv_timer_init(loop->uv, &loop->limit);
   uv_unref((uv_handle_t *)&loop->limit);
-  handle_opened(loop);
+  handle_opened(loop, &loop->limit);
 }
 
 /* libuv counts from its idea of now, which is renewed by running. */

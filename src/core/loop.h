@@ -121,6 +121,9 @@ double lunado_loop_time(lunado_loop *loop);
  * what has a hold. */
 void lunado_loop_set_clock(lunado_loop *loop, lunado_clock *clock);
 
+/* Slices last so many nanoseconds from now on; at first a millisecond. */
+void lunado_loop_set_slice(lunado_loop *loop, uint64_t ns);
+
 /* Runs are driven by `drive` from now on; NULL: by uv_run. */
 void lunado_loop_set_drive(lunado_loop *loop, lunado_drive_cb drive);
 
@@ -192,6 +195,7 @@ struct lunado_loop {
   lunado_left_cb left;    /* not called yet; NULL: nobody is to be told */
   double aimed;           /* deadline the timer handle is armed for */
   double due;             /* while timers run: those up to here; else -inf */
+  uint64_t slice;         /* how long one is, in nanoseconds */
   uint64_t slice_end;     /* uv_hrtime when the slice is used up */
   uint64_t looked;        /* uv_hrtime when the clock was last looked at */
   unsigned steps;         /* tasks, timers and questions whether the loop is

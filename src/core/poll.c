@@ -22,6 +22,7 @@
 #endif
 
 #include "core/alloc.h"
+#include "core/handle.h"
 #include "core/loop.h"
 
 static int to_uv(int events) {
@@ -69,6 +70,7 @@ static void on_closed(uv_handle_t *handle) {
   lunado_watcher *watcher =
       lunado_container_of((uv_poll_t *)handle, lunado_watcher, poll);
   lunado_loop *loop = watcher->loop;
+  lunado__handle_unmark(handle);
   lunado__free(watcher);
   lunado_loop_unref(loop);
 }
@@ -180,6 +182,7 @@ int lunado_watcher_new(lunado_watcher **result, lunado_loop *loop,
     lunado__free(watcher);
     return rc;
   }
+  lunado__handle_mark(&watcher->poll);
   watcher->loop = loop;
   watcher->cb = cb;
   watcher->fd = fd;
