@@ -11,6 +11,7 @@ local TCPClient = require "lunado.tcpclient".TCPClient
 local TCPServer = require "lunado.tcpserver".TCPServer
 local uv = require "lunado.uv"
 local capture = require "spec.support.capture"
+local child = require "spec.support.child"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 local streams = require "spec.support.streams"
@@ -69,76 +70,76 @@ end)
 
 describe("a Future is forsaken", function()
   local function waiting(wait)
-    local child = Future()
-    local future, close = start(function() wait(child) end)
-    return child, future, close
+    local wanted = Future()
+    local future, close = start(function() wait(wanted) end)
+    return wanted, future, close
   end
 
   local function is_forsaken(wait)
-    local child, future, close = waiting(wait)
-    assert.is_false(core.forsaken(child))
+    local wanted, future, close = waiting(wait)
+    assert.is_false(core.forsaken(wanted))
     close()
-    assert.is_true(core.forsaken(child))
-    child:set_result()
-    assert.is_false(core.forsaken(child))
+    assert.is_true(core.forsaken(wanted))
+    wanted:set_result()
+    assert.is_false(core.forsaken(wanted))
     streams.turn()
     was_closed(future)
   end
 
   spec("when the coroutine that waits was closed", function()
-    is_forsaken(function(child) await(child) end)
-    is_forsaken(function(child) gen.await(child) end)
-    is_forsaken(function(child) pcall(await, child) end)
+    is_forsaken(function(wanted) await(wanted) end)
+    is_forsaken(function(wanted) gen.await(wanted) end)
+    is_forsaken(function(wanted) pcall(await, wanted) end)
   end)
 
   spec("also where that waits for more", function()
-    is_forsaken(function(child)
-      await { child, gen.sleep(0) }
+    is_forsaken(function(wanted)
+      await { wanted, gen.sleep(0) }
     end)
-    is_forsaken(function(child)
-      await { a = { child } }
+    is_forsaken(function(wanted)
+      await { a = { wanted } }
     end)
-    is_forsaken(function(child)
-      await(gen.with_timeout({ seconds = 60 }, child))
+    is_forsaken(function(wanted)
+      await(gen.with_timeout({ seconds = 60 }, wanted))
     end)
   end)
 
   spec("unless something else waits, too, or nothing did", function()
     assert.is_false(core.forsaken(Future()))
-    local child, future, close = waiting(await)
-    child:add_done_callback(function() end)
+    local wanted, future, close = waiting(await)
+    wanted:add_done_callback(function() end)
     close()
-    assert.is_false(core.forsaken(child))
-    child:set_result()
+    assert.is_false(core.forsaken(wanted))
+    wanted:set_result()
     was_closed(future)
-    child, future, close = waiting(await)
-    local other = gen.coroutine(function() return await(child) end)()
+    wanted, future, close = waiting(await)
+    local other = gen.coroutine(function() return await(wanted) end)()
     close()
-    assert.is_false(core.forsaken(child))
-    child:set_result("text")
+    assert.is_false(core.forsaken(wanted))
+    wanted:set_result("text")
     was_closed(future)
     assert.equal("text", await(other))
-    child, future, close = waiting(await)
+    wanted, future, close = waiting(await)
     local copy = Future()
-    concurrent.chain_future(child, copy)
+    concurrent.chain_future(wanted, copy)
     close()
-    assert.is_false(core.forsaken(child))
-    child:set_result("text")
+    assert.is_false(core.forsaken(wanted))
+    wanted:set_result("text")
     was_closed(future)
     assert.equal("text", await(copy))
   end)
 
   spec("by many that were closed", function()
-    local child, futures, closers = Future(), {}, {}
+    local wanted, futures, closers = Future(), {}, {}
     for i = 1, 10 do
-      futures[i], closers[i] = start(function() await(child) end)
+      futures[i], closers[i] = start(function() await(wanted) end)
     end
     for i = 1, 10 do
-      assert.is_false(core.forsaken(child))
+      assert.is_false(core.forsaken(wanted))
       closers[i]()
     end
-    assert.is_true(core.forsaken(child))
-    child:set_result()
+    assert.is_true(core.forsaken(wanted))
+    wanted:set_result()
     for i = 1, 10 do was_closed(futures[i]) end
   end)
 end)
@@ -281,6 +282,174 @@ describe("a read whose Future somebody else has settled", function()
     await(uv.write(peer, "abc"))
     await(uv.close(peer))
     assert.equal("abc", await(stream:read_until_close()))
+  end)
+end)
+
+describe("a read for which something waited, and nothing does,", function()
+  -- Waits for the read, but not as long as it takes.
+  local function give_up(read)
+    local ok, err = pcall(await, gen.with_timeout({ milliseconds = 2 }, read))
+    assert.is_false(ok)
+    assert.equal("TimeoutError: Timeout", tostring(err))
+  end
+
+  with_stream("leaves the bytes to the next", function(stream, peer)
+    for _ = 1, 3 do
+      give_up(stream:read_line())
+      give_up(stream:read_bytes(10))
+    end
+    await(uv.write(peer, "one\ntwo\n"))
+    assert.equal("one", await(stream:read_line()))
+    assert.equal("two", await(stream:read_line()))
+  end)
+
+  with_stream("leaves those that come before the next begins",
+    function(stream, peer)
+      give_up(stream:read_line())
+      await(uv.write(peer, "one\n"))
+      streams.turn(5)
+      gc.collect()
+      assert.equal("one", await(stream:read_line()))
+    end)
+
+  with_stream("goes on when it is waited for again", function(stream, peer)
+    local read = stream:read_line()
+    give_up(read)
+    give_up(read)
+    assert.is_true(stream:reading())
+    uv.write(peer, "one\ntwo\n")
+    assert.equal("one", await(read))
+    assert.equal("two", await(stream:read_line()))
+  end)
+
+  with_stream("gets what has come meanwhile when it is looked at",
+    function(stream, peer)
+      local read = stream:read_line()
+      give_up(read)
+      assert.is_false(read:done())
+      await(uv.write(peer, "one\ntwo\n"))
+      wait_until(function()
+        streams.turn()
+        return stream._buffer.size > 0
+      end)
+      assert.is_true(read:done())
+      assert.equal("one", read:result())
+      assert.is_false(stream:reading())
+      assert.equal("two", await(stream:read_line()))
+    end)
+
+  with_stream("gets it when it is waited for", function(stream, peer)
+    local read = stream:read_line()
+    give_up(read)
+    await(uv.write(peer, "one\ntwo\n"))
+    streams.turn(5)
+    assert.equal("one", await(read))
+    read = stream:read_until(";")
+    give_up(read)
+    await(uv.write(peer, "thr"))
+    streams.turn(5)
+    give_up(read)
+    await(uv.write(peer, "ee;"))
+    assert.equal("two\nthree;", await(read))
+  end)
+
+  with_stream("fails when another has begun", function(stream, peer)
+    local read = stream:read_line()
+    give_up(read)
+    local other = stream:read_line()
+    await(uv.write(peer, "one\n"))
+    assert.equal("one", await(other))
+    local ok, err = pcall(await, read)
+    assert.is_false(ok)
+    assert.is_truthy(tostring(err):find("another read of the stream"))
+  end)
+
+  with_stream("ends with the stream", function(stream, peer)
+    local read = stream:read_line()
+    give_up(read)
+    await(uv.write(peer, "on"))
+    await(uv.close(peer))
+    streams.turn(5)
+    assert.is_false(stream:closed())
+    local ok, err = pcall(await, read)
+    assert.is_false(ok)
+    assert.is_true(isinstance(err, iostream.StreamClosedError))
+    assert.is_true(stream:closed())
+    assert.equal("on", await(stream:read_until_close()))
+  end)
+
+  with_stream("until the close gets all", function(stream, peer)
+    local read = stream:read_until_close()
+    give_up(read)
+    await(uv.write(peer, "one"))
+    await(uv.close(peer))
+    streams.turn(5)
+    assert.equal("one", await(read))
+  end)
+
+  with_stream("may be looked at after the close", function(stream)
+    local read = stream:read_line()
+    give_up(read)
+    await(stream:close())
+    assert.is_true(read:done())
+    assert.is_true(isinstance(read:exception(), iostream.StreamClosedError))
+  end)
+
+  with_stream("may be dropped", function(stream)
+    give_up(stream:read_line())
+    await(stream:close())
+  end)
+
+  with_stream("is held against the limits", function(stream, peer)
+    local read = stream:read_line(10)
+    give_up(read)
+    await(uv.write(peer, ("x"):rep(50)))
+    streams.turn(5)
+    assert.is_true(isinstance(read:exception().real_error,
+      iostream.UnsatisfiableReadError))
+    assert.is_true(stream:closed())
+  end)
+
+  with_stream("takes no more than the buffer holds", function(stream, peer)
+    local read = stream:read_until_close()
+    give_up(read)
+    local sent = uv.write(peer, ("x"):rep(10 << 20))
+    streams.turn(20)
+    assert.is_true(stream._buffer.size <= 1 << 17, stream._buffer.size)
+    assert.is_false(sent:done())
+    sent:add_done_callback(function() uv.close(peer) end)
+    assert.equal(10 << 20, #await(read))
+  end)
+
+  with_stream("by a WaitIterator or a multi, too", function(stream, peer)
+    local read = stream:read_line()
+    local race = gen.WaitIterator(read, gen.sleep(0))
+    await(race:next())
+    race = nil -- luacheck: ignore
+    gc.collect()
+    await(uv.write(peer, "one\ntwo\n"))
+    assert.equal("one", await(read))
+    assert.equal("two", await(stream:read_line()))
+  end)
+
+  it("does not keep the loop running once something has come", function()
+    local result = child [[
+      local lunado = require "lunado"
+      local uv, IOStream = lunado.uv, lunado.iostream.IOStream
+      local ends = assert(uv.socketpair())
+      local here, there = uv.new_pipe(false), uv.new_pipe(false)
+      here:open(ends[1])
+      there:open(ends[2])
+      local stream = IOStream(here)
+      print(pcall(lunado.run, function()
+        pcall(coroutine.yield, lunado.with_timeout({ milliseconds = 2 },
+          stream:read_line()))
+        coroutine.yield(uv.write(there, "text"))
+        coroutine.yield(lunado.Future())
+      end))
+    ]]
+    assert.equal("", result.err)
+    assert.is_truthy(result.out:find("^false\t.*would never end"), result.out)
   end)
 end)
 

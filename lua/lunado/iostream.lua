@@ -5,6 +5,9 @@
 -- for more. luv goes on reading when a read is satisfied, up to so many bytes
 -- that nobody asked for: most often the next read comes soon.
 --
+-- The Future of a read is a ticket (src/binding/ticket.h). What comes while
+-- nothing waits for it any more stays in the buffer, until the ticket asks.
+--
 -- Invariants: luv's handle, which it keeps until it is closed, holds the
 -- stream only while somebody waits for something to happen to it, so that a
 -- stream that everybody forgot is collected, and closes its handle then. Just
@@ -151,20 +154,29 @@ local function ended_well(self)
     or self._ended and tostring(self.error):find("^EPIPE")
 end
 
---- The Future of the read that waits, if one does. It has gone where somebody
--- else has settled it, or the coroutine that waited for it was closed.
-local function pending_read(self)
+-- What core.standing says of the Future of a read.
+local SETTLED <const>, WITHDRAWN <const>, GONE <const> = 0, 3, 4
+
+--- The Future of the read that waits, if one does; with `withdrawn` also one
+-- for which something waited, such as with_timeout, and nothing does by now. A
+-- read is over where somebody else has settled its Future, or the coroutine that
+-- waited for it was closed.
+local function pending_read(self, withdrawn)
   local future = self._future
   if not future then return nil end
-  waiters.give_up_forsaken(future)
-  if not future:done() then return future end
-  self._future = nil
+  local standing = core.standing(future)
+  if standing == GONE then waiters.give_up_forsaken(future) end
+  if standing == GONE or standing == SETTLED then
+    self._future = nil
+  elseif withdrawn or standing ~= WITHDRAWN then
+    return future
+  end
 end
 
 --- Fails, or ends, the read that waits. What was read before an error is given
 -- to a caller that knew of the error when it began to read.
-local function end_read(self, cause)
-  local future = pending_read(self)
+local function end_read(self, cause, withdrawn)
+  local future = pending_read(self, withdrawn)
   if not future then return end
   self._future = nil
   if self._until_close and not cause
@@ -261,15 +273,17 @@ local function end_reading(self, err)
   close_handle(self)
 end
 
+--- Gives the read n bytes.
+local function give(self, future, n)
+  self._future = nil
+  if not self._gone then attend(self, self._close_callback ~= nil) end
+  future:set_result(take(self, n))
+end
+
 --- Gives the waiting read what it wants, if that is there.
 local function proceed(self, future)
   local n, err = self._find(self)
-  if n then
-    self._future = nil
-    attend(self, self._close_callback ~= nil)
-    future:set_result(take(self, n))
-    return
-  end
+  if n then return give(self, future, n) end
   err = err or hopeless(self)
   if not err then return end
   if not self._closed then return close(self, err) end
@@ -344,21 +358,49 @@ local function watch(self)
   end
 end
 
---- Makes the read wait, unless nothing can come any more.
-local function wait(self)
-  local future = Future()
-  self._future = future
-  local err = hopeless(self)
-  if self._gone or self._closed and (self._ended or err) then
-    end_read(self, not self._gone and err or nil)
-  elseif err then
+--- Makes the read, which has not found what it wants, wait where it is to;
+-- ends it when that cannot come any more, because of `err` or of the end.
+local function wait_or_end(self, err, waits)
+  if not self._closed and err then
     close(self, err)
-  elseif self._ended then
+  elseif not self._closed and self._ended then
     close_at_end(self)
-  else
+  end
+  if self._gone or self._closed and (self._ended or err) then
+    end_read(self, not self._gone and err or nil, true)
+  elseif waits then
     attend(self, true)
     if not self._connecting then start_reading(self) end
   end
+end
+
+--- core's: a read that has withdrawn is looked at, or waited for again.
+local function ask(line, future, _, waits)
+  local self = line.stream
+  if self._future ~= future then return end
+  local n, err = self._find(self)
+  if n then return give(self, future, n) end
+  wait_or_end(self, err or hopeless(self), waits)
+end
+
+-- A stream is the line of its one read, which it holds by itself: core's other
+-- tables are for nothing.
+local NONE <const> = setmetatable({}, { __mode = "v" })
+
+local function line_of(self)
+  local line = self._line_of_reads
+  if not line then
+    line = { NONE, NONE, {}, ask, stream = self }
+    self._line_of_reads = line
+  end
+  return line
+end
+
+--- A Future of the read, which has not found what it wants.
+local function wait(self)
+  local future = core.ticket(line_of(self), 1)
+  self._future = future
+  wait_or_end(self, hopeless(self), true)
   return future
 end
 
@@ -377,9 +419,19 @@ local function read(self, find, until_close)
   return failed(closed_error(self, err))
 end
 
+--- Another read takes the place of one that has withdrawn.
+local function supersede(self)
+  local future = pending_read(self, true)
+  if not future then return end
+  self._future = nil
+  future:set_exception(core.Exception("another read of the stream has begun"))
+  future:exception()
+end
+
 --- The state of a read that is about to begin; there is one at a time.
 local function begin(self, what, max, line)
   if reader(self) then error("the stream is being read already", 3) end
+  supersede(self)
   self._what, self._max, self._line = what, max, line
   self._buffer:rewind()
 end
@@ -461,7 +513,7 @@ function IOStream:lines(max)
 end
 
 --- Whether a read waits.
-function IOStream:reading() return reader(self) ~= nil end
+function IOStream:reading() return pending_read(self, true) ~= nil end
 
 -- Writing -------------------------------------------------------------------
 
