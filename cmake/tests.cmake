@@ -122,7 +122,7 @@ foreach(name IN LISTS names)
   lunado_host(spec/capi ${name} RUN)
 endforeach()
 # It runs its script some five thousand times.
-set_tests_properties(capi/memory PROPERTIES TIMEOUT 300)
+set_tests_properties(capi/memory capi/luv_memory PROPERTIES TIMEOUT 300)
 
 lunado_add_test(capi/exports sh spec/capi/exports.sh
   $<TARGET_FILE:lunado> $<TARGET_FILE:lunado_module>)

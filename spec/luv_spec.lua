@@ -520,3 +520,50 @@ describe("the collector", function()
     io.write(n)
   ]]))
 end)
+
+describe("uv.walk", function()
+  it("visits luv's handles, and no other", expect("2 2 true", [[
+    loop:call_later(60, print)
+    loop:add_callback(function() end)
+    local timer, async = uv.new_timer(), uv.new_async(print)
+    local seen, n = {}, 0
+    uv.walk(function(handle) seen[handle] = true n = n + 1 end)
+    local visited = 0
+    for _ in pairs(seen) do visited = visited + 1 end
+    io.write(n, " ", visited, " ", tostring(seen[timer] and seen[async]))
+  ]]))
+
+  it("may close all that it visits, and lunado goes on", expect("end", [[
+    local pending = uv.new_timer()
+    pending:start(60000, 0, print)
+    uv.new_idle():start(function() end)
+    uv.new_tcp()
+    uv.walk(uv.close)
+    uv.run()
+    lunado.run(function()
+      coroutine.yield(lunado.sleep(0.001))
+      coroutine.yield { lunado.sleep(0), lunado.uv.fs_stat "/" }
+    end)
+    uv.walk(function(handle)
+      if not handle:is_closing() then handle:close() end
+    end)
+    uv.run()
+    io.write "end"
+  ]]))
+
+  it("may do so in a coroutine of lunado's, where errors are told",
+    expect("xx1", [[
+    local errors = 0
+    function loop.handle_callback_exception() errors = errors + 1 end
+    uv.new_timer():start(60000, 0, print)
+    uv.new_timer():start(60000, 0, print)
+    lunado.run(function()
+      coroutine.yield()
+      uv.walk(function(handle) io.write "x" handle:close() end)
+      uv.new_timer()
+      uv.walk(function() error "here" end)
+      coroutine.yield(lunado.sleep(0))
+    end)
+    io.write(errors >= 1 and "1" or "0")
+  ]]))
+end)

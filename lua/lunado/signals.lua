@@ -118,8 +118,9 @@ local function call_handlers(number)
 end
 
 function dispatch()
-  for number in core.signal_take do
+  for number in core.signal_next do
     local told = set_future(number)
+    core.signal_take()
     local handled = call_handlers(number)
     if not handled and not told and wanted[number] then kept[number] = true end
   end

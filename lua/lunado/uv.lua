@@ -394,10 +394,18 @@ local function answer(ok, ...)
   local _, text = pcall(tostring, (...))
   return id, false, encode(text) or encode("an error without a text")
 end
-return answer(pcall(load(code, "=queue_work", "b"), decode(arguments)))
+local fn, err = load(code, "=queue_work", "b")
+if not fn then return answer(false, err) end
+return answer(pcall(fn, decode(arguments)))
 ]]
 
-local encode, decode = load(CODEC .. "return encode, decode", "=queue_work")()
+-- Without memory, load returns an error and raises none.
+local function compile(code)
+  local chunk, err = load(code, "=queue_work")
+  return chunk or error(err, 0)
+end
+
+local encode, decode = compile(CODEC .. "return encode, decode")()
 
 local pending = {} -- the Futures of the jobs under way, by number
 local last_job = 0

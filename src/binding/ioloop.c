@@ -13,6 +13,7 @@
 
 #include "binding/awaited.h"
 #include "binding/coroutine.h"
+#include "binding/drive.h"
 #include "binding/failure.h"
 #include "binding/future.h"
 #include "binding/handler.h"
@@ -182,9 +183,25 @@ static lunado_ioloop *new_loop(lua_State *L, lunado_realm *realm,
   if (rc < 0) luaL_error(L, "cannot open a loop: %s", uv_strerror(rc));
   core->owner = loop;
   lunado_loop_set_left(core, on_left);
+  lunado_loop_set_drive(core, lunado__drive);
   loop->core = core;
   register_loop(L, loop);
   return loop;
+}
+
+/* (loop) */
+static int share_luv(lua_State *L) {
+  lunado__luv_share(L, lua_touserdata(L, 1));
+  return 0;
+}
+
+/* The loop that cannot be shared is not the default one after all. */
+static int give_up(lua_State *L, lunado_ioloop *loop) {
+  lua_pushcfunction(L, release_luv);
+  lua_pushlightuserdata(L, loop);
+  if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
+  lunado__ioloop_close(L, loop);
+  return lua_error(L);
 }
 
 lunado_ioloop *lunado__defaultloop(lua_State *L, lunado_realm *realm) {
@@ -194,7 +211,9 @@ lunado_ioloop *lunado__defaultloop(lua_State *L, lunado_realm *realm) {
   uv = realm->host_uv != NULL ? realm->host_uv : lunado__luv_loop(L, realm);
   realm->instance = new_loop(L, realm, uv);
   lua_pop(L, 1);
-  lunado__luv_share(L, realm->instance);
+  lua_pushcfunction(L, share_luv);
+  lua_pushlightuserdata(L, realm->instance);
+  if (lua_pcall(L, 1, 0, 0) != LUA_OK) (void)give_up(L, realm->instance);
   return realm->instance;
 }
 

@@ -36,11 +36,13 @@ struct lunado_ioloop {
   bool ending;           /* its finalizer closes it, at the state's end */
   lunado_message wake;   /* on its way while waking: interrupt.c's */
   atomic_bool waking;
-  double threshold;       /* set_blocking_log_threshold; 0: none */
-  lunado_slab promises;   /* promise.c's */
-  lunado_slab timeouts;   /* timeout.c's */
-  lunado_testclock clock; /* clock.c's */
-  lunado_watcher *signals; /* signals.c's; NULL: none */
+  double threshold;         /* set_blocking_log_threshold; 0: none */
+  lunado_slab promises;     /* promise.c's */
+  lunado_slab timeouts;     /* timeout.c's */
+  lunado_testclock clock;   /* clock.c's */
+  lunado_watcher *signals;  /* signals.c's; NULL: none */
+  lunado_task signal_retry; /* signals.c's; ready while signals are left over */
+  int signal_retries;       /* how often they were */
 };
 
 void lunado__ioloop_open(lua_State *L, lunado_realm *realm);

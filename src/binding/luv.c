@@ -12,9 +12,11 @@
  */
 #include "binding/luv.h"
 
+#include "binding/drive.h"
 #include "binding/ioloop.h"
 #include "binding/luvtie.h"
 #include "binding/realm.h"
+#include "core/jump.h"
 #include "core/poll.h"
 
 /* What luv's runners are asked for beside the call: leave the process alone,
@@ -81,33 +83,9 @@ static int run_callback(lua_State *L, int nargs, int nresults, int flags) {
 
 /* --- running -------------------------------------------------------------- */
 
-static const char *const modes[] = {"default", "once", "nowait"};
-
-/* (mode) → what luv's run returns. */
-static int call_run(lua_State *L) {
-  const lunado_luv *self = lunado__findrealm(L)->luv;
-  lua_pushcfunction(L, self->run);
-  lua_pushstring(L, modes[lua_tointeger(L, 1)]);
-  lua_call(L, 1, 1);
-  return 1;
-}
-
-/* Runs through luv, which knows then that it is running.  A refusal counts as
- * a run that was stopped. */
-static int drive(lunado_loop *core, uv_run_mode mode) {
-  lunado_ioloop *loop = core->owner;
-  lua_State *L = loop->L;
-  lunado_luv *self = loop->realm->luv;
-  int alive;
-  if (!lunado__luv_istied(self) || self->uv != core->uv)
-    return uv_run(core->uv, mode);
-  if (self->buried > 0) lunado__luv_finalize(L, self);
-  lua_pushcfunction(L, call_run);
-  lua_pushinteger(L, mode);
-  alive = lua_pcall(L, 1, 1, 0) != LUA_OK || !lua_isboolean(L, -1) ||
-          lua_toboolean(L, -1);
-  lua_pop(L, 1);
-  return alive;
+void lunado__luv_stopped(lunado_realm *realm) {
+  const lunado_luv *self = realm->luv;
+  if (self->set_loop != NULL) self->set_loop(realm->main, self->uv);
 }
 
 /* (tie) → what luv's loop_mode returns. */
@@ -186,28 +164,47 @@ static void take_uv(lunado_luv *self, lunado_loop *core) {
   self->lender = lunado_loop_lend_uv(core) ? core : NULL;
 }
 
-static void tie_up(lua_State *L, lunado_realm *realm, lunado_loop *core,
-                   lunado_luv_context *context, int idx) {
-  lunado_luv *self = realm->luv;
-  lunado_luv_object object;
-  self->run = get_function(L, idx, "run");
-  self->loop_mode = get_function(L, idx, "loop_mode");
-  if (!lunado__luv_inspect(self->run, &object)) object.runner = NULL;
-  take_uv(self, core);
-  take_context(realm, self, context, &object);
-  lunado__luv_dig(L);
+/* What ties the loop to luv. */
+typedef struct {
+  lunado_ioloop *loop;
+  lunado_luv_context *context; /* has the loop's uv_loop_t */
+} tying;
+
+/* (tying, luv's table): all that may fail comes first. */
+static int tie_loop(lua_State *L) {
+  const tying *self = lua_touserdata(L, 1);
+  lunado_realm *realm = self->loop->realm;
+  lunado_luv_object object = {NULL};
+  if (realm->luv == NULL) realm->luv = lunado__luv_newtie(L);
+  lunado__luv_wrap(L, realm->luv, 2);
+  if (!lunado__luv_istied(realm->luv)) {
+    realm->luv->loop_mode = get_function(L, 2, "loop_mode");
+    if (!lunado__luv_inspect(realm->luv->run, &object))
+      object = (lunado_luv_object){NULL};
+    lunado__luv_dig(L);
+  }
+  anchor_module(L, realm, 2);
+  if (!lunado__luv_istied(realm->luv)) {
+    realm->luv->set_loop = object.set_loop;
+    take_uv(realm->luv, self->loop->core);
+    take_context(realm, realm->luv, self->context, &object);
+  }
+  (void)lunado__works_guard(self->loop->core); /* without is no failure */
+  return 0;
 }
 
 /* Ties the loop to luv, whose context has the loop's uv_loop_t and whose table
- * is at idx. */
-static void tie_loop(lua_State *L, lunado_ioloop *loop,
-                     lunado_luv_context *context, int idx) {
-  lunado_realm *realm = loop->realm;
-  anchor_module(L, realm, idx);
-  if (realm->luv == NULL) realm->luv = lunado__luv_newtie(L);
-  if (!lunado__luv_istied(realm->luv))
-    tie_up(L, realm, loop->core, context, idx);
-  lunado_loop_set_drive(loop->core, drive);
+ * is on top; where that fails nothing is left of it, and luv is without a
+ * loop. */
+static void tie(lua_State *L, lunado_ioloop *loop,
+                lunado_luv_context *context) {
+  tying self = {loop, context};
+  lua_pushcfunction(L, tie_loop);
+  lua_pushlightuserdata(L, &self);
+  lua_pushvalue(L, -3);
+  if (lua_pcall(L, 2, 0, 0) == LUA_OK) return;
+  if (!lunado__luv_istied(loop->realm->luv)) lunado__luv_undig(L);
+  lua_error(L);
 }
 
 /* --- for the hooks -------------------------------------------------------- */
@@ -249,12 +246,22 @@ void lunado__luv_lend(lua_State *L, lunado_realm *realm, lua_CFunction opener) {
   object.set_loop(realm->main, realm->instance->core->uv);
 }
 
+void lunado__luv_take_back(lua_State *L, lunado_realm *realm) {
+  lunado_luv_context *context = find_context(L);
+  if (lunado__luv_istied(realm->luv) || context == NULL ||
+      realm->instance == NULL || context->uv != realm->instance->core->uv)
+    return;
+  context->uv = NULL;
+}
+
 void lunado__luv_receive(lua_State *L, lunado_realm *realm, int idx) {
   lunado_luv_context *context = find_context(L);
   if (realm->instance == NULL) return;
   if (context == NULL || context->uv != realm->instance->core->uv)
     lunado__luv_refuse(L, NULL);
-  tie_loop(L, realm->instance, context, idx);
+  lua_pushvalue(L, idx);
+  tie(L, realm->instance, context);
+  lua_pop(L, 1);
 }
 
 /* --- for the default loop ------------------------------------------------- */
@@ -276,7 +283,8 @@ uv_loop_t *lunado__luv_loop(lua_State *L, lunado_realm *realm) {
   if (context == NULL || context->uv == NULL) return NULL;
   if (lunado__luv_istied(realm->luv)) return context->uv;
   if (push_module(L, realm) == NULL) return NULL;
-  if (!lunado__luv_inspect(get_function(L, lua_gettop(L), "run"), &object))
+  if (!lunado__luv_inspect(get_function(L, lua_gettop(L), "loop_close"),
+                           &object))
     lunado__luv_refuse(L, NULL);
   if (!object.same_uv) lunado__luv_refuse(L, &object);
   lua_pop(L, 1);
@@ -289,7 +297,7 @@ void lunado__luv_share(lua_State *L, lunado_ioloop *loop) {
   if (name == NULL || context == NULL || context->uv == NULL) {
     lunado__luv_hook(L, NULL);
   } else if (context->uv == loop->core->uv) {
-    tie_loop(L, loop, context, lua_gettop(L));
+    tie(L, loop, context);
     lunado__luv_hook(L, name);
   }
   if (name != NULL) lua_pop(L, 1);

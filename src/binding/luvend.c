@@ -58,15 +58,21 @@ void lunado__luv_finalize(lua_State *L, lunado_luv *self) {
   lua_pop(L, 1);
 }
 
-void lunado__luv_dig(lua_State *L) {
 #define TYPE_NAME(upper, lower) "uv_" #lower,
-  static const char *const types[] = {UV_HANDLE_TYPE_MAP(TYPE_NAME)};
+static const char *const types[] = {UV_HANDLE_TYPE_MAP(TYPE_NAME) NULL};
 #undef TYPE_NAME
+
+/* Pushes the metatable of a type of luv's handles and its finalizer; false:
+ * there is none, and what is pushed is something else. */
+static bool push_finalizer(lua_State *L, const char *type) {
+  return luaL_getmetatable(L, type) == LUA_TTABLE &&
+         lua_getfield(L, -1, "__gc") == LUA_TFUNCTION;
+}
+
+void lunado__luv_dig(lua_State *L) {
   int top = lua_gettop(L);
-  for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
-    if (luaL_getmetatable(L, types[i]) == LUA_TTABLE &&
-        lua_getfield(L, -1, "__gc") == LUA_TFUNCTION &&
-        lua_tocfunction(L, -1) != handle__gc) {
+  for (int i = 0; types[i] != NULL; i++) {
+    if (push_finalizer(L, types[i]) && lua_tocfunction(L, -1) != handle__gc) {
       lua_pushcclosure(L, handle__gc, 1);
       lua_setfield(L, -2, "__gc");
     }
@@ -74,9 +80,20 @@ void lunado__luv_dig(lua_State *L) {
   }
 }
 
+/* The strings are those of the metatables: they are found, not made. */
+void lunado__luv_undig(lua_State *L) {
+  int top = lua_gettop(L);
+  for (int i = 0; types[i] != NULL; i++) {
+    if (push_finalizer(L, types[i]) && lua_tocfunction(L, -1) == handle__gc &&
+        lua_getupvalue(L, -1, 1) != NULL)
+      lua_setfield(L, -3, "__gc");
+    lua_settop(L, top);
+  }
+}
+
 /* --- the end of the state ------------------------------------------------- */
 
-static bool is_handle(lua_State *L, int idx) {
+bool lunado__luv_ishandle(lua_State *L, int idx) {
   bool is;
   if (lua_type(L, idx) != LUA_TUSERDATA || !lua_getmetatable(L, idx))
     return false;
@@ -106,7 +123,7 @@ static int close_handles(lua_State *L) {
   lua_Integer depth = lua_tointeger(L, 2), count = 0;
   lua_settop(L, 1);
   for (lua_pushnil(L); lua_next(L, 1) != 0; lua_settop(L, 2)) {
-    if (is_handle(L, 3)) {
+    if (lunado__luv_ishandle(L, 3)) {
       lua_pushcfunction(L, close_handle);
       lua_insert(L, 3);
       (void)lua_pcall(L, 1, 0, 0);

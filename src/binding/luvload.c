@@ -185,6 +185,15 @@ static void unhook(lua_State *L, const char *name) {
   lua_pop(L, 1);
 }
 
+/* (realm, loader, name, what the searcher gave) → the module, which is tied to
+ * the default loop if it is luv. */
+static int open_luv(lua_State *L) {
+  lua_call(L, 2, 1);
+  if (lunado__luv_ismodule(L, 2))
+    lunado__luv_receive(L, lua_touserdata(L, 1), 2);
+  return 1;
+}
+
 /* package.preload[name](name): the module that the searchers find, on the
  * default loop if that is luv; or once more the luv that is tied. */
 static int load_luv(lua_State *L) {
@@ -194,12 +203,16 @@ static int load_luv(lua_State *L) {
   if (lunado__luv_again(L, realm)) return 1;
   push_loader(L, name);
   lunado__luv_lend(L, realm, lua_tocfunction(L, 2));
+  lua_pushcfunction(L, open_luv);
+  lua_pushlightuserdata(L, realm);
   lua_pushvalue(L, 2);
   lua_pushvalue(L, 1);
   lua_pushvalue(L, 3);
-  lua_call(L, 2, 1);
+  if (lua_pcall(L, 4, 1, 0) != LUA_OK) {
+    lunado__luv_take_back(L, realm);
+    return lua_error(L);
+  }
   if (lunado__luv_ismodule(L, 4)) {
-    lunado__luv_receive(L, realm, 4);
     for (int i = 0; i < NAMES; i++)
       if (strcmp(names[i], name) != 0) unhook(L, names[i]);
   }

@@ -55,6 +55,9 @@ bool lunado__luv_again(lua_State *L, lunado_realm *realm);
  * it is not luv's.  [-0, +0, e] */
 void lunado__luv_lend(lua_State *L, lunado_realm *realm, lua_CFunction opener);
 
+/* luv was not opened after all: it is without a loop.  [-0, +0, -] */
+void lunado__luv_take_back(lua_State *L, lunado_realm *realm);
+
 /* luv has been opened, and its table is at idx.  [-0, +0, e] */
 void lunado__luv_receive(lua_State *L, lunado_realm *realm, int idx);
 

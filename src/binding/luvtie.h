@@ -27,10 +27,12 @@ typedef struct lunado_luv {
                                   reclaimed; NULL: it is luv's or the host's */
   lunado_luv_runner *plain;    /* luv's runner, in whose place is ours; NULL:
                                   the host's is there */
-  lua_CFunction run;           /* luv's functions */
-  lua_CFunction loop_mode;     /* NULL before luv 1.40 */
-  int buried;                  /* values in the grave, see luvend.c */
-  bool over;                   /* the state is being closed */
+  void (*set_loop)(lua_State *L, uv_loop_t *uv); /* NULL: unknown */
+  lua_CFunction run;                             /* luv's own functions */
+  lua_CFunction walk;
+  lua_CFunction loop_mode; /* NULL before luv 1.40 */
+  int buried;              /* values in the grave, see luvend.c */
+  bool over;               /* the state is being closed */
 } lunado_luv;
 
 /* The default loop, if it is open and on the shared uv_loop_t. */
@@ -50,8 +52,27 @@ lunado_luv *lunado__luv_newtie(lua_State *L);
 /* From now on finalizers of luv's handles wait in the grave.  [-0, +0, m] */
 void lunado__luv_dig(lua_State *L);
 
+/* Undoes that, or what there is of it; nothing has been buried yet.
+ * [-0, +0, -] */
+void lunado__luv_undig(lua_State *L);
+
+/* True if the value at idx is a handle of luv's.  [-0, +0, -] */
+bool lunado__luv_ishandle(lua_State *L, int idx);
+
 /* Runs the finalizers in the grave.  For where the state is known to live on,
  * or libuv to be done with the handles.  [-0, +0, -] */
 void lunado__luv_finalize(lua_State *L, lunado_luv *self);
+
+/* --- luvwrap.c: functions of luv's in whose place are ours ---------------- */
+
+/* Replaces run and walk in luv's table at idx, and notes luv's own in the tie.
+ * [-0, +0, m] */
+void lunado__luv_wrap(lua_State *L, lunado_luv *self, int idx);
+
+/* --- luv.c ---------------------------------------------------------------- */
+
+/* A run of luv's was jumped out of: luv knows that it is not running.
+ * [-0, +0, -] */
+void lunado__luv_stopped(lunado_realm *realm);
 
 #endif

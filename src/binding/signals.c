@@ -159,14 +159,15 @@ static lunado_signals *push_signals(lua_State *L, const lunado_realm *realm) {
 
 /* --- loops ---------------------------------------------------------------- */
 
+/* So often a call that failed is made again, for signals that it left. */
+#define MOST_RETRIES 3
+
 /* What came is counted first: a signal wakes the loop once, whatever becomes of
  * the call. */
-static void on_readable(lunado_watcher *watcher, int events) {
-  lunado_ioloop *loop = watcher->loop->owner;
+static void dispatch(lunado_ioloop *loop, int retries) {
   lua_State *L = loop->L;
   int top = lua_gettop(L);
   signals *self;
-  (void)events;
   if (!lua_checkstack(L, LUA_MINSTACK)) return;
   lunado__getslot(L, loop->realm, LUNADO_SLOT_SIGNALS);
   self = lua_touserdata(L, -1);
@@ -174,8 +175,24 @@ static void on_readable(lunado_watcher *watcher, int events) {
   lua_getiuservalue(L, -1, SIGNALS_DISPATCH);
   lunado__ioloop_enlist(loop); /* the callback may close it */
   lunado__callback(L, loop->realm, loop, 0);
+  if (!loop->closed && retries < MOST_RETRIES &&
+      lunado_signals_next(self->core) != 0) {
+    loop->signal_retries = retries + 1;
+    lunado_loop_ready(loop->core, &loop->signal_retry);
+  }
   lunado__ioloop_discharge(L, loop);
   lua_settop(L, top);
+}
+
+static void on_readable(lunado_watcher *watcher, int events) {
+  (void)events;
+  dispatch(watcher->loop->owner, 0);
+}
+
+static void on_retry(lunado_loop *core, lunado_task *task) {
+  lunado_ioloop *loop = core->owner;
+  (void)task;
+  dispatch(loop, loop->signal_retries);
 }
 
 /* signal_attach(loop, dispatch): from now on dispatch() is called on the loop
@@ -196,6 +213,7 @@ static int core_signal_attach(lua_State *L) {
   if (rc < 0)
     return luaL_error(L, "signals cannot wake the loop: %s", uv_strerror(rc));
   lunado_watcher_keep_alive(watcher, false);
+  lunado_task_init(&loop->signal_retry, on_retry);
   loop->signals = watcher;
   return 0;
 }
@@ -235,16 +253,21 @@ static int core_signal_unwatch(lua_State *L) {
   return 0;
 }
 
-/* signal_take() → the number of a signal that has come, once for each time;
- * nil: none is left. */
-static int core_signal_take(lua_State *L) {
+/* signal_next() → the number of a signal that has come; nil: none is left. */
+static int core_signal_next(lua_State *L) {
   lunado_signals *core = push_signals(L, lunado__upvalue_realm(L));
   int number;
   lunado_signals_drain(core);
-  number = lunado_signals_take(core);
+  number = lunado_signals_next(core);
   if (number == 0) return 0;
   lua_pushinteger(L, number);
   return 1;
+}
+
+/* signal_take(): what signal_next gave is dealt with. */
+static int core_signal_take(lua_State *L) {
+  (void)lunado_signals_take(push_signals(L, lunado__upvalue_realm(L)));
+  return 0;
 }
 
 /* signal_awaited(future) → true while anything waits for it beside the callback
@@ -274,6 +297,7 @@ static const luaL_Reg functions[] = {{"signal_number", core_signal_number},
                                      {"signal_hold", core_signal_hold},
                                      {"signal_watch", core_signal_watch},
                                      {"signal_unwatch", core_signal_unwatch},
+                                     {"signal_next", core_signal_next},
                                      {"signal_take", core_signal_take},
                                      {"signal_alias", core_signal_alias},
                                      {"signal_awaited", core_signal_awaited},

@@ -20,6 +20,7 @@
 
 #include "core/alloc.h"
 #include "core/handle.h"
+#include "core/jump.h"
 #include "core/poll.h"
 
 #define NS_PER_SECOND 1000000000ull
@@ -230,6 +231,7 @@ void lunado_loop_ref(lunado_loop *loop) {
 void lunado_loop_unref(lunado_loop *loop) {
   if (atomic_fetch_sub_explicit(&loop->refs, 1, memory_order_acq_rel) != 1)
     return;
+  lunado__works_fini(loop);
   lunado__mail_fini(loop);
   lunado_heap_fini(&loop->heap);
   lunado__free(loop);
@@ -323,6 +325,7 @@ int lunado_loop_new(lunado_loop **result, uv_loop_t *uv) {
   lunado_link_init(&loop->ready);
   lunado_link_init(&loop->turn);
   lunado_link_init(&loop->watchers);
+  lunado_link_init(&loop->works);
   lunado_link_init(&loop->fresh);
   lunado_link_init(&loop->checked);
   lunado_link_init(&loop->refused);
@@ -402,6 +405,7 @@ static void close_parts(lunado_loop *loop) {
   loop->closed = true;
   let_tasks_go(loop);
   let_timers_go(loop);
+  lunado__works_let_go(loop);
   lunado__watchers_close(loop);
   lunado__address_close(loop);
   lunado__mail_close(loop);

@@ -193,6 +193,10 @@ struct lunado_loop {
   lunado_address address; /* address.h's; 0: none */
   lunado_drive_cb drive;  /* uv_run, or what stands for it */
   lunado_left_cb left;    /* not called yet; NULL: nobody is to be told */
+  lunado_link works;      /* jump.h's: finished works, not yet told of */
+  uv_async_cb works_cb;   /* libuv's own function for them */
+  uv_loop_t *shown;       /* what that is called with; NULL: those of this loop
+                             are not guarded */
   double aimed;           /* deadline the timer handle is armed for */
   double due;             /* while timers run: those up to here; else -inf */
   uint64_t slice;         /* how long one is, in nanoseconds */

@@ -101,15 +101,17 @@ void lunado_signals_drain(lunado_signals *self) {
   (void)uv_run(&self->uv, UV_RUN_NOWAIT);
 }
 
-int lunado_signals_take(lunado_signals *self) {
+int lunado_signals_next(const lunado_signals *self) {
   lunado_link *link = self->kept.next;
-  for (; link != &self->kept; link = link->next) {
-    kept_signal *kept = from_link(link);
-    if (kept->count == 0) continue;
-    kept->count--;
-    return kept->signum;
-  }
+  for (; link != &self->kept; link = link->next)
+    if (from_link(link)->count > 0) return from_link(link)->signum;
   return 0;
+}
+
+int lunado_signals_take(lunado_signals *self) {
+  int signum = lunado_signals_next(self);
+  if (signum != 0) find(self, signum)->count--;
+  return signum;
 }
 
 int lunado_signals_fd(const lunado_signals *self) {

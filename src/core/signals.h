@@ -39,8 +39,10 @@ void lunado_signals_unwatch(lunado_signals *self, int signum);
  * comes. */
 void lunado_signals_drain(lunado_signals *self);
 
-/* A signal that was counted, once for each time that it came; 0: none is
- * left. */
+/* A signal that was counted and not taken; 0: none is left. */
+int lunado_signals_next(const lunado_signals *self);
+
+/* Takes a signal that was counted, once; returns it, or 0: none is left. */
 int lunado_signals_take(lunado_signals *self);
 
 /* The descriptor; -1 where the system has none. */
