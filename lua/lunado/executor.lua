@@ -121,8 +121,8 @@ end
 -- A function that does what a callable object does, without its metatable.
 local function plain(fn)
   if type(fn) == "function" then return fn end
-  local call = plain(debug.getmetatable(fn).__call)
-  return function(...) return call(fn, ...) end
+  local handler = plain(debug.getmetatable(fn).__call)
+  return function(...) return handler(fn, ...) end
 end
 
 local function decorator(names)

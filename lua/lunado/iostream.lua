@@ -159,8 +159,8 @@ local SETTLED <const>, WITHDRAWN <const>, GONE <const> = 0, 3, 4
 
 --- The Future of the read that waits, if one does; with `withdrawn` also one
 -- for which something waited, such as with_timeout, and nothing does by now. A
--- read is over where somebody else has settled its Future, or the coroutine that
--- waited for it was closed.
+-- read is over where somebody else has settled its Future, or the coroutine
+-- that waited for it was closed.
 local function pending_read(self, withdrawn)
   local future = self._future
   if not future then return nil end
