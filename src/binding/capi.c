@@ -148,6 +148,10 @@ int lunado_setresult(lua_State *L, int idx, int nvalues) {
     return UV_EALREADY;
   }
   lunado__pack(L, nvalues);
+  if (!lunado_future_pending(future)) { /* a finalizer was there first */
+    lua_pop(L, 1);
+    return UV_EALREADY;
+  }
   future->count = (uint32_t)nvalues;
   lunado__settle(L, realm, idx, LUNADO_DONE);
   return 0;

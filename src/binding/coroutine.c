@@ -26,9 +26,6 @@
 /* Bytes of C stack that may lie between the first of them and the next. */
 #define NEST_STACK 24576
 
-/* In place of a number of arguments: the coroutine is to end. */
-#define STOLEN (-2)
-
 /* Room on the stack for running a coroutine and settling its Future, for which
  * nobody waits before it was returned.  With a task, its Future and the
  * function it is less than what Lua gives each function of C, so that few
@@ -190,7 +187,7 @@ static int descend(lua_State *L, lunado_realm *realm, int *t,
 }
 
 /* Deals with a yield of n values by the task at t.  Returns how many values to
- * resume it with, or -1 when it is suspended. */
+ * resume it with, or SUSPENDED. */
 static int yielded(lua_State *L, lunado_realm *realm, int t,
                    lunado_coroutine *task, int n, const void *context) {
   if (realm->context != context && !lunado__watch_is_within(L, realm, task))
@@ -226,7 +223,7 @@ static void run(lua_State *L, lunado_realm *realm, int t,
         continue;
       }
       nargs = yielded(L, realm, t, task, n, caller == NULL ? context : NULL);
-      if (nargs >= 0) continue;
+      if (nargs != SUSPENDED) continue;
     }
     task->caller = NULL;
     if (task->flags & TASK_ENTERED) lunado__watch_leave(L, realm, task);

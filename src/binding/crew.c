@@ -101,6 +101,7 @@ static void succeed_job(lua_State *L, lunado__crew *crew, const crew_job *self,
   int count = self->work.parcel.count;
   lunado__decode(L, &self->work.parcel);
   lunado__pack(L, count);
+  if (!lunado_future_pending(self->future)) return; /* a finalizer was there */
   self->future->count = (uint32_t)count;
   lunado__settle(L, crew->realm, idx, LUNADO_DONE);
 }
@@ -230,6 +231,7 @@ static lunado_future *push_job_future(lua_State *L, lunado__crew *crew,
   lunado__pushloop(L, loop);
   future = lunado__future_new(L, crew->realm, LUNADO_KIND_JOB, sizeof *future,
                               JOB_FUTURE_LOOP);
+  lunado__crew_check_room(L, crew, 0); /* a finalizer may have shut it down */
   lua_insert(L, -2);
   lua_setiuservalue(L, -2, JOB_FUTURE_LOOP);
   push_job_futures(L, crew);

@@ -10,6 +10,7 @@
 #include "binding/awaited.h"
 #include "binding/coroutine.h"
 #include "binding/failure.h"
+#include "binding/hook.h"
 #include "binding/ioloop.h"
 #include "binding/late.h"
 #include "binding/multi.h"
@@ -162,12 +163,15 @@ enum { LEFT_MIN = 64 };
  * pays for a part of it. */
 static void renew_if_empty(lua_State *L, int idx, lunado_future *future) {
   uint32_t left = ++future->count, last_bit = left & (0u - left);
+  lunado__hook hook;
   if (left < LEFT_MIN || left / last_bit >= 8 ||
       count_waiters(future, left / 2) == left / 2 || !lua_checkstack(L, 8))
     return;
+  hook = lunado__hook_off(L);
   lua_pushcfunction(L, renew_owners);
   lua_pushvalue(L, idx);
   if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
+  lunado__hook_on(L, &hook);
 }
 
 /* The waiter, which was one of several, has left the Future at idx. */
@@ -248,8 +252,8 @@ void lunado__push_owner(lunado_realm *realm, lunado_waiter *waiter) {
 /* --- outcomes ------------------------------------------------------------- */
 
 /* (realm, future, owners): at the depth where the core puts waiters off,
- * their owners move to a table of the realm.  Finalizers, which may take
- * waiters back, are put off, too. */
+ * their owners move to a table of the realm.  Finalizers and hooks, which may
+ * take waiters back, or settle the Future, are put off, too. */
 static int defer_owners(lua_State *L) {
   lunado_realm *realm = lua_touserdata(L, 1);
   lunado_future *future = lua_touserdata(L, 2);
@@ -272,6 +276,7 @@ static int defer_owners(lua_State *L) {
 static void prepare_to_defer(lua_State *L, lunado_realm *realm,
                              lunado_future *future, int owners) {
   bool running = lua_gc(L, LUA_GCISRUNNING) == 1;
+  lunado__hook hook = lunado__hook_off(L);
   int status;
   lua_pushcfunction(L, defer_owners);
   lua_pushlightuserdata(L, realm);
@@ -280,6 +285,7 @@ static void prepare_to_defer(lua_State *L, lunado_realm *realm,
   if (running) (void)lua_gc(L, LUA_GCSTOP);
   status = lua_pcall(L, 3, 0, 0);
   if (running) (void)lua_gc(L, LUA_GCRESTART);
+  lunado__hook_on(L, &hook);
   if (status == LUA_OK) return;
   lua_pop(L, 1);
   realm->settler.depth--;

@@ -15,6 +15,7 @@
 #include <limits.h>
 #include <unistd.h>
 
+#include "binding/hook.h"
 #include "binding/ioloop.h"
 #include "binding/naming.h"
 #include "core/poll.h"
@@ -255,14 +256,18 @@ static handler *new_handler(lua_State *L, int fd) {
 /* Watches the descriptor of the handler on top, above the table. */
 static void watch(lua_State *L, lunado_ioloop *loop, handler *self,
                   int events) {
-  int table = lua_gettop(L) - 1;
+  int table = lua_gettop(L) - 1, status;
+  lunado__hook hook;
   int rc = lunado_watcher_new(&self->watcher, loop->core, self->fd, events,
                               on_events);
   if (rc < 0) cannot_watch(L, self->fd, rc);
+  hook = lunado__hook_off(L);
   lua_pushcfunction(L, enter);
   lua_pushvalue(L, table);
   lua_pushvalue(L, table + 1);
-  if (lua_pcall(L, 2, 0, 0) == LUA_OK) return;
+  status = lua_pcall(L, 2, 0, 0);
+  lunado__hook_on(L, &hook);
+  if (status == LUA_OK) return;
   lunado_watcher_close(self->watcher);
   if (lua_rawgeti(L, table, self->fd) != LUA_TNIL) {
     lua_pushnil(L);

@@ -27,6 +27,11 @@
 /* Room on the stack for callbacks of the loop. */
 #define LOOP_STACK 64
 
+/* Stands for the core of a loop that was finalized, of which finalizers that
+ * run later, and whoever calls this one by hand, may have the userdata still: a
+ * closed loop, on which nothing has an effect. */
+static lunado_loop gone = {.refs = 1, .closed = true, .mail = {.closed = true}};
+
 /* Marks the metatables of loops: the class's, and those of single loops whose
  * fields have been set. */
 static const char loop_key = 0;
@@ -135,14 +140,14 @@ static int loop__gc(lua_State *L) {
   lunado_loop *core;
   if (loop == NULL) return lunado__typeerror(L, 1, "IOLoop");
   core = loop->core;
-  if (core == NULL) return 0;
+  if (core == NULL || core == &gone) return 0;
   lua_pushcfunction(L, release_luv);
   lua_pushlightuserdata(L, loop);
   if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
   loop->ending = !loop->closed;
   lunado__ioloop_close(L, loop);
   if (core->running || lunado_loop_running(core)) return 0;
-  loop->core = NULL;
+  loop->core = &gone;
   lunado_loop_set_clock(core, NULL); /* it may have been the loop's own */
   lunado_loop_close(core);
   lunado_loop_unref(core);
@@ -205,24 +210,43 @@ static int give_up(lua_State *L, lunado_ioloop *loop) {
 }
 
 lunado_ioloop *lunado__defaultloop(lua_State *L, lunado_realm *realm) {
+  lunado_ioloop *loop;
   uv_loop_t *uv;
   if (realm->instance != NULL) return realm->instance;
   luaL_checkstack(L, LUA_MINSTACK, NULL);
   uv = realm->host_uv != NULL ? realm->host_uv : lunado__luv_loop(L, realm);
-  realm->instance = new_loop(L, realm, uv);
-  lua_pop(L, 1);
+  loop = new_loop(L, realm, uv);
+  if (realm->instance != NULL) { /* a finalizer has needed it before */
+    lunado__ioloop_close(L, loop);
+    lua_pop(L, 1);
+    return realm->instance;
+  }
+  realm->instance = loop;
   lua_pushcfunction(L, share_luv);
-  lua_pushlightuserdata(L, realm->instance);
-  if (lua_pcall(L, 1, 0, 0) != LUA_OK) (void)give_up(L, realm->instance);
+  lua_pushlightuserdata(L, loop);
+  if (lua_pcall(L, 1, 0, 0) != LUA_OK) (void)give_up(L, loop);
+  lua_pop(L, 1);
+  if (realm->instance == NULL) luaL_error(L, "the IOLoop is closed");
   return realm->instance;
 }
 
 lunado_ioloop *lunado__currentloop(lua_State *L, lunado_realm *realm) {
-  if (realm->loop == NULL) realm->loop = lunado__defaultloop(L, realm);
+  if (realm->loop == NULL) {
+    lunado_ioloop *loop = lunado__defaultloop(L, realm);
+    if (realm->loop == NULL) realm->loop = loop;
+  }
   return realm->loop;
 }
 
 /* --- running -------------------------------------------------------------- */
+
+/* Pushes the current loop, or nil. */
+static void push_current(lua_State *L, const lunado_realm *realm) {
+  if (realm->loop != NULL)
+    lunado__pushloop(L, realm->loop);
+  else
+    lua_pushnil(L);
+}
 
 int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, bool forever) {
   lunado_realm *realm = loop->realm;
@@ -235,6 +259,7 @@ int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, bool forever) {
   if (!lunado__reserve_calls(L, LOOP_STACK))
     return luaL_error(L, "not enough memory");
   if (realm->receiver != NULL) lunado__forget_received(L, realm);
+  push_current(L, realm); /* which may be closed before the run is over */
   loop->L = L;
   realm->loop = realm->running = loop;
   realm->current = NULL;
@@ -252,6 +277,7 @@ int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, bool forever) {
                           !outer_loop->core->closed
                       ? outer_loop
                       : NULL;
+  lua_pop(L, 1);
   loop->L = outer_thread;
   return rc;
 }
@@ -374,7 +400,6 @@ static int loop_close(lua_State *L) {
   if (loop->core->closed) return 0;
   if (!lunado__promises_ready(loop)) return luaL_error(L, "not enough memory");
   if (lua_toboolean(L, 2)) lunado__handlers_closefds(L, loop);
-  if (loop->core == NULL) return 0; /* what it called has closed it, too */
   if (!lunado__promises_ready(loop)) return luaL_error(L, "not enough memory");
   lunado__luv_release(L, loop);
   lunado__ioloop_close(L, loop);

@@ -10,6 +10,7 @@
 #include "binding/coroutine.h"
 #include "binding/failure.h"
 #include "binding/future.h"
+#include "binding/hook.h"
 #include "binding/inspect.h"
 #include "binding/ioloop.h"
 #include "binding/realm.h"
@@ -130,19 +131,22 @@ void lunado__coroutine_ready_sole(lua_State *L, int idx,
   make_ready(L, waiter);
 }
 
-/* (task): sees that it has a loop, and that a place in its queue is free.  The
- * loop is on the stack meanwhile: finalizers may close it. */
+static int raise_closed(lua_State *L) {
+  return luaL_error(L, "the coroutine's IOLoop is closed");
+}
+
+/* (task) → its loop: sees that it has one, and that a place in its queue is
+ * free.  The loop is on the stack meanwhile: finalizers may close it. */
 static int find_place(lua_State *L) {
   lunado_coroutine *task = lua_touserdata(L, 1);
   lunado_realm *realm = lunado__findrealm(L);
-  if (task->loop == NULL) {
-    task->loop = lunado__currentloop(L, realm);
-    if (realm->tracking) lunado__track(L, realm, 1);
-  }
-  if (task->loop->closed) luaL_error(L, "the coroutine's IOLoop is closed");
+  bool is_new = task->loop == NULL;
+  if (is_new) task->loop = lunado__currentloop(L, realm);
+  if (task->loop->closed) return raise_closed(L);
   lunado__pushloop(L, task->loop);
+  if (is_new && realm->tracking) lunado__track(L, realm, 1);
   lunado__queue_add_place(L, &task->loop->queue);
-  return 0;
+  return 1;
 }
 
 static bool has_place(lunado_realm *realm, lunado_coroutine *task) {
@@ -155,7 +159,8 @@ static bool has_place(lunado_realm *realm, lunado_coroutine *task) {
 
 /* Calls function(task); on failure moves the error to the task's thread and
  * has it raised there.  Where functions of the user's have raised it, such as
- * __await, the traceback begins with them. */
+ * __await, the traceback begins with them.  Where the thread was closed
+ * meanwhile that is what the coroutine ends with. */
 static bool protected(lua_State *L, lunado_realm *realm, int t,
                       lua_CFunction function, int nargs) {
   lunado_coroutine *task = lua_touserdata(L, t);
@@ -167,6 +172,10 @@ static bool protected(lua_State *L, lunado_realm *realm, int t,
     lua_remove(L, base);
     return true;
   }
+  if (lua_status(task->thread) != LUA_YIELD) {
+    lua_settop(L, base - 1);
+    return false;
+  }
   lunado__failure_take(L, realm);
   below = lunado__failure_cut(L, function);
   if (below == 0) lunado__failure_observe(L, -1);
@@ -177,6 +186,12 @@ static bool protected(lua_State *L, lunado_realm *realm, int t,
   else
     prepare_throw(realm, task);
   return false;
+}
+
+/* With what a task that was not suspended goes on after `protected` has failed:
+ * an error, unless somebody has closed its thread. */
+static int with_error(const lunado_coroutine *task) {
+  return lua_status(task->thread) == LUA_YIELD ? 1 : STOLEN;
 }
 
 /* (task): resumes it, from the queue, within the contexts captured. */
@@ -207,9 +222,11 @@ void lunado__task_capture(lua_State *L, const lunado_realm *realm, int t) {
   lua_call(L, 1, 0);
 }
 
-/* The place comes last: finalizers that run before may take it. */
+/* The place comes last: finalizers that run before may take it.  A hook that
+ * sees find_place return may close the loop, which is on the stack then. */
 static bool has_all(lua_State *L, lunado_realm *realm, int t,
                     lunado_coroutine *task) {
+  bool found;
   if (task->flags & TASK_ENTERING) lunado__watch_enter(L, realm, t, task);
   if (realm->context != NULL) {
     lua_pushvalue(L, t);
@@ -217,19 +234,41 @@ static bool has_all(lua_State *L, lunado_realm *realm, int t,
   }
   if (has_place(realm, task)) return true;
   lua_pushvalue(L, t);
-  return protected(L, realm, t, find_place, 1);
+  if (!protected(L, realm, t, find_place, 1)) return false;
+  found = lunado__queue_has_place(&task->loop->queue);
+  lua_pop(L, 1);
+  if (!found) (void)lunado__task_raise(L, realm, t, raise_closed);
+  return found;
+}
+
+/* The long way of ensure_place.  User code that runs meanwhile may resume or
+ * close the thread. */
+static int find_all(lua_State *L, lunado_realm *realm, int t,
+                    lunado_coroutine *task) {
+  lua_State *thread = task->thread;
+  int n = lua_gettop(thread);
+  const void *top = n > 0 ? lua_topointer(thread, -1) : NULL;
+  if (!has_all(L, realm, t, task)) return with_error(task);
+  if (lua_status(thread) != LUA_YIELD || lua_gettop(thread) != n ||
+      (n > 0 && lua_topointer(thread, -1) != top))
+    return STOLEN;
+  return 0;
 }
 
 /* Readies the task to be suspended: sees that it will have a place in its
- * loop's queue, and keeps its stack contexts.  One that is not suspended after
- * all belongs to no loop that it did not belong to before, since it would not
- * keep it. */
-static bool ensure_place(lua_State *L, lunado_realm *realm, int t,
-                         lunado_coroutine *task) {
+ * loop's queue, and keeps its stack contexts.  Returns 0, or with what to
+ * resume it.  One that is not suspended after all belongs to no loop that it
+ * did not belong to before, since it would not keep it. */
+static int ensure_place(lua_State *L, lunado_realm *realm, int t,
+                        lunado_coroutine *task) {
   lunado_ioloop *home = task->loop;
-  if (has_all(L, realm, t, task)) return true;
-  task->loop = home;
-  return false;
+  int rc;
+  if (!(task->flags & TASK_ENTERING) && realm->context == NULL &&
+      has_place(realm, task))
+    return 0;
+  rc = find_all(L, realm, t, task);
+  if (rc != 0) task->loop = home;
+  return rc;
 }
 
 /* The task at t leaves the stack of its runner: from now on it and the Future
@@ -249,14 +288,15 @@ void lunado__task_enlist(lua_State *L, int t, lunado_coroutine *task,
   lunado__ioloop_enlist(task->loop);
 }
 
-/* Queues the task for the loop's next turn. */
-static bool requeue(lua_State *L, lunado_realm *realm, int t,
-                    lunado_coroutine *task) {
-  if (!ensure_place(L, realm, t, task)) return false;
+/* Queues the task for the next turn.  Returns as lunado__task_suspend. */
+static int requeue(lua_State *L, lunado_realm *realm, int t,
+                   lunado_coroutine *task) {
+  int rc = ensure_place(L, realm, t, task);
+  if (rc != 0) return rc;
   lunado__task_enlist(L, t, task, TASK_QUEUED);
   task->waiter.future = NULL;
   lunado__task_queue(L, realm, t, task);
-  return true;
+  return SUSPENDED;
 }
 
 /* (task, future): another waiter is there already, so that a table of owners
@@ -267,12 +307,20 @@ static int wait_behind_others(lua_State *L) {
   return 0;
 }
 
-/* Links the task to the Future on top of its thread's stack.  Returns -1, or
- * how many values to resume it with: an error, or the outcome, where a
+/* True if the thread is suspended, with the Future on top of its stack. */
+static bool is_on_top(lua_State *thread, const lunado_future *future) {
+  return lua_status(thread) == LUA_YIELD && lua_gettop(thread) > 0 &&
+         lua_touserdata(thread, -1) == (const void *)future;
+}
+
+/* Links the task to the Future on top of its thread's stack.  Returns
+ * SUSPENDED, or with what to resume it: an error, or the outcome, where a
  * finalizer has just settled the Future. */
 static int link_task(lua_State *L, lunado_realm *realm, int t,
                      lunado_coroutine *task, lunado_future *future) {
   lua_State *thread = task->thread;
+  lunado__hook hook;
+  bool linked;
   if (!lunado_future_pending(future))
     return lunado__task_push_outcome(L, t, task, future);
   lua_pushvalue(L, t);
@@ -280,12 +328,16 @@ static int link_task(lua_State *L, lunado_realm *realm, int t,
     lua_xmove(L, thread, 1);
     lua_setiuservalue(thread, -2, LUNADO_FUTURE_VALUE);
     lunado_future_wait(future, &task->waiter, lunado__coroutine_ready);
-    return -1;
+    return SUSPENDED;
   }
   lua_pushvalue(thread, -1);
   lua_xmove(thread, L, 1);
-  if (!protected(L, realm, t, wait_behind_others, 2)) return 1;
-  if (task->waiter.list != NULL) return -1;
+  hook = lunado__hook_off(L);
+  linked = protected(L, realm, t, wait_behind_others, 2);
+  lunado__hook_on(L, &hook);
+  if (!linked) return with_error(task);
+  if (task->waiter.list != NULL) return SUSPENDED;
+  if (!is_on_top(thread, future)) return STOLEN;
   return lunado__task_push_outcome(L, t, task, future);
 }
 
@@ -295,12 +347,12 @@ static int link_task(lua_State *L, lunado_realm *realm, int t,
 static int wait_for(lua_State *L, lunado_realm *realm, int t,
                     lunado_coroutine *task, lunado_future *future) {
   lunado_ioloop *home = task->loop;
-  int n;
-  if (!ensure_place(L, realm, t, task)) return 1;
+  int n = ensure_place(L, realm, t, task);
+  if (n != 0) return n;
   task->loop->queue.reserved++;
   lunado__task_enlist(L, t, task, TASK_WAITING);
   n = link_task(L, realm, t, task, future);
-  if (n < 0) return -1;
+  if (n == SUSPENDED) return n;
   task->flags &= ~(uint32_t)TASK_WAITING;
   task->loop->queue.reserved--;
   lunado__ioloop_discharge(L, task->loop);
@@ -309,7 +361,7 @@ static int wait_for(lua_State *L, lunado_realm *realm, int t,
 }
 
 /* Replaces what was yielded, n values on top of the thread's stack and not a
- * single Future, by one Future on top. */
+ * single Future, by one Future on top.  False where that is an error. */
 static bool convert(lua_State *L, lunado_realm *realm, int t, int n) {
   lunado_coroutine *task = lua_touserdata(L, t);
   lunado_coroutine *outer = realm->yielder;
@@ -324,13 +376,17 @@ static bool convert(lua_State *L, lunado_realm *realm, int t, int n) {
   converted = protected(L, realm, t, lunado__convert_yield, n);
   realm->yielder = outer;
   if (!converted) return false;
+  if (lua_status(task->thread) != LUA_YIELD) {
+    lua_pop(L, 1);
+    return false;
+  }
   lua_xmove(L, task->thread, 1);
   return true;
 }
 
 /* Deals with a yield of n values, of which the last one is not a Future that
- * is done.  Returns -1 when the task is suspended, else how many values to
- * resume it with. */
+ * is done.  Returns SUSPENDED when the task is, else how many values to resume
+ * it with, or STOLEN. */
 int lunado__task_suspend(lua_State *L, lunado_realm *realm, int t,
                          lunado_coroutine *task, int n) {
   lua_State *thread = task->thread;
@@ -338,13 +394,12 @@ int lunado__task_suspend(lua_State *L, lunado_realm *realm, int t,
   if (n == 1) future = lunado__tofuture(thread, realm, -1);
   if (future == NULL) {
     if (n == 0 || (n == 1 && lua_isnil(thread, -1)))
-      return requeue(L, realm, t, task) ? -1 : 1;
-    if (!convert(L, realm, t, n)) return 1;
+      return requeue(L, realm, t, task);
+    if (!convert(L, realm, t, n)) return with_error(task);
     future = lua_touserdata(thread, -1);
   }
   if (lunado_future_pending(future)) return wait_for(L, realm, t, task, future);
-  if (future->flags & LUNADO_IS_MOMENT)
-    return requeue(L, realm, t, task) ? -1 : 1;
+  if (future->flags & LUNADO_IS_MOMENT) return requeue(L, realm, t, task);
   return lunado__task_push_outcome(L, t, task, future);
 }
 
@@ -407,7 +462,7 @@ bool lunado__task_fail_wait(lua_State *L, int t) {
 int lunado__task_raise(lua_State *L, lunado_realm *realm, int t,
                        lua_CFunction function) {
   (void)protected(L, realm, t, function, 0);
-  return 1;
+  return with_error(lua_touserdata(L, t));
 }
 
 /* Deals with what a coroutine left behind in the realm when it was suspended

@@ -34,6 +34,10 @@ enum {
   TASK_PASSING = 4096   /* lunado's own code is raising that again */
 };
 
+/* In place of a number of values to resume a coroutine with: it is suspended;
+ * it is to end, for somebody else has resumed or closed it. */
+enum { SUSPENDED = -1, STOLEN = -2 };
+
 struct lunado_coroutine {
   lunado_waiter waiter;     /* linked while waiting */
   lua_State *thread;        /* LUNADO_TASK_THREAD holds it */
@@ -75,9 +79,9 @@ void lunado__task_capture(lua_State *L, const lunado_realm *realm, int t);
 void lunado__task_queue(lua_State *L, lunado_realm *realm, int t,
                         lunado_coroutine *task);
 
-/* Deals with a yield of n values.  Returns -1 when the task at t is suspended,
- * else how many values, on top of its thread's stack, to resume it with.
- * [-0, +0, -] */
+/* Deals with a yield of n values.  Returns SUSPENDED when the task at t is,
+ * else how many values, on top of its thread's stack, to resume it with, or
+ * STOLEN.  [-0, +0, -] */
 int lunado__task_suspend(lua_State *L, lunado_realm *realm, int t,
                          lunado_coroutine *task, int n);
 
@@ -92,7 +96,7 @@ int lunado__task_push_outcome(lua_State *L, int t, lunado_coroutine *task,
                               lunado_future *future);
 
 /* Has the error that function() raises raised where the task at t yielded.
- * Returns how many values to resume it with. */
+ * Returns how many values to resume it with, or STOLEN. */
 int lunado__task_raise(lua_State *L, lunado_realm *realm, int t,
                        lua_CFunction function);
 

@@ -1,0 +1,242 @@
+-- SPDX-License-Identifier: MIT
+-- User code that does the worst, and the places where it may come: in calls
+-- that lunado makes, in finalizers that any allocation runs, in debug hooks.
+--   lua5.4 -e 'require "spec.support.worst" ("call", "a WaitIterator", 1, 2)'
+-- plays the scene with each action in the first and second call of user code.
+local lunado = require "lunado"
+local concurrent, gen, log = lunado.concurrent, lunado.gen, lunado.log
+local pipes = require "spec.support.pipes"
+local scenes = require "spec.support.scenes"
+
+local Future, IOLoop = concurrent.Future, lunado.IOLoop
+
+-- What user code may do: each gets the scene, with what that works on. -------
+
+local actions = {
+  { "closes the loop", function(scene) scene.loop:close() end },
+  { "closes the loop and all descriptors",
+    function(scene) scene.loop:close(true) end },
+  { "finalizes the loop", function(scene)
+    debug.getmetatable(scene.loop).__gc(scene.loop)
+  end },
+  { "settles the Futures", function(scene)
+    for _, future in ipairs(scene.futures) do
+      if not future:done() then future:set_result(1, 2) end
+    end
+  end },
+  { "fails the Futures", function(scene)
+    for _, future in ipairs(scene.futures) do
+      if not future:done() then future:set_exception("worst") end
+    end
+  end },
+  { "makes another loop current", function(scene)
+    scene.others[#scene.others + 1] = IOLoop(true)
+  end },
+  { "makes no loop current", function() IOLoop.clear_current() end },
+  { "collects garbage", function() collectgarbage() end },
+  { "raises", function() error("worst") end },
+  { "raises what cannot be shown", function()
+    error(setmetatable({}, { __tostring = function() error "worse" end,
+      __name = "Worst" }))
+  end },
+  { "yields", function() coroutine.yield() end },
+  { "stops the loop", function(scene) scene.loop:stop() end },
+  { "runs a loop", function(scene)
+    local other = IOLoop(false)
+    scene.others[#scene.others + 1] = other
+    other:run_sync(function() return gen.sleep(0) end)
+  end },
+  { "closes coroutines", function(scene)
+    for _, thread in ipairs(scene.threads) do
+      pcall(coroutine.close, thread)
+    end
+  end },
+  { "resumes coroutines", function(scene)
+    for _, thread in ipairs(scene.threads) do
+      pcall(coroutine.resume, thread, "worst")
+    end
+  end },
+  { "does the same again", function(scene)
+    if scene.again then scene.again() end
+  end },
+  { "uses the loop", function(scene)
+    local loop = scene.loop
+    for _ = 1, 40 do loop:add_callback(function() end) end
+    loop:call_later(0, function() end)
+    for fd in pairs(scene.fds) do
+      loop:remove_handler(fd)
+      loop:add_handler(fd, function() end, loop.READ)
+    end
+    gen.coroutine(function() coroutine.yield() end)()
+  end },
+  { "ends executors", function(scene)
+    for _, executor in ipairs(scene.executors) do executor:shutdown(false) end
+  end },
+}
+
+
+-- Playing one scene ----------------------------------------------------------
+
+local pool
+local function new_scene()
+  local scene
+  scene = {
+    futures = {}, threads = {}, others = {}, fds = {}, executors = {},
+    loop = IOLoop(false), worst = function() end,
+    pool = function()
+      if not pool or not pcall(pool.submit, pool, function() end) then
+        pool = concurrent.ThreadPoolExecutor(1)
+      end
+      scene.executors[1] = pool
+      return pool
+    end,
+  }
+  scene.loop:make_current()
+  return scene
+end
+
+-- Whether all works as ever afterwards.
+local function sane()
+  local loop = IOLoop(true)
+  local trail = {}
+  local f = Future()
+  loop:call_later(0.0001, function() f:set_result(7) end)
+  local result = loop:run_sync(function()
+    trail[#trail + 1] = "a"
+    coroutine.yield()
+    trail[#trail + 1] = select(1, gen.await(gen.multi { f, gen.sleep(0) }))[1]
+    local ok, err = pcall(coroutine.yield, gen.coroutine(error)("e", 0))
+    trail[#trail + 1] = tostring(ok) .. err
+    return gen.with_timeout({ seconds = 10 }, f)
+  end, 10)
+  loop:close()
+  assert(result == 7 and table.concat(trail, " ") == "a 7 falsee",
+    table.concat(trail, " "))
+  assert(require "lunado.core".get_context() == false, "a context is left")
+end
+
+local function finish(scene)
+  pcall(function() scene.loop:close() end)
+  for _, other in ipairs(scene.others) do pcall(other.close, other) end
+  for fd in pairs(scene.fds) do pcall(pipes.close, fd) end
+  log.set_handler(function() end)
+  -- A hook that raises leaves any function of Lua's where it is.
+  if scene.hooked then require "lunado.core".set_context(false) end
+  sane()
+end
+
+local function play(fn, act, trigger)
+  log.set_handler(function() end)
+  local scene = new_scene()
+  local depth = 0
+  function scene.again()
+    if depth > 0 then return end
+    depth = depth + 1
+    pcall(fn, scene)
+  end
+  local fired = trigger(scene, function() act(scene) end, function()
+    pcall(fn, scene)
+  end)
+  debug.sethook()
+  finish(scene)
+  return fired
+end
+
+-- Triggers: where the worst is done ------------------------------------------
+
+local triggers = {}
+
+-- In the nth call of user's code.
+function triggers.call(n)
+  return function(scene, act, run)
+    local left = n
+    function scene.worst()
+      left = left - 1
+      if left == 0 then act() end
+    end
+    run()
+    return left <= 0
+  end
+end
+
+-- In each of them.
+function triggers.always()
+  return function(scene, act, run)
+    local within = false
+    function scene.worst()
+      if within then return end
+      within = true
+      local ok, err = pcall(act)
+      within = false
+      if not ok then error(err, 0) end
+    end
+    run()
+    return false
+  end
+end
+
+-- In a finalizer, in the nth collection.
+function triggers.finalizer(n)
+  return function(_, act, run)
+    local left = n
+    local restless = {}
+    function restless.__gc(object)
+      left = left - 1
+      if left == 0 then act() end
+      if left > 0 then setmetatable(object, restless) end
+    end
+    collectgarbage("incremental", 1, 1000, 63)
+    collectgarbage("setpause", 0)
+    collectgarbage()
+    setmetatable({}, restless)
+    run()
+    local fired = left <= 0
+    left = 0
+    collectgarbage("incremental", 200, 100, 13)
+    return fired
+  end
+end
+
+-- In the nth event of a hook.
+function triggers.hook(n)
+  return function(scene, act, run)
+    scene.hooked = true
+    local left = n
+    local running = false
+    debug.sethook(function()
+      if not running then return end
+      left = left - 1
+      if left == 0 then
+        running = false
+        debug.sethook()
+        act()
+      end
+    end, "cr")
+    pcall(function()
+      running = true
+      run()
+      running = false
+    end)
+    debug.sethook()
+    return left <= 0
+  end
+end
+
+-- Plays the scene with each action, at each of the places.  Ends the process
+-- with the text of what it was at when not all works as ever afterwards.
+return function(kind, name, ...)
+  warn("@off")
+  for _, scene in ipairs(scenes) do
+    if scene[1] == name then
+      for _, action in ipairs(actions) do
+        for _, n in ipairs { ... } do
+          io.stdout:write(action[1], " ", n, "\n")
+          io.stdout:flush()
+          if not play(scene[2], action[2], triggers[kind](n)) then break end
+        end
+      end
+    end
+  end
+  if pool then pool:shutdown() end
+  io.stdout:write "done"
+end
