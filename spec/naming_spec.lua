@@ -306,6 +306,29 @@ describe("a line at which somebody waits", function()
   end)
 end)
 
+describe("items of a PriorityQueue that cannot be compared", function()
+  local cases = { { 1, "x", "number with string" },
+    { {}, {}, "two nil values" }, { { 1 }, { true }, "number with boolean" },
+    { print, print, "two function values" } }
+  for _, case in ipairs(cases) do
+    it("are told at the user's line: " .. case[3], function()
+      local q, line = queues.PriorityQueue(), nil
+      q:put(case[1])
+      local ok, err = pcall(function()
+        line = debug.getinfo(1, "l").currentline + 1
+        q:put(case[2])
+      end)
+      assert.is_false(ok)
+      assert.equal(1, q:qsize())
+      local begin = place(line) .. ": attempt to compare "
+      assert.equal(begin, err:sub(1, #begin), err)
+      for word in case[3]:gmatch "%a+" do
+        assert.is_truthy(err:find(word, 1, true), err)
+      end
+    end)
+  end
+end)
+
 describe("an error of a test", function()
   it("has the user's place, where lunado has raised it", function()
     local line = debug.getinfo(1, "l").currentline + 2

@@ -9,6 +9,7 @@ local capture = require "spec.support.capture"
 local child = require "spec.support.child"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
+local times = require "spec.support.times"
 
 local Future, chain_future = concurrent.Future, concurrent.chain_future
 local return_future = concurrent.return_future
@@ -37,7 +38,7 @@ local ORIGIN = function() return "origin_spec.lua:" .. LINE .. ": in" end
 
 local errors = { "trouble", setmetatable({}, { __tostring = function()
   return "an object"
-end }), 17 }
+end }) }
 
 -- A Future of a coroutine that fails after a turn.
 local fails = gen.coroutine(function(err)
@@ -490,12 +491,13 @@ describe("an error that is handed on for ever", function()
       local first = fails("trouble")
       pcall(yield, first)
       local f, kilobytes = first, nil
-      for i = 1, 3000 do
+      local rounds = times(3000)
+      for i = 1, rounds do
         local err = f:exception()
         f = Future()
         f:set_exception(err)
         pcall(yield, f)
-        if i == 1000 then kilobytes = gc.kilobytes() end
+        if i == rounds // 2 then kilobytes = gc.kilobytes() end
       end
       assert(gc.kilobytes() - kilobytes < 20)
       has_origin(select(2, f:exc_info()), "trouble", "exc_info")

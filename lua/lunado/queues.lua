@@ -306,10 +306,23 @@ local function is_ordered(value)
   return mt ~= nil and rawget(mt, "__lt") ~= nil
 end
 
+--- Raises what Lua would, at the user's line, unless the two can be compared.
+local function check_order(a, b)
+  if is_ordered(a) or is_ordered(b) then return end
+  local one, other = type(a), type(b)
+  local what = one == other and ("two %s values"):format(one)
+    or ("%s with %s"):format(one, other)
+  error(core.where() .. "attempt to compare " .. what, 0)
+end
+
 local function less(a, b)
   if type(a) == "table" and type(b) == "table"
     and not is_ordered(a) and not is_ordered(b) then
-    return a[1] < b[1]
+    a, b = a[1], b[1]
+  end
+  local kind = type(a)
+  if kind ~= type(b) or kind ~= "number" and kind ~= "string" then
+    check_order(a, b)
   end
   return a < b
 end

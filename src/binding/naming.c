@@ -60,22 +60,31 @@ bool lunado__is_own(lua_State *L, const lunado_realm *realm,
   return is_own_source(L, realm, ar->source);
 }
 
-void lunado__pushplace(lua_State *L, const lunado_realm *realm,
-                       lua_State *thread) {
-  lua_Debug ar, first;
-  bool found = false;
+/* Pushes "file:line" of the innermost function of the user's, and returns true;
+ * or leaves in *own the record of the innermost one of lunado's, whose line is 0
+ * where there is none. */
+static bool push_user_place(lua_State *L, const lunado_realm *realm,
+                            lua_State *thread, lua_Debug *own) {
+  lua_Debug ar;
+  own->currentline = 0;
   for (int level = 0; lua_getstack(thread, level, &ar); level++) {
     lua_getinfo(thread, "Sl", &ar);
     if (ar.currentline <= 0) continue;
     if (!lunado__is_own(L, realm, &ar)) {
       lua_pushfstring(L, "%s:%d", ar.short_src, ar.currentline);
-      return;
+      return true;
     }
-    if (!found) first = ar;
-    found = true;
+    if (own->currentline == 0) *own = ar;
   }
-  if (found)
-    lua_pushfstring(L, "%s:%d", first.short_src, first.currentline);
+  return false;
+}
+
+void lunado__pushplace(lua_State *L, const lunado_realm *realm,
+                       lua_State *thread) {
+  lua_Debug own;
+  if (push_user_place(L, realm, thread, &own)) return;
+  if (own.currentline > 0)
+    lua_pushfstring(L, "%s:%d", own.short_src, own.currentline);
   else
     lua_pushliteral(L, "?");
 }
@@ -307,6 +316,19 @@ static int core_describe(lua_State *L) {
   return 1;
 }
 
+/* where() → "file:line: " of the innermost active function of the user's, for
+ * messages; "" where there is none. */
+static int core_where(lua_State *L) {
+  lua_Debug own;
+  lua_settop(L, 0);
+  if (push_user_place(L, lunado__upvalue_realm(L), L, &own))
+    lua_pushliteral(L, ": ");
+  else
+    lua_pushliteral(L, "");
+  lua_concat(L, lua_gettop(L));
+  return 1;
+}
+
 /* is_own(source): whether functions of that source, or short source, are
  * lunado's own. */
 static int core_is_own(lua_State *L) {
@@ -338,6 +360,7 @@ static int core_set_behind(lua_State *L) {
 }
 
 static const luaL_Reg functions[] = {{"describe", core_describe},
+                                     {"where", core_where},
                                      {"is_own", core_is_own},
                                      {"on_behalf", core_on_behalf},
                                      {"set_behind", core_set_behind},
