@@ -79,7 +79,7 @@ static void forget_received(lua_State *L, int t) {
 /* The coroutine of the task at t has died of the error on top. */
 static void finish_failed(lua_State *L, lunado_realm *realm, int t) {
   lunado__failure_wrap(L, realm);
-  ((lunado_failure *)lua_touserdata(L, -1))->observed = false;
+  lunado__failure_hand_on(lua_touserdata(L, -1));
   lunado__fail(L, realm, t + 1);
 }
 
