@@ -60,10 +60,18 @@ static lunado_ioloop *check_any_loop(lua_State *L, int arg) {
   return loop;
 }
 
+/* Raises where the loop cannot be used. */
+static void check_usable(lua_State *L, const lunado_ioloop *loop) {
+  if (loop->core->closed) luaL_error(L, "the IOLoop is closed");
+  if (lunado_loop_taken(loop->core))
+    luaL_error(L, "the IOLoop is closed: the owner of its uv_loop_t has closed "
+                  "all handles of that");
+}
+
 lunado_ioloop *lunado__checkloop(lua_State *L, lunado_realm *realm, int arg) {
   lunado_ioloop *loop = lunado__toloop(L, realm, arg);
   if (loop == NULL || loop->core == NULL) lunado__typeerror(L, arg, "IOLoop");
-  if (loop->core->closed) luaL_error(L, "the IOLoop is closed");
+  check_usable(L, loop);
   return loop;
 }
 
@@ -212,7 +220,10 @@ static int give_up(lua_State *L, lunado_ioloop *loop) {
 lunado_ioloop *lunado__defaultloop(lua_State *L, lunado_realm *realm) {
   lunado_ioloop *loop;
   uv_loop_t *uv;
-  if (realm->instance != NULL) return realm->instance;
+  if (realm->instance != NULL) {
+    check_usable(L, realm->instance);
+    return realm->instance;
+  }
   luaL_checkstack(L, LUA_MINSTACK, NULL);
   uv = realm->host_uv != NULL ? realm->host_uv : lunado__luv_loop(L, realm);
   loop = new_loop(L, realm, uv);
@@ -235,6 +246,7 @@ lunado_ioloop *lunado__currentloop(lua_State *L, lunado_realm *realm) {
     lunado_ioloop *loop = lunado__defaultloop(L, realm);
     if (realm->loop == NULL) realm->loop = loop;
   }
+  check_usable(L, realm->loop);
   return realm->loop;
 }
 
@@ -283,7 +295,7 @@ int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, bool forever) {
 }
 
 void lunado__ioloop_checkidle(lua_State *L, lunado_ioloop *loop) {
-  if (loop->core->closed) luaL_error(L, "the IOLoop is closed");
+  check_usable(L, loop);
   if (lunado_loop_running(loop->core) || loop->core->running ||
       lunado__luv_running(L, loop))
     luaL_error(L, "the IOLoop is already running");

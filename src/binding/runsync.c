@@ -67,8 +67,8 @@ static void push_where(lua_State *L, int idx) {
   const lunado_coroutine *task;
   const lunado_future *future;
   lua_pushvalue(L, idx);
-  while (future = lua_touserdata(L, -1), future->kind == LUNADO_KIND_TIMEOUT &&
-                                             lunado_future_pending(future)) {
+  while (future = lua_touserdata(L, -1),
+         future->kind == LUNADO_KIND_TIMEOUT && lunado_future_pending(future)) {
     lunado__timeout_child(L, lua_gettop(L));
     lua_remove(L, -2);
   }
@@ -84,7 +84,7 @@ static void push_where(lua_State *L, int idx) {
 /* The run is over and the Future at idx still pending. */
 static int fail_unfinished(lua_State *L, lunado_ioloop *loop, int idx, int rc) {
   lunado_realm *realm = loop->realm;
-  if (loop->core->closed)
+  if (loop->core->closed || lunado_loop_taken(loop->core))
     return fail(L, realm, idx, LUNADO_E_EXCEPTION,
                 "the IOLoop was closed before the function was done");
   if (rc == LUNADO_RUN_STOPPED)

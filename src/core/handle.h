@@ -19,6 +19,12 @@ void lunado__handle_mark(void *handle);
 /* Takes the mark off a handle that libuv is done with. */
 void lunado__handle_unmark(void *handle);
 
+/* Closes the handle, as uv_close, where somebody else has not done so: an owner
+ * of the uv_loop_t may walk it and close all there is.  `cb` is called in any
+ * case, and at once where libuv is done with the handle; the callback of who
+ * closed it, too. */
+void lunado__handle_close(void *handle, uv_close_cb cb);
+
 /* True if the handle is lunado's, and has not been closed. */
 bool lunado__handle_is_ours(const uv_handle_t *handle);
 

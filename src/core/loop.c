@@ -161,7 +161,8 @@ static void on_idle(uv_idle_t *handle) {
 }
 
 void lunado__loop_wake(lunado_loop *loop) {
-  if (!loop->closed) (void)uv_idle_start(&loop->idle, on_idle);
+  if (!loop->closed && !uv_is_closing((uv_handle_t *)&loop->idle))
+    (void)uv_idle_start(&loop->idle, on_idle);
 }
 
 void lunado_task_init(lunado_task *task, lunado_task_cb cb) {
@@ -347,11 +348,11 @@ int lunado_loop_new(lunado_loop **result, uv_loop_t *uv) {
 }
 
 static void close_handles(lunado_loop *loop) {
-  uv_close((uv_handle_t *)&loop->timer, on_timer_closed);
-  uv_close((uv_handle_t *)&loop->idle, on_idle_closed);
-  uv_close((uv_handle_t *)&loop->prepare, on_prepare_closed);
-  uv_close((uv_handle_t *)&loop->async, on_async_closed);
-  if (loop->has_limit) uv_close((uv_handle_t *)&loop->limit, on_limit_closed);
+  lunado__handle_close(&loop->timer, on_timer_closed);
+  lunado__handle_close(&loop->idle, on_idle_closed);
+  lunado__handle_close(&loop->prepare, on_prepare_closed);
+  lunado__handle_close(&loop->async, on_async_closed);
+  if (loop->has_limit) lunado__handle_close(&loop->limit, on_limit_closed);
 }
 
 static void close_stranger(uv_handle_t *handle, void *unused) {
@@ -401,11 +402,15 @@ static void let_timers_go(lunado_loop *loop) {
 }
 
 static void close_parts(lunado_loop *loop) {
+  bool taken = lunado_loop_taken(loop);
   if (loop->running) uv_stop(loop->uv);
   loop->closed = true;
   let_tasks_go(loop);
   let_timers_go(loop);
-  lunado__works_let_go(loop);
+  if (!taken)
+    lunado__works_let_go(loop);
+  else if (loop->shown != NULL)
+    lunado_loop_ref(loop); /* libuv may use it still: it stays */
   lunado__watchers_close(loop);
   lunado__address_close(loop);
   lunado__mail_close(loop);
@@ -438,7 +443,7 @@ static int run_until_stopped(lunado_loop *loop) {
 
 int lunado_loop_run(lunado_loop *loop, bool forever) {
   int rc;
-  if (loop->closed) return UV_ECANCELED;
+  if (loop->closed || lunado_loop_taken(loop)) return UV_ECANCELED;
   if (lunado_loop_running(loop)) return UV_EALREADY;
   lunado_loop_ref(loop);
   loop->running = true;
@@ -485,7 +490,7 @@ static void open_limit(lunado_loop *loop) {
 /* libuv counts from its idea of now, which is renewed by running. */
 void lunado_loop_set_limit(lunado_loop *loop, uint64_t ms) {
   loop->limited = false;
-  if (loop->closed) return;
+  if (loop->closed || lunado_loop_taken(loop)) return;
   if (!loop->has_limit) open_limit(loop);
   uv_update_time(loop->uv);
   if (ms > 0)

@@ -109,6 +109,11 @@ void lunado_loop_set_limit(lunado_loop *loop, uint64_t ms);
 /* True from when the limit has stopped the loop until the next is set. */
 static inline bool lunado_loop_limited(const lunado_loop *loop);
 
+/* True when somebody else has closed the loop's handles: the owner of a
+ * borrowed uv_loop_t may walk it and close all there is.  Such a loop does
+ * nothing any more, and does not touch the uv_loop_t; close it. */
+static inline bool lunado_loop_taken(const lunado_loop *loop);
+
 /* True while a run, or any callback of the loop, is on the C stack. */
 static inline bool lunado_loop_running(const lunado_loop *loop);
 
@@ -234,6 +239,10 @@ void lunado__loop_wake(lunado_loop *loop);
 
 static inline bool lunado_loop_limited(const lunado_loop *loop) {
   return loop->limited;
+}
+
+static inline bool lunado_loop_taken(const lunado_loop *loop) {
+  return !loop->closed && uv_is_closing((const uv_handle_t *)&loop->async);
 }
 
 static inline bool lunado_loop_running(const lunado_loop *loop) {

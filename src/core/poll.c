@@ -99,9 +99,11 @@ static int check_descriptor(const lunado_loop *loop, uv_os_sock_t fd) {
 static int set_events(lunado_watcher *watcher, int events) {
   lunado_loop *loop = watcher->loop;
   lunado_link *all = &loop->watchers;
-  int rc = events == LUNADO_NONE
-               ? uv_poll_stop(&watcher->poll)
-               : uv_poll_start(&watcher->poll, to_uv(events), on_poll);
+  int rc;
+  if (uv_is_closing((uv_handle_t *)&watcher->poll)) return UV_ECANCELED;
+  rc = events == LUNADO_NONE
+           ? uv_poll_stop(&watcher->poll)
+           : uv_poll_start(&watcher->poll, to_uv(events), on_poll);
   if (rc < 0) return rc;
   watcher->events = events;
   lunado_link_remove(&watcher->link);
@@ -113,6 +115,7 @@ static int set_events(lunado_watcher *watcher, int events) {
 }
 
 int lunado_watcher_set(lunado_watcher *watcher, int events) {
+  if (uv_is_closing((uv_handle_t *)&watcher->poll)) return UV_ECANCELED;
   if (events != LUNADO_NONE) {
     int rc = check_descriptor(watcher->loop, watcher->fd);
     if (rc < 0) return rc;
@@ -173,7 +176,7 @@ int lunado_watcher_new(lunado_watcher **result, lunado_loop *loop,
   lunado_watcher *watcher;
   int rc;
   *result = NULL;
-  if (loop->closed) return UV_ECANCELED;
+  if (loop->closed || lunado_loop_taken(loop)) return UV_ECANCELED;
   if (has_paused(loop, fd)) return UV_EEXIST;
   watcher = lunado__alloc(sizeof *watcher);
   if (watcher == NULL) return UV_ENOMEM;
@@ -208,7 +211,7 @@ void lunado_watcher_keep_alive(lunado_watcher *watcher, bool yes) {
 void lunado_watcher_close(lunado_watcher *watcher) {
   lunado_link_remove(&watcher->link);
   lunado_link_remove(&watcher->turn);
-  uv_close((uv_handle_t *)&watcher->poll, on_closed);
+  lunado__handle_close(&watcher->poll, on_closed);
 }
 
 void lunado__watchers_close(lunado_loop *loop) {

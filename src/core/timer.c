@@ -55,7 +55,7 @@ static void aim(lunado_loop *loop, double when) {
 }
 
 void lunado__timers_aim(lunado_loop *loop) {
-  if (loop->closed) return;
+  if (loop->closed || uv_is_closing((uv_handle_t *)&loop->timer)) return;
   if (loop->heap.finite > 0) {
     uv_ref((uv_handle_t *)&loop->timer);
     aim(loop, lunado_heap_min(&loop->heap)->when);
