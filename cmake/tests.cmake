@@ -169,6 +169,10 @@ set_tests_properties(capi/memory capi/states capi/threads spec/limit/depth_spec
 if(NOT LUNADO_SANITIZE AND NOT LUNADO_TSAN AND NOT LUNADO_VALGRIND
     AND NOT LUNADO_COVERAGE)
   lunado_add_test(tree/layers sh spec/layers.sh)
+  get_target_property(folders lunado::luaheaders INTERFACE_INCLUDE_DIRECTORIES)
+  list(TRANSFORM folders PREPEND "-I")
+  lunado_add_test(tree/numbers sh spec/numbers.sh "${CMAKE_C_COMPILER}"
+    ${folders})
   lunado_add_test(tree/rockspec ${interpreter} spec/rockspec.lua)
   lunado_add_test(tree/luacheck luacheck -q --no-color .)
   foreach(name amalgamation guide install rock)

@@ -302,7 +302,9 @@ describe("a chain of callbacks", function()
   end)
 
   it("reaches its end from deep within C calls", function()
-    for depth = 0, 170, 17 do
+    local deepest = 0 -- some releases of Lua take less than others
+    while pcall(under, deepest + 1, function() end) do deepest = deepest + 1 end
+    for depth = 0, deepest - 20, 15 do
       local chain = {}
       for i = 1, 300 do
         chain[i] = Future()

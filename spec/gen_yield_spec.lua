@@ -567,6 +567,14 @@ describe("maybe_future", function()
   end)
 end)
 
+-- Lua itself can yield in __close since 5.4.3, in __pairs since 5.4.4.
+local function is_able(name, wait)
+  if not name:find "^__" then return true end
+  local thread = coroutine.create(wait)
+  coroutine.resume(thread)
+  return coroutine.status(thread) == "suspended"
+end
+
 describe("yield and await from any depth", function()
   -- Each case makes a function that waits for `f` somewhere unusual and
   -- gives f's result back in the end.
@@ -722,6 +730,7 @@ describe("yield and await from any depth", function()
     end,
   }
   for name, wait in pairs(cases) do
+    local it = is_able(name, wait) and it or pending
     it("gives the result: " .. name, function()
       assert.equal("yes", run(function() return wait(soon("yes")) end))
       assert.equal("yes", run(function() return wait(done("yes")) end))
@@ -773,6 +782,9 @@ describe("a <close> handler that yields", function()
   local function guard(fn)
     return setmetatable({}, { __close = fn })
   end
+  local it = is_able("__close", function()
+    local _ <close> = guard(yield)
+  end) and it or pending
 
   it("delays the result of a coroutine that returns", function()
     local f, order = Future(), {}

@@ -29,6 +29,11 @@
 #include "core/loop.h"
 #include "lunado.h"
 
+#if LUA_FLOAT_TYPE != LUA_FLOAT_DOUBLE || LUA_MAXINTEGER < 0x7fffffffffffffff
+#error "lunado needs a Lua whose numbers have 64 bits: in those of LUA_32BITS \
+times cannot tell milliseconds"
+#endif
+
 typedef struct lunado_realm lunado_realm;
 typedef struct lunado_ioloop lunado_ioloop;
 typedef struct lunado_coroutine lunado_coroutine;
@@ -141,6 +146,7 @@ struct lunado_realm {
                           on top; held by the registry */
   uint64_t timeouts;   /* started so far */
   uint32_t loops;      /* made so far */
+  lunado_link cores;   /* of those whose finalizer has not run */
   uint32_t born;       /* tasks and cycle objects made so far */
   uint32_t cycle_born; /* `born` of the present cycle object */
   uint32_t last_cycle; /* and of the one before */
@@ -155,6 +161,7 @@ struct lunado_realm {
   lua_State *runner;       /* runs `current`, whose task is at this index of */
   int place;               /* the C function there; good while current is */
   bool interrupted;        /* SLOT_INTERRUPT is in use */
+  bool unnamed_hooks;      /* Lua does not name a hook called from C */
   bool reuse;              /* finished threads may serve again */
   bool closing;            /* the state is being closed */
   bool has_thread_hook;    /* SLOT_THREAD_HOOK is to be called */

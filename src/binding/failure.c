@@ -202,7 +202,7 @@ lunado_failure *lunado__failure_raised(lua_State *L, lunado_realm *realm,
 
 int lunado__failure_handler(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
-  bool interrupt = lunado__is_interrupt(L);
+  bool interrupt = lunado__is_interrupt(L, realm);
   lunado_failure *self = lunado__failure_raised(L, realm, 1, 1);
   if (interrupt) self->interrupt = true;
   lunado__setslot(L, realm, LUNADO_SLOT_RAISED);

@@ -24,10 +24,73 @@
 
 /* --- errors --------------------------------------------------------------- */
 
-bool lunado__is_interrupt(lua_State *L) {
+/* Where Lua says so: the message handler was called from a hook. */
+static bool is_named_hook(lua_State *L) {
   lua_Debug ar;
   return lua_getstack(L, 0, &ar) && lua_getinfo(L, "n", &ar) &&
          strcmp(ar.namewhat, "hook") == 0;
+}
+
+static int nothing(lua_State *L) {
+  (void)L;
+  return 0;
+}
+
+static void on_probe(lua_State *L, lua_Debug *ar) {
+  (void)ar;
+  lua_sethook(L, NULL, 0, 0);
+}
+
+/* Inside of a hook no other one is called. */
+static bool is_inside_hook(lua_State *L) {
+  lua_Hook hook = lua_gethook(L);
+  int mask = lua_gethookmask(L), count = lua_gethookcount(L);
+  bool inside;
+  lua_sethook(L, on_probe, LUA_MASKCALL, 0);
+  lua_pushcfunction(L, nothing);
+  lua_call(L, 0, 0);
+  inside = lua_gethook(L) == on_probe;
+  lua_sethook(L, hook, mask, count);
+  return inside;
+}
+
+/* True if debug.sethook has set a hook on L: that is a function of Lua's. */
+static bool has_lua_hook(lua_State *L) {
+  bool has = false;
+  if (lua_getfield(L, LUA_REGISTRYINDEX, "_HOOKKEY") == LUA_TTABLE) {
+    lua_pushthread(L);
+    has = lua_rawget(L, -2) != LUA_TNIL;
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+  return has;
+}
+
+bool lunado__is_interrupt(lua_State *L, const lunado_realm *realm) {
+  if (is_named_hook(L)) return true;
+  return realm->unnamed_hooks && is_inside_hook(L) && !has_lua_hook(L);
+}
+
+static void on_try(lua_State *L, lua_Debug *ar) {
+  (void)ar;
+  lua_sethook(L, NULL, 0, 0);
+  lua_pushnil(L);
+  (void)lua_error(L);
+}
+
+static int tell_if_named(lua_State *L) {
+  lua_pushboolean(L, is_named_hook(L));
+  return 1;
+}
+
+void lunado__interrupt_open(lua_State *L, lunado_realm *realm) {
+  lua_State *thread = lua_newthread(L);
+  lua_sethook(thread, on_try, LUA_MASKCALL, 0);
+  lua_pushcfunction(thread, tell_if_named);
+  lua_pushcfunction(thread, nothing);
+  (void)lua_pcall(thread, 0, 0, -2);
+  realm->unnamed_hooks = !lua_toboolean(thread, -1);
+  lua_pop(L, 1);
 }
 
 /* The turn is not completed; what is left of it comes with the next run. */
@@ -68,17 +131,12 @@ static _Atomic(const lunado_ioloop *) watched_by; /* NULL: nobody */
 static _Atomic(lunado_address) woken;             /* its core */
 static _Atomic(signal_handler) handler_before;
 
-/* Here a hook that waits for its chance has it. */
-static int nothing(lua_State *L) {
-  (void)L;
-  return 0;
-}
-
 static void on_wake(lunado_loop *core, lunado_message *message) {
   lunado_ioloop *loop = core->owner;
   (void)message;
   atomic_store(&loop->waking, false);
   if (core->closed) return;
+  /* Where nothing is called, a hook that waits for its chance has it. */
   if (!lunado__try(loop->L, loop->realm, nothing, NULL))
     lunado__report_guarded(loop->L, loop->realm, true, "an interrupt");
 }

@@ -11,9 +11,13 @@
 
 #include "binding/binding.h"
 
+/* Finds out what this release of Lua tells of hooks: until 5.4.3 it does not
+ * name one that was called from a C function.  [-0, +0, m] */
+void lunado__interrupt_open(lua_State *L, lunado_realm *realm);
+
 /* True if it was a debug hook in C that raised the error for which L runs a
- * message handler.  [-0, +0, -] */
-bool lunado__is_interrupt(lua_State *L);
+ * message handler.  [-0, +0, m] */
+bool lunado__is_interrupt(lua_State *L, const lunado_realm *realm);
 
 /* Has the Failure on top end the run that is going on, if it is an interrupt;
  * else, and where no loop runs, returns false.  [-0, +0, -] */

@@ -156,6 +156,7 @@ static int loop__gc(lua_State *L) {
   lunado__ioloop_close(L, loop);
   if (core->running || lunado_loop_running(core)) return 0;
   loop->core = &gone;
+  lunado_link_remove(&core->kin);
   lunado_loop_set_clock(core, NULL); /* it may have been the loop's own */
   lunado_loop_close(core);
   lunado_loop_unref(core);
@@ -198,6 +199,7 @@ static lunado_ioloop *new_loop(lua_State *L, lunado_realm *realm,
   lunado_loop_set_left(core, on_left);
   lunado_loop_set_drive(core, lunado__drive);
   loop->core = core;
+  lunado_list_append(&realm->cores, &core->kin);
   register_loop(L, loop);
   return loop;
 }

@@ -9,6 +9,7 @@
 #include "binding/coroutine.h"
 #include "binding/failure.h"
 #include "binding/future.h"
+#include "binding/interrupt.h"
 #include "binding/ioloop.h"
 #include "binding/luv.h"
 #include "binding/naming.h"
@@ -105,6 +106,7 @@ static void fill(lua_State *L, lunado_realm *realm) {
   lunado__exception_open(L, realm);
   lunado__enter_open(L, realm);
   lunado__received_open(L, realm);
+  lunado__interrupt_open(L, realm);
   lunado__failure_open(L, realm);
   lunado__coroutine_open(L, realm);
   lunado__future_open(L, realm);
@@ -112,9 +114,32 @@ static void fill(lua_State *L, lunado_realm *realm) {
   lunado__luv_open(L, realm);
 }
 
+/* The last finalizer of the binding's.  A loop that was closed is here still
+ * when it was collected while memory was so short that Lua could not even call
+ * its finalizer: then Lua forgets that. */
+static int realm__gc(lua_State *L) {
+  lunado_realm *realm = lua_touserdata(L, 1);
+  while (!lunado_list_empty(&realm->cores)) {
+    lunado_loop *core =
+        lunado_container_of(realm->cores.next, lunado_loop, kin);
+    lunado_link_remove(&core->kin);
+    if (core->closed) lunado_loop_unref(core);
+  }
+  return 0;
+}
+
+static void set_finalizer(lua_State *L) {
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, realm__gc);
+  lua_setfield(L, -2, "__gc");
+  lua_setmetatable(L, -2);
+}
+
 static int make(lua_State *L) {
   lunado_realm *realm = lua_newuserdatauv(L, sizeof *realm, 1);
   *realm = (lunado_realm){0};
+  lunado_link_init(&realm->cores);
+  set_finalizer(L);
   realm->main = main_thread(L);
   realm->table = LUA_NOREF;
   realm->reuse = true;

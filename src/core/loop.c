@@ -327,6 +327,7 @@ int lunado_loop_new(lunado_loop **result, uv_loop_t *uv) {
   lunado_link_init(&loop->turn);
   lunado_link_init(&loop->watchers);
   lunado_link_init(&loop->works);
+  lunado_link_init(&loop->kin);
   lunado_link_init(&loop->fresh);
   lunado_link_init(&loop->checked);
   lunado_link_init(&loop->refused);

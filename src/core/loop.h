@@ -196,6 +196,7 @@ struct lunado_loop {
   lunado_mailbox mail;    /* messages from other threads */
   lunado_task late_mail;  /* ready while some of them wait for another slice */
   lunado_address address; /* address.h's; 0: none */
+  lunado_link kin;        /* in a list of its owner's, who takes it out */
   lunado_drive_cb drive;  /* uv_run, or what stands for it */
   lunado_left_cb left;    /* not called yet; NULL: nobody is to be told */
   lunado_link works;      /* jump.h's: finished works, not yet told of */
