@@ -15,7 +15,8 @@ module = $(call configure,release) && \
 check = $(call configure,$(1)) && cmake --build --preset $(1) && \
 	ctest --preset $(1) $(if $(TESTS),-R '$(TESTS)')
 
-.PHONY: demo test bench bench-check bench-deps sanitize tsan valgrind install-check clean
+.PHONY: demo test bench bench-check bench-deps sanitize tsan valgrind strangers \
+	install-check clean
 
 demo: # fetch pages from a server of its own, many at once
 	@$(setup) demo
@@ -37,6 +38,11 @@ tsan: # the same under ThreadSanitizer
 valgrind: # the same under valgrind
 	@$(setup) valgrind
 	@$(call check,valgrind)
+
+strangers: # under the conditions of other machines; CONDITIONS names some
+	@$(setup) test
+	@$(call configure,release) && cmake --build --preset release
+	@sh scripts/strangers.sh $(CONDITIONS)
 
 bench-deps: # the peers that the benchmarks can be run against
 	@sh bench/deps.sh
