@@ -2,6 +2,9 @@
 /* received.c - the Failure whose error the running code was given last. */
 #include "binding/received.h"
 
+#include <ctype.h>
+#include <string.h>
+
 #include "binding/coroutine.h"
 #include "binding/failure.h"
 
@@ -52,11 +55,32 @@ static bool push_remembered(lua_State *L, lunado_realm *realm, bool *passing) {
   return true;
 }
 
+/* True if the string at `err` is that of the Failure on top behind a position:
+ * what error(message) and assert(false, message) make of it. */
+static bool is_repeated(lua_State *L, int err) {
+  size_t length, before;
+  const char *text, *first;
+  bool same = false;
+  lua_getiuservalue(L, -1, LUNADO_FAILURE_ERROR);
+  if (lua_type(L, err) == LUA_TSTRING && lua_type(L, -1) == LUA_TSTRING) {
+    text = lua_tolstring(L, err, &length);
+    first = lua_tolstring(L, -1, &before);
+    same = length > before + 3 &&
+           isdigit((unsigned char)text[length - before - 3]) &&
+           memcmp(text + length - before - 2, ": ", 2) == 0 &&
+           memcmp(text + length - before, first, before) == 0;
+  }
+  lua_pop(L, 1);
+  return same;
+}
+
 bool lunado__push_received(lua_State *L, lunado_realm *realm, int err,
                            bool *passing) {
   err = lua_absindex(L, err);
   if (lua_isnil(L, err) || !push_remembered(L, realm, passing)) return false;
   if (lunado__failure_is_of(L, lua_gettop(L), err)) return true;
+  *passing = false;
+  if (lua_isuserdata(L, -1) && is_repeated(L, err)) return true;
   lua_pop(L, 1);
   return false;
 }

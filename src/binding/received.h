@@ -8,7 +8,8 @@
  * returns, and no longer than somebody else holds the Failure.  When the same
  * error is raised once more, or set on another Future, the new Failure takes
  * the remembered one as its inner one.  So the traceback begins where the error
- * was first raised.
+ * was first raised.  A string is also the same behind a position, as
+ * error(message) makes it.
  */
 #ifndef LUNADO_BINDING_RECEIVED_H
 #define LUNADO_BINDING_RECEIVED_H
