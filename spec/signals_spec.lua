@@ -116,6 +116,15 @@ describe("uv.signal", function()
     assert.equal("sigusr1", await(uv.signal "sigusr1"))
   end)
 
+  spec("keeps one that comes when who waited has given up", function()
+    local ok = pcall(await, lunado.with_timeout({ seconds = 0.001 },
+      uv.signal "sigusr1"))
+    assert.is_false(ok)
+    raise "sigusr1"
+    settle()
+    assert.equal("sigusr1", await(uv.signal "sigusr1"))
+  end)
+
   spec("does not tell twice what a Future that is held was told", function()
     local held = uv.signal "sigusr1"
     raise "sigusr1"

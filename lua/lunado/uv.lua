@@ -25,6 +25,7 @@ end
 
 local guard = require "lunado.uvguard"
 local signals = require "lunado.signals"
+local udp = require "lunado.udp"
 
 -- How many arguments stand before the callback, which has one fixed place.
 local ARITY = {
@@ -84,8 +85,8 @@ local SPECIAL_CALL = {
   write2 = function(fn, cb, stream, data, handle)
     return pcall(fn, stream, chunks(data), handle, cb)
   end,
-  udp_send = function(fn, cb, udp, data, address, port)
-    return pcall(fn, udp, chunks(data), address, port, cb)
+  udp_send = function(fn, cb, handle, data, address, port)
+    return pcall(fn, handle, chunks(data), address, port, cb)
   end,
 }
 
@@ -276,7 +277,20 @@ function uv.close(handle)
   judge("close", future, pcall(luv.close, handle, function()
     deliver(future)
   end))
+  if luv.is_closing(handle) then udp.closed(handle) end
   return future
+end
+
+--- A Future of the data and the sender's address of the next datagram. Those
+-- that come between calls stay with the system.
+function uv.udp_recv(handle)
+  local position, what, code = guard.checks.udp_recv_start(handle)
+  if code then return failed(code .. ": " .. what) end
+  local ok, err = pcall(luv.udp_get_send_queue_size, handle)
+  what = what or not ok and argument_error(err, "udp_recv")
+  if position then what = bad_argument(position, "udp_recv", what) end
+  if what then error(what, 2) end
+  return udp.receive(handle)
 end
 
 -- The number of a signal given by luv's name for it or by number.
