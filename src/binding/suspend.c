@@ -244,31 +244,30 @@ static bool has_all(lua_State *L, lunado_realm *realm, int t,
 /* The long way of ensure_place.  User code that runs meanwhile may resume or
  * close the thread. */
 static int find_all(lua_State *L, lunado_realm *realm, int t,
-                    lunado_coroutine *task) {
+                    lunado_coroutine *task, lunado_ioloop *home) {
   lua_State *thread = task->thread;
-  int n = lua_gettop(thread);
+  int n = lua_gettop(thread), rc = 0;
   const void *top = n > 0 ? lua_topointer(thread, -1) : NULL;
-  if (!has_all(L, realm, t, task)) return with_error(task);
-  if (lua_status(thread) != LUA_YIELD || lua_gettop(thread) != n ||
-      (n > 0 && lua_topointer(thread, -1) != top))
-    return STOLEN;
-  return 0;
+  if (!has_all(L, realm, t, task))
+    rc = with_error(task);
+  else if (lua_status(thread) != LUA_YIELD || lua_gettop(thread) != n ||
+           (n > 0 && lua_topointer(thread, -1) != top))
+    rc = STOLEN;
+  if (rc != 0) task->loop = home;
+  return rc;
 }
 
 /* Readies the task to be suspended: sees that it will have a place in its
  * loop's queue, and keeps its stack contexts.  Returns 0, or with what to
  * resume it.  One that is not suspended after all belongs to no loop that it
  * did not belong to before, since it would not keep it. */
-static int ensure_place(lua_State *L, lunado_realm *realm, int t,
-                        lunado_coroutine *task) {
+static inline int ensure_place(lua_State *L, lunado_realm *realm, int t,
+                               lunado_coroutine *task) {
   lunado_ioloop *home = task->loop;
-  int rc;
   if (!(task->flags & TASK_ENTERING) && realm->context == NULL &&
       has_place(realm, task))
     return 0;
-  rc = find_all(L, realm, t, task);
-  if (rc != 0) task->loop = home;
-  return rc;
+  return find_all(L, realm, t, task, home);
 }
 
 /* The task at t leaves the stack of its runner: from now on it and the Future
@@ -313,23 +312,13 @@ static bool is_on_top(lua_State *thread, const lunado_future *future) {
          lua_touserdata(thread, -1) == (const void *)future;
 }
 
-/* Links the task to the Future on top of its thread's stack.  Returns
- * SUSPENDED, or with what to resume it: an error, or the outcome, where a
- * finalizer has just settled the Future. */
-static int link_task(lua_State *L, lunado_realm *realm, int t,
-                     lunado_coroutine *task, lunado_future *future) {
+/* Links the task, which is on top of L, behind other waiters of the Future.
+ * Returns as link_task. */
+static int link_behind(lua_State *L, lunado_realm *realm, int t,
+                       lunado_coroutine *task, lunado_future *future) {
   lua_State *thread = task->thread;
   lunado__hook hook;
   bool linked;
-  if (!lunado_future_pending(future))
-    return lunado__task_push_outcome(L, t, task, future);
-  lua_pushvalue(L, t);
-  if (future->waiters == NULL) {
-    lua_xmove(L, thread, 1);
-    lua_setiuservalue(thread, -2, LUNADO_FUTURE_VALUE);
-    lunado_future_wait(future, &task->waiter, lunado__coroutine_ready);
-    return SUSPENDED;
-  }
   lua_pushvalue(thread, -1);
   lua_xmove(thread, L, 1);
   hook = lunado__hook_off(L);
@@ -339,6 +328,22 @@ static int link_task(lua_State *L, lunado_realm *realm, int t,
   if (task->waiter.list != NULL) return SUSPENDED;
   if (!is_on_top(thread, future)) return STOLEN;
   return lunado__task_push_outcome(L, t, task, future);
+}
+
+/* Links the task to the Future on top of its thread's stack.  Returns
+ * SUSPENDED, or with what to resume it: an error, or the outcome, where a
+ * finalizer has just settled the Future. */
+static int link_task(lua_State *L, lunado_realm *realm, int t,
+                     lunado_coroutine *task, lunado_future *future) {
+  lua_State *thread = task->thread;
+  if (!lunado_future_pending(future))
+    return lunado__task_push_outcome(L, t, task, future);
+  lua_pushvalue(L, t);
+  if (future->waiters != NULL) return link_behind(L, realm, t, task, future);
+  lua_xmove(L, thread, 1);
+  lua_setiuservalue(thread, -2, LUNADO_FUTURE_VALUE);
+  lunado_future_wait(future, &task->waiter, lunado__coroutine_ready);
+  return SUSPENDED;
 }
 
 /* Has the task wait for the Future on top of its thread's stack.  Returns as
