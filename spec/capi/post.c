@@ -43,6 +43,7 @@ static void a_post_is_called_in_the_next_turn(lua_State *L) {
 
 static void posts_are_limited(lua_State *L) {
   lunado_loop *loop = open_loop(L);
+  lunado_setslice(L, 60);
   atomic_store(&posted, 0);
   for (int i = 0; i < 1024; i++) check_int(lunado_post(loop, on_post, NULL), 0);
   check_int(lunado_post(loop, on_post, NULL), UV_ENOBUFS);
@@ -199,6 +200,7 @@ static void signals_may_come_at_any_time(lua_State *L) {
   for (int i = 0; i < 100; i++) {
     L = host_open();
     atomic_store(&signal_to, open_loop(L));
+    lunado_setslice(L, 60); /* one pass is enough for all that was accepted */
     for (int n = 0; n < 20; n++) {
       lunado_promise *promise;
       lunado_newfuture(L);

@@ -43,7 +43,11 @@ static lunado_promise *new_promise(lua_State *L) {
   return lunado_newpromise(L, -1);
 }
 
-static void turn(lua_State *L) { uv_run(lunado_getloop(L), UV_RUN_NOWAIT); }
+/* One turn, however long it takes. */
+static void turn(lua_State *L) {
+  lunado_setslice(L, 60);
+  uv_run(lunado_getloop(L), UV_RUN_NOWAIT);
+}
 
 /* --- settling
  * -------------------------------------------------------------------- */

@@ -36,7 +36,9 @@ static int mail(lunado_loop *loop, named *self) {
   return lunado_loop_send(loop, &self->message, on_named);
 }
 
+/* One turn, however long it takes. */
 static void turn(lunado_loop *loop) {
+  lunado_loop_set_slice(loop, 60 * 1000000000ull);
   lunado_loop_hold(loop);
   (void)uv_run(loop->uv, UV_RUN_NOWAIT);
   lunado_loop_release(loop);

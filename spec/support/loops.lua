@@ -31,11 +31,14 @@ function loops.grain(loop)
 end
 
 --- Lets the loop turn n times (once by default) and no more.
+--- A machine that does something else meanwhile ends no turn early.
 function loops.turn(loop, n)
   for _ = 1, n or 1 do
+    loop:set_slice(loops.PATIENCE)
     loop:stop()
     loop:start()
   end
+  pcall(loop.set_slice, loop, 0.001) -- it may have been closed
 end
 
 return loops
