@@ -6,7 +6,8 @@ if loaded["lunado.locks"] then return loaded["lunado.locks"] end
 
 local waiters = require "lunado.waiters"
 
-local class, done, reserve = waiters.class, waiters.done, core.reserve
+local class, done = waiters.class, waiters.done
+local reserve, settle = core.reserve, core.settle
 
 --- What tostring says: the words, and how many wait.
 local function state(words, line)
@@ -23,7 +24,7 @@ local Condition = class("Condition")
 function Condition:_init()
   self._woken = 1 -- all with lower numbers were
   self._waiters = waiters.new(function(future, number)
-    if number < self._woken then core.settle({ future }, true) end
+    if number < self._woken then settle(future, true) end
   end)
 end
 
@@ -67,7 +68,7 @@ function Event:_init()
   self._set = false
   self._woken = 1 -- all with lower numbers were
   self._waiters = waiters.new(function(future, number)
-    if number < self._woken then core.settle({ future }) end
+    if number < self._woken then settle(future) end
   end)
 end
 
@@ -177,13 +178,14 @@ function Semaphore:_init(value)
   self._initial = self._value
   self._by_hand, self._lost = false, 0
   self._waiters = waiters.new(function(future, number)
-    local claimed = number == 0
-    if self._value == 0 and not claimed then return end
-    local held, list = new_held(true), { future }
-    reserve()
-    if not claimed then self._value = self._value - 1 end
+    if number ~= 0 and self._value == 0 then return end
+    local held = new_held(true)
+    if number ~= 0 then
+      reserve()
+      self._value = self._value - 1
+    end
+    settle(future, held)
     held.owner = self
-    core.settle(list, held)
   end)
 end
 

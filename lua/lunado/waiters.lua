@@ -99,7 +99,7 @@ local by_weak_value = { __mode = "v" }
 --- core's: a ticket that has withdrawn is looked at, or waited for again, and
 -- then gets a new number.
 local function ask(self, future, number, waits)
-  if self.serve then self.serve(future, number) end
+  self.serve(future, number)
   if not waits or standing(future) == SETTLED then return nil end
   local tail, timer = self.tail, self[TIMERS][number]
   self[WEAK][tail] = future

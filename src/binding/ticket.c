@@ -202,25 +202,36 @@ static int core_reserve(lua_State *L) {
   return 0;
 }
 
-/* settle(list [, value]): sets the result of the Futures in the list that are
+/* Settles the Future on top, if it is one and pending, with the value at 2; pops
+ * it.  There is stack for that. */
+static void settle_one(lua_State *L, lunado_realm *realm, uint32_t count) {
+  lunado_future *future = lunado__tofuture(L, realm, -1);
+  if (future != NULL && lunado_future_pending(future)) {
+    future->count = count;
+    lua_pushvalue(L, 2);
+    lunado__settle_future(L, realm, 3, future, LUNADO_DONE);
+  }
+  lua_settop(L, 2);
+}
+
+/* settle(future or list of them [, value]): sets the result of those that are
  * pending.  Fails, for want of memory, before it has changed any. */
 static int core_settle(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
   uint32_t count = lua_gettop(L) > 1;
   lua_Integer n;
-  luaL_checktype(L, 1, LUA_TTABLE);
-  n = (lua_Integer)lua_rawlen(L, 1);
   lua_settop(L, 2);
   if (!lua_checkstack(L, 2 * LUA_MINSTACK))
     return luaL_error(L, "not enough memory");
-  for (lua_Integer i = 1; i <= n; i++, lua_settop(L, 2)) {
-    lunado_future *future;
+  if (lua_type(L, 1) != LUA_TTABLE) {
+    lua_pushvalue(L, 1);
+    settle_one(L, realm, count);
+    return 0;
+  }
+  n = (lua_Integer)lua_rawlen(L, 1);
+  for (lua_Integer i = 1; i <= n; i++) {
     lua_rawgeti(L, 1, i);
-    future = lunado__tofuture(L, realm, 3);
-    if (future == NULL || !lunado_future_pending(future)) continue;
-    future->count = count;
-    lua_pushvalue(L, 2);
-    lunado__settle_future(L, realm, 3, future, LUNADO_DONE);
+    settle_one(L, realm, count);
   }
   return 0;
 }
