@@ -118,11 +118,25 @@ foreach(name IN LISTS names)
 endforeach()
 
 lunado_names(names spec/capi/*.c)
+set(in_pieces memory memory_calls)
+list(REMOVE_ITEM names ${in_pieces})
 foreach(name IN LISTS names)
   lunado_host(spec/capi ${name} RUN)
 endforeach()
-# It runs its script some five thousand times.
-set_tests_properties(capi/memory capi/luv_memory PROPERTIES TIMEOUT 300)
+# These run their scripts some ten thousand times, so each in pieces, by the
+# names of its tests.
+set(pieces_of_memory opening running running_without_any)
+set(pieces_of_memory_calls locks queues gen ioloop others loading)
+set(long_tests "")
+foreach(name IN LISTS in_pieces)
+  lunado_host(spec/capi ${name})
+  foreach(piece IN LISTS pieces_of_${name})
+    lunado_add_test(capi/${name}_${piece} ${under} $<TARGET_FILE:capi_${name}>
+      "${LUNADO_ROOT}/spec/capi/${name}.lua" ${piece})
+    list(APPEND long_tests capi/${name}_${piece})
+  endforeach()
+endforeach()
+set_tests_properties(${long_tests} capi/luv_memory PROPERTIES TIMEOUT 300)
 
 lunado_add_test(capi/exports sh spec/capi/exports.sh
   $<TARGET_FILE:lunado> $<TARGET_FILE:lunado_module>)
@@ -161,7 +175,7 @@ foreach(mode incremental tiny)
 endforeach()
 
 # The longest begin first, where tests run side by side.
-set_tests_properties(capi/memory capi/states capi/threads spec/limit/depth_spec
+set_tests_properties(${long_tests} capi/states capi/threads spec/limit/depth_spec
   spec/limit/executor_spec PROPERTIES COST 100)
 
 # What runs no program of this build is tested once; so is what is installed,

@@ -35,19 +35,23 @@ local function schedule(self)
   self._timeout = loop:call_at(self._next, self._run)
 end
 
---- Plans the next call.  A closed loop makes no more.
+--- Plans the next call.  A closed loop makes no more; without memory to plan
+-- it, it is stopped.
 local function go_on(self)
   if not self._running or self._timeout then return end
   if core.is_closed(self.io_loop) then
     self._running = false
-  else
-    schedule(self)
+    return
   end
+  local ok, err = pcall(schedule, self)
+  if ok then return end
+  self._running = false
+  error(err, 0)
 end
 
 local function run(self)
   if not self._running then return end
-  self._timeout = nil
+  self._timeout = false
   core.call(self.io_loop, self.callback)
   go_on(self)
 end
@@ -56,9 +60,9 @@ end
 function PeriodicCallback:start()
   if self._running then return end
   if core.is_closed(self.io_loop) then error("the IOLoop is closed", 2) end
-  self._running = true
   self._next = self.io_loop:time()
   schedule(self)
+  self._running = true
 end
 
 --- Stops the calls.
@@ -66,7 +70,7 @@ function PeriodicCallback:stop()
   self._running = false
   if self._timeout then
     self.io_loop:remove_timeout(self._timeout)
-    self._timeout = nil
+    self._timeout = false
   end
 end
 
@@ -94,6 +98,8 @@ setmetatable(PeriodicCallback, {
       callback_time = callback_time,
       io_loop = io_loop or IOLoop.current(),
       _running = false,
+      _next = 0,
+      _timeout = false,
     }, class)
     self._run = core.on_behalf(callback, function() return run(self) end)
     return self

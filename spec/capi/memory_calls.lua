@@ -1,0 +1,726 @@
+-- SPDX-License-Identifier: MIT
+-- Groups of scenarios for memory_calls.c: { name, make, stride }; make()
+-- returns the call, and check(raised, logged), which raises where something is
+-- amiss; of `stride` places one is tried.
+local lunado = require "lunado"
+local gen, concurrent, util = lunado.gen, lunado.concurrent, lunado.util
+local locks, queues, ioloop = lunado.locks, lunado.queues, lunado.ioloop
+local stack_context, log = lunado.stack_context, lunado.log
+local Future = lunado.Future
+local yield = coroutine.yield
+local loop = lunado.IOLoop.current()
+
+local groups = {}
+local group
+
+local function scenario(name, make, stride)
+  group[#group + 1] = { name, make, stride or 1 }
+end
+
+--- A call that can be made again where it raised, and what is true then.
+local function repeatable(name, make, stride)
+  scenario(name, function()
+    local call, check = make()
+    return call, function(raised)
+      if raised then call() end
+      if check then check() end
+    end
+  end, stride)
+end
+
+--- One that nothing is known of but that it ends, and can be made again.
+local function plain(name, fn)
+  repeatable(name, function() return fn end)
+end
+
+--- The same in a coroutine; what it raises is raised.
+local function within(name, fn)
+  plain(name, function() lunado.run(fn) end)
+end
+
+local function turn()
+  lunado.run(function() yield(gen.sleep(0)) end)
+end
+
+-- Has something wait for the Future, and give up.
+local function wait_in_vain(future)
+  assert(not pcall(lunado.run, function()
+    yield(gen.with_timeout({ seconds = 0 }, future))
+  end))
+end
+
+-- A coroutine that waits for what wait() gives; returns a table that gets it.
+local function waiter(wait)
+  local got = {}
+  gen.coroutine(function()
+    got.value = yield(wait())
+    got.done = true
+  end)()
+  return got
+end
+
+local function same(expected, actual, what)
+  if expected ~= actual then
+    error(("%s is %s, not %s"):format(what or "value", actual, expected), 2)
+  end
+end
+
+-- Locks ----------------------------------------------------------------------
+
+group = {}
+groups.locks = group
+
+for _, name in ipairs { "Lock", "Semaphore", "BoundedSemaphore" } do
+  local class = locks[name]
+
+  repeatable(name .. ":acquire", function()
+    local s, held = class(), nil
+    return function() held = s:acquire() end, function()
+      assert(held:done())
+      assert(not s:acquire():done())
+      held:result():release()
+      turn()
+    end
+  end)
+
+  repeatable(name .. ":acquire and its result", function()
+    local s, held = class(), nil
+    local future = s:acquire()
+    return function() held = future:result() end, function()
+      held:release()
+      same(true, s:acquire():done(), "free")
+    end
+  end)
+
+  repeatable(name .. ":acquire that waits", function()
+    local s, future = class(), nil
+    local held = s:acquire():result()
+    return function() future = s:acquire({ hours = 1 }) end, function()
+      held:release()
+      assert(future:done())
+      assert(not s:acquire():done())
+    end
+  end)
+
+  repeatable(name .. ":acquire of a coroutine", function()
+    local s = class()
+    local held = s:acquire():result()
+    return gen.coroutine(function()
+      local _ <close> = yield(s:acquire())
+    end), function()
+      held:release()
+      turn()
+      -- A Future that was made and not waited for may have got it.
+      collectgarbage()
+      collectgarbage()
+      assert(s:acquire():done())
+    end
+  end)
+
+  for how, release in pairs {
+    ["its own release"] = function(s) s:release() end,
+    ["what acquire gave"] = function(_, held) held:release() end,
+  } do
+    repeatable(name .. " released by " .. how, function()
+      local s = class()
+      local held = s:acquire():result()
+      local first = waiter(function() return s:acquire() end)
+      local second = waiter(function() return s:acquire({ hours = 1 }) end)
+      return function() release(s, held) end, function()
+        turn()
+        assert(first.done and not second.done)
+        first.value:release()
+        turn()
+        assert(second.done)
+        second.value:release()
+        same(true, s:acquire():done(), "free")
+        same(false, s:acquire():done(), "free")
+      end
+    end)
+
+    repeatable(name .. " with none waiting, by " .. how, function()
+      local s = class()
+      local held = s:acquire():result()
+      return function() release(s, held) end, function()
+        same(true, s:acquire():done(), "free")
+        same(false, s:acquire():done(), "free")
+      end
+    end)
+  end
+
+  repeatable(name .. " released past a coroutine that was closed", function()
+    local s, thread = class(), nil
+    local held = s:acquire():result()
+    gen.coroutine(function()
+      thread = coroutine.running()
+      yield(s:acquire())
+    end)()
+    local next = s:acquire()
+    coroutine.close(thread)
+    return function() held:release() end, function()
+      assert(next:done())
+    end
+  end)
+
+  repeatable(name .. " released by the collector", function()
+    local s = class()
+    local function lose()
+      assert(s:acquire():result())
+    end
+    lose()
+    local next = s:acquire()
+    return function() collectgarbage() end, function()
+      collectgarbage()
+      collectgarbage()
+      assert(next:done())
+    end
+  end)
+
+  repeatable(name .. " and one that gave up", function()
+    local s = class()
+    local held = s:acquire():result()
+    local first = s:acquire()
+    wait_in_vain(first)
+    held:release()
+    local taken
+    return function() taken = first:done() end, function()
+      assert(taken)
+      assert(first:result())
+      same(false, s:acquire():done(), "free")
+    end
+  end)
+end
+
+scenario("Event:set", function()
+  local e, order = locks.Event(), {}
+  for i = 1, 3 do
+    gen.coroutine(function()
+      yield(e:wait(i == 2 and { hours = 1 } or nil))
+      order[#order + 1] = i
+    end)()
+  end
+  local last = e:wait()
+  return function() e:set() end, function(raised)
+    same(not raised, e:is_set(), "is_set")
+    same(not raised, last:done(), "the last wait")
+    if raised then e:set() end
+    assert(last:done() and e:wait():done())
+    turn()
+    same("123", table.concat(order), "order")
+  end
+end)
+
+repeatable("Event:wait", function()
+  local e, future = locks.Event(), nil
+  return function() future = e:wait({ hours = 1 }) end, function()
+    e:set()
+    assert(future:done())
+  end
+end)
+
+plain("Event and its text", function()
+  local e = locks.Event()
+  e:set()
+  e:clear()
+  e:wait()
+  assert(tostring(e):find "Event")
+end)
+
+for _, method in ipairs { "notify", "notify_all" } do
+  scenario("Condition:" .. method, function()
+    local c = locks.Condition()
+    local first, second = c:wait(), c:wait({ hours = 1 })
+    return function() c[method](c, 2) end, function(raised)
+      same(not raised, first:done(), "first")
+      same(not raised, second:done(), "second")
+      if raised then c[method](c, 2) end
+      assert(first:result() and second:result())
+    end
+  end)
+end
+
+scenario("a wait that times out", function()
+  local e = locks.Event()
+  local future = e:wait({ milliseconds = 0 })
+  return turn, function(raised, logged)
+    if raised then turn() end
+    turn()
+    -- Of a timeout that could not be called the log tells.
+    assert(future:done() or raised or logged)
+    e:set()
+    assert(future:done())
+  end
+end)
+
+-- Queues ---------------------------------------------------------------------
+
+group = {}
+groups.queues = group
+
+local function items_of(q)
+  local items = {}
+  while not q:empty() do items[#items + 1] = q:get_nowait() end
+  table.sort(items)
+  return table.concat(items, " ")
+end
+
+for _, name in ipairs { "Queue", "PriorityQueue", "LifoQueue" } do
+  local class = queues[name]
+
+  local function filled(n, maxsize)
+    local q = class(maxsize)
+    for i = 1, n do q:put_nowait(i) end
+    return q
+  end
+
+  for _, method in ipairs { "put", "put_nowait" } do
+    for _, n in ipairs { 0, 4, 8 } do
+      scenario(name .. ":" .. method .. " behind " .. n, function()
+        local q = filled(n)
+        return function() q[method](q, 9) end, function(raised)
+          same(raised and n or n + 1, q:qsize(), "size")
+          if raised then q[method](q, 9) end
+          same(("1 2 3 4 5 6 7 8"):sub(1, math.max(0, 2 * n - 1))
+            .. (n > 0 and " 9" or "9"), items_of(q), "items")
+        end
+      end)
+    end
+
+    scenario(name .. ":" .. method .. " for one that waits", function()
+      local q = class()
+      local first = waiter(function() return q:get() end)
+      local second = q:get({ hours = 1 })
+      local joined = q:join()
+      return function() q[method](q, 7) end, function(raised)
+        turn()
+        same(not raised, first.done or false, "first")
+        if raised then q[method](q, 7) end
+        turn()
+        same(7, first.value)
+        assert(not second:done() and q:empty())
+        q:put_nowait(8)
+        same(8, second:result())
+        q:task_done()
+        q:task_done()
+        assert(not joined:done() or q:join():done())
+      end
+    end)
+  end
+
+  repeatable(name .. ":put that waits", function()
+    local q = filled(1, 1)
+    local future
+    return function() future = q:put(2, { hours = 1 }) end, function()
+      local got = q:get_nowait()
+      assert(future:done())
+      same("1 2", got < 2 and got .. " " .. items_of(q)
+        or items_of(q) .. " " .. got, "items")
+    end
+  end)
+
+  for _, method in ipairs { "get", "get_nowait" } do
+    scenario(name .. ":" .. method, function()
+      local q, got = filled(4), nil
+      return function()
+        local item = q[method](q)
+        got = method == "get" and item:result() or item
+      end, function(raised)
+        same(raised and not got and 4 or 3, q:qsize(), "size")
+        if got then q:put_nowait(got) end
+        same("1 2 3 4", items_of(q), "items")
+      end
+    end)
+
+    scenario(name .. ":" .. method .. " that lets one in", function()
+      local q, got = filled(2, 2), nil
+      local third = waiter(function() return q:put(3) end)
+      local fourth = q:put(4, { hours = 1 })
+      return function()
+        local item = q[method](q)
+        got = method == "get" and item:result() or item
+      end, function(raised)
+        turn()
+        same(2, q:qsize(), "size")
+        same(not (raised and not got), third.done or false, "third")
+        local items = { got }
+        while #items < 4 do items[#items + 1] = q:get_nowait() end
+        table.sort(items)
+        same("1 2 3 4", table.concat(items, " "))
+        assert(fourth:done() and q:empty())
+      end
+    end)
+  end
+
+  repeatable(name .. ":get that waits", function()
+    local q = class()
+    local future
+    return function() future = q:get({ hours = 1 }) end, function()
+      q:put_nowait(5)
+      same(5, future:result())
+    end
+  end)
+
+  scenario(name .. ":task_done", function()
+    local q = filled(1)
+    q:get_nowait()
+    local first, second = q:join(), q:join({ hours = 1 })
+    return function() q:task_done() end, function(raised)
+      same(not raised, first:done(), "first")
+      same(not raised, second:done(), "second")
+      if raised then q:task_done() end
+      assert(first:done() and second:done())
+      assert(not pcall(q.task_done, q))
+    end
+  end)
+
+  for _, immediate in ipairs { false, true } do
+    repeatable(name .. ":shutdown " .. tostring(immediate), function()
+      local q = filled(2, 2)
+      local putting, joined = q:put(3), q:join()
+      local empty = class()
+      local getting = { empty:get(), empty:get({ hours = 1 }) }
+      return function()
+        q:shutdown(immediate)
+        empty:shutdown(immediate)
+      end, function()
+        assert(putting:exception() and getting[1]:exception()
+          and getting[2]:exception())
+        same(immediate and 0 or 2, q:qsize(), "size")
+        same(immediate, joined:done(), "joined")
+        assert(not pcall(q.put_nowait, q, 1))
+      end
+    end)
+  end
+
+  scenario(name .. ":iter", function()
+    local q, sum = filled(3), 0
+    q:put_nowait(0)
+    q:shutdown()
+    local function take()
+      lunado.run(function()
+        for item in q:iter() do sum = sum + item end
+      end)
+    end
+    return take, function()
+      take()
+      assert(q:empty() and sum <= 6)
+    end
+  end)
+
+  repeatable(name .. ":get of one that gave up", function()
+    local q = class()
+    local future = q:get()
+    wait_in_vain(future)
+    q:put_nowait(1)
+    local got
+    return function() got = got or future:done() and future:result() end,
+      function()
+        same(1, got)
+        assert(q:empty())
+      end
+  end)
+
+  plain(name .. " and its text", function()
+    local q = class(3)
+    q:put(1)
+    assert(tostring(q):find "1 queued" and not q:full())
+  end)
+end
+
+-- Futures and coroutines -----------------------------------------------------
+
+group = {}
+groups.gen = group
+
+repeatable("Future:set_result", function()
+  local f, n = Future(), 0
+  local copy = Future()
+  concurrent.chain_future(f, copy)
+  local first = waiter(function() return f end)
+  local second = waiter(function() return { f, copy } end)
+  f:add_done_callback(function() n = n + 1 end)
+  return function() if not f:done() then f:set_result(1, 2) end end, function()
+    turn()
+    same(1, f:result())
+    same(1, first.value)
+    assert(second.done and copy:done())
+  end
+end)
+
+repeatable("Future:set_exception", function()
+  local f = Future()
+  return function() if not f:done() then f:set_exception("x") end end,
+    function() same("x", f:exception()) end
+end)
+
+repeatable("Future:set_exc_info", function()
+  local f = Future()
+  return function() if not f:done() then f:set_exc_info("x", "text") end end,
+    function() same("x", (f:exc_info())) end
+end)
+
+plain("Future:exc_info", function()
+  local f = Future()
+  f:set_exception("x")
+  assert(select(2, f:exc_info()):find "traceback")
+  assert(tostring(f):find "failed")
+end)
+
+plain("Future:add_done_callback", function()
+  local f, n = Future(), 0
+  for _ = 1, 3 do f:add_done_callback(function() n = n + 1 end) end
+  f:set_result()
+  f:add_done_callback(function() n = n + 1 end)
+end)
+
+plain("chain_future, is_future", function()
+  local a, b = Future(), Future()
+  concurrent.chain_future(a, b)
+  a:set_result(1)
+  assert(concurrent.is_future(b))
+end)
+
+within("yield", function()
+  yield()
+  yield(gen.moment)
+  local f = Future()
+  loop:add_callback(f.set_result, f, 1)
+  assert(yield(f) == 1)
+  yield { gen.sleep(0), a = gen.sleep(0) }
+  yield(gen.sleep(0), gen.sleep(0))
+end)
+
+within("await", function()
+  gen.await(gen.sleep(0))
+  gen.await { gen.sleep(0) }
+end)
+
+within("with_timeout", function()
+  yield(gen.with_timeout({ hours = 1 }, gen.sleep(0)))
+  assert(not pcall(yield, gen.with_timeout({ seconds = 0 }, Future())))
+end)
+
+within("multi", function()
+  yield(gen.multi { gen.sleep(0), gen.sleep(0) })
+  assert(not pcall(yield, gen.multi({ gen.coroutine(error)("a") }, "a")))
+end)
+
+within("WaitIterator", function()
+  local wi = gen.WaitIterator { a = gen.sleep(0), b = gen.sleep(0) }
+  while not wi:done() do yield(wi:next()) end
+  for _ in gen.WaitIterator(gen.sleep(0), gen.sleep(0)):results() do yield() end
+end)
+
+within("Task, Callback, Wait", function()
+  local function echo(x, callback) loop:add_callback(callback, x) end
+  yield(gen.Task(echo, 1))
+  yield(concurrent.return_future(echo)(1))
+  yield(gen.Callback("a"))()
+  yield(gen.Wait("a"))
+  yield(gen.Callback("b"))()
+  yield(gen.WaitAll { "b" })
+end)
+
+within("engine", function()
+  local done = Future()
+  gen.engine(function()
+    yield(gen.sleep(0))
+    done:set_result()
+  end)()
+  yield(gen.with_timeout({ milliseconds = 20 }, done))
+end)
+
+within("maybe_future, convert_yielded", function()
+  yield(gen.maybe_future(1))
+  yield(gen.convert_yielded { gen.sleep(0) })
+end)
+
+repeatable("a coroutine", function()
+  local f
+  return function()
+    f = gen.coroutine(function(x)
+      yield(gen.sleep(0))
+      return x
+    end)(5)
+  end, function()
+    turn()
+    assert(f:done())
+  end
+end)
+
+plain("coroutine and Return", function()
+  gen.coroutine(function() error(gen.Return(1)) end)()
+  assert(gen.is_coroutine_function(gen.coroutine(print)))
+end)
+
+-- Loops ----------------------------------------------------------------------
+
+group = {}
+groups.ioloop = group
+
+plain("IOLoop", function()
+  local other <close> = lunado.IOLoop(false)
+  other:run_sync(function() yield(gen.sleep(0)) end)
+  assert(tostring(other))
+end)
+
+repeatable("add_callback", function()
+  local n = 0
+  return function()
+    n = 0
+    loop:add_callback(function() n = n + 1 end)
+  end, function()
+    turn()
+    assert(n == 1)
+  end
+end)
+
+repeatable("spawn_callback, add_callback_from_signal", function()
+  local n = 0
+  return function()
+    loop:spawn_callback(function() n = n + 1 end)
+    loop:add_callback_from_signal(function() n = n + 1 end)
+  end, function()
+    turn()
+    assert(n == 2 or n == 3)
+  end
+end)
+
+repeatable("call_later, call_at, add_timeout", function()
+  local n = 0
+  local function tick() n = n + 1 end
+  return function()
+    loop:call_later(0, tick)
+    loop:call_at(loop:time(), tick)
+    loop:add_timeout(util.timedelta(0), tick, 1, 2)
+  end, function()
+    turn()
+    turn()
+    assert(n >= 3 and n <= 5)
+  end
+end)
+
+plain("remove_timeout", function()
+  loop:remove_timeout(loop:call_later(10, print, 1))
+end)
+
+repeatable("add_future", function()
+  local n, f = 0, Future()
+  return function() loop:add_future(f, function() n = n + 1 end) end,
+    function()
+      f:set_result()
+      turn()
+      assert(n == 1)
+    end
+end)
+
+repeatable("PeriodicCallback", function()
+  local p
+  local n = 0
+  p = ioloop.PeriodicCallback(function() n = n + 1 end, 0.01)
+  return function()
+    if not p:is_running() then p:start() end
+  end, function()
+    turn()
+    if not p:is_running() then p:start() end -- stopped for want of memory
+    local deadline = loop:time() + 20
+    while n == 0 and loop:time() < deadline do turn() end
+    p:stop()
+    assert(n > 0, "it was called")
+  end
+end)
+
+plain("run_sync", function()
+  assert(loop:run_sync(function() return 1 end) == 1)
+  assert(not pcall(loop.run_sync, loop, error, 1))
+end)
+
+repeatable("an error in a callback", function()
+  return function() loop:add_callback(error, "in a callback") end, turn
+end)
+
+plain("start and stop", function()
+  loop:stop()
+  loop:start()
+end)
+
+-- The rest -------------------------------------------------------------------
+
+group = {}
+groups.others = group
+
+plain("StackContext", function()
+  stack_context.ExceptionStackContext(function() return true end):run(
+    function() loop:add_callback(error, "handled") end)
+  turn()
+end)
+
+plain("StackContext with a factory", function()
+  local context = stack_context.StackContext(function()
+    return { enter = function() end, exit = function() end }
+  end)
+  local wrapped
+  context:run(function(deactivate)
+    wrapped = stack_context.wrap(function() return 1 end)
+    deactivate()
+  end)
+  wrapped()
+  stack_context.run_with_stack_context(context, function() end)
+  stack_context.NullContext():run(function() end)
+end)
+
+plain("util", function()
+  local Mine = util.Exception:subclass("Mine")
+  assert(tostring(Mine("x")) == "Mine: x")
+  assert(util.isinstance(Mine(), util.Exception))
+  assert(util.timedelta({ hours = 1 }))
+  util.kwargs { a = 1 }
+end)
+
+plain("log", function()
+  log.app_log:warning("%s", "a warning")
+  log.set_level("error")
+  log.app_log:info("nothing")
+  log.set_level("warning")
+end)
+
+repeatable("debug", function()
+  local debug = require "lunado.debug"
+  return function()
+    gen.coroutine(function() yield(gen.sleep(0)) end)()
+    assert(debug.tasks())
+    debug.dump({ write = function() end })
+    turn()
+  end
+end)
+
+repeatable("testing", function()
+  local testing = require "lunado.testing"
+  return testing.gen_test(function()
+    local other = lunado.IOLoop.current()
+    testing.virtual_clock(other)
+    yield(gen.sleep(100))
+  end)
+end)
+
+-- Loading --------------------------------------------------------------------
+
+group = {}
+groups.loading = group
+
+for _, module in ipairs { { "locks", 1 }, { "queues", 1 }, { "debug", 1 },
+  { "testing", 3 }, { "iostream", 17 }, { "tcpclient", 29 },
+  { "tcpserver", 29 } } do
+  local name, stride = module[1], module[2]
+  repeatable("lunado." .. name, function()
+    -- Where luv is needed, it is the same each time that it is not there.
+    local there = pcall(require, "lunado." .. name)
+    package.loaded["lunado." .. name] = nil
+    return function()
+      local ok, err = pcall(require, "lunado." .. name)
+      if ok ~= there then error(err, 0) end
+    end
+  end, stride)
+end
+
+return groups
