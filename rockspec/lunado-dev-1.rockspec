@@ -82,6 +82,7 @@ build = {
             "src/core/jump.c",
             "src/core/loop.c",
             "src/core/multi.c",
+            "src/core/ownuv.c",
             "src/core/poll.c",
             "src/core/post.c",
             "src/core/signals.c",

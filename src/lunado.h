@@ -92,6 +92,30 @@ LUNADO_EXPORT int luaopen_lunado(lua_State *L);
  * lunado/core.so is opened by.  [-0, +1, m] */
 LUNADO_EXPORT int luaopen_lunado_core(lua_State *L);
 
+/* --- closing ------------------------------------------------------------- */
+
+/* Closes the state with lua_close and returns 0; or returns UV_EBUSY, and has
+ * done nothing, where Lua is on the C stack, so that lua_close would take from
+ * under it what it runs on.
+ *
+ * lua_close itself has no way to refuse.  It may be called, as this function
+ * may, outside of all callbacks and
+ *   - from a function given to lunado_post,
+ *   - from any callback of the host's own handles and requests, and from that of
+ *     uv_walk, on the host's uv_loop_t and on lunado's own,
+ * provided that the host drives the loop with uv_run.  It must not be called
+ * where Lua runs: while IOLoop:start, lunado_runsync or any other function that
+ * takes a lua_State is on the C stack, hence from C functions that Lua calls
+ * (deliver, continuations, functions of lunado_ondone, finalizers among them),
+ * and from the log.  Where luv is loaded, it must not be called from callbacks
+ * at all: luv runs the loop while it closes.
+ *
+ * The host's handles stay as they are.  lunado's own uv_loop_t is there as long
+ * as handles or requests of the host's are on it, and until a uv_run that is in
+ * progress has returned: to be done with it, close the handles and call uv_run
+ * until that returns 0.  [-0, +0, -] */
+LUNADO_EXPORT int lunado_close(lua_State *L);
+
 /* --- the loop ------------------------------------------------------------ */
 
 /* Has the state's default loop run on `loop`, which is borrowed: it must
@@ -106,15 +130,15 @@ LUNADO_EXPORT int lunado_setloop(lua_State *L, uv_loop_t *loop);
 
 /* The uv_loop_t of the default loop, which is made on first use: the host's,
  * else luv's where luv is loaded, else one of lunado's own.  Owned by whoever
- * made it; lunado's is there until lua_close, or until a script closes the
- * loop.  Raises where luv is there and cannot be shared with.  [-0, +0, v] */
+ * made it; lunado's is there until the state or a script closes the loop, and
+ * longer where the host has handles on it: see lunado_close.  Raises where luv is there and cannot be shared with.  [-0, +0, v] */
 LUNADO_EXPORT uv_loop_t *lunado_getloop(lua_State *L);
 
 /* How long callbacks and coroutines that are ready may run, in seconds, before
  * the timers, the descriptors and the host's handles on the default loop have
  * their chance; at first 0.001.  It is overdrawn by a callback that takes
  * long.  One pass of uv_run spends so much on turns, and as much at most on
- * timers that are due and on messages each.  Raises where seconds is not more
+ * timers that are due.  Raises where seconds is not more
  * than 0.  [-0, +0, v] */
 LUNADO_EXPORT void lunado_setslice(lua_State *L, double seconds);
 

@@ -176,10 +176,9 @@ static void closing_ends_the_run(void **state) {
     alarm(20);
     assert_int_equal(lunado_loop_run(loop, false), LUNADO_RUN_STOPPED);
     alarm(0);
-    if (borrowed) {
-      uv_close((uv_handle_t *)&theirs, NULL);
-      (void)uv_run(loop_host(), UV_RUN_NOWAIT);
-    }
+    assert_false(uv_is_closing((uv_handle_t *)&theirs));
+    uv_close((uv_handle_t *)&theirs, NULL);
+    assert_int_equal(uv_run(theirs.loop, UV_RUN_DEFAULT), 0);
     finish(loop);
   }
 }
@@ -196,7 +195,7 @@ static void closes_while_the_host_drives(void **state) {
   }
 }
 
-/* One who drives a loop's own uv_loop_t keeps it until he has returned. */
+/* Who drives a loop's own uv_loop_t has it until the uv_run has returned. */
 static void closes_while_its_own_uv_loop_is_driven(void **state) {
   (void)state;
   for (kind who = TASK; who < KINDS; who++) {
@@ -204,10 +203,9 @@ static void closes_while_its_own_uv_loop_is_driven(void **state) {
       lunado_loop *loop = begin(false, drops);
       uv_loop_t *uv = loop->uv;
       load_loop(loop, who);
-      (void)uv_run(uv, UV_RUN_DEFAULT);
-      lets_go = false;
-      if (drops) lunado_loop_ref(loop);
+      assert_int_equal(uv_run(uv, UV_RUN_DEFAULT), 0);
       finish(loop);
+      assert_int_equal(uv_run(uv, UV_RUN_NOWAIT), 0);
     }
   }
 }
@@ -292,54 +290,142 @@ static void after_work(uv_work_t *work, int status) {
   note('w');
 }
 
-/* An own uv_loop_t goes with what others have opened on it. */
-static void an_own_uv_loop_closes_strangers(void **state) {
-  lunado_loop *loop = *state;
+static void on_borrower(uv_timer_t *timer) {
+  note('b');
+  uv_close((uv_handle_t *)timer, NULL);
+}
+
+static void on_theirs_closed(uv_handle_t *handle) {
+  (void)handle;
+  note('c');
+}
+
+/* What others have opened on an own uv_loop_t stays, and that with it. */
+static void an_own_uv_loop_leaves_strangers_alone(void **state) {
   uv_timer_t timer;
   uv_async_t async;
+  (void)state;
+  for (int way = 0; way < 3; way++) {
+    lunado_loop *loop = loop_open(false);
+    uv_loop_t *uv = loop->uv;
+    uv_timer_init(uv, &timer);
+    uv_async_init(uv, &async, NULL);
+    if (way == 1) uv_close((uv_handle_t *)&async, on_theirs_closed);
+    lunado_loop_close(loop);
+    if (way == 2) lunado_loop_close(loop);
+    lunado_loop_unref(loop);
+    assert_false(uv_is_closing((uv_handle_t *)&timer));
+    assert_int_equal(uv_timer_start(&timer, on_borrower, 1, 0), 0);
+    if (way != 1) uv_close((uv_handle_t *)&async, on_theirs_closed);
+    assert_int_equal(uv_run(uv, UV_RUN_DEFAULT), 0);
+    assert_string_equal(noted(), "cb");
+    loop_gone();
+  }
+}
+
+/* So do requests: they come to their end when their owner runs it. */
+static void an_own_uv_loop_waits_for_requests(void **state) {
+  lunado_loop *loop = loop_open(false);
+  uv_loop_t *uv = loop->uv;
   uv_work_t work;
   bool worked = false;
-  uv_timer_init(loop->uv, &timer);
-  uv_async_init(loop->uv, &async, NULL);
+  (void)state;
   work.data = &worked;
-  uv_queue_work(loop->uv, &work, on_work, after_work);
+  uv_queue_work(uv, &work, on_work, after_work);
   lunado_loop_close(loop);
-  assert_true(uv_is_closing((uv_handle_t *)&timer));
-  assert_true(uv_is_closing((uv_handle_t *)&async));
+  lunado_loop_unref(loop);
+  assert_string_equal(noted(), "");
+  assert_int_equal(uv_run(uv, UV_RUN_DEFAULT), 0);
   assert_true(worked);
   assert_string_equal(noted(), "w");
+  loop_gone();
 }
 
-/* Another library's callback, run while the uv_loop_t is run down. */
-static void on_late(uv_timer_t *timer) {
-  lunado_loop *loop = timer->data;
-  lunado_task task;
-  note('l');
-  uv_close((uv_handle_t *)timer, NULL);
-  lunado_task_init(&task, on_never);
-  lunado_loop_ready(loop, &task);
-  assert_int_equal(lunado_loop_run(loop, false), UV_ECANCELED);
-  lunado_loop_close(loop);
+/* --- closed by callbacks of others ---------------------------------------- */
+
+static lunado_loop *of_callback;
+
+static void close_it(void) {
+  note('x');
+  lunado_loop_close(of_callback);
+  lunado_loop_unref(of_callback);
 }
 
-static void after_late_work(uv_work_t *work, int status) {
-  uv_timer_t *timer = work->data;
-  assert_int_equal(status, 0);
-  uv_timer_init(work->loop, timer);
-  uv_timer_start(timer, on_late, 0, 0);
+static void close_by_closing(uv_handle_t *handle) {
+  (void)handle;
+  close_it();
+}
+
+static void close_by_work(uv_work_t *work, int status) {
+  (void)work, (void)status;
+  close_it();
+}
+
+static void close_by_async(uv_async_t *handle) {
+  uv_close((uv_handle_t *)handle, on_theirs_closed);
+  close_it();
+}
+
+static void close_by_timer(uv_timer_t *handle) {
+  uv_close((uv_handle_t *)handle, on_theirs_closed);
+  close_it();
 }
 
 static void on_nothing(uv_work_t *work) { (void)work; }
 
-static void strangers_may_come_while_it_closes(void **state) {
-  lunado_loop *loop = *state;
-  uv_timer_t timer;
-  uv_work_t work;
-  timer.data = loop;
-  work.data = &timer;
-  uv_queue_work(loop->uv, &work, on_nothing, after_late_work);
-  lunado_loop_close(loop);
-  assert_string_equal(noted(), "l");
+static void walk_and_close(uv_handle_t *handle, void *done) {
+  (void)handle;
+  if (*(bool *)done) return;
+  *(bool *)done = true;
+  close_it();
+}
+
+/* Runs it as its owner does, until nothing is left. */
+static void run_down(uv_loop_t *uv, uv_run_mode mode) {
+  while (uv_run(uv, mode) != 0) continue;
+  loop_gone();
+}
+
+static void it_is_closed_by_others_callbacks(void **state) {
+  static const uv_run_mode modes[] = {UV_RUN_DEFAULT, UV_RUN_ONCE,
+                                      UV_RUN_NOWAIT};
+  (void)state;
+  for (int i = 0; i < 5 * 3; i++) {
+    union {
+      uv_timer_t timer;
+      uv_async_t async;
+      uv_work_t work;
+    } theirs;
+    bool done = false;
+    uv_loop_t *uv;
+    of_callback = loop_open(false);
+    uv = of_callback->uv;
+    uv_timer_init(uv, &theirs.timer);
+    switch (i / 3) {
+    case 0:
+      uv_close((uv_handle_t *)&theirs.timer, close_by_closing);
+      break;
+    case 1:
+      uv_timer_start(&theirs.timer, close_by_timer, 1, 0);
+      break;
+    case 2:
+      uv_close((uv_handle_t *)&theirs.timer, NULL);
+      (void)uv_run(uv, UV_RUN_NOWAIT);
+      uv_async_init(uv, &theirs.async, close_by_async);
+      uv_async_send(&theirs.async);
+      break;
+    case 3:
+      uv_close((uv_handle_t *)&theirs.timer, NULL);
+      (void)uv_run(uv, UV_RUN_NOWAIT);
+      uv_queue_work(uv, &theirs.work, on_nothing, close_by_work);
+      break;
+    default:
+      uv_walk(uv, walk_and_close, &done);
+      uv_close((uv_handle_t *)&theirs.timer, NULL);
+    }
+    run_down(uv, modes[i % 3]);
+    assert_int_equal(*noted(), 'x');
+  }
 }
 
 /* --- lending -------------------------------------------------------------- */
@@ -353,11 +439,6 @@ static int handles_on(uv_loop_t *uv) {
   int count = 0;
   uv_walk(uv, count_handle, &count);
   return count;
-}
-
-static void on_borrower(uv_timer_t *timer) {
-  note('b');
-  uv_close((uv_handle_t *)timer, NULL);
 }
 
 static void the_borrower_goes_on(void **state) {
@@ -502,8 +583,9 @@ int main(void) {
       {"a_borrowed_uv_loop_keeps_its_owners_handles",
        a_borrowed_uv_loop_keeps_its_owners_handles, setup_borrowed, teardown,
        NULL},
-      on_own(an_own_uv_loop_closes_strangers),
-      on_own(strangers_may_come_while_it_closes),
+      cmocka_unit_test(an_own_uv_loop_leaves_strangers_alone),
+      cmocka_unit_test(an_own_uv_loop_waits_for_requests),
+      cmocka_unit_test(it_is_closed_by_others_callbacks),
       on_own(the_borrower_goes_on),
       cmocka_unit_test(what_was_lent_is_there_until_reclaimed),
       on_own(reclaimed_in_time_it_is_closed_with_the_loop),

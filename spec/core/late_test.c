@@ -322,35 +322,6 @@ static void between_turns(void **state) {
   assert_string_equal(noted(), "bt");
 }
 
-static void on_busy_message(lunado_loop *of, lunado_message *message) {
-  (void)of, (void)message;
-  be_busy();
-}
-
-static void between_messages(void **state) {
-  lunado_message messages[3];
-  (void)state;
-  for (unsigned i = 0; i < 3; i++)
-    assert_int_equal(lunado_loop_send(loop, &messages[i], on_busy_message), 0);
-  for (unsigned i = 0; i < 5; i++) {
-    (void)uv_run(&host, UV_RUN_NOWAIT);
-    lunado__check(loop);
-  }
-  assert_string_equal(noted(), "btbb");
-}
-
-/* What is left of them when the loop closes is handled by the closing. */
-static void messages_that_wait_for_a_slice(void **state) {
-  lunado_message messages[3];
-  (void)state;
-  for (unsigned i = 0; i < 3; i++)
-    assert_int_equal(lunado_loop_send(loop, &messages[i], on_busy_message), 0);
-  while (worked_until == 0) (void)uv_run(&host, UV_RUN_NOWAIT);
-  assert_string_equal(noted(), "b");
-  lunado_loop_close(loop);
-  assert_string_equal(noted(), "bb");
-}
-
 #define late_test(test) \
   { #test, test, setup, finish, NULL }
 
@@ -360,8 +331,6 @@ int main(void) {
       late_test(work_of_the_hosts_callbacks),
       late_test(the_wait_that_an_owner_asks_for),
       late_test(between_turns),
-      late_test(between_messages),
-      late_test(messages_that_wait_for_a_slice),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -74,6 +74,17 @@ int lunado_setallocator(lua_Alloc fn, void *ud) {
   return lunado__set_host_allocator(fn, ud);
 }
 
+/* --- closing ------------------------------------------------------------- */
+
+int lunado_close(lua_State *L) {
+  const lunado_realm *realm = lunado__findrealm(L);
+  lua_State *main = realm != NULL ? realm->main : L;
+  lua_Debug ar;
+  if (lua_getstack(L, 0, &ar) || lua_getstack(main, 0, &ar)) return UV_EBUSY;
+  lua_close(main);
+  return 0;
+}
+
 /* --- the loop ------------------------------------------------------------ */
 
 int lunado_setloop(lua_State *L, uv_loop_t *uv) {

@@ -140,9 +140,16 @@ static int release_luv(lua_State *L) {
   return 0;
 }
 
-/* One that is running, which only a call by hand can find, is closed, and
- * goes later.  Without memory to part from luv the loop is closed all the
- * same. */
+/* Where a state is being closed no function is below its finalizers. */
+static bool is_called_by_hand(lua_State *L) {
+  lua_Debug ar;
+  return lua_getstack(L, 1, &ar) != 0;
+}
+
+/* One that is running and is called by hand is closed, and goes later.  When a
+ * callback of the host's closes the state, the core is left to itself: it ends
+ * when the callback has returned.  Without memory to part from luv the loop is
+ * closed all the same. */
 static int loop__gc(lua_State *L) {
   lunado_ioloop *loop = lunado__toloop(L, lunado__upvalue_realm(L), 1);
   lunado_loop *core;
@@ -154,9 +161,12 @@ static int loop__gc(lua_State *L) {
   if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
   loop->ending = !loop->closed;
   lunado__ioloop_close(L, loop);
-  if (core->running || lunado_loop_running(core)) return 0;
+  if (lunado_loop_running(core) && is_called_by_hand(L)) return 0;
   loop->core = &gone;
   lunado_link_remove(&core->kin);
+  core->owner = NULL;
+  lunado_loop_set_left(core, NULL);
+  lunado_loop_set_drive(core, NULL);
   lunado_loop_set_clock(core, NULL); /* it may have been the loop's own */
   lunado_loop_close(core);
   lunado_loop_unref(core);

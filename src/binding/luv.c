@@ -309,7 +309,7 @@ void lunado__luv_release(lua_State *L, lunado_ioloop *loop) {
   if (realm->instance != loop) return;
   lunado__luv_unhook(L);
   if (!lunado__luv_istied(realm->luv) && context != NULL &&
-      context->uv == &loop->core->own)
+      context->uv == loop->core->own)
     context->uv = NULL; /* luv was given it, and could not be opened */
 }
 

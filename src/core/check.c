@@ -155,8 +155,9 @@ static void check_watchers(const lunado_loop *loop) {
 
 static void check_open(const lunado_loop *loop) {
   bool ready = !lunado_list_empty(&loop->ready);
-  invariant(loop->handles == 4u + loop->has_limit,
-            "an open loop has four handles, and one for the limit");
+  invariant(loop->handles == 4u + loop->has_limit + loop->watched,
+            "an open loop has four handles, one for the limit, and one for a "
+            "uv_loop_t of its own");
   invariant(!closing(&loop->timer) && !closing(&loop->idle) &&
                 !closing(&loop->prepare) && !closing(&loop->async) &&
                 !(loop->has_limit && closing(&loop->limit)),
@@ -179,7 +180,7 @@ static void check_closed(const lunado_loop *loop) {
   invariant(loop->heap.count == 0, "a closed loop has no timers");
   invariant(lunado_list_empty(&loop->watchers),
             "a closed loop has no watchers");
-  invariant(loop->handles == 0 || loop->uv != &loop->own || loop->owns_uv,
+  invariant(loop->handles == 0 || loop->uv != loop->own || loop->owns_uv,
             "a uv_loop_t is closed after its handles");
 }
 

@@ -1,27 +1,121 @@
 /* SPDX-License-Identifier: MIT */
-/* handle.c - the mark: an address that only this file has. */
+/*
+ * handle.c - a set of addresses: a table in which each stands at the place that
+ * it hashes to, or behind it.
+ *
+ * Invariants: half of the places are free, when those that are reserved are
+ * counted as taken; between an address and the place that it hashes to there is
+ * no free one.  The table is gone when nothing is in it.
+ */
 #include "core/handle.h"
 
+#include <stdatomic.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 
-static char mark;
+#include "core/alloc.h"
+#include "core/loop.h"
 
-/* The last of the reserved words; libuv itself uses the first as a number. */
-static void **mark_of(uv_handle_t *handle) { return &handle->u.reserved[3]; }
+static const void **table;
+static size_t capacity; /* a power of two, or 0 */
+static size_t taken;    /* places with an address, and reserved ones */
+static atomic_flag busy = ATOMIC_FLAG_INIT;
 
-void lunado__handle_mark(void *handle) { *mark_of(handle) = &mark; }
+static void lock(void) {
+  while (atomic_flag_test_and_set_explicit(&busy, memory_order_acquire))
+    continue;
+}
 
-/* The one before has the close callback of who closed the handle, while ours
- * stands in its place. */
+static void unlock(void) {
+  atomic_flag_clear_explicit(&busy, memory_order_release);
+}
+
+/* Addresses are multiples of 8, and the upper half of a product is mixed. */
+static size_t home(const void *object) {
+  uint64_t mixed = (uint64_t)(uintptr_t)object * 0x9e3779b97f4a7c15u;
+  return (size_t)(mixed >> 32) & (capacity - 1);
+}
+
+static size_t next(size_t at) { return (at + 1) & (capacity - 1); }
+
+/* Where the handle is, or would be. */
+static size_t find(const void *object) {
+  size_t at = home(object);
+  while (table[at] != NULL && table[at] != object) at = next(at);
+  return at;
+}
+
+static bool grow(void) {
+  const void **old = table;
+  size_t old_capacity = capacity;
+  size_t wanted = capacity > 0 ? capacity * 2 : 16;
+  const void **larger = lunado__alloc(wanted * sizeof *larger);
+  if (larger == NULL) return false;
+  table = larger;
+  capacity = wanted;
+  for (size_t i = 0; i < old_capacity; i++)
+    if (old[i] != NULL) table[find(old[i])] = old[i];
+  lunado__free(old);
+  return true;
+}
+
+static void give_place(void) {
+  if (--taken > 0) return;
+  lunado__free(table);
+  table = NULL;
+  capacity = 0;
+}
+
+/* Those behind a place that becomes free move up where it is between them and
+ * their homes. */
+static void clear(size_t hole) {
+  for (size_t at = next(hole); table[at] != NULL; at = next(at)) {
+    size_t from_home = (at - home(table[at])) & (capacity - 1);
+    if (from_home < ((at - hole) & (capacity - 1))) continue;
+    table[hole] = table[at];
+    hole = at;
+  }
+  table[hole] = NULL;
+}
+
+int lunado__handle_reserve(void) {
+  bool enough;
+  lock();
+  enough = (taken + 1) * 2 <= capacity || grow();
+  if (enough) taken++;
+  unlock();
+  return enough ? 0 : UV_ENOMEM;
+}
+
+void lunado__handle_unreserve(void) {
+  lock();
+  give_place();
+  unlock();
+}
+
+void lunado__handle_mark(const void *object) {
+  lock();
+  table[find(object)] = object;
+  unlock();
+}
+
+void lunado__handle_unmark(const void *object) {
+  lock();
+  clear(find(object));
+  give_place();
+  unlock();
+}
+
+/* Holds the close callback of who closed one of lunado's handles, while ours
+ * stands in its place: a word that libuv reserves and leaves alone. */
 static void **stranger_of(uv_handle_t *handle) {
   return &handle->u.reserved[2];
 }
 
-void lunado__handle_unmark(void *handle) {
+void lunado__handle_closed(uv_handle_t *handle) {
   void **stranger = stranger_of(handle);
   uv_close_cb cb;
-  *mark_of(handle) = NULL;
   if (*stranger == NULL) return;
   memcpy(&cb, stranger, sizeof cb);
   *stranger = NULL;
@@ -43,6 +137,21 @@ void lunado__handle_close(void *object, uv_close_cb cb) {
   }
 }
 
+static bool is_marked(const void *object) {
+  return capacity > 0 && table[find(object)] != NULL;
+}
+
+/* True if the handle is the one of that name in a loop. */
+#define IS_MEMBER(handle, member) \
+  is_marked((const char *)(handle)-offsetof(lunado_loop, member))
+
 bool lunado__handle_is_ours(const uv_handle_t *handle) {
-  return handle->u.reserved[3] == &mark;
+  bool ours;
+  lock();
+  ours = is_marked(handle) || IS_MEMBER(handle, timer) ||
+         IS_MEMBER(handle, idle) || IS_MEMBER(handle, prepare) ||
+         IS_MEMBER(handle, async) || IS_MEMBER(handle, check) ||
+         IS_MEMBER(handle, limit);
+  unlock();
+  return ours;
 }

@@ -21,6 +21,7 @@
 #include "core/alloc.h"
 #include "core/handle.h"
 #include "core/jump.h"
+#include "core/ownuv.h"
 #include "core/poll.h"
 
 #define NS_PER_SECOND 1000000000ull
@@ -214,13 +215,13 @@ void lunado_loop_release(lunado_loop *loop) {
 static void on_prepare(uv_prepare_t *handle) {
   lunado_loop *loop = lunado_container_of(handle, lunado_loop, prepare);
   lunado__watchers_prepare(loop);
+  loop->polling = loop->watched && !loop->lent;
   if (!uv_is_active((uv_handle_t *)&loop->idle)) uv_update_time(loop->uv);
 }
 
 static void on_async(uv_async_t *handle) {
   lunado_loop *loop = lunado_container_of(handle, lunado_loop, async);
   lunado__loop_enter(loop);
-  lunado__loop_begin_slice(loop);
   lunado__mail_deliver(loop);
   lunado__loop_leave(loop);
 }
@@ -235,11 +236,13 @@ void lunado_loop_unref(lunado_loop *loop) {
   lunado__works_fini(loop);
   lunado__mail_fini(loop);
   lunado_heap_fini(&loop->heap);
+  lunado__ownuv_free(loop);
+  lunado__handle_unmark(loop);
   lunado__free(loop);
 }
 
-static void handle_closed(lunado_loop *loop, void *handle) {
-  lunado__handle_unmark(handle);
+static void handle_closed(lunado_loop *loop, uv_handle_t *handle) {
+  lunado__handle_closed(handle);
   loop->handles--;
   lunado_loop_unref(loop);
 }
@@ -271,8 +274,7 @@ static void on_async_closed(uv_handle_t *handle) {
 }
 
 /* Every open handle holds a reference until its close callback. */
-static void handle_opened(lunado_loop *loop, void *handle) {
-  lunado__handle_mark(handle);
+static void handle_opened(lunado_loop *loop) {
   loop->handles++;
   lunado_loop_ref(loop);
 }
@@ -283,18 +285,18 @@ static void open_prepare(lunado_loop *loop) {
   (void)uv_prepare_init(loop->uv, &loop->prepare);
   (void)uv_prepare_start(&loop->prepare, on_prepare);
   uv_unref((uv_handle_t *)&loop->prepare);
-  handle_opened(loop, &loop->prepare);
+  handle_opened(loop);
 }
 
 static int open_handles(lunado_loop *loop) {
   int rc = uv_async_init(loop->uv, &loop->async, on_async);
   if (rc < 0) return rc;
-  handle_opened(loop, &loop->async);
+  handle_opened(loop);
   uv_unref((uv_handle_t *)&loop->async);
   (void)uv_timer_init(loop->uv, &loop->timer);
-  handle_opened(loop, &loop->timer);
+  handle_opened(loop);
   (void)uv_idle_init(loop->uv, &loop->idle);
-  handle_opened(loop, &loop->idle);
+  handle_opened(loop);
   open_prepare(loop);
   return 0;
 }
@@ -305,14 +307,15 @@ static int open_uv(lunado_loop *loop, uv_loop_t *uv) {
     loop->uv = uv;
     return open_handles(loop);
   }
-  rc = uv_loop_init(&loop->own);
+  rc = lunado__ownuv_open(loop);
   if (rc < 0) return rc;
-  loop->uv = &loop->own;
   rc = open_handles(loop);
   if (rc < 0) {
-    (void)uv_loop_close(&loop->own);
+    (void)uv_loop_close(loop->own);
+    lunado__ownuv_free(loop);
     return rc;
   }
+  lunado__ownuv_watch(loop);
   loop->owns_uv = true;
   lunado_loop_ref(loop);
   return 0;
@@ -323,6 +326,10 @@ int lunado_loop_new(lunado_loop **result, uv_loop_t *uv) {
   int rc;
   *result = NULL;
   if (loop == NULL) return UV_ENOMEM;
+  if (lunado__handle_reserve() < 0) {
+    lunado__free(loop);
+    return UV_ENOMEM;
+  }
   lunado_link_init(&loop->ready);
   lunado_link_init(&loop->turn);
   lunado_link_init(&loop->watchers);
@@ -333,7 +340,6 @@ int lunado_loop_new(lunado_loop **result, uv_loop_t *uv) {
   lunado_link_init(&loop->refused);
   lunado_task_init(&loop->refusal, lunado__watchers_tell);
   lunado_heap_init(&loop->heap);
-  lunado__mail_init(loop);
   atomic_init(&loop->refs, 1);
   loop->aimed = INFINITY;
   loop->due = -INFINITY;
@@ -341,9 +347,11 @@ int lunado_loop_new(lunado_loop **result, uv_loop_t *uv) {
   loop->drive = drive_uv;
   rc = open_uv(loop, uv);
   if (rc < 0) {
+    lunado__handle_unreserve();
     lunado__free(loop);
     return rc;
   }
+  lunado__handle_mark(loop);
   *result = loop;
   return 0;
 }
@@ -354,42 +362,6 @@ static void close_handles(lunado_loop *loop) {
   lunado__handle_close(&loop->prepare, on_prepare_closed);
   lunado__handle_close(&loop->async, on_async_closed);
   if (loop->has_limit) lunado__handle_close(&loop->limit, on_limit_closed);
-}
-
-static void close_stranger(uv_handle_t *handle, void *unused) {
-  (void)unused;
-  if (!uv_is_closing(handle)) uv_close(handle, NULL);
-}
-
-/* Runs a uv_loop_t of the loop's own down, once nothing of it is on the C
- * stack.  Handles that others opened on it and left open are closed, for
- * nobody can reach them afterwards. */
-static void close_uv(lunado_loop *loop) {
-  if (!loop->owns_uv || loop->lent || !loop->closed ||
-      lunado_loop_running(loop))
-    return;
-  loop->owns_uv = false;
-  while (uv_loop_close(loop->uv) == UV_EBUSY) {
-    uv_walk(loop->uv, close_stranger, NULL);
-    (void)uv_run(loop->uv, UV_RUN_DEFAULT);
-  }
-  lunado_loop_unref(loop);
-}
-
-bool lunado_loop_lend_uv(lunado_loop *loop) {
-  if (!loop->owns_uv || loop->lent) return false;
-  loop->lent = true;
-  return true;
-}
-
-void lunado_loop_reclaim_uv(lunado_loop *loop, bool open) {
-  loop->lent = false;
-  if (open) {
-    close_uv(loop);
-  } else {
-    loop->owns_uv = false;
-    lunado_loop_unref(loop);
-  }
 }
 
 static void let_tasks_go(lunado_loop *loop) {
@@ -425,7 +397,7 @@ void lunado_loop_close(lunado_loop *loop) {
     close_parts(loop);
     lunado__loop_leave(loop);
   }
-  close_uv(loop);
+  lunado__ownuv_close(loop);
   lunado_loop_unref(loop);
 }
 
@@ -448,6 +420,7 @@ int lunado_loop_run(lunado_loop *loop, bool forever) {
   if (lunado_loop_running(loop)) return UV_EALREADY;
   lunado_loop_ref(loop);
   loop->running = true;
+  loop->polling = false;
   loop->forever = forever;
   if (forever) lunado_loop_hold(loop);
   rc = run_until_stopped(loop);
@@ -455,7 +428,7 @@ int lunado_loop_run(lunado_loop *loop, bool forever) {
   loop->forever = false;
   loop->running = loop->stopped = false;
   tell_if_left(loop);
-  close_uv(loop);
+  lunado__ownuv_close(loop);
   lunado_loop_unref(loop);
   return rc;
 }
@@ -485,7 +458,7 @@ static void open_limit(lunado_loop *loop) {
   loop->has_limit = true;
   (void)uv_timer_init(loop->uv, &loop->limit);
   uv_unref((uv_handle_t *)&loop->limit);
-  handle_opened(loop, &loop->limit);
+  handle_opened(loop);
 }
 
 /* libuv counts from its idea of now, which is renewed by running. */

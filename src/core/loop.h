@@ -64,12 +64,12 @@ int lunado_loop_new(lunado_loop **loop, uv_loop_t *uv);
 
 /* Stops everything that is the loop's: tasks, timers and watchers are let go
  * without being run, those of the turn in progress as well, and messages are
- * refused.  On a uv_loop_t of its own no handle is left once the run, if any,
- * has returned; on a borrowed one the loop's handles are closing and need one
- * more turn of the owner's uv_run.
- * Allowed from any callback.  Closing twice is harmless, and completes what a
- * callback could not: a uv_loop_t of its own that is driven by uv_run is there
- * until then, and holds a reference. */
+ * refused.  On a uv_loop_t of its own no handle of the loop's is left once the
+ * run, if any, has returned; on a borrowed one the loop's handles are closing
+ * and need one more turn of the owner's uv_run.  Handles of others are left
+ * alone: an own uv_loop_t is there until they are closed (ownuv.h).
+ * Allowed from any callback, those of others on the uv_loop_t included. Closing
+ * twice is harmless. */
 void lunado_loop_close(lunado_loop *loop);
 
 /* Lends the uv_loop_t of the loop's own to somebody who goes on with it when
@@ -172,7 +172,8 @@ struct lunado_task {
 
 struct lunado_loop {
   void *owner;            /* the owner's; the core never looks */
-  uv_loop_t *uv;          /* borrowed, or &own */
+  uv_loop_t *uv;          /* borrowed, or own */
+  uv_loop_t *own;         /* ownuv.h's; NULL: none */
   uv_timer_t timer;       /* the earliest deadline; data is NULL, as in every
                              handle here: other libraries walk the loop */
   uv_idle_t idle;         /* active while tasks are ready, a deadline has
@@ -183,6 +184,8 @@ struct lunado_loop {
                              time that it is */
   uv_async_t async;       /* wakes the loop for messages; counts as alive while
                              there are holds */
+  uv_check_t check;       /* open while there is a uv_loop_t of its own: tells
+                             how far a pass of that has come */
   uv_timer_t limit;       /* open once a limit was set; never counts as alive */
   lunado_link ready;      /* tasks, in order */
   lunado_link turn;       /* tasks of the turn in progress, not yet run */
@@ -194,7 +197,6 @@ struct lunado_loop {
   lunado_heap heap;       /* running timers */
   lunado_clock *clock;    /* borrowed; NULL: uv_hrtime */
   lunado_mailbox mail;    /* messages from other threads */
-  lunado_task late_mail;  /* ready while some of them wait for another slice */
   lunado_address address; /* address.h's; 0: none */
   lunado_link kin;        /* in a list of its owner's, who takes it out */
   lunado_drive_cb drive;  /* uv_run, or what stands for it */
@@ -220,13 +222,18 @@ struct lunado_loop {
   bool forever;           /* and this run has a hold of its own */
   bool stopped;           /* stop was asked for */
   bool closed;
-  bool has_limit; /* `limit` is open */
-  bool limited;   /* the limit has stopped the loop */
-  bool owns_uv;   /* uv == &own, and own is open */
-  bool lent;      /* own is not closed with the loop */
-  bool quiet;     /* nothing has happened since the last pass, on which
-                     time could have been skipped */
-  uv_loop_t own;
+  bool has_limit;       /* `limit` is open */
+  bool limited;         /* the limit has stopped the loop */
+  bool owns_uv;         /* uv == own, and own is open */
+  bool shared;          /* own was lent */
+  bool polling;         /* own is between the handles `prepare` and `check` */
+  bool closing_handles; /* handles were closing when it left `check` */
+  bool unwatched;       /* and closing */
+  bool watched;         /* `check` is open */
+  bool leaving;         /* own ends when nothing of others' is on it any more */
+  bool lent;            /* own is not closed with the loop */
+  bool quiet;           /* nothing has happened since the last pass, on which
+                           time could have been skipped */
 };
 
 /* Looks at the clock; sets the stride so that looks are some 50 us apart. */

@@ -70,6 +70,7 @@ static void on_closed(uv_handle_t *handle) {
   lunado_watcher *watcher =
       lunado_container_of((uv_poll_t *)handle, lunado_watcher, poll);
   lunado_loop *loop = watcher->loop;
+  lunado__handle_closed(handle);
   lunado__handle_unmark(handle);
   lunado__free(watcher);
   lunado_loop_unref(loop);
@@ -180,7 +181,11 @@ int lunado_watcher_new(lunado_watcher **result, lunado_loop *loop,
   if (has_paused(loop, fd)) return UV_EEXIST;
   watcher = lunado__alloc(sizeof *watcher);
   if (watcher == NULL) return UV_ENOMEM;
-  rc = uv_poll_init_socket(loop->uv, &watcher->poll, fd);
+  rc = lunado__handle_reserve();
+  if (rc == 0) {
+    rc = uv_poll_init_socket(loop->uv, &watcher->poll, fd);
+    if (rc < 0) lunado__handle_unreserve();
+  }
   if (rc < 0) {
     lunado__free(watcher);
     return rc;

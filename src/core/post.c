@@ -53,32 +53,13 @@ static void collect(lunado_mailbox *mail) {
   *end = oldest_first(atomic_exchange(&mail->last, NULL));
 }
 
-/* A closing loop has no other time: it handles them all. */
-static bool is_time_for_others(lunado_loop *loop) {
-  return loop->mail.arrived != NULL && !loop->closed &&
-         lunado_loop_tired(loop);
-}
-
 void lunado__mail_deliver(lunado_loop *loop) {
   lunado_message *message;
   collect(&loop->mail);
   while ((message = loop->mail.arrived) != NULL) {
     loop->mail.arrived = message->next;
     message->cb(loop, message);
-    if (is_time_for_others(loop)) {
-      lunado_loop_ready(loop, &loop->late_mail);
-      return;
-    }
   }
-}
-
-static void on_rest(lunado_loop *loop, lunado_task *task) {
-  (void)task;
-  lunado__mail_deliver(loop);
-}
-
-void lunado__mail_init(lunado_loop *loop) {
-  lunado_task_init(&loop->late_mail, on_rest);
 }
 
 void lunado__mail_close(lunado_loop *loop) {

@@ -42,11 +42,7 @@ int lunado_loop_post(lunado_loop *loop, void (*fn)(void *arg), void *arg);
 
 /* --- for the loop -------------------------------------------------------- */
 
-/* Before all else. */
-void lunado__mail_init(lunado_loop *loop);
-
-/* Handles what has arrived until the slice is used up; what is left then is a
- * ready task of the loop's. */
+/* Handles what has arrived. */
 void lunado__mail_deliver(lunado_loop *loop);
 
 /* Refuses messages from now on, and handles those that were accepted. */

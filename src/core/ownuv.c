@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ownuv.c - a uv_loop_t of a loop's own, and how it ends.
+ *
+ * libuv does not tell whether a uv_run is on the C stack.  What is known: who
+ * calls back from a handle or a request has it on the uv_loop_t still, but in
+ * two places: in the polling (requests), which lies between the loop's prepare
+ * and check handles; and in close callbacks, which come only on a pass on which
+ * handles were closing when the check handle was called.
+ *
+ * Invariants: the check handle is open as long as the uv_loop_t, but not while
+ * that is lent.  One that ends
+ * where a uv_run may be on the stack keeps its storage for a while, and looks
+ * as if it were stopped and empty.
+ */
+#include "core/ownuv.h"
+
+#include <stdlib.h>
+
+#include "core/handle.h"
+
+/* --- storage ------------------------------------------------------------- */
+
+/* So many may have a uv_run on the stack that returns later.  They are not
+ * counted by the host's allocator: they outlive the last of its states. */
+#define RETIRED 8
+
+static uv_loop_t *retired[RETIRED];
+static unsigned next_retired;
+static atomic_flag retiring = ATOMIC_FLAG_INIT;
+
+static void retire(uv_loop_t *uv) {
+  uv_loop_t *oldest;
+  while (atomic_flag_test_and_set(&retiring)) continue;
+  oldest = retired[next_retired];
+  retired[next_retired] = uv;
+  next_retired = (next_retired + 1) % RETIRED;
+  atomic_flag_clear(&retiring);
+  free(oldest);
+}
+
+void lunado__ownuv_free(lunado_loop *loop) {
+  free(loop->own);
+  loop->own = NULL;
+}
+
+int lunado__ownuv_open(lunado_loop *loop) {
+  int rc;
+  loop->own = calloc(1, sizeof *loop->own);
+  if (loop->own == NULL) return UV_ENOMEM;
+  rc = uv_loop_init(loop->own);
+  if (rc < 0)
+    lunado__ownuv_free(loop);
+  else
+    loop->uv = loop->own;
+  return rc;
+}
+
+/* --- what others have on it ---------------------------------------------- */
+
+typedef struct {
+  unsigned ours, open, closing; /* handles: the loop's; others' */
+} census;
+
+static void count_handle(uv_handle_t *handle, void *arg) {
+  census *self = arg;
+  if (lunado__handle_is_ours(handle))
+    self->ours++;
+  else if (uv_is_closing(handle))
+    self->closing++;
+  else
+    self->open++;
+}
+
+static census count(lunado_loop *loop) {
+  census result = {0};
+  uv_walk(loop->own, count_handle, &result);
+  return result;
+}
+
+/* Nothing of others will call back but close callbacks. */
+static bool is_left(lunado_loop *loop) {
+  return count(loop).open == 0 && loop->own->active_reqs.count == 0;
+}
+
+/* Whoever walks it has taken handles out of libuv's list: then some of ours
+ * are missing. */
+static bool is_others(lunado_loop *loop) {
+  census now = count(loop);
+  return loop->polling || now.open + now.closing > 0 ||
+         now.ours < loop->handles || loop->own->active_reqs.count > 0;
+}
+
+/* --- the end ------------------------------------------------------------- */
+
+/* Closes it; false while it is not empty. */
+static bool end(lunado_loop *loop, bool driven) {
+  uv_loop_t before = *loop->own;
+  if (uv_loop_close(loop->own) != 0) return false;
+  loop->owns_uv = false;
+  if (driven) {
+    *loop->own = before; /* the uv_run on the stack finds nothing left */
+    loop->own->stop_flag = 1;
+    retire(loop->own);
+    loop->own = NULL;
+  }
+  lunado_loop_unref(loop);
+  return true;
+}
+
+static void on_check_closed(uv_handle_t *handle);
+
+static void close_check(lunado_loop *loop) {
+  if (!loop->watched || loop->unwatched) return;
+  loop->unwatched = true;
+  lunado__handle_close(&loop->check, on_check_closed);
+}
+
+static void on_check(uv_check_t *handle) {
+  lunado_loop *loop = lunado_container_of(handle, lunado_loop, check);
+  loop->polling = false;
+#ifdef _WIN32
+  loop->closing_handles = handle->loop->endgame_handles != NULL;
+#else
+  loop->closing_handles = handle->loop->closing_handles != NULL;
+#endif
+  if (loop->leaving && is_left(loop)) close_check(loop);
+}
+
+static void open_check(lunado_loop *loop) {
+  loop->watched = true;
+  (void)uv_check_init(loop->uv, &loop->check);
+  (void)uv_check_start(&loop->check, on_check);
+  uv_unref((uv_handle_t *)&loop->check);
+}
+
+/* Where close callbacks are still to come it needs another pass, and a handle
+ * that is closing to have one. */
+static void on_check_closed(uv_handle_t *handle) {
+  lunado_loop *loop =
+      lunado_container_of((uv_check_t *)handle, lunado_loop, check);
+  lunado__handle_closed(handle);
+  loop->handles--;
+  loop->watched = loop->unwatched = false;
+  if (loop->leaving && !end(loop, true)) {
+    loop->handles++;
+    open_check(loop);
+    if (is_left(loop)) close_check(loop);
+    return;
+  }
+  lunado_loop_unref(loop);
+}
+
+void lunado__ownuv_watch(lunado_loop *loop) {
+  loop->handles++;
+  lunado_loop_ref(loop);
+  open_check(loop);
+}
+
+/* A library that the uv_loop_t was lent to is gone: its requests end, and its
+ * handles, which are closing, are closed. */
+static void drain(lunado_loop *loop) {
+  loop->shared = false;
+  while (loop->own->active_reqs.count > 0 || count(loop).closing > 0)
+    (void)uv_run(loop->own, UV_RUN_ONCE);
+}
+
+void lunado__ownuv_close(lunado_loop *loop) {
+  bool driven = loop->closing_handles;
+  if (!loop->owns_uv || loop->lent || !loop->closed) return;
+  if (loop->shared && !lunado_loop_running(loop)) drain(loop);
+  if (loop->running) return;
+  if (uv_is_closing((uv_handle_t *)&loop->check)) close_check(loop);
+  loop->leaving = loop->depth > 0 || is_others(loop);
+  if (loop->leaving) {
+    if (!loop->watched) lunado__ownuv_watch(loop);
+    return;
+  }
+  close_check(loop);
+  while (!end(loop, driven)) (void)uv_run(loop->own, UV_RUN_NOWAIT);
+}
+
+bool lunado_loop_lend_uv(lunado_loop *loop) {
+  if (!loop->owns_uv || loop->lent) return false;
+  loop->lent = loop->shared = true;
+  close_check(loop); /* what is lent is as a borrowed one */
+  return true;
+}
+
+void lunado_loop_reclaim_uv(lunado_loop *loop, bool open) {
+  loop->lent = false;
+  if (open) {
+    lunado__ownuv_close(loop);
+  } else {
+    loop->owns_uv = false;
+    lunado_loop_unref(loop);
+  }
+}
