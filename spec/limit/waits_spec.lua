@@ -34,8 +34,9 @@ local function expect_timeout(timed)
   assert(not ok and util.isinstance(err, util.TimeoutError), err)
 end
 
--- Runs wait(...) 11 * MANY times in a coroutine, and counts bytes.
-local function stays_flat(wait, ...)
+-- Runs wait(...) 11 * MANY times in a coroutine; returns the kilobytes that the
+-- last ten elevenths of these have left.
+local function growth(wait, ...)
   local function many(...)
     for i = 1, MANY do wait(i, ...) end
   end
@@ -49,7 +50,11 @@ local function stays_flat(wait, ...)
   run_many(...)
   local before = gc.kilobytes()
   for _ = 1, 10 do run_many(...) end
-  local grown = gc.kilobytes() - before
+  return gc.kilobytes() - before
+end
+
+local function stays_flat(wait, ...)
+  local grown = growth(wait, ...)
   assert.is_true(grown < 16, ("grown by %.1f kB"):format(grown))
 end
 
@@ -110,6 +115,112 @@ describe("a with_timeout that timed out leaves nothing", function()
       for n = 1, 1000 do waits[n] = gen.with_timeout(A_MOMENT, { f, g }) end
       for n = 1, 1000 do expect_timeout(waits[n]) end
     end, Future(), Future())
+  end)
+end)
+
+describe("a multi that nobody uses any more leaves nothing", function()
+  it("when it was only made", function()
+    stays_flat(function(_, f, g)
+      gen.multi { f, g, f }
+      gen.multi { a = f, b = gen.multi { g }, c = { f, { g } } }
+      gen.convert_yielded { f, { x = g } }
+    end, Future(), Future())
+  end)
+
+  it("when it has lost a race", function()
+    local quiet = util.TimeoutError
+    stays_flat(function(_, f, g)
+      expect_timeout(gen.with_timeout(A_MOMENT, gen.multi { f, g }))
+      expect_timeout(gen.with_timeout(A_MOMENT,
+        gen.multi({ f, gen.multi { a = g } }, quiet), quiet))
+    end, Future(), Future())
+  end)
+
+  it("when it was set by hand", function()
+    stays_flat(function(_, f, g)
+      local wait = gen.coroutine(yield)
+      local multi = gen.multi { f, g }
+      local waits = { wait(multi), wait { multi }, wait(multi) }
+      multi:set_result()
+      yield(waits)
+    end, Future(), Future())
+  end)
+end)
+
+describe("a WaitIterator that nobody uses any more leaves nothing", function()
+  it("when it was only made", function()
+    stays_flat(function(_, f, g)
+      gen.WaitIterator(f, g)
+      gen.WaitIterator { a = f, b = g }
+      gen.WaitIterator(f, g):next()
+    end, Future(), Future())
+  end)
+
+  it("when it has lost a race", function()
+    stays_flat(function(_, f, g)
+      local wi = gen.WaitIterator(f, g, f)
+      expect_timeout(gen.with_timeout(A_MOMENT, wi:next()))
+      expect_timeout(gen.with_timeout(A_MOMENT, wi:next()))
+    end, Future(), Future())
+  end)
+
+  it("when it was left at the first", function()
+    stays_flat(function(i, f, g)
+      local first = Future()
+      local wi = gen.WaitIterator(f, first, g)
+      loop:add_callback(first.set_result, first, i)
+      assert(yield(wi:next()) == i)
+      local step, again = gen.WaitIterator(f, first, g):results()
+      local index, result = step(again)
+      assert(index == 2 and result == i)
+    end, Future(), Future())
+  end)
+
+  it("when its next was set by hand", function()
+    stays_flat(function(_, f, g)
+      local next = gen.WaitIterator(f, g):next()
+      local waiter = gen.coroutine(yield)(next)
+      next:set_result()
+      yield(waiter)
+    end, Future(), Future())
+  end)
+end)
+
+describe("a target of chain_future that nobody uses any more", function()
+  it("leaves nothing", function()
+    stays_flat(function(_, f)
+      local target, last = Future(), Future()
+      concurrent.chain_future(f, target)
+      concurrent.chain_future(target, last)
+      concurrent.chain_future(f, Future())
+    end, Future())
+  end)
+
+  it("leaves nothing when it has lost a race", function()
+    stays_flat(function(_, f)
+      local target = Future()
+      concurrent.chain_future(f, target)
+      expect_timeout(gen.with_timeout(A_MOMENT, target))
+    end, Future())
+  end)
+
+  it("leaves nothing when it was set by another", function()
+    stays_flat(function(i, f)
+      local other, target = Future(), Future()
+      concurrent.chain_future(f, target)
+      concurrent.chain_future(other, target)
+      local waiter = gen.coroutine(yield)(target)
+      other:set_result(i)
+      assert(yield(waiter) == i)
+    end, Future())
+  end)
+
+  it("keeps nothing of sources that are gone", function()
+    local grown = growth(function(_, target)
+      concurrent.chain_future(Future(), target)
+    end, Future())
+    -- A list of weak references is as long as it was between collections.
+    assert.is_true(grown < 3000, ("grown by %.1f kB"):format(grown))
   end)
 end)
 

@@ -94,13 +94,10 @@ static int renew(lua_State *L) {
 /* Where there is no memory for a smaller list the large one stays.  No
  * finalizer runs: who lets a value go does not expect any. */
 static void shrink(lua_State *L, lunado_ioloop *loop) {
-  bool running = lua_gc(L, LUA_GCISRUNNING) == 1;
   if (!lua_checkstack(L, 4)) return;
-  if (running) (void)lua_gc(L, LUA_GCSTOP);
   lua_pushcfunction(L, renew);
   lua_pushlightuserdata(L, loop);
-  if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
-  if (running) (void)lua_gc(L, LUA_GCRESTART);
+  (void)lunado__try_alone(L, 1);
 }
 
 /* Frees the place in the list on top, which it pops. */

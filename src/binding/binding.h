@@ -95,6 +95,7 @@ enum {
   LUNADO_SLOT_QUIET,        /* Future that a with_timeout gave up -> list of
                                the quiet_exceptions of all that did; ephemeron
                              */
+  LUNADO_SLOT_WEAK,         /* metatable for weak values */
   LUNADO_SLOT_RUN_FAILED,   /* Failure of the host's last run, or false */
   LUNADO_SLOT_COUNT = LUNADO_SLOT_RUN_FAILED
 };
@@ -123,6 +124,7 @@ struct lunado_realm {
   const void *ioloop_mt;
   const void *failure_mt;
   const void *iterator_mt;
+  const void *witness_mt;
   lunado_coroutine *current; /* the coroutine that runs; its caller's stack
                                 holds it */
   lunado_coroutine *yielder; /* whose yield is being converted; its runner's
@@ -343,6 +345,11 @@ bool lunado__reserve_calls(lua_State *L, int places);
  * on top.  [-0, +(0|1), -] */
 bool lunado__try(lua_State *L, lunado_realm *realm, lua_CFunction function,
                  void *data);
+
+/* Calls the C function below nargs arguments, for no results, while neither
+ * finalizers nor debug hooks run.  False if it raised, which is forgotten.
+ * [-(nargs+1), +0, -] */
+bool lunado__try_alone(lua_State *L, int nargs);
 
 /* Logs the Failure on top, of a function called by lunado__try, as one of
  * `what`; nothing where there was no memory even for beginning.

@@ -64,7 +64,19 @@ static int bad_yield(lua_State *L, lunado_realm *realm, int value) {
   return lua_error(L);
 }
 
-void lunado__convert_nested(lua_State *L, lunado_realm *realm, int depth) {
+/* Pushes a multi of the table at `value`. */
+static void convert_table(lua_State *L, lunado_realm *realm, int value,
+                          int depth, bool shared) {
+  if (!is_plain_table(L, value)) bad_yield(L, realm, value);
+  if (shared)
+    lunado__multi_new(L, realm, value, 0);
+  else
+    lunado__multi_nested(L, realm, value, depth);
+}
+
+/* Others than who waits for it will have the Future where it is `shared`. */
+static void convert_value(lua_State *L, lunado_realm *realm, int depth,
+                          bool shared) {
   int value = lua_gettop(L);
   luaL_checkstack(L, 16, NULL);
   if (depth > NESTING_MAX) {
@@ -77,8 +89,7 @@ void lunado__convert_nested(lua_State *L, lunado_realm *realm, int depth) {
     if (lua_isnil(L, value)) {
       lunado__getslot(L, realm, LUNADO_SLOT_MOMENT);
     } else if (!convert_object(L, realm, value)) {
-      if (!is_plain_table(L, value)) bad_yield(L, realm, value);
-      lunado__multi_nested(L, realm, value, depth);
+      convert_table(L, realm, value, depth, shared);
     }
     lua_replace(L, value);
     lua_settop(L, value);
@@ -86,6 +97,10 @@ void lunado__convert_nested(lua_State *L, lunado_realm *realm, int depth) {
   lunado__pusherror(L, realm, LUNADO_E_BAD_YIELD,
                     "__await leads to __await without an end");
   lua_error(L);
+}
+
+void lunado__convert_nested(lua_State *L, lunado_realm *realm, int depth) {
+  convert_value(L, realm, depth, false);
 }
 
 void lunado__convert_one(lua_State *L, lunado_realm *realm) {
@@ -112,7 +127,7 @@ int lunado__convert_yield(lua_State *L) {
 /* gen.convert_yielded(x) → Future.  Tornado: gen.convert_yielded. */
 static int gen_convert_yielded(lua_State *L) {
   lua_settop(L, 1);
-  lunado__convert_one(L, lunado__upvalue_realm(L));
+  convert_value(L, lunado__upvalue_realm(L), 0, true);
   return 1;
 }
 

@@ -7,6 +7,7 @@
  */
 #include "binding/failure.h"
 #include "binding/future.h"
+#include "binding/hook.h"
 #include "binding/interrupt.h"
 #include "binding/ioloop.h"
 #include "binding/naming.h"
@@ -250,6 +251,20 @@ bool lunado__try(lua_State *L, lunado_realm *realm, lua_CFunction function,
   lunado__failure_take(L, realm);
   lua_replace(L, base);
   lua_settop(L, base);
+  return false;
+}
+
+/* Lua has no other way to put finalizers off than to stop its collector. */
+bool lunado__try_alone(lua_State *L, int nargs) {
+  bool running = lua_gc(L, LUA_GCISRUNNING) == 1;
+  lunado__hook hook = lunado__hook_off(L);
+  int status;
+  if (running) (void)lua_gc(L, LUA_GCSTOP);
+  status = lua_pcall(L, nargs, 0, 0);
+  if (running) (void)lua_gc(L, LUA_GCRESTART);
+  lunado__hook_on(L, &hook);
+  if (status == LUA_OK) return true;
+  lua_pop(L, 1);
   return false;
 }
 

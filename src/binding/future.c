@@ -10,7 +10,7 @@
 #include "binding/awaited.h"
 #include "binding/coroutine.h"
 #include "binding/failure.h"
-#include "binding/hook.h"
+#include "binding/heir.h"
 #include "binding/ioloop.h"
 #include "binding/late.h"
 #include "binding/multi.h"
@@ -97,6 +97,7 @@ static void make_owner_table(lua_State *L, int idx, lunado_future *future) {
 bool lunado__hold_behind(lua_State *L, int idx, lunado_future *future,
                          int owner, lunado_waiter *waiter) {
   int top = lua_gettop(L);
+  bool first = future->waiters == NULL;
   if (future->kind == LUNADO_KIND_TICKET && lunado__ticket_is_idle(future))
     return lunado__ticket_hold(L, idx, future, owner, waiter);
   if (lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE) != LUA_TTABLE) {
@@ -108,6 +109,7 @@ bool lunado__hold_behind(lua_State *L, int idx, lunado_future *future,
   lua_pushvalue(L, owner);
   lua_rawsetp(L, -2, waiter);
   lua_pop(L, 1);
+  if (first) lunado__heir_hold(L, idx, true);
   return true;
 }
 
@@ -133,22 +135,18 @@ static uint32_t count_waiters(const lunado_future *future, uint32_t max) {
   return n;
 }
 
-/* (future): makes its table of owners anew, as large as it needs to be.  After
- * the table was made nothing more is, and no finalizer runs. */
+/* (future): makes its table of owners anew, as large as it needs to be. */
 static int renew_owners(lua_State *L) {
   lunado_future *future = lua_touserdata(L, 1);
+  const lunado_waiter *waiter = future->waiters;
   uint32_t n = count_waiters(future, UINT32_MAX);
-  const lunado_waiter *waiter;
-  lua_createtable(L, 0, (int)n);
-  if (lua_getiuservalue(L, 1, LUNADO_FUTURE_VALUE) != LUA_TTABLE ||
-      future->waiters == NULL || count_waiters(future, n + 1) > n)
-    return 0;
-  waiter = future->waiters;
-  do {
+  lua_createtable(L, 0, (int)n + 1);
+  lua_getiuservalue(L, 1, LUNADO_FUTURE_VALUE);
+  lunado__heir_move(L, 3, 2);
+  for (; n > 0; n--, waiter = waiter->next) {
     lua_rawgetp(L, 3, waiter);
     lua_rawsetp(L, 2, waiter);
-    waiter = waiter->next;
-  } while (waiter != future->waiters);
+  }
   lua_settop(L, 2);
   lua_setiuservalue(L, 1, LUNADO_FUTURE_VALUE);
   future->count = 0;
@@ -163,23 +161,20 @@ enum { LEFT_MIN = 64 };
  * pays for a part of it. */
 static void renew_if_empty(lua_State *L, int idx, lunado_future *future) {
   uint32_t left = ++future->count, last_bit = left & (0u - left);
-  lunado__hook hook;
   if (left < LEFT_MIN || left / last_bit >= 8 ||
       count_waiters(future, left / 2) == left / 2 || !lua_checkstack(L, 8))
     return;
-  hook = lunado__hook_off(L);
   lua_pushcfunction(L, renew_owners);
   lua_pushvalue(L, idx);
-  if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
-  lunado__hook_on(L, &hook);
+  (void)lunado__try_alone(L, 1);
 }
 
-/* The waiter, which was one of several, has left the Future at idx. */
+/* The waiter has left the Future at idx, the owners of which are a table. */
 static void drop_owner(lua_State *L, int idx, lunado_future *future,
                        const lunado_waiter *waiter) {
   const lunado_waiter *left = future->waiters;
   lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
-  if (left->next == left) {
+  if (left != NULL && left->next == left && !(future->flags & LUNADO_IS_HEIR)) {
     lua_rawgetp(L, -1, left);
     lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
     future->count = 0;
@@ -189,6 +184,20 @@ static void drop_owner(lua_State *L, int idx, lunado_future *future,
     renew_if_empty(L, idx, future);
   }
   lua_pop(L, 1);
+}
+
+/* The waiter, which was the only one, has left the Future at idx. */
+static void drop_last_owner(lua_State *L, int idx, lunado_future *future,
+                            const lunado_waiter *waiter) {
+  if (future->flags & LUNADO_IS_HEIR) {
+    drop_owner(L, idx, future, waiter);
+    lunado__heir_hold(L, idx, false);
+    return;
+  }
+  lua_pushnil(L);
+  lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+  if (future->flags & LUNADO_IS_PRIVATE) lunado__multi_dissolve(L, idx);
+  if (future->kind == LUNADO_KIND_TICKET) lunado__ticket_left(L, idx, future);
 }
 
 /* The waiter was put off. */
@@ -216,10 +225,7 @@ void lunado__forget(lua_State *L, int idx, lunado_waiter *waiter) {
   } else if (future->waiters != NULL) {
     drop_owner(L, idx, future, waiter);
   } else {
-    lua_pushnil(L);
-    lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
-    if (future->flags & LUNADO_IS_PRIVATE) lunado__multi_dissolve(L, idx);
-    if (future->kind == LUNADO_KIND_TICKET) lunado__ticket_left(L, idx, future);
+    drop_last_owner(L, idx, future, waiter);
   }
 }
 
@@ -275,19 +281,11 @@ static int defer_owners(lua_State *L) {
  * than is wise. */
 static void prepare_to_defer(lua_State *L, lunado_realm *realm,
                              lunado_future *future, int owners) {
-  bool running = lua_gc(L, LUA_GCISRUNNING) == 1;
-  lunado__hook hook = lunado__hook_off(L);
-  int status;
   lua_pushcfunction(L, defer_owners);
   lua_pushlightuserdata(L, realm);
   lua_pushlightuserdata(L, future);
   lua_pushvalue(L, owners);
-  if (running) (void)lua_gc(L, LUA_GCSTOP);
-  status = lua_pcall(L, 3, 0, 0);
-  if (running) (void)lua_gc(L, LUA_GCRESTART);
-  lunado__hook_on(L, &hook);
-  if (status == LUA_OK) return;
-  lua_pop(L, 1);
+  if (lunado__try_alone(L, 3)) return;
   realm->settler.depth--;
 }
 
@@ -323,6 +321,7 @@ void lunado__settle_waiters(lua_State *L, lunado_realm *realm, int idx,
                             lunado_future *future, int state) {
   lunado_waiter *sole;
   if (state == LUNADO_FAILED) lunado__failure_note_waiters(L, realm, future);
+  if (future->flags & LUNADO_IS_HEIR) lunado__heir_hold(L, idx, false);
   sole = lunado_future_take_sole(future, lunado__coroutine_ready);
   if (sole != NULL) {
     lunado__coroutine_ready_sole(L, idx, sole);
@@ -493,31 +492,11 @@ void lunado__discard(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
     report_failure(L, realm, loop, idx, callback);
 }
 
-static void on_chain(lunado_settler *settler, lunado_waiter *waiter,
-                     lunado_future *future) {
-  lunado_realm *realm = lunado__settler_realm(settler);
-  lua_State *L = realm->frame->L;
-  int top = lua_gettop(L);
-  (void)future;
-  lunado__push_owner(realm, waiter);
-  lua_getiuservalue(L, -1, LINK_SOURCE);
-  lua_getiuservalue(L, -2, LINK_TARGET);
-  lunado__copy_outcome(L, realm, top + 2, top + 3);
-  lua_settop(L, top);
-}
-
-void lunado__chain(lua_State *L, lunado_realm *realm, int from, int to) {
-  lunado_future *source = lua_touserdata(L, from);
-  if (!lunado_future_pending(source) || !link_new(L, from, to, NULL, on_chain))
-    lunado__copy_outcome(L, realm, from, to);
-}
-
 /* Pushes what gets the outcome by way of the waiter, whose owner is on top. */
-static void push_heir(lua_State *L, lunado_realm *realm,
-                      const lunado_waiter *waiter) {
-  if (waiter->cb == on_chain)
-    lua_getiuservalue(L, -1, LINK_TARGET);
-  else if (!lunado__waititer_next(L, realm, lua_gettop(L)))
+static void push_heir(lua_State *L, const lunado_waiter *waiter) {
+  int owner = lua_gettop(L);
+  if (!lunado__chain_target(L, waiter, owner) &&
+      !lunado__waititer_next(L, waiter, owner))
     lua_pushnil(L);
 }
 
@@ -531,7 +510,7 @@ void lunado__push_heirs(lua_State *L, lunado_realm *realm, int idx, int list) {
     const lunado_future *heir;
     if (lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE) == LUA_TTABLE)
       lua_rawgetp(L, -1, waiter);
-    push_heir(L, realm, waiter);
+    push_heir(L, waiter);
     heir = lunado__tofuture(L, realm, -1);
     if (heir != NULL && lunado_future_pending(heir))
       lua_rawseti(L, list, (lua_Integer)lua_rawlen(L, list) + 1);
@@ -768,6 +747,7 @@ void lunado__future_functions(lua_State *L) {
 
 void lunado__future_open(lua_State *L, lunado_realm *realm) {
   lunado_future *moment;
+  lunado__heir_open(L, realm);
   (void)lunado__newclass(L, "lunado.Future", methods, metamethods);
   realm->future_class = luaL_ref(L, LUA_REGISTRYINDEX);
   moment = lunado__future_new(L, realm, LUNADO_KIND_PLAIN, sizeof *moment, 1);

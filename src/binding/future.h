@@ -29,7 +29,9 @@ enum {
                             of when it fails */
   LUNADO_IS_LATE_QUIET = 16, /* one with quiet_exceptions has: SLOT_QUIET */
   LUNADO_IS_WITHDRAWN = 32,  /* a ticket, and */
-  LUNADO_IS_CLAIM = 64       /* one that passes for done; see ticket.h */
+  LUNADO_IS_CLAIM = 64,      /* one that passes for done; see ticket.h */
+  LUNADO_IS_HEIR = 128       /* it gets its outcome from others; while it is
+                                pending, user value 1 is a table: heir.h */
 };
 
 void lunado__future_open(lua_State *L, lunado_realm *realm);
@@ -109,7 +111,7 @@ int lunado__push_results(lua_State *L, int idx);
 bool lunado__wait(lua_State *L, int idx, int owner, lunado_waiter *waiter,
                   lunado_done_cb cb);
 
-/* lunado__hold where the Future has waiters already. */
+/* lunado__hold where the Future has waiters already, or is a heir. */
 bool lunado__hold_behind(lua_State *L, int idx, lunado_future *future,
                          int owner, lunado_waiter *waiter);
 
@@ -118,7 +120,7 @@ bool lunado__hold_behind(lua_State *L, int idx, lunado_future *future,
  * pending any more.  [-0, +0, m] */
 static inline bool lunado__hold(lua_State *L, int idx, lunado_future *future,
                                 int owner, lunado_waiter *waiter) {
-  if (future->waiters != NULL)
+  if (future->waiters != NULL || future->flags & LUNADO_IS_HEIR)
     return lunado__hold_behind(L, idx, future, owner, waiter);
   lua_pushvalue(L, owner);
   lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
@@ -157,7 +159,13 @@ void lunado__discard(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
  * [-0, +0, m] */
 void lunado__push_heirs(lua_State *L, lunado_realm *realm, int idx, int list);
 
-/* chain_future: b at `to` gets the outcome of a at `from`.  [-0, +0, m] */
+/* chain_future: b at `to` gets the outcome of a at `from`; no index is
+ * relative.
+ * [-0, +0, m] */
 void lunado__chain(lua_State *L, lunado_realm *realm, int from, int to);
+
+/* True for a waiter of lunado__chain, whose owner is at `owner`; pushes what
+ * gets the outcome, nil where that is gone.  [-0, +(0|1), -] */
+bool lunado__chain_target(lua_State *L, const lunado_waiter *waiter, int owner);
 
 #endif

@@ -11,6 +11,7 @@
 
 #include "binding/failure.h"
 #include "binding/multi.h"
+#include "binding/ticket.h"
 
 /* Different quiet_exceptions that one Future keeps. */
 #define QUIET_MAX 16
@@ -31,18 +32,30 @@ static bool same_upvalues(lua_State *L, int a, int b) {
   return true;
 }
 
+/* Adds a piece of a function's code to its hash, FNV-1a. */
+static int add_code(lua_State *L, const void *piece, size_t size, void *data) {
+  const unsigned char *bytes = piece;
+  uint64_t *hash = data;
+  (void)L;
+  for (size_t i = 0; i < size; i++)
+    *hash = (*hash ^ bytes[i]) * UINT64_C(1099511628211);
+  return 0;
+}
+
+static uint64_t hash_code(lua_State *L, int idx) {
+  uint64_t hash = UINT64_C(14695981039346656037);
+  lua_pushvalue(L, idx);
+  (void)lua_dump(L, add_code, &hash, 0);
+  lua_pop(L, 1);
+  return hash;
+}
+
 /* True for two closures of one function that see the same. */
 static bool same_function(lua_State *L, int a, int b) {
-  lua_Debug x, y;
   if (!lua_isfunction(L, a) || !lua_isfunction(L, b) || lua_iscfunction(L, a) ||
       lua_iscfunction(L, b))
     return false;
-  lua_pushvalue(L, a);
-  lua_getinfo(L, ">S", &x);
-  lua_pushvalue(L, b);
-  lua_getinfo(L, ">S", &y);
-  return x.source == y.source && x.linedefined == y.linedefined &&
-         x.lastlinedefined == y.lastlinedefined && same_upvalues(L, a, b);
+  return same_upvalues(L, a, b) && hash_code(L, a) == hash_code(L, b);
 }
 
 static bool same_rule(lua_State *L, int a, int b) {
@@ -138,7 +151,6 @@ static int add_all(lua_State *L) {
 }
 
 void lunado__late_as(lua_State *L, lunado_realm *realm, int idx, int from) {
-  lunado_future *future = lua_touserdata(L, idx);
   const lunado_future *source = lua_touserdata(L, from);
   if (source->flags & LUNADO_IS_LATE_QUIET &&
       !(source->flags & LUNADO_IS_LATE)) {
@@ -151,7 +163,9 @@ void lunado__late_as(lua_State *L, lunado_realm *realm, int idx, int from) {
   } else if (!(source->flags & LUNADO_IS_LATE)) {
     return;
   }
-  future->flags |= LUNADO_IS_LATE;
+  lua_pushnil(L);
+  lunado__late(L, realm, idx, lua_gettop(L));
+  lua_pop(L, 1);
 }
 
 /* --- failures ------------------------------------------------------------- */
@@ -159,7 +173,9 @@ void lunado__late_as(lua_State *L, lunado_realm *realm, int idx, int from) {
 bool lunado__late_unheeded(const lunado_future *future) {
   const lunado_waiter *waiter = future->waiters;
   if (!(future->flags & (LUNADO_IS_LATE | LUNADO_IS_LATE_QUIET))) return false;
-  if (waiter == NULL) return true;
+  if (waiter == NULL ||
+      (future->kind == LUNADO_KIND_TICKET && lunado__ticket_is_idle(future)))
+    return true;
   do {
     if (!lunado__is_done_callback(waiter)) return false;
     waiter = waiter->next;

@@ -15,20 +15,31 @@
 #include "binding/failure.h"
 #include "binding/future.h"
 #include "binding/late.h"
-#include "core/multi.h"
+#include "binding/multipart.h"
 
-/* A Future; user values, beside its own: the table of results, the keys in
- * order (nil where they are 1 to n), quiet_exceptions. */
-enum { MULTI_RESULTS = 2, MULTI_KEYS, MULTI_QUIET, MULTI_VALUES = MULTI_QUIET };
-
+/* A private one. */
 typedef struct {
   lunado_future future;
-  lunado_multi multi;
-  int n;       /* children */
-  bool list;   /* their keys are 1 to n */
-  bool spread; /* the results are values of their own, not a table */
+  multi_part part;
   lunado_multi_node nodes[];
 } multi_future;
+
+/* The bond of a shared one. */
+typedef struct {
+  lunado_bond bond;
+  multi_part part;
+  lunado_multi_node nodes[];
+} multi_bond;
+
+multi_part *lunado__multi_push_holder(lua_State *L, int idx) {
+  const lunado_future *future = lua_touserdata(L, idx);
+  if (future->flags & LUNADO_IS_PRIVATE) {
+    lua_pushvalue(L, idx);
+    return &((multi_future *)lua_touserdata(L, -1))->part;
+  }
+  lua_getiuservalue(L, idx, MULTI_HOLDER);
+  return &((multi_bond *)lua_touserdata(L, -1))->part;
+}
 
 /* --- keys ----------------------------------------------------------------- */
 
@@ -72,16 +83,6 @@ static void push_keys(lua_State *L, int idx, int n) {
   lua_settop(L, keys);
 }
 
-/* Pushes table[key number i]; the keys are at `keys`, 0: they are 1 to n. */
-static void get_nth(lua_State *L, int table, int keys, int i) {
-  if (keys == 0) {
-    lua_rawgeti(L, table, i);
-    return;
-  }
-  lua_rawgeti(L, keys, i);
-  lua_rawget(L, table);
-}
-
 /* table[key number i] = the value on top, which it pops. */
 static void set_nth(lua_State *L, int table, int keys, int i) {
   if (keys == 0) {
@@ -94,85 +95,6 @@ static void set_nth(lua_State *L, int table, int keys, int i) {
 }
 
 /* --- collecting ----------------------------------------------------------- */
-
-/* Stack of log_others. */
-enum { LOG_MULTI = 1, LOG_REALM, LOG_SEEN };
-
-/* True for an error that was not seen before, neither as the same object nor as
- * one that has come from the same Future; notes it.  The Failure is at
- * `failure`; only strings and other plain values need to know their origin. */
-static bool is_news(lua_State *L, int failure) {
-  int top = lua_gettop(L);
-  bool news;
-  lua_pushvalue(L, failure);
-  lunado__failure_origin(L);
-  if (((lunado_failure *)lua_touserdata(L, -1))->told) {
-    lua_settop(L, top);
-    return false;
-  }
-  lua_pushvalue(L, -1);
-  news = lua_rawget(L, LOG_SEEN) == LUA_TNIL;
-  lua_pop(L, 1);
-  lua_getiuservalue(L, failure, LUNADO_FAILURE_ERROR);
-  if (lua_type(L, -1) >= LUA_TTABLE) {
-    lua_pushvalue(L, -1);
-    if (lua_rawget(L, LOG_SEEN) != LUA_TNIL) news = false;
-    lua_pop(L, 1);
-    lua_pushboolean(L, 1);
-    lua_rawset(L, LOG_SEEN);
-  } else {
-    lua_pop(L, 1);
-  }
-  lua_pushboolean(L, 1);
-  lua_rawset(L, LOG_SEEN);
-  lua_settop(L, top);
-  return news;
-}
-
-/* The Failure of another child is on top, quiet_exceptions at `quiet`. */
-static void log_other(lua_State *L, lunado_realm *realm, int quiet) {
-  int failure = lua_gettop(L);
-  lunado__failure_observe(L, failure);
-  if (!is_news(L, failure) || lunado__isquiet(L, failure + 1, quiet)) return;
-  lunado__failure_told(L, realm, failure);
-  lua_pushliteral(L, "Multiple exceptions in yield list: ");
-  lunado__failure_text(L, failure);
-  lua_concat(L, 2);
-  lunado__log(L, realm, LUNADO_LOG_ERROR);
-}
-
-/* Logs the errors of the multi at `idx` that are news, and those that the
- * multis among its children have left to it. */
-static void log_children(lua_State *L, lunado_realm *realm, int idx) {
-  multi_future *self = lua_touserdata(L, idx);
-  int top = lua_gettop(L);
-  luaL_checkstack(L, 16, NULL);
-  lua_getiuservalue(L, idx, MULTI_RESULTS);
-  lua_getiuservalue(L, idx, MULTI_KEYS);
-  lua_getiuservalue(L, idx, MULTI_QUIET);
-  for (int i = 1; i <= self->n; i++, lua_settop(L, top + 3)) {
-    lunado_future *child;
-    get_nth(L, top + 1, self->list ? 0 : top + 2, i);
-    child = lua_touserdata(L, -1);
-    if (child->state != LUNADO_FAILED) continue;
-    lua_getiuservalue(L, -1, LUNADO_FUTURE_VALUE);
-    log_other(L, realm, top + 3);
-    if (!(child->flags & LUNADO_IS_UNTOLD)) continue;
-    child->flags &= (uint16_t)~LUNADO_IS_UNTOLD;
-    lua_settop(L, top + 4);
-    log_children(L, realm, top + 4);
-  }
-}
-
-/* (multi, realm, Failure that is raised): logs the other errors, but for quiet
- * ones. */
-static int log_others(lua_State *L) {
-  lua_newtable(L);
-  lua_insert(L, LOG_SEEN);
-  (void)is_news(L, LOG_SEEN + 1);
-  log_children(L, lua_touserdata(L, LOG_REALM), LOG_MULTI);
-  return 0;
-}
 
 /* True if all that waits for the Future is one multi. */
 static bool is_child_only(const lunado_future *future) {
@@ -187,26 +109,20 @@ static void fail_with(lua_State *L, lunado_realm *realm, int idx) {
   lunado_future *self = lua_touserdata(L, idx);
   int failure = lua_gettop(L) + 1;
   lua_getiuservalue(L, -1, LUNADO_FUTURE_VALUE);
-  if (is_child_only(self)) {
+  if (is_child_only(self))
     self->flags |= LUNADO_IS_UNTOLD;
-  } else {
-    lua_pushcfunction(L, log_others);
-    lua_pushvalue(L, idx);
-    lua_pushlightuserdata(L, realm);
-    lua_pushvalue(L, failure);
-    if (lua_pcall(L, 3, 0, 0) != LUA_OK)
-      lunado__log_value(L, realm, "Errors in a yield list were not logged: ");
-  }
+  else
+    lunado__multi_log(L, realm, idx, failure);
   lunado__failure_hand_on(lua_touserdata(L, failure));
   lunado__fail(L, realm, idx);
 }
 
 /* Pushes the first child that failed; nothing, and returns false, where none
  * did. */
-static bool push_failed(lua_State *L, multi_future *self, int results,
+static bool push_failed(lua_State *L, const multi_part *part, int results,
                         int keys) {
-  for (int i = 1; i <= self->n; i++) {
-    get_nth(L, results, keys, i);
+  for (int i = 1; i <= part->n; i++) {
+    lunado__multi_get(L, results, keys, i);
     if (((lunado_future *)lua_touserdata(L, -1))->state == LUNADO_FAILED)
       return true;
     lua_pop(L, 1);
@@ -215,42 +131,50 @@ static bool push_failed(lua_State *L, multi_future *self, int results,
 }
 
 /* Puts the children's results in their places. */
-static void collect(lua_State *L, multi_future *self, int results, int keys) {
+static void collect(lua_State *L, const multi_part *part, int results,
+                    int keys) {
   int child = lua_gettop(L) + 1;
-  for (int i = 1; i <= self->n; i++) {
-    get_nth(L, results, keys, i);
+  for (int i = 1; i <= part->n; i++) {
+    lunado__multi_get(L, results, keys, i);
     lua_getiuservalue(L, child, LUNADO_FUTURE_VALUE);
-    if (self->nodes[i - 1].waiter.future->count > 1) lua_rawgeti(L, -1, 1);
+    if (part->nodes[i - 1].waiter.future->count > 1) lua_rawgeti(L, -1, 1);
     set_nth(L, results, keys, i);
     lua_settop(L, child - 1);
   }
 }
 
-/* All children of the multi at `idx` are settled. */
-static void complete(lua_State *L, lunado_realm *realm, int idx) {
-  multi_future *self = lua_touserdata(L, idx);
-  int top = lua_gettop(L);
-  int keys = self->list ? 0 : top + 2;
-  if (!lunado_future_pending(&self->future) || !lua_checkstack(L, 24)) return;
-  lua_getiuservalue(L, idx, MULTI_RESULTS);
-  lua_getiuservalue(L, idx, MULTI_KEYS);
-  if (self->multi.failed && push_failed(L, self, top + 1, keys)) {
+/* All children of the multi at idx are settled; their holder is at `holder`. */
+static void complete(lua_State *L, lunado_realm *realm, int idx, int holder,
+                     const multi_part *part) {
+  lunado_future *future = lua_touserdata(L, idx);
+  int results = lua_gettop(L) + 1;
+  int keys = part->list ? 0 : results + 1;
+  if (!lunado_future_pending(future) || !lua_checkstack(L, 24)) return;
+  lua_getiuservalue(L, holder, MULTI_RESULTS);
+  lua_getiuservalue(L, holder, MULTI_KEYS);
+  if (part->multi.failed && push_failed(L, part, results, keys)) {
     fail_with(L, realm, idx);
   } else {
-    collect(L, self, top + 1, keys);
-    lua_pushvalue(L, top + 1);
-    self->future.count = self->spread ? (uint32_t)self->n : 1;
+    collect(L, part, results, keys);
+    lua_pushvalue(L, results);
+    future->count = part->spread ? (uint32_t)part->n : 1;
     lunado__settle(L, realm, idx, LUNADO_DONE);
   }
-  lua_settop(L, top);
+  lua_settop(L, results - 1);
 }
 
 static void on_all_done(lunado_settler *settler, lunado_multi *multi) {
   lunado_realm *realm = lunado__settler_realm(settler);
   lua_State *L = realm->frame->L;
+  const multi_part *part = lunado_container_of(multi, multi_part, multi);
+  int holder = lua_gettop(L) + 1, idx = holder;
   lunado__push_owner(realm, multi->last);
-  complete(L, realm, lua_gettop(L));
-  lua_pop(L, 1);
+  if (part->shared) {
+    lunado__push_heir(L, holder);
+    idx = lua_isnil(L, -1) ? 0 : holder + 1; /* 0: it is gone */
+  }
+  if (idx != 0) complete(L, realm, idx, holder, part);
+  lua_settop(L, holder - 1);
 }
 
 /* --- making --------------------------------------------------------------- */
@@ -259,7 +183,7 @@ static void on_all_done(lunado_settler *settler, lunado_multi *multi) {
 static void convert_children(lua_State *L, lunado_realm *realm, int from,
                              int results, int keys, int n, int depth) {
   for (int i = 1; i <= n; i++) {
-    get_nth(L, from, keys, i);
+    lunado__multi_get(L, from, keys, i);
     lunado__convert_nested(L, realm, depth + 1);
     set_nth(L, results, keys, i);
   }
@@ -291,79 +215,77 @@ static int push_children(lua_State *L, lunado_realm *realm, int idx,
 
 /* The extra count keeps the multi from completing before it is whole, or ever,
  * should linking a child raise. */
-static void link_children(lua_State *L, lunado_realm *realm, int self_idx,
-                          int results, int keys) {
-  multi_future *self = lua_touserdata(L, self_idx);
-  int top = lua_gettop(L);
-  self->multi.pending = 1;
-  for (int i = 1; i <= self->n; i++) {
-    lunado_future *child;
-    lunado_multi_node *node = &self->nodes[i - 1];
-    get_nth(L, results, keys, i);
-    child = lua_touserdata(L, -1);
-    if (lunado_future_pending(child))
-      (void)lunado__hold(L, top + 1, child, self_idx, &node->waiter);
+static void link_children(lua_State *L, lunado_realm *realm, int holder,
+                          multi_part *part) {
+  int results = lua_gettop(L) + 1, keys = results + 1, child = results + 2;
+  lua_getiuservalue(L, holder, MULTI_RESULTS);
+  lua_getiuservalue(L, holder, MULTI_KEYS);
+  if (part->list) keys = 0;
+  part->multi.pending = 1;
+  for (int i = 1; i <= part->n; i++) {
+    lunado_future *future;
+    lunado_multi_node *node = &part->nodes[i - 1];
+    lunado__multi_get(L, results, keys, i);
+    future = lua_touserdata(L, child);
+    if (lunado_future_pending(future))
+      (void)lunado__hold(L, child, future, holder, &node->waiter);
     else
-      lunado__failure_expect(L, realm, top + 1);
-    lunado_multi_add(&self->multi, node, child);
+      lunado__failure_expect(L, realm, child);
+    lunado_multi_add(&part->multi, node, future);
     lua_pop(L, 1);
   }
-  self->multi.pending--;
+  part->multi.pending--;
+  lua_settop(L, results - 1);
 }
 
 void lunado__multi_children(lua_State *L, int idx) {
-  lua_getiuservalue(L, idx, MULTI_RESULTS);
+  (void)lunado__multi_push_holder(L, idx);
+  lua_getiuservalue(L, -1, MULTI_RESULTS);
+  lua_remove(L, -2);
 }
 
-static multi_future *make(lua_State *L, lunado_realm *realm, int n) {
-  multi_future *self = lunado__future_new(
-      L, realm, LUNADO_KIND_MULTI,
-      sizeof *self + (size_t)n * sizeof self->nodes[0], MULTI_VALUES);
-  lunado_multi_init(&self->multi, on_all_done);
-  self->n = n;
-  self->spread = false;
-  return self;
+/* Fills the holder on top with the results and keys that lie below, which it
+ * replaces. */
+static void fill(lua_State *L, multi_part *part, lunado_multi_node *nodes,
+                 int n) {
+  int results = lua_gettop(L) - 2;
+  lunado_multi_init(&part->multi, on_all_done);
+  part->n = n;
+  part->list = lua_isnil(L, results + 1);
+  part->spread = part->shared = false;
+  part->nodes = nodes;
+  for (int i = 0; i < n; i++) nodes[i].waiter.list = NULL;
+  lua_insert(L, results);
+  lua_setiuservalue(L, results, MULTI_KEYS);
+  lua_setiuservalue(L, results, MULTI_RESULTS);
 }
 
-/* Pushes the multi of the table at idx. */
-static multi_future *build(lua_State *L, lunado_realm *realm, int idx,
-                           int quiet, int depth) {
+/* Pushes a private multi of the table at idx. */
+static void push_private(lua_State *L, lunado_realm *realm, int idx, int depth,
+                         bool spread) {
   multi_future *self;
   int top = lua_gettop(L);
   int n;
   luaL_checkstack(L, 16, NULL);
   n = push_children(L, realm, idx, depth);
-  self = make(L, realm, n);
-  self->list = lua_isnil(L, top + 2);
-  lua_pushvalue(L, top + 1);
-  lua_setiuservalue(L, top + 3, MULTI_RESULTS);
-  lua_pushvalue(L, top + 2);
-  lua_setiuservalue(L, top + 3, MULTI_KEYS);
-  if (quiet != 0) {
-    lua_pushvalue(L, quiet);
-    lua_setiuservalue(L, top + 3, MULTI_QUIET);
-  }
-  link_children(L, realm, top + 3, top + 1, self->list ? 0 : top + 2);
-  lua_insert(L, top + 1);
-  lua_settop(L, top + 1);
-  return self;
+  self = lunado__future_new(L, realm, LUNADO_KIND_MULTI,
+                            sizeof *self + (size_t)n * sizeof self->nodes[0],
+                            MULTI_VALUES);
+  self->future.flags = LUNADO_IS_PRIVATE;
+  fill(L, &self->part, self->nodes, n);
+  self->part.spread = spread;
+  link_children(L, realm, top + 1, &self->part);
+  if (self->part.multi.pending == 0)
+    complete(L, realm, top + 1, top + 1, &self->part);
 }
 
 void lunado__multi_nested(lua_State *L, lunado_realm *realm, int idx,
                           int depth) {
-  multi_future *self = build(L, realm, idx, 0, depth);
-  self->future.flags = LUNADO_IS_PRIVATE;
-  if (self->multi.pending == 0) complete(L, realm, lua_gettop(L));
-}
-
-void lunado__multi_new(lua_State *L, lunado_realm *realm, int idx, int quiet) {
-  multi_future *self = build(L, realm, idx, quiet, 0);
-  if (self->multi.pending == 0) complete(L, realm, lua_gettop(L));
+  push_private(L, realm, idx, depth, false);
 }
 
 void lunado__multi_spread(lua_State *L, lunado_realm *realm, int n) {
   int list = lua_gettop(L);
-  multi_future *self;
   for (int i = 1; i <= n; i++) { /* a nil among the values is a moment */
     if (lua_rawgeti(L, list, i) == LUA_TNIL) {
       lunado__getslot(L, realm, LUNADO_SLOT_MOMENT);
@@ -371,39 +293,101 @@ void lunado__multi_spread(lua_State *L, lunado_realm *realm, int n) {
     }
     lua_pop(L, 1);
   }
-  self = build(L, realm, list, 0, 0);
-  self->spread = true;
-  self->future.flags = LUNADO_IS_PRIVATE;
-  if (self->multi.pending == 0) complete(L, realm, lua_gettop(L));
+  push_private(L, realm, list, 0, true);
   lua_remove(L, list);
+}
+
+static void leave_children(lua_State *L, lunado_realm *realm, int bond,
+                           int heir);
+
+/* Pushes the bond of a multi of the table at idx. */
+static multi_bond *push_multi_bond(lua_State *L, lunado_realm *realm, int idx,
+                                   int quiet) {
+  int n = push_children(L, realm, idx, 0);
+  multi_bond *self = lua_newuserdatauv(
+      L, sizeof *self + (size_t)n * sizeof self->nodes[0], MULTI_VALUES);
+  self->bond = (lunado_bond){.leave = leave_children};
+  fill(L, &self->part, self->nodes, n);
+  self->part.shared = true;
+  if (quiet != 0) {
+    lua_pushvalue(L, quiet);
+    lua_setiuservalue(L, -2, MULTI_QUIET);
+  }
+  return self;
+}
+
+/* True if some child of the multi is pending. */
+static bool has_pending(lua_State *L, int holder, const multi_part *part) {
+  int top = lua_gettop(L);
+  bool found = false;
+  lua_getiuservalue(L, holder, MULTI_RESULTS);
+  lua_getiuservalue(L, holder, MULTI_KEYS);
+  for (int i = 1; !found && i <= part->n; i++, lua_settop(L, top + 2)) {
+    lunado__multi_get(L, top + 1, part->list ? 0 : top + 2, i);
+    found = lunado_future_pending(lua_touserdata(L, -1));
+  }
+  lua_settop(L, top);
+  return found;
+}
+
+void lunado__multi_new(lua_State *L, lunado_realm *realm, int idx, int quiet) {
+  int holder = lua_gettop(L) + 1, multi = holder + 1;
+  multi_bond *self;
+  luaL_checkstack(L, 16, NULL);
+  self = push_multi_bond(L, realm, idx, quiet);
+  (void)lunado__future_new(L, realm, LUNADO_KIND_MULTI, sizeof(lunado_future),
+                           MULTI_HOLDER);
+  lua_pushvalue(L, holder);
+  lua_setiuservalue(L, multi, MULTI_HOLDER);
+  if (has_pending(L, holder, &self->part))
+    lunado__heir_bind(L, realm, multi, holder, true);
+  link_children(L, realm, holder, &self->part);
+  if (self->part.multi.pending == 0)
+    complete(L, realm, multi, holder, &self->part);
+  lua_remove(L, holder);
 }
 
 /* --- leaving -------------------------------------------------------------- */
 
-void lunado__multi_dissolve(lua_State *L, int idx) {
-  multi_future *self = lua_touserdata(L, idx);
+/* Has the multi of the holder leave its children; these get the marks of the
+ * one at `heir`, 0: none. */
+static void leave(lua_State *L, lunado_realm *realm, int holder,
+                  const multi_part *part, int heir) {
   int top = lua_gettop(L);
-  if (!lunado_future_pending(&self->future) || !lua_checkstack(L, 16)) return;
-  lua_getiuservalue(L, idx, MULTI_RESULTS);
-  lua_getiuservalue(L, idx, MULTI_KEYS);
-  for (int i = 1; i <= self->n; i++, lua_settop(L, top + 2)) {
-    lunado_waiter *waiter = &self->nodes[i - 1].waiter;
+  if (!lua_checkstack(L, 16)) return;
+  lua_getiuservalue(L, holder, MULTI_RESULTS);
+  lua_getiuservalue(L, holder, MULTI_KEYS);
+  for (int i = 1; i <= part->n; i++, lua_settop(L, top + 2)) {
+    lunado_waiter *waiter = &part->nodes[i - 1].waiter;
     if (waiter->list == NULL) continue;
-    get_nth(L, top + 1, self->list ? 0 : top + 2, i);
+    lunado__multi_get(L, top + 1, part->list ? 0 : top + 2, i);
+    if (heir != 0) lunado__late_as(L, realm, top + 3, heir);
     lunado__forget(L, top + 3, waiter);
   }
   lua_settop(L, top);
 }
 
+void lunado__multi_dissolve(lua_State *L, int idx) {
+  const multi_future *self = lua_touserdata(L, idx);
+  leave(L, NULL, idx, &self->part, 0);
+}
+
+static void leave_children(lua_State *L, lunado_realm *realm, int bond,
+                           int heir) {
+  const multi_bond *self = lua_touserdata(L, bond);
+  const lunado_future *multi = lua_touserdata(L, heir);
+  leave(L, realm, bond, &self->part, lunado_future_pending(multi) ? heir : 0);
+}
+
 void lunado__multi_late(lua_State *L, lunado_realm *realm, int idx, int quiet) {
-  multi_future *self = lua_touserdata(L, idx);
+  const multi_part *part = &((multi_future *)lua_touserdata(L, idx))->part;
   int top = lua_gettop(L);
   if (!lua_checkstack(L, 16)) return;
   lua_getiuservalue(L, idx, MULTI_RESULTS);
   lua_getiuservalue(L, idx, MULTI_KEYS);
-  for (int i = 1; i <= self->n; i++, lua_settop(L, top + 2)) {
+  for (int i = 1; i <= part->n; i++, lua_settop(L, top + 2)) {
     const lunado_future *child;
-    get_nth(L, top + 1, self->list ? 0 : top + 2, i);
+    lunado__multi_get(L, top + 1, part->list ? 0 : top + 2, i);
     child = lua_touserdata(L, top + 3);
     if (lunado_future_pending(child))
       lunado__late(L, realm, top + 3, quiet);

@@ -82,6 +82,10 @@ static void make_tables(lua_State *L, lunado_realm *realm) {
   set_table(L, realm, LUNADO_SLOT_CAPTURED, "k");
   set_table(L, realm, LUNADO_SLOT_WATCHED, "k");
   set_table(L, realm, LUNADO_SLOT_QUIET, "k");
+  lua_createtable(L, 0, 1);
+  lua_pushliteral(L, "v");
+  lua_setfield(L, -2, "__mode");
+  lunado__setslot(L, realm, LUNADO_SLOT_WEAK);
   set_table(L, realm, LUNADO_SLOT_CONVERTERS, NULL);
   set_table(L, realm, LUNADO_SLOT_CLASSES, NULL);
   set_table(L, realm, LUNADO_SLOT_LOADED, NULL);

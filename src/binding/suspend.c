@@ -298,8 +298,8 @@ static int requeue(lua_State *L, lunado_realm *realm, int t,
   return SUSPENDED;
 }
 
-/* (task, future): another waiter is there already, so that a table of owners
- * has to be made, which may fail. */
+/* (task, future): another waiter is there already, or the Future is a heir: a
+ * table of owners has to be made, or to grow, which may fail. */
 static int wait_behind_others(lua_State *L) {
   lunado_coroutine *task = lua_touserdata(L, 1);
   (void)lunado__wait(L, 2, 1, &task->waiter, lunado__coroutine_ready);
@@ -312,8 +312,8 @@ static bool is_on_top(lua_State *thread, const lunado_future *future) {
          lua_touserdata(thread, -1) == (const void *)future;
 }
 
-/* Links the task, which is on top of L, behind other waiters of the Future.
- * Returns as link_task. */
+/* Links the task, which is on top of L, to a heir, or behind other waiters of
+ * the Future.  Returns as link_task. */
 static int link_behind(lua_State *L, lunado_realm *realm, int t,
                        lunado_coroutine *task, lunado_future *future) {
   lua_State *thread = task->thread;
@@ -339,7 +339,8 @@ static int link_task(lua_State *L, lunado_realm *realm, int t,
   if (!lunado_future_pending(future))
     return lunado__task_push_outcome(L, t, task, future);
   lua_pushvalue(L, t);
-  if (future->waiters != NULL) return link_behind(L, realm, t, task, future);
+  if (future->waiters != NULL || future->flags & LUNADO_IS_HEIR)
+    return link_behind(L, realm, t, task, future);
   lua_xmove(L, thread, 1);
   lua_setiuservalue(thread, -2, LUNADO_FUTURE_VALUE);
   lunado_future_wait(future, &task->waiter, lunado__coroutine_ready);

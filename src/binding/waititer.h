@@ -8,9 +8,9 @@
 /* Adds WaitIterator to the table on top.  [-0, +0, m] */
 void lunado__waititer_functions(lua_State *L);
 
-/* Where the value at idx is a WaitIterator, pushes the pending Future that its
- * next() has given, nil: none; else pushes nothing and returns false.
- * [-0, +(0|1), -] */
-bool lunado__waititer_next(lua_State *L, const lunado_realm *realm, int idx);
+/* True for a waiter of a WaitIterator, the owner of which is at `owner`; pushes
+ * the pending Future that next() has given, nil: none.  [-0, +(0|1), -] */
+bool lunado__waititer_next(lua_State *L, const lunado_waiter *waiter,
+                           int owner);
 
 #endif

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * chain.c - chain_future: one Future gets the outcome of another.
+ */
+#include "binding/future.h"
+#include "binding/heir.h"
+#include "binding/late.h"
+
+/* What waits for the source.  User values, beside the heir: the source, which
+ * it must hold, for the heir does not. */
+enum { LINK_SOURCE = LUNADO_BOND_HEIR + 1 };
+
+typedef struct {
+  lunado_bond bond;
+  lunado_waiter waiter; /* in the source */
+} chain_link;
+
+static void on_source(lunado_settler *settler, lunado_waiter *waiter,
+                      lunado_future *source) {
+  lunado_realm *realm = lunado__settler_realm(settler);
+  lua_State *L = realm->frame->L;
+  int top = lua_gettop(L);
+  (void)source;
+  lunado__push_owner(realm, waiter);
+  lua_getiuservalue(L, top + 1, LINK_SOURCE);
+  lunado__push_heir(L, top + 1);
+  if (!lua_isnil(L, -1)) lunado__copy_outcome(L, realm, top + 2, top + 3);
+  lua_settop(L, top);
+}
+
+static void leave_source(lua_State *L, lunado_realm *realm, int bond,
+                         int heir) {
+  chain_link *self = lua_touserdata(L, bond);
+  const lunado_future *target = lua_touserdata(L, heir);
+  int source = lua_gettop(L) + 1;
+  if (self->waiter.list == NULL || !lua_checkstack(L, 16)) return;
+  lua_getiuservalue(L, bond, LINK_SOURCE);
+  if (lunado_future_pending(target)) lunado__late_as(L, realm, source, heir);
+  lunado__forget(L, source, &self->waiter);
+  lua_pop(L, 1);
+}
+
+/* A ticket notices itself who waits for it: it is held for good. */
+static void hold_target(lua_State *L, lunado_realm *realm, int to, int bond) {
+  const lunado_future *target = lua_touserdata(L, to);
+  if (target->kind != LUNADO_KIND_TICKET) {
+    lunado__heir_bind(L, realm, to, bond, false);
+    return;
+  }
+  lua_pushvalue(L, to);
+  lua_setiuservalue(L, bond, LUNADO_BOND_HEIR);
+}
+
+/* Returns false where the source is settled by then. */
+static bool link(lua_State *L, lunado_realm *realm, int from, int to) {
+  chain_link *self = lua_newuserdatauv(L, sizeof *self, LINK_SOURCE);
+  int bond = lua_gettop(L);
+  bool linked;
+  self->bond = (lunado_bond){.leave = leave_source};
+  self->waiter.list = NULL;
+  lua_pushvalue(L, from);
+  lua_setiuservalue(L, bond, LINK_SOURCE);
+  hold_target(L, realm, to, bond);
+  linked = lunado__wait(L, from, bond, &self->waiter, on_source);
+  lua_pop(L, 1);
+  return linked;
+}
+
+/* Where the target is settled already nothing has to be waited for. */
+void lunado__chain(lua_State *L, lunado_realm *realm, int from, int to) {
+  const lunado_future *source = lua_touserdata(L, from);
+  const lunado_future *target = lua_touserdata(L, to);
+  if (source == target || !lunado_future_pending(target)) return;
+  if (!lunado_future_pending(source) || !link(L, realm, from, to))
+    lunado__copy_outcome(L, realm, from, to);
+}
+
+bool lunado__chain_target(lua_State *L, const lunado_waiter *waiter,
+                          int owner) {
+  if (waiter->cb != on_source) return false;
+  lunado__push_heir(L, owner);
+  return true;
+}
