@@ -3,15 +3,32 @@
 
 #include "binding/coroutine.h"
 #include "binding/future.h"
+#include "binding/heir.h"
 #include "binding/task.h"
+#include "core/multi.h"
 
 /* How many Futures that wait for Futures are looked through. */
 #define DEEPEST 8
 
 static int find(lua_State *L, lunado_realm *realm, int idx, int depth);
 
-/* What is behind a waiter whose owner is on top: a task, or a Future (a multi,
- * a with_timeout).  Any other owner counts as alive. */
+/* Pushes the Future that gets its outcome by way of a waiter whose owner is on
+ * top: a multi, a with_timeout, the target of chain_future.  Nil for one that
+ * is gone; where there is none of these, returns false, and pushes nothing. */
+static bool push_waiting(lua_State *L, lunado_realm *realm,
+                         const lunado_waiter *waiter) {
+  int owner = lua_gettop(L);
+  if (lunado__tofuture(L, realm, owner) != NULL)
+    lua_pushvalue(L, owner);
+  else if (lunado_multi_owns(waiter))
+    lunado__push_heir(L, owner);
+  else
+    return lunado__chain_target(L, waiter, owner);
+  return true;
+}
+
+/* What is behind a waiter whose owner is on top: a task, or a Future.  Any
+ * other owner counts as alive. */
 static int find_behind(lua_State *L, lunado_realm *realm,
                        const lunado_waiter *waiter, int depth) {
   lunado_future *heir;
@@ -21,9 +38,10 @@ static int find_behind(lua_State *L, lunado_realm *realm,
     return lunado__task_untouched(task) ? LUNADO_WAITER_ALIVE
                                         : LUNADO_WAITER_DEAD;
   }
+  if (depth == DEEPEST || !push_waiting(L, realm, waiter))
+    return LUNADO_WAITER_ALIVE;
   heir = lunado__tofuture(L, realm, -1);
-  if (heir == NULL || depth == DEEPEST) return LUNADO_WAITER_ALIVE;
-  if (!lunado_future_pending(heir)) return 0;
+  if (heir == NULL || !lunado_future_pending(heir)) return 0;
   if (heir->waiters == NULL) return LUNADO_WAITER_ALIVE;
   return find(L, realm, lua_gettop(L), depth + 1);
 }
@@ -34,7 +52,7 @@ static int find(lua_State *L, lunado_realm *realm, int idx, int depth) {
   const lunado_waiter *waiter = future->waiters;
   int found = 0, top = lua_gettop(L);
   if (waiter == NULL) return 0;
-  luaL_checkstack(L, 4, NULL);
+  luaL_checkstack(L, 8, NULL);
   do {
     if (lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE) == LUA_TTABLE)
       lua_rawgetp(L, -1, waiter);
