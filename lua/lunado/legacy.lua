@@ -33,7 +33,9 @@ local function new_runner(thread)
   local self = setmetatable({
     pending = {}, -- keys that were registered and not popped
     results = {}, -- key → packed result
-    waiting = {}, -- YieldPoint → Future, for those that were not ready
+    waiting = {}, -- YieldPoint → bond of its Future, where it was not ready
+    started = setmetatable({}, { __mode = "k" }), -- YieldPoint → its number
+    count = 0, -- of YieldPoints that were not ready
     thread = thread, -- of its coroutine, until that ends
     contexts = nil, -- those that the coroutine runs within
     deactivate = nil, -- takes its own one out of these
@@ -147,14 +149,36 @@ local function poll(point, future)
   return future:done()
 end
 
---- Looks again at the YieldPoints that were not ready.
+--- The YieldPoint is not ready.  What was given up since, such as one in a
+-- with_timeout that has timed out, leaves by itself.
+function Runner:add(point, future)
+  self.count = self.count + 1
+  self.started[point] = self.count
+  core.bond(future, self.waiting, point)
+end
+
+--- Looks again at the YieldPoints that were not ready, in their order; last at
+-- those that nobody waits for, which get what the others have left.
 function Runner:run()
-  local waiting = self.waiting
-  local points = {}
-  for point in pairs(waiting) do points[#points + 1] = point end
+  local waiting, started = self.waiting, self.started
+  local points, idle = {}, {}
+  for point, bond in pairs(waiting) do
+    local future = core.heir(bond)
+    if future then
+      points[#points + 1] = point
+      idle[point] = not core.is_awaited(future)
+    end
+  end
+  table.sort(points, function(a, b)
+    if idle[a] ~= idle[b] then return idle[b] end
+    return started[a] < started[b]
+  end)
   for _, point in ipairs(points) do
-    local future = waiting[point]
-    if future and poll(point, future) then waiting[point] = nil end
+    local future = waiting[point] and core.heir(waiting[point])
+    if future and poll(point, future) then
+      waiting[point] = nil
+      if idle[point] then future:exc_info() end -- it counts as seen
+    end
   end
 end
 
@@ -193,7 +217,7 @@ function YieldPoint.__await(point)
   local future = Future()
   runner:call(function()
     point:start(runner)
-    if not poll(point, future) then runner.waiting[point] = future end
+    if not poll(point, future) then runner:add(point, future) end
   end)
   return future
 end
@@ -293,6 +317,20 @@ function MultiYieldPoint:start(runner)
 end
 function MultiYieldPoint:is_ready() return self.future:done() end
 function MultiYieldPoint:get_result() return core.result(self.future) end
+
+--- One that is as it was made here is its multi, which can be let go as such.
+function MultiYieldPoint.__await(point)
+  for _, name in ipairs(required) do
+    if point[name] ~= MultiYieldPoint[name] then
+      return YieldPoint.__await(point)
+    end
+  end
+  local runner = current_runner()
+  runner:call(function()
+    point.future = core.multi(point.children, point.quiet_exceptions)
+  end)
+  return point.future
+end
 
 local legacy = {
   YieldPoint = YieldPoint,

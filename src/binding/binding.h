@@ -125,6 +125,7 @@ struct lunado_realm {
   const void *failure_mt;
   const void *iterator_mt;
   const void *witness_mt;
+  const void *bond_mt;
   lunado_coroutine *current; /* the coroutine that runs; its caller's stack
                                 holds it */
   lunado_coroutine *yielder; /* whose yield is being converted; its runner's

@@ -200,9 +200,85 @@ static int witness__gc(lua_State *L) {
   return 0;
 }
 
+/* --- bonds of Lua's ------------------------------------------------------- */
+
+/* User values, beside the heir: the table that has the bond, and under which
+ * key. */
+enum {
+  ENTRY_TABLE = LUNADO_BOND_HEIR + 1,
+  ENTRY_KEY,
+  ENTRY_VALUES = ENTRY_KEY
+};
+
+static void leave_table(lua_State *L, lunado_realm *realm, int bond, int heir) {
+  int table = lua_gettop(L) + 1;
+  (void)realm, (void)heir;
+  if (!lua_checkstack(L, 4)) return;
+  lua_getiuservalue(L, bond, ENTRY_TABLE);
+  lua_getiuservalue(L, bond, ENTRY_KEY);
+  lua_pushvalue(L, -1);
+  lua_rawget(L, table);
+  if (lua_rawequal(L, -1, bond)) {
+    lua_pop(L, 1);
+    lua_pushnil(L);
+    lua_rawset(L, table);
+  }
+  lua_settop(L, table - 1);
+}
+
+/* bond(future, t, key): t[key] is something that holds the pending Future while
+ * somebody waits for it; it is taken out when the Future is gone, or settled.
+ */
+static int core_bond(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_bond *self;
+  (void)lunado__checkfuture(L, realm, 1);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  luaL_checkany(L, 3);
+  lua_settop(L, 3);
+  self = lua_newuserdatauv(L, sizeof *self, ENTRY_VALUES);
+  self->leave = leave_table;
+  lua_pushvalue(L, 2);
+  lua_setiuservalue(L, 4, ENTRY_TABLE);
+  lua_pushvalue(L, 3);
+  lua_setiuservalue(L, 4, ENTRY_KEY);
+  lua_pushvalue(L, 4);
+  lunado__setclass(L, realm->bond_mt);
+  lua_pop(L, 1);
+  lunado__heir_bind(L, realm, 1, 4, false);
+  lua_rawset(L, 2);
+  return 0;
+}
+
+/* heir(bond) → its Future; nil where that is gone. */
+static int core_heir(lua_State *L) {
+  if (lunado__toclass(L, 1, lunado__upvalue_realm(L)->bond_mt) == NULL)
+    lunado__typeerror(L, 1, "bond");
+  lunado__push_heir(L, 1);
+  return 1;
+}
+
+/* is_awaited(future) → whether anything waits for it. */
+static int core_is_awaited(lua_State *L) {
+  const lunado_future *future =
+      lunado__checkfuture(L, lunado__upvalue_realm(L), 1);
+  lua_pushboolean(L, future->waiters != NULL);
+  return 1;
+}
+
+static const luaL_Reg functions[] = {{"bond", core_bond},
+                                     {"heir", core_heir},
+                                     {"is_awaited", core_is_awaited},
+                                     {NULL, NULL}};
+
+void lunado__heir_functions(lua_State *L) {
+  lunado__setfunctions(L, functions);
+}
+
 static const luaL_Reg metamethods[] = {{"__gc", witness__gc}, {NULL, NULL}};
 
 void lunado__heir_open(lua_State *L, lunado_realm *realm) {
   realm->witness_mt = lunado__newclass(L, "lunado.Witness", NULL, metamethods);
-  lua_pop(L, 1);
+  realm->bond_mt = lunado__newclass(L, "lunado.Bond", NULL, NULL);
+  lua_pop(L, 2);
 }

@@ -52,6 +52,9 @@ void lunado__heir_hold(lua_State *L, int idx, bool hold);
  * which has room.  [-0, +0, -] */
 void lunado__heir_move(lua_State *L, int from, int to);
 
+/* Pushes the functions about bonds into the table on top. */
+void lunado__heir_functions(lua_State *L);
+
 void lunado__heir_open(lua_State *L, lunado_realm *realm);
 
 #endif

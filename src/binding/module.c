@@ -11,6 +11,7 @@
 #include "binding/executor.h"
 #include "binding/forsaken.h"
 #include "binding/future.h"
+#include "binding/heir.h"
 #include "binding/inspect.h"
 #include "binding/ioloop.h"
 #include "binding/log.h"
@@ -42,7 +43,7 @@ static void (*const openers[])(lua_State *L) = {
     lunado__clock_functions,    lunado__inspect_functions,
     lunado__raise_functions,    lunado__naming_functions,
     lunado__signals_functions,  lunado__forsaken_functions,
-    lunado__ticket_functions};
+    lunado__ticket_functions,   lunado__heir_functions};
 
 static void set_classes(lua_State *L, lunado_realm *realm) {
   static const char *const names[LUNADO_E_COUNT] = {"Exception",
