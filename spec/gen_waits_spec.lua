@@ -377,6 +377,34 @@ describe("a Future that gets its outcome from others", function()
   end)
 end)
 
+describe("a YieldPoint in a with_timeout that has timed out", function()
+  it("leaves what comes to the one that waits by then", function()
+    run(function()
+      local call = yield(gen.Callback "key")
+      for _ = 1, 3 do
+        assert.is_false(pcall(yield, gen.with_timeout(A_MOMENT,
+          gen.Wait "key")))
+      end
+      loop:add_callback(call, 5)
+      assert.equal(5, yield(gen.with_timeout(NEVER, gen.Wait "key")))
+    end)
+  end)
+
+  it("may be waited for again", function()
+    run(function()
+      local call = yield(gen.Callback "key")
+      local wait = gen.convert_yielded(gen.Wait "key")
+      for _ = 1, 3 do
+        assert.is_false(pcall(yield, gen.with_timeout(A_MOMENT, wait)))
+        gc.collect()
+      end
+      call(5)
+      assert.equal(5, yield(gen.with_timeout(NEVER, wait)))
+    end)
+    assert.equal("", log:text())
+  end)
+end)
+
 describe("a WaitIterator", function()
   it("goes on while it is used, whatever is collected", function()
     local futures = {}
