@@ -102,19 +102,47 @@ static void without_memory_nothing_changes(void **state) {
   }
 }
 
-static void trimming_waits_for_the_last(void **state) {
+static void trimming_frees_what_is_at_the_end(void **state) {
   (void)state;
   for (int i = 0; i < MANY; i++) (void)take();
   for (uint32_t i = MANY; i-- > 1;) {
     lunado_slab_give(&slab, lunado_slab_at(&slab, i));
     lunado_slab_trim(&slab);
-    assert_true(slab.count >= MANY);
+    assert_true(slab.count > i);
+    assert_true(slab.count <= 8 * i || slab.count == LUNADO_SLAB_FIRST);
   }
+  assert_int_equal(slab.count, LUNADO_SLAB_FIRST);
+  assert_int_equal(memory_out(), 1);
   lunado_slab_give(&slab, lunado_slab_at(&slab, 0));
   lunado_slab_trim(&slab);
   assert_int_equal(slab.count, LUNADO_SLAB_FIRST);
-  assert_int_equal(memory_out(), 1);
   for (uint32_t i = 0; i < 1000; i++) assert_int_equal(take()->slot.number, i);
+}
+
+static void what_is_kept_does_not_keep_the_others(void **state) {
+  (void)state;
+  for (int i = 0; i < 1000; i++) (void)take();
+  for (uint32_t i = 0; i < 1000; i++)
+    if (i != 70) lunado_slab_give(&slab, lunado_slab_at(&slab, i));
+  lunado_slab_trim(&slab);
+  assert_int_equal(slab.count, 2 * LUNADO_SLAB_FIRST);
+  assert_int_equal(slab.taken, 1);
+  for (uint32_t i = 0; i < LUNADO_SLAB_FIRST; i++)
+    assert_true(take()->slot.number < LUNADO_SLAB_FIRST);
+}
+
+static void a_new_block_is_of_zeros_again(void **state) {
+  (void)state;
+  for (int round = 0; round < 3; round++) {
+    for (int i = 0; i < 1000; i++) {
+      item *self = take();
+      if (i >= (int)LUNADO_SLAB_FIRST) assert_int_equal(self->content, 0);
+      self->content = 5;
+    }
+    for (uint32_t i = 0; i < 1000; i++)
+      lunado_slab_give(&slab, lunado_slab_at(&slab, i));
+    lunado_slab_trim(&slab);
+  }
 }
 
 #define unit(test) cmocka_unit_test_setup_teardown(test, setup, finish)
@@ -126,7 +154,9 @@ int main(void) {
       unit(what_is_given_back_is_taken_again),
       unit(there_are_no_more_than_the_limit),
       unit(without_memory_nothing_changes),
-      unit(trimming_waits_for_the_last),
+      unit(trimming_frees_what_is_at_the_end),
+      unit(what_is_kept_does_not_keep_the_others),
+      unit(a_new_block_is_of_zeros_again),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

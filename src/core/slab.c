@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* slab.c - blocks of items, and the list of the free ones. */
+/* slab.c - blocks of items, and in each the list of the free ones. */
 #include "core/slab.h"
 
 #include <assert.h>
@@ -13,72 +13,92 @@ void lunado_slab_init(lunado_slab *self, size_t size) {
 }
 
 void lunado_slab_fini(lunado_slab *self) {
-  for (int i = 0; i < LUNADO_SLAB_BLOCKS; i++) lunado__free(self->blocks[i]);
+  for (int i = 0; i < self->block_count; i++)
+    lunado__free(self->blocks[i].items);
   lunado_slab_init(self, self->size);
 }
 
-static void make_free(lunado_slab *self, lunado_slot *slot) {
-  slot->next = self->free;
-  self->free = slot->number + 1;
+/* The block of item `number`, and the number of the first item in it. */
+static int find_block(uint32_t number, uint32_t *first) {
+  uint32_t end = LUNADO_SLAB_FIRST;
+  int block = 0;
+  *first = 0;
+  while (number >= end) {
+    *first = end;
+    end *= 2;
+    block++;
+  }
+  return block;
 }
 
-/* Puts the items of a block, whose first number is `first`, into the list, in
- * their order. */
-static void add_items(lunado_slab *self, char *block, uint32_t first,
-                      uint32_t size) {
+static void make_free(lunado_slab_block *block, lunado_slot *slot) {
+  slot->next = block->free;
+  block->free = slot->number + 1;
+}
+
+/* Puts the items of a new block, whose first number is `first`, into its list,
+ * in their order. */
+static void add_items(lunado_slab *self, lunado_slab_block *block,
+                      uint32_t first, uint32_t size) {
   for (uint32_t i = size; i-- > 0;) {
-    lunado_slot *slot = (void *)(block + i * self->size);
+    lunado_slot *slot = (void *)(block->items + i * self->size);
     slot->number = first + i;
-    make_free(self, slot);
+    make_free(block, slot);
   }
 }
 
 int lunado_slab_reserve(lunado_slab *self, uint32_t max) {
   uint32_t size = self->count > 0 ? self->count : LUNADO_SLAB_FIRST;
-  char *block;
-  int i = 0;
+  lunado_slab_block *block = &self->blocks[self->block_count];
+  char *items;
   assert(max <= LUNADO_SLAB_MAX);
-  if (self->free != 0) return 0;
+  if (self->taken < self->count) return 0;
   if (self->count >= max) return UV_ENOSPC;
-  block = lunado__alloc(size * self->size);
-  if (block == NULL) return UV_ENOMEM;
-  while (self->blocks[i] != NULL) i++;
-  self->blocks[i] = block;
+  items = lunado__alloc(size * self->size);
+  if (items == NULL) return UV_ENOMEM;
+  *block = (lunado_slab_block){.items = items};
+  self->first = self->block_count++;
   add_items(self, block, self->count, size);
   self->count += size;
   return 0;
 }
 
 void *lunado_slab_take(lunado_slab *self) {
-  lunado_slot *slot = lunado_slab_at(self, self->free - 1);
-  self->free = slot->next;
+  lunado_slab_block *block;
+  lunado_slot *slot;
+  while (self->blocks[self->first].free == 0) self->first++;
+  block = &self->blocks[self->first];
+  slot = lunado_slab_at(self, block->free - 1);
+  block->free = slot->next;
+  block->taken++;
   self->taken++;
   return slot;
 }
 
 void lunado_slab_give(lunado_slab *self, void *item) {
-  make_free(self, item);
+  lunado_slot *slot = item;
+  uint32_t first;
+  int number = find_block(slot->number, &first);
+  lunado_slab_block *block = &self->blocks[number];
+  make_free(block, slot);
+  block->taken--;
   self->taken--;
+  if (number < self->first) self->first = number;
 }
 
 void lunado_slab_trim(lunado_slab *self) {
-  if (self->taken > 0 || self->count <= LUNADO_SLAB_FIRST) return;
-  for (int i = 1; i < LUNADO_SLAB_BLOCKS; i++) {
-    lunado__free(self->blocks[i]);
-    self->blocks[i] = NULL;
+  while (self->block_count > 1 && self->taken < self->count / 4) {
+    lunado_slab_block *last = &self->blocks[self->block_count - 1];
+    if (last->taken > 0) return;
+    lunado__free(last->items);
+    *last = (lunado_slab_block){.items = NULL};
+    self->block_count--;
+    self->count /= 2;
   }
-  self->count = LUNADO_SLAB_FIRST;
-  self->free = 0;
-  add_items(self, self->blocks[0], 0, LUNADO_SLAB_FIRST);
 }
 
 void *lunado_slab_at(const lunado_slab *self, uint32_t number) {
-  uint32_t first = 0, end = LUNADO_SLAB_FIRST;
-  int block = 0;
-  while (number >= end) {
-    first = end;
-    end *= 2;
-    block++;
-  }
-  return self->blocks[block] + (number - first) * self->size;
+  uint32_t first;
+  int block = find_block(number, &first);
+  return self->blocks[block].items + (number - first) * self->size;
 }

@@ -3,7 +3,9 @@
  * slab.h - numbered items of one size, which stay where they are.
  *
  * Items are made in blocks, each as large as all before it.  An item is free
- * or taken; a free one keeps what it had in it, but for its slot.
+ * or taken; a free one keeps what it had in it, but for its slot.  What is
+ * taken comes from the first block that has any, so that the last ones become
+ * free.
  *
  * Another thread may look up an item that it has heard of, where nobody trims.
  */
@@ -24,16 +26,23 @@
 /* What each item begins with. */
 typedef struct {
   uint32_t number; /* which item it is, from 0 */
-  uint32_t next;   /* while it is free: the number of the next free one, plus
-                      one; 0: none */
+  uint32_t next;   /* while it is free: the number of the next free one of its
+                      block, plus one; 0: none */
 } lunado_slot;
 
 typedef struct {
-  size_t size;    /* bytes of an item */
-  uint32_t count; /* items made */
-  uint32_t taken; /* and taken */
+  char *items;    /* NULL: the block is not made */
   uint32_t free;  /* the number of the first free one, plus one; 0: none */
-  char *blocks[LUNADO_SLAB_BLOCKS];
+  uint32_t taken; /* items of it */
+} lunado_slab_block;
+
+typedef struct {
+  size_t size;     /* bytes of an item */
+  uint32_t count;  /* items made */
+  uint32_t taken;  /* and taken */
+  int first;       /* no block before this one has a free item */
+  int block_count; /* blocks made */
+  lunado_slab_block blocks[LUNADO_SLAB_BLOCKS];
 } lunado_slab;
 
 /* Makes a slab without items, which owns no memory. */
@@ -53,7 +62,8 @@ void *lunado_slab_take(lunado_slab *self);
 /* Gives an item back. */
 void lunado_slab_give(lunado_slab *self, void *item);
 
-/* Frees the blocks but the first, if no item is taken. */
+/* Frees blocks at the end that have no item taken, but for the first one, where
+ * less than a quarter of all items is taken.  O(1) amortized. */
 void lunado_slab_trim(lunado_slab *self);
 
 /* The item of this number, which is less than `count`. */
