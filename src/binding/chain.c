@@ -8,7 +8,7 @@
 
 /* What waits for the source.  User values, beside the heir: the source, which
  * it must hold, for the heir does not. */
-enum { LINK_SOURCE = LUNADO_BOND_HEIR + 1 };
+enum { CHAIN_SOURCE = LUNADO_BOND_HEIR + 1 };
 
 typedef struct {
   lunado_bond bond;
@@ -22,7 +22,7 @@ static void on_source(lunado_settler *settler, lunado_waiter *waiter,
   int top = lua_gettop(L);
   (void)source;
   lunado__push_owner(realm, waiter);
-  lua_getiuservalue(L, top + 1, LINK_SOURCE);
+  lua_getiuservalue(L, top + 1, CHAIN_SOURCE);
   lunado__push_heir(L, top + 1);
   if (!lua_isnil(L, -1)) lunado__copy_outcome(L, realm, top + 2, top + 3);
   lua_settop(L, top);
@@ -34,7 +34,7 @@ static void leave_source(lua_State *L, lunado_realm *realm, int bond,
   const lunado_future *target = lua_touserdata(L, heir);
   int source = lua_gettop(L) + 1;
   if (self->waiter.list == NULL || !lua_checkstack(L, 16)) return;
-  lua_getiuservalue(L, bond, LINK_SOURCE);
+  lua_getiuservalue(L, bond, CHAIN_SOURCE);
   if (lunado_future_pending(target)) lunado__late_as(L, realm, source, heir);
   lunado__forget(L, source, &self->waiter);
   lua_pop(L, 1);
@@ -52,14 +52,14 @@ static void hold_target(lua_State *L, lunado_realm *realm, int to, int bond) {
 }
 
 /* Returns false where the source is settled by then. */
-static bool link(lua_State *L, lunado_realm *realm, int from, int to) {
-  chain_link *self = lua_newuserdatauv(L, sizeof *self, LINK_SOURCE);
+static bool chain(lua_State *L, lunado_realm *realm, int from, int to) {
+  chain_link *self = lua_newuserdatauv(L, sizeof *self, CHAIN_SOURCE);
   int bond = lua_gettop(L);
   bool linked;
   self->bond = (lunado_bond){.leave = leave_source};
   self->waiter.list = NULL;
   lua_pushvalue(L, from);
-  lua_setiuservalue(L, bond, LINK_SOURCE);
+  lua_setiuservalue(L, bond, CHAIN_SOURCE);
   hold_target(L, realm, to, bond);
   linked = lunado__wait(L, from, bond, &self->waiter, on_source);
   lua_pop(L, 1);
@@ -71,7 +71,7 @@ void lunado__chain(lua_State *L, lunado_realm *realm, int from, int to) {
   const lunado_future *source = lua_touserdata(L, from);
   const lunado_future *target = lua_touserdata(L, to);
   if (source == target || !lunado_future_pending(target)) return;
-  if (!lunado_future_pending(source) || !link(L, realm, from, to))
+  if (!lunado_future_pending(source) || !chain(L, realm, from, to))
     lunado__copy_outcome(L, realm, from, to);
 }
 

@@ -142,7 +142,7 @@ static void unlink_object(lua_State *L, int table, int idx) {
 
 /* Removes the handler at idx, which is in the table at `table`: it is not
  * called any more.  [-0, +0, -] */
-static void leave(lua_State *L, int table, int idx) {
+static void let_object_go(lua_State *L, int table, int idx) {
   handler *self = lua_touserdata(L, idx);
   lunado_watcher_close(self->watcher);
   self->watcher = NULL;
@@ -199,7 +199,7 @@ static int log_refused(lua_State *L) {
 static void refused(lua_State *L, lunado_realm *realm, int error) {
   int idx = lua_gettop(L);
   int fd = ((handler *)lua_touserdata(L, idx))->fd;
-  leave(L, idx - 1, idx);
+  let_object_go(L, idx - 1, idx);
   lua_pushcfunction(L, log_refused);
   lua_pushlightuserdata(L, realm);
   lua_getiuservalue(L, idx, HANDLER_FUNCTION);
@@ -319,7 +319,7 @@ static int loop_update_handler(lua_State *L) {
  * Tornado: IOLoop.remove_handler. */
 static int loop_remove_handler(lua_State *L) {
   (void)lunado__checkloop(L, lunado__upvalue_realm(L), 1);
-  if (find_given(L) != NULL) leave(L, lua_gettop(L) - 1, lua_gettop(L));
+  if (find_given(L) != NULL) let_object_go(L, lua_gettop(L) - 1, lua_gettop(L));
   return 0;
 }
 
@@ -356,7 +356,7 @@ static void close_descriptor(lua_State *L, lunado_ioloop *loop) {
   if (self->watcher != NULL) {
     push_handlers(L, loop);
     lua_insert(L, idx++);
-    leave(L, idx - 1, idx);
+    let_object_go(L, idx - 1, idx);
   }
   self->removed = true;
   lua_pushcfunction(L, close_fd);

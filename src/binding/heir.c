@@ -176,7 +176,7 @@ void lunado__heir_bind(lua_State *L, lunado_realm *realm, int heir, int bond,
 /* --- leaving -------------------------------------------------------------- */
 
 /* The bond on top leaves what it waits for. */
-static void leave(lua_State *L, lunado_realm *realm) {
+static void leave_target(lua_State *L, lunado_realm *realm) {
   const lunado_bond *bond = lua_touserdata(L, -1);
   bond->leave(L, realm, lua_gettop(L), 2);
   lua_pushnil(L);
@@ -192,10 +192,10 @@ static int witness__gc(lua_State *L) {
   lua_settop(L, 1);
   lua_getiuservalue(L, 1, WITNESS_HEIR);
   lua_getiuservalue(L, 1, WITNESS_LIST);
-  if (lua_getiuservalue(L, 1, WITNESS_OWN) != LUA_TNIL) leave(L, realm);
+  if (lua_getiuservalue(L, 1, WITNESS_OWN) != LUA_TNIL) leave_target(L, realm);
   for (lua_Integer i = LIST_BONDS; i <= self->last; i++) {
     lua_settop(L, 3);
-    if (lua_rawgeti(L, 3, i) != LUA_TNIL) leave(L, realm);
+    if (lua_rawgeti(L, 3, i) != LUA_TNIL) leave_target(L, realm);
   }
   return 0;
 }

@@ -351,7 +351,7 @@ void lunado__multi_new(lua_State *L, lunado_realm *realm, int idx, int quiet) {
 
 /* Has the multi of the holder leave its children; these get the marks of the
  * one at `heir`, 0: none. */
-static void leave(lua_State *L, lunado_realm *realm, int holder,
+static void leave_marked(lua_State *L, lunado_realm *realm, int holder,
                   const multi_part *part, int heir) {
   int top = lua_gettop(L);
   if (!lua_checkstack(L, 16)) return;
@@ -369,14 +369,14 @@ static void leave(lua_State *L, lunado_realm *realm, int holder,
 
 void lunado__multi_dissolve(lua_State *L, int idx) {
   const multi_future *self = lua_touserdata(L, idx);
-  leave(L, NULL, idx, &self->part, 0);
+  leave_marked(L, NULL, idx, &self->part, 0);
 }
 
 static void leave_children(lua_State *L, lunado_realm *realm, int bond,
                            int heir) {
   const multi_bond *self = lua_touserdata(L, bond);
   const lunado_future *multi = lua_touserdata(L, heir);
-  leave(L, realm, bond, &self->part, lunado_future_pending(multi) ? heir : 0);
+  leave_marked(L, realm, bond, &self->part, lunado_future_pending(multi) ? heir : 0);
 }
 
 void lunado__multi_late(lua_State *L, lunado_realm *realm, int idx, int quiet) {
