@@ -184,7 +184,9 @@ bool lunado__late_unheeded(const lunado_future *future) {
 }
 
 /* (realm, failed future, quiet_exceptions...): logs its error, unless all of
- * these cover it. */
+ * these cover it.  A ticket without waiters is settled because it is asked for
+ * its outcome, or to be forgotten: its error is logged if it is collected
+ * unobserved. */
 static int log_late(lua_State *L) {
   lunado_failure *failure;
   int top = lua_gettop(L), quiet = 3;
@@ -196,6 +198,10 @@ static int log_late(lua_State *L) {
   lunado__failure_observe(L, top + 1);
   while (quiet <= top && lunado__isquiet(L, top + 2, quiet)) quiet++;
   if (top > 2 && quiet > top) return 0;
+  if (((lunado_future *)lua_touserdata(L, 2))->kind == LUNADO_KIND_TICKET) {
+    failure->observed = false;
+    return 0;
+  }
   lunado__failure_told(L, lua_touserdata(L, 1), top + 1);
   lua_pushliteral(L, "Error in a Future after its timeout: ");
   lunado__failure_text(L, top + 1);
