@@ -63,6 +63,7 @@ static int call_luv(lua_State *L, const lunado_luv *luv, uv_run_mode mode) {
  * stopped. */
 static int run_once(lua_State *L) {
   attempt *self = lua_touserdata(L, 1);
+  (void)lunado__reserve_calls(L, LUA_MINSTACK); /* as long as there is memory */
   if (self->luv == NULL) {
     self->alive = uv_run(self->uv, self->mode);
     return 0;

@@ -214,12 +214,20 @@ static int do_nothing(lua_State *L) {
   return 0;
 }
 
-/* Lua keeps its record of the last call that has ended. */
+/* A run calls uv_run from a function of its own: its callbacks are called from
+ * within that. */
+static int call_nothing(lua_State *L) {
+  lua_pushcfunction(L, do_nothing);
+  lua_call(L, 0, 0);
+  return 0;
+}
+
+/* Lua keeps its records of the last calls that have ended. */
 bool lunado__reserve_calls(lua_State *L, int places) {
   int top = lua_gettop(L);
   bool called;
   if (!lua_checkstack(L, places)) return false;
-  lua_pushcfunction(L, do_nothing);
+  lua_pushcfunction(L, call_nothing);
   called = lua_pcall(L, 0, 0, 0) == LUA_OK;
   lua_settop(L, top);
   return called;
