@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- Waits that are over leave nothing behind on what they waited for: 100,000 of
+-- Waits that are over leave nothing behind on what they waited for: 22,000 of
 -- each kind on the same Futures, which stay pending.
 local concurrent = require "lunado.concurrent"
 local gen = require "lunado.gen"
@@ -13,7 +13,7 @@ local times = require "spec.support.times"
 local Future = concurrent.Future
 local yield = coroutine.yield
 
-local MANY = times(10000) -- in each of ten rounds
+local MANY = times(2000) -- in each of eleven rounds
 
 local loop, log
 before_each(function()
@@ -55,7 +55,7 @@ local function growth(wait, ...)
 end
 
 -- Weak tables stay as large as they were between two collections.  What is left
--- of each wait is 200 bytes at least: ten times this.
+-- of each wait is 200 bytes at least: four times this.
 local ALLOWED = 700
 
 local function stays_flat(wait, ...)
