@@ -93,21 +93,10 @@ local function check_pollable(handle)
   if not is_handle(handle) then return end
   local fd = luv.fileno(handle)
   if not fd then return end
-  local status = luv.fs_fstat(fd)
-  if not status then
-    return 1, ("descriptor %d is closed"):format(fd), "EBADF"
-  end
-  local kind = status.type
-  if kind == "socket" or kind == "fifo" then return end
-  local probe, _, code
-  if kind ~= "file" and kind ~= "directory" then
-    probe, _, code = luv.new_poll(fd)
-  end
-  if probe then
-    luv.close(probe)
-  elseif code ~= "EEXIST" then
-    return 1, ("descriptor %d cannot be polled"):format(fd), "EPERM"
-  end
+  local code = core.check_descriptor(fd)
+  if not code then return end
+  return 1, ("descriptor %d %s"):format(fd,
+    code == "EBADF" and "is closed" or "cannot be polled"), code
 end
 
 for _, name in ipairs { "listen", "poll_start", "read_start",

@@ -396,6 +396,25 @@ static const luaL_Reg methods[] = {{"add_handler", loop_add_handler},
                                    {"remove_handler", loop_remove_handler},
                                    {NULL, NULL}};
 
+/* check_descriptor(fd) → nil where libuv can watch it, else the name of the
+ * error with which the system would refuse it. */
+static int core_check_descriptor(lua_State *L) {
+  const lunado_ioloop *loop =
+      lunado__currentloop(L, lunado__upvalue_realm(L));
+  int rc = lunado_loop_check_descriptor(loop->core,
+                                        (int)luaL_checkinteger(L, 1));
+  if (rc == 0) return 0;
+  lua_pushstring(L, uv_err_name(rc));
+  return 1;
+}
+
+static const luaL_Reg functions[] = {
+    {"check_descriptor", core_check_descriptor}, {NULL, NULL}};
+
+void lunado__handler_functions(lua_State *L) {
+  lunado__setfunctions(L, functions);
+}
+
 static void set_constant(lua_State *L, const char *name, int value) {
   lua_pushinteger(L, value);
   lua_setfield(L, -2, name);

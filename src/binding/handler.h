@@ -9,6 +9,9 @@
  * ERROR and NONE, to the table on top. */
 void lunado__handler_methods(lua_State *L);
 
+/* Adds the function about descriptors to the table on top, lunado.core. */
+void lunado__handler_functions(lua_State *L);
+
 /* Closes every descriptor that the loop watches, objects by their close().
  * [-0, +0, m] */
 void lunado__handlers_closefds(lua_State *L, lunado_ioloop *loop);

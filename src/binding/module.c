@@ -10,6 +10,7 @@
 #include "binding/exception.h"
 #include "binding/executor.h"
 #include "binding/forsaken.h"
+#include "binding/handler.h"
 #include "binding/future.h"
 #include "binding/heir.h"
 #include "binding/inspect.h"
@@ -43,7 +44,8 @@ static void (*const openers[])(lua_State *L) = {
     lunado__clock_functions,    lunado__inspect_functions,
     lunado__raise_functions,    lunado__naming_functions,
     lunado__signals_functions,  lunado__forsaken_functions,
-    lunado__ticket_functions,   lunado__heir_functions};
+    lunado__ticket_functions,   lunado__heir_functions,
+    lunado__handler_functions};
 
 static void set_classes(lua_State *L, lunado_realm *realm) {
   static const char *const names[LUNADO_E_COUNT] = {"Exception",

@@ -76,10 +76,8 @@ static void on_closed(uv_handle_t *handle) {
   lunado_loop_unref(loop);
 }
 
-/* Why the system would refuse the descriptor, or 0: it was closed, or closed
- * and its number is a file's now.  The way to find out is to ask the system
- * what libuv is going to ask. */
-static int check_descriptor(const lunado_loop *loop, uv_os_sock_t fd) {
+/* The way to find out is to ask the system what libuv is going to ask. */
+int lunado_loop_check_descriptor(const lunado_loop *loop, uv_os_sock_t fd) {
 #ifdef __linux__
   struct epoll_event nothing = {0};
   int epoll = uv_backend_fd(loop->uv);
@@ -118,7 +116,7 @@ static int set_events(lunado_watcher *watcher, int events) {
 int lunado_watcher_set(lunado_watcher *watcher, int events) {
   if (uv_is_closing((uv_handle_t *)&watcher->poll)) return UV_ECANCELED;
   if (events != LUNADO_NONE) {
-    int rc = check_descriptor(watcher->loop, watcher->fd);
+    int rc = lunado_loop_check_descriptor(watcher->loop, watcher->fd);
     if (rc < 0) return rc;
   }
   return set_events(watcher, events);
@@ -135,7 +133,7 @@ static void check_all(lunado_loop *loop, const lunado_link *list) {
   lunado_link *next;
   for (lunado_link *link = list->next; link != list; link = next) {
     lunado_watcher *watcher = lunado_container_of(link, lunado_watcher, turn);
-    int rc = check_descriptor(loop, watcher->fd);
+    int rc = lunado_loop_check_descriptor(loop, watcher->fd);
     next = link->next;
     if (rc < 0) refuse(watcher, rc);
   }

@@ -32,6 +32,10 @@ enum {
  * May set and close any watcher, this one included, and close the loop. */
 typedef void (*lunado_watcher_cb)(lunado_watcher *watcher, int events);
 
+/* Asks the system whether libuv can watch the descriptor.  Returns 0, or why
+ * not: UV_EBADF when it is closed, UV_EPERM when it is a file's. */
+int lunado_loop_check_descriptor(const lunado_loop *loop, uv_os_sock_t fd);
+
 /* Watches `fd` for `events`.  The watcher is the loop's until it is closed.
  * Returns 0; UV_EEXIST when the loop watches fd already, UV_EPERM when such
  * a descriptor cannot be watched, UV_EBADF, UV_ENOMEM, UV_ECANCELED: then
