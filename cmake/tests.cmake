@@ -118,25 +118,28 @@ foreach(name IN LISTS names)
 endforeach()
 
 lunado_names(names spec/capi/*.c)
-set(in_pieces memory memory_calls)
+set(in_pieces memory memory_calls luv_memory)
 list(REMOVE_ITEM names ${in_pieces})
 foreach(name IN LISTS names)
   lunado_host(spec/capi ${name} RUN)
 endforeach()
-# These run their scripts some ten thousand times, so each in pieces, by the
-# names of its tests.
-set(pieces_of_memory opening running running_without_any)
+# These run their scripts some thousand times, so each in pieces, by the names
+# of its tests.
+set(pieces_of_memory opening opening_without_any running running_without_any)
+set(script_of_memory "${LUNADO_ROOT}/spec/capi/memory.lua")
+set(script_of_memory_calls "${LUNADO_ROOT}/spec/capi/memory_calls.lua")
+set(pieces_of_luv_memory first_require_of_luv luv_before_the_loop
+  first_require_of_lunado_uv first_uses)
 set(pieces_of_memory_calls locks queues gen ioloop others loading)
 set(long_tests "")
 foreach(name IN LISTS in_pieces)
   lunado_host(spec/capi ${name})
   foreach(piece IN LISTS pieces_of_${name})
     lunado_add_test(capi/${name}_${piece} ${under} $<TARGET_FILE:capi_${name}>
-      "${LUNADO_ROOT}/spec/capi/${name}.lua" ${piece})
+      ${script_of_${name}} ${piece})
     list(APPEND long_tests capi/${name}_${piece})
   endforeach()
 endforeach()
-set_tests_properties(${long_tests} capi/luv_memory PROPERTIES TIMEOUT 300)
 
 lunado_add_test(capi/exports sh spec/capi/exports.sh
   $<TARGET_FILE:lunado> $<TARGET_FILE:lunado_module>)

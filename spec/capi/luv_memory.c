@@ -7,19 +7,13 @@
  * fails, the same has to succeed afterwards in the same state, and the state
  * has to end. What luv leaves unfreed then is luv's.
  */
-#include "host.h"
+#include "places.h"
 
 static bool logged;
 
-static bool tells_of_memory(const char *text) {
-  return strstr(text, "not enough memory") != NULL ||
-         strstr(text, "stack overflow") != NULL ||
-         strstr(text, "too many results to unpack") != NULL;
-}
-
 static void on_log(void *ud, const char *level, const char *message) {
   (void)ud, (void)level;
-  logged = logged || tells_of_memory(message);
+  logged = logged || places_tell_of_memory(message);
 }
 
 static int open_host(lua_State *L) {
@@ -31,8 +25,21 @@ static int open_host(lua_State *L) {
   return 0;
 }
 
+/* A state that has luv keeps it loaded, to the end of the process: each time
+ * that it is loaded anew it takes one of the thread-specific keys of the
+ * process, and does not give it back. */
+static void keep_luv(void) {
+  static lua_State *keeper;
+  if (keeper != NULL) return;
+  keeper = luaL_newstate();
+  check(keeper != NULL);
+  luaL_openlibs(keeper);
+  host_do(keeper, "require 'luv'");
+}
+
 static lua_State *open_state(const char *chunk) {
   lua_State *L = host_new();
+  keep_luv();
   lua_pushcfunction(L, open_host);
   check_int(lua_pcall(L, 0, 0, 0), LUA_OK);
   host_do(L, chunk);
@@ -47,21 +54,19 @@ static int run_chunk(lua_State *L) {
   return 0;
 }
 
-/* With the n-th allocation failing, and `more` behind it; false when there was
- * no n-th. */
-static bool run_without_memory(lua_State *L, long long n, long long more) {
+/* With the n-th allocation failing, and `more` behind it. */
+static void run_without_memory(lua_State *L, places *tried, int more) {
   int status;
   logged = false;
   lua_pushcfunction(L, run_chunk);
-  host_fail_at(n, more);
+  places_fail(tried, chunk, more);
   status = lua_pcall(L, 0, 0, 0);
-  atomic_store(&host_fail_from, 0);
+  places_end(tried);
   if (status != LUA_OK && status != LUA_ERRMEM && !logged &&
-      !tells_of_memory(luaL_tolstring(L, -1, NULL)))
-    host_fail(__FILE__, __LINE__, "for want of memory", " at %lld: %s", n,
-              luaL_tolstring(L, -1, NULL));
+      !places_tell_of_memory(luaL_tolstring(L, -1, NULL)))
+    host_fail(__FILE__, __LINE__, "for want of memory", " at %lld: %s",
+              tried->n, luaL_tolstring(L, -1, NULL));
   lua_settop(L, 0);
-  return atomic_load(&host_asked) >= n;
 }
 
 static void run_with_memory(lua_State *L, const char *what, long long n) {
@@ -93,20 +98,26 @@ static const char use[] =
 
 /* In a new state for each n: `before`, then `what` without memory, then `use`,
  * then the end. */
-static void with_each(const char *before, const char *what, long long step,
-                      long long more) {
-  long long n = 1;
-  for (bool any = true; any; n += step * host_haste()) {
+static void with_each_of(const char *before, const char *what, int between,
+                         int more) {
+  places tried;
+  places_begin(&tried, between);
+  while (places_next(&tried)) {
     lua_State *L = open_state(before);
     chunk = what;
-    any = run_without_memory(L, n, more);
-    run_with_memory(L, use, n);
+    run_without_memory(L, &tried, more);
+    run_with_memory(L, use, tried.n);
     lua_close(L);
   }
-  printf("  %lld places\n", n - 1);
+  printf("  %d of %lld places\n", tried.tried, tried.total);
 }
 
-enum { ONE = 1, ALL = 1000000000 };
+static void with_each(const char *before, const char *what, int between) {
+  with_each_of(before, what, between, PLACES_ONE);
+  with_each_of(before, what, between, PLACES_ALL);
+}
+
+enum { BETWEEN = 60 };
 
 static const char loop_made[] = "lunado.IOLoop.current()";
 static const char all_there[] =
@@ -115,20 +126,17 @@ static const char all_there[] =
 
 static void first_require_of_luv(lua_State *L) {
   (void)L;
-  with_each(loop_made, "require 'luv'", 3, ONE);
-  with_each(loop_made, "require 'luv'", 3, ALL);
+  with_each(loop_made, "require 'luv'", BETWEEN);
 }
 
 static void luv_before_the_loop(lua_State *L) {
   (void)L;
-  with_each("require 'luv'", "lunado.IOLoop.current()", 1, ONE);
-  with_each("require 'luv'", "lunado.IOLoop.current()", 1, ALL);
+  with_each("require 'luv'", "lunado.IOLoop.current()", BETWEEN);
 }
 
 static void first_require_of_lunado_uv(lua_State *L) {
   (void)L;
-  with_each(loop_made, "require 'lunado.uv'", 17, ONE);
-  with_each(loop_made, "require 'lunado.uv'", 17, ALL);
+  with_each(loop_made, "require 'lunado.uv'", BETWEEN);
 }
 
 /* First uses of what lunado.uv has. */
@@ -180,8 +188,7 @@ static void first_uses(lua_State *L) {
   for (int i = 0; groups[i] != NULL; i++) {
     printf(" group %d\n", i);
     (void)fflush(stdout);
-    with_each(all_there, groups[i], 1, ONE);
-    with_each(all_there, groups[i], 1, ALL);
+    with_each(all_there, groups[i], BETWEEN);
   }
 }
 

@@ -7,12 +7,11 @@
  * The script uses every part of the core and of the binding.  It is run with
  * the first allocation failing, the second, and so on; each time it has to
  * end, with success or for want of memory; then the same script has to succeed
- * in the same state, and the end of that has to free all there was.  In haste
- * some of the places do for all.
+ * in the same state, and the end of that has to free all there was.
  */
 #include <unistd.h>
 
-#include "host.h"
+#include "places.h"
 
 static const char *script;
 static int ends[2];
@@ -136,42 +135,33 @@ static int run_script(lua_State *L) {
   return 0;
 }
 
-/* When a stack cannot grow, Lua does not tell why. */
-static bool tells_of_memory(const char *text) {
-  return strstr(text, "not enough memory") != NULL ||
-         strstr(text, "stack overflow") != NULL ||
-         strstr(text, "too many results to unpack") != NULL;
-}
-
 /* What a callback of the script raises is logged, and the script then misses
  * what the callback did not do. */
 static bool logged;
 
 static void on_log(void *ud, const char *level, const char *message) {
   (void)ud, (void)level;
-  logged = logged || tells_of_memory(message);
+  logged = logged || places_tell_of_memory(message);
 }
 
 static bool is_want_of_memory(lua_State *L, int status) {
   return status == LUA_ERRMEM || post_failed || logged ||
-         tells_of_memory(luaL_tolstring(L, -1, NULL));
+         places_tell_of_memory(luaL_tolstring(L, -1, NULL));
 }
 
-/* Runs the function with the n-th allocation failing, and `more` behind it;
- * false when there was no n-th. */
-static bool run_without_memory(lua_State *L, lua_CFunction function,
-                               long long n, long long more) {
+/* Runs the function with the n-th allocation failing, and `more` behind it. */
+static void run_without_memory(lua_State *L, lua_CFunction function,
+                               places *tried, int more) {
   int status;
   post_failed = logged = false;
   lua_pushcfunction(L, function);
-  host_fail_at(n, more);
+  places_fail(tried, "the script", more);
   status = lua_pcall(L, 0, 0, 0);
-  atomic_store(&host_fail_from, 0);
+  places_end(tried);
   if (status != LUA_OK && !is_want_of_memory(L, status))
-    host_fail(__FILE__, __LINE__, "for want of memory", " at %lld: %s", n,
-              luaL_tolstring(L, -1, NULL));
+    host_fail(__FILE__, __LINE__, "for want of memory", " at %lld: %s",
+              tried->n, luaL_tolstring(L, -1, NULL));
   lua_settop(L, 0);
-  return atomic_load(&host_asked) >= n;
 }
 
 static void run_with_memory(lua_State *L, lua_CFunction function) {
@@ -184,9 +174,7 @@ static void run_with_memory(lua_State *L, lua_CFunction function) {
 /* --- tests
  * --------------------------------------------------------------------- */
 
-/* One allocation fails for Lua when its second attempt, after a collection,
- * fails as well. */
-enum { ONE = 1, ALL = 1000000000 };
+enum { BETWEEN_OF_OPENING = 500, BETWEEN_OF_RUNNING = 600 };
 
 static int open_lunado(lua_State *L) {
   luaL_requiref(L, "lunado", luaopen_lunado, 1);
@@ -194,50 +182,61 @@ static int open_lunado(lua_State *L) {
   return 0;
 }
 
-static void while_it_opens(long long more) {
-  long long n = 1;
-  for (bool any = true; any; n += host_haste()) {
+static void tell(const places *tried) {
+  printf("%d of %lld places\n", tried->tried, tried->total);
+  check(tried->total > 300);
+}
+
+static void while_it_opens(int more) {
+  places tried;
+  places_begin(&tried, BETWEEN_OF_OPENING);
+  while (places_next(&tried)) {
     lua_State *L = host_new();
     luaL_openlibs(L);
-    any = run_without_memory(L, open_lunado, n, more);
+    run_without_memory(L, open_lunado, &tried, more);
     run_with_memory(L, open_lunado);
     host_do(L, "assert(lunado.run(lunado.sleep, 0) == nil)");
     host_close(L);
   }
-  check(n > 300);
+  tell(&tried);
 }
 
 static void opening(lua_State *L) {
   (void)L;
-  while_it_opens(ONE);
-  while_it_opens(ALL);
+  while_it_opens(PLACES_ONE);
 }
 
-static void while_it_runs(long long more) {
-  long long n = 1;
-  for (bool any = true; any; n += host_haste()) {
+static void opening_without_any(lua_State *L) {
+  (void)L;
+  while_it_opens(PLACES_ALL);
+}
+
+static void while_it_runs(int more) {
+  places tried;
+  places_begin(&tried, BETWEEN_OF_RUNNING);
+  while (places_next(&tried)) {
     lua_State *L = host_open();
     lunado_setlog(L, on_log, NULL);
-    any = run_without_memory(L, run_script, n, more);
+    run_without_memory(L, run_script, &tried, more);
     run_with_memory(L, run_script);
     host_close(L);
   }
-  printf("%lld places\n", n);
-  check(n > 300);
+  tell(&tried);
 }
 
 static void running(lua_State *L) {
   (void)L;
-  while_it_runs(ONE);
+  while_it_runs(PLACES_ONE);
 }
 
 static void running_without_any(lua_State *L) {
   (void)L;
-  while_it_runs(ALL);
+  while_it_runs(PLACES_ALL);
 }
 
-static const host_test tests[] = {test_alone(opening), test_alone(running),
-                                  test_alone(running_without_any)};
+static const host_test tests[] = {
+    test_alone(opening), test_alone(opening_without_any), test_alone(running),
+    test_alone(running_without_any)};
 
 int main(int argc, char **argv) {
   if (argc < 2) return EXIT_FAILURE;

@@ -9,28 +9,42 @@
  * on, and one that finds out afterwards, with memory, what became of it: a call
  * that raised has changed nothing, so that it succeeds when it is made again.
  */
-#include "host.h"
+#include "places.h"
 
-static const char *script;
+static char *code; /* the script, compiled once for all states */
+static size_t code_size;
 static bool logged; /* an error was: then the call need not raise */
 static char name[120];
-static int stride; /* of its places one is tried */
-
-static bool tells_of_memory(const char *text) {
-  return strstr(text, "not enough memory") != NULL ||
-         strstr(text, "stack overflow") != NULL ||
-         strstr(text, "too many results to unpack") != NULL;
-}
 
 static void on_log(void *ud, const char *level, const char *message) {
   (void)ud, (void)message; /* which cannot always be made then */
   logged = logged || strcmp(level, "error") == 0;
 }
 
+static int keep_code(lua_State *L, const void *piece, size_t size, void *ud) {
+  (void)L, (void)ud;
+  code = realloc(code, code_size + size);
+  check(code != NULL);
+  memcpy(code + code_size, piece, size);
+  code_size += size;
+  return 0;
+}
+
+static void compile(const char *script) {
+  lua_State *L = luaL_newstate();
+  check(L != NULL);
+  if (luaL_loadfile(L, script) != LUA_OK)
+    host_fail(__FILE__, __LINE__, script, ": %s", lua_tostring(L, -1));
+  check_int(lua_dump(L, keep_code, NULL, 0), 0);
+  lua_close(L);
+}
+
 /* Leaves the groups on the stack. */
 static void load_script(lua_State *L) {
-  if (luaL_dofile(L, script) != LUA_OK)
-    host_fail(__FILE__, __LINE__, script, ": %s", luaL_tolstring(L, -1, NULL));
+  if (luaL_loadbuffer(L, code, code_size, "script") != LUA_OK ||
+      lua_pcall(L, 0, 1, 0) != LUA_OK)
+    host_fail(__FILE__, __LINE__, "the script", ": %s",
+              luaL_tolstring(L, -1, NULL));
 }
 
 /* Makes scenario number i of the group; false where there is none.  Leaves its
@@ -41,10 +55,8 @@ static bool make(lua_State *L, const char *group, lua_Integer i) {
     host_fail(__FILE__, __LINE__, "a group", ": %s", group);
   if (lua_rawgeti(L, -1, i) == LUA_TNIL) return false;
   lua_rawgeti(L, -1, 1);
-  (void)snprintf(name, sizeof name, "%s", lua_tostring(L, -1));
-  lua_rawgeti(L, -2, 3);
-  stride = (int)lua_tointeger(L, -1);
-  lua_rawgeti(L, -3, 2);
+  (void)snprintf(name, sizeof name, "%s: %s", group, lua_tostring(L, -1));
+  lua_rawgeti(L, -2, 2);
   if (lua_pcall(L, 0, 2, 0) != LUA_OK)
     host_fail(__FILE__, __LINE__, name, " was not made: %s",
               luaL_tolstring(L, -1, NULL));
@@ -53,52 +65,49 @@ static bool make(lua_State *L, const char *group, lua_Integer i) {
 }
 
 /* Calls the function on top without memory, and pops it.  True if it raised. */
-static bool call_starving(lua_State *L, long long n, long long more) {
+static bool call_starving(lua_State *L, places *tried, int more) {
   int status;
   logged = false;
-  host_fail_at(n, more);
+  places_fail(tried, name, more);
   status = lua_pcall(L, 0, 0, 0);
-  atomic_store(&host_fail_from, 0);
+  places_end(tried);
   if (status == LUA_OK) return false;
   if (status != LUA_ERRMEM && !logged &&
-      !tells_of_memory(luaL_tolstring(L, -1, NULL)))
-    host_fail(__FILE__, __LINE__, name, " at %lld raises %s", n,
+      !places_tell_of_memory(luaL_tolstring(L, -1, NULL)))
+    host_fail(__FILE__, __LINE__, name, " at %lld raises %s", tried->n,
               luaL_tolstring(L, -1, NULL));
   lua_settop(L, lua_gettop(L) - 1);
   return true;
 }
 
-/* One run; false where the call needed fewer than n allocations. */
-static bool run_once(const char *group, lua_Integer i, long long n,
-                     long long more) {
+static void run_once(const char *group, lua_Integer i, places *tried,
+                     int more) {
   lua_State *L = host_open();
-  bool any, raised;
+  bool raised;
   int top;
   lunado_setlog(L, on_log, NULL);
   check(make(L, group, i));
   top = lua_gettop(L) - 1;
   /* Lua gives back what stack and call records it has beyond need. */
   for (int j = 0; j < 3; j++) lua_gc(L, LUA_GCCOLLECT);
-  raised = call_starving(L, n, more);
-  any = atomic_load(&host_asked) >= n;
+  raised = call_starving(L, tried, more);
   lua_settop(L, top);
   lua_pushboolean(L, raised);
   lua_pushboolean(L, logged);
   if (lua_pcall(L, 2, 0, 0) != LUA_OK)
-    host_fail(__FILE__, __LINE__, name, " after %lld: %s", n,
+    host_fail(__FILE__, __LINE__, name, " after %lld: %s", tried->n,
               luaL_tolstring(L, -1, NULL));
   lua_settop(L, 0);
   host_close(L);
-  return any;
 }
 
-enum { ONE = 1, ALL = 1000000000 };
+enum { BETWEEN = 60 };
 
-static long long run_scenario(const char *group, lua_Integer i,
-                              long long more) {
-  long long n = 1;
-  while (run_once(group, i, n, more)) n += host_haste() * stride;
-  return n;
+static void run_scenario(const char *group, lua_Integer i, int more) {
+  places tried;
+  places_begin(&tried, BETWEEN);
+  while (places_next(&tried)) run_once(group, i, &tried, more);
+  printf(", %d of %lld", tried.tried, tried.total);
 }
 
 static void run_group(const char *group) {
@@ -107,17 +116,18 @@ static void run_group(const char *group) {
     bool any = make(L, group, i);
     host_close(L);
     if (!any) return;
-    printf("%s: %s", group, name);
+    printf("%s", name);
     (void)fflush(stdout);
-    printf(", %lld", run_scenario(group, i, ONE));
-    printf(" and %lld places\n", run_scenario(group, i, ALL));
+    run_scenario(group, i, PLACES_ONE);
+    run_scenario(group, i, PLACES_MANY);
+    puts(" places");
   }
 }
 
 int main(int argc, char **argv) {
   lua_State *L;
   if (argc < 2) return EXIT_FAILURE;
-  script = argv[1];
+  compile(argv[1]);
   lunado__set_allocator(host_core_alloc);
   check_int(uv_replace_allocator(host_uv_malloc, host_resize, host_uv_calloc,
                                  host_free),

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
--- Groups of scenarios for memory_calls.c: { name, make, stride }; make()
--- returns the call, and check(raised, logged), which raises where something is
--- amiss; of `stride` places one is tried.
+-- Groups of scenarios for memory_calls.c: { name, make }, in the same order each
+-- time; make() returns the call, and check(raised, logged), which raises where
+-- something is amiss.
 local lunado = require "lunado"
 local gen, concurrent, util = lunado.gen, lunado.concurrent, lunado.util
 local locks, queues, ioloop = lunado.locks, lunado.queues, lunado.ioloop
@@ -13,19 +13,19 @@ local loop = lunado.IOLoop.current()
 local groups = {}
 local group
 
-local function scenario(name, make, stride)
-  group[#group + 1] = { name, make, stride or 1 }
+local function scenario(name, make)
+  group[#group + 1] = { name, make }
 end
 
 --- A call that can be made again where it raised, and what is true then.
-local function repeatable(name, make, stride)
+local function repeatable(name, make)
   scenario(name, function()
     local call, check = make()
     return call, function(raised)
       if raised then call() end
       if check then check() end
     end
-  end, stride)
+  end)
 end
 
 --- One that nothing is known of but that it ends, and can be made again.
@@ -117,10 +117,11 @@ for _, name in ipairs { "Lock", "Semaphore", "BoundedSemaphore" } do
     end
   end)
 
-  for how, release in pairs {
-    ["its own release"] = function(s) s:release() end,
-    ["what acquire gave"] = function(_, held) held:release() end,
+  for _, way in ipairs {
+    { "its own release", function(s) s:release() end },
+    { "what acquire gave", function(_, held) held:release() end },
   } do
+    local how, release = way[1], way[2]
     repeatable(name .. " released by " .. how, function()
       local s = class()
       local held = s:acquire():result()
@@ -695,10 +696,8 @@ end)
 group = {}
 groups.loading = group
 
-for _, module in ipairs { { "locks", 1 }, { "queues", 1 }, { "debug", 1 },
-  { "testing", 3 }, { "iostream", 17 }, { "tcpclient", 29 },
-  { "tcpserver", 29 } } do
-  local name, stride = module[1], module[2]
+for _, name in ipairs { "locks", "queues", "debug", "testing", "iostream",
+  "tcpclient", "tcpserver" } do
   repeatable("lunado." .. name, function()
     -- Where luv is needed, it is the same each time that it is not there.
     local there = pcall(require, "lunado." .. name)
@@ -707,7 +706,7 @@ for _, module in ipairs { { "locks", 1 }, { "queues", 1 }, { "debug", 1 },
       local ok, err = pcall(require, "lunado." .. name)
       if ok ~= there then error(err, 0) end
     end
-  end, stride)
+  end)
 end
 
 return groups

@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * places.h - the n-th allocation fails: which n are tried, and for how long.
+ *
+ *   places_begin(&tried, 100);
+ *   while (places_next(&tried)) {
+ *     ... places_fail(&tried, name, more); the call; places_end(&tried); ...
+ *   }
+ *
+ * The first call fails nowhere: it counts the places. Of these the first and
+ * the last ones are tried, and so many between; with LUNADO_ALL_PLACES set, all.
+ */
+#ifndef LUNADO_SPEC_CAPI_PLACES_H
+#define LUNADO_SPEC_CAPI_PLACES_H
+
+#include <signal.h>
+#include <unistd.h>
+
+#include "host.h"
+
+enum {
+  /* For Lua one allocation fails when its second attempt, after a collection,
+   * fails as well. */
+  PLACES_ONE = 1,
+  /* So many that a call must give up, or else it gets through: a loop tries
+   * again what it has no memory for. */
+  PLACES_MANY = 100,
+  PLACES_ALL = 1000000000,
+  PLACES_FIRST = 20, /* that are tried in any case, and as many last ones */
+  PLACES_FIRST_IN_HASTE = 3,
+  PLACES_GREAT_HASTE = 10
+};
+
+typedef struct {
+  long long n;     /* 0: the call is to be counted */
+  long long total; /* of the call that was counted */
+  long long first, step;
+  long long between; /* how many are tried */
+  int tried;
+  bool any; /* the last call asked for n allocations */
+} places;
+
+static inline void places_begin(places *self, int between) {
+  *self = (places){.n = -1, .between = host_times(between)};
+}
+
+static inline void places_spread(places *self) {
+  bool great = host_haste() >= PLACES_GREAT_HASTE;
+  long long inner;
+  self->first = great ? PLACES_FIRST_IN_HASTE : PLACES_FIRST;
+  inner = self->total - 2 * self->first;
+  self->step = (inner + self->between - 1) / self->between;
+  if (self->step < 1 || getenv("LUNADO_ALL_PLACES") != NULL) self->step = 1;
+}
+
+/* Sets the next n; false where there is none: the last call was one that
+ * lacked nothing. */
+static inline bool places_next(places *self) {
+  long long last = self->total - self->first;
+  if (self->n < 0) {
+    self->n = 0;
+    return true;
+  }
+  if (self->n == 0) {
+    places_spread(self);
+    self->n = 1;
+    return true;
+  }
+  if (!self->any) return false;
+  if (self->n < self->first || self->n >= last)
+    self->n++;
+  else
+    self->n = self->n + self->step < last ? self->n + self->step : last;
+  return true;
+}
+
+/* --- a call that does not end -------------------------------------------- */
+
+static char places_what[200];
+
+static void places_on_alarm(int number) {
+  static const char end[] = " does not end\n";
+  (void)number;
+  if (write(STDERR_FILENO, places_what, strlen(places_what)) < 0 ||
+      write(STDERR_FILENO, end, sizeof end - 1) < 0)
+    _exit(EXIT_FAILURE);
+  _exit(EXIT_FAILURE);
+}
+
+/* The next call may take so long; LUNADO_PATIENCE says how many seconds. */
+static inline void places_watch(const char *name, long long n) {
+  const char *patience = getenv("LUNADO_PATIENCE");
+  int seconds = patience != NULL ? atoi(patience) : 0;
+  (void)snprintf(places_what, sizeof places_what, "%s at %lld", name, n);
+  (void)signal(SIGALRM, places_on_alarm);
+  (void)alarm(seconds > 0 ? (unsigned)seconds : 60);
+}
+
+/* --- the call ------------------------------------------------------------ */
+
+/* From now on the n-th allocation fails, and `more` after it. */
+static inline void places_fail(places *self, const char *name, int more) {
+  places_watch(name, self->n);
+  host_fail_at(self->n, more);
+}
+
+/* There is memory again. */
+static inline void places_end(places *self) {
+  long long asked = atomic_load(&host_asked);
+  atomic_store(&host_fail_from, 0);
+  if (self->n == 0)
+    self->total = asked;
+  else
+    self->tried++;
+  self->any = asked >= self->n;
+}
+
+/* --- what it raises ------------------------------------------------------ */
+
+/* When a stack cannot grow, Lua does not tell why. */
+static inline bool places_tell_of_memory(const char *text) {
+  return strstr(text, "not enough memory") != NULL ||
+         strstr(text, "stack overflow") != NULL ||
+         strstr(text, "too many results to unpack") != NULL;
+}
+
+#endif
