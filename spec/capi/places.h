@@ -8,7 +8,7 @@
  *   }
  *
  * The first call fails nowhere: it counts the places. Of these the first and
- * the last ones are tried, and so many between; with LUNADO_ALL_PLACES set, all.
+ * the last ones are tried, and so many between; all with LUNADO_ALL_PLACES set.
  */
 #ifndef LUNADO_SPEC_CAPI_PLACES_H
 #define LUNADO_SPEC_CAPI_PLACES_H
