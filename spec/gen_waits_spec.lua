@@ -140,10 +140,38 @@ describe("a failure after several timeouts", function()
     assert.equal(1, log:count "of f", log:text())
   end)
 
-  it("is told with the error of the rule that fails", function()
-    late(kinds.Future, function() return function() error "bad rule" end end,
-      { "of f" }, 2)
+  it("is told, with the error of the rule that fails", function()
+    local function failing() return function() error "bad rule" end end
+    late(kinds.Future, failing, { "of f" }, 2)
     assert.equal(1, log:count "bad rule", log:text())
+    assert.equal(1, log:count "of f", log:text())
+    late(kinds.Future, function() return "%" end, { "of f" }, 2)
+    assert.equal(1, log:count "malformed pattern", log:text())
+    assert.equal(1, log:count "of f", log:text())
+  end)
+
+  it("is told of a multi whose rule fails", function()
+    local f, g, h = Future(), Future(), Future()
+    local all = gen.multi({ f, g, h }, function() error "bad rule" end)
+    f:set_exception "of f"
+    g:set_exception "of g"
+    h:set_exception "of h"
+    assert.equal("of f", all:exception())
+    assert.equal(2, log:count "bad rule", log:text())
+    assert.equal(1, log:count "of g", log:text())
+    assert.equal(1, log:count "of h", log:text())
+  end)
+
+  it("is held against the patterns though it cannot be read", function()
+    local unreadable = setmetatable({}, {
+      __tostring = function() error "no" end,
+    })
+    late(kinds.Future, "other", { unreadable }, 2)
+    assert.equal(1, log:count "whose __tostring fails", log:text())
+    assert.equal(0, log:count "quiet_exceptions", log:text())
+    late(kinds.Future, "whose __tostring fails", { unreadable }, 2)
+    assert.equal(0, log:count "whose __tostring fails", log:text())
+    assert.equal(0, log:count "quiet_exceptions", log:text())
   end)
 
   it("is no news when somebody waits for it by then", function()

@@ -263,7 +263,8 @@ bool lunado__isinstance(lua_State *L, lunado_realm *realm, int idx,
 bool lunado__isinstanceof(lua_State *L, int idx, int class_idx);
 
 /* True if quiet_exceptions at `quiet` (nil: none) covers the error at `err`.
- * [-0, +0, e] */
+ * Where they raise an error, that is logged, and the other is not covered: it
+ * is rather told than lost.  [-0, +0, m] */
 bool lunado__isquiet(lua_State *L, int err, int quiet);
 
 /* Raises "bad argument …" unless argument `arg` can be quiet_exceptions.

@@ -11,6 +11,7 @@
 #include "binding/binding.h"
 #include "binding/classname.h"
 #include "binding/exception.h"
+#include "binding/failure.h"
 
 #define MARK "lunado.class"
 
@@ -215,7 +216,7 @@ void lunado__exception_open(lua_State *L, lunado_realm *realm) {
 
 static bool matches_pattern(lua_State *L, int err, int pattern) {
   bool found;
-  luaL_tolstring(L, err, NULL);
+  lunado__pushtext(L, err);
   lua_getfield(L, -1, "find"); /* strings index the string library */
   lua_insert(L, -2);
   lua_pushvalue(L, pattern);
@@ -260,10 +261,29 @@ static bool any_is_quiet(lua_State *L, int err, int list) {
   return false;
 }
 
-bool lunado__isquiet(lua_State *L, int err, int quiet) {
+/* (err, quiet_exceptions) → whether they cover it */
+static int covers(lua_State *L) {
   luaL_checkstack(L, 8, NULL);
-  if (is_list(L, quiet)) return any_is_quiet(L, err, quiet);
-  return is_quiet(L, err, quiet);
+  lua_pushboolean(
+      L, is_list(L, 2) ? any_is_quiet(L, 1, 2) : is_quiet(L, 1, 2));
+  return 1;
+}
+
+bool lunado__isquiet(lua_State *L, int err, int quiet) {
+  bool covered;
+  if (lua_isnil(L, quiet)) return false;
+  luaL_checkstack(L, 8, NULL);
+  lua_pushvalue(L, err);
+  lua_pushvalue(L, quiet);
+  lua_pushcfunction(L, covers);
+  lua_insert(L, -3);
+  if (lua_pcall(L, 2, 1, 0) != LUA_OK) {
+    lunado__log_value(L, lunado__realm(L), "Exception in quiet_exceptions: ");
+    return false;
+  }
+  covered = lua_toboolean(L, -1) != 0;
+  lua_pop(L, 1);
+  return covered;
 }
 
 static bool can_be_quiet(lua_State *L, int idx, bool in_list) {
