@@ -122,6 +122,18 @@ describe("the default handler", function()
     assert.same({ code = 0, out = "",
       err = "warning: hello 1\nerror: bye\ndebug: bits\ninfo: news\n" }, r)
   end)
+
+  it("writes what comes after a zero, too", function()
+    local r = child [[
+      local log = require "lunado.log"
+      log.app_log:error("%s", "a\0b\0\0c\0")
+      log.set_handler(function() error("no\0pe", 0) end)
+      log.app_log:error("%s", "d\0e")
+    ]]
+    assert.same({ code = 0, out = "",
+      err = "error: a\\0b\\0\\0c\\0\n" ..
+        "error: the log handler failed: no\\0pe\nerror: d\\0e\n" }, r)
+  end)
 end)
 
 describe("a handler that raises", function()

@@ -8,6 +8,7 @@
 #include "binding/log.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "binding/binding.h"
 #include "binding/failure.h"
@@ -25,6 +26,23 @@ static void write_default(lunado_realm *realm, const char *level,
   (void)fflush(stderr);
 }
 
+/* Pushes the message at idx as a C string that ends where it does: its zeros
+ * are written \0. */
+static const char *push_whole(lua_State *L, int idx) {
+  size_t size;
+  const char *text = lua_tolstring(L, idx, &size), *end = text + size;
+  luaL_Buffer buffer;
+  luaL_buffinit(L, &buffer);
+  for (const char *zero; (zero = memchr(text, 0, (size_t)(end - text)));) {
+    luaL_addlstring(&buffer, text, (size_t)(zero - text));
+    luaL_addstring(&buffer, "\\0");
+    text = zero + 1;
+  }
+  luaL_addlstring(&buffer, text, (size_t)(end - text));
+  luaL_pushresult(&buffer);
+  return lua_tostring(L, -1);
+}
+
 static void call_handler(lua_State *L, lunado_realm *realm, const char *level,
                          int message) {
   lua_pushstring(L, level);
@@ -32,8 +50,8 @@ static void call_handler(lua_State *L, lunado_realm *realm, const char *level,
   if (lua_pcall(L, 2, 0, 0) == LUA_OK) return;
   lunado__pushtext(L, -1);
   (void)fprintf(stderr, "error: the log handler failed: %s\n",
-                lua_tostring(L, -1));
-  write_default(realm, level, lua_tostring(L, message));
+                push_whole(L, lua_gettop(L)));
+  write_default(realm, level, push_whole(L, message));
 }
 
 /* (realm, level, message) */
@@ -44,7 +62,7 @@ static int log_message(lua_State *L) {
   if (lua_toboolean(L, -1))
     call_handler(L, realm, level, 3);
   else
-    write_default(realm, level, luaL_checkstring(L, 3));
+    write_default(realm, level, push_whole(L, 3));
   return 0;
 }
 
