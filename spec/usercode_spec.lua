@@ -79,3 +79,45 @@ describe("a finalizer", function()
     assert.equal(0, r.code, r.err)
   end)
 end)
+
+describe("a debug hook", function()
+  -- Where luv shares the loop, its run is called as a function of Lua's is.
+  local source = [[
+    %s
+    local lunado = require "lunado"
+    local IOLoop, sleep = lunado.IOLoop, lunado.sleep
+    local refused = false
+    for n = 1, 60 do
+      local loop, left = IOLoop.instance(), n
+      IOLoop.clear_current()
+      debug.sethook(function()
+        left = left - 1
+        if left > 0 then return end
+        debug.sethook()
+        loop:close()
+        local other = IOLoop.instance()
+        sleep(10000)
+        local ok, err = pcall(other.run_sync, other, function() end)
+        if not ok then refused = err end
+      end, "cr")
+      pcall(loop.run_sync, loop, function() return sleep(0) end)
+      debug.sethook()
+      IOLoop.instance():close()
+      loop:close()
+    end
+    io.write(tostring(refused))
+  ]]
+
+  local shared = pcall(require, "luv") and it or pending
+
+  it("may close a loop that is about to run", function()
+    local r = child(source:format(""))
+    assert.equal(0, r.code, r.err)
+  end)
+
+  shared("may close one that luv shares and is about to run", function()
+    local r = child(source:format("require 'luv'"))
+    assert.equal(0, r.code, r.err)
+    assert.truthy(r.out:find("already running", 1, true), r.out)
+  end)
+end)

@@ -27,6 +27,15 @@ typedef struct {
   int alive; /* what uv_run returned */
 } attempt;
 
+bool lunado__drives(const lunado_realm *realm, const uv_loop_t *uv) {
+  const lunado_link *link = realm->cores.next;
+  for (; link != &realm->cores; link = link->next) {
+    const lunado_loop *core = lunado_container_of(link, lunado_loop, kin);
+    if (core->running && core->uv == uv) return true;
+  }
+  return false;
+}
+
 /* What a jump leaves as it was within the run. */
 typedef struct {
   lunado_frame *frame;
@@ -60,7 +69,8 @@ static int call_luv(lua_State *L, const lunado_luv *luv, uv_run_mode mode) {
 }
 
 /* (attempt).  A call of luv's that is refused counts as a run that was
- * stopped. */
+ * stopped.  A debug hook may come before libuv's run and close or stop the
+ * loop; libuv's flag then ends the run, for no other run can have taken it. */
 static int run_once(lua_State *L) {
   attempt *self = lua_touserdata(L, 1);
   (void)lunado__reserve_calls(L, LUA_MINSTACK); /* as long as there is memory */
@@ -120,6 +130,8 @@ static int run_luv(lua_State *L) {
 int lunado__drive_luv(lua_State *L, lunado_realm *realm, uv_run_mode mode) {
   lua_State *main = realm->main;
   surroundings before = remember(realm);
+  if (lunado__drives(realm, realm->luv->uv))
+    return luaL_error(L, "loop already running");
   if (!lua_checkstack(main, LUA_MINSTACK) || !lua_checkstack(L, LUA_MINSTACK))
     return luaL_error(L, "not enough memory");
   for (int jumps = 0; jumps < MOST_JUMPS; jumps++) {

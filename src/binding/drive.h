@@ -13,8 +13,13 @@
  * [-0, +0, -] */
 int lunado__drive(lunado_loop *core, uv_run_mode mode);
 
+/* True while a run of any IOLoop of the realm drives the uv_loop_t, or is about
+ * to, even when that IOLoop was closed meanwhile.  [-0, +0, -] */
+bool lunado__drives(const lunado_realm *realm, const uv_loop_t *uv);
+
 /* Calls luv's own run with the mode, as often as errors jump out of it. Pushes
- * what it returns in the end, and returns how many.  [-0, +n, m] */
+ * what it returns in the end, and returns how many.  Raises where a run drives
+ * the uv_loop_t already.  [-0, +n, v] */
 int lunado__drive_luv(lua_State *L, lunado_realm *realm, uv_run_mode mode);
 
 #endif

@@ -308,7 +308,8 @@ int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, bool forever) {
 
 void lunado__ioloop_checkidle(lua_State *L, lunado_ioloop *loop) {
   check_usable(L, loop);
-  if (lunado_loop_running(loop->core) || loop->core->running ||
+  if (lunado_loop_running(loop->core) ||
+      lunado__drives(loop->realm, loop->core->uv) ||
       lunado__luv_running(L, loop))
     luaL_error(L, "the IOLoop is already running");
 }
