@@ -240,6 +240,19 @@ for _, method in ipairs { "notify", "notify_all" } do
   end)
 end
 
+scenario("a wait that times out", function()
+  local e = locks.Event()
+  local future = e:wait({ milliseconds = 0 })
+  return turn, function(raised, logged)
+    if raised then turn() end
+    turn()
+    -- Of a timeout that could not be called the log tells.
+    assert(future:done() or raised or logged)
+    e:set()
+    assert(future:done())
+  end
+end)
+
 -- Queues ---------------------------------------------------------------------
 
 group = {}

@@ -97,7 +97,8 @@ enum {
                              */
   LUNADO_SLOT_WEAK,         /* metatable for weak values */
   LUNADO_SLOT_RUN_FAILED,   /* Failure of the host's last run, or false */
-  LUNADO_SLOT_COUNT = LUNADO_SLOT_RUN_FAILED
+  LUNADO_SLOT_GIVEN_UP,     /* Failure for which no turn of a run began */
+  LUNADO_SLOT_COUNT = LUNADO_SLOT_GIVEN_UP
 };
 
 /* Where a settle on the C stack finds the owners of the waiters it runs. */

@@ -374,6 +374,25 @@ void lunado__spawn_later(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
   lua_remove(L, t);
 }
 
+static int do_nothing(lua_State *L) {
+  (void)L;
+  return 0;
+}
+
+void lunado__withdraw(lua_State *L, int idx) {
+  lunado_coroutine *task;
+  const lunado_future *future = lua_touserdata(L, idx);
+  if (future->kind != LUNADO_KIND_COROUTINE) return;
+  lua_getiuservalue(L, idx, LUNADO_FUTURE_TASK);
+  task = lua_touserdata(L, -1);
+  if (task != NULL && task->flags & TASK_STARTING) {
+    lua_settop(task->thread, 0);
+    lua_pushcfunction(task->thread, do_nothing);
+    task->count = 0;
+  }
+  lua_pop(L, 1);
+}
+
 /* The callee has been started; its Future is on top. */
 static int callee_started(lua_State *L, int status, lua_KContext ctx) {
   (void)L, (void)status, (void)ctx;

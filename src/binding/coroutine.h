@@ -35,6 +35,10 @@ void lunado__coroutine_functions(lua_State *L);
  * its Future.  [-(nargs+1), +1, m] */
 void lunado__spawn(lua_State *L, lunado_realm *realm, int nargs);
 
+/* Where the Future at idx is that of a coroutine that has not begun yet, it does
+ * nothing when it begins.  [-0, +0, -] */
+void lunado__withdraw(lua_State *L, int idx);
+
 /* As lunado__spawn, but the function starts on the loop's next turn.
  * [-(nargs+1), +1, m] */
 void lunado__spawn_later(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,

@@ -280,8 +280,7 @@ int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, bool forever) {
   lunado_ioloop *outer_run = realm->running;
   bool watched;
   int rc;
-  if (!lunado__reserve_calls(L, LOOP_STACK))
-    return luaL_error(L, "not enough memory");
+  if (!lunado__reserve_calls(L, LOOP_STACK)) return UV_ENOMEM;
   if (realm->receiver != NULL) lunado__forget_received(L, realm);
   push_current(L, realm); /* which may be closed before the run is over */
   loop->L = L;
@@ -319,8 +318,11 @@ static int loop_start(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
   lunado_ioloop *loop = lunado__checkloop(L, realm, 1);
   lunado__ioloop_checkidle(L, loop);
-  (void)lunado__ioloop_run(L, loop, true);
-  return lunado__interrupted(L, realm) ? lunado__raise_outcome(L, realm) : 0;
+  if (lunado__ioloop_run(L, loop, true) == UV_ENOMEM)
+    return luaL_error(L, "not enough memory");
+  if (lunado__interrupted(L, realm) || lunado__queue_gave_up(L, loop))
+    return lunado__raise_outcome(L, realm);
+  return 0;
 }
 
 /* loop:stop(): ends start after the turn in progress; before start, has it

@@ -68,7 +68,7 @@ lunado_ioloop *lunado__checkloop(lua_State *L, lunado_realm *realm, int arg);
 
 /* Runs the loop on L, with itself the current one; as lunado_loop_run.  The
  * caller sees that the userdata stays, which a script may close meanwhile.
- * Raises nothing but a memory error, before anything has run.  [-0, +0, m] */
+ * UV_ENOMEM: nothing has run.  [-0, +0, -] */
 int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, bool forever);
 
 /* Raises where the loop cannot be started: closed, or running.

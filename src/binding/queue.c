@@ -405,11 +405,40 @@ static int run_turns(lua_State *L) {
   if (!lua_checkstack(loop->realm->called, 2))
     luaL_error(L, "not enough memory");
   self->begun = true;
+  loop->queue.failed = 0;
   while (has_turn(loop)) {
     if (has_stack(L, loop)) run_entry(L, loop);
     if (is_slice_over(loop)) break;
   }
   return 0;
+}
+
+/* So many attempts in a row, with no turn beginning between them, are taken for
+ * a want that lasts. */
+#define MOST_ATTEMPTS 50
+
+/* No turn has begun for the Failure on top, which it pops. */
+static void not_begun(lua_State *L, lunado_ioloop *loop) {
+  lunado_queue *queue = &loop->queue;
+  if (!loop->core->running) queue->failed = 0;
+  if (!loop->core->running || ++queue->failed < MOST_ATTEMPTS) {
+    lua_pop(L, 1);
+    return;
+  }
+  queue->failed = 0;
+  queue->gave_up = true;
+  lunado__setslot(L, loop->realm, LUNADO_SLOT_GIVEN_UP);
+  queue->turn = 0;
+  lunado_loop_stop(loop->core);
+}
+
+bool lunado__queue_gave_up(lua_State *L, lunado_ioloop *loop) {
+  if (!loop->queue.gave_up) return false;
+  loop->queue.gave_up = false;
+  lunado__getslot(L, loop->realm, LUNADO_SLOT_GIVEN_UP);
+  lua_pushboolean(L, 0);
+  lunado__setslot(L, loop->realm, LUNADO_SLOT_GIVEN_UP);
+  return true;
 }
 
 /* Runs turns; false if an error, which was reported, came between. */
@@ -418,7 +447,10 @@ static bool run_protected(lua_State *L, lunado_ioloop *loop, turns *now) {
   int outer = lua_gettop(realm->called);
   now->begun = false;
   if (lunado__try(L, realm, run_turns, now)) return true;
-  if (lua_gettop(realm->called) == outer) {
+  if (lua_gettop(realm->called) == outer && !now->begun &&
+      !((const lunado_failure *)lua_touserdata(L, -1))->interrupt) {
+    not_begun(L, loop);
+  } else if (lua_gettop(realm->called) == outer) {
     lunado__report_guarded(L, realm, now->begun, "running callbacks");
   } else {
     lua_xmove(realm->called, L, 1);

@@ -27,6 +27,8 @@ typedef struct {
   uint32_t reserved;     /* places promised to suspended coroutines */
   uint32_t count;        /* entries, those of the batch included */
   uint32_t turn;         /* entries left that belong to the present turn */
+  uint32_t failed;       /* attempts of a run to begin a turn, since one has */
+  bool gave_up;          /* the run was stopped because of them */
 } lunado_queue;
 
 void lunado__queue_open(lua_State *L, lunado_realm *realm);
@@ -67,7 +69,14 @@ typedef void lunado__queue_visit(lua_State *thread, int idx, int arity,
 void lunado__queue_each(const lunado_queue *queue, lunado__queue_visit *visit,
                         void *data);
 
-/* Runs the entries of one turn, errors reported; the loop's task.  */
+/* Runs the entries of one turn, errors reported; the loop's task.  Where no
+ * turn can begin, as without any memory, time and again, the run in progress is
+ * stopped. */
 void lunado__queue_run(lunado_loop *core, lunado_task *task);
+
+/* Pushes the Failure because of which the loop's run was stopped; where there
+ * is none, pushes nothing and returns false.  What is in the queue comes with
+ * the next run.  [-0, +(0|1), -] */
+bool lunado__queue_gave_up(lua_State *L, lunado_ioloop *loop);
 
 #endif

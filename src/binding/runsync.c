@@ -3,10 +3,12 @@
  * runsync.c - IOLoop.run_sync and lunado.run.
  *
  * The watch is a userdata of its own, since the Future that is waited for
- * holds it: a run that was cut short leaves nothing behind that points here.
+ * holds it, and the loop.  Invariant: its waiter and its timer are linked only
+ * while the loop runs for it; whatever raises does so before or afterwards.
  */
 #include "binding/runsync.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #include "binding/coroutine.h"
@@ -21,6 +23,7 @@ typedef struct {
   lunado_waiter waiter;
   lunado_timer timer;
   lunado_loop *core; /* good while waiter or timer can run */
+  double deadline;   /* INFINITY: there is none */
   uint32_t anchor;
   bool late;
 } watch;
@@ -98,6 +101,33 @@ static int fail_unfinished(lua_State *L, lunado_ioloop *loop, int idx, int rc) {
   return fail(L, realm, idx, LUNADO_E_EXCEPTION, lua_tostring(L, -1));
 }
 
+/* (watch, loop) */
+static int start_timer(lua_State *L) {
+  watch *self = lua_touserdata(L, 1);
+  lunado_ioloop *loop = lua_touserdata(L, 2);
+  lua_settop(L, 1);
+  lunado__starttimer(L, loop, &self->timer, self->deadline, &self->anchor);
+  return 0;
+}
+
+/* Starts the watch's timer, if it has a deadline; false where that fails, with
+ * the error on top. */
+static bool start_protected(lua_State *L, lunado_ioloop *loop, int watch_idx) {
+  const watch *self = lua_touserdata(L, watch_idx);
+  if (isinf(self->deadline)) return true;
+  lua_pushcfunction(L, start_timer);
+  lua_pushvalue(L, watch_idx);
+  lua_pushlightuserdata(L, loop);
+  return lua_pcall(L, 2, 0, 0) == LUA_OK;
+}
+
+/* The watch and the Future at idx let each other go. */
+static void part(lua_State *L, lunado_ioloop *loop, int idx, watch *self) {
+  lunado__forget(L, idx, &self->waiter);
+  if (!loop->core->closed)
+    lunado__stoptimer(L, loop, &self->timer, self->anchor);
+}
+
 /* Runs the loop until the Future at idx is done, or it is late. */
 static int run_until_done(lua_State *L, lunado_ioloop *loop, int idx,
                           int watch_idx) {
@@ -107,9 +137,29 @@ static int run_until_done(lua_State *L, lunado_ioloop *loop, int idx,
   if (!lunado_future_pending(future) || self->late) return LUNADO_RUN_STOPPED;
   if (!lunado__wait(L, idx, watch_idx, &self->waiter, on_done))
     return LUNADO_RUN_STOPPED;
+  if (!start_protected(L, loop, watch_idx)) {
+    part(L, loop, idx, self);
+    lunado__withdraw(L, idx);
+    lunado_loop_clear_stop(loop->core); /* a finalizer may have settled it */
+    return lua_error(L);
+  }
   rc = lunado__ioloop_run(L, loop, false);
-  lunado__forget(L, idx, &self->waiter);
-  return rc;
+  part(L, loop, idx, self);
+  if (rc != UV_ENOMEM) return rc;
+  lunado__withdraw(L, idx);
+  return luaL_error(L, "not enough memory");
+}
+
+/* Pushes the Failure that has ended the run, if any has. */
+static bool push_end(lua_State *L, lunado_ioloop *loop, int idx) {
+  if (lunado__interrupted(L, loop->realm)) return true;
+  if (!lunado__queue_gave_up(L, loop)) return false;
+  if (lunado_future_pending(lua_touserdata(L, idx))) {
+    lunado__withdraw(L, idx);
+    return true;
+  }
+  lua_pop(L, 1);
+  return false;
 }
 
 /* Replaces the Future at idx, the last value on the stack, by its outcome,
@@ -121,7 +171,7 @@ static int wait_for_outcome(lua_State *L, lunado_ioloop *loop, int idx,
   do {
     int rc = run_until_done(L, loop, idx, watch_idx);
     lunado_future *future = lua_touserdata(L, idx);
-    if (lunado__interrupted(L, realm)) {
+    if (push_end(L, loop, idx)) {
       lua_replace(L, idx);
       return LUA_ERRRUN;
     }
@@ -152,6 +202,7 @@ static void push_watch(lua_State *L, lunado_ioloop *loop) {
   lua_setiuservalue(L, -2, 1);
   self->waiter.list = NULL;
   self->core = loop->core;
+  self->deadline = INFINITY;
   self->late = false;
   lunado_timer_init(&self->timer, on_late);
 }
@@ -162,15 +213,8 @@ static int run_watched(lua_State *L, lunado_ioloop *loop, int base,
                        double timeout) {
   watch *self = lua_touserdata(L, base);
   int status;
-  if (timeout > 0) {
-    lua_pushvalue(L, base);
-    lunado__starttimer(L, loop, &self->timer,
-                       lunado_loop_time(loop->core) + timeout, &self->anchor);
-    lua_pop(L, 1);
-  }
+  if (timeout > 0) self->deadline = lunado_loop_time(loop->core) + timeout;
   status = wait_for_outcome(L, loop, base + 1, base, timeout);
-  if (!loop->core->closed)
-    lunado__stoptimer(L, loop, &self->timer, self->anchor);
   lua_remove(L, base);
   return status;
 }
