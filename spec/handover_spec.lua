@@ -5,6 +5,7 @@ local concurrent = require "lunado.concurrent"
 local gen = require "lunado.gen"
 local locks = require "lunado.locks"
 local queues = require "lunado.queues"
+local testing = require "lunado.testing"
 local capture = require "spec.support.capture"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
@@ -12,10 +13,12 @@ local loops = require "spec.support.loops"
 local Future = concurrent.Future
 local yield = coroutine.yield
 
-local loop, log
+-- `never` is what nothing settles, and is not collected either.
+local loop, log, never
 before_each(function()
   log = capture()
-  loop = loops.open()
+  loop, never = loops.open(), Future()
+  testing.virtual_clock(loop)
 end)
 after_each(function()
   loops.close(loop)
@@ -147,13 +150,15 @@ for _, subject in ipairs(subjects) do
     it("one that was closed while it waited through others", function()
       local s = make()
       local thread, outcome = start(function()
-        return { gen.with_timeout({ hours = 1 }, s.wait()), Future() }
+        return { gen.with_timeout({ hours = 1 }, s.wait()), never }
       end)
       local next = s.wait()
       assert.is_true(coroutine.close(thread))
       s.give()
       assert.is_true(next:done())
       assert.is_false(outcome:done())
+      never:set_result()
+      is_closed(outcome)
     end)
 
     it("many that were closed", function()
@@ -473,6 +478,18 @@ it("a finalizer may settle what a coroutine waits for that is collected, too",
       return other
     end))
   end)
+
+it("a coroutine that was closed, and is collected, is told of", function()
+  local function lose()
+    local thread = start(Future)
+    assert.is_true(coroutine.close(thread))
+  end
+  lose()
+  gc.collect()
+  assert.equal("warning: Coroutine was collected that somebody else had resumed"
+    .. " or closed: its Future stays pending", log:text())
+  log:clear()
+end)
 
 it("a wait with a timeout leaves nothing when it was dropped", function()
   local e = locks.Event()

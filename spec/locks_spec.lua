@@ -331,11 +331,13 @@ for _, name in ipairs { "Semaphore", "BoundedSemaphore", "Lock" } do
 
       it("at the end of the scope", function()
         run(function()
+          local next
           do
             local _ <close> = yield(s:acquire())
-            assert.is_false(s:acquire():done())
-            s:release() -- to the one that has just begun to wait
+            next = s:acquire()
+            assert.is_false(next:done())
           end
+          next:result():release()
         end)
       end)
 
@@ -645,12 +647,11 @@ describe("locks", function()
     says("Semaphore: %S+ %(unlocked, value 2%)", s)
     says("BoundedSemaphore: %S+ %(unlocked, value 1%)", b)
     says("Lock: %S+ %(unlocked%)", l)
-    for _ = 1, 3 do
-      c:wait()
-      e:wait()
-      s:acquire()
-      b:acquire()
-      l:acquire()
+    local futures = {}
+    for i = 1, 3 do
+      futures[i] = {
+        c:wait(), e:wait(), s:acquire(), b:acquire(), l:acquire(),
+      }
     end
     says("Condition: %S+ %(3 waiting%)", c)
     says("Event: %S+ %(clear, 3 waiting%)", e)
@@ -659,6 +660,7 @@ describe("locks", function()
     says("Lock: %S+ %(locked, 2 waiting%)", l)
     e:set()
     says("Event: %S+ %(set%)", e)
+    assert.is_true(futures[3][2]:done())
   end)
 
   it("are collected with those that wait", function()

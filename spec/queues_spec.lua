@@ -489,10 +489,11 @@ for _, name in ipairs { "Queue", "PriorityQueue", "LifoQueue" } do
       end
       says("maxsize 0", class())
       local q = class(2)
-      q:get()
+      local futures = { q:get() }
       says("maxsize 2, 1 getting", q)
-      for i = 1, 6 do q:put(i) end
+      for i = 1, 6 do futures[#futures + 1] = q:put(i) end
       says("maxsize 2, 2 queued, 3 putting, 3 unfinished", q)
+      assert.is_true(futures[1]:done())
     end)
   end)
 end

@@ -215,9 +215,8 @@ function Waiters:add(timeout, position, name, on_timeout, ...)
 end
 
 local function forsake(future)
-  future:set_exception(core.Exception(
+  core.forsake(future, core.Exception(
     "the coroutine that waited for it was closed"))
-  future:exception()
 end
 
 --- The first in line that waits, or may be looked at: its number, the ticket,
@@ -310,10 +309,7 @@ end
 --- Fails a Future for which only coroutines wait that were closed, or resumed
 -- by somebody else: what it stands for is not lost on them.
 local function give_up_forsaken(future)
-  if not core.forsaken(future) then return end
-  future:set_exception(core.Exception(
-    "the coroutine that waited for it was closed"))
-  future:exception()
+  if core.forsaken(future) then forsake(future) end
 end
 
 local waiters = {

@@ -2,6 +2,7 @@
 #include "binding/forsaken.h"
 
 #include "binding/coroutine.h"
+#include "binding/failure.h"
 #include "binding/future.h"
 #include "binding/heir.h"
 #include "binding/task.h"
@@ -78,7 +79,22 @@ static int core_forsaken(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg functions[] = {{"forsaken", core_forsaken}, {NULL, NULL}};
+/* forsake(future, err): fails it with an error that is not logged: nothing is
+ * there to get it. */
+static int core_forsake(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  (void)lunado__checkfuture(L, realm, 1);
+  luaL_checkany(L, 2);
+  lua_settop(L, 2);
+  lunado__failure_new(L, realm, 2, -1)->observed = true;
+  lunado__failure_told(L, realm, 3);
+  lunado__fail(L, realm, 1);
+  return 0;
+}
+
+static const luaL_Reg functions[] = {{"forsaken", core_forsaken},
+                                     {"forsake", core_forsake},
+                                     {NULL, NULL}};
 
 void lunado__forsaken_functions(lua_State *L) {
   lunado__setfunctions(L, functions);

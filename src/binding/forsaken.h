@@ -21,7 +21,7 @@ enum {
  * found; 0: none waits.  [-0, +0, e] */
 int lunado__find_waiters(lua_State *L, lunado_realm *realm, int idx);
 
-/* Pushes core.forsaken into the table on top. */
+/* Pushes core.forsaken and core.forsake into the table on top. */
 void lunado__forsaken_functions(lua_State *L);
 
 #endif

@@ -126,6 +126,12 @@ static int cycle__gc(lua_State *L) {
 /* --- tasks ---------------------------------------------------------------- */
 
 static void push_warning(lua_State *L, const lunado_coroutine *task) {
+  if (!lunado__task_untouched(task)) {
+    lua_pushliteral(L,
+                    "Coroutine was collected that somebody else had resumed or "
+                    "closed: its Future stays pending");
+    return;
+  }
   lua_pushliteral(L, "Coroutine was collected while waiting at ");
   lunado__coroutine_where(L, task);
   lua_pushliteral(L, ": nobody can set the Future it waits for");

@@ -58,9 +58,12 @@ bool lunado__ticket_is_idle(const lunado_future *future) {
 }
 
 /* Asks the line for what the withdrawn ticket at idx stands for, and for a new
- * place where it waits. */
+ * place where it waits.  An error that it gets meanwhile is not late: who looks
+ * gets it. */
 static void call_line(lua_State *L, int idx, ticket *self, bool waits) {
   int top = lua_gettop(L);
+  uint16_t late = self->future.flags & (LUNADO_IS_LATE | LUNADO_IS_LATE_QUIET);
+  self->future.flags ^= late;
   luaL_checkstack(L, LUA_MINSTACK, NULL);
   lua_getiuservalue(L, idx, TICKET_LINE);
   lua_rawgeti(L, top + 1, LINE_ASK);
@@ -70,6 +73,7 @@ static void call_line(lua_State *L, int idx, ticket *self, bool waits) {
   lua_pushboolean(L, waits);
   lua_call(L, 4, 1);
   if (lua_isinteger(L, -1)) self->number = lua_tointeger(L, -1);
+  if (lunado_future_pending(&self->future)) self->future.flags |= late;
   lua_settop(L, top);
 }
 
