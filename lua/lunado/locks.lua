@@ -7,7 +7,8 @@ if loaded["lunado.locks"] then return loaded["lunado.locks"] end
 local waiters = require "lunado.waiters"
 
 local class, done = waiters.class, waiters.done
-local reserve, settle = core.reserve, core.settle
+local reserve, hand, settle = core.reserve, core.hand, core.settle
+local ticket = core.ticket
 
 --- What tostring says: the words, and how many wait.
 local function state(words, line)
@@ -45,6 +46,13 @@ end
 -- that waits again at once is not woken again.
 local function wake(self, n)
   local line = self._waiters
+  if n == 1 then
+    local number, future = line:first()
+    if not number then return end
+    reserve(line.timed > 0)
+    line.head = number + 1
+    return hand(line, number, future, true)
+  end
   local list, numbers = line:gather(n)
   reserve()
   if n == math.huge then self._woken = line.tail end
@@ -78,16 +86,25 @@ end
 
 function Event:is_set() return self._set end
 
---- Sets the flag, and self[key] to value, and wakes all that wait; not those
+--- Sets the flag, and object[key] to value, and wakes all that wait; not those
 -- that begin to, after the flag was cleared, while these are woken.  Does all
 -- of it or, for want of memory, nothing.
 function Event:_set_with(object, key, value)
   local line = self._waiters
-  local list, numbers = line:gather(math.huge)
-  reserve()
+  local number, future = line:first()
+  if line.timed > 0 or number and number + 1 < line.tail then
+    local list, numbers = line:gather(math.huge)
+    reserve()
+    self._set, self._woken = true, line.tail
+    object[key] = value
+    return line:wake(list, numbers)
+  end
+  reserve(false)
   self._set, self._woken = true, line.tail
   object[key] = value
-  line:wake(list, numbers)
+  if not number then return end
+  line.head = number + 1
+  hand(line, number, future)
 end
 
 --- Sets the flag and wakes all that wait.
@@ -115,77 +132,113 @@ function Event:wait(timeout) return self:_wait(timeout, "wait") end
 
 --- What acquire gives: its end of scope, release() or the collector releases,
 -- once.  It is made for the Future that the program takes it from; a lock whose
--- acquire() is called for the lock alone is released by hand.  Fields: `owner`,
--- false while there is nothing to release; `taken`: it did not go to a Future
--- for which nothing waited.
+-- acquire() is called for the lock alone is released by hand.  Field: `guard`,
+-- false once it was released.
 local Held = { __name = "lunado.locks.Held" }
 Held.__index = Held
 
---- A new one, which releases nothing as yet.
-local function new_held(taken)
-  return setmetatable({ owner = false, taken = taken }, Held)
+--- What the collector takes with a Held that was not released.  It goes from one
+-- Held to the next, for what has a finalizer costs more than all the rest.
+-- Fields: `owner`, false while there is nothing to release; `taken`: it did not
+-- go to a Future for which nothing waited.
+local Guard = {}
+
+local function new_guard()
+  return setmetatable({ owner = false, taken = true }, Guard)
 end
 
---- Lets one more go on; `spent` is released by that, if anything is.
+--- A new one, which releases nothing before its guard has an owner.
+local function new_held(self)
+  local held = setmetatable({ guard = false }, Held)
+  local guard = self._guard or new_guard()
+  if guard == self._guard then self._guard = false end
+  held.guard = guard
+  return held
+end
+
+--- Lets one more go on; `spent`, a Held, is released by that, if any is.  All
+-- is made before the line is asked: finalizers may change that.
 local function hand_on(self, spent)
-  local number, future, taken = self._waiters:first()
-  local held = number and new_held(taken)
-  reserve()
-  if spent then spent.owner = false end
+  local line, guard = self._waiters, spent and spent.guard
+  local held
+  if line.head ~= line.tail then
+    guard = guard or new_guard()
+    held = setmetatable({ guard = guard }, Held)
+  end
+  local number, future, taken = line:first()
+  if spent and not spent.guard then return end -- a finalizer released it
   if not number then
+    if spent then
+      spent.guard, guard.owner, self._guard = false, false, guard
+    end
     self._value = self._value + 1
     return
   end
-  self._waiters:remove(number)
-  held.owner = self
-  future:set_result(held)
+  if not held then return hand_on(self, spent) end
+  reserve(line.timed > 0)
+  if spent then spent.guard = false end
+  guard.owner, guard.taken = self, taken
+  line.head = number + 1
+  hand(line, number, future, held)
 end
 
 function Held:release()
-  local owner = self.owner
+  local guard = self.guard
+  local owner = guard and guard.owner
   if not owner then return end
-  local refusal = owner:_refusal()
+  local refuse = owner._refusal
+  local refusal = refuse and refuse(owner)
   if not refusal then return hand_on(owner, self) end
-  self.owner = false
+  guard.owner, self.guard = false, false
   error(refusal, 2)
 end
 
 Held.__close = Held.release
 
---- One that is collected releases.  Where release() of the lock itself is in
--- use, what acquire gives is dropped, and means nothing.
-function Held:__gc()
+--- The Held was collected, and is released.  Where release() of the lock itself
+-- is in use, what acquire gives is dropped, and means nothing.
+function Guard:__gc()
   local owner = self.owner
-  if not owner or owner._by_hand and self.taken or owner:_refusal() then
+  if not owner or owner._by_hand and self.taken
+    or owner._refusal and owner:_refusal() then
     return
   end
-  if not pcall(hand_on, owner, self) then
-    setmetatable(self, Held) -- for want of memory: once more
-  elseif self.taken then
-    owner._lost = owner._lost + 1
+  if not pcall(hand_on, owner) then
+    setmetatable(self, Guard) -- for want of memory: once more
+    return
   end
+  self.owner = false
+  if self.taken then owner._lost = owner._lost + 1 end
 end
 
 --- Lets `value` (1) at a time go on.  Tornado: locks.Semaphore.
 -- Invariant: nothing waits while _value is more than 0, but for tickets that
 -- have withdrawn.  _by_hand: release() was called; _lost: how many were
--- released by the collector before that.
+-- released by the collector before that; _guard: one that is not in use.
+-- _refusal(self): why it may not be released now, if it may not.
 local Semaphore = class("Semaphore")
 
 function Semaphore:_init(value)
   self._value = value == nil and 1
     or waiters.check_count(value, 1, self.__name, 4)
   self._initial = self._value
-  self._by_hand, self._lost = false, 0
-  self._waiters = waiters.new(function(future, number)
-    if number ~= 0 and self._value == 0 then return end
-    local held = new_held(true)
-    if number ~= 0 then
-      reserve()
-      self._value = self._value - 1
-    end
+  self._by_hand, self._lost, self._guard = false, 0, false
+  self._waiters = waiters.new(function(future)
+    if self._value == 0 then return end
+    local held = new_held(self)
+    reserve(false)
+    if self._value == 0 then return end -- finalizers may have acquired it
+    self._value = self._value - 1
+    held.guard.owner, held.guard.taken = self, true
     settle(future, held)
-    held.owner = self
+  end, function(second)
+    if second then
+      second.guard.owner = false
+      return
+    end
+    local held = new_held(self)
+    held.guard.owner, held.guard.taken = self, true
+    return held
   end)
 end
 
@@ -203,15 +256,14 @@ function Semaphore:acquire(timeout)
     return future
   end
   if timeout ~= nil then waiters.check(timeout, 1, "acquire") end
-  local future = self._waiters:claim()
+  local future = ticket(self._waiters, 0)
   -- Finalizers may have acquired it meanwhile.
   if self._value == 0 then return self:acquire(timeout) end
   self._value = self._value - 1
   return future
 end
 
---- Why it may not be released now, or nothing.
-function Semaphore._refusal() end
+Semaphore._refusal = false
 
 --- Lets one more go on.
 function Semaphore:release()
@@ -219,7 +271,7 @@ function Semaphore:release()
     self._lost, self._by_hand = self._lost - 1, true
     return
   end
-  local refusal = self:_refusal()
+  local refusal = self._refusal and self:_refusal()
   if refusal then error(refusal, 2) end
   self._by_hand = true
   hand_on(self)

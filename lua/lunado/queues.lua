@@ -8,7 +8,7 @@ local locks = require "lunado.locks"
 local waiters = require "lunado.waiters"
 
 local class, nothing = waiters.class, waiters.done_with_nothing
-local Future, reserve = core.Future, core.reserve
+local Future, reserve, hand = core.Future, core.reserve, core.hand
 
 local QueueEmpty = core.Exception:subclass("QueueEmpty")
 local QueueFull = core.Exception:subclass("QueueFull")
@@ -103,16 +103,17 @@ end
 --- Hands the item to the first that waits for one, or puts it where there is
 -- room.  Raises what the comparison of items raises; then nothing has changed.
 local function put(self, item)
-  local number, getter = self._getters:first()
+  local line = self._getters
+  local number, getter = line:first()
   if not number then
     self:_put(item)
     count_item(self)
     return
   end
-  reserve()
-  self._getters:remove(number)
+  reserve(line.timed > 0)
   count_item(self)
-  getter:set_result(item)
+  line.head = number + 1
+  hand(line, number, getter, item)
 end
 
 --- A Future that failed because the queue was shut down.
@@ -127,7 +128,8 @@ end
 -- @param timeout a deadline as for IOLoop:add_timeout; nil: none
 function Queue:put(item, timeout)
   if not self._shutdown and not has_room(self) then
-    local future = self._putters:add(timeout, 2, "put", waiters.fail, item)
+    local future = self._putters:add(timeout, 2, "put", waiters.fail, true,
+      item)
     return future
   end
   if timeout ~= nil then waiters.check(timeout, 2, "put") end
@@ -155,20 +157,21 @@ local NO_MEMORY <const> = "not enough memory"
 --- Takes an item, having put that of the first putter.  False when there is
 -- none.  A putter whose item cannot be compared gets the error.
 local function try_get(self)
-  local number, putter = self._putters:first()
+  local line = self._putters
+  local number, putter = line:first()
   while number do
     local value = core.ticket_value(putter)
     reserve()
     local ok, item = core.try(self._exchange, self, value)
     if not ok and core.exc_info(item) == NO_MEMORY then core.raise(item) end
-    self._putters:remove(number)
     if ok then
       count_item(self)
-      waiters.deliver(putter)
+      hand(line, number, putter)
       return true, item
     end
+    line:remove(number)
     waiters.deliver_error(putter, item)
-    number, putter = self._putters:first()
+    number, putter = line:first()
   end
   if self:empty() then return false end
   return true, self:_get()

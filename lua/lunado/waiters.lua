@@ -18,7 +18,7 @@ local loaded = core.loaded
 if loaded["lunado.waiters"] then return loaded["lunado.waiters"] end
 
 local Future, IOLoop = core.Future, core.IOLoop
-local standing = core.standing
+local standing, ticket = core.standing, core.ticket
 
 -- Classes -------------------------------------------------------------------
 
@@ -83,14 +83,17 @@ local SETTLED <const>, IDLE <const>, WITHDRAWN <const>, GONE <const> =
   0, 2, 3, 4
 
 -- Fields that core uses: by number, the tickets that are waited for, all that
--- stand in line, and timers; the function for one that has withdrawn.
-local HELD <const>, WEAK <const>, TIMERS <const>, ASK <const> = 1, 2, 3, 4
+-- stand in line, and timers; the functions for one that has withdrawn, and for
+-- a claim; Waiters.remove.
+local HELD <const>, WEAK <const>, TIMERS <const> = 1, 2, 3
+local ASK <const>, CLAIM <const>, REMOVE <const> = 4, 5, 6
 
 -- `head`, `tail`: those with numbers from head up to, and without, tail stand
 -- in line; `timed`: the number of timers; `base`: the tail when the tables were
 -- made, `kept`: how many they had then; `spare`: new ones, from gather to wake;
 -- `serve(future, number)` settles a ticket that has withdrawn, if what it
--- stands for can be had.
+-- stands for can be had.  core.ticket(line, 0) is a Future that is done with
+-- what claim() returns, once the program takes that; claim(it) takes it back.
 local Waiters = {}
 Waiters.__index = Waiters
 
@@ -110,18 +113,14 @@ local function ask(self, future, number, waits)
   return tail
 end
 
-local function new(serve)
+local function new(serve, claim)
   return setmetatable({
     [HELD] = {}, [WEAK] = setmetatable({}, by_weak_value), [TIMERS] = {},
-    [ASK] = ask,
+    [ASK] = ask, [CLAIM] = claim, [REMOVE] = Waiters.remove,
     head = 1, tail = 1, timed = 0, base = 1, kept = 0, spare = false,
     serve = serve,
   }, Waiters)
 end
-
---- A Future that is done with what serve(future, 0) settles it with, once the
--- program takes that.
-function Waiters:claim() return core.ticket(self, 0) end
 
 --- Takes a ticket out of the line.  Allocates nothing.
 function Waiters:remove(number)
@@ -198,13 +197,12 @@ end
 -- @param timeout a deadline as for IOLoop:add_timeout, or nil; argument
 -- `position` of `name`, for the caller's caller
 -- @param on_timeout on_timeout(future) settles it when the deadline has come
--- @param value what the waiter brings along; then it stays in the line though
--- nothing waits for it, unless something did
-function Waiters:add(timeout, position, name, on_timeout, ...)
+-- @param brings whether it brings `value` along; then it stays in the line
+-- though nothing waits for it, unless something did
+function Waiters:add(timeout, position, name, on_timeout, brings, value)
+  if self.tail - self.base > 64 + 2 * self.kept then tidy(self, 2) end
   local number = self.tail
-  tidy(self, 2)
-  local brings = select("#", ...) > 0
-  local future = core.ticket(self, number, ...)
+  local future = ticket(self, number, value)
   self[WEAK][number] = future
   if brings then self[HELD][number] = future end
   if timeout ~= nil then
@@ -223,6 +221,10 @@ end
 -- and whether something waits for it.  It stays there.
 function Waiters:first()
   local number = self.head
+  if number == self.tail then
+    if number - self.base > 64 then tidy(self, 0) end
+    return nil
+  end
   while number < self.tail do
     local future = self[WEAK][number]
     local how = future and standing(future) or SETTLED

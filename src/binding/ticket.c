@@ -8,6 +8,7 @@
 #include "binding/failure.h"
 #include "binding/forsaken.h"
 #include "binding/future.h"
+#include "binding/realm.h"
 
 /* A Future; user values, beside its own: the line, and what it brings along
  * to it. */
@@ -20,9 +21,17 @@ typedef struct {
 } ticket;
 
 /* Fields of the line: by number, the tickets that are waited for, all that
- * stand in it, held weakly, and timers; the function that is asked by a ticket
- * that has withdrawn. */
-enum { LINE_HELD = 1, LINE_WEAK, LINE_TIMERS, LINE_ASK };
+ * stand in it, held weakly, and timers; the functions that are asked by a
+ * ticket that has withdrawn, and by a claim, and the one that takes a ticket
+ * out of the line. */
+enum {
+  LINE_HELD = 1,
+  LINE_WEAK,
+  LINE_TIMERS,
+  LINE_ASK,
+  LINE_CLAIM,
+  LINE_REMOVE
+};
 
 static ticket *to_ticket(lunado_future *future) {
   return lunado_container_of(future, ticket, future);
@@ -57,6 +66,26 @@ bool lunado__ticket_is_idle(const lunado_future *future) {
   return lunado_container_of(future, const ticket, future)->absent.list != NULL;
 }
 
+/* Settles the pending claim at idx with what it stands for.  Where a finalizer
+ * has settled it meanwhile, the line is told that there is a second one. */
+static void take_claim(lua_State *L, int idx, ticket *self) {
+  int top = lua_gettop(L);
+  luaL_checkstack(L, 2 * LUA_MINSTACK, NULL);
+  lua_getiuservalue(L, idx, TICKET_LINE);
+  lua_rawgeti(L, top + 1, LINE_CLAIM);
+  lua_call(L, 0, 1);
+  if (lunado_future_pending(&self->future)) {
+    self->future.count = 1;
+    lunado__settle_future(L, lunado__findrealm(L), idx, &self->future,
+                          LUNADO_DONE);
+  } else {
+    lua_rawgeti(L, top + 1, LINE_CLAIM);
+    lua_insert(L, -2);
+    lua_call(L, 1, 0);
+  }
+  lua_settop(L, top);
+}
+
 /* Asks the line for what the withdrawn ticket at idx stands for, and for a new
  * place where it waits.  An error that it gets meanwhile is not late: who looks
  * gets it. */
@@ -78,13 +107,21 @@ static void call_line(lua_State *L, int idx, ticket *self, bool waits) {
 }
 
 void lunado__ticket_ask(lua_State *L, int idx) {
-  call_line(L, idx, lua_touserdata(L, idx), false);
+  ticket *self = lua_touserdata(L, idx);
+  if (self->future.flags & LUNADO_IS_CLAIM)
+    take_claim(L, idx, self);
+  else
+    call_line(L, idx, self, false);
 }
 
 bool lunado__ticket_hold(lua_State *L, int idx, lunado_future *future,
                          int owner, lunado_waiter *waiter) {
   ticket *self = to_ticket(future);
   int top = lua_gettop(L);
+  if (future->flags & LUNADO_IS_CLAIM) {
+    take_claim(L, idx, self);
+    return false;
+  }
   if (future->flags & LUNADO_IS_WITHDRAWN) {
     call_line(L, idx, self, true);
     if (!lunado_future_pending(future)) return false;
@@ -180,8 +217,10 @@ static int core_ticket_value(lua_State *L) {
 
 /* --- handing out ---------------------------------------------------------- */
 
-/* How deep in calls is what follows reserve(), and what stack that needs. */
+/* How deep in calls is what follows reserve(), with timers and without, and
+ * what stack that needs. */
 #define RESERVED_CALLS 5
+#define RESERVED_FEW 2
 #define RESERVED_STACK (6 * LUA_MINSTACK)
 
 /* (n): calls itself n times. */
@@ -194,14 +233,16 @@ static int call_down(lua_State *L) {
   return 0;
 }
 
-/* reserve(): raises for want of memory, or else the calls that the caller makes
- * next find stack and call records, until something is allocated: Lua gives
- * neither back outside of a collection. */
+/* reserve([timed]): raises for want of memory, or else the calls that the
+ * caller makes next find stack and call records, until something is allocated:
+ * Lua gives neither back outside of a collection.  With false the caller calls
+ * no more than `hand`, or `settle`, and has no timer to remove. */
 static int core_reserve(lua_State *L) {
+  bool few = lua_isboolean(L, 1) && !lua_toboolean(L, 1);
   if (!lua_checkstack(L, RESERVED_STACK))
     return luaL_error(L, "not enough memory");
   lua_pushcfunction(L, call_down);
-  lua_pushinteger(L, RESERVED_CALLS - 1);
+  lua_pushinteger(L, (few ? RESERVED_FEW : RESERVED_CALLS) - 1);
   lua_call(L, 1, 0);
   return 0;
 }
@@ -240,6 +281,31 @@ static int core_settle(lua_State *L) {
   return 0;
 }
 
+/* hand(line, number, ticket [, value]), after reserve(): takes the ticket out of
+ * the line, and sets its result where it is pending.  Does not fail. */
+static int core_hand(lua_State *L) {
+  lunado_future *future = check_ticket(L, 3);
+  lua_Integer number = luaL_checkinteger(L, 2);
+  uint32_t count = lua_gettop(L) > 3;
+  lua_settop(L, 4);
+  luaL_checkstack(L, 2 * LUA_MINSTACK, NULL);
+  lua_rawgeti(L, 1, LINE_TIMERS);
+  if (lua_rawgeti(L, -1, number) == LUA_TNIL) {
+    clear_field(L, 1, LINE_HELD, number);
+    clear_field(L, 1, LINE_WEAK, number);
+  } else {
+    lua_rawgeti(L, 1, LINE_REMOVE);
+    lua_pushvalue(L, 1);
+    lua_pushinteger(L, number);
+    lua_call(L, 2, 0);
+  }
+  if (!lunado_future_pending(future)) return 0;
+  lua_settop(L, 4);
+  future->count = count;
+  lunado__settle_future(L, lunado__upvalue_realm(L), 3, future, LUNADO_DONE);
+  return 0;
+}
+
 /* fail_for_memory(future): fails it with "not enough memory", of which there
  * need not be any. */
 static int core_fail_for_memory(lua_State *L) {
@@ -255,6 +321,7 @@ static const luaL_Reg functions[] = {{"ticket", core_ticket},
                                      {"standing", core_standing},
                                      {"reserve", core_reserve},
                                      {"settle", core_settle},
+                                     {"hand", core_hand},
                                      {"fail_for_memory", core_fail_for_memory},
                                      {NULL, NULL}};
 
