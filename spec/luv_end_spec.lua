@@ -48,6 +48,17 @@ describe("the end of the state", function()
     uv.new_timer():close()
   ]]))
 
+  it("is clean where the loop was not used", function()
+    for _, last in ipairs {
+      "uv.close(uv.new_timer())",
+      "pcall(uv.spawn, '/there/is/no/such/program')",
+      "local t = uv.new_timer() collectgarbage() t:close()",
+    } do
+      local r = child("local uv = require 'lunado.uv' " .. last)
+      assert.same({ code = 0, out = "", err = "" }, r, last)
+    end
+  end)
+
   it("is clean by os.exit", function()
     for _, order in ipairs(orders) do
       local r = child(order[2] .. PRELUDE .. [[

@@ -315,6 +315,22 @@ describe("a program", function()
   end)
 end)
 
+describe("an argument of the wrong type", function()
+  it("is told at the caller's line, by the function's name", function()
+    local names = { "timer_start", "poll_start", "tcp_bind", "listen",
+      "is_closing", "udp_bind", "kill", "accept", "idle_start", "pipe_open",
+      "signal_start", "tcp_nodelay", "read_start", "close", "fs_stat" }
+    for _, name in ipairs(names) do
+      local ok, err = pcall(function()
+        local _ = uv[name]({})
+      end)
+      assert.is_false(ok)
+      assert.match("^" .. debug.getinfo(1, "S").short_src:gsub("%p", "%%%0")
+        .. ":%d+: bad argument #1 to '" .. name .. "' %(", err)
+    end
+  end)
+end)
+
 describe("the loop", function()
   spec("is not run by a callback", function()
     refuses("loop already running", uv.run)

@@ -46,9 +46,6 @@ local ARITY = {
 local SYNCHRONOUS = { fs_scandir_next = true }
 local REPEATING = { "^fs_event_", "^fs_poll_" }
 
--- luv's own words about an argument, whatever name it has for the function.
-local BAD_ARGUMENT = "^bad argument #(%d+) to '.-' %((.*)%)$"
-
 -- pcall(fn, <arity arguments>, callback), without a table in between.
 local CALL = {
   function(fn, cb, a) return pcall(fn, a, cb) end,
@@ -110,9 +107,8 @@ end
 
 -- luv's message in the caller's terms; nil when it is about something else.
 local function argument_error(err, name)
-  local position, what = tostring(err):match(BAD_ARGUMENT)
+  local position, what = guard.argument_error(err)
   if not position then return nil end
-  position = tonumber(position)
   local moved = POSITION[name]
   return bad_argument(moved and moved[position] or position, name, what)
 end
@@ -221,6 +217,10 @@ local function survive_broken_pipes()
   if number then core.signal_watch(number) end
 end
 
+-- luv frees handles that are closing when the Lua state ends, and libuv then
+-- goes on with them.  Where lunado's loop is luv's, they are closed before.
+local function share_loop() pcall(core.IOLoop.instance) end
+
 -- Most writes fit into the system's buffer, and need no request then. What is
 -- longer than this often does not; the rest would be copied, and the system be
 -- asked once more.
@@ -247,6 +247,7 @@ local function resolve(name)
   local value = luv[name]
   if type(name) ~= "string" or type(value) ~= "function" then return value end
   if WRITING[name] then survive_broken_pipes() end
+  if name:find "^new_" then share_loop() end
   if ARITY[name] then
     local wrapped = wrap(name, value, ARITY[name])
     if name ~= "write" then return wrapped end
@@ -339,6 +340,7 @@ end
 function uv.spawn(path, options)
   local position, what = guard.checks.spawn(path, options)
   if position then error(bad_argument(position, "spawn", what), 2) end
+  share_loop()
   local ended = Future()
   local ok, handle, pid
   ok, handle, pid = pcall(luv.spawn, path, guard.spawn_options(options),

@@ -284,6 +284,24 @@ setmetatable(checks, {
   __index = function(_, name) return check_of_prefix(name) end,
 })
 
+--- The position and the complaint in a message of luv's; nil when it is about
+-- something else.
+function guard.argument_error(err)
+  if type(err) ~= "string" then return nil end
+  local position, what = err:match "^bad argument #(%d+) to '.-' %((.*)%)$"
+  return tonumber(position), what
+end
+
+-- Has luv's message name the function that the user called, at its line.  To be
+-- called last: then the caller is the user's function.
+local function returned(name, ok, ...)
+  if ok then return ... end
+  local err = ...
+  local position, what = guard.argument_error(err)
+  if not position then error(err, 0) end
+  error(("bad argument #%d to '%s' (%s)"):format(position, name, what), 2)
+end
+
 --- luv's function `fn`, whose arguments are checked.
 function guard.wrap(name, fn)
   local check = checks[name]
@@ -294,7 +312,8 @@ function guard.wrap(name, fn)
     if position then
       error(("bad argument #%d to '%s' (%s)"):format(position, name, what), 2)
     end
-    return fn(...)
+    if name == "run" then return fn(...) end
+    return returned(name, pcall(fn, ...))
   end
 end
 
