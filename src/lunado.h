@@ -150,7 +150,7 @@ LUNADO_EXPORT int lunado_ishandle(const uv_handle_t *handle);
 /* --- the log ------------------------------------------------------------- */
 
 /* Receives what is logged: `level` is "debug", "info", "warning" or "error",
- * `message` has no newline at its end, and zeros in it are written \\0.  Both
+ * `message` has no newline at its end, and zeros in it are written \0.  Both
  * are gone when it returns.  Called on the thread of the Lua state; must not
  * raise. */
 typedef void lunado_log_fn(void *ud, const char *level, const char *message);
