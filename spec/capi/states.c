@@ -122,8 +122,8 @@ static void a_state_may_change_its_thread(lua_State *L) {
 /* --- one after the other
  * --------------------------------------------------------------- */
 
-static void ten_thousand_states_one_after_the_other(lua_State *L) {
-  for (int i = host_times(10000); i > 0; i--) {
+static void five_thousand_states_one_after_the_other(lua_State *L) {
+  for (int i = host_times(5000); i > 0; i--) {
     L = host_open();
     use(L);
     host_close(L);
@@ -185,7 +185,7 @@ static void four_thousand_on_one_loop(lua_State *L) {
 static const host_test tests[] = {
     test_alone(a_hundred_states_on_four_threads),
     test(a_state_may_change_its_thread),
-    test_alone(ten_thousand_states_one_after_the_other),
+    test_alone(five_thousand_states_one_after_the_other),
     test(a_state_makes_ten_thousand_loops),
     test_alone(four_thousand_on_one_loop),
 };
