@@ -137,8 +137,8 @@ function Event:wait(timeout) return self:_wait(timeout, "wait") end
 local Held = { __name = "lunado.locks.Held" }
 Held.__index = Held
 
---- What the collector takes with a Held that was not released.  It goes from one
--- Held to the next, for what has a finalizer costs more than all the rest.
+--- What the collector takes with a Held that was not released.  It goes from
+-- one Held to the next: what has a finalizer costs more than all the rest.
 -- Fields: `owner`, false while there is nothing to release; `taken`: it did not
 -- go to a Future for which nothing waited.
 local Guard = {}
@@ -150,23 +150,23 @@ end
 --- A new one, which releases nothing before its guard has an owner.
 local function new_held(self)
   local held = setmetatable({ guard = false }, Held)
-  local guard = self._guard or new_guard()
-  if guard == self._guard then self._guard = false end
+  local guard = self._guard
+  if guard then self._guard = false else guard = new_guard() end
   held.guard = guard
-  return held
+  return held, guard
 end
 
 --- Lets one more go on; `spent`, a Held, is released by that, if any is.  All
 -- is made before the line is asked: finalizers may change that.
 local function hand_on(self, spent)
   local line, guard = self._waiters, spent and spent.guard
-  local held
+  local held, number, future, taken
   if line.head ~= line.tail then
     guard = guard or new_guard()
     held = setmetatable({ guard = guard }, Held)
+    number, future, taken = line:first()
+    if spent and not spent.guard then return end -- a finalizer released it
   end
-  local number, future, taken = line:first()
-  if spent and not spent.guard then return end -- a finalizer released it
   if not number then
     if spent then
       spent.guard, guard.owner, self._guard = false, false, guard
@@ -174,7 +174,6 @@ local function hand_on(self, spent)
     self._value = self._value + 1
     return
   end
-  if not held then return hand_on(self, spent) end
   reserve(line.timed > 0)
   if spent then spent.guard = false end
   guard.owner, guard.taken = self, taken
@@ -225,19 +224,19 @@ function Semaphore:_init(value)
   self._by_hand, self._lost, self._guard = false, 0, false
   self._waiters = waiters.new(function(future)
     if self._value == 0 then return end
-    local held = new_held(self)
+    local held, guard = new_held(self)
     reserve(false)
     if self._value == 0 then return end -- finalizers may have acquired it
     self._value = self._value - 1
-    held.guard.owner, held.guard.taken = self, true
+    guard.owner, guard.taken = self, true
     settle(future, held)
   end, function(second)
     if second then
       second.guard.owner = false
       return
     end
-    local held = new_held(self)
-    held.guard.owner, held.guard.taken = self, true
+    local held, guard = new_held(self)
+    guard.owner, guard.taken = self, true
     return held
   end)
 end

@@ -143,19 +143,25 @@ local function set_tables(self, tables)
 end
 
 --- Removes the timers of tickets that were collected, and makes the tables
--- anew, without the room that a crowd has left in them; not too often.
+-- anew, without the room that a crowd has left in them; not too often.  More
+-- are collected meanwhile: a timer that is not removed is kept.
 local function tidy(self, factor)
-  if self.tail - self.base <= 64 + factor * self.kept then return end
-  for number in next, self[TIMERS] do
-    if not self[WEAK][number] then self:remove(number) end
-  end
+  local tail = self.tail
+  if tail - self.base <= 64 + factor * self.kept then return end
   local tables, n = new_tables(), 0
   local held, weak, timers = tables[1], tables[2], tables[3]
+  for number, timer in next, self[TIMERS] do
+    if self[WEAK][number] then
+      timers[number] = timer
+    else
+      self:remove(number)
+    end
+  end
   for number, future in next, self[WEAK] do
     weak[number], held[number] = future, self[HELD][number]
-    timers[number] = self[TIMERS][number]
     n = n + 1
   end
+  if self.tail ~= tail then return end -- finalizers have added some
   set_tables(self, tables)
   self.kept = n
 end

@@ -281,8 +281,8 @@ static int core_settle(lua_State *L) {
   return 0;
 }
 
-/* hand(line, number, ticket [, value]), after reserve(): takes the ticket out of
- * the line, and sets its result where it is pending.  Does not fail. */
+/* hand(line, number, ticket [, value]), after reserve(): takes the ticket out
+ * of the line, and sets its result where it is pending.  Does not fail. */
 static int core_hand(lua_State *L) {
   lunado_future *future = check_ticket(L, 3);
   lua_Integer number = luaL_checkinteger(L, 2);
