@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- The loop's timeouts: never early, in order, removed without a trace.
 local IOLoop = require "lunado.ioloop".IOLoop
+local testing = require "lunado.testing"
 local util = require "lunado.util"
 local bad = require "spec.support.bad"
 local capture = require "spec.support.capture"
@@ -181,6 +182,24 @@ describe("a timeout", function()
 end)
 
 describe("the order of timeouts", function()
+  it("is that of adding, for those that timeouts add; none is moved", function()
+    testing.virtual_clock(loop)
+    local start, seen = loop:time(), {}
+    local function note(name)
+      return function() seen[#seen + 1] = name .. loop:time() - start end
+    end
+    loop:call_later(1, function()
+      loop:call_later(0, note "a")
+      loop:call_at(start, note "b")
+      loop:add_callback(loop.call_later, loop, 0, note "d")
+      loop:call_at(start + 1, note "c")
+    end)
+    loop:call_later(1, note "first")
+    loop:call_later(2, loop.stop, loop)
+    loop:start()
+    assert.same({ "first1.0", "a1.0", "b1.0", "c1.0", "d1.0" }, seen)
+  end)
+
   it("is that of their deadlines", function()
     local base = loop:time() + 0.002
     local order, n = {}, 200

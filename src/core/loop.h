@@ -214,6 +214,7 @@ struct lunado_loop {
                              tired that are left before looking again */
   unsigned stride;        /* steps between two looks */
   uint32_t ages;          /* timers started so far */
+  uint32_t turn_age;      /* while timers run: `ages` when that began */
   unsigned depth;         /* callbacks and runs of the loop on the C stack */
   unsigned holds;         /* lunado_loop_hold less lunado_loop_release */
   unsigned handles;       /* open handles of the loop's own */

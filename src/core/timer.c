@@ -12,9 +12,7 @@
 #include "core/timer.h"
 
 #include <assert.h>
-#include <float.h>
 #include <math.h>
-#include <string.h>
 #include <uv.h>
 
 #include "core/loop.h"
@@ -64,21 +62,10 @@ void lunado__timers_aim(lunado_loop *loop) {
   }
 }
 
-/* The next number after x, which is not infinity; nextafter is libm's, which
- * a host need not link. */
-static double next_after(double x) {
-  uint64_t bits;
-  if (x == 0) return DBL_TRUE_MIN;
-  memcpy(&bits, &x, sizeof bits);
-  bits = x > 0 ? bits + 1 : bits - 1;
-  memcpy(&x, &bits, sizeof x);
-  return x;
-}
-
-/* While timers run, a deadline that has passed is moved just past `due`, so
- * that the timer waits for the next turn instead of prolonging this one. */
-static double not_in_this_turn(const lunado_loop *loop, double when) {
-  return when <= loop->due ? next_after(loop->due) : when;
+/* While timers run, a deadline that has passed is moved to `due`: so those that
+ * were started meanwhile come behind all others of this turn. */
+static double not_before_due(const lunado_loop *loop, double when) {
+  return when < loop->due ? loop->due : when;
 }
 
 int lunado_timer_start(lunado_loop *loop, lunado_timer *timer, double when) {
@@ -86,7 +73,7 @@ int lunado_timer_start(lunado_loop *loop, lunado_timer *timer, double when) {
   assert(when == when && "a deadline is a number");
   if (loop->closed) return UV_ECANCELED;
   timer->age = loop->ages++;
-  rc = lunado_heap_push(&loop->heap, not_in_this_turn(loop, when), timer);
+  rc = lunado_heap_push(&loop->heap, not_before_due(loop, when), timer);
   if (rc < 0) return rc;
   if (timer->place == 1 || loop->heap.finite == 1) lunado__timers_aim(loop);
   return 0;
@@ -108,10 +95,18 @@ bool lunado_timer_when(const lunado_loop *loop, const lunado_timer *timer,
   return true;
 }
 
+/* Of ages, 31 bits count; see heap.c. */
+static bool is_new(const lunado_loop *loop, const lunado_timer *timer) {
+  return (int32_t)((timer->age - loop->turn_age) << 1) >= 0;
+}
+
+/* A timer that was started by those that run waits for the next turn instead of
+ * prolonging this one. */
 static bool run_first(lunado_loop *loop) {
   const lunado_heap_entry *first = lunado_heap_min(&loop->heap);
   lunado_timer *timer;
   if (first == NULL || first->when > loop->due) return false;
+  if (first->when == loop->due && is_new(loop, first->of.timer)) return false;
   timer = lunado_heap_pop(&loop->heap);
   timer->cb(loop, timer);
   return true;
@@ -119,9 +114,12 @@ static bool run_first(lunado_loop *loop) {
 
 void lunado__timers_run(lunado_loop *loop, double due) {
   double outer = loop->due;
+  uint32_t outer_age = loop->turn_age;
   loop->due = due;
+  loop->turn_age = loop->ages;
   lunado__loop_begin_slice(loop);
   while (run_first(loop) && !lunado_loop_tired(loop)) continue;
   loop->due = outer;
+  loop->turn_age = outer_age;
   lunado__timers_aim(loop);
 }
