@@ -200,6 +200,8 @@ static void errors_are_known_by_name(lua_State *L) {
   check(!lunado_iserror(L, 5, "string"));
   check(!lunado_iserror(L, 6, "Exception"));
   check(!lunado_iserror(L, 99, "Exception"));
+  check(!lunado_iserror(L, 1, NULL));
+  check(lunado_pushclass(L, NULL) == 0);
   check_int(lua_gettop(L), 6);
 }
 

@@ -58,7 +58,7 @@ static bool is_called(lua_State *L, const char *name) {
   bool is;
   lua_pushliteral(L, "__name");
   is = lua_rawget(L, -2) == LUA_TSTRING &&
-       strcmp(lua_tostring(L, -1), name) == 0;
+       name != NULL && strcmp(lua_tostring(L, -1), name) == 0;
   lua_pop(L, 1);
   return is;
 }
@@ -112,7 +112,8 @@ static bool push_loaded_class(lua_State *L, lunado_realm *realm,
 int lunado_pushclass(lua_State *L, const char *name) {
   lunado_realm *realm = lunado__realm(L);
   luaL_checkstack(L, LUA_MINSTACK, NULL);
-  return push_own_class(L, realm, name) || push_loaded_class(L, realm, name);
+  return name != NULL && (push_own_class(L, realm, name) ||
+                          push_loaded_class(L, realm, name));
 }
 
 void lunado_pusherror(lua_State *L, const char *name, const char *message) {
