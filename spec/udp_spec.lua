@@ -52,6 +52,20 @@ describe("uv.udp_recv", function()
     assert.equal("", (await(uv.udp_recv(server))))
   end)
 
+  spec("loses none of those that the system gives together", function()
+    local made, several = pcall(uv.new_udp, { mmsgs = 4 })
+    if not made then return end -- an old luv
+    assert(uv.udp_bind(several, "127.0.0.1", 0))
+    local to = uv.udp_getsockname(several).port
+    for i = 1, 10 do
+      await(uv.udp_send(client, tostring(i), "127.0.0.1", to))
+    end
+    for i = 1, 10 do
+      assert.equal(tostring(i), (await(uv.udp_recv(several))))
+    end
+    await(uv.close(several))
+  end)
+
   spec("serves those that wait in order", function()
     local futures = { uv.udp_recv(server), uv.udp_recv(server),
       uv.udp_recv(server) }

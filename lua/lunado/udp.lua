@@ -4,7 +4,8 @@
 -- libuv reads for as long as it is started. So the first wait starts it, and
 -- the datagram that the last one gets stops it: what comes in between stays
 -- with the system. Where the one that waited is gone, the datagram is kept for
--- the next.
+-- the next; so are those that the system gave together, to a handle made with
+-- `mmsgs`: libuv drops what is left of them when it is stopped.
 local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.udp"] then return loaded["lunado.udp"] end
@@ -28,10 +29,14 @@ local function stop(handle, socket)
   if not luv.is_closing(handle) then luv.udp_recv_stop(handle) end
 end
 
-local function on_datagram(handle, socket, err, data, address)
-  if not err and not address then return end -- there was nothing
-  local future = take(socket)
-  if not socket.line:first() then stop(handle, socket) end
+-- Without an address nothing has come: or, of several datagrams, the last was
+-- before.
+local function on_datagram(handle, socket, err, data, address, flags)
+  local nothing = not err and not address
+  local future = not nothing and take(socket)
+  local more = address and flags and flags.mmsg_chunk
+  if not more and not socket.line:first() then stop(handle, socket) end
+  if nothing then return end
   if err then
     if future then future:set_exception(err) end
   elseif future then
