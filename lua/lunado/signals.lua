@@ -102,27 +102,21 @@ local function set_future(number)
   return true
 end
 
---- Has all handlers called; true where there are any.  Finalizers may change
--- them meanwhile.
+--- Has all handlers called.  Finalizers may change them meanwhile.
 local function call_handlers(number)
   local all = {}
   for loop, handler in pairs(handlers[number] or {}) do all[loop] = handler end
-  local any = false
   for loop, handler in pairs(all) do
-    if not core.is_closed(loop) then
-      loop:spawn_callback(handler.run)
-      any = true
-    end
+    if not core.is_closed(loop) then loop:spawn_callback(handler.run) end
   end
-  return any
 end
 
 function dispatch()
   for number in core.signal_next do
     local told = set_future(number)
     core.signal_take()
-    local handled = call_handlers(number)
-    if not handled and not told and wanted[number] then kept[number] = true end
+    call_handlers(number)
+    if not told and wanted[number] then kept[number] = true end
   end
 end
 
