@@ -53,6 +53,8 @@ describe("the end of the state", function()
       "uv.close(uv.new_timer())",
       "pcall(uv.spawn, '/there/is/no/such/program')",
       "local t = uv.new_timer() collectgarbage() t:close()",
+      "local server = require('lunado.tcpserver').TCPServer() "
+        .. "server:listen(0) server:stop()",
     } do
       local r = child("local uv = require 'lunado.uv' " .. last)
       assert.same({ code = 0, out = "", err = "" }, r, last)

@@ -5,6 +5,7 @@ local IOLoop = require "lunado.ioloop".IOLoop
 local luv = require "luv"
 local uv = require "lunado.uv"
 local Future = require "lunado.concurrent".Future
+local bad = require "spec.support.bad"
 local capture = require "spec.support.capture"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
@@ -156,6 +157,19 @@ describe("a handle", function()
     local ok, err = pcall(function() uv.timer_start(timer, 1, 1, nothing) end)
     assert.is_false(ok)
     assert.is_truthy(err:find("uv_refusal_spec.lua:%d+: bad argument #1"))
+  end)
+
+  spec("is luv's to refuse, at the caller's line and by its name", function()
+    local timer, udp = uv.new_timer(), uv.new_udp()
+    bad(function() uv.timer_start(timer, 1, 1) end, 4, "timer_start")
+    bad(function() uv.tcp_nodelay(timer, true) end, 1, "tcp_nodelay")
+    bad(function() uv.try_write(timer, "x") end, 1, "try_write")
+    bad(function() uv.kill("x", "sigterm") end, 1, "kill")
+    local ok, err = pcall(function() uv.udp_bind(udp, "no address", 1) end)
+    assert.is_false(ok)
+    assert.is_truthy(err:find("uv_refusal_spec.lua:%d+: Invalid IP"), err)
+    await(uv.close(timer))
+    await(uv.close(udp))
   end)
 end)
 

@@ -509,6 +509,7 @@ describe("a process", function()
     local ok, err = pcall(uv.spawn, "/no/such/program", {})
     assert.is_false(ok)
     assert.is_truthy(err:find("^ENOENT"), err)
+    assert.is_truthy(err:find("/no/such/program", 1, true), err)
   end)
 
   spec("needs no options", function()

@@ -133,6 +133,7 @@ end
 
 --- A handle that listens; nil and the error.
 local function open(self, address, port)
+  IOLoop.instance() -- shared with luv before it has a handle
   local handle = luv.new_tcp()
   local ok, err = luv.tcp_bind(handle, address.addr, port,
     { ipv6only = address.family == "inet6" })

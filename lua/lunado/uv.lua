@@ -254,8 +254,8 @@ local function resolve(name)
     return write_at_once(wrapped, luv.try_write)
   end
   if is_asynchronous_fs(name) then return wrap_unknown(name, value) end
-  if LISTS[name] then value = with_list(value) end
-  return guard.wrap(name, value)
+  value = guard.wrap(name, value)
+  return LISTS[name] and with_list(value) or value
 end
 
 -- Each name is looked up in luv on first use and kept.
@@ -349,7 +349,7 @@ function uv.spawn(path, options)
       luv.close(handle, function() deliver(ended, code, signal) end)
     end)
   if not ok then error(argument_error(handle, "spawn") or handle, 2) end
-  if not handle then error(pid, 0) end
+  if not handle then error(("%s (program %q)"):format(pid, path), 0) end
   return setmetatable({ pid = pid, handle = handle, _ended = ended }, Process)
 end
 

@@ -298,7 +298,7 @@ local function returned(name, ok, ...)
   if ok then return ... end
   local err = ...
   local position, what = guard.argument_error(err)
-  if not position then error(err, 0) end
+  if not position then error(err, 2) end
   error(("bad argument #%d to '%s' (%s)"):format(position, name, what), 2)
 end
 
