@@ -342,6 +342,57 @@ for _, name in ipairs { "Lock", "Semaphore", "BoundedSemaphore" } do
       assert.is_true(s:acquire():done())
     end)
 
+    it("by what a coroutine has acquired when that ends", function()
+      local s = class()
+      run(function() yield(s:acquire()) end)
+      gc.collect()
+      assert.is_true(s:acquire():done())
+    end)
+
+    it("by hand, if its coroutine goes on: the collector waits", function()
+      local s = class()
+      local entered
+      run(function()
+        local other = gen.coroutine(function()
+          yield(s:acquire())
+          entered = true
+        end)
+        yield(s:acquire())
+        local f = other()
+        for _ = 1, 5 do
+          gc.collect()
+          yield()
+        end
+        assert.is_nil(entered)
+        s:release()
+        yield(f)
+        assert.is_true(entered)
+      end)
+    end)
+
+    it("for a coroutine that has dropped it and acquires again", function()
+      local s = class()
+      run(function()
+        for _ = 1, 3 do
+          yield(s:acquire())
+          gc.collect()
+        end
+      end)
+    end)
+
+    it("by the collector, once what acquire gives is in use", function()
+      local s = class()
+      run(function()
+        do local _ <close> = yield(s:acquire()) end
+        yield(s:acquire())
+        gc.collect()
+        assert.is_true(gen.coroutine(function()
+          local _ <close> = yield(s:acquire())
+          return true
+        end)():result())
+      end)
+    end)
+
     it("by a coroutine that is collected", function()
       local s = class()
       local function lose()

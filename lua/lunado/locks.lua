@@ -143,16 +143,34 @@ Held.__index = Held
 -- go to a Future for which nothing waited.
 local Guard = {}
 
+local weak = { __mode = "kv" }
+
+-- By guard, the thread of the coroutine that called acquire; false: none.
+-- That is nil when both are collected.
+local threads = setmetatable({}, weak)
+
+-- By owner, a guard whose Held was collected in a coroutine that goes on.
+local dropped = setmetatable({}, weak)
+
 local function new_guard()
-  return setmetatable({ owner = false, taken = true }, Guard)
+  local guard = setmetatable({ owner = false, taken = true }, Guard)
+  threads[guard] = false
+  return guard
 end
 
---- A new one, which releases nothing before its guard has an owner.
-local function new_held(self)
+--- The thread of the coroutine that runs; false outside of any.
+local function this_thread()
+  local thread, is_main = coroutine.running()
+  return not is_main and thread
+end
+
+--- A new one for the coroutine of the thread, which releases nothing before its
+-- guard has an owner.
+local function new_held(self, thread)
   local held = setmetatable({ guard = false }, Held)
   local guard = self._guard
   if guard then self._guard = false else guard = new_guard() end
-  held.guard = guard
+  held.guard, threads[guard] = guard, thread
   return held, guard
 end
 
@@ -177,6 +195,7 @@ local function hand_on(self, spent)
   reserve(line.timed > 0)
   if spent then spent.guard = false end
   guard.owner, guard.taken = self, taken
+  threads[guard] = core.ticket_value(future)
   line.head = number + 1
   hand(line, number, future, held)
 end
@@ -185,6 +204,7 @@ function Held:release()
   local guard = self.guard
   local owner = guard and guard.owner
   if not owner then return end
+  owner._by_held = true
   local refuse = owner._refusal
   local refusal = refuse and refuse(owner)
   if not refusal then return hand_on(owner, self) end
@@ -194,12 +214,24 @@ end
 
 Held.__close = Held.release
 
+--- Whether the coroutine of the guard may yet release by hand what it has
+-- acquired: it goes on, and nothing says that it keeps what acquire gives.
+local function may_be_by_hand(guard, owner)
+  local thread = guard.taken and not owner._by_held and threads[guard]
+  return thread and coroutine.status(thread) ~= "dead"
+end
+
 --- The Held was collected, and is released.  Where release() of the lock itself
 -- is in use, what acquire gives is dropped, and means nothing.
 function Guard:__gc()
   local owner = self.owner
   if not owner or owner._by_hand and self.taken
     or owner._refusal and owner:_refusal() then
+    return
+  end
+  if may_be_by_hand(self, owner) then
+    setmetatable(self, Guard) -- the next collection asks again
+    dropped[owner] = self
     return
   end
   if not pcall(hand_on, owner) then
@@ -210,10 +242,24 @@ function Guard:__gc()
   if self.taken then owner._lost = owner._lost + 1 end
 end
 
+--- A coroutine that must wait for what it has itself acquired and dropped would
+-- wait for ever: that is released.
+local function release_dropped(self, thread)
+  local guard = dropped[self]
+  if not guard or guard.owner ~= self or self._by_hand
+    or not thread or threads[guard] ~= thread then
+    return
+  end
+  hand_on(self)
+  guard.owner, dropped[self] = false, nil
+  self._lost = self._lost + 1
+end
+
 --- Lets `value` (1) at a time go on.  Tornado: locks.Semaphore.
 -- Invariant: nothing waits while _value is more than 0, but for tickets that
--- have withdrawn.  _by_hand: release() was called; _lost: how many were
--- released by the collector before that; _guard: one that is not in use.
+-- have withdrawn.  _by_hand: release() was called; _by_held: that of a Held
+-- was; _lost: how many were released by the collector before the first of
+-- these; _guard: one that is not in use.
 -- _refusal(self): why it may not be released now, if it may not.
 local Semaphore = class("Semaphore")
 
@@ -221,21 +267,22 @@ function Semaphore:_init(value)
   self._value = value == nil and 1
     or waiters.check_count(value, 1, self.__name, 4)
   self._initial = self._value
-  self._by_hand, self._lost, self._guard = false, 0, false
+  self._by_hand, self._by_held = false, false
+  self._lost, self._guard = 0, false
   self._waiters = waiters.new(function(future)
     if self._value == 0 then return end
-    local held, guard = new_held(self)
+    local held, guard = new_held(self, core.ticket_value(future))
     reserve(false)
     if self._value == 0 then return end -- finalizers may have acquired it
     self._value = self._value - 1
     guard.owner, guard.taken = self, true
     settle(future, held)
-  end, function(second)
+  end, function(thread, second)
     if second then
       second.guard.owner = false
       return
     end
-    local held, guard = new_held(self)
+    local held, guard = new_held(self, thread)
     guard.owner, guard.taken = self, true
     return held
   end)
@@ -250,12 +297,16 @@ end
 -- `local held <close> = coroutine.yield(semaphore:acquire())`.  TimeoutError
 -- after the timeout.
 function Semaphore:acquire(timeout)
+  local thread = this_thread()
   if self._value == 0 then
-    local future = self._waiters:add(timeout, 1, "acquire", waiters.fail)
-    return future
+    release_dropped(self, thread)
+    if self._value == 0 then
+      return (self._waiters:add(timeout, 1, "acquire", waiters.fail, false,
+        thread))
+    end
   end
   if timeout ~= nil then waiters.check(timeout, 1, "acquire") end
-  local future = ticket(self._waiters, 0)
+  local future = ticket(self._waiters, 0, thread)
   -- Finalizers may have acquired it meanwhile.
   if self._value == 0 then return self:acquire(timeout) end
   self._value = self._value - 1

@@ -92,8 +92,9 @@ local ASK <const>, CLAIM <const>, REMOVE <const> = 4, 5, 6
 -- in line; `timed`: the number of timers; `base`: the tail when the tables were
 -- made, `kept`: how many they had then; `spare`: new ones, from gather to wake;
 -- `serve(future, number)` settles a ticket that has withdrawn, if what it
--- stands for can be had.  core.ticket(line, 0) is a Future that is done with
--- what claim() returns, once the program takes that; claim(it) takes it back.
+-- stands for can be had.  core.ticket(line, 0, value) is a Future that is done
+-- with what claim(value) returns, once the program takes that; claim(nil, it)
+-- takes it back.
 local Waiters = {}
 Waiters.__index = Waiters
 

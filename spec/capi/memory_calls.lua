@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- Groups of scenarios for memory_calls.c: { name, make }, in the same order each
--- time; make() returns the call, and check(raised, logged), which raises where
+-- Groups of scenarios for memory_calls.c: { name, make }, in the same order
+-- each time; make() returns the call, and check(raised, logged), which raises
 -- something is amiss.
 local lunado = require "lunado"
 local gen, concurrent, util = lunado.gen, lunado.concurrent, lunado.util

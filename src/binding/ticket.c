@@ -73,7 +73,8 @@ static void take_claim(lua_State *L, int idx, ticket *self) {
   luaL_checkstack(L, 2 * LUA_MINSTACK, NULL);
   lua_getiuservalue(L, idx, TICKET_LINE);
   lua_rawgeti(L, top + 1, LINE_CLAIM);
-  lua_call(L, 0, 1);
+  lua_getiuservalue(L, idx, TICKET_VALUE);
+  lua_call(L, 1, 1);
   if (lunado_future_pending(&self->future)) {
     self->future.count = 1;
     lunado__settle_future(L, lunado__findrealm(L), idx, &self->future,
@@ -81,7 +82,9 @@ static void take_claim(lua_State *L, int idx, ticket *self) {
   } else {
     lua_rawgeti(L, top + 1, LINE_CLAIM);
     lua_insert(L, -2);
-    lua_call(L, 1, 0);
+    lua_pushnil(L);
+    lua_insert(L, -2);
+    lua_call(L, 2, 0);
   }
   lua_settop(L, top);
 }
