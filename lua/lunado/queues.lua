@@ -8,7 +8,8 @@ local locks = require "lunado.locks"
 local waiters = require "lunado.waiters"
 
 local class, nothing = waiters.class, waiters.done_with_nothing
-local Future, reserve, hand = core.Future, core.reserve, core.hand
+local Future = core.Future
+local reserve, hand, settle = core.reserve, core.hand, core.settle
 
 local QueueEmpty = core.Exception:subclass("QueueEmpty")
 local QueueFull = core.Exception:subclass("QueueFull")
@@ -183,8 +184,9 @@ function serve_getter(self, future)
     future:set_exception(QueueShutDown("the queue is shut down"))
     return
   end
+  reserve() -- an item that was taken must arrive
   found, item = try_get(self)
-  if found then future:set_result(item) end
+  if found then settle(future, item) end
 end
 
 function serve_putter(self, future)
