@@ -52,7 +52,13 @@ end
 -- Lets libuv poll several times.
 local function linger(on)
   on = on or loop
-  on:call_later(0.003, on.stop, on)
+  local polls = 0
+  local function again()
+    polls = polls + 1
+    if polls == 4 then return on:stop() end
+    on:call_later(0.001, again)
+  end
+  again()
   on:start()
 end
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* close_test.c - closing a loop, from anywhere, and letting it go. */
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -304,6 +305,7 @@ static void on_theirs_closed(uv_handle_t *handle) {
 static void an_own_uv_loop_leaves_strangers_alone(void **state) {
   uv_timer_t timer;
   uv_async_t async;
+  const char *both;
   (void)state;
   for (int way = 0; way < 3; way++) {
     lunado_loop *loop = loop_open(false);
@@ -318,7 +320,8 @@ static void an_own_uv_loop_leaves_strangers_alone(void **state) {
     assert_int_equal(uv_timer_start(&timer, on_borrower, 1, 0), 0);
     if (way != 1) uv_close((uv_handle_t *)&async, on_theirs_closed);
     assert_int_equal(uv_run(uv, UV_RUN_DEFAULT), 0);
-    assert_string_equal(noted(), "cb");
+    both = noted(); /* the timer comes first where the machine is slow */
+    assert_true(strcmp(both, "cb") == 0 || strcmp(both, "bc") == 0);
     loop_gone();
   }
 }

@@ -39,6 +39,14 @@ static void retire(uv_loop_t *uv) {
   free(oldest);
 }
 
+/* Where a module is unloaded, or the process ends, no uv_run of these is left.
+ */
+#ifdef __GNUC__
+__attribute__((destructor)) static void free_retired(void) {
+  for (unsigned i = 0; i < RETIRED; i++) retire(NULL);
+}
+#endif
+
 void lunado__ownuv_free(lunado_loop *loop) {
   free(loop->own);
   loop->own = NULL;
