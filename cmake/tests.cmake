@@ -144,7 +144,8 @@ endforeach()
 # Without memory luv, libuv and the C library lose some of theirs.
 foreach(piece IN LISTS pieces_of_luv_memory)
   set_property(TEST capi/luv_memory_${piece} APPEND PROPERTY ENVIRONMENT
-    "LUNADO_LEAKS=luv")
+    "LUNADO_LEAKS=luv"
+    "ASAN_OPTIONS=detect_stack_use_after_return=1:detect_leaks=0")
 endforeach()
 
 lunado_add_test(capi/exports sh spec/capi/exports.sh

@@ -199,8 +199,4 @@ static const host_test tests[] = {
     test_alone(first_uses),
 };
 
-/* Asked by AddressSanitizer where it looks for leaks. */
-int __lsan_is_turned_off(void);
-int __lsan_is_turned_off(void) { return 1; }
-
 int main(int argc, char **argv) { return run_tests(argc, argv, tests); }
