@@ -6,6 +6,7 @@
 #   lua/          Lua files only
 # That the core links without Lua, its tests prove: they have none.
 set -u
+export LC_ALL=C # so that ranges of letters are those of ASCII
 cd "$(dirname "$0")/.." || exit 1
 failed=0
 

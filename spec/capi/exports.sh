@@ -5,6 +5,7 @@
 #   spec/capi/exports.sh LIBRARY MODULE
 # The library may be static, shared, or the object of the amalgamation.
 set -eu
+export LC_ALL=C # so that ranges of letters are those of ASCII
 root=$(cd "$(dirname "$0")/../.." && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
