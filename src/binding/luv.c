@@ -174,13 +174,13 @@ typedef struct {
 static int tie_loop(lua_State *L) {
   const tying *self = lua_touserdata(L, 1);
   lunado_realm *realm = self->loop->realm;
-  lunado_luv_object object = {NULL};
+  lunado_luv_object object = {0};
   if (realm->luv == NULL) realm->luv = lunado__luv_newtie(L);
   lunado__luv_wrap(L, realm->luv, 2);
   if (!lunado__luv_istied(realm->luv)) {
     realm->luv->loop_mode = get_function(L, 2, "loop_mode");
     if (!lunado__luv_inspect(realm->luv->run, &object))
-      object = (lunado_luv_object){NULL};
+      object = (lunado_luv_object){0};
     lunado__luv_dig(L);
   }
   anchor_module(L, realm, 2);
