@@ -16,8 +16,7 @@ local streams = require "spec.support.streams"
 local times = require "spec.support.times"
 
 local await = coroutine.yield
-local IOStream, StreamClosedError =
-  iostream.IOStream, iostream.StreamClosedError
+local IOStream = iostream.IOStream
 local wait_until = streams.wait_until
 
 -- A spec that runs inside a coroutine.
@@ -48,12 +47,7 @@ local function with_file(name, text, fn)
   end)
 end
 
-local function closed_error(future)
-  local ok, err = pcall(await, future)
-  assert.is_false(ok)
-  assert.is_true(isinstance(err, StreamClosedError), tostring(err))
-  return err
-end
+local closed_error = streams.closed_error
 
 local function open(mode, options)
   return await(iostream.open(path, mode, options))

@@ -45,12 +45,7 @@ local function one_way()
   return IOStream(to), IOStream(from)
 end
 
-local function closed_error(future)
-  local ok, err = pcall(await, future)
-  assert.is_false(ok)
-  assert.is_true(isinstance(err, StreamClosedError), tostring(err))
-  return err
-end
+local closed_error = streams.closed_error
 
 -- All lines, and the error that ended them, if one did.
 local function all_lines(stream, max)

@@ -36,13 +36,7 @@ local function with_stream(name, fn, options)
   end
 end
 
--- The StreamClosedError of a Future.
-local function closed_error(future)
-  local ok, err = pcall(await, future)
-  assert.is_false(ok)
-  assert.is_true(isinstance(err, StreamClosedError), tostring(err))
-  return err
-end
+local closed_error = streams.closed_error
 
 -- The other side sends its last words and goes, with what it was sent unread;
 -- returns once they can be read here.

@@ -6,7 +6,6 @@ local iostream = require "lunado.iostream"
 local IOLoop = require "lunado.ioloop".IOLoop
 local TCPClient = require "lunado.tcpclient".TCPClient
 local TCPServer = require "lunado.tcpserver".TCPServer
-local isinstance = require "lunado.util".isinstance
 local util = require "lunado.util"
 local uv = require "lunado.uv"
 local bad = require "spec.support.bad"
@@ -416,12 +415,7 @@ local function address(port, family)
   return { addr = "127.0.0.1", port = port, family = family or "inet" }
 end
 
-local function closed_error(future)
-  local ok, err = pcall(await, future)
-  assert.is_false(ok)
-  assert.is_true(isinstance(err, iostream.StreamClosedError), tostring(err))
-  return err
-end
+local closed_error = streams.closed_error
 
 local function timed_out(future)
   local ok, err = pcall(await, future)

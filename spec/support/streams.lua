@@ -1,10 +1,13 @@
 -- SPDX-License-Identifier: MIT
 -- Both ends of a connection: here an IOStream, there a handle of luv's.
 local Future = require "lunado.concurrent".Future
-local IOStream = require "lunado.iostream".IOStream
+local iostream = require "lunado.iostream"
+local isinstance = require "lunado.util".isinstance
 local uv = require "lunado.uv"
 
 local await = coroutine.yield
+local IOStream, StreamClosedError =
+  iostream.IOStream, iostream.StreamClosedError
 
 local streams = {}
 
@@ -54,6 +57,14 @@ function streams.read_all(handle)
     end
   end))
   return future
+end
+
+--- The StreamClosedError of a Future, which must have failed with one.
+function streams.closed_error(future)
+  local ok, err = pcall(await, future)
+  assert(not ok, "no error was raised")
+  assert(isinstance(err, StreamClosedError), tostring(err))
+  return err
 end
 
 local taken = {}
