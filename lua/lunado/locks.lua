@@ -26,7 +26,7 @@ function Condition:_init()
   self._woken = 1 -- all with lower numbers were
   self._waiters = waiters.new(function(future, number)
     if number < self._woken then settle(future, true) end
-  end)
+  end, nil, true)
 end
 
 function Condition:_state()
@@ -77,7 +77,7 @@ function Event:_init()
   self._woken = 1 -- all with lower numbers were
   self._waiters = waiters.new(function(future, number)
     if number < self._woken then settle(future) end
-  end)
+  end, nil, true)
 end
 
 function Event:_state()

@@ -88,38 +88,92 @@ local SETTLED <const>, IDLE <const>, WITHDRAWN <const>, GONE <const> =
 local HELD <const>, WEAK <const>, TIMERS <const> = 1, 2, 3
 local ASK <const>, CLAIM <const>, REMOVE <const> = 4, 5, 6
 
+-- A timer: its loop; the handle of its timeout, false while that does not run;
+-- the deadline, false before core has stopped it; its number; what it does, and
+-- what that does to the ticket.  It runs while the ticket is in the line; core
+-- stops the one of a ticket that withdraws, which has it then.
+local LOOP <const>, HANDLE <const>, WHEN <const> = 1, 2, 3
+local NUMBER <const>, ON_DUE <const>, ON_TIMEOUT <const> = 4, 5, 6
+
 -- `head`, `tail`: those with numbers from head up to, and without, tail stand
 -- in line; `timed`: the number of timers; `base`: the tail when the tables were
 -- made, `kept`: how many they had then; `spare`: new ones, from gather to wake;
 -- `serve(future, number)` settles a ticket that has withdrawn, if what it
--- stands for can be had.  core.ticket(line, 0, value) is a Future that is done
--- with what claim(value) returns, once the program takes that; claim(nil, it)
--- takes it back.
+-- stands for can be had; `remembers`: that may have been before its deadline.
+-- core.ticket(line, 0, value) is a Future that is done with what claim(value)
+-- returns, once the program takes that; claim(nil, it) takes it back.
 local Waiters = {}
 Waiters.__index = Waiters
 
 local by_weak_value = { __mode = "v" }
 
---- core's: a ticket that has withdrawn is looked at, or waited for again, and
--- then gets a new number.
-local function ask(self, future, number, waits)
-  self.serve(future, number)
-  if not waits or standing(future) == SETTLED then return nil end
-  local tail, timer = self.tail, self[TIMERS][number]
+--- The deadline of the ticket has passed.
+local function time_out(future, timer)
+  if standing(future) == SETTLED then return end
+  local ok = pcall(timer[ON_TIMEOUT], future)
+  if not ok then core.fail_for_memory(future) end
+end
+
+--- What the timer does when it is due.
+local function expire(self, timer)
+  local future = self[WEAK][timer[NUMBER]]
+  timer[HANDLE] = false
+  if future then time_out(future, timer) end
+  self:remove(timer[NUMBER])
+  if self.timed == 0 then pcall(self.first, self) end -- none may be left
+end
+
+--- Whether the timer, which was stopped, would be due.  (Those of a closed loop
+-- never are.)
+local function is_overdue(timer)
+  return timer and timer[WHEN] and timer[LOOP]:time() >= timer[WHEN]
+end
+
+--- Starts a timer again that was stopped; returns the handle, false for none.
+local function start_again(timer)
+  if not timer or not timer[WHEN] then return false end
+  local loop = timer[LOOP]
+  local ok, result = pcall(loop.call_at, loop, timer[WHEN], timer[ON_DUE])
+  if ok then return result end
+  if core.is_closed(loop) then return false end
+  error(result, 0)
+end
+
+--- Puts a ticket at the end; returns its number.
+local function enter(self, future, timer)
+  local tail = self.tail
   self[WEAK][tail] = future
-  self[TIMERS][tail] = timer
-  self[WEAK][number], self[TIMERS][number] = nil, nil
-  if timer then timer.number = tail end
+  if timer then self[TIMERS][tail] = timer end
   self.tail = tail + 1
   return tail
 end
 
-local function new(serve, claim)
+--- core's: a ticket that has withdrawn, with its timer or nil, is looked at, or
+-- waited for again, and then gets a new number.
+local function ask(self, future, number, waits, timer)
+  local overdue = is_overdue(timer)
+  if self.remembers or not overdue then self.serve(future, number) end
+  if overdue then return time_out(future, timer) end
+  if not waits or standing(future) == SETTLED then return nil end
+  local handle = start_again(timer)
+  local first = standing(future) == WITHDRAWN -- and no finalizer was
+  local ok, result = true, nil
+  if first then ok, result = pcall(enter, self, future, timer) end
+  if handle and not (first and ok) then stop(timer[LOOP], handle) end
+  if not ok then error(result, 0) end
+  if first and timer then
+    timer[NUMBER], timer[HANDLE] = result, handle
+    self.timed = self.timed + 1
+  end
+  return result
+end
+
+local function new(serve, claim, remembers)
   return setmetatable({
     [HELD] = {}, [WEAK] = setmetatable({}, by_weak_value), [TIMERS] = {},
     [ASK] = ask, [CLAIM] = claim, [REMOVE] = Waiters.remove,
     head = 1, tail = 1, timed = 0, base = 1, kept = 0, spare = false,
-    serve = serve,
+    serve = serve, remembers = remembers,
   }, Waiters)
 end
 
@@ -130,7 +184,7 @@ function Waiters:remove(number)
   if not timer then return end
   self[TIMERS][number] = nil
   self.timed = self.timed - 1
-  if timer.handle then stop(timer.loop, timer.handle) end
+  if timer[HANDLE] then stop(timer[LOOP], timer[HANDLE]) end
 end
 
 --- Empty tables.
@@ -143,24 +197,36 @@ local function set_tables(self, tables)
   self.base, self.kept = self.tail, 0
 end
 
---- Removes the timers of tickets that were collected, and makes the tables
--- anew, without the room that a crowd has left in them; not too often.  More
--- are collected meanwhile: a timer that is not removed is kept.
+local function forsake(future)
+  core.forsake(future, core.Exception(
+    "the coroutine that waited for it was closed"))
+end
+
+--- Takes out tickets that somebody else has settled, those of coroutines that
+-- were closed, and the timers of tickets that were collected, and makes the
+-- tables anew, without the room that a crowd has left in them; not too often.
+-- More are collected meanwhile: a timer that is not removed is kept.
 local function tidy(self, factor)
   local tail = self.tail
   if tail - self.base <= 64 + factor * self.kept then return end
   local tables, n = new_tables(), 0
   local held, weak, timers = tables[1], tables[2], tables[3]
+  for number, future in next, self[WEAK] do
+    local how = standing(future)
+    if how == GONE then forsake(future) end
+    if how == GONE or how == SETTLED then
+      self:remove(number)
+    else
+      weak[number], held[number] = future, self[HELD][number]
+      n = n + 1
+    end
+  end
   for number, timer in next, self[TIMERS] do
     if self[WEAK][number] then
       timers[number] = timer
     else
       self:remove(number)
     end
-  end
-  for number, future in next, self[WEAK] do
-    weak[number], held[number] = future, self[HELD][number]
-    n = n + 1
   end
   if self.tail ~= tail then return end -- finalizers have added some
   set_tables(self, tables)
@@ -173,30 +239,19 @@ local function set_head(self, number)
   if self.head == self.tail then tidy(self, 0) end
 end
 
---- What the timer does when it is due.
-local function expire(self, timer, on_timeout)
-  local future = self[WEAK][timer.number]
-  timer.handle = false
-  if future and standing(future) ~= SETTLED then
-    local ok = pcall(on_timeout, future)
-    if not ok then core.fail_for_memory(future) end
-  end
-  self:remove(timer.number)
-  if self.timed == 0 then pcall(self.first, self) end -- none may be left
-end
-
 --- Starts the timer of the ticket that is to come in next.
 local function start_timer(self, timeout, position, name, on_timeout)
-  local timer = { number = self.tail, loop = IOLoop.current(), handle = false }
-  self[TIMERS][timer.number] = timer
+  local loop, number = IOLoop.current(), self.tail
+  local timer = { loop, false, false, number, false, on_timeout }
+  timer[ON_DUE] = function() expire(self, timer) end
+  self[TIMERS][number] = timer
   self.timed = self.timed + 1
-  local ok, result = pcall(timer.loop.add_timeout, timer.loop, timeout,
-    function() expire(self, timer, on_timeout) end)
+  local ok, result = pcall(loop.add_timeout, loop, timeout, timer[ON_DUE])
   if ok then
-    timer.handle = result
+    timer[HANDLE] = result
     return
   end
-  self:remove(timer.number)
+  self:remove(number)
   raise(result, position, name, 5)
 end
 
@@ -217,11 +272,6 @@ function Waiters:add(timeout, position, name, on_timeout, brings, value)
   end
   self.tail = number + 1
   return future
-end
-
-local function forsake(future)
-  core.forsake(future, core.Exception(
-    "the coroutine that waited for it was closed"))
 end
 
 --- The first in line that waits, or may be looked at: its number, the ticket,

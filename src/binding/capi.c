@@ -165,6 +165,7 @@ int lunado_setresult(lua_State *L, int idx, int nvalues) {
   }
   future->count = (uint32_t)nvalues;
   lunado__settle(L, realm, idx, LUNADO_DONE);
+  lunado__untie_tied(L, realm, idx, future);
   return 0;
 }
 

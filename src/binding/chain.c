@@ -15,6 +15,12 @@ typedef struct {
   lunado_waiter waiter; /* in the source */
 } chain_link;
 
+/* The Future at `to` gets the outcome of the one at `from`. */
+static void pass_on(lua_State *L, lunado_realm *realm, int from, int to) {
+  lunado__copy_outcome(L, realm, from, to);
+  lunado__untie_tied(L, realm, to, lua_touserdata(L, to));
+}
+
 static void on_source(lunado_settler *settler, lunado_waiter *waiter,
                       lunado_future *source) {
   lunado_realm *realm = lunado__settler_realm(settler);
@@ -24,7 +30,7 @@ static void on_source(lunado_settler *settler, lunado_waiter *waiter,
   lunado__push_owner(realm, waiter);
   lua_getiuservalue(L, top + 1, CHAIN_SOURCE);
   lunado__push_heir(L, top + 1);
-  if (!lua_isnil(L, -1)) lunado__copy_outcome(L, realm, top + 2, top + 3);
+  if (!lua_isnil(L, -1)) pass_on(L, realm, top + 2, top + 3);
   lua_settop(L, top);
 }
 
@@ -72,7 +78,7 @@ void lunado__chain(lua_State *L, lunado_realm *realm, int from, int to) {
   const lunado_future *target = lua_touserdata(L, to);
   if (source == target || !lunado_future_pending(target)) return;
   if (!lunado_future_pending(source) || !chain(L, realm, from, to))
-    lunado__copy_outcome(L, realm, from, to);
+    pass_on(L, realm, from, to);
 }
 
 bool lunado__chain_target(lua_State *L, const lunado_waiter *waiter,

@@ -348,6 +348,7 @@ static void settle_failed(lua_State *L, lunado_realm *realm, int idx,
   future->count = 0;
   lunado__settle_future(L, realm, idx, future, LUNADO_FAILED);
   if (unheeded) lunado__late_failed(L, realm, idx);
+  lunado__untie_tied(L, realm, idx, future);
 }
 
 void lunado__fail(lua_State *L, lunado_realm *realm, int idx) {
@@ -626,7 +627,9 @@ static int future_add_done_callback(lua_State *L) {
 
 static lunado_future *check_pending(lua_State *L, lunado_realm *realm) {
   lunado_future *future = lunado__checkfuture(L, realm, 1);
-  if (lunado_future_pending(future) && !is_claim(future)) return future;
+  if (lunado_future_pending(future) &&
+      (future->kind < LUNADO_KIND_TIED || !is_claim(future)))
+    return future;
   luaL_checkstack(L, LUA_MINSTACK, NULL);
   lunado__pusherror(L, realm, LUNADO_E_INVALID_STATE,
                     "the Future is done already");
@@ -644,6 +647,7 @@ static int future_set_result(lua_State *L) {
   if (n > 1) (void)check_pending(L, realm); /* finalizers may have run */
   future->count = (uint32_t)n;
   lunado__settle_future(L, realm, 1, future, LUNADO_DONE);
+  lunado__untie_tied(L, realm, 1, future);
   return 0;
 }
 

@@ -95,6 +95,17 @@ void lunado__fail(lua_State *L, lunado_realm *realm, int idx);
  * was.  [-0, +0, m] */
 void lunado__copy_outcome(lua_State *L, lunado_realm *realm, int from, int idx);
 
+/* The Future at idx was settled by somebody else than time, or its line: it lets
+ * its timer go, its place and what it waits for.  To be called for those of a
+ * kind from LUNADO_KIND_TIED on, and harmless twice.  [-0, +0, -] */
+void lunado__untie(lua_State *L, lunado_realm *realm, int idx);
+
+/* The same for all kinds. */
+static inline void lunado__untie_tied(lua_State *L, lunado_realm *realm,
+                                      int idx, const lunado_future *future) {
+  if (future->kind >= LUNADO_KIND_TIED) lunado__untie(L, realm, idx);
+}
+
 /* Packs the n values on top into the form of user value 1.  [-n, +1, m] */
 void lunado__pack(lua_State *L, int n);
 

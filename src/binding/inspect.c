@@ -197,9 +197,9 @@ static void push_parts(lua_State *L, const lunado_realm *realm,
 }
 
 /* By lunado_kind. */
-static const char *const kind_names[] = {"plain",   "coroutine", "multi",
-                                         "sleep",   "timeout",   "next",
-                                         "promise", "job",       "ticket"};
+static const char *const kind_names[] = {"plain", "coroutine", "multi",
+                                         "next",  "promise",   "job",
+                                         "sleep", "timeout",   "ticket"};
 
 /* parts(future) → the kind of a pending Future, and what it waits for: the task
  * of a "coroutine", nil where it is not suspended; the table of children of a

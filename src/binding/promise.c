@@ -104,6 +104,7 @@ static void settle_with(lua_State *L, lunado_ioloop *loop, int idx, int status,
   } else if (lunado_future_pending(future)) {
     future->count = (uint32_t)self->count;
     lunado__settle(L, realm, idx, LUNADO_DONE);
+    lunado__untie_tied(L, realm, idx, future);
   }
 }
 

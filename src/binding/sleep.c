@@ -2,13 +2,15 @@
 /*
  * sleep.c - Futures that time settles: gen.sleep and gen.with_timeout.
  *
- * Invariant: the loop holds such a Future exactly while its timer runs.
+ * Invariant: the loop holds such a Future exactly while its timer runs; that
+ * stops, too, where somebody else settles the Future.
  */
 #include "binding/convert.h"
 #include "binding/failure.h"
 #include "binding/future.h"
 #include "binding/ioloop.h"
 #include "binding/late.h"
+#include "binding/ticket.h"
 #include "binding/timeout.h"
 
 /* --- sleep ---------------------------------------------------------------- */
@@ -16,6 +18,7 @@
 typedef struct {
   lunado_future future;
   lunado_timer timer;
+  lunado_ioloop *loop; /* good while the timer runs */
   uint32_t anchor;
 } sleeper;
 
@@ -41,6 +44,7 @@ static int gen_sleep(lua_State *L) {
   sleeper *self =
       lunado__future_new(L, realm, LUNADO_KIND_SLEEP, sizeof *self, 1);
   lunado_ioloop *loop = lunado__currentloop(L, realm);
+  self->loop = loop;
   lunado_timer_init(&self->timer, on_awake);
   lunado__starttimer(L, loop, &self->timer,
                      lunado_loop_time(loop->core) + seconds, &self->anchor);
@@ -122,6 +126,29 @@ static void on_timed_out(lunado_loop *core, lunado_timer *timer) {
     lunado__fail(L, loop->realm, top + 1);
   }
   lua_settop(L, top);
+}
+
+/* The sleep or with_timeout at idx was settled by somebody else. */
+static void stop_sleep(lua_State *L, sleeper *self) {
+  lunado__stoptimer(L, self->loop, &self->timer, self->anchor);
+}
+
+static void stop_timed(lua_State *L, lunado_realm *realm, int idx) {
+  timed *self = lua_touserdata(L, idx);
+  if (!lunado_timer_running(&self->timer) || !lua_checkstack(L, 24)) return;
+  lunado__stoptimer(L, self->loop, &self->timer, self->anchor);
+  leave_child(L, realm, idx);
+}
+
+void lunado__untie(lua_State *L, lunado_realm *realm, int idx) {
+  lunado_future *future = lua_touserdata(L, idx);
+  if (lunado_future_pending(future)) return;
+  if (future->kind == LUNADO_KIND_SLEEP)
+    stop_sleep(L, lunado_container_of(future, sleeper, future));
+  else if (future->kind == LUNADO_KIND_TIMEOUT)
+    stop_timed(L, realm, idx);
+  else if (future->kind == LUNADO_KIND_TICKET)
+    lunado__ticket_settled(L, idx);
 }
 
 /* gen.with_timeout(timeout, yieldable [, quiet_exceptions]) → a Future of the

@@ -9,10 +9,16 @@
 #include "binding/forsaken.h"
 #include "binding/future.h"
 #include "binding/realm.h"
+#include "binding/timeout.h"
 
-/* A Future; user values, beside its own: the line, and what it brings along
- * to it. */
-enum { TICKET_LINE = 2, TICKET_VALUE, TICKET_VALUES = TICKET_VALUE };
+/* A Future; user values, beside its own: the line, what it brings along to it,
+ * and, once it has withdrawn, the timer of its deadline. */
+enum {
+  TICKET_LINE = 2,
+  TICKET_VALUE,
+  TICKET_TIMER,
+  TICKET_VALUES = TICKET_TIMER
+};
 
 typedef struct {
   lunado_future future;
@@ -32,6 +38,10 @@ enum {
   LINE_CLAIM,
   LINE_REMOVE
 };
+
+/* Fields of such a timer: the loop; the handle of its timeout, false while that
+ * does not run; the deadline, once it was stopped. */
+enum { TIMER_LOOP = 1, TIMER_HANDLE, TIMER_WHEN };
 
 static ticket *to_ticket(lunado_future *future) {
   return lunado_container_of(future, ticket, future);
@@ -103,7 +113,8 @@ static void call_line(lua_State *L, int idx, ticket *self, bool waits) {
   lua_pushvalue(L, idx);
   lua_pushinteger(L, self->number);
   lua_pushboolean(L, waits);
-  lua_call(L, 4, 1);
+  lua_getiuservalue(L, idx, TICKET_TIMER);
+  lua_call(L, 5, 1);
   if (lua_isinteger(L, -1)) self->number = lua_tointeger(L, -1);
   if (lunado_future_pending(&self->future)) self->future.flags |= late;
   lua_settop(L, top);
@@ -154,17 +165,61 @@ static void clear_field(lua_State *L, int line, int field, lua_Integer number) {
   lua_pop(L, 2);
 }
 
+/* The timer on top runs no longer; its deadline is kept. */
+static void stop_timer(lua_State *L) {
+  int timer = lua_gettop(L);
+  double when;
+  lua_rawgeti(L, timer, TIMER_LOOP);
+  lua_rawgeti(L, timer, TIMER_HANDLE);
+  if (lua_isinteger(L, -1) &&
+      lunado__taketimeout(L, lua_touserdata(L, -2), lua_tointeger(L, -1),
+                          &when)) {
+    lua_pushnumber(L, (lua_Number)when);
+    lua_rawseti(L, timer, TIMER_WHEN);
+    lua_pushboolean(L, 0);
+    lua_rawseti(L, timer, TIMER_HANDLE);
+  }
+  lua_settop(L, timer);
+}
+
+/* The timer on top is taken out of the line. */
+static void take_timer(lua_State *L, int line, lua_Integer number) {
+  stop_timer(L);
+  lua_rawgeti(L, line, LINE_TIMERS);
+  lua_pushnil(L);
+  lua_rawseti(L, -2, number);
+  lua_getfield(L, line, "timed"); /* which is there: nothing is allocated */
+  lua_pushinteger(L, lua_tointeger(L, -1) - 1);
+  lua_setfield(L, line, "timed");
+  lua_pop(L, 2);
+}
+
+/* Takes the ticket at idx, and its timer, if it has one, out of its line. */
+static void leave_line(lua_State *L, int idx, const ticket *self) {
+  int line = lua_gettop(L) + 1;
+  if (!lua_checkstack(L, LUA_MINSTACK)) return; /* the line finds it later */
+  lua_getiuservalue(L, idx, TICKET_LINE);
+  clear_field(L, line, LINE_HELD, self->number);
+  clear_field(L, line, LINE_WEAK, self->number);
+  lua_rawgeti(L, line, LINE_TIMERS);
+  if (lua_rawgeti(L, -1, self->number) == LUA_TTABLE) {
+    take_timer(L, line, self->number);
+    if (lunado_future_pending(&self->future))
+      lua_setiuservalue(L, idx, TICKET_TIMER);
+  }
+  lua_settop(L, line - 1);
+}
+
 void lunado__ticket_left(lua_State *L, int idx, lunado_future *future) {
   ticket *self = to_ticket(future);
-  int top = lua_gettop(L);
   link_absent(L, idx, self);
   future->flags |= LUNADO_IS_WITHDRAWN;
-  lua_getiuservalue(L, idx, TICKET_LINE);
-  clear_field(L, top + 1, LINE_HELD, self->number);
-  lua_rawgeti(L, top + 1, LINE_TIMERS);
-  if (lua_rawgeti(L, top + 2, self->number) == LUA_TNIL)
-    clear_field(L, top + 1, LINE_WEAK, self->number);
-  lua_settop(L, top);
+  leave_line(L, idx, self);
+}
+
+void lunado__ticket_settled(lua_State *L, int idx) {
+  const ticket *self = lua_touserdata(L, idx);
+  if (self->number != 0) leave_line(L, idx, self);
 }
 
 /* --- looking -------------------------------------------------------------- */

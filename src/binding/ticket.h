@@ -10,7 +10,8 @@
  *
  * A ticket that was waited for and is not any more is withdrawn: it is in no
  * line.  It asks for what it stands for when the program looks at it, and gets
- * into the line again, at the end, when the program waits for it.
+ * into the line again, at the end, when the program waits for it.  The timer of
+ * its deadline, where it has one, runs while it is in the line.
  *
  * A claim is a ticket that has withdrawn from the start.  What it stands for is
  * set aside, so that it passes for done, and is made when the program takes it.
@@ -36,6 +37,9 @@ bool lunado__ticket_is_idle(const lunado_future *future);
 
 /* The last waiter of the pending ticket at idx has withdrawn.  [-0, +0, -] */
 void lunado__ticket_left(lua_State *L, int idx, lunado_future *future);
+
+/* The ticket at idx was settled by somebody else than its line.  [-0, +0, -] */
+void lunado__ticket_settled(lua_State *L, int idx);
 
 /* Has the withdrawn ticket at idx settled, if what it stands for can be had.
  * [-0, +0, e] */

@@ -244,6 +244,22 @@ static lua_Integer check_handle(lua_State *L, const lunado_realm *realm) {
   return lua_tointeger(L, 2);
 }
 
+/* Stops a timeout that runs. */
+static void stop(lua_State *L, lunado_ioloop *loop, timeout *self) {
+  lunado_timer_stop(loop->core, &self->timer);
+  lunado__unanchor(L, loop, self->anchor);
+  end(loop, self);
+}
+
+bool lunado__taketimeout(lua_State *L, lunado_ioloop *loop, lua_Integer handle,
+                         double *when) {
+  timeout *self = find(loop, handle);
+  if (self == NULL || !lunado_timer_when(loop->core, &self->timer, when))
+    return false;
+  stop(L, loop, self);
+  return true;
+}
+
 /* loop:remove_timeout(handle): harmless after it fired, and twice.
  * Tornado: IOLoop.remove_timeout. */
 static int loop_remove_timeout(lua_State *L) {
@@ -255,9 +271,7 @@ static int loop_remove_timeout(lua_State *L) {
                   "a timeout of another loop");
     return 0;
   }
-  lunado_timer_stop(loop->core, &self->timer);
-  lunado__unanchor(L, loop, self->anchor);
-  end(loop, self);
+  stop(L, loop, self);
   return 0;
 }
 

@@ -20,6 +20,11 @@ void lunado__starttimer(lua_State *L, lunado_ioloop *loop, lunado_timer *timer,
 void lunado__stoptimer(lua_State *L, lunado_ioloop *loop, lunado_timer *timer,
                        uint32_t anchor);
 
+/* Stops the timeout of the loop that has the handle; false where there is none.
+ * *when is its deadline.  [-0, +0, -] */
+bool lunado__taketimeout(lua_State *L, lunado_ioloop *loop, lua_Integer handle,
+                         double *when);
+
 /* Makes the loop's timeouts, of which there are none. */
 void lunado__timeouts_init(lunado_ioloop *loop);
 
