@@ -465,6 +465,7 @@ function uv.queue_work(fn, ...)
     error(bad_argument(position + 1, "queue_work",
       ("cannot send a %s to a thread"):format(kind)), 2)
   end
+  share_loop()
   work = work or luv.new_work(WORKER, work_done)
   local future = Future()
   last_job = last_job + 1

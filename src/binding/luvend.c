@@ -6,7 +6,8 @@
  * although libuv goes on with it; and it leaves handles open on a loop that it
  * did not make.  So finalizers of luv's handles wait in the grave, where the
  * handles are whole, until a callback proves that the state lives on, or until
- * the finalizer of the tie has had libuv be done with them.
+ * the finalizer of the tie has had libuv be done with them.  So do those of
+ * luv's work, whose jobs a thread may be running.
  */
 #include "binding/ioloop.h"
 #include "binding/luvtie.h"
@@ -25,9 +26,8 @@ static void push_grave(lua_State *L) {
   lua_remove(L, -2);
 }
 
-/* In place of luv's finalizer, its upvalue.  Whether the state is ending, a
- * finalizer cannot tell. */
-static int handle__gc(lua_State *L) {
+/* Whether the state is ending, a finalizer cannot tell. */
+static int bury(lua_State *L) {
   lunado_luv *self = lunado__findrealm(L)->luv;
   lua_settop(L, 1);
   lua_pushvalue(L, lua_upvalueindex(1));
@@ -44,6 +44,10 @@ static int handle__gc(lua_State *L) {
   return 0;
 }
 
+/* In place of luv's finalizer, its upvalue: of handles, and of work. */
+static int handle__gc(lua_State *L) { return bury(L); }
+static int work__gc(lua_State *L) { return bury(L); }
+
 void lunado__luv_finalize(lua_State *L, lunado_luv *self) {
   push_grave(L);
   while (self->buried > 0) {
@@ -58,11 +62,14 @@ void lunado__luv_finalize(lua_State *L, lunado_luv *self) {
   lua_pop(L, 1);
 }
 
-#define TYPE_NAME(upper, lower) "uv_" #lower,
-static const char *const types[] = {UV_HANDLE_TYPE_MAP(TYPE_NAME) NULL};
-#undef TYPE_NAME
+#define TYPE(upper, lower) {"uv_" #lower, handle__gc},
+static const struct {
+  const char *name; /* of a metatable of luv's */
+  lua_CFunction gc;
+} types[] = {UV_HANDLE_TYPE_MAP(TYPE){"luv_work_ctx", work__gc}, {NULL, NULL}};
+#undef TYPE
 
-/* Pushes the metatable of a type of luv's handles and its finalizer; false:
+/* Pushes the metatable of a type of luv's and its finalizer; false:
  * there is none, and what is pushed is something else. */
 static bool push_finalizer(lua_State *L, const char *type) {
   return luaL_getmetatable(L, type) == LUA_TTABLE &&
@@ -71,9 +78,10 @@ static bool push_finalizer(lua_State *L, const char *type) {
 
 void lunado__luv_dig(lua_State *L) {
   int top = lua_gettop(L);
-  for (int i = 0; types[i] != NULL; i++) {
-    if (push_finalizer(L, types[i]) && lua_tocfunction(L, -1) != handle__gc) {
-      lua_pushcclosure(L, handle__gc, 1);
+  for (int i = 0; types[i].name != NULL; i++) {
+    if (push_finalizer(L, types[i].name) &&
+        lua_tocfunction(L, -1) != types[i].gc) {
+      lua_pushcclosure(L, types[i].gc, 1);
       lua_setfield(L, -2, "__gc");
     }
     lua_settop(L, top);
@@ -83,8 +91,9 @@ void lunado__luv_dig(lua_State *L) {
 /* The strings are those of the metatables: they are found, not made. */
 void lunado__luv_undig(lua_State *L) {
   int top = lua_gettop(L);
-  for (int i = 0; types[i] != NULL; i++) {
-    if (push_finalizer(L, types[i]) && lua_tocfunction(L, -1) == handle__gc &&
+  for (int i = 0; types[i].name != NULL; i++) {
+    if (push_finalizer(L, types[i].name) &&
+        lua_tocfunction(L, -1) == types[i].gc &&
         lua_getupvalue(L, -1, 1) != NULL)
       lua_setfield(L, -3, "__gc");
     lua_settop(L, top);
@@ -93,15 +102,30 @@ void lunado__luv_undig(lua_State *L) {
 
 /* --- the end of the state ------------------------------------------------- */
 
-bool lunado__luv_ishandle(lua_State *L, int idx) {
-  bool is;
+/* True if the value at idx is a userdata with that finalizer. */
+static bool has_finalizer(lua_State *L, int idx, lua_CFunction gc) {
+  bool has;
   if (lua_type(L, idx) != LUA_TUSERDATA || !lua_getmetatable(L, idx))
     return false;
   lua_pushliteral(L, "__gc");
   lua_rawget(L, -2);
-  is = lua_tocfunction(L, -1) == handle__gc;
+  has = lua_tocfunction(L, -1) == gc;
   lua_pop(L, 2);
-  return is;
+  return has;
+}
+
+bool lunado__luv_ishandle(lua_State *L, int idx) {
+  return has_finalizer(L, idx, handle__gc);
+}
+
+/* True while a job of luv's is under way: the registry holds its work. */
+static bool is_working(lua_State *L) {
+  bool working = false;
+  for (lua_pushnil(L); !working && lua_next(L, LUA_REGISTRYINDEX) != 0;) {
+    working = has_finalizer(L, -1, work__gc);
+    lua_pop(L, working ? 2 : 1);
+  }
+  return working;
 }
 
 /* (handle) */
@@ -174,15 +198,15 @@ static void find_unfinished(uv_handle_t *handle, void *found) {
     *(bool *)found = true;
 }
 
-/* Lets libuv be done with luv's handles, which are closing.  A turn is enough
- * for all but a uv_fs_poll_t with a stat under way in the thread pool.  The
- * first turn may be none: uv_stop was called. */
-static void end_closing(uv_loop_t *uv) {
+/* Lets libuv be done with luv's handles, which are closing, and its jobs.  A
+ * turn is enough for all handles but a uv_fs_poll_t with a stat under way in
+ * the thread pool.  The first turn may be none: uv_stop was called. */
+static void end_closing(lua_State *L, uv_loop_t *uv) {
   bool unfinished;
   (void)uv_run(uv, UV_RUN_NOWAIT);
   (void)uv_run(uv, UV_RUN_NOWAIT);
   for (;;) {
-    unfinished = false;
+    unfinished = is_working(L);
     uv_walk(uv, find_unfinished, &unfinished);
     if (!unfinished) return;
     (void)uv_run(uv, UV_RUN_ONCE);
@@ -194,8 +218,8 @@ static void end_shared(lua_State *L, lunado_luv *self) {
   if (self->plain != NULL) self->context->runner = run_nothing;
   if (self->lender != NULL)
     end_lender(self);
-  else if (any)
-    end_closing(self->uv);
+  else if (any || is_working(L))
+    end_closing(L, self->uv);
 }
 
 static int tie__gc(lua_State *L) {
