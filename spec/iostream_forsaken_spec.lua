@@ -610,3 +610,43 @@ describe("a handler that was closed", function()
     await(stream:close())
   end)
 end)
+
+describe("a read that is given up", function()
+  -- Whether nothing keeps the loop running any more. (A run that waits for
+  -- nothing and finds nothing to wait for says so.)
+  local function is_at_rest()
+    local ok, err = pcall(IOLoop.instance().run_sync, IOLoop.instance(),
+      function() await(Future()) end)
+    gc.collect()
+    log:clear() -- of that coroutine
+    return not ok and tostring(err):find("would never end", 1, true) ~= nil
+  end
+  local ways = {
+    ["by somebody who settles its Future"] = function(read)
+      read():set_result()
+    end,
+    ["by a with_timeout"] = function(read)
+      assert.is_false(pcall(await, gen.with_timeout({ milliseconds = 1 },
+        read())))
+    end,
+  }
+  for way, give_up in pairs(ways) do
+    for _, kind in ipairs { "tcp", "pipe" } do
+      it(("%s lets the loop end (%s)"):format(way, kind), function()
+        local stream, peer
+        IOLoop.instance():run_sync(function()
+          stream, peer = streams[kind]()
+          uv.unref(peer)
+          give_up(function() return stream:read_line() end)
+        end, loops.PATIENCE)
+        assert.is_true(is_at_rest())
+        IOLoop.instance():run_sync(function()
+          await(uv.write(peer, "a line\n"))
+          assert.equal("a line", await(stream:read_line()))
+          await(uv.close(peer))
+          await(stream:close())
+        end, loops.PATIENCE)
+      end)
+    end
+  end
+end)

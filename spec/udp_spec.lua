@@ -118,6 +118,26 @@ describe("uv.udp_recv", function()
     await(uv.close(timer))
   end)
 
+  spec("and udp_recv_start do not take a handle from each other", function()
+    local future = uv.udp_recv(server)
+    bad(function() uv.udp_recv_start(server, print) end, 1, "udp_recv_start")
+    send "x"
+    assert.equal("x", (await(future)))
+    local got = lunado.Future()
+    assert(uv.udp_recv_start(server, function(_, data)
+      if data and not got:done() then got:set_result(data) end
+    end))
+    local ok, err = pcall(await, uv.udp_recv(server))
+    assert.is_false(ok)
+    assert.is_truthy(err:find "^EALREADY")
+    send "y"
+    assert.equal("y", await(got))
+    uv.udp_recv_stop(server)
+    future = uv.udp_recv(server)
+    send "z"
+    assert.equal("z", (await(future)))
+  end)
+
   spec("is luv's own with callbacks", function()
     assert.is_nil(luv.udp_recv)
     local got = lunado.Future()

@@ -358,3 +358,58 @@ describe("a thread", function()
     refuses("was joined already", uv.thread_join, thread)
   end)
 end)
+
+describe("a name with a zero in it", function()
+  local ZERO <const> = "a\0b"
+  local calls = {
+    fs_open = { ZERO, "r" }, fs_stat = { ZERO }, fs_rename = { "a", ZERO },
+    fs_scandir = { ZERO }, fs_opendir = { ZERO }, chdir = { ZERO },
+    getaddrinfo = { ZERO }, spawn = { ZERO },
+  }
+  for name, arguments in pairs(calls) do
+    spec("is refused by " .. name, function()
+      refuses("string contains zeros", uv[name], table.unpack(arguments))
+    end)
+  end
+  local of_handles = {
+    pipe_bind = { luv.new_pipe, ZERO }, pipe_connect = { luv.new_pipe, ZERO },
+    tcp_bind = { luv.new_tcp, ZERO, 0 }, tcp_connect = { luv.new_tcp, ZERO, 1 },
+    udp_bind = { luv.new_udp, ZERO, 0 },
+    udp_send = { luv.new_udp, "x", ZERO, 1 },
+    fs_poll_start = { luv.new_fs_poll, ZERO, 1000, nothing },
+  }
+  for name, arguments in pairs(of_handles) do
+    spec("is refused by " .. name, function()
+      local handle = arguments[1]()
+      refuses("string contains zeros", uv[name], handle,
+        table.unpack(arguments, 2))
+      await(uv.close(handle))
+    end)
+  end
+
+  spec("is refused among the options of spawn", function()
+    refuses("args: string contains zeros at 2", uv.spawn, "true",
+      { args = { "a", ZERO } })
+    refuses("cwd: string contains zeros", uv.spawn, "true", { cwd = ZERO })
+  end)
+
+  spec("is refused by streams", function()
+    local iostream = require "lunado.iostream"
+    local client = require "lunado.tcpclient".TCPClient()
+    local server = require "lunado.tcpserver".TCPServer()
+    refuses("#1 to 'open' %(string contains zeros", iostream.open, ZERO)
+    refuses("#1 to 'connect' %(string contains zeros", client.connect, client,
+      ZERO, 80)
+    refuses("string contains zeros", server.listen, server, 0, ZERO)
+    local stream = iostream.IOStream(uv.new_pipe(false))
+    refuses("#1 to 'connect' %(string contains zeros", stream.connect, stream,
+      ZERO)
+    await(stream:close())
+  end)
+
+  spec("is data where it is sent", function()
+    local udp = uv.new_udp()
+    await(uv.udp_send(udp, ZERO, "127.0.0.1", 9))
+    await(uv.close(udp))
+  end)
+end)

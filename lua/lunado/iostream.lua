@@ -61,6 +61,17 @@ local function check_string(value, position, name)
   end
 end
 
+--- A string that is a name for the system, for which it ends at a zero.
+local function check_name(value, position, name)
+  if type(value) ~= "string" then
+    bad_argument(position, name, "string", value, 3)
+  end
+  if value:find("\0", 1, true) then
+    error(("bad argument #%d to '%s' (string contains zeros)")
+      :format(position, name), 3)
+  end
+end
+
 --- `max`, an optional argument.
 local function check_max(value, position, name)
   if value == nil then return nil end
@@ -676,7 +687,7 @@ end
 --- A Future of the stream itself when it is connected: a TCP stream to an
 -- address in numbers and a port, a pipe to a path.
 function IOStream:connect(address, port)
-  check_string(address, 1, "connect")
+  check_name(address, 1, "connect")
   local kind = kind_of(self.handle)
   if kind == "uv_pipe" then
     port = nil
@@ -763,7 +774,7 @@ end)
 -- @param mode as for io.open: "r", which it is by default, "w", "a" or "r+"
 -- @param options as for IOStream
 local function open_file(path, mode, options)
-  check_string(path, 1, "open")
+  check_name(path, 1, "open")
   if mode == nil then mode = "r" end
   if not MODES[mode] then
     error("bad argument #2 to 'open' (invalid mode)", 2)

@@ -157,6 +157,9 @@ function TCPClient:connect(host, port, options) -- luacheck: ignore self
     error(("bad argument #1 to 'connect' (string expected, got %s)")
       :format(type(host)), 2)
   end
+  if host:find("\0", 1, true) then
+    error("bad argument #1 to 'connect' (string contains zeros)", 2)
+  end
   port = check_port(port)
   options = check_options(options)
   local race = new_race(host, options)

@@ -198,6 +198,9 @@ function TCPServer:listen(port, address)
     error(("bad argument #2 to 'listen' (string expected, got %s)")
       :format(type(address)), 2)
   end
+  if address and address:find("\0", 1, true) then
+    error("bad argument #2 to 'listen' (string contains zeros)", 2)
+  end
   if address == "" then address = nil end
   local addresses, refused = luv.getaddrinfo(address, tostring(port),
     { socktype = "stream", passive = true })

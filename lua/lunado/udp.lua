@@ -11,11 +11,26 @@ local loaded = core.loaded
 if loaded["lunado.udp"] then return loaded["lunado.udp"] end
 
 local luv = require "luv"
+local guard = require "lunado.uvguard"
 local waiters = require "lunado.waiters"
 
 -- handle -> { line = who waits, kept = list of { data, address },
 -- receiving = libuv is started }
 local sockets = setmetatable({}, { __mode = "k" })
+
+-- Handles that udp_recv_start has started for the user's own callback.
+local started = setmetatable({}, { __mode = "k" })
+
+-- luv has one callback for each handle: the second one takes the place of the
+-- first, which is never called.
+guard.add("udp_recv_start", function(handle)
+  local socket = sockets[handle]
+  if socket and socket.receiving then
+    return 1, "udp_recv receives by the handle", "EALREADY"
+  end
+end)
+function guard.after.udp_recv_start(handle) started[handle] = true end
+function guard.after.udp_recv_stop(handle) started[handle] = nil end
 
 --- Takes the first that waits out of the line; nil: nobody does.
 local function take(socket)
@@ -80,6 +95,9 @@ local function socket_of(handle)
 end
 
 local udp = {}
+
+--- Whether a callback of the user's receives by the handle.
+function udp.is_started(handle) return started[handle] == true end
 
 --- A Future of the data and the sender's address of the next datagram.
 function udp.receive(handle)

@@ -25,6 +25,9 @@ end
 
 local guard = require "lunado.uvguard"
 local signals = require "lunado.signals"
+
+-- As udp_recv_start, but beside other calls of udp_recv.
+local check_receive = guard.checks.udp_recv_start
 local udp = require "lunado.udp"
 
 -- How many arguments stand before the callback, which has one fixed place.
@@ -285,7 +288,10 @@ end
 --- A Future of the data and the sender's address of the next datagram. Those
 -- that come between calls stay with the system.
 function uv.udp_recv(handle)
-  local position, what, code = guard.checks.udp_recv_start(handle)
+  local position, what, code = check_receive(handle)
+  if udp.is_started(handle) then
+    what, code = "udp_recv_start receives by the handle", "EALREADY"
+  end
   if code then return failed(code .. ": " .. what) end
   local ok, err = pcall(luv.udp_get_send_queue_size, handle)
   what = what or not ok and argument_error(err, "udp_recv")

@@ -81,8 +81,10 @@ end
 
 -- Adds a check to what the name has.
 local function add(name, check)
-  checks[name] = both(checks[name] or check_of_prefix(name), check)
+  local first = checks[name] or check_of_prefix(name)
+  checks[name] = first and both(first, check) or check
 end
+guard.add = add
 
 -- Descriptors ----------------------------------------------------------------
 
@@ -184,14 +186,49 @@ local function check_directory(directory)
 end
 checks.fs_readdir, checks.fs_closedir = check_directory, check_directory
 
+-- Strings --------------------------------------------------------------------
+
+local function has_zeros(value)
+  return type(value) == "string" and value:find("\0", 1, true) ~= nil
+end
+
+-- A name ends at its first zero for luv: another file would be opened, another
+-- host be asked. Where the strings stand that are names.
+local NAMES = {
+  chdir = 1, fs_access = 1, fs_chmod = 1, fs_chown = 1, fs_copyfile = 2,
+  fs_event_start = 2, fs_lchown = 1, fs_link = 2, fs_lstat = 1, fs_lutime = 1,
+  fs_mkdir = 1, fs_mkdtemp = 1, fs_mkstemp = 1, fs_open = 1, fs_opendir = 1,
+  fs_poll_start = 2, fs_readlink = 1, fs_realpath = 1, fs_rename = 2,
+  fs_rmdir = 1, fs_scandir = 1, fs_stat = 1, fs_statfs = 1, fs_symlink = 2,
+  fs_unlink = 1, fs_utime = 1, getaddrinfo = 2, pipe_bind = 2,
+  pipe_connect = 2, spawn = 1, tcp_bind = 2, tcp_connect = 2, udp_bind = 2,
+  udp_connect = 2, udp_send = 3, udp_try_send = 3,
+}
+
+-- Data to be sent may contain zeros.
+local DATA = { udp_send = 2, udp_try_send = 2 }
+
+local function without_zeros(last, data)
+  return function(...)
+    for position = 1, last do
+      if position ~= data and has_zeros((select(position, ...))) then
+        return position, "string contains zeros"
+      end
+    end
+  end
+end
+
 -- Processes and threads -------------------------------------------------------
 
 local function check_strings(list, option)
   if type(list) ~= "table" then return end
   for i = 1, rawlen(list) do
-    local kind = type(rawget(list, i))
+    local value = rawget(list, i)
+    local kind = type(value)
     if kind ~= "string" and kind ~= "number" then
       return 2, ("%s: string expected at %d, got %s"):format(option, i, kind)
+    elseif has_zeros(value) then
+      return 2, ("%s: string contains zeros at %d"):format(option, i)
     end
   end
 end
@@ -219,6 +256,9 @@ function checks.spawn(_, options)
   local position, what, code = check_strings(options.args, "args")
   if not position then
     position, what, code = check_strings(options.env, "env")
+  end
+  if not position and has_zeros(options.cwd) then
+    return 2, "cwd: string contains zeros"
   end
   if not position then position, what, code = check_stdio(options.stdio) end
   return position, what, code
@@ -280,6 +320,8 @@ progress.write2 = function() end -- the handle that is sent is held
 
 guard.progress = progress
 
+for name, last in pairs(NAMES) do add(name, without_zeros(last, DATA[name])) end
+
 setmetatable(checks, {
   __index = function(_, name) return check_of_prefix(name) end,
 })
@@ -292,10 +334,17 @@ function guard.argument_error(err)
   return tonumber(position), what
 end
 
+--- What is to be done when a function of that name has succeeded with a handle.
+local after = {}
+guard.after = after
+
 -- Has luv's message name the function that the user called, at its line.  To be
 -- called last: then the caller is the user's function.
-local function returned(name, ok, ...)
-  if ok then return ... end
+local function returned(name, handle, ok, ...)
+  if ok then
+    if after[name] and ... == 0 then after[name](handle) end
+    return ...
+  end
   local err = ...
   local position, what = guard.argument_error(err)
   if not position then error(err, 2) end
@@ -313,7 +362,7 @@ function guard.wrap(name, fn)
       error(("bad argument #%d to '%s' (%s)"):format(position, name, what), 2)
     end
     if name == "run" then return fn(...) end
-    return returned(name, pcall(fn, ...))
+    return returned(name, (...), pcall(fn, ...))
   end
 end
 
