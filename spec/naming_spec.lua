@@ -356,3 +356,18 @@ describe("what lunado is made of", function()
     assert.is_false(core.is_own("=?"))
   end)
 end)
+
+describe("a run that would never end", function()
+  it("names the line that runs a function which returns a Future", function()
+    local Future = require "lunado.concurrent".Future
+    local function never() return Future() end
+    local line
+    local ok, err = pcall(function()
+      line = debug.getinfo(1, "l").currentline + 1
+      local _ = loop:run_sync(never)
+    end)
+    assert.is_false(ok)
+    assert.matches("it waits at " .. place(line) .. " for Future: 0x",
+      tostring(err), 1, true)
+  end)
+end)

@@ -117,6 +117,38 @@ describe("run", function()
     end)
   end
 
+  it("keeps an error whose handler raises another one", function()
+    for _, make in ipairs {
+      function(exit) return ExceptionStackContext(exit) end,
+      function(exit)
+        return StackContext(function()
+          return { enter = function() end,
+            exit = function(_, err) return exit(err) end }
+        end)
+      end,
+    } do
+      local context = make(function(err) error("second after " .. err, 0) end)
+      local future = gen.coroutine(function()
+        context:run(function() error("first", 0) end)
+      end)()
+      local err, traceback = future:exc_info()
+      assert.equal("second after first", err)
+      local _, n = traceback:gsub("raised while this error was handled:\n"
+        .. "first\nstack traceback:", "")
+      assert.equal(1, n, traceback)
+    end
+  end)
+
+  it("tells an error once that its handler raises again", function()
+    local context = ExceptionStackContext(function(err) error(err, 0) end)
+    local future = gen.coroutine(function()
+      context:run(function() error("first", 0) end)
+    end)()
+    local err, traceback = future:exc_info()
+    assert.equal("first", err)
+    assert.is_nil(traceback:find("was handled", 1, true), traceback)
+  end)
+
   it("raises error(nil) as something", function()
     local list = {}
     local ok = pcall(function()

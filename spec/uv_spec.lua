@@ -603,6 +603,38 @@ describe("work on libuv's threads", function()
   end)
 end)
 
+describe("a job under way at the end of the state", function()
+  local child = require "spec.support.child"
+  local BUSY <const> = [[
+    local start = os.clock()
+    while os.clock() - start < 0.05 do end
+  ]]
+  local scripts = {
+    ["of lunado.uv"] = [[
+      require "lunado.uv".queue_work(function() %s end)
+    ]],
+    ["of luv's, required later"] = [[
+      local lunado = require "lunado"
+      lunado.run(function() end)
+      local luv = require "luv"
+      luv.new_work(function() %s end, print):queue()
+    ]],
+    ["of luv's, required before"] = [[
+      local luv = require "luv"
+      local work = luv.new_work(function() %s end, print)
+      local lunado = require "lunado"
+      lunado.run(function() end)
+      work:queue()
+    ]],
+  }
+  for whose, script in pairs(scripts) do
+    it("does no harm: one " .. whose, function()
+      assert.same({ code = 0, out = "", err = "" },
+        child(script:format(BUSY)))
+    end)
+  end
+end)
+
 describe("a Future of luv's", function()
   spec("that somebody else settled stays as it is", function()
     local stat, none = uv.fs_stat("."), uv.fs_stat("/no/such/file")

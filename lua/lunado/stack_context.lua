@@ -52,6 +52,7 @@ local function leave(entered, n, failure)
     local handled
     local new = call(function() handled = context:_leave(failure) end)
     if new then
+      if failure then core.raised_during(new, failure) end
       failure = new
     elseif handled then
       failure = nil

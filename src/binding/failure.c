@@ -397,6 +397,17 @@ void lunado__failure_traceback(lua_State *L, int idx) {
   lua_remove(L, list);
 }
 
+void lunado__failure_raised_during(lua_State *L, int idx, int first) {
+  int top = lua_gettop(L);
+  luaL_checkstack(L, 12, NULL);
+  push_section(L, idx, "stack traceback:");
+  lunado__failure_text(L, first);
+  lua_pushfstring(L, "%s\nraised while this error was handled:\n%s",
+                  lua_tostring(L, top + 1), lua_tostring(L, top + 2));
+  lua_setiuservalue(L, idx, LUNADO_FAILURE_TEXT);
+  lua_settop(L, top);
+}
+
 /* (value) → its text */
 static int to_text(lua_State *L) {
   luaL_tolstring(L, 1, NULL);

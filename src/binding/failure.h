@@ -111,6 +111,11 @@ lunado_failure *lunado__failure_handed(lua_State *L, lunado_realm *realm,
  * called what raised the error.  Returns how many are left.  [-0, +0, -] */
 int lunado__failure_cut(lua_State *L, lua_CFunction function);
 
+/* The error of the Failure at idx was raised while that of the one at `first`
+ * was handled: its traceback goes on with that error, and the traceback of it.
+ * Neither index is relative.  [-0, +0, m] */
+void lunado__failure_raised_during(lua_State *L, int idx, int first);
+
 /* Pushes the traceback of the Failure at idx.  [-0, +1, m] */
 void lunado__failure_traceback(lua_State *L, int idx);
 

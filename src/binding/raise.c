@@ -81,18 +81,39 @@ static int core_result(lua_State *L) {
   return raise_on(L, realm);
 }
 
-/* exc_info(failure) → the error and its traceback. */
+/* exc_info(failure) → the error and its traceback.  Where the error is raised
+ * again, its new Failure knows of this one. */
 static int core_exc_info(lua_State *L) {
-  check_failure(L, lunado__upvalue_realm(L), 1);
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  check_failure(L, realm, 1);
   lua_settop(L, 1);
-  lunado__failure_observe(L, 1);
+  lua_pushvalue(L, 1);
+  lunado__failure_throw(L, realm);
   lunado__failure_traceback(L, 1);
   return 2;
 }
 
+/* raised_during(failure, first): the error of `failure` was raised while that of
+ * `first` was handled; does nothing where it is the same error. */
+static int core_raised_during(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  check_failure(L, realm, 1);
+  check_failure(L, realm, 2);
+  lua_settop(L, 2);
+  for (int i = 1; i <= 2; i++) {
+    lua_pushvalue(L, i);
+    lunado__failure_origin(L);
+  }
+  lunado__failure_nomemory(L, realm);
+  if (!lua_rawequal(L, 3, 4) && !lua_rawequal(L, 3, 5))
+    lunado__failure_raised_during(L, 3, 2);
+  return 0;
+}
+
 static const luaL_Reg functions[] = {
     {"fail", core_fail},     {"try", core_try},           {"raise", core_raise},
-    {"result", core_result}, {"exc_info", core_exc_info}, {NULL, NULL}};
+    {"result", core_result}, {"exc_info", core_exc_info},
+    {"raised_during", core_raised_during}, {NULL, NULL}};
 
 void lunado__raise_functions(lua_State *L) {
   lunado__setfunctions(L, functions);

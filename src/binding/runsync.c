@@ -16,6 +16,8 @@
 #include "binding/future.h"
 #include "binding/interrupt.h"
 #include "binding/ioloop.h"
+#include "binding/naming.h"
+#include "binding/realm.h"
 #include "binding/timeout.h"
 #include "binding/worker.h"
 
@@ -64,8 +66,16 @@ static const lunado_coroutine *push_task(lua_State *L, int idx) {
   return NULL;
 }
 
+/* Pushes "file:line for Future: 0x… (pending)", of the caller of the run. */
+static void push_caller(lua_State *L, int idx) {
+  lunado__pushplace(L, lunado__findrealm(L), L);
+  luaL_tolstring(L, idx, NULL);
+  lua_pushfstring(L, "%s for %s", lua_tostring(L, -2), lua_tostring(L, -1));
+}
+
 /* Pushes what the pending Future at idx is waiting at; for a with_timeout, what
- * that waits for does. */
+ * that waits for does.  That of no coroutine is waited for where the run was
+ * called. */
 static void push_where(lua_State *L, int idx) {
   const lunado_coroutine *task;
   const lunado_future *future;
@@ -79,7 +89,7 @@ static void push_where(lua_State *L, int idx) {
   if (task != NULL)
     lunado__coroutine_where(L, task);
   else
-    luaL_tolstring(L, -1, NULL);
+    push_caller(L, lua_gettop(L));
   lua_replace(L, idx + 1);
   lua_settop(L, idx + 1);
 }
