@@ -359,7 +359,6 @@ end)
 
 describe("a run that would never end", function()
   it("names the line that runs a function which returns a Future", function()
-    local Future = require "lunado.concurrent".Future
     local function never() return Future() end
     local line
     local ok, err = pcall(function()

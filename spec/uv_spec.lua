@@ -604,7 +604,6 @@ describe("work on libuv's threads", function()
 end)
 
 describe("a job under way at the end of the state", function()
-  local child = require "spec.support.child"
   local BUSY <const> = [[
     local start = os.clock()
     while os.clock() - start < 0.05 do end

@@ -30,51 +30,54 @@ function Buffer:append(chunk)
   self.size = self.size + #chunk
 end
 
---- Takes the first n bytes, of several pieces; `size` is the caller's to
--- change.
-local function gather(self, n)
-  local chunks, first, k = self.chunks, self.first, self.first
-  if self.offset > 0 then
-    chunks[first] = sub(chunks[first], self.offset + 1)
-  end
-  local piece, before = chunks[k], 0
-  while before + #piece < n do
-    before, k = before + #piece, k + 1
-    piece = chunks[k]
-  end
-  local needed = n - before
-  if needed < #piece then
-    chunks[k] = sub(piece, 1, needed)
-  else
-    needed = 0
-  end
-  local data = concat(chunks, "", first, k)
-  chunks[k] = piece
-  for i = first, needed == 0 and k or k - 1 do chunks[i] = nil end
-  self.first, self.offset = needed == 0 and k + 1 or k, needed
-  return data
+--- The first n bytes, of the pieces from the first to number k, of which the
+-- last `needed` are of piece k.
+local function gather(self, k, needed)
+  local chunks, first = self.chunks, self.first
+  local head, tail = chunks[first], chunks[k]
+  local head_piece = sub(head, self.offset + 1)
+  local tail_piece = sub(tail, 1, needed)
+  chunks[first], chunks[k] = head_piece, tail_piece
+  local ok, data = pcall(concat, chunks, "", first, k)
+  chunks[first], chunks[k] = head, tail
+  return ok and data or error(data, 0)
 end
 
---- Takes the first n bytes; at most `size`.
-function Buffer:take(n)
+--- The first n bytes; at most `size`.
+function Buffer:peek(n)
   if n == 0 then return "" end
-  local chunks, first, offset = self.chunks, self.first, self.offset
-  local chunk = chunks[first]
-  local rest = #chunk - offset - n
+  local chunks, offset, k = self.chunks, self.offset, self.first
+  local chunk = chunks[k]
+  local needed = n + offset
+  if needed <= #chunk then
+    if n == #chunk then return chunk end
+    return sub(chunk, offset + 1, needed)
+  end
+  while needed > #chunk do
+    needed, k = needed - #chunk, k + 1
+    chunk = chunks[k]
+  end
+  return gather(self, k, needed)
+end
+
+--- Drops the first n bytes; at most `size`. Allocates nothing.
+function Buffer:skip(n)
+  local chunks = self.chunks
   self.size = self.size - n
-  if rest > 0 then
-    self.offset = offset + n
-    return sub(chunk, offset + 1, offset + n)
+  n = n + self.offset
+  while n > 0 and n >= #chunks[self.first] do
+    n = n - #chunks[self.first]
+    chunks[self.first] = nil
+    self.first = self.first + 1
   end
-  local data
-  if rest < 0 then
-    data = gather(self, n)
-  else
-    data = offset == 0 and chunk or sub(chunk, offset + 1)
-    chunks[first] = nil
-    self.first, self.offset = first + 1, 0
-  end
+  self.offset = n
   if self.first > self.last then self.first, self.last = 1, 0 end
+end
+
+--- Takes the first n bytes.
+function Buffer:take(n)
+  local data = self:peek(n)
+  self:skip(n)
   return data
 end
 
@@ -88,14 +91,13 @@ end
 --- Notes that the next piece holds no match, of which the last `keep` bytes
 -- are to be looked at again.
 local function pass(self, chunk, offset, keep)
-  local length = #chunk - offset
-  self.next, self.seen = self.next + 1, self.seen + length
-  if keep == 0 then return end
-  if length >= keep then
-    self.tail = sub(chunk, -keep)
-  else
-    self.tail = sub(self.tail .. sub(chunk, offset + 1), -keep)
+  local length, tail = #chunk - offset, self.tail
+  if keep > 0 and length >= keep then
+    tail = sub(chunk, -keep)
+  elseif keep > 0 then
+    tail = sub(tail .. sub(chunk, offset + 1), -keep)
   end
+  self.next, self.seen, self.tail = self.next + 1, self.seen + length, tail
 end
 
 --- How many bytes there are up to the end of the first delimiter; nil where
@@ -157,8 +159,9 @@ end
 local function join(self)
   local first = self.first
   if first >= self.last and self.offset == 0 then return end
-  local text = gather(self, self.size)
-  self.chunks[1], self.first, self.last, self.offset = text, 1, 1, 0
+  local text, chunks = self:peek(self.size), self.chunks
+  for i = first + 1, self.last do chunks[i] = nil end
+  chunks[first], self.last, self.offset = text, first, 0
 end
 
 --- As match, for a pattern that may have to look at everything again.

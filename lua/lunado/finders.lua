@@ -30,9 +30,13 @@ local function find_delimiter(self)
   return within(self, self._buffer:find(self._what), "delimiter")
 end
 
+-- Lua's error for want of memory, which is no fault of the pattern.
+local NO_MEMORY <const> = "not enough memory"
+
 local function find_pattern(self)
   local ok, n = pcall(self._buffer.match, self._buffer, self._what,
     self._reach)
+  if not ok and n == NO_MEMORY then error(n, 0) end
   if not ok then return nil, (n:gsub("^.-:%d+: ", "")) end
   return within(self, n, "pattern")
 end

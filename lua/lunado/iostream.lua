@@ -42,6 +42,9 @@ local READ_CHUNK_SIZE = 64 * 1024
 -- rest would be copied, and the system be asked once more.
 local AT_ONCE = 16 * 1024
 
+-- Lua's error for want of memory.
+local NO_MEMORY = "not enough memory"
+
 local WEAK = { __mode = "v" }
 
 local IOStream = waiters.class("IOStream")
@@ -154,8 +157,8 @@ end
 local function run_close_callback(self)
   local fn = self._close_callback
   if not fn then return end
-  self._close_callback = nil
   IOLoop.instance():add_callback(fn)
+  self._close_callback = nil
 end
 
 --- Whether nothing was lost of what the other side has sent: it, or we, ended
@@ -178,10 +181,14 @@ local function pending_read(self, withdrawn)
   local standing = core.standing(future)
   if standing == GONE then waiters.give_up_forsaken(future) end
   if standing == GONE or standing == SETTLED then
-    self._future = nil
+    self._future = false
   elseif withdrawn or standing ~= WITHDRAWN then
     return future
   end
+end
+
+local function set_closed_error(future, self, cause)
+  future:set_exception(closed_error(self, cause))
 end
 
 --- Fails, or ends, the read that waits. What was read before an error is given
@@ -189,12 +196,16 @@ end
 local function end_read(self, cause, withdrawn)
   local future = pending_read(self, withdrawn)
   if not future then return end
-  self._future = nil
   if self._until_close and not cause
     and (self._knows or ended_well(self)) then
-    future:set_result(self._buffer:take(self._buffer.size))
-  else
-    future:set_exception(closed_error(self, cause))
+    local data = self._buffer:take(self._buffer.size)
+    self._future = false
+    core.settle(future, data)
+    return
+  end
+  self._future = false
+  if not pcall(set_closed_error, future, self, cause) then
+    core.fail_for_memory(future)
   end
 end
 
@@ -202,18 +213,23 @@ end
 -- from now on.
 local function close_handle(self)
   if self._gone then return end
-  self._gone = true
   local closed, handle = self._handle_closed, self.handle
-  local ok = pcall(handle.close, handle, function() deliver(closed) end)
-  if not ok then deliver(closed) end -- somebody else has
-  self._outbox:close(function() return closed_error(self) end)
+  local function on_closed() deliver(closed) end
+  local function because() return closed_error(self) end
+  core.reserve()
+  self._gone = true
+  if not pcall(handle.close, handle, on_closed) then
+    pcall(handle.close, handle) -- where there was no memory for the callback
+    deliver(closed)
+  end
+  self._outbox:close(because)
   end_read(self)
 end
 
 --- Marks the stream as closed, because of `err` where there is one.
 local function mark_closed(self, err)
-  self._closed, self.error = true, err
   self._handle_closed = Future()
+  self._closed, self.error = true, err
 end
 
 --- Closes the stream and its handle.
@@ -238,14 +254,13 @@ end
 --- Whether somebody waits for what happens to the stream.
 local function attend(self, wanted)
   if self._attended == wanted then return end
-  self._attended = wanted
   if wanted then
-    self._hold[1] = self
     self.handle:ref()
   else
-    self._hold[1] = nil
     self.handle:unref()
   end
+  self._hold[1] = wanted and self
+  self._attended = wanted
 end
 
 local function stop_reading(self)
@@ -264,8 +279,9 @@ local function reader(self)
   return future
 end
 
-local function take(self, n)
-  local data = self._buffer:take(n)
+--- What a read of n bytes gives; they stay in the buffer.
+local function peek(self, n)
+  local data = self._buffer:peek(n)
   if not self._line then return data end
   n = n - 1
   if data:byte(n) == 13 then n = n - 1 end
@@ -286,9 +302,11 @@ end
 
 --- Gives the read n bytes.
 local function give(self, future, n)
-  self._future = nil
+  local data = peek(self, n)
   if not self._gone then attend(self, self._close_callback ~= nil) end
-  future:set_result(take(self, n))
+  self._future = false
+  self._buffer:skip(n)
+  core.settle(future, data)
 end
 
 --- Gives the waiting read what it wants, if that is there.
@@ -331,7 +349,10 @@ local function on_read(self, err, chunk)
     return end_reading(self, err)
   end
   if not chunk then return on_end(self) end
-  self._buffer:append(chunk)
+  local buffered = self._buffer
+  if not pcall(buffered.append, buffered, chunk) then
+    return end_reading(self, NO_MEMORY) -- else a piece would be missing
+  end
   local future = reader(self)
   if future then proceed(self, future) end
   if self._reading and not self._gone and not reader(self)
@@ -349,16 +370,17 @@ local function callback_of(self)
   end
 end
 
---- Lets luv read; an error closes the stream.
+--- Lets luv read; an error closes the stream. Raises for want of memory, and
+-- then nothing has changed.
 local function start_reading(self)
   if self._reading then return end
   self._reading = true
   local handle = self.handle
   local ok, started, err = pcall(handle.read_start, handle, self._on_read)
-  if not ok or not started then
-    self._reading = false
-    end_reading(self, ok and err or started)
-  end
+  if ok and started then return end
+  self._reading = false
+  if not ok and started == NO_MEMORY then error(started, 0) end
+  end_reading(self, ok and err or started)
 end
 
 --- Lets luv read where nobody does, to notice the end.
@@ -407,11 +429,16 @@ local function line_of(self)
   return line
 end
 
---- A Future of the read, which has not found what it wants.
+--- A Future of the read, which has not found what it wants. What may fail for
+-- want of memory comes first.
 local function wait(self)
-  local future = core.ticket(line_of(self), 1)
+  local future, err = core.ticket(line_of(self), 1), hopeless(self)
+  if not err and not self._closed and not self._ended then
+    if not self._connecting then start_reading(self) end
+    if not self._gone then attend(self, true) end
+  end
   self._future = future
-  wait_or_end(self, hopeless(self), true)
+  wait_or_end(self, err, true)
   return future
 end
 
@@ -421,9 +448,10 @@ local function read(self, find, until_close)
   self._find, self._until_close, self._knows = find, until_close, self._told
   local n, err = find(self)
   if n then
-    local data = take(self, n)
+    local future = done(peek(self, n))
+    self._buffer:skip(n)
     if self._close_callback or self._closed then watch(self) end
-    return done(data)
+    return future
   end
   if not err then return wait(self) end
   close(self, err)
@@ -434,7 +462,7 @@ end
 local function supersede(self)
   local future = pending_read(self, true)
   if not future then return end
-  self._future = nil
+  self._future = false
   future:set_exception(core.Exception("another read of the stream has begun"))
   future:exception()
 end
@@ -586,7 +614,7 @@ end
 function IOStream:_end_sent(err)
   local readable = not self.handle:is_closing() and self.handle:is_readable()
   if err and err:find("^ENOTSOCK") and readable then
-    self._write_closed = nil
+    self._write_closed = false
     return err
   elseif err and not err:find("^ENOTSOCK") then
     self:_write_failed(err)
@@ -604,8 +632,8 @@ function IOStream:close_write()
     return self.error == nil and done() or failed(closed_error(self))
   end
   local future = Future()
-  self._write_closed = future
   self._outbox:put(future)
+  self._write_closed = future
   if not self._connecting then self._outbox:send() end
   return future
 end
@@ -637,8 +665,9 @@ function IOStream:_init(handle, options)
     options.read_chunk_size or READ_CHUNK_SIZE)
   self._closed, self._reading, self._ended = false, false, false
   self._attended = false
-  self._gone, self._told = false, false
-  self._buffer, self._hold = buffer.new(), {}
+  self._gone, self._told, self._future = false, false, false
+  self._write_closed = false
+  self._buffer, self._hold = buffer.new(), { false }
   self._outbox = outbox.new(handle, self)
   self._on_read = callback_of(self)
   self._is_file = filehandle.is_file(handle)
@@ -729,6 +758,7 @@ end
 function IOStream:close()
   close(self)
   close_handle(self)
+  run_close_callback(self)
   return self._handle_closed
 end
 

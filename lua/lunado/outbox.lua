@@ -75,29 +75,36 @@ function Outbox:send()
   local entry = first(self)
   if self.sending or not entry then return end
   self.sending = true
-  local function done(err) sent(self, entry, err) end
   if entry.data then self.waiting = self.waiting - #entry.data end
-  local ok, request, err = start(self.handle, entry.data, done)
-  if not ok or not request then done(ok and err or request) end
+  local ok, request, err = start(self.handle, entry.data, entry.sent)
+  if not ok or not request then entry.sent(ok and err or request) end
 end
 
 --- Puts data behind what is there, or the end of writing; `send` sends it.
+-- Raises for want of memory, and then nothing has changed.
 function Outbox:put(future, data)
+  local entry = { future = future, data = data, sent = false }
+  function entry.sent(err) sent(self, entry, err) end
+  self.entries[self.last + 1] = entry
   self.last = self.last + 1
-  self.entries[self.last] = { future = future, data = data }
   if data then self.waiting = self.waiting + #data end
+end
+
+local function give_up(future, err)
+  future:set_exception(err())
+  future:exception()
 end
 
 --- Gives up what has not left: err() makes the error of each of its Futures.
 -- Nobody is told twice: the close callback, and the next call, tell of it.
 function Outbox:close(err)
   local entries, from, to = self.entries, self.first, self.last
-  self.entries, self.first, self.last, self.waiting = {}, 1, 0, 0
+  self.first, self.last, self.waiting = to + 1, to, 0
   for i = from, to do
     local future = entries[i].future
-    if not future:done() then
-      future:set_exception(err())
-      future:exception()
+    entries[i] = nil
+    if not future:done() and not pcall(give_up, future, err) then
+      core.fail_for_memory(future)
     end
   end
 end

@@ -72,9 +72,14 @@ static atomic_llong host_asked; /* allocations that were asked for */
 static atomic_llong host_fail_from;
 static atomic_llong host_fail_to;
 
-static inline bool host_fails_now(void) {
-  long long n = atomic_fetch_add(&host_asked, 1) + 1;
-  long long from = atomic_load(&host_fail_from);
+/* Whose allocations are counted, and may fail. */
+enum { HOST_LUA = 1, HOST_CORE = 2 };
+static atomic_int host_failing = HOST_LUA | HOST_CORE;
+
+static inline bool host_fails_now(int whose) {
+  long long from = atomic_load(&host_fail_from), n;
+  if (!(atomic_load(&host_failing) & whose)) return false;
+  n = atomic_fetch_add(&host_asked, 1) + 1;
   return from > 0 && n >= from && n <= atomic_load(&host_fail_to);
 }
 
@@ -94,7 +99,7 @@ static inline void *host_lua_alloc(void *ud, void *block, size_t old,
     free(block);
     return NULL;
   }
-  if (size > old && host_fails_now()) return NULL;
+  if (size > old && host_fails_now(HOST_LUA)) return NULL;
   moved = realloc(block, size);
   if (moved == NULL) return NULL;
   host_count((long long)size - (long long)old, block == NULL ? 1 : 0);
@@ -120,7 +125,8 @@ static inline void host_free(void *block) {
 
 /* For the core. */
 static inline void *host_core_alloc(void *block, size_t size) {
-  if (size > 0) return host_fails_now() ? NULL : host_resize(block, size);
+  if (size > 0)
+    return host_fails_now(HOST_CORE) ? NULL : host_resize(block, size);
   host_free(block);
   return NULL;
 }
@@ -157,6 +163,18 @@ static inline int host_open_libs(lua_State *L) {
   lua_setfield(L, -2, "cpath");
   lua_settop(L, 0);
   return 0;
+}
+
+/* A state that has luv keeps it loaded, to the end of the process: each time
+ * that it is loaded anew it takes one of the thread-specific keys of the
+ * process, and does not give it back. */
+static inline void host_keep_luv(void) {
+  static lua_State *keeper;
+  if (keeper != NULL) return;
+  keeper = luaL_newstate();
+  check(keeper != NULL);
+  luaL_openlibs(keeper);
+  (void)luaL_dostring(keeper, "require 'luv'");
 }
 
 /* Sets the collector as LUNADO_GC says, in the words of spec/helper.lua. */

@@ -25,21 +25,9 @@ static int open_host(lua_State *L) {
   return 0;
 }
 
-/* A state that has luv keeps it loaded, to the end of the process: each time
- * that it is loaded anew it takes one of the thread-specific keys of the
- * process, and does not give it back. */
-static void keep_luv(void) {
-  static lua_State *keeper;
-  if (keeper != NULL) return;
-  keeper = luaL_newstate();
-  check(keeper != NULL);
-  luaL_openlibs(keeper);
-  host_do(keeper, "require 'luv'");
-}
-
 static lua_State *open_state(const char *chunk) {
   lua_State *L = host_new();
-  keep_luv();
+  host_keep_luv();
   lua_pushcfunction(L, open_host);
   check_int(lua_pcall(L, 0, 0, 0), LUA_OK);
   host_do(L, chunk);

@@ -8,6 +8,7 @@
  * function that is called with the first allocation failing, the second, and so
  * on, and one that finds out afterwards, with memory, what became of it: a call
  * that raised has changed nothing, so that it succeeds when it is made again.
+ * Lua's memory and the core's fail together, and each alone.
  */
 #include "places.h"
 
@@ -39,10 +40,14 @@ static void compile(const char *script) {
   lua_close(L);
 }
 
-/* Leaves the groups on the stack. */
-static void load_script(lua_State *L) {
-  if (luaL_loadbuffer(L, code, code_size, "script") != LUA_OK ||
-      lua_pcall(L, 0, 1, 0) != LUA_OK)
+/* Leaves the groups on the stack.  The script finds luv for the one that is
+ * wanted. */
+static void load_script(lua_State *L, const char *wanted) {
+  if (luaL_loadbuffer(L, code, code_size, "script") != LUA_OK)
+    host_fail(__FILE__, __LINE__, "the script", " cannot be loaded");
+  lua_pushstring(L, wanted);
+  lua_pushliteral(L, LUA_CPATH_DEFAULT);
+  if (lua_pcall(L, 2, 1, 0) != LUA_OK)
     host_fail(__FILE__, __LINE__, "the script", ": %s",
               luaL_tolstring(L, -1, NULL));
 }
@@ -50,7 +55,7 @@ static void load_script(lua_State *L) {
 /* Makes scenario number i of the group; false where there is none.  Leaves its
  * two functions on the stack, the call on top. */
 static bool make(lua_State *L, const char *group, lua_Integer i) {
-  load_script(L);
+  load_script(L, group);
   if (lua_getfield(L, -1, group) != LUA_TTABLE)
     host_fail(__FILE__, __LINE__, "a group", ": %s", group);
   if (lua_rawgeti(L, -1, i) == LUA_TNIL) return false;
@@ -103,10 +108,13 @@ static void run_once(const char *group, lua_Integer i, places *tried,
 
 enum { BETWEEN = 60 };
 
-static void run_scenario(const char *group, lua_Integer i, int more) {
+static void run_scenario(const char *group, lua_Integer i, int failing,
+                         int more) {
   places tried;
   places_begin(&tried, BETWEEN);
+  atomic_store(&host_failing, failing);
   while (places_next(&tried)) run_once(group, i, &tried, more);
+  atomic_store(&host_failing, HOST_LUA | HOST_CORE);
   printf(", %d of %lld", tried.tried, tried.total);
 }
 
@@ -118,8 +126,10 @@ static void run_group(const char *group) {
     if (!any) return;
     printf("%s", name);
     (void)fflush(stdout);
-    run_scenario(group, i, PLACES_ONE);
-    run_scenario(group, i, PLACES_MANY);
+    run_scenario(group, i, HOST_LUA | HOST_CORE, PLACES_ONE);
+    run_scenario(group, i, HOST_LUA | HOST_CORE, PLACES_MANY);
+    run_scenario(group, i, HOST_LUA, PLACES_MANY);
+    run_scenario(group, i, HOST_CORE, PLACES_MANY);
     puts(" places");
   }
 }
@@ -128,6 +138,7 @@ int main(int argc, char **argv) {
   lua_State *L;
   if (argc < 2) return EXIT_FAILURE;
   compile(argv[1]);
+  host_keep_luv();
   lunado__set_allocator(host_core_alloc);
   check_int(uv_replace_allocator(host_uv_malloc, host_resize, host_uv_calloc,
                                  host_free),
@@ -137,7 +148,7 @@ int main(int argc, char **argv) {
     return EXIT_SUCCESS;
   }
   L = host_open(); /* for the names of the groups */
-  load_script(L);
+  load_script(L, NULL);
   for (lua_pushnil(L); lua_next(L, 1) != 0; lua_pop(L, 1)) {
     char group[60];
     (void)snprintf(group, sizeof group, "%s", lua_tostring(L, -2));

@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- Groups of scenarios for memory_calls.c: { name, make }, in the same order
 -- each time; make() returns the call, and check(raised, logged), which raises
--- something is amiss.
+-- something is amiss.  Arguments: the group that is wanted, and where luv is.
+local wanted, cpath = ...
 local lunado = require "lunado"
 local gen, concurrent, util = lunado.gen, lunado.concurrent, lunado.util
 local locks, queues, ioloop = lunado.locks, lunado.queues, lunado.ioloop
@@ -703,6 +704,391 @@ repeatable("testing", function()
     yield(gen.sleep(100))
   end)
 end)
+
+-- Signals --------------------------------------------------------------------
+
+group = {}
+groups.signals = group
+
+--- The process gets SIGUSR1, and the loop time to notice it.
+local function send_signal()
+  assert(os.execute("kill -USR1 $PPID"))
+  for _ = 1, 3 do turn() end
+end
+
+repeatable("add_signal_handler", function()
+  local n = 0
+  loop:add_signal_handler("sigusr1", function() end)
+  return function()
+    loop:add_signal_handler("sigusr1", function(by) n = n + by end, 1)
+  end, function()
+    send_signal()
+    same(1, n, "calls")
+    loop:remove_signal_handler("sigusr1")
+  end
+end)
+
+repeatable("add_signal_handler, the first one", function()
+  local n = 0
+  return function()
+    loop:add_signal_handler("sigusr1", function() n = n + 1 end)
+  end, function()
+    send_signal()
+    same(1, n, "calls")
+  end
+end)
+
+repeatable("remove_signal_handler", function()
+  local n = 0
+  loop:add_signal_handler("sigusr1", function() n = n + 1 end)
+  loop:add_signal_handler("sigusr2", function() n = n + 1 end)
+  return function() loop:remove_signal_handler("sigusr2") end, function()
+    send_signal()
+    same(1, n, "calls")
+  end
+end)
+
+-- What needs luv -------------------------------------------------------------
+--
+-- The calls alone: what comes to a stream while libuv polls without memory luv
+-- itself loses.
+
+local has_luv = false
+if wanted == "streams" or wanted == "uv" then
+  package.cpath = cpath
+  has_luv = pcall(require, "luv")
+end
+
+group = {}
+groups.streams = group
+if has_luv then
+  local luv = require "luv"
+  local iostream = require "lunado.iostream"
+  local IOStream = iostream.IOStream
+  local TCPClient = require "lunado.tcpclient".TCPClient
+  local TCPServer = require "lunado.tcpserver".TCPServer
+
+  local function handles()
+    local ends = assert(luv.socketpair())
+    local here, there = luv.new_pipe(false), luv.new_pipe(false)
+    assert(here:open(ends[1]) and there:open(ends[2]))
+    return here, there
+  end
+
+  --- A stream, and luv's handle at the other end.
+  local function connected(options)
+    local here, there = handles()
+    return IOStream(here, options), there
+  end
+
+  --- What the Future comes to, and then both ends are closed.
+  local function result(future, stream, there)
+    local value = lunado.run(function() return yield(future) end)
+    stream:close()
+    if there and not there:is_closing() then there:close() end
+    turn()
+    return value
+  end
+
+  repeatable("IOStream", function()
+    local here, there = handles()
+    local stream
+    return function() stream = IOStream(here, { max_buffer_size = 10 }) end,
+      function()
+        assert(there:try_write("x"))
+        same("x", result(stream:read_bytes(1), stream, there))
+      end
+  end)
+
+  local reads = {
+    read_bytes = { 4 }, read_until = { "\n" }, read_line = {},
+    read_until_pattern = { "%s" }, read_until_close = {},
+  }
+  local names = {}
+  for name in pairs(reads) do names[#names + 1] = name end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    for _, before in ipairs { "nothing", "all" } do
+      repeatable(("%s when %s has come"):format(name, before), function()
+        local stream, there = connected()
+        local future
+        if before == "all" then -- what a first read has read, too
+          assert(there:try_write("-abc\n"))
+          lunado.run(function() yield(stream:read_bytes(1)) end)
+        end
+        return function()
+          future = nil
+          if not stream:reading() then
+            future = stream[name](stream, table.unpack(reads[name]))
+          end
+        end, function()
+          if stream:closed() then error(tostring(stream.error)) end
+          if before == "nothing" then assert(there:try_write("abc\n")) end
+          if name == "read_until_close" then there:close() end
+          if not future then -- it had begun, and its Future is lost
+            stream:close()
+            return
+          end
+          same(name == "read_line" and "abc" or "abc\n",
+            result(future, stream, there))
+        end
+      end)
+    end
+  end
+
+  for _, size in ipairs { 3, 100000 } do
+    scenario(("write of %d bytes"):format(size), function()
+      local stream, there = connected()
+      local data, future = ("x"):rep(size), nil
+      return function() future = stream:write(data) end, function(raised)
+        -- One that raised has written nothing, or all of it.
+        local other = IOStream(there)
+        if not raised and not stream:closed() then
+          lunado.run(function()
+            local peer = other:read_bytes(size)
+            yield(future)
+            same(data, yield(peer))
+          end)
+        elseif not raised then
+          assert(tostring(future:exception()):find "memory")
+        end
+        other:close()
+        stream:close()
+        turn()
+      end
+    end)
+  end
+
+  repeatable("write of a list, writing, reading", function()
+    local stream, there = connected()
+    return function()
+      stream:write { "a", "b" }
+      stream:writing()
+      stream:reading()
+    end, function()
+      stream:close()
+      there:close()
+      turn()
+    end
+  end)
+
+  repeatable("close_write", function()
+    local stream, there = connected()
+    local future
+    return function() future = stream:close_write() end, function()
+      local other = IOStream(there)
+      local ok, err = pcall(lunado.run, function() yield(future) end)
+      if not ok and not tostring(err):find "memory" then error(err, 0) end
+      if not ok then stream:close() end
+      same("", result(other:read_until_close(), other))
+      stream:close()
+      turn()
+    end
+  end)
+
+  repeatable("close", function()
+    local stream, there = connected()
+    local pending = stream:read_line()
+    return function() stream:close() end, function()
+      assert(pending:exception())
+      there:close()
+      turn()
+    end
+  end)
+
+  repeatable("set_close_callback", function()
+    local stream, there = connected()
+    local n = 0
+    return function() stream:set_close_callback(function() n = n + 1 end) end,
+      function()
+        stream:close()
+        turn()
+        same(1, n, "calls")
+        there:close()
+        turn()
+      end
+  end)
+
+  repeatable("lines", function()
+    local stream, there = connected()
+    local lines
+    return function() lines = stream:lines(100) end, function()
+      assert(there:try_write("a\nb"))
+      there:close()
+      lunado.run(function()
+        same("a", lines())
+        same("b", lines())
+        same(nil, lines())
+      end)
+    end
+  end)
+
+  repeatable("set_nodelay, closed and their text", function()
+    local stream, there = connected()
+    return function()
+      stream:set_nodelay(true)
+      assert(not stream:closed() and tostring(stream):find "open")
+    end, function()
+      stream:close()
+      there:close()
+      turn()
+    end
+  end)
+
+  repeatable("TCPServer:listen, TCPClient:connect", function()
+    local server, client = TCPServer(), TCPClient()
+    function server.handle_stream(_, stream) stream:write("hello\n") end
+    local port = server:listen(0, "127.0.0.1")
+    local future
+    local function connect() future = client:connect("127.0.0.1", port) end
+    return function()
+      TCPServer():stop()
+      connect()
+    end, function()
+      local ok, stream = pcall(lunado.run, function() return yield(future) end)
+      if not ok and tostring(stream):find "memory" then
+        connect()
+        stream = lunado.run(function() return yield(future) end)
+      end
+      same("hello", result(stream:read_line(), stream))
+      server:stop()
+      turn()
+    end
+  end)
+
+  repeatable("TCPServer:listen", function()
+    local server, port = TCPServer(), nil
+    function server.handle_stream(_, stream) stream:write("hello\n") end
+    return function() port = server:listen(0, "127.0.0.1") end, function()
+      local stream = lunado.run(function()
+        return yield(TCPClient():connect("127.0.0.1", port))
+      end)
+      same("hello", result(stream:read_line(), stream))
+      server:stop()
+      turn()
+    end
+  end)
+
+  plain("iostream.open", function() iostream.open("/dev/null") end)
+end
+
+group = {}
+groups.uv = group
+if has_luv then
+  local uv = require "lunado.uv"
+
+  local function run_to_end(future)
+    return lunado.run(function() return yield(future) end)
+  end
+
+  -- A refusal of luv's fails the Future, one for want of memory, too.
+  local starts = {
+    fs_stat = { "/" }, fs_open = { "/dev/null", "r" },
+    getaddrinfo = { "127.0.0.1" }, random = { 4 },
+    fs_read = { 0, 0 }, fs_access = { "/", "R" },
+  }
+  local names = {}
+  for name in pairs(starts) do names[#names + 1] = name end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    repeatable(name, function()
+      local future
+      return function() future = uv[name](table.unpack(starts[name])) end,
+        function()
+          local ok, value = pcall(run_to_end, future)
+          if not ok and not value:find "memory" then error(value, 0) end
+          if name == "fs_open" and ok then run_to_end(uv.fs_close(value)) end
+        end
+    end)
+  end
+
+  repeatable("a call that luv refuses", function()
+    local future
+    return function() future = uv.fs_stat("/no/such/file") end, function()
+      assert(not pcall(run_to_end, future))
+    end
+  end)
+
+  plain("a wrong argument", function()
+    local ok, err = pcall(uv.fs_stat)
+    if ok then error(err:exception(), 0) end
+    if not tostring(err):find "bad argument" then error(err, 0) end
+  end)
+
+  -- (Not queue_work: luv keeps a Lua state for each thread.)
+
+  repeatable("udp_recv", function()
+    local server, client = uv.new_udp(), uv.new_udp()
+    assert(uv.udp_bind(server, "127.0.0.1", 0))
+    local port = uv.udp_getsockname(server).port
+    local future
+    return function() future = uv.udp_recv(server) end, function()
+      -- One that was made and is lost got the first.
+      run_to_end(uv.udp_send(client, "x", "127.0.0.1", port))
+      same("x", run_to_end(future))
+      run_to_end(uv.close(server))
+      run_to_end(uv.close(client))
+    end
+  end)
+
+  repeatable("udp_recv_start, udp_recv_stop", function()
+    local server = uv.new_udp()
+    assert(uv.udp_bind(server, "127.0.0.1", 0))
+    return function()
+      uv.udp_recv_start(server, function() end)
+      uv.udp_recv_stop(server)
+    end, function() run_to_end(uv.close(server)) end
+  end)
+
+  repeatable("signal", function()
+    local future
+    local function ask() future = uv.signal("sigusr1") end
+    return ask, function()
+      if future:done() then
+        assert(future:exception():find "memory")
+        ask()
+      end
+      send_signal()
+      same("sigusr1", run_to_end(future))
+    end
+  end)
+
+  repeatable("spawn, wait, kill", function()
+    local process
+    return function()
+      process = process or uv.spawn("sleep", { args = { "60" } })
+      process:kill("sigkill")
+    end, function()
+      run_to_end(process:wait())
+      assert(tostring(process):find "Process")
+    end
+  end)
+
+  repeatable("close", function()
+    local timer, future = uv.new_timer(), nil
+    return function()
+      if not uv.is_closing(timer) then future = uv.close(timer) end
+    end, function()
+      if future then run_to_end(future) end
+      turn()
+    end
+  end)
+
+  repeatable("write, try_write", function()
+    local ends = assert(uv.socketpair())
+    local here, there = uv.new_pipe(false), uv.new_pipe(false)
+    assert(here:open(ends[1]) and there:open(ends[2]))
+    return function()
+      uv.write(here, "abc")
+      uv.write(here, { "d", "e" })
+      uv.try_write(here, { "f" })
+    end, function()
+      turn()
+      run_to_end(uv.close(here))
+      run_to_end(uv.close(there))
+    end
+  end)
+end
 
 -- Loading --------------------------------------------------------------------
 
