@@ -416,6 +416,11 @@ local function ask(line, future, _, waits)
   wait_or_end(self, err or hopeless(self), waits)
 end
 
+--- core's: a read has withdrawn, or somebody else has settled it.
+local function left(line, future)
+  if line.stream._future == future then reader(line.stream) end
+end
+
 -- A stream is the line of its one read, which it holds by itself: core's other
 -- tables are for nothing.
 local NONE <const> = setmetatable({}, { __mode = "v" })
@@ -423,7 +428,7 @@ local NONE <const> = setmetatable({}, { __mode = "v" })
 local function line_of(self)
   local line = self._line_of_reads
   if not line then
-    line = { NONE, NONE, {}, ask, stream = self }
+    line = { NONE, NONE, {}, ask, false, false, left, stream = self }
     self._line_of_reads = line
   end
   return line

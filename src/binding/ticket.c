@@ -29,14 +29,16 @@ typedef struct {
 /* Fields of the line: by number, the tickets that are waited for, all that
  * stand in it, held weakly, and timers; the functions that are asked by a
  * ticket that has withdrawn, and by a claim, and the one that takes a ticket
- * out of the line. */
+ * out of the line.  A line that has LEFT calls it with itself and a ticket that
+ * has withdrawn, or that somebody else has settled. */
 enum {
   LINE_HELD = 1,
   LINE_WEAK,
   LINE_TIMERS,
   LINE_ASK,
   LINE_CLAIM,
-  LINE_REMOVE
+  LINE_REMOVE,
+  LINE_LEFT
 };
 
 /* Fields of such a timer: the loop; the handle of its timeout, false while that
@@ -206,6 +208,12 @@ static void leave_line(lua_State *L, int idx, const ticket *self) {
     take_timer(L, line, self->number);
     if (lunado_future_pending(&self->future))
       lua_setiuservalue(L, idx, TICKET_TIMER);
+  }
+  lua_settop(L, line);
+  if (lua_rawgeti(L, line, LINE_LEFT) == LUA_TFUNCTION) {
+    lua_pushvalue(L, line);
+    lua_pushvalue(L, idx);
+    (void)lunado__try_alone(L, 2);
   }
   lua_settop(L, line - 1);
 }
