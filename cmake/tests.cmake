@@ -34,15 +34,15 @@ if(LUNADO_SANITIZE OR LUNADO_TSAN)
     "LSAN_OPTIONS=suppressions=${LUNADO_ROOT}/spec/support/lsan.supp:print_suppressions=0"
     "TSAN_OPTIONS=suppressions=${LUNADO_ROOT}/spec/support/tsan.supp:halt_on_error=1"
     "UBSAN_OPTIONS=print_stacktrace=1")
-  set(seconds 300)
+  set(seconds 900)
 elseif(LUNADO_VALGRIND)
   set(interpreter "${LUNADO_INTERPRETER}")
   set(under sh "${LUNADO_ROOT}/scripts/valgrind.sh")
   list(APPEND environment "LUNADO_HASTE=40" "LUNADO_PATIENCE=200")
-  set(seconds 300)
+  set(seconds 900)
 else()
   set(interpreter "${LUNADO_INTERPRETER}")
-  set(seconds 120)
+  set(seconds 600)
 endif()
 
 # Registers a command under a name; the folder in the name is its label.  One
