@@ -71,6 +71,7 @@ build = {
             "src/binding/signals.c",
             "src/binding/sleep.c",
             "src/binding/suspend.c",
+            "src/binding/sweep.c",
             "src/binding/ticket.c",
             "src/binding/timeout.c",
             "src/binding/waititer.c",

@@ -248,6 +248,102 @@ describe("a wait in a line that was given up, and is held,", function()
   end)
 end)
 
+describe("a coroutine that was closed while it waited", function()
+  local CLOSED <const> = "the coroutine was resumed or closed by somebody else"
+
+  -- Calls fn(...) as a coroutine, and closes that where it waits.
+  local function close(fn, ...)
+    local co
+    local outcome = gen.coroutine(function(...)
+      co = coroutine.running()
+      fn(...)
+    end)(...)
+    coroutine.close(co)
+    return outcome
+  end
+
+  local ways = {
+    ["for a Future"] = yield,
+    ["by await"] = gen.await,
+    ["for a list"] = function(f) yield { f, f, { f } } end,
+    ["for a multi"] = function(f) yield(gen.multi { f, f }) end,
+    ["for a multi of multis"] = function(f)
+      yield(gen.multi { gen.multi { f }, { f } })
+    end,
+    ["for a WaitIterator"] = function(f)
+      yield(gen.WaitIterator(f, f):next())
+    end,
+    ["for the target of a chain"] = function(f)
+      local target = Future()
+      chain(f, target)
+      yield(target)
+    end,
+  }
+
+  for name, wait in pairs(ways) do
+    it("ends when others begin to wait: " .. name, function()
+      local f = Future()
+      local order, waiters, closed = {}, {}, {}
+      for i = 1, 40 do
+        closed[i] = close(wait, f)
+        waiters[i] = gen.coroutine(function()
+          yield(f)
+          order[#order + 1] = i
+        end)()
+      end
+      loops.turn(loop, 3)
+      local ended = 0
+      for i = 1, 40 do
+        assert.is_false(waiters[i]:done())
+        if closed[i]:done() then
+          ended = ended + 1
+          assert.equal(CLOSED, closed[i]:exception())
+        end
+      end
+      assert.is_true(ended >= 16, ended)
+      f:set_result()
+      loops.turn(loop, 3)
+      for i = 1, 40 do
+        assert.equal(i, order[i])
+        assert.is_true(waiters[i]:done())
+        assert.equal(CLOSED, closed[i]:exception())
+      end
+      assert.equal("", log:text())
+    end)
+  end
+
+  it("is let go with the only other one", function()
+    local f = Future()
+    local one = close(yield, f)
+    local two = gen.coroutine(yield)(f)
+    loops.turn(loop, 2)
+    assert.equal(CLOSED, one:exception())
+    f:set_result(7)
+    loops.turn(loop, 2)
+    assert.equal(7, two:result())
+  end)
+
+  it("is not taken for one that runs, or waits", function()
+    local f = Future()
+    local co, seen
+    local outcome = gen.coroutine(function()
+      co = coroutine.running()
+      seen = yield(f)
+      for _ = 1, 40 do gen.coroutine(yield)(f) end
+      return yield(f)
+    end)()
+    assert(coroutine.resume(co, "by hand"))
+    assert.equal("by hand", seen)
+    for _ = 1, 40 do gen.coroutine(yield)(f) end
+    loops.turn(loop, 2)
+    assert.equal("suspended", coroutine.status(co))
+    assert.is_false(outcome:done())
+    f:set_result(5)
+    loops.turn(loop, 3)
+    assert.equal(CLOSED, outcome:exception())
+  end)
+end)
+
 describe("a with_timeout that was settled by hand", function()
   local function waits_on(f)
     local before = f:done()

@@ -3,6 +3,8 @@
 -- each kind on the same Futures, which stay pending.
 local concurrent = require "lunado.concurrent"
 local gen = require "lunado.gen"
+local locks = require "lunado.locks"
+local queues = require "lunado.queues"
 local testing = require "lunado.testing"
 local util = require "lunado.util"
 local capture = require "spec.support.capture"
@@ -189,6 +191,92 @@ describe("a WaitIterator that nobody uses any more leaves nothing", function()
       yield(waiter)
     end, Future(), Future())
   end)
+end)
+
+describe("a coroutine that was closed as it waited leaves nothing", function()
+  -- Calls fn(...) as a coroutine, and closes that where it waits.
+  local function close(fn, ...)
+    local co
+    gen.coroutine(function(...)
+      co = coroutine.running()
+      fn(...)
+    end)(...)
+    coroutine.close(co)
+  end
+
+  -- What is told of each of them goes.
+  local function breathe(i)
+    if i % 200 ~= 0 then return end
+    yield()
+    collectgarbage()
+    log:clear()
+  end
+
+  for name, wait in pairs {
+    ["a Future"] = yield,
+    ["a Future, by await"] = gen.await,
+    ["a Future, in a list"] = function(f) yield { f, f } end,
+    ["a multi"] = function(f) yield(gen.multi { f }) end,
+    ["a WaitIterator"] = function(f) yield(gen.WaitIterator(f):next()) end,
+  } do
+    for _, others in ipairs { 0, 5 } do
+      it(("on %s that %d wait for"):format(name, others), function()
+        local f = Future()
+        for _ = 1, others do gen.coroutine(yield)(f) end
+        stays_flat(function(i)
+          close(wait, f)
+          breathe(i)
+        end)
+        f:set_result()
+        loops.turn(loop, 2)
+      end)
+    end
+  end
+
+  it("among many that wait", function()
+    local f, waiting = Future(), {}
+    for i = 1, 300 do waiting[i] = gen.coroutine(yield)(f) end
+    stays_flat(function(i)
+      close(yield, f)
+      breathe(i)
+    end)
+    f:set_result(1)
+    loops.turn(loop, 2)
+    for i = 1, 300 do assert(waiting[i]:result() == 1) end
+  end)
+
+  for name, make in pairs {
+    ["Queue:get"] = function()
+      local q = queues.Queue()
+      return function() return q:get() end
+    end,
+    ["Queue:get, with a timeout"] = function()
+      local q = queues.Queue()
+      return function() return q:get { hours = 1 } end
+    end,
+    ["Queue:put"] = function()
+      local q = queues.Queue(1)
+      q:put_nowait(1)
+      return function() return q:put(2) end
+    end,
+    ["Lock:acquire"] = function()
+      local lock = locks.Lock()
+      lock:acquire()
+      return function() return lock:acquire() end
+    end,
+    ["Event:wait"] = function()
+      local event = locks.Event()
+      return function() return event:wait() end
+    end,
+  } do
+    it("in the line of " .. name, function()
+      local wait = make()
+      stays_flat(function(i)
+        close(function() yield(wait()) end)
+        breathe(i)
+      end)
+    end)
+  end
 end)
 
 describe("a YieldPoint that nobody uses any more leaves nothing", function()

@@ -13,11 +13,8 @@
 
 static int find(lua_State *L, lunado_realm *realm, int idx, int depth);
 
-/* Pushes the Future that gets its outcome by way of a waiter whose owner is on
- * top: a multi, a with_timeout, the target of chain_future.  Nil for one that
- * is gone; where there is none of these, returns false, and pushes nothing. */
-static bool push_waiting(lua_State *L, lunado_realm *realm,
-                         const lunado_waiter *waiter) {
+bool lunado__push_waiting(lua_State *L, lunado_realm *realm,
+                          const lunado_waiter *waiter) {
   int owner = lua_gettop(L);
   if (lunado__tofuture(L, realm, owner) != NULL)
     lua_pushvalue(L, owner);
@@ -39,7 +36,7 @@ static int find_behind(lua_State *L, lunado_realm *realm,
     return lunado__task_untouched(task) ? LUNADO_WAITER_ALIVE
                                         : LUNADO_WAITER_DEAD;
   }
-  if (depth == DEEPEST || !push_waiting(L, realm, waiter))
+  if (depth == DEEPEST || !lunado__push_waiting(L, realm, waiter))
     return LUNADO_WAITER_ALIVE;
   heir = lunado__tofuture(L, realm, -1);
   if (heir == NULL || !lunado_future_pending(heir)) return 0;

@@ -16,6 +16,7 @@
 #include "binding/multi.h"
 #include "binding/queue.h"
 #include "binding/realm.h"
+#include "binding/sweep.h"
 #include "binding/ticket.h"
 #include "binding/waititer.h"
 #include "core/multi.h"
@@ -100,6 +101,13 @@ bool lunado__hold_behind(lua_State *L, int idx, lunado_future *future,
   bool first = future->waiters == NULL;
   if (future->kind == LUNADO_KIND_TICKET && lunado__ticket_is_idle(future))
     return lunado__ticket_hold(L, idx, future, owner, waiter);
+  if (!first && lunado__sweep_due(L, idx, future)) {
+    lunado__sweep(L, lunado__findrealm(L), idx);
+    if (!lunado_future_pending(future)) return false;
+    first = future->waiters == NULL;
+    if (first && !(future->flags & LUNADO_IS_HEIR))
+      return lunado__hold(L, idx, future, owner, waiter);
+  }
   if (lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE) != LUA_TTABLE) {
     make_owner_table(L, idx, future);
     lua_settop(L, top);

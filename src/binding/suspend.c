@@ -131,6 +131,10 @@ void lunado__coroutine_ready_sole(lua_State *L, int idx,
   make_ready(L, waiter);
 }
 
+void lunado__task_make_ready(lua_State *L, lunado_waiter *waiter) {
+  make_ready(L, waiter);
+}
+
 static int raise_closed(lua_State *L) {
   return luaL_error(L, "the coroutine's IOLoop is closed");
 }

@@ -79,6 +79,10 @@ void lunado__task_capture(lua_State *L, const lunado_realm *realm, int t);
 void lunado__task_queue(lua_State *L, lunado_realm *realm, int t,
                         lunado_coroutine *task);
 
+/* Queues the task on top, which waits and whose waiter has just been taken back,
+ * and pops it.  [-1, +0, -] */
+void lunado__task_make_ready(lua_State *L, lunado_waiter *waiter);
+
 /* Deals with a yield of n values.  Returns SUSPENDED when the task at t is,
  * else how many values, on top of its thread's stack, to resume it with, or
  * STOLEN.  [-0, +0, -] */
