@@ -161,6 +161,26 @@ describe("a Future of any kind", function()
       debug.getinfo(1, "S").short_src, line), tostring(err), 1, true)
   end)
 
+  it("is named, and who returned it, where no coroutine waits", function()
+    local kinds = { plain = "a plain Future", sleep = "a sleep",
+      multi = "a multi", timeout = "a plain Future in a with_timeout",
+      next = "next of a WaitIterator", event = "the Future of a wait in line" }
+    for name, kind in pairs(kinds) do
+      local function mine() return makers[name]() end
+      local info = debug.getinfo(mine, "S")
+      local expected = (" for %s that was returned by function <%s:%d>,")
+        :format(kind, info.short_src, info.linedefined)
+      for _, run in ipairs {
+        function() return loop:run_sync(mine) end,
+        function() return lunado.run(mine) end,
+      } do
+        local ok, err = pcall(run)
+        assert.is_false(ok, name)
+        assert.matches(expected, tostring(err), 1, true, name)
+      end
+    end
+  end)
+
   it("is found to be what it is by debug.dump", function()
     local function dumped(f)
       local waiter = lunado.coroutine(yield)(f)

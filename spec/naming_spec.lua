@@ -366,7 +366,65 @@ describe("a run that would never end", function()
       local _ = loop:run_sync(never)
     end)
     assert.is_false(ok)
-    assert.matches("it waits at " .. place(line) .. " for Future: 0x",
+    assert.matches("it waits at " .. place(line) .. " for a plain Future that "
+      .. "was returned by function <" .. place(line_of(never)) .. ">,",
       tostring(err), 1, true)
+  end)
+end)
+
+-- Lua's order of tables is another one in each process.
+describe("of several names", function()
+  local names = {}
+  local function each(visit)
+    for i = 1, 40 do visit(("spec.name%s"):format(("x"):rep(i))) end
+  end
+  local function trouble() error("trouble", 0) end
+  local class = { trouble = trouble }
+  before_each(function()
+    names = {}
+    each(function(module)
+      names[#names + 1] = module
+      package.loaded[module] = { work = trouble, atwork = trouble }
+    end)
+  end)
+  after_each(function()
+    for _, module in ipairs(names) do package.loaded[module] = nil end
+  end)
+
+  it("a traceback shows the shortest", function()
+    local f = gen.coroutine(function() trouble() end)()
+    local _, traceback = f:exc_info()
+    assert.matches("in function 'spec.namex.work'\n", traceback, 1, true)
+  end)
+
+  it("messages show the shortest", function()
+    assert.equal("spec.namex.work (" .. place(line_of(trouble)) .. ")",
+      core.describe(trouble))
+  end)
+
+  it("methods have the shortest", function()
+    each(function(module)
+      package.loaded[module] = { Class = class, OtherClass = class }
+    end)
+    assert.equal("spec.namex.Class.trouble ("
+      .. place(line_of(trouble)) .. ")", core.describe(trouble))
+  end)
+
+  it("debug.tasks shows the shortest", function()
+    local wait = function() yield(Future()) end
+    each(function(module)
+      package.loaded[module] = { work = wait, atwork = wait }
+    end)
+    local f = gen.coroutine(wait)()
+    for _, entry in ipairs(debugging.tasks()) do
+      if entry.future == f then assert.equal("spec.namex.work", entry.name) end
+    end
+  end)
+
+  it("lunado's own are those that users write", function()
+    require "lunado"
+    local f = gen.coroutine(function() gen.await(1) end)()
+    local _, traceback = f:exc_info()
+    assert.matches("in function 'lunado.await'\n", traceback, 1, true)
   end)
 end)

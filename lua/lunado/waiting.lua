@@ -12,7 +12,10 @@ local waiting = {}
 local function known_names()
   local names = {}
   local function add(fn, name)
-    if not names[fn] or name < names[fn] then names[fn] = name end
+    local old = names[fn]
+    if not old or #name < #old or #name == #old and name < old then
+      names[fn] = name
+    end
   end
   for module, fields in next, package.loaded do
     local prefix = module == "_G" and "" or tostring(module) .. "."

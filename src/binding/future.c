@@ -37,10 +37,15 @@ void *lunado__future_new(lua_State *L, lunado_realm *realm, lunado_kind kind,
   return future;
 }
 
-lunado_future *lunado__checkfuture(lua_State *L, lunado_realm *realm, int arg) {
+static inline lunado_future *check_future(lua_State *L, lunado_realm *realm,
+                                          int arg) {
   lunado_future *future = lunado__tofuture(L, realm, arg);
   if (future == NULL) lunado__typeerror(L, arg, "future");
   return future;
+}
+
+lunado_future *lunado__checkfuture(lua_State *L, lunado_realm *realm, int arg) {
+  return check_future(L, realm, arg);
 }
 
 int lunado__copy_futures(lua_State *L, lunado_realm *realm, int from, int to) {
@@ -533,7 +538,7 @@ void lunado__push_heirs(lua_State *L, lunado_realm *realm, int idx, int list) {
 /* The Future at 1.  A ticket that has withdrawn from its line gets what it
  * stands for when it is looked at. */
 static lunado_future *check_self(lua_State *L, lunado_realm *realm) {
-  lunado_future *future = lunado__checkfuture(L, realm, 1);
+  lunado_future *future = check_future(L, realm, 1);
   if ((future->flags & LUNADO_IS_WITHDRAWN) && lunado_future_pending(future))
     lunado__ticket_ask(L, 1);
   return future;
@@ -594,7 +599,7 @@ static bool is_claim(const lunado_future *future) {
 
 static bool is_done(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
-  return is_claim(lunado__checkfuture(L, realm, 1)) ||
+  return is_claim(check_future(L, realm, 1)) ||
          !lunado_future_pending(check_self(L, realm));
 }
 
@@ -610,7 +615,7 @@ static int future_running(lua_State *L) {
 
 /* f:cancel(), f:cancelled() → false, always. */
 static int future_cancel(lua_State *L) {
-  lunado__checkfuture(L, lunado__upvalue_realm(L), 1);
+  check_future(L, lunado__upvalue_realm(L), 1);
   lua_pushboolean(L, 0);
   return 1;
 }
@@ -619,7 +624,7 @@ static int future_cancel(lua_State *L) {
  * raises goes to the caller.  Tornado: Future.add_done_callback. */
 static int future_add_done_callback(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
-  lunado_future *future = lunado__checkfuture(L, realm, 1);
+  lunado_future *future = check_future(L, realm, 1);
   lunado__checkcallable(L, 2);
   lua_settop(L, 2);
   if (lunado_future_pending(future)) {
@@ -634,7 +639,7 @@ static int future_add_done_callback(lua_State *L) {
 /* --- methods: producer ---------------------------------------------------- */
 
 static lunado_future *check_pending(lua_State *L, lunado_realm *realm) {
-  lunado_future *future = lunado__checkfuture(L, realm, 1);
+  lunado_future *future = check_future(L, realm, 1);
   if (lunado_future_pending(future) &&
       (future->kind < LUNADO_KIND_TIED || !is_claim(future)))
     return future;
@@ -687,7 +692,7 @@ static int future_set_exception(lua_State *L) {
 /* --- metamethods ---------------------------------------------------------- */
 
 static int future__tostring(lua_State *L) {
-  lunado_future *future = lunado__checkfuture(L, lunado__upvalue_realm(L), 1);
+  lunado_future *future = check_future(L, lunado__upvalue_realm(L), 1);
   const void *address = future;
   if (future->state == LUNADO_PENDING && !is_claim(future)) {
     lua_pushfstring(L, "Future: %p (pending)", address);
@@ -722,8 +727,8 @@ static int concurrent_is_future(lua_State *L) {
 /* chain_future(a, b): b gets a's outcome, unless it is done by then. */
 static int concurrent_chain_future(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
-  lunado__checkfuture(L, realm, 1);
-  lunado__checkfuture(L, realm, 2);
+  check_future(L, realm, 1);
+  check_future(L, realm, 2);
   lua_settop(L, 2);
   lunado__chain(L, realm, 1, 2);
   return 0;

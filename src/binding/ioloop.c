@@ -60,12 +60,15 @@ static lunado_ioloop *check_any_loop(lua_State *L, int arg) {
   return loop;
 }
 
-/* Raises where the loop cannot be used. */
-static void check_usable(lua_State *L, const lunado_ioloop *loop) {
+static void refuse_loop(lua_State *L, const lunado_ioloop *loop) {
   if (loop->core->closed) luaL_error(L, "the IOLoop is closed");
-  if (lunado_loop_taken(loop->core))
-    luaL_error(L, "the IOLoop is closed: the owner of its uv_loop_t has closed "
-                  "all handles of that");
+  luaL_error(L, "the IOLoop is closed: the owner of its uv_loop_t has closed "
+                "all handles of that");
+}
+
+/* Raises where the loop cannot be used. */
+static inline void check_usable(lua_State *L, const lunado_ioloop *loop) {
+  if (loop->core->closed || lunado_loop_taken(loop->core)) refuse_loop(L, loop);
 }
 
 lunado_ioloop *lunado__checkloop(lua_State *L, lunado_realm *realm, int arg) {

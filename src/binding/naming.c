@@ -61,8 +61,8 @@ bool lunado__is_own(lua_State *L, const lunado_realm *realm,
 }
 
 /* Pushes "file:line" of the innermost function of the user's, and returns true;
- * or leaves in *own the record of the innermost one of lunado's, whose line is 0
- * where there is none. */
+ * or leaves in *own the record of the innermost one of lunado's, whose line is
+ * 0 where there is none. */
 static bool push_user_place(lua_State *L, const lunado_realm *realm,
                             lua_State *thread, lua_Debug *own) {
   lua_Debug ar;
@@ -138,67 +138,67 @@ static bool to_behind(lua_State *L, const lunado_realm *realm) {
 
 /* --- names ---------------------------------------------------------------- */
 
-/* Pushes the name of the field of the table at -1, whose name is at `name`,
- * that is the value at idx; pushes nothing and returns false where there is
- * none. */
-static bool push_field_of(lua_State *L, int idx, int name, const char *mark) {
-  for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1)) {
+/* Looks for the value at idx among the fields of the table on top, whose name
+ * is below, and keeps its best name at `best`. */
+static void name_in_fields(lua_State *L, int idx, const char *mark, int best) {
+  int table = lua_gettop(L);
+  for (lua_pushnil(L); lua_next(L, table) != 0; lua_pop(L, 1)) {
     if (lua_type(L, -2) != LUA_TSTRING || !lua_rawequal(L, -1, idx)) continue;
-    lua_pushfstring(L, "%s%s%s", lua_tostring(L, name), mark,
+    lua_pushfstring(L, "%s%s%s", lua_tostring(L, table - 1), mark,
                     lua_tostring(L, -2));
-    lua_rotate(L, -3, 1);
-    lua_pop(L, 2);
-    return true;
+    lunado__keep_name(L, best);
   }
-  return false;
 }
 
-/* Pushes the name of the value at idx in one of the tables that are fields of
- * the table at `table`, as "<prefix><field>.<name>". */
-static bool push_method_in(lua_State *L, int idx, int table,
-                           const char *prefix) {
-  int top = lua_gettop(L);
-  for (lua_pushnil(L); lua_next(L, table) != 0; lua_settop(L, top + 1)) {
+/* The same in the tables that are fields of the table on top, as
+ * "<prefix><field>.<name>". */
+static void name_in_tables(lua_State *L, int idx, const char *prefix,
+                           int best) {
+  int table = lua_gettop(L);
+  for (lua_pushnil(L); lua_next(L, table) != 0; lua_settop(L, table + 1)) {
     if (lua_type(L, -2) != LUA_TSTRING || !lua_istable(L, -1)) continue;
     lua_pushfstring(L, "%s%s", prefix, lua_tostring(L, -2));
     lua_insert(L, -2); /* key name table */
-    if (!push_field_of(L, idx, top + 2, ".")) continue;
-    lua_replace(L, top + 1);
-    lua_settop(L, top + 1);
-    return true;
+    name_in_fields(L, idx, ".", best);
   }
+}
+
+/* Leaves the name, or nil, at `best` alone on top of what was there before;
+ * false where it is nil, which it pops. */
+static bool found_name(lua_State *L, int best) {
+  lua_settop(L, best);
+  if (!lua_isnil(L, best)) return true;
+  lua_pop(L, 1);
   return false;
 }
 
 /* Pushes the name of the function at idx as a method of a class, a table in a
  * module or a global one, such as "crawler.Crawler.refresh". */
 static bool push_class_method(lua_State *L, int idx) {
-  int top = lua_gettop(L);
+  int best = lua_gettop(L) + 1;
+  lua_pushnil(L);
   lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-  for (lua_pushnil(L); lua_istable(L, top + 1) && lua_next(L, top + 1) != 0;
-       lua_settop(L, top + 2)) {
-    const char *module;
+  if (!lua_istable(L, -1)) return found_name(L, best);
+  for (lua_pushnil(L); lua_next(L, best + 1) != 0; lua_settop(L, best + 2)) {
     if (lua_type(L, -2) != LUA_TSTRING || !lua_istable(L, -1)) continue;
-    module = lua_tostring(L, -2);
-    lua_pushfstring(L, "%s.", module);
-    if (!push_method_in(L, idx, top + 3,
-                        strcmp(module, "_G") == 0 ? "" : lua_tostring(L, -1)))
-      continue;
-    lua_replace(L, top + 1);
-    lua_settop(L, top + 1);
-    return true;
+    if (strcmp(lua_tostring(L, -2), "_G") == 0)
+      lua_pushliteral(L, "");
+    else
+      lua_pushfstring(L, "%s.", lua_tostring(L, -2));
+    lua_insert(L, -2); /* module prefix table */
+    name_in_tables(L, idx, lua_tostring(L, -2), best);
   }
-  lua_settop(L, top);
-  return false;
+  return found_name(L, best);
 }
 
 /* Pushes the name of the function of C at idx among the methods of a class that
  * the registry knows, such as "Future:set_result". */
 static bool push_c_method(lua_State *L, int idx) {
   static const char prefix[] = "lunado.";
-  int top = lua_gettop(L);
+  int best = lua_gettop(L) + 1;
+  lua_pushnil(L);
   for (lua_pushnil(L); lua_next(L, LUA_REGISTRYINDEX) != 0;
-       lua_settop(L, top + 1)) {
+       lua_settop(L, best + 1)) {
     const char *class;
     if (lua_type(L, -2) != LUA_TSTRING || !lua_istable(L, -1)) continue;
     class = lua_tostring(L, -2);
@@ -206,13 +206,9 @@ static bool push_c_method(lua_State *L, int idx) {
       class += sizeof prefix - 1;
     lua_pushstring(L, class);
     lua_pushliteral(L, "__index");
-    if (lua_rawget(L, -3) != LUA_TTABLE || !push_field_of(L, idx, top + 3, ":"))
-      continue;
-    lua_replace(L, top + 1);
-    lua_settop(L, top + 1);
-    return true;
+    if (lua_rawget(L, -3) == LUA_TTABLE) name_in_fields(L, idx, ":", best);
   }
-  return false;
+  return found_name(L, best);
 }
 
 /* Pushes "file:line" of where the function of Lua at idx is defined, or nil. */
@@ -359,12 +355,10 @@ static int core_set_behind(lua_State *L) {
   return 0;
 }
 
-static const luaL_Reg functions[] = {{"describe", core_describe},
-                                     {"where", core_where},
-                                     {"is_own", core_is_own},
-                                     {"on_behalf", core_on_behalf},
-                                     {"set_behind", core_set_behind},
-                                     {NULL, NULL}};
+static const luaL_Reg functions[] = {
+    {"describe", core_describe},     {"where", core_where},
+    {"is_own", core_is_own},         {"on_behalf", core_on_behalf},
+    {"set_behind", core_set_behind}, {NULL, NULL}};
 
 void lunado__naming_functions(lua_State *L) {
   lunado__setfunctions(L, functions);

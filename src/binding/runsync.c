@@ -17,9 +17,11 @@
 #include "binding/interrupt.h"
 #include "binding/ioloop.h"
 #include "binding/naming.h"
-#include "binding/realm.h"
 #include "binding/timeout.h"
 #include "binding/worker.h"
+
+/* User values of a watch: the loop, and the function that is run; nil: none. */
+enum { WATCH_LOOP = 1, WATCH_FUNCTION, WATCH_VALUES = WATCH_FUNCTION };
 
 typedef struct {
   lunado_waiter waiter;
@@ -66,36 +68,66 @@ static const lunado_coroutine *push_task(lua_State *L, int idx) {
   return NULL;
 }
 
-/* Pushes "file:line for Future: 0x… (pending)", of the caller of the run. */
-static void push_caller(lua_State *L, int idx) {
-  lunado__pushplace(L, lunado__findrealm(L), L);
-  luaL_tolstring(L, idx, NULL);
-  lua_pushfstring(L, "%s for %s", lua_tostring(L, -2), lua_tostring(L, -1));
+/* Pushes what made a pending Future of this kind, for messages. */
+static void push_kind(lua_State *L, int kind) {
+  static const char *const kinds[] = {
+      [LUNADO_KIND_PLAIN] = "a plain Future",
+      [LUNADO_KIND_COROUTINE] = "the Future of a coroutine",
+      [LUNADO_KIND_SLEEP] = "a sleep",
+      [LUNADO_KIND_TIMEOUT] = "a with_timeout",
+      [LUNADO_KIND_MULTI] = "a multi",
+      [LUNADO_KIND_NEXT] = "next of a WaitIterator",
+      [LUNADO_KIND_PROMISE] = "a promise",
+      [LUNADO_KIND_JOB] = "an executor's job",
+      [LUNADO_KIND_TICKET] = "the Future of a wait in line",
+  };
+  lua_pushstring(L, kinds[kind]);
+}
+
+/* Pushes where the run was called, and what the Future on top is, which no
+ * suspended coroutine is to settle: its kind, and who has returned it. */
+static void push_origin(lua_State *L, const lunado_realm *realm, int watch_idx,
+                        bool timed) {
+  int kind = lua_gettop(L) + 1;
+  push_kind(L, ((const lunado_future *)lua_touserdata(L, -1))->kind);
+  lunado__pushplace(L, realm, L);
+  if (lua_getiuservalue(L, watch_idx, WATCH_FUNCTION) == LUA_TNIL)
+    lua_pushliteral(L, "");
+  else
+    lunado__pushcallbackname(L, lua_gettop(L));
+  lua_pushfstring(L, "%s for %s%s%s%s", lua_tostring(L, kind + 1),
+                  lua_tostring(L, kind), timed ? " in a with_timeout" : "",
+                  lua_isnil(L, kind + 2) ? "" : " that was returned by ",
+                  lua_tostring(L, -1));
 }
 
 /* Pushes what the pending Future at idx is waiting at; for a with_timeout, what
  * that waits for does.  That of no coroutine is waited for where the run was
  * called. */
-static void push_where(lua_State *L, int idx) {
+static void push_where(lua_State *L, const lunado_realm *realm, int idx,
+                       int watch_idx) {
   const lunado_coroutine *task;
   const lunado_future *future;
+  bool timed = false;
   lua_pushvalue(L, idx);
   while (future = lua_touserdata(L, -1),
          future->kind == LUNADO_KIND_TIMEOUT && lunado_future_pending(future)) {
     lunado__timeout_child(L, lua_gettop(L));
     lua_remove(L, -2);
+    timed = true;
   }
   task = push_task(L, lua_gettop(L));
   if (task != NULL)
     lunado__coroutine_where(L, task);
   else
-    push_caller(L, lua_gettop(L));
+    push_origin(L, realm, watch_idx, timed);
   lua_replace(L, idx + 1);
   lua_settop(L, idx + 1);
 }
 
 /* The run is over and the Future at idx still pending. */
-static int fail_unfinished(lua_State *L, lunado_ioloop *loop, int idx, int rc) {
+static int fail_unfinished(lua_State *L, lunado_ioloop *loop, int idx,
+                           int watch_idx, int rc) {
   lunado_realm *realm = loop->realm;
   if (loop->core->closed || lunado_loop_taken(loop->core))
     return fail(L, realm, idx, LUNADO_E_EXCEPTION,
@@ -103,7 +135,8 @@ static int fail_unfinished(lua_State *L, lunado_ioloop *loop, int idx, int rc) {
   if (rc == LUNADO_RUN_STOPPED)
     return fail(L, realm, idx, LUNADO_E_EXCEPTION,
                 "the IOLoop was stopped before the function was done");
-  push_where(L, idx);
+  luaL_checkstack(L, LUA_MINSTACK, NULL);
+  push_where(L, realm, idx, watch_idx);
   lua_pushfstring(L,
                   "the run would never end: it waits at %s, and nothing on "
                   "the IOLoop is left that could set what it waits for",
@@ -190,7 +223,8 @@ static int wait_for_outcome(lua_State *L, lunado_ioloop *loop, int idx,
                       (lua_Number)timeout);
       return fail(L, realm, idx, LUNADO_E_TIMEOUT, lua_tostring(L, -1));
     }
-    if (lunado_future_pending(future)) return fail_unfinished(L, loop, idx, rc);
+    if (lunado_future_pending(future))
+      return fail_unfinished(L, loop, idx, watch_idx, rc);
     if (future->state == LUNADO_FAILED) {
       lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
       ((lunado_failure *)lua_touserdata(L, -1))->observed = true;
@@ -203,13 +237,13 @@ static int wait_for_outcome(lua_State *L, lunado_ioloop *loop, int idx,
   return LUA_OK;
 }
 
-/* Pushes a watch, which waits for nothing as yet. */
+/* Pushes a watch, which waits for nothing as yet, and knows no function. */
 static void push_watch(lua_State *L, lunado_ioloop *loop) {
   watch *self;
   lunado__pushloop(L, loop); /* which may be closed before the run is over */
-  self = lua_newuserdatauv(L, sizeof *self, 1);
+  self = lua_newuserdatauv(L, sizeof *self, WATCH_VALUES);
   lua_insert(L, -2);
-  lua_setiuservalue(L, -2, 1);
+  lua_setiuservalue(L, -2, WATCH_LOOP);
   self->waiter.list = NULL;
   self->core = loop->core;
   self->deadline = INFINITY;
@@ -233,6 +267,8 @@ int lunado__runsync(lua_State *L, lunado_ioloop *loop, int nargs,
                     double timeout) {
   int base = lua_gettop(L) - nargs;
   push_watch(L, loop);
+  lua_pushvalue(L, base);
+  lua_setiuservalue(L, -2, WATCH_FUNCTION);
   lua_insert(L, base); /* watch function arguments */
   lunado_loop_clear_stop(loop->core);
   lunado__spawn_later(L, loop->realm, loop, nargs);

@@ -46,14 +46,16 @@ static void aim(lunado_loop *loop, double when) {
   double now = lunado_loop_time(loop);
   if (when <= now || skips(loop)) {
     lunado__loop_wake(loop);
-  } else if (when < loop->aimed) {
+  } else if (when < loop->aimed &&
+             !uv_is_closing((uv_handle_t *)&loop->timer)) {
     loop->aimed = when;
     (void)uv_timer_start(&loop->timer, on_timeout, wait_ms(loop, when, now), 0);
   }
 }
 
+/* A timer that others have closed may be referenced, but not be started. */
 void lunado__timers_aim(lunado_loop *loop) {
-  if (loop->closed || uv_is_closing((uv_handle_t *)&loop->timer)) return;
+  if (loop->closed) return;
   if (loop->heap.finite > 0) {
     uv_ref((uv_handle_t *)&loop->timer);
     aim(loop, lunado_heap_min(&loop->heap)->when);
