@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- A timer is late by no more than the work of one callback: whatever kind it
--- is of, and wherever the work is done.
+-- is of, and wherever the work is done.  And timers make nothing else late.
 local child = require "spec.support.child"
 
 -- libuv calls the prepare handle that was started first right before it waits:
@@ -98,12 +98,13 @@ describe("work before a wait is not added to it", function()
       end),
       PeriodicCallback = function(seconds)
         local done = lunado.Future()
-        local pc = lunado.ioloop.PeriodicCallback(function()
+        local pc
+        pc = lunado.ioloop.PeriodicCallback(function()
+          pc:stop()
           done:set_result()
         end, seconds * 1e3)
         pc:start()
         await(done)
-        pc:stop()
       end,
     }
     lunado.run(function() await(lock:acquire()) end)
@@ -272,4 +273,48 @@ describe("a PeriodicCallback", function()
     end)
     print "ok"
   ]])
+end)
+
+describe("what works for longer than it waits", function()
+  -- Each has tick() called again and again.
+  for name, script in pairs {
+    call_later = [[
+      local function again()
+        loop:call_later(0.001, again)
+        tick()
+      end
+      again()
+    ]],
+    sleep = [[
+      lunado.coroutine(function()
+        while true do
+          local slept = sleep(0.001)
+          tick()
+          await(slept)
+        end
+      end)()
+    ]],
+    PeriodicCallback = "lunado.ioloop.PeriodicCallback(tick, 1):start()",
+    ["a timer of luv's"] = "uv.new_timer():start(1, 1, tick)",
+    ["timers of both"] = [[
+      lunado.ioloop.PeriodicCallback(tick, 1):start()
+      uv.new_timer():start(1, 1, tick)
+    ]],
+  } do
+    it("leaves descriptors their turn: " .. name, expect([[
+      local fds, ticks = assert(uv.socketpair()), 0
+      local function tick()
+        ticks = ticks + 1
+        if ticks == 1 then
+          loop:add_handler(fds[1], function() loop:stop() end, loop.WRITE)
+        elseif ticks == 50 then
+          loop:stop()
+        end
+        work()
+      end
+    ]] .. script .. [[
+      loop:start()
+      print(ticks < 10 and "ok" or "never")
+    ]]))
+  end
 end)

@@ -322,6 +322,42 @@ static void between_turns(void **state) {
   assert_string_equal(noted(), "bt");
 }
 
+/* --- between timers ------------------------------------------------------ */
+
+static unsigned frames;
+
+/* Works for longer than it waits, and would do so for ever. */
+static void on_frame(lunado_loop *of, lunado_timer *timer) {
+  (void)lunado_timer_start(of, timer, lunado_loop_time(of) + 1e-3);
+  work();
+  if (++frames == 100) lunado_loop_stop(of);
+}
+
+static void on_other_event(lunado_watcher *watcher, int events) {
+  (void)events;
+  lunado_watcher_close(watcher);
+  lunado_loop_stop(loop);
+}
+
+/* They leave descriptors their turn. */
+static void between_timers(void **state) {
+  static lunado_timer timer;
+  lunado_watcher *watcher;
+  (void)state;
+  frames = 0;
+  lunado_timer_init(&timer, on_frame);
+  on_frame(loop, &timer);
+  assert_int_equal(pipe(ends), 0);
+  assert_int_equal(
+      lunado_watcher_new(&watcher, loop, ends[1], LUNADO_WRITE, on_other_event),
+      0);
+  assert_int_equal(lunado_loop_run(loop, true), LUNADO_RUN_STOPPED);
+  assert_true(frames < 10);
+  lunado_timer_stop(loop, &timer);
+  close(ends[0]);
+  close(ends[1]);
+}
+
 #define late_test(test) \
   { #test, test, setup, finish, NULL }
 
@@ -331,6 +367,7 @@ int main(void) {
       late_test(work_of_the_hosts_callbacks),
       late_test(the_wait_that_an_owner_asks_for),
       late_test(between_turns),
+      late_test(between_timers),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

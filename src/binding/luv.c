@@ -55,7 +55,7 @@ static void call_for_luv(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
   lunado__loop_enter(core);
   lunado__callback(L, realm, loop, nargs);
   lunado__watchers_check(core); /* libuv may be about to poll */
-  lunado__loop_leave(core);
+  lunado__loop_exit(core); /* it may have been a timer */
   realm->current = outer;
   lunado__set_context(L, realm);
   lua_pop(L, 1);

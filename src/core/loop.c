@@ -76,10 +76,15 @@ static void tell_if_left(lunado_loop *loop) {
   left(loop);
 }
 
-void lunado__loop_leave(lunado_loop *loop) {
-  if (--loop->depth == 0 && !loop->closed) uv_update_time(loop->uv);
+void lunado__loop_exit(lunado_loop *loop) {
+  loop->depth--;
   tell_if_left(loop);
   lunado_loop_unref(loop);
+}
+
+void lunado__loop_leave(lunado_loop *loop) {
+  if (loop->depth == 1 && !loop->closed) uv_update_time(loop->uv);
+  lunado__loop_exit(loop);
 }
 
 static void move_all(lunado_link *to, lunado_link *from) {

@@ -159,9 +159,13 @@ static inline bool lunado_loop_tired(lunado_loop *loop);
 void lunado_loop_hold(lunado_loop *loop);
 void lunado_loop_release(lunado_loop *loop);
 
-/* Around code that the loop's uv_loop_t calls for somebody else. */
+/* Around code that the loop's uv_loop_t calls for somebody else. To leave adds
+ * the work to libuv's time; not so to exit, as it must be where libuv may be
+ * running its timers: it goes on with those that are due by that time, and
+ * one that works for longer than it waits would keep it there for ever. */
 void lunado__loop_enter(lunado_loop *loop);
 void lunado__loop_leave(lunado_loop *loop);
+void lunado__loop_exit(lunado_loop *loop);
 
 /* --- layout: private to the core, visible so that owners can embed it ---- */
 

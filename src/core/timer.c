@@ -30,12 +30,25 @@ static uint64_t wait_ms(const lunado_loop *loop, double when, double now) {
   return (double)whole < ms ? whole + 1 : whole;
 }
 
+/* libuv calls all timers that are due by the time that it keeps before it looks
+ * at anything else. When that time is renewed meanwhile, ours must not be one
+ * of them again: what is due by now has the idle handle. */
+static void renew_time(lunado_loop *loop) {
+  if (loop->closed) return;
+  uv_update_time(loop->uv);
+  if (loop->aimed > lunado_loop_time(loop)) return;
+  (void)uv_timer_stop(&loop->timer);
+  loop->aimed = INFINITY;
+  lunado__timers_aim(loop);
+}
+
 static void on_timeout(uv_timer_t *handle) {
   lunado_loop *loop = lunado_container_of(handle, lunado_loop, timer);
   loop->aimed = INFINITY;
   lunado__loop_enter(loop);
   lunado__timers_run(loop, lunado_loop_time(loop));
-  lunado__loop_leave(loop);
+  renew_time(loop);
+  lunado__loop_exit(loop);
 }
 
 static bool skips(const lunado_loop *loop) {
