@@ -4,6 +4,7 @@ local concurrent = require "lunado.concurrent"
 local debugging = require "lunado.debug"
 local gen = require "lunado.gen"
 local capture = require "spec.support.capture"
+local child = require "spec.support.child"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 
@@ -320,6 +321,14 @@ describe("set_thread_hook", function()
     local ok, err = pcall(debugging.set_thread_hook, 5)
     assert.is_false(ok)
     assert.is_truthy(err:find("bad argument #1 to '.*set_thread_hook'"), err)
+  end)
+
+  it("returns nil when there was none before", function()
+    local r = child [[
+      local set = require "lunado.debug".set_thread_hook
+      io.write(tostring(set(nil)), " ", tostring(set(print)))
+    ]]
+    assert.same({ code = 0, out = "nil nil", err = "" }, r)
   end)
 
   it("may start coroutines, raise, close and collect", function()

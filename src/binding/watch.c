@@ -52,6 +52,7 @@ static int core_set_thread_hook(lua_State *L) {
   realm->has_thread_hook = !lua_isnil(L, 1);
   lua_pushvalue(L, 1);
   lunado__setslot(L, realm, LUNADO_SLOT_THREAD_HOOK);
+  if (!lua_toboolean(L, -1)) lua_pushnil(L); /* slots begin as false */
   return 1;
 }
 
