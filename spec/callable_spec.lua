@@ -16,8 +16,10 @@ local loops = require "spec.support.loops"
 local pipes = require "spec.support.pipes"
 
 local loop
+local calls -- of the callable under test
 before_each(function()
   loop = loops.open()
+  calls = 0
   log.set_handler(function() end)
 end)
 after_each(function()
@@ -52,6 +54,11 @@ local kinds = {
 }
 
 local function turn() loops.turn(loop, 3) end
+
+-- Runs a loop until the callable was called.
+local function wait(on)
+  loops.wait_for(on or loop, function() return calls > 0 end)
+end
 
 local quiet_error = "late"
 
@@ -91,8 +98,7 @@ local takers = {
       f:set_exception(quiet_error)
     end)
     gc.collect()
-    loop:call_later(0.001, loop.stop, loop)
-    loop:start()
+    wait()
   end },
   { "with_timeout", 3, function(fn)
     local f = concurrent.Future()
@@ -101,8 +107,7 @@ local takers = {
         done:exception()
         f:set_exception(quiet_error)
       end)
-    loop:call_later(0.001, loop.stop, loop)
-    loop:start()
+    wait()
   end },
   { "multi", 2, function(fn)
     local f, g = concurrent.Future(), concurrent.Future()
@@ -135,8 +140,7 @@ local takers = {
   { "add_signal_handler", 2, function(fn)
     loop:add_signal_handler("sigusr2", fn)
     uv.kill(uv.os_getpid(), "sigusr2")
-    loop:call_later(0.01, loop.stop, loop)
-    loop:start()
+    wait()
     loop:remove_signal_handler("sigusr2")
   end },
   { "run_sync", 1, function(fn) loop:run_sync(fn) end },
@@ -144,8 +148,7 @@ local takers = {
   { "PeriodicCallback", 1, function(fn)
     local periodic = ioloop.PeriodicCallback(fn, 0.1, loop)
     periodic:start()
-    loop:call_later(0.002, loop.stop, loop)
-    loop:start()
+    wait()
     periodic:stop()
   end },
   { "StackContext", 1, function(fn)
@@ -191,8 +194,7 @@ local takers = {
     local stream = iostream.IOStream(uv.new_tcp())
     stream:set_close_callback(fn)
     stream:close()
-    instance:call_later(0.001, instance.stop, instance)
-    instance:start()
+    wait(instance)
   end, no_nil = true },
 }
 
@@ -202,7 +204,7 @@ describe("what takes a function", function()
 
     for _, kind in ipairs(kinds) do
       it(("(%s #%d) takes %s"):format(name, position, kind[1]), function()
-        local calls, self = 0, nil
+        local self
         local callable = kind[2](function(object)
           calls, self = calls + 1, object
         end)

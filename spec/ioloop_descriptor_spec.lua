@@ -253,7 +253,7 @@ describe("a descriptor that is closed before it is watched", function()
     fds[3] = pipe()
     for _, fd in ipairs(fds) do other:add_handler(fd, unexpected, READ) end
     for _, fd in ipairs(fds) do close(fd) end
-    other:call_later(0.003, other.stop, other)
+    other:call_later(loops.PATIENCE, other.stop, other)
     other:start()
     assert.is_truthy(tostring(other):find "closed")
   end)

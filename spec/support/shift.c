@@ -1,34 +1,68 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * shift.c - a monotonic clock of any age, preloaded: it is LUNADO_SHIFT seconds
- * ahead, a number that may have a fraction.  scripts/strangers.sh uses it for
- * what a time namespace refuses.
+ * shift.c - a monotonic clock of another machine, preloaded.
+ *
+ * It is LUNADO_SHIFT seconds ahead, a number that may have a fraction; a time
+ * namespace refuses that. With LUNADO_STALLS=n the machine also seems to stand
+ * still now and then, as one that has much else to do: one look at the clock
+ * in n finds it some milliseconds further than it was. scripts/strangers.sh
+ * uses both.
  *   cc -shared -fPIC -o shift.so spec/support/shift.c -ldl
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <stdatomic.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <time.h>
 
+enum { SECOND = 1000000000, LONGEST_STALL = 20000000 };
+
 typedef int clock_fn(clockid_t id, struct timespec *now);
 
+static clock_fn *real;
+static struct timespec shift;
+static unsigned stalls; /* one look in so many; 0: none */
+static atomic_ullong stalled; /* nanoseconds, all of them together */
+static atomic_uint seed;
+
+static void begin(void) {
+  const char *text = getenv("LUNADO_SHIFT");
+  double seconds = text != NULL ? strtod(text, NULL) : 0;
+  struct timespec now;
+  shift.tv_sec = (time_t)seconds;
+  shift.tv_nsec = (long)((seconds - (double)shift.tv_sec) * 1e9);
+  text = getenv("LUNADO_STALLS");
+  stalls = text != NULL ? (unsigned)atoi(text) : 0;
+  real = (clock_fn *)dlsym(RTLD_NEXT, "clock_gettime");
+  (void)real(CLOCK_REALTIME, &now);
+  atomic_store(&seed, (unsigned)now.tv_nsec | 1);
+}
+
+/* Threads may get the same number now and then. */
+static uint32_t draw(void) {
+  uint32_t x = atomic_load(&seed);
+  x ^= x << 13;
+  x ^= x >> 17;
+  x ^= x << 5;
+  atomic_store(&seed, x);
+  return x;
+}
+
+static unsigned long long stall(void) {
+  if (stalls == 0) return 0;
+  if (draw() % stalls == 0)
+    (void)atomic_fetch_add(&stalled, draw() % LONGEST_STALL);
+  return atomic_load(&stalled);
+}
+
 int clock_gettime(clockid_t id, struct timespec *now) {
-  static clock_fn *real;
-  static struct timespec shift;
-  if (real == NULL) {
-    const char *text = getenv("LUNADO_SHIFT");
-    double seconds = text != NULL ? strtod(text, NULL) : 0;
-    shift.tv_sec = (time_t)seconds;
-    shift.tv_nsec = (long)((seconds - (double)shift.tv_sec) * 1e9);
-    real = (clock_fn *)dlsym(RTLD_NEXT, "clock_gettime");
-  }
+  unsigned long long ns;
+  if (real == NULL) begin();
   if (real(id, now) != 0) return -1;
   if (id != CLOCK_MONOTONIC && id != CLOCK_MONOTONIC_COARSE) return 0;
-  now->tv_sec += shift.tv_sec;
-  now->tv_nsec += shift.tv_nsec;
-  if (now->tv_nsec >= 1000000000) {
-    now->tv_nsec -= 1000000000;
-    now->tv_sec++;
-  }
+  ns = stall() + (unsigned long long)(now->tv_nsec + shift.tv_nsec);
+  now->tv_sec += shift.tv_sec + (time_t)(ns / SECOND);
+  now->tv_nsec = (long)(ns % SECOND);
   return 0;
 }
