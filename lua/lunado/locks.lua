@@ -9,6 +9,7 @@ local waiters = require "lunado.waiters"
 local class, done = waiters.class, waiters.done
 local reserve, hand, settle = core.reserve, core.hand, core.settle
 local ticket = core.ticket
+local running = coroutine.running
 
 --- What tostring says: the words, and how many wait.
 local function state(words, line)
@@ -158,12 +159,6 @@ local function new_guard()
   return guard
 end
 
---- The thread of the coroutine that runs; false outside of any.
-local function this_thread()
-  local thread, is_main = coroutine.running()
-  return not is_main and thread
-end
-
 --- A new one for the coroutine of the thread, which releases nothing before its
 -- guard has an owner.
 local function new_held(self, thread)
@@ -207,7 +202,13 @@ function Held:release()
   owner._by_held = true
   local refuse = owner._refusal
   local refusal = refuse and refuse(owner)
-  if not refusal then return hand_on(owner, self) end
+  if not refusal then
+    local line = owner._waiters
+    if line.head ~= line.tail then return hand_on(owner, self) end
+    self.guard, guard.owner, owner._guard = false, false, guard
+    owner._value = owner._value + 1
+    return
+  end
   guard.owner, self.guard = false, false
   error(refusal, 2)
 end
@@ -282,7 +283,11 @@ function Semaphore:_init(value)
       second.guard.owner = false
       return
     end
-    local held, guard = new_held(self, thread)
+    -- new_held, without the call: this is the path of a lock that is free.
+    local held = setmetatable({ guard = false }, Held)
+    local guard = self._guard
+    if guard then self._guard = false else guard = new_guard() end
+    held.guard, threads[guard] = guard, thread
     guard.owner, guard.taken = self, true
     return held
   end)
@@ -297,7 +302,8 @@ end
 -- `local held <close> = coroutine.yield(semaphore:acquire())`.  TimeoutError
 -- after the timeout.
 function Semaphore:acquire(timeout)
-  local thread = this_thread()
+  local thread, is_main = running()
+  if is_main then thread = false end -- outside of any coroutine
   if self._value == 0 then
     release_dropped(self, thread)
     if self._value == 0 then

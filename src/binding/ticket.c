@@ -266,11 +266,11 @@ static int core_ticket(lua_State *L) {
                             TICKET_VALUES);
   self->number = number;
   if (number == 0) self->future.flags = LUNADO_IS_WITHDRAWN | LUNADO_IS_CLAIM;
-  lua_insert(L, 1);
-  lua_setiuservalue(L, 1, TICKET_VALUE);
-  lua_pop(L, 1);
-  lua_setiuservalue(L, 1, TICKET_LINE);
-  link_absent(L, 1, self);
+  lua_pushvalue(L, 3);
+  lua_setiuservalue(L, 4, TICKET_VALUE);
+  lua_pushvalue(L, 1);
+  lua_setiuservalue(L, 4, TICKET_LINE);
+  link_absent(L, 4, self);
   return 1;
 }
 
