@@ -344,6 +344,64 @@ describe("a coroutine that was closed while it waited", function()
   end)
 end)
 
+describe("a WaitIterator over takers that was forgotten", function()
+  -- Of two, the first has given its outcome: it is left between two next().
+  local function forget(take)
+    local first = Future()
+    run(function()
+      local wi = gen.WaitIterator(first, take())
+      first:set_result()
+      yield(wi:next())
+    end)
+    gc.collect()
+  end
+
+  local takers = {
+    ["Queue:get"] = function()
+      local q = queues.Queue()
+      return function() return q:get() end, function() q:put_nowait(1) end
+    end,
+    ["Queue:get, with a timeout"] = function()
+      local q = queues.Queue()
+      return function() return q:get(LONG) end, function() q:put_nowait(1) end
+    end,
+    ["Lock:acquire"] = function()
+      local lock = locks.Lock()
+      local held = lock:acquire():result()
+      return function() return lock:acquire() end,
+        function() held:release() end
+    end,
+    ["Condition:wait"] = function()
+      local condition = locks.Condition()
+      return function() return condition:wait() end,
+        function() condition:notify() end
+    end,
+  }
+
+  for name, make in pairs(takers) do
+    it("takes nothing once it is collected: " .. name, function()
+      local take, give = make()
+      for _ = 1, 3 do forget(take) end
+      local next = gen.coroutine(yield)(take())
+      give()
+      loops.turn(loop, 2)
+      assert.is_true(next:done())
+    end)
+  end
+
+  it("takes an item while it is in use", function()
+    local q, first = queues.Queue(), Future()
+    local wi = gen.WaitIterator(first, q:get())
+    first:set_result()
+    run(function() yield(wi:next()) end)
+    gc.collect()
+    local later = q:get()
+    q:put_nowait(1)
+    assert.equal(1, run(function() return yield(wi:next()) end))
+    assert.is_false(later:done())
+  end)
+end)
+
 describe("a with_timeout that was settled by hand", function()
   local function waits_on(f)
     local before = f:done()

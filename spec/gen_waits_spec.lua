@@ -3,6 +3,7 @@
 -- late failures, and Futures that get their outcome from others.
 local concurrent = require "lunado.concurrent"
 local gen = require "lunado.gen"
+local queues = require "lunado.queues"
 local testing = require "lunado.testing"
 local util = require "lunado.util"
 local capture = require "spec.support.capture"
@@ -354,6 +355,37 @@ describe("a Future that gets its outcome from others", function()
         end
       end
     end)
+
+  it("is collected when nobody has it: a wait in a line", function()
+    local f, q = Future(), queues.Queue()
+    for _, n in ipairs { 1, 2, 20 } do
+      assert.is_true(gc.collects(function()
+        local target = q:get()
+        for _ = 1, n do chain(f, target) end
+        return target
+      end), n)
+    end
+    f:set_result(1)
+    assert.equal("", log:text())
+  end)
+
+  it("gets it while a coroutine waits: a wait in a line", function()
+    for _, how in ipairs { "source", "line" } do
+      local f, q = Future(), queues.Queue()
+      local waiter = (function(queue)
+        local target = queue:get()
+        chain(f, target)
+        return gen.coroutine(yield)(target)
+      end)(q)
+      if how == "source" then q = nil end -- luacheck: ignore
+      gc.collect()
+      if q then q:put_nowait(how) else f:set_result(how) end
+      loops.turn(loop, 3)
+      assert.equal(how, waiter:result())
+      if q then f:set_result() end
+    end
+    assert.equal("", log:text())
+  end)
 
   it("is collected when those have gone that waited for it", function()
     for number, heir in ipairs(heirs) do

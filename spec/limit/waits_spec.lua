@@ -307,6 +307,16 @@ describe("a target of chain_future that nobody uses any more", function()
     end, Future())
   end)
 
+  it("leaves nothing when it is a wait in a line", function()
+    local q, lock = queues.Queue(), locks.Lock()
+    lock:acquire()
+    stays_flat(function(i, f)
+      concurrent.chain_future(f, q:get())
+      concurrent.chain_future(f, lock:acquire())
+      if i % 100 == 0 then collectgarbage() end
+    end, Future())
+  end)
+
   it("leaves nothing when it has lost a race", function()
     stays_flat(function(_, f)
       local target = Future()
@@ -381,6 +391,17 @@ describe("a loop keeps no memory of a peak", function()
       local waits = {}
       for i = 1, 10 * MANY do waits[i] = wait(f) end
       f:set_result()
+      yield(waits)
+    end,
+    ["waiters that are put off"] = function()
+      local futures, waits = {}, {}
+      for i = 1, 30 do futures[i] = Future() end
+      for i = 1, 29 do
+        futures[i]:add_done_callback(function() futures[i + 1]:set_result() end)
+      end
+      local wait = gen.coroutine(yield)
+      for i = 1, 10 * MANY do waits[i] = wait(futures[30]) end
+      futures[1]:set_result()
       yield(waits)
     end,
     ["callbacks"] = function()

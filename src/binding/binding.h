@@ -95,6 +95,8 @@ enum {
   LUNADO_SLOT_QUIET,        /* Future that a with_timeout gave up -> list of
                                the quiet_exceptions of all that did; ephemeron
                              */
+  LUNADO_SLOT_CHAINED,      /* ticket that is the target of chain_future -> its
+                               witness: heir.c's; ephemeron */
   LUNADO_SLOT_WEAK,         /* metatable for weak values */
   LUNADO_SLOT_RUN_FAILED,   /* Failure of the host's last run, or false */
   LUNADO_SLOT_GIVEN_UP,     /* Failure for which no turn of a run began */
@@ -114,7 +116,8 @@ struct lunado_frame {
 struct lunado_realm {
   lunado_settler settler; /* of all Futures of this state */
   lunado_frame *frame;    /* innermost settle; lives on the C stack */
-  unsigned deferred;      /* entries of SLOT_DEFERRED */
+  unsigned deferred;      /* entries of SLOT_DEFERRED, */
+  unsigned deferred_most; /* and the most since it was made */
   lua_State *main;        /* the state's main thread */
   int table;              /* reference in the registry to the slots */
   int handler;            /* the same, to lunado__failure_handler */

@@ -5,10 +5,15 @@
 #include "binding/future.h"
 #include "binding/heir.h"
 #include "binding/late.h"
+#include "binding/ticket.h"
 
 /* What waits for the source.  User values, beside the heir: the source, which
- * it must hold, for the heir does not. */
-enum { CHAIN_SOURCE = LUNADO_BOND_HEIR + 1 };
+ * it must hold, for the heir does not; the line of a heir that is a ticket. */
+enum {
+  CHAIN_SOURCE = LUNADO_BOND_HEIR + 1,
+  CHAIN_LINE,
+  CHAIN_VALUES = CHAIN_LINE
+};
 
 typedef struct {
   lunado_bond bond;
@@ -46,20 +51,21 @@ static void leave_source(lua_State *L, lunado_realm *realm, int bond,
   lua_pop(L, 1);
 }
 
-/* A ticket notices itself who waits for it: it is held for good. */
+/* A ticket notices itself who waits for it, and is held by its line then. */
 static void hold_target(lua_State *L, lunado_realm *realm, int to, int bond) {
   const lunado_future *target = lua_touserdata(L, to);
   if (target->kind != LUNADO_KIND_TICKET) {
     lunado__heir_bind(L, realm, to, bond, false);
     return;
   }
-  lua_pushvalue(L, to);
-  lua_setiuservalue(L, bond, LUNADO_BOND_HEIR);
+  lunado__ticket_push_line(L, to);
+  lua_setiuservalue(L, bond, CHAIN_LINE);
+  lunado__heir_bind_ticket(L, realm, to, bond);
 }
 
 /* Returns false where the source is settled by then. */
 static bool chain(lua_State *L, lunado_realm *realm, int from, int to) {
-  chain_link *self = lua_newuserdatauv(L, sizeof *self, CHAIN_SOURCE);
+  chain_link *self = lua_newuserdatauv(L, sizeof *self, CHAIN_VALUES);
   int bond = lua_gettop(L);
   bool linked;
   self->bond = (lunado_bond){.leave = leave_source};

@@ -213,6 +213,28 @@ static void drop_last_owner(lua_State *L, int idx, lunado_future *future,
   if (future->kind == LUNADO_KIND_TICKET) lunado__ticket_left(L, idx, future);
 }
 
+/* A table of so many that were put off is never too large. */
+enum { DEFERRED_KEPT = 256 };
+
+/* (realm): makes the table of those that were put off anew. */
+static int renew_deferred(lua_State *L) {
+  lunado_realm *realm = lua_touserdata(L, 1);
+  lua_newtable(L);
+  lunado__setslot(L, realm, LUNADO_SLOT_DEFERRED);
+  realm->deferred_most = 0;
+  return 0;
+}
+
+/* One of them has left.  Lua's tables keep the size that they once had. */
+static void count_undeferred(lua_State *L, lunado_realm *realm) {
+  if (--realm->deferred > 0 || realm->deferred_most <= DEFERRED_KEPT ||
+      !lua_checkstack(L, 4))
+    return;
+  lua_pushcfunction(L, renew_deferred);
+  lua_pushlightuserdata(L, realm);
+  (void)lunado__try_alone(L, 1);
+}
+
 /* The waiter was put off. */
 static void drop_deferred_owner(lua_State *L, const lunado_waiter *waiter) {
   lunado_realm *realm = lunado__findrealm(L);
@@ -221,7 +243,7 @@ static void drop_deferred_owner(lua_State *L, const lunado_waiter *waiter) {
   if (lua_rawgetp(L, -1, waiter) != LUA_TNIL) {
     lua_pushnil(L);
     lua_rawsetp(L, -3, waiter);
-    realm->deferred--;
+    count_undeferred(L, realm);
   }
   lua_pop(L, 2);
 }
@@ -254,7 +276,7 @@ static bool push_deferred_owner(lua_State *L, lunado_realm *realm,
   lua_pushnil(L);
   lua_rawsetp(L, -3, waiter);
   lua_remove(L, -2);
-  realm->deferred--;
+  count_undeferred(L, realm);
   return true;
 }
 
@@ -284,7 +306,8 @@ static int defer_owners(lua_State *L) {
     else
       lua_pushvalue(L, 3);
     lua_rawsetp(L, 4, waiter);
-    realm->deferred++;
+    if (++realm->deferred > realm->deferred_most)
+      realm->deferred_most = realm->deferred;
     waiter = waiter->next;
   } while (waiter != future->waiters);
   return 0;

@@ -5,6 +5,9 @@
  * A heir, its bonds and its witness know each other by a list with weak values:
  * the heir, and then those bonds that only what they wait for holds.  Each heir
  * has a list of its own, for a table of Lua's stays as large as it once was.
+ *
+ * A ticket has its witness in an ephemeron table, and is none of those that are
+ * flagged as heirs: its bonds never hold it.
  */
 #include "binding/heir.h"
 
@@ -35,6 +38,13 @@ void lunado__push_heir(lua_State *L, int idx) {
 /* Pushes the witness of the pending Future at idx, or nil. */
 static witness *push_witness(lua_State *L, int idx) {
   const lunado_future *future = lua_touserdata(L, idx);
+  if (future->kind == LUNADO_KIND_TICKET) {
+    lunado__getslot(L, lunado__findrealm(L), LUNADO_SLOT_CHAINED);
+    lua_pushvalue(L, idx);
+    lua_rawget(L, -2);
+    lua_remove(L, -2);
+    return lua_touserdata(L, -1);
+  }
   if (!(future->flags & LUNADO_IS_HEIR)) {
     lua_pushnil(L);
     return NULL;
@@ -140,6 +150,30 @@ static void add_bond(lua_State *L, witness *self, int idx) {
     compact(L, self, idx);
   lua_rawseti(L, idx, self->last + 1);
   self->last++;
+}
+
+void lunado__heir_bind_ticket(lua_State *L, lunado_realm *realm, int heir,
+                              int bond) {
+  int source = lua_gettop(L) + 1, list = source + 1;
+  witness *self;
+  luaL_checkstack(L, 12, NULL);
+  self = push_witness(L, heir);
+  if (self != NULL) {
+    lua_getiuservalue(L, source, WITNESS_LIST);
+  } else {
+    lua_pop(L, 1);
+    self = push_new_witness(L, realm, heir);
+    lunado__getslot(L, realm, LUNADO_SLOT_CHAINED);
+    lua_pushvalue(L, heir);
+    lua_pushvalue(L, source);
+    lua_rawset(L, -3);
+    lua_pop(L, 1);
+  }
+  lua_pushvalue(L, bond);
+  add_bond(L, self, list);
+  lua_pushvalue(L, bond);
+  set_heir(L, list);
+  lua_settop(L, source - 1);
 }
 
 /* What is made comes first: no finalizer runs afterwards. */

@@ -41,6 +41,11 @@ enum { LUNADO_BOND_HEIR = 1 };
 void lunado__heir_bind(lua_State *L, lunado_realm *realm, int heir, int bond,
                        bool own);
 
+/* The same for a ticket at `heir`: its line holds it while somebody waits for
+ * it, and the caller sees that the bond holds the line.  [-0, +0, m] */
+void lunado__heir_bind_ticket(lua_State *L, lunado_realm *realm, int heir,
+                              int bond);
+
 /* Pushes the heir of the bond at idx; nil where it is gone.  [-0, +1, -] */
 void lunado__push_heir(lua_State *L, int idx);
 

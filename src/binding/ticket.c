@@ -230,6 +230,10 @@ void lunado__ticket_settled(lua_State *L, int idx) {
   if (self->number != 0) leave_line(L, idx, self);
 }
 
+void lunado__ticket_push_line(lua_State *L, int idx) {
+  lua_getiuservalue(L, idx, TICKET_LINE);
+}
+
 /* --- looking -------------------------------------------------------------- */
 
 /* What a ticket's turn finds; lua/lunado/waiters.lua has the same. */

@@ -35,6 +35,9 @@ bool lunado__ticket_hold(lua_State *L, int idx, lunado_future *future,
 /* True if nothing but the ticket itself waits for it. */
 bool lunado__ticket_is_idle(const lunado_future *future);
 
+/* Pushes the line of the ticket at idx.  [-0, +1, -] */
+void lunado__ticket_push_line(lua_State *L, int idx);
+
 /* The last waiter of the pending ticket at idx has withdrawn.  [-0, +0, -] */
 void lunado__ticket_left(lua_State *L, int idx, lunado_future *future);
 
