@@ -64,8 +64,8 @@ describe("fetch.lua", function()
 
   it("draws what ran beside what", function()
     local out = example("fetch", "-j", "2", "-t", "0.3").out
-    has(out, "\n/never +| ?%.*%-+x *|\n")
-    has(out, "\n/slow/%S+ +|%.%.+%-+#*x? *|")
+    has(out, "\n/never +| *%.*%-+x *|\n")
+    has(out, "\n/slow/%S+ +| *%.%.+%-+#*x? *|")
   end)
 
   it("writes no control characters where nobody watches", function()

@@ -1297,7 +1297,12 @@ describe("an interrupt", function()
       loop:add_callback(f.set_result, f)
     ]],
     ["periodic callback"] = [[
-      local periodic = lunado.ioloop.PeriodicCallback(interrupt, 1)
+      local pressed -- twice would end Lua's own program
+      local periodic = lunado.ioloop.PeriodicCallback(function()
+        if pressed then return end
+        pressed = true
+        interrupt()
+      end, 1)
       periodic:start()
     ]],
     ["callback of luv's"] = [[
