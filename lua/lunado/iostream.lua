@@ -619,7 +619,7 @@ end
 function IOStream:_end_sent(err)
   local readable = not self.handle:is_closing() and self.handle:is_readable()
   if err and err:find("^ENOTSOCK") and readable then
-    self._write_closed = false
+    self._write_closed, self._connecting = false, false
     return err
   elseif err and not err:find("^ENOTSOCK") then
     self:_write_failed(err)
@@ -705,9 +705,9 @@ function IOStream:_connect(address, port, name)
   local handle = self.handle
   if self._connecting then error("the stream is being connected already", 3) end
   if self._closed then return failed(closed_error(self)) end
-  self._connecting = true
   local future, target = Future(), target_of(address, port, name)
   local function connected(err) on_connected(self, future, target, err) end
+  self._connecting = true
   local ok, started, err
   if port then
     ok, started, err = pcall(luv.tcp_connect, handle, address, port, connected)

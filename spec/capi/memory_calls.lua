@@ -938,6 +938,26 @@ if has_luv then
     end
   end)
 
+  repeatable("IOStream:connect", function()
+    local server = TCPServer()
+    function server.handle_stream(_, stream) stream:write("hello\n") end
+    local port = server:listen(0, "127.0.0.1")
+    local stream, future = IOStream(luv.new_tcp()), nil
+    return function()
+      if not stream:closed() then future = stream:connect("127.0.0.1", port) end
+    end, function()
+      local ok, err = pcall(lunado.run, function() yield(future) end)
+      if ok then
+        same("hello", result(stream:read_line(), stream))
+      elseif not tostring(err):find "memory" then
+        error(err, 0)
+      end
+      stream:close()
+      server:stop()
+      turn()
+    end
+  end)
+
   repeatable("TCPServer:listen, TCPClient:connect", function()
     local server, client = TCPServer(), TCPClient()
     function server.handle_stream(_, stream) stream:write("hello\n") end
