@@ -632,6 +632,59 @@ describe("a job under way at the end of the state", function()
         child(script:format(BUSY)))
     end)
   end
+
+  local orders = {
+    ["luv first"] = [[
+      local luv = require "luv"
+      local loop = require "lunado".IOLoop.current()
+    ]],
+    ["lunado first"] = [[
+      local loop = require "lunado".IOLoop.current()
+      local luv = require "luv"
+    ]],
+  }
+  local ends = {
+    ["of a callback of the loop"] = [[
+      for _ = 1, 8 do luv.new_work(function() %s end, print):queue() end
+      loop:add_callback(os.exit, 3, true)
+      loop:start()
+    ]],
+    ["of its own callback"] = [[
+      luv.new_work(function() %s end, function() os.exit(3, true) end):queue()
+      loop:start()
+    ]],
+    ["where the registry holds work that has no job"] = [[
+      local function busy() %s end
+      debug.getregistry().mine = luv.new_work(busy, print)
+      os.exit(3, true)
+    ]],
+  }
+  for order, first in pairs(orders) do
+    for whence, script in pairs(ends) do
+      it(("does no harm %s (%s)"):format(whence, order), function()
+        assert.same({ code = 3, out = "", err = "" },
+          child(first .. script:format(BUSY)))
+      end)
+    end
+
+    it(("is told of when it takes long (%s)"):format(order), function()
+      local path = os.tmpname()
+      os.remove(path)
+      local r = child(first .. ([[
+        require "lunado.log".set_handler(function(level, message)
+          print(level, message)
+          io.open(%q, "w"):close() -- ends the job
+        end)
+        luv.new_work(function(name)
+          while not io.open(name) do end
+        end, print):queue(%q)
+      ]]):format(path, path))
+      os.remove(path)
+      assert.same({ code = 0, err = "", out = "warning\tthe end of the Lua "
+        .. "state waits for a job of luv's (queue_work), which cannot be "
+        .. "stopped\n" }, r)
+    end)
+  end
 end)
 
 describe("a Future of luv's", function()

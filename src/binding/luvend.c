@@ -193,20 +193,74 @@ static int run_nothing(lua_State *L, int nargs, int nresults, int flags) {
   return 0;
 }
 
+/* --- jobs ----------------------------------------------------------------- */
+
+/* How long the end of a state waits for jobs before it says so, in
+ * milliseconds. */
+enum { SILENCE = 1000 };
+
+/* Tells, once, what the end of a state waits for; on the stack of `end_jobs`,
+ * which has it closed. */
+typedef struct {
+  uv_timer_t timer;
+  lua_State *L;
+  bool closed;
+} reminder;
+
+/* () */
+static int log_waiting(lua_State *L) {
+  lua_pushliteral(L, "the end of the Lua state waits for a job of luv's "
+                     "(queue_work), which cannot be stopped");
+  lunado__log(L, lunado__findrealm(L), LUNADO_LOG_WARNING);
+  return 0;
+}
+
+static void remind(uv_timer_t *timer) {
+  reminder *self = lunado_container_of(timer, reminder, timer);
+  lua_pushcfunction(self->L, log_waiting);
+  if (lua_pcall(self->L, 0, 0, 0) != LUA_OK) lua_pop(self->L, 1);
+}
+
+static void on_reminder_closed(uv_handle_t *handle) {
+  lunado_container_of((uv_timer_t *)handle, reminder, timer)->closed = true;
+}
+
+/* A work that something else holds in the registry is no job: libuv has no
+ * request then.  Nor is one whose callback closes the state. */
+static bool has_jobs(lua_State *L, const uv_loop_t *uv) {
+  return uv->active_reqs.count > 0 && is_working(L);
+}
+
+/* Lets luv's jobs come to their end: threads use their work, and luv itself.
+ * Also from a callback of the loop. */
+static void end_jobs(lua_State *L, uv_loop_t *uv) {
+  reminder self = {.L = L};
+  if (!has_jobs(L, uv)) return;
+  (void)uv_timer_init(uv, &self.timer);
+  uv_update_time(uv);
+  (void)uv_timer_start(&self.timer, remind, SILENCE, 0);
+  do (void)uv_run(uv, UV_RUN_ONCE);
+  while (has_jobs(L, uv));
+  uv_close((uv_handle_t *)&self.timer, on_reminder_closed);
+  while (!self.closed) (void)uv_run(uv, UV_RUN_NOWAIT);
+}
+
+/* --- leaving the loop ----------------------------------------------------- */
+
 static void find_unfinished(uv_handle_t *handle, void *found) {
   if (handle->type == UV_FS_POLL && uv_is_closing(handle))
     *(bool *)found = true;
 }
 
-/* Lets libuv be done with luv's handles, which are closing, and its jobs.  A
- * turn is enough for all handles but a uv_fs_poll_t with a stat under way in
- * the thread pool.  The first turn may be none: uv_stop was called. */
-static void end_closing(lua_State *L, uv_loop_t *uv) {
+/* Lets libuv be done with luv's handles, which are closing.  A turn is enough
+ * for all but a uv_fs_poll_t with a stat under way in the thread pool.  The
+ * first turn may be none: uv_stop was called. */
+static void end_closing(uv_loop_t *uv) {
   bool unfinished;
   (void)uv_run(uv, UV_RUN_NOWAIT);
   (void)uv_run(uv, UV_RUN_NOWAIT);
   for (;;) {
-    unfinished = is_working(L);
+    unfinished = false;
     uv_walk(uv, find_unfinished, &unfinished);
     if (!unfinished) return;
     (void)uv_run(uv, UV_RUN_ONCE);
@@ -216,10 +270,11 @@ static void end_closing(lua_State *L, uv_loop_t *uv) {
 static void end_shared(lua_State *L, lunado_luv *self) {
   bool any = close_all(L);
   if (self->plain != NULL) self->context->runner = run_nothing;
+  end_jobs(L, self->uv);
   if (self->lender != NULL)
     end_lender(self);
-  else if (any || is_working(L))
-    end_closing(L, self->uv);
+  else if (any)
+    end_closing(self->uv);
 }
 
 static int tie__gc(lua_State *L) {
