@@ -60,7 +60,7 @@ function(own_names path names macros)
 endfunction()
 
 file(GLOB core RELATIVE "${ROOT}" "${ROOT}/core/*.c")
-file(GLOB binding RELATIVE "${ROOT}" "${ROOT}/binding/*.c")
+file(GLOB_RECURSE binding RELATIVE "${ROOT}" "${ROOT}/binding/*.c")
 set(once "")
 set(shared "")
 foreach(source IN LISTS core binding)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Writes OUT: every Lua file below ROOT as a C array, and the table of them
-# that src/binding/embedded.h declares.
+# that src/binding/state/embedded.h declares.
 #   cmake -DROOT=lua -DOUT=embedded_modules.c -P embed.cmake
 cmake_minimum_required(VERSION 3.21)
 
@@ -29,7 +29,7 @@ endforeach()
 
 file(WRITE "${OUT}.new" "/* SPDX-License-Identifier: MIT */\n"
   "/* Generated from the Lua files. */\n"
-  "#include \"binding/embedded.h\"\n\n${arrays}"
+  "#include \"binding/state/embedded.h\"\n\n${arrays}"
   "const lunado__embedded_module lunado__embedded_modules[] = {\n"
   "${entries}  {NULL, NULL, 0}\n};\n")
 file(RENAME "${OUT}.new" "${OUT}")

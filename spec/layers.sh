@@ -32,7 +32,7 @@ report "the core speaks of Lua's interface" \
   "$(grep -nHE '\b(lua_State|lua_[a-z]+ *\(|luaL_[A-Za-z]+)' $core)"
 # shellcheck disable=SC2086
 report "the binding includes what is not below it" "$(includes $binding |
-  grep '"' | grep -vE '"((core|binding)/[a-z_]*|lunado)\.h"')"
+  grep '"' | grep -vE '"((core|binding)/[a-z_/]*|lunado)\.h"')"
 report "lua/ holds what is not Lua" "$(find lua -type f ! -name '*.lua')"
 report "Lua files reach around the binding" \
   "$(grep -rnE "require *\(?[\"']ffi[\"']" lua)"

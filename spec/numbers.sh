@@ -10,7 +10,7 @@ trap 'rm -rf "$work"' EXIT
 cc=$1
 shift
 compile() {
-  "$cc" "$@" -fsyntax-only -I"$root/src" "$root/src/binding/clock.c" \
+  "$cc" "$@" -fsyntax-only -I"$root/src" "$root/src/binding/loop/clock.c" \
     2>"$work/out"
 }
 fail() {

@@ -5,7 +5,7 @@
 -- for more. luv goes on reading when a read is satisfied, up to so many bytes
 -- that nobody asked for: most often the next read comes soon.
 --
--- The Future of a read is a ticket (src/binding/ticket.h). What comes while
+-- The Future of a read is a ticket (ticket.h in src). What comes while
 -- nothing waits for it any more stays in the buffer, until the ticket asks.
 --
 -- Invariants: luv's handle, which it keeps until it is closed, holds the

@@ -2,7 +2,7 @@
 --- lunado.waiters: what locks, queues and streams are made of; above all the
 -- line of those that wait.
 --
--- The Future of a wait is a ticket (src/binding/ticket.h).  The line holds it
+-- The Future of a wait is a ticket (ticket.h in src).  The line holds it
 -- while something waits for it, and else knows it by a weak reference: what the
 -- program has dropped goes.  One that was waited for and is not any more has
 -- withdrawn: the line passes over it, and it asks the line again when the

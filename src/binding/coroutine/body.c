@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * body.c - the function at the base of every coroutine.
+ *
+ * It calls the user's function as pcall does, so that to-be-closed variables
+ * are closed inside the coroutine, and may yield, whatever ends it.  It
+ * returns what lunado__pack makes of the results, nothing for none; or a
+ * Failure.
+ */
+#include <limits.h>
+
+#include "binding/coroutine/coroutine.h"
+#include "binding/error/failure.h"
+#include "binding/future/future.h"
+#include "binding/state/realm.h"
+#include "binding/coroutine/task.h"
+
+/* How many values the Return object at idx has; scripts may have changed it. */
+static int return_count(lua_State *L, int idx) {
+  lua_Integer n;
+  lua_pushliteral(L, "n");
+  lua_rawget(L, idx);
+  n = lua_tointeger(L, -1);
+  lua_pop(L, 1);
+  if (n < 0) return 0;
+  return n < INT_MAX ? (int)n : INT_MAX - 1;
+}
+
+/* Replaces the Return object on top by its values. */
+static int unpack_return(lua_State *L) {
+  int object = lua_gettop(L);
+  int n = return_count(L, object);
+  luaL_checkstack(L, n + 1, "too many results");
+  for (int i = 1; i <= n; i++) lua_rawgeti(L, object, i);
+  return n;
+}
+
+/* Replaces the error on top by the Failure that the handler made of it. */
+static void take_failure(lua_State *L, lunado_realm *realm,
+                         lunado_coroutine *task) {
+  lunado__getslot(L, realm, LUNADO_SLOT_FAILURES);
+  lua_rawgetp(L, -1, task);
+  lua_pushnil(L);
+  lua_rawsetp(L, -3, task);
+  lua_remove(L, -2);
+  if (!lunado__failure_is_of(L, -1, -2)) lua_pop(L, 1);
+}
+
+/* Returns n results, not one, those on top.  Somebody else who has resumed the
+ * coroutine gets them as they are; its runner will find it dead. */
+static int return_packed(lua_State *L, int n) {
+  const lunado_realm *realm;
+  luaL_checkstack(L, 2, "too many results");
+  realm = lunado__findrealm(L);
+  if (!lunado__is_running(L, realm)) return n;
+  realm->current->results = (uint32_t)n;
+  if (n == 0) return 0;
+  lunado__pack(L, n);
+  return 1;
+}
+
+static int body_failed(lua_State *L) {
+  lunado_realm *realm = lunado__findrealm(L);
+  int n;
+  if (!lunado__is_running(L, realm)) return lua_error(L);
+  if (!lunado__isinstance(L, realm, -1, LUNADO_E_RETURN)) {
+    realm->current->flags |= TASK_FAILED;
+    take_failure(L, realm, realm->current);
+    return 1;
+  }
+  n = unpack_return(L);
+  return n == 1 ? 1 : return_packed(L, n);
+}
+
+static int body_done(lua_State *L, int status, lua_KContext ctx) {
+  int n = lua_gettop(L) - 1;
+  (void)ctx;
+  if (status != LUA_OK && status != LUA_YIELD) return body_failed(L);
+  return n == 1 ? 1 : return_packed(L, n);
+}
+
+int lunado__coroutine_body(lua_State *L) {
+  int status = lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 1, 0, body_done);
+  return body_done(L, status, 0);
+}
+
+/* Notes where the error was raised.  The error itself goes on unchanged, for
+ * the handlers of to-be-closed variables see it. */
+int lunado__body_handler(lua_State *L) {
+  lunado_realm *realm = lunado__findrealm(L);
+  if (!lunado__is_running(L, realm)) return 1;
+  if (lunado__isinstance(L, realm, 1, LUNADO_E_RETURN)) return 1;
+  (void)lunado__failure_raised(L, realm, 1, 1);
+  lunado__getslot(L, realm, LUNADO_SLOT_FAILURES);
+  lua_insert(L, -2);
+  lua_rawsetp(L, -2, realm->current);
+  lua_settop(L, 1);
+  return 1;
+}

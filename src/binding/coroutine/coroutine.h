@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * coroutine.h - running Lua coroutines the way tornado.gen.coroutine runs
+ * generators.
+ *
+ * A coroutine is run by a task: a userdata that owns the waiter, paired with
+ * a thread for as long as that lives.  When the function has returned, the
+ * task and its thread are kept for a later coroutine.
+ *
+ * User values of a task: its thread; from the first suspension to the end of
+ * the coroutine the Future of its outcome, which then holds the task in turn
+ * (LUNADO_FUTURE_TASK); and the Failure of the error that the coroutine was
+ * given last (received.h).  A coroutine that never suspends has task and Future
+ * on its caller's stack alone.
+ */
+#ifndef LUNADO_BINDING_COROUTINE_COROUTINE_H
+#define LUNADO_BINDING_COROUTINE_COROUTINE_H
+
+#include "binding/state/binding.h"
+
+enum {
+  LUNADO_TASK_THREAD = 1,
+  LUNADO_TASK_FUTURE,
+  LUNADO_TASK_RECEIVED,
+  LUNADO_TASK_VALUES = LUNADO_TASK_RECEIVED
+};
+
+void lunado__coroutine_open(lua_State *L, lunado_realm *realm);
+
+/* Pushes the functions of lunado.gen that run coroutines into the table on
+ * top. */
+void lunado__coroutine_functions(lua_State *L);
+
+/* Calls the function below nargs arguments as a coroutine; replaces them by
+ * its Future.  [-(nargs+1), +1, m] */
+void lunado__spawn(lua_State *L, lunado_realm *realm, int nargs);
+
+/* Where the Future at idx is that of a coroutine that has not begun yet, it does
+ * nothing when it begins.  [-0, +0, -] */
+void lunado__withdraw(lua_State *L, int idx);
+
+/* As lunado__spawn, but the function starts on the loop's next turn.
+ * [-(nargs+1), +1, m] */
+void lunado__spawn_later(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
+                         int nargs);
+
+/* True if the value at idx is what gen.coroutine gave.  [-0, +0, -] */
+bool lunado__is_coroutine_function(lua_State *L, int idx);
+
+/* Room on the stack for waking a coroutine and settling its Future, which may
+ * have waiters of any kind: there it must not find too little. */
+#define LUNADO_WAKE_STACK (2 * LUA_MINSTACK)
+
+/* Resumes the coroutine of the task at idx, which the queue gave.
+ * [-0, +0, m] */
+void lunado__coroutine_wake(lua_State *L, lunado_realm *realm, int idx);
+
+/* The callback of a suspended task's waiter. */
+void lunado__coroutine_ready(lunado_settler *settler, lunado_waiter *waiter,
+                             lunado_future *future);
+
+/* Queues the task that is the owner of the sole waiter of the Future at idx,
+ * which lunado_future_take_sole has just taken.  [-0, +0, -] */
+void lunado__coroutine_ready_sole(lua_State *L, int idx, lunado_waiter *waiter);
+
+/* The base of every coroutine: calls the function that is its second
+ * argument, with the handler that is its first. */
+int lunado__coroutine_body(lua_State *L);
+
+/* Yields for the Future at idx, which is pending; k runs when it is done, and
+ * begins with lunado__awaited.  Raises where the running function is not a
+ * coroutine of lunado's, or cannot yield.  For C functions:
+ * return lunado__await(...).  [-?, +?, e] */
+int lunado__await(lua_State *L, lunado_realm *realm, int idx, lua_KContext ctx,
+                  lua_KFunction k);
+
+/* In the continuation of lunado__await, with `top` the stack's height when
+ * that was called: raises the Future's error, or returns the number of its
+ * results, which are on top.  [-0, +0, v] */
+int lunado__awaited(lua_State *L, lunado_realm *realm, int top);
+
+/* Raises the error of the Future at idx, which has failed; the traceback of
+ * the running coroutine goes on with the Future's.  [-0, +0, v] */
+int lunado__raise_failed(lua_State *L, lunado_realm *realm, int idx);
+
+/* Pushes "file:line" of where the user's function in the thread of the task is
+ * suspended, or "?".
+ * [-0, +1, m] */
+void lunado__coroutine_where(lua_State *L, const lunado_coroutine *task);
+
+#endif

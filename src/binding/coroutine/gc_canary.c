@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * gc_canary.c - coroutines that are collected while they wait.
+ *
+ * That is nearly always a bug, and logged; but not when it is the whole state
+ * that goes.
+ */
+#include "binding/coroutine/coroutine.h"
+#include "binding/loop/ioloop.h"
+#include "binding/state/naming.h"
+#include "binding/state/realm.h"
+#include "binding/coroutine/task.h"
+
+void lunado__coroutine_where(lua_State *L, const lunado_coroutine *task) {
+  lunado__pushplace(L, lunado__findrealm(L), task->thread);
+}
+
+/* --- collected, or closing? ----------------------------------------------- */
+
+/* How it comes that a finalizer runs. */
+typedef enum {
+  COLLECTED,
+  CLOSING,  /* of the state */
+  UNCERTAIN /* the next collection tells that it was one, if there is one */
+} cause;
+
+/* A collection clears weak references before it runs any finalizer; the
+ * closing of a state does not.  Finalizers run in batches: those of each
+ * collection, then those of the closing, each from the youngest object to the
+ * oldest.  A cycle object, of which there is a weak reference only, is in the
+ * batch of the first collection after it was made, whose finalizers may still
+ * be due when the state is closed.  Its companion, of the same age, is held:
+ * it is in the batch of the closing, before all that is older. */
+typedef struct {
+  uint32_t born; /* of the cycle object, also in its companion */
+  bool held;     /* this is the companion */
+} lunado_cycle;
+
+/* True if what has `born` was made after what has `other`. */
+static bool is_younger(uint32_t born, uint32_t other) {
+  return (int32_t)(born - other) > 0;
+}
+
+/* True if there was a collection since the cycle object was made. */
+static bool was_collection(lua_State *L, const lunado_realm *realm) {
+  bool cleared;
+  lunado__getslot(L, realm, LUNADO_SLOT_CYCLE);
+  cleared = lua_rawgeti(L, -1, 1) == LUA_TNIL;
+  lua_pop(L, 2);
+  return cleared;
+}
+
+static void push_cycle(lua_State *L, uint32_t born, bool held) {
+  lunado_cycle *cycle = lua_newuserdatauv(L, sizeof *cycle, 0);
+  cycle->born = born;
+  cycle->held = held;
+  luaL_setmetatable(L, "lunado.Cycle");
+}
+
+/* Makes the next cycle object, and its companion. */
+static void make_cycle(lua_State *L, lunado_realm *realm) {
+  uint32_t born = ++realm->born;
+  realm->cycle_lost = true; /* where memory is short, until there is some */
+  push_cycle(L, born, true);
+  lunado__getslot(L, realm, LUNADO_SLOT_CYCLE);
+  push_cycle(L, born, false);
+  lua_rawseti(L, -2, 1);
+  lua_pop(L, 1);
+  lunado__setslot(L, realm, LUNADO_SLOT_COMPANION);
+  realm->last_cycle = realm->cycle_born;
+  realm->cycle_born = born;
+  realm->cycle_lost = false;
+}
+
+/* What was uncertain before the collection that has just been noticed was none
+ * of the closing's. */
+static void log_uncertain(lua_State *L, lunado_realm *realm) {
+  lua_Unsigned n;
+  lunado__getslot(L, realm, LUNADO_SLOT_UNCERTAIN);
+  while ((n = lua_rawlen(L, -1)) > 0) {
+    lua_rawgeti(L, -1, (lua_Integer)n);
+    lua_pushnil(L);
+    lua_rawseti(L, -3, (lua_Integer)n);
+    lunado__log(L, realm, LUNADO_LOG_WARNING);
+  }
+  lua_pop(L, 1);
+}
+
+/* Why the finalizer runs of a task with this `born`, with a cycle object there.
+ * Where the reference to that has been cleared, its batch is not over, and the
+ * closing's comes later.  Where not, a task that is younger than it has seen no
+ * collection.  One that is older than the last companion would come after that,
+ * were it the closing's.  One between belongs to the closing, or, rarely, to a
+ * second collection before the first has run its finalizers, as where memory is
+ * short. */
+static cause cause_of(lua_State *L, lunado_realm *realm, uint32_t born) {
+  if (realm->closing) return CLOSING;
+  if (was_collection(L, realm)) return COLLECTED;
+  realm->closing = is_younger(born, realm->cycle_born);
+  if (realm->closing) return CLOSING;
+  return is_younger(born, realm->last_cycle) ? UNCERTAIN : COLLECTED;
+}
+
+/* A companion that has been let go is collected after the cycle object that
+ * was made then. */
+static bool was_held(lua_State *L, const lunado_realm *realm, uint32_t born) {
+  if (born == realm->cycle_born) return true;
+  return born == realm->last_cycle && !was_collection(L, realm);
+}
+
+static int cycle__gc(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  const lunado_cycle *cycle = lua_touserdata(L, 1);
+  if (realm->closing) return 0;
+  if (cycle->held) {
+    realm->closing = was_held(L, realm, cycle->born);
+  } else if (was_collection(L, realm)) {
+    make_cycle(L, realm);
+    log_uncertain(L, realm);
+  } else {
+    realm->closing = true;
+  }
+  return 0;
+}
+
+/* --- tasks ---------------------------------------------------------------- */
+
+static void push_warning(lua_State *L, const lunado_coroutine *task) {
+  if (!lunado__task_untouched(task)) {
+    lua_pushliteral(L,
+                    "Coroutine was collected that somebody else had resumed or "
+                    "closed: its Future stays pending");
+    return;
+  }
+  lua_pushliteral(L, "Coroutine was collected while waiting at ");
+  lunado__coroutine_where(L, task);
+  lua_pushliteral(L, ": nobody can set the Future it waits for");
+  lua_concat(L, 3);
+}
+
+/* Logs that a task was collected while it waited, if it was. */
+static void report(lua_State *L, lunado_realm *realm,
+                   const lunado_coroutine *task) {
+  if (realm->cycle_lost && !realm->closing) make_cycle(L, realm);
+  switch (cause_of(L, realm, task->born)) {
+  case CLOSING: break;
+  case COLLECTED:
+    push_warning(L, task);
+    lunado__log(L, realm, LUNADO_LOG_WARNING);
+    break;
+  case UNCERTAIN:
+    lunado__getslot(L, realm, LUNADO_SLOT_UNCERTAIN);
+    push_warning(L, task);
+    lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+    lua_pop(L, 1);
+    break;
+  }
+}
+
+static int task__gc(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_coroutine *task = lua_touserdata(L, 1);
+  uint32_t how = task->flags & (TASK_WAITING | TASK_QUEUED);
+  bool told = !(how & TASK_WAITING);
+  if ((how & TASK_QUEUED) && !task->loop->closed) {
+    /* Another finalizer has woken it, or the state is closed. */
+    lua_settop(L, 1);
+    lunado__setclass(L, realm->task_mt);
+    return 0;
+  }
+  if (how & TASK_WAITING) task->loop->queue.reserved--;
+  if (how != 0) {
+    told = told || task->loop->closed;
+    lunado__ioloop_discharge(L, task->loop);
+  }
+  task->flags &= ~how;
+  if (!told) report(L, realm, task);
+  return 0;
+}
+
+static const luaL_Reg metamethods[] = {{"__gc", task__gc}, {NULL, NULL}};
+static const luaL_Reg cycle_metamethods[] = {{"__gc", cycle__gc}, {NULL, NULL}};
+
+void lunado__lifetime_open(lua_State *L, lunado_realm *realm) {
+  realm->task_mt = lunado__newclass(L, "lunado.Task", NULL, metamethods);
+  lua_pop(L, 1);
+  (void)lunado__newclass(L, "lunado.Cycle", NULL, cycle_metamethods);
+  lua_pop(L, 1);
+  make_cycle(L, realm);
+}

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/* received.c - the Failure whose error the running code was given last. */
+#include "binding/coroutine/received.h"
+
+#include <ctype.h>
+#include <string.h>
+
+#include "binding/coroutine/coroutine.h"
+#include "binding/error/failure.h"
+
+/* The task of the coroutine that runs, if it can be reached: at realm->place of
+ * the C function that runs it, unless that thread has gone on meanwhile, for
+ * callbacks that run within the coroutine.  realm->runner is in the C stack
+ * below, and so alive. */
+static lunado_coroutine *running_task(lunado_realm *realm) {
+  lunado_coroutine *task = realm->current;
+  if (task == NULL || !lua_checkstack(realm->runner, 1) ||
+      lua_touserdata(realm->runner, realm->place) != (void *)task)
+    return NULL;
+  return task;
+}
+
+void lunado__receive(lua_State *L, lunado_realm *realm, bool passing) {
+  lunado_coroutine *task = running_task(realm);
+  if (task == NULL) {
+    lunado__getslot(L, realm, LUNADO_SLOT_RECEIVED);
+    lua_insert(L, -2);
+    lua_rawseti(L, -2, 1);
+    lua_pop(L, 1);
+    realm->receiver = L;
+    realm->passing = passing;
+    return;
+  }
+  lua_xmove(L, realm->runner, 1);
+  lua_setiuservalue(realm->runner, realm->place, LUNADO_TASK_RECEIVED);
+  task->flags |= TASK_RECEIVED | TASK_PASSING;
+  if (!passing) task->flags &= ~(uint32_t)TASK_PASSING;
+}
+
+/* Pushes what is remembered; pushes nothing and returns false where that is
+ * nothing. */
+static bool push_remembered(lua_State *L, lunado_realm *realm, bool *passing) {
+  lunado_coroutine *task = running_task(realm);
+  if (task != NULL && task->flags & TASK_RECEIVED) {
+    lua_getiuservalue(realm->runner, realm->place, LUNADO_TASK_RECEIVED);
+    lua_xmove(realm->runner, L, 1);
+    *passing = (task->flags & TASK_PASSING) != 0;
+    return true;
+  }
+  if (realm->receiver != L) return false;
+  lunado__getslot(L, realm, LUNADO_SLOT_RECEIVED);
+  lua_rawgeti(L, -1, 1);
+  lua_remove(L, -2);
+  *passing = realm->passing;
+  return true;
+}
+
+/* True if the string at `err` is that of the Failure on top behind a position:
+ * what error(message) and assert(false, message) make of it. */
+static bool is_repeated(lua_State *L, int err) {
+  size_t length, before;
+  const char *text, *first;
+  bool same = false;
+  lua_getiuservalue(L, -1, LUNADO_FAILURE_ERROR);
+  if (lua_type(L, err) == LUA_TSTRING && lua_type(L, -1) == LUA_TSTRING) {
+    text = lua_tolstring(L, err, &length);
+    first = lua_tolstring(L, -1, &before);
+    same = length > before + 3 &&
+           isdigit((unsigned char)text[length - before - 3]) &&
+           memcmp(text + length - before - 2, ": ", 2) == 0 &&
+           memcmp(text + length - before, first, before) == 0;
+  }
+  lua_pop(L, 1);
+  return same;
+}
+
+bool lunado__push_received(lua_State *L, lunado_realm *realm, int err,
+                           bool *passing) {
+  err = lua_absindex(L, err);
+  if (lua_isnil(L, err) || !push_remembered(L, realm, passing)) return false;
+  if (lunado__failure_is_of(L, lua_gettop(L), err)) return true;
+  *passing = false;
+  if (lua_isuserdata(L, -1) && is_repeated(L, err)) return true;
+  lua_pop(L, 1);
+  return false;
+}
+
+void lunado__forget_received(lua_State *L, lunado_realm *realm) {
+  realm->receiver = NULL;
+  lunado__getslot(L, realm, LUNADO_SLOT_RECEIVED);
+  lua_pushboolean(L, 0);
+  lua_rawseti(L, -2, 1);
+  lua_pop(L, 1);
+}
+
+/* The one element is there from the start: storing into it allocates
+ * nothing. */
+void lunado__received_open(lua_State *L, lunado_realm *realm) {
+  lua_createtable(L, 1, 0);
+  lua_pushboolean(L, 0);
+  lua_rawseti(L, -2, 1);
+  lua_createtable(L, 0, 1);
+  lua_pushliteral(L, "v");
+  lua_setfield(L, -2, "__mode");
+  lua_setmetatable(L, -2);
+  lunado__setslot(L, realm, LUNADO_SLOT_RECEIVED);
+}

@@ -1,0 +1,490 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * suspend.c - what happens between a yield and the next turn of a coroutine:
+ * it waits, is made ready, or an error is raised where it yielded.
+ *
+ * Lua has no way to raise an error in a coroutine from outside.  A hook on the
+ * first return in it does: that is the return of the yield itself.
+ */
+#include "binding/future/yieldable.h"
+#include "binding/coroutine/coroutine.h"
+#include "binding/error/failure.h"
+#include "binding/future/future.h"
+#include "binding/state/hook.h"
+#include "binding/debug/inspect.h"
+#include "binding/loop/ioloop.h"
+#include "binding/state/realm.h"
+#include "binding/coroutine/received.h"
+#include "binding/coroutine/task.h"
+#include "binding/coroutine/watch.h"
+
+static void restore_hook(lua_State *L, lunado_realm *realm) {
+  lua_sethook(L, realm->user_hook, realm->user_hook_mask,
+              realm->user_hook_count);
+  realm->user_hook = NULL;
+}
+
+/* The first return in a coroutine that is resumed is that of the yield
+ * itself, with the value it was resumed with on top. */
+static void raise_at_return(lua_State *L, lua_Debug *ar) {
+  lunado_realm *realm = lunado__findrealm(L);
+  (void)ar;
+  restore_hook(L, realm);
+  realm->throwing = false;
+  (void)lua_error(L);
+}
+
+/* Has the value on top of the task's thread raised when it is resumed. */
+static void prepare_throw(lunado_realm *realm, lunado_coroutine *task) {
+  lua_State *thread = task->thread;
+  task->flags |= TASK_THROWN;
+  realm->throwing = true;
+  if (task->flags & TASK_AWAITING) return;
+  realm->user_hook = lua_gethook(thread);
+  realm->user_hook_mask = lua_gethookmask(thread);
+  realm->user_hook_count = lua_gethookcount(thread);
+  lua_sethook(thread, raise_at_return, LUA_MASKRET, 0);
+}
+
+/* The same for the error of the Failure there, which is replaced by it. */
+static void prepare_failure(lua_State *L, int t, lunado_coroutine *task) {
+  lunado__receive_at(L, t, task);
+  lunado__failure_observe(task->thread, -1);
+  lua_replace(task->thread, -2);
+  prepare_throw(lunado__findrealm(L), task);
+}
+
+/* Pushes what the Future on top of the task's thread came to; returns how
+ * many values to resume with. */
+int lunado__task_push_outcome(lua_State *L, int t, lunado_coroutine *task,
+                              lunado_future *future) {
+  lua_State *thread = task->thread;
+  if (future->state == LUNADO_DONE) {
+    if (future->count != 1)
+      return lunado__push_results(thread, lua_gettop(thread));
+    lua_getiuservalue(thread, -1, LUNADO_FUTURE_VALUE);
+    return 1;
+  }
+  lua_getiuservalue(thread, -1, LUNADO_FUTURE_VALUE);
+  prepare_failure(L, t, task);
+  return 1;
+}
+
+/* Within stack contexts a task is queued as the function that resumes it
+ * there.  Pushes that of the task at idx. */
+static void push_captured(lua_State *L, lunado_realm *realm,
+                          lunado_coroutine *task, int idx) {
+  lunado__getslot(L, realm, LUNADO_SLOT_CAPTURED);
+  lua_pushvalue(L, idx);
+  lua_rawget(L, -2);
+  lua_pushvalue(L, idx);
+  lua_pushnil(L);
+  lua_rawset(L, -4);
+  lua_remove(L, -2);
+  task->flags &= ~(uint32_t)TASK_CAPTURED;
+}
+
+/* Puts the task at t, which is to be resumed, into its loop's queue, which has
+ * room. */
+void lunado__task_queue(lua_State *L, lunado_realm *realm, int t,
+                        lunado_coroutine *task) {
+  if (!(task->flags & TASK_CAPTURED)) {
+    lua_pushvalue(L, t);
+    lunado__queue_push_task(L, task->loop);
+  } else {
+    push_captured(L, realm, task, t);
+    lunado__queue_push_function(L, task->loop);
+  }
+}
+
+/* Queues the task on top, whose waiter has just been taken, and pops it.  One
+ * that was collected does not go on because a finalizer settles its Future. */
+static void make_ready(lua_State *L, lunado_waiter *waiter) {
+  lunado_coroutine *task =
+      lunado_container_of(waiter, lunado_coroutine, waiter);
+  lunado_ioloop *loop = task->loop;
+  if (!(task->flags & TASK_WAITING)) {
+    lua_pop(L, 1);
+    return;
+  }
+  task->flags ^= TASK_WAITING | TASK_QUEUED;
+  loop->queue.reserved--;
+  lunado__task_queue(L, loop->realm, lua_gettop(L), task);
+  lua_pop(L, 1);
+}
+
+void lunado__coroutine_ready(lunado_settler *settler, lunado_waiter *waiter,
+                             lunado_future *future) {
+  lunado_realm *realm = lunado__settler_realm(settler);
+  lua_State *L = realm->frame->L;
+  (void)future;
+  lunado__push_owner(realm, waiter);
+  make_ready(L, waiter);
+}
+
+void lunado__coroutine_ready_sole(lua_State *L, int idx,
+                                  lunado_waiter *waiter) {
+  if (lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE) == LUA_TTABLE) {
+    lua_rawgetp(L, -1, waiter);
+    lua_remove(L, -2);
+  }
+  make_ready(L, waiter);
+}
+
+void lunado__task_make_ready(lua_State *L, lunado_waiter *waiter) {
+  make_ready(L, waiter);
+}
+
+static int raise_closed(lua_State *L) {
+  return luaL_error(L, "the coroutine's IOLoop is closed");
+}
+
+/* (task) → its loop: sees that it has one, and that a place in its queue is
+ * free.  The loop is on the stack meanwhile: finalizers may close it. */
+static int find_place(lua_State *L) {
+  lunado_coroutine *task = lua_touserdata(L, 1);
+  lunado_realm *realm = lunado__findrealm(L);
+  bool is_new = task->loop == NULL;
+  if (is_new) task->loop = lunado__currentloop(L, realm);
+  if (task->loop->closed) return raise_closed(L);
+  lunado__pushloop(L, task->loop);
+  if (is_new && realm->tracking) lunado__track(L, realm, 1);
+  lunado__queue_add_place(L, &task->loop->queue);
+  return 1;
+}
+
+static bool has_place(lunado_realm *realm, lunado_coroutine *task) {
+  if (task->loop == NULL) {
+    if (realm->tracking) return false; /* which may fail: find_place does it */
+    task->loop = realm->loop;
+  }
+  return task->loop != NULL && lunado__queue_has_place(&task->loop->queue);
+}
+
+/* Calls function(task); on failure moves the error to the task's thread and
+ * has it raised there.  Where functions of the user's have raised it, such as
+ * __await, the traceback begins with them.  Where the thread was closed
+ * meanwhile that is what the coroutine ends with. */
+static bool protected(lua_State *L, lunado_realm *realm, int t,
+                      lua_CFunction function, int nargs) {
+  lunado_coroutine *task = lua_touserdata(L, t);
+  int base = lua_gettop(L) - nargs + 1, below;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->handler);
+  lua_pushcfunction(L, function);
+  lua_rotate(L, base, 2);
+  if (lua_pcall(L, nargs, LUA_MULTRET, base) == LUA_OK) {
+    lua_remove(L, base);
+    return true;
+  }
+  if (lua_status(task->thread) != LUA_YIELD) {
+    lua_settop(L, base - 1);
+    return false;
+  }
+  lunado__failure_take(L, realm);
+  below = lunado__failure_cut(L, function);
+  if (below == 0) lunado__failure_observe(L, -1);
+  lua_xmove(L, task->thread, 1);
+  lua_settop(L, base - 1);
+  if (below > 0)
+    prepare_failure(L, t, task);
+  else
+    prepare_throw(realm, task);
+  return false;
+}
+
+/* With what a task that was not suspended goes on after `protected` has failed:
+ * an error, unless somebody has closed its thread. */
+static int with_error(const lunado_coroutine *task) {
+  return lua_status(task->thread) == LUA_YIELD ? 1 : STOLEN;
+}
+
+/* (task): resumes it, from the queue, within the contexts captured. */
+static int resume_captured(lua_State *L) {
+  lua_settop(L, 0);
+  lua_pushvalue(L, lua_upvalueindex(LUNADO_UPVALUES + 1));
+  lunado__coroutine_wake(L, lunado__upvalue_realm(L), 1);
+  return 0;
+}
+
+/* (task): keeps the current stack contexts for when it is resumed. */
+static int capture(lua_State *L) {
+  lunado_coroutine *task = lua_touserdata(L, 1);
+  lunado_realm *realm = lunado__findrealm(L);
+  lunado__getslot(L, realm, LUNADO_SLOT_CAPTURED);
+  lua_pushvalue(L, 1);
+  lunado__pushclosure(L, resume_captured, 1);
+  lunado__wrap(L, realm, 4);
+  lua_rawset(L, 2);
+  task->flags |= TASK_CAPTURED;
+  return 0;
+}
+
+void lunado__task_capture(lua_State *L, const lunado_realm *realm, int t) {
+  if (realm->context == NULL) return;
+  lua_pushcfunction(L, capture);
+  lua_pushvalue(L, t);
+  lua_call(L, 1, 0);
+}
+
+/* The place comes last: finalizers that run before may take it.  A hook that
+ * sees find_place return may close the loop, which is on the stack then. */
+static bool has_all(lua_State *L, lunado_realm *realm, int t,
+                    lunado_coroutine *task) {
+  bool found;
+  if (task->flags & TASK_ENTERING) lunado__watch_enter(L, realm, t, task);
+  if (realm->context != NULL) {
+    lua_pushvalue(L, t);
+    if (!protected(L, realm, t, capture, 1)) return false;
+  }
+  if (has_place(realm, task)) return true;
+  lua_pushvalue(L, t);
+  if (!protected(L, realm, t, find_place, 1)) return false;
+  found = lunado__queue_has_place(&task->loop->queue);
+  lua_pop(L, 1);
+  if (!found) (void)lunado__task_raise(L, realm, t, raise_closed);
+  return found;
+}
+
+/* The long way of ensure_place.  User code that runs meanwhile may resume or
+ * close the thread. */
+static int find_all(lua_State *L, lunado_realm *realm, int t,
+                    lunado_coroutine *task, lunado_ioloop *home) {
+  lua_State *thread = task->thread;
+  int n = lua_gettop(thread), rc = 0;
+  const void *top = n > 0 ? lua_topointer(thread, -1) : NULL;
+  if (!has_all(L, realm, t, task))
+    rc = with_error(task);
+  else if (lua_status(thread) != LUA_YIELD || lua_gettop(thread) != n ||
+           (n > 0 && lua_topointer(thread, -1) != top))
+    rc = STOLEN;
+  if (rc != 0) task->loop = home;
+  return rc;
+}
+
+/* Readies the task to be suspended: sees that it will have a place in its
+ * loop's queue, and keeps its stack contexts.  Returns 0, or with what to
+ * resume it.  One that is not suspended after all belongs to no loop that it
+ * did not belong to before, since it would not keep it. */
+static inline int ensure_place(lua_State *L, lunado_realm *realm, int t,
+                               lunado_coroutine *task) {
+  lunado_ioloop *home = task->loop;
+  if (!(task->flags & TASK_ENTERING) && realm->context == NULL &&
+      has_place(realm, task))
+    return 0;
+  return find_all(L, realm, t, task, home);
+}
+
+/* The task at t leaves the stack of its runner: from now on it and the Future
+ * above it hold each other. */
+void lunado__task_tie(lua_State *L, int t, lunado_coroutine *task) {
+  task->flags |= TASK_BOUND;
+  lua_pushvalue(L, t + 1);
+  lua_setiuservalue(L, t, LUNADO_TASK_FUTURE);
+  lua_pushvalue(L, t);
+  lua_setiuservalue(L, t + 1, LUNADO_FUTURE_TASK);
+}
+
+void lunado__task_enlist(lua_State *L, int t, lunado_coroutine *task,
+                         uint32_t how) {
+  if (!(task->flags & TASK_BOUND)) lunado__task_tie(L, t, task);
+  task->flags |= how;
+  lunado__ioloop_enlist(task->loop);
+}
+
+/* Queues the task for the next turn.  Returns as lunado__task_suspend. */
+static int requeue(lua_State *L, lunado_realm *realm, int t,
+                   lunado_coroutine *task) {
+  int rc = ensure_place(L, realm, t, task);
+  if (rc != 0) return rc;
+  lunado__task_enlist(L, t, task, TASK_QUEUED);
+  task->waiter.future = NULL;
+  lunado__task_queue(L, realm, t, task);
+  return SUSPENDED;
+}
+
+/* (task, future): another waiter is there already, or the Future is a heir: a
+ * table of owners has to be made, or to grow, which may fail. */
+static int wait_behind_others(lua_State *L) {
+  lunado_coroutine *task = lua_touserdata(L, 1);
+  (void)lunado__wait(L, 2, 1, &task->waiter, lunado__coroutine_ready);
+  return 0;
+}
+
+/* True if the thread is suspended, with the Future on top of its stack. */
+static bool is_on_top(lua_State *thread, const lunado_future *future) {
+  return lua_status(thread) == LUA_YIELD && lua_gettop(thread) > 0 &&
+         lua_touserdata(thread, -1) == (const void *)future;
+}
+
+/* Links the task, which is on top of L, to a heir, or behind other waiters of
+ * the Future.  Returns as link_task. */
+static int link_behind(lua_State *L, lunado_realm *realm, int t,
+                       lunado_coroutine *task, lunado_future *future) {
+  lua_State *thread = task->thread;
+  lunado__hook hook;
+  bool linked;
+  lua_pushvalue(thread, -1);
+  lua_xmove(thread, L, 1);
+  hook = lunado__hook_off(L);
+  linked = protected(L, realm, t, wait_behind_others, 2);
+  lunado__hook_on(L, &hook);
+  if (!linked) return with_error(task);
+  if (task->waiter.list != NULL) return SUSPENDED;
+  if (!is_on_top(thread, future)) return STOLEN;
+  return lunado__task_push_outcome(L, t, task, future);
+}
+
+/* Links the task to the Future on top of its thread's stack.  Returns
+ * SUSPENDED, or with what to resume it: an error, or the outcome, where a
+ * finalizer has just settled the Future. */
+static int link_task(lua_State *L, lunado_realm *realm, int t,
+                     lunado_coroutine *task, lunado_future *future) {
+  lua_State *thread = task->thread;
+  if (!lunado_future_pending(future))
+    return lunado__task_push_outcome(L, t, task, future);
+  lua_pushvalue(L, t);
+  if (future->waiters != NULL || future->flags & LUNADO_IS_HEIR)
+    return link_behind(L, realm, t, task, future);
+  lua_xmove(L, thread, 1);
+  lua_setiuservalue(thread, -2, LUNADO_FUTURE_VALUE);
+  lunado_future_wait(future, &task->waiter, lunado__coroutine_ready);
+  return SUSPENDED;
+}
+
+/* Has the task wait for the Future on top of its thread's stack.  Returns as
+ * lunado__task_suspend.  It belongs to its loop, and has its place, before it
+ * is linked: finalizers may close the one and take the other. */
+static int wait_for(lua_State *L, lunado_realm *realm, int t,
+                    lunado_coroutine *task, lunado_future *future) {
+  lunado_ioloop *home = task->loop;
+  int n = ensure_place(L, realm, t, task);
+  if (n != 0) return n;
+  task->loop->queue.reserved++;
+  lunado__task_enlist(L, t, task, TASK_WAITING);
+  n = link_task(L, realm, t, task, future);
+  if (n == SUSPENDED) return n;
+  task->flags &= ~(uint32_t)TASK_WAITING;
+  task->loop->queue.reserved--;
+  lunado__ioloop_discharge(L, task->loop);
+  task->loop = home;
+  return n;
+}
+
+/* Replaces what was yielded, n values on top of the thread's stack and not a
+ * single Future, by one Future on top.  False where that is an error. */
+static bool convert(lua_State *L, lunado_realm *realm, int t, int n) {
+  lunado_coroutine *task = lua_touserdata(L, t);
+  lunado_coroutine *outer = realm->yielder;
+  bool converted;
+  if (!lua_checkstack(task->thread, 4) || !lua_checkstack(L, n + 4)) {
+    lua_pushliteral(task->thread, "not enough memory");
+    prepare_throw(realm, task);
+    return false;
+  }
+  lua_xmove(task->thread, L, n);
+  realm->yielder = task;
+  converted = protected(L, realm, t, lunado__convert_yield, n);
+  realm->yielder = outer;
+  if (!converted) return false;
+  if (lua_status(task->thread) != LUA_YIELD) {
+    lua_pop(L, 1);
+    return false;
+  }
+  lua_xmove(L, task->thread, 1);
+  return true;
+}
+
+/* Deals with a yield of n values, of which the last one is not a Future that
+ * is done.  Returns SUSPENDED when the task is, else how many values to resume
+ * it with, or STOLEN. */
+int lunado__task_suspend(lua_State *L, lunado_realm *realm, int t,
+                         lunado_coroutine *task, int n) {
+  lua_State *thread = task->thread;
+  lunado_future *future = NULL;
+  if (n == 1) future = lunado__tofuture(thread, realm, -1);
+  if (future == NULL) {
+    if (n == 0 || (n == 1 && lua_isnil(thread, -1)))
+      return requeue(L, realm, t, task);
+    if (!convert(L, realm, t, n)) return with_error(task);
+    future = lua_touserdata(thread, -1);
+  }
+  if (lunado_future_pending(future)) return wait_for(L, realm, t, task, future);
+  if (future->flags & LUNADO_IS_MOMENT) return requeue(L, realm, t, task);
+  return lunado__task_push_outcome(L, t, task, future);
+}
+
+/* The short way of suspend: pushes the one result of a Future that is done.
+ * Returns false, and has changed nothing, for all else. */
+bool lunado__push_ready_result(lua_State *thread, lunado_realm *realm, int n) {
+  lunado_future *future;
+  if (n != 1) return false;
+  future = lua_touserdata(thread, -1);
+  if (future == NULL || !lua_getmetatable(thread, -1)) return false;
+  if (lua_topointer(thread, -1) == realm->future_mt &&
+      future->state == LUNADO_DONE && future->count == 1) {
+    /* What is below the result is dropped when the yield returns. */
+    lua_getiuservalue(thread, -2, LUNADO_FUTURE_VALUE);
+    return true;
+  }
+  lua_pop(thread, 1);
+  return false;
+}
+
+/* True if an error can be raised where the task's coroutine is suspended. */
+static bool can_fail_wait(const lunado_coroutine *task) {
+  const lunado_future *future = task->waiter.future;
+  if (task->flags & TASK_STARTING ||
+      !(task->flags & (TASK_WAITING | TASK_QUEUED)) ||
+      !lunado__task_untouched(task))
+    return false;
+  return future == NULL || future->state != LUNADO_FAILED;
+}
+
+/* Takes the task on top, which is linked to the pending Future on top of its
+ * thread's stack, out of its list and into its loop's queue.  It pops the task.
+ */
+static void stop_waiting(lua_State *L, lunado_coroutine *task) {
+  lua_pushvalue(task->thread, -1);
+  lua_xmove(task->thread, L, 1);
+  lunado__forget(L, lua_gettop(L), &task->waiter);
+  lua_pop(L, 1);
+  make_ready(L, &task->waiter);
+}
+
+bool lunado__task_fail_wait(lua_State *L, int t) {
+  lunado_coroutine *task = lua_touserdata(L, t);
+  lunado_future *failed = lua_touserdata(L, -1);
+  if (!can_fail_wait(task) || !lua_checkstack(task->thread, 2)) {
+    lua_pop(L, 1);
+    return false;
+  }
+  if (task->flags & TASK_WAITING &&
+      lunado_future_pending(task->waiter.future)) {
+    lua_pushvalue(L, t);
+    stop_waiting(L, task);
+  }
+  lua_xmove(L, task->thread, 1);
+  if (task->waiter.future != NULL) lua_replace(task->thread, -2);
+  task->waiter.future = failed; /* held by the thread's stack */
+  return true;
+}
+
+int lunado__task_raise(lua_State *L, lunado_realm *realm, int t,
+                       lua_CFunction function) {
+  (void)protected(L, realm, t, function, 0);
+  return with_error(lua_touserdata(L, t));
+}
+
+/* Deals with what a coroutine left behind in the realm when it was suspended
+ * or ended. */
+void lunado__task_resumed(lunado_realm *realm, lunado_coroutine *task) {
+  if (realm->awaiting) {
+    realm->awaiting = false;
+    task->flags |= TASK_AWAITING;
+  }
+  if (realm->throwing) { /* it could not be resumed */
+    realm->throwing = false;
+    if (lua_gethook(task->thread) == raise_at_return)
+      restore_hook(task->thread, realm);
+  }
+}

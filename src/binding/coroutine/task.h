@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * task.h - what runs a coroutine, for the files that do: body.c, suspend.c,
+ * coroutine.c, await.c and gc_canary.c.
+ *
+ * Invariants:
+ *   - a task waits (its waiter is linked, and one place of its loop's queue is
+ *     reserved for it), or is queued, or runs, or is idle in the pool;
+ *   - while it waits, the Future it waits for is on top of its thread's
+ *     stack;
+ *   - while it runs, its runner has the task on its stack, and the Future of
+ *     its outcome above it;
+ *   - a coroutine is resumed by the loop only, never inside set_result;
+ *   - what may fail is done before a task changes its state.
+ */
+#ifndef LUNADO_BINDING_COROUTINE_TASK_H
+#define LUNADO_BINDING_COROUTINE_TASK_H
+
+#include "binding/state/binding.h"
+
+enum {
+  TASK_FAILED = 1,      /* what the body returned is a Failure */
+  TASK_AWAITING = 2,    /* suspended by lunado__await, not by a plain yield */
+  TASK_STARTING = 4,    /* queued to be started */
+  TASK_WAITING = 8,     /* enlisted on its loop, with a place reserved */
+  TASK_QUEUED = 16,     /* enlisted on its loop, in its queue */
+  TASK_BOUND = 32,      /* task and Future hold each other */
+  TASK_CAPTURED = 64,   /* SLOT_CAPTURED has the function that resumes it */
+  TASK_WATCHED = 128,   /* SLOT_FINISH wants to know of its end */
+  TASK_THROWN = 256,    /* an error was raised at one of its yields */
+  TASK_ENTERING = 512,  /* is to enter contexts of its own at its next yield */
+  TASK_ENTERED = 1024,  /* has done so since its runner has resumed it */
+  TASK_RECEIVED = 2048, /* LUNADO_TASK_RECEIVED is a Failure */
+  TASK_PASSING = 4096   /* lunado's own code is raising that again */
+};
+
+/* In place of a number of values to resume a coroutine with: it is suspended;
+ * it is to end, for somebody else has resumed or closed it. */
+enum { SUSPENDED = -1, STOLEN = -2 };
+
+struct lunado_coroutine {
+  lunado_waiter waiter;     /* linked while waiting */
+  lua_State *thread;        /* LUNADO_TASK_THREAD holds it */
+  lunado_ioloop *loop;      /* set at the first suspension; good while
+                               enlisted */
+  lunado_coroutine *caller; /* yielded for this one to start, and runs again
+                               when this one is suspended; below this one on
+                               the runner's stack */
+  lunado_future *future;    /* of its outcome; while it runs, on the stack of
+                               its runner, else LUNADO_TASK_FUTURE holds it */
+  uint32_t count;           /* values to start with */
+  uint32_t results;         /* of the body, once it has returned */
+  uint32_t born;            /* realm->born when it was made */
+  uint32_t flags;
+};
+
+/* --- body.c: the function at the base of a coroutine ---------------------- */
+
+/* Message handler of the body: notes where the error was raised. */
+int lunado__body_handler(lua_State *L);
+
+/* --- suspend.c: from a yield to being queued again ------------------------ */
+
+/* The task at t leaves the stack of its runner: from now on it and the Future
+ * above it hold each other.  [-0, +0, -] */
+void lunado__task_tie(lua_State *L, int t, lunado_coroutine *task);
+
+/* Counts the task, which is to be suspended `how` (TASK_WAITING or
+ * TASK_QUEUED), as one of its loop's.  [-0, +0, -] */
+void lunado__task_enlist(lua_State *L, int t, lunado_coroutine *task,
+                         uint32_t how);
+
+/* Keeps the current stack contexts, where there are any, for when the task at
+ * t is resumed.  [-0, +0, e] */
+void lunado__task_capture(lua_State *L, const lunado_realm *realm, int t);
+
+/* Puts the task at t, which is to be resumed, into its loop's queue, which has
+ * room.  [-0, +0, -] */
+void lunado__task_queue(lua_State *L, lunado_realm *realm, int t,
+                        lunado_coroutine *task);
+
+/* Queues the task on top, which waits and whose waiter has just been taken back,
+ * and pops it.  [-1, +0, -] */
+void lunado__task_make_ready(lua_State *L, lunado_waiter *waiter);
+
+/* Deals with a yield of n values.  Returns SUSPENDED when the task at t is,
+ * else how many values, on top of its thread's stack, to resume it with, or
+ * STOLEN.  [-0, +0, -] */
+int lunado__task_suspend(lua_State *L, lunado_realm *realm, int t,
+                         lunado_coroutine *task, int n);
+
+/* The short way of lunado__task_suspend: pushes the one result of a Future
+ * that is done.  Returns false, and has changed nothing, for all else.
+ * [-0, +(0|1), -] */
+bool lunado__push_ready_result(lua_State *thread, lunado_realm *realm, int n);
+
+/* Pushes what the Future on top of the task's thread came to; returns how many
+ * values to resume with. */
+int lunado__task_push_outcome(lua_State *L, int t, lunado_coroutine *task,
+                              lunado_future *future);
+
+/* Has the error that function() raises raised where the task at t yielded.
+ * Returns how many values to resume it with, or STOLEN. */
+int lunado__task_raise(lua_State *L, lunado_realm *realm, int t,
+                       lua_CFunction function);
+
+/* The coroutine of the task at t, which is suspended, waits no longer: the
+ * error of the failed Future on top is raised at its yield.  Returns false, and
+ * has changed nothing, where it is not suspended, was resumed by somebody else,
+ * or has an error on its way.  [-1, +0, -] */
+bool lunado__task_fail_wait(lua_State *L, int t);
+
+/* Deals with what a coroutine left behind in the realm when it was suspended
+ * or ended. */
+void lunado__task_resumed(lunado_realm *realm, lunado_coroutine *task);
+
+/* --- gc_canary.c ----------------------------------------------------------- */
+
+/* Makes the classes of tasks and of what notices collections. */
+void lunado__lifetime_open(lua_State *L, lunado_realm *realm);
+
+/* --- await.c -------------------------------------------------------------- */
+
+/* Adds gen.await to the table on top. */
+void lunado__await_functions(lua_State *L);
+
+/* True if the task's thread is as the runner left it. */
+static inline bool lunado__task_untouched(const lunado_coroutine *task) {
+  if (lua_status(task->thread) != LUA_YIELD) return false;
+  if (task->waiter.future == NULL) return true;
+  return lua_gettop(task->thread) > 0 &&
+         lua_touserdata(task->thread, -1) == (void *)task->waiter.future;
+}
+
+/* True if L is the thread of the coroutine that runs. */
+static inline bool lunado__is_running(lua_State *L, const lunado_realm *realm) {
+  return realm->current != NULL && realm->current->thread == L;
+}
+
+#endif

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * watch.c - hooks on coroutines, and errors raised in one that is suspended.
+ *
+ * A watched coroutine has a record in SLOT_WATCHED, a table with all of its
+ * places from the start, so that entering and leaving contexts allocates
+ * nothing.
+ */
+#include "binding/coroutine/watch.h"
+
+#include "binding/coroutine/coroutine.h"
+#include "binding/future/future.h"
+#include "binding/state/realm.h"
+#include "binding/coroutine/task.h"
+
+/* Places of a record. */
+enum {
+  RECORD_CONTEXTS = 1, /* those to enter */
+  RECORD_BEFORE,       /* those that were current before, while it is entered */
+  RECORD_TASK          /* the task, once it has entered; before that, false */
+};
+
+/* --- the thread hook ------------------------------------------------------ */
+
+/* (thread) */
+static int call_thread_hook(lua_State *L) {
+  lunado__getslot(L, lunado__findrealm(L), LUNADO_SLOT_THREAD_HOOK);
+  lua_insert(L, 1);
+  lua_call(L, 1, 0);
+  return 0;
+}
+
+void lunado__watch_thread(lua_State *L, lunado_realm *realm, int t) {
+  luaL_checkstack(L, 4, NULL);
+  realm->has_thread_hook = false;
+  lua_pushcfunction(L, call_thread_hook);
+  lua_getiuservalue(L, t, LUNADO_TASK_THREAD);
+  if (lua_pcall(L, 1, 0, 0) != LUA_OK)
+    lunado__log_value(L, realm, "Exception in the thread hook: ");
+  lunado__getslot(L, realm, LUNADO_SLOT_THREAD_HOOK);
+  realm->has_thread_hook = lua_toboolean(L, -1) != 0;
+  lua_pop(L, 1);
+}
+
+/* set_thread_hook(fn) → the one before, or nil.  fn(thread) is called before
+ * each coroutine begins; nil: none. */
+static int core_set_thread_hook(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  if (!lua_isnoneornil(L, 1)) lunado__checkcallable(L, 1);
+  lua_settop(L, 1);
+  lunado__getslot(L, realm, LUNADO_SLOT_THREAD_HOOK);
+  realm->has_thread_hook = !lua_isnil(L, 1);
+  lua_pushvalue(L, 1);
+  lunado__setslot(L, realm, LUNADO_SLOT_THREAD_HOOK);
+  if (!lua_toboolean(L, -1)) lua_pushnil(L); /* slots begin as false */
+  return 1;
+}
+
+/* --- contexts of its own -------------------------------------------------- */
+
+/* Pushes the record of the coroutine of `thread`, or nil. */
+static void push_record(lua_State *L, const lunado_realm *realm,
+                        lua_State *thread) {
+  lunado__getslot(L, realm, LUNADO_SLOT_WATCHED);
+  (void)lua_pushthread(thread);
+  if (thread != L) lua_xmove(thread, L, 1);
+  lua_rawget(L, -2);
+  lua_remove(L, -2);
+}
+
+void lunado__watch_enter(lua_State *L, lunado_realm *realm, int t,
+                         lunado_coroutine *task) {
+  task->flags ^= TASK_ENTERING | TASK_ENTERED;
+  push_record(L, realm, task->thread);
+  lua_pushvalue(L, t);
+  lua_rawseti(L, -2, RECORD_TASK);
+  lunado__getslot(L, realm, LUNADO_SLOT_CONTEXT);
+  lua_rawseti(L, -2, RECORD_BEFORE);
+  lua_rawgeti(L, -1, RECORD_CONTEXTS);
+  lunado__set_context(L, realm);
+  lua_pop(L, 1);
+}
+
+bool lunado__watch_is_within(lua_State *L, const lunado_realm *realm,
+                             const lunado_coroutine *task) {
+  bool within;
+  if (!(task->flags & TASK_ENTERED)) return false;
+  push_record(L, realm, task->thread);
+  lua_rawgeti(L, -1, RECORD_CONTEXTS);
+  within = lua_topointer(L, -1) == realm->context;
+  lua_pop(L, 2);
+  return within;
+}
+
+void lunado__watch_leave(lua_State *L, lunado_realm *realm,
+                         lunado_coroutine *task) {
+  task->flags &= ~(uint32_t)TASK_ENTERED;
+  push_record(L, realm, task->thread);
+  lua_rawgeti(L, -1, RECORD_BEFORE);
+  lunado__set_context(L, realm);
+  lua_pushboolean(L, 0);
+  lua_rawseti(L, -2, RECORD_BEFORE);
+  lua_pop(L, 1);
+}
+
+/* --- the end -------------------------------------------------------------- */
+
+/* (thread, succeeded) */
+static int tell_end(lua_State *L) {
+  lunado__getslot(L, lunado__findrealm(L), LUNADO_SLOT_FINISH);
+  lua_insert(L, 1);
+  lua_call(L, 2, 0);
+  return 0;
+}
+
+void lunado__watch_end(lua_State *L, int t, lunado_coroutine *task) {
+  int outcome = lua_gettop(L);
+  bool succeeded = (task->flags & (TASK_FAILED | TASK_THROWN)) == 0;
+  lunado__getslot(L, lunado__findrealm(L), LUNADO_SLOT_WATCHED);
+  lua_getiuservalue(L, t, LUNADO_TASK_THREAD);
+  lua_pushnil(L);
+  lua_rawset(L, -3);
+  lua_pushcfunction(L, tell_end);
+  lua_getiuservalue(L, t, LUNADO_TASK_THREAD);
+  lua_pushboolean(L, succeeded);
+  if (lua_pcall(L, 2, 0, 0) != LUA_OK && !(task->flags & TASK_FAILED)) {
+    task->flags |= TASK_FAILED;
+    lua_replace(L, outcome);
+  }
+  lua_settop(L, outcome);
+}
+
+/* set_finish_hook(fn): fn(thread, succeeded) at the end of each coroutine that
+ * is watched; succeeded: it has returned, and no error was raised at any of its
+ * yields. */
+static int core_set_finish_hook(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  lua_settop(L, 1);
+  lunado__setslot(L, lunado__upvalue_realm(L), LUNADO_SLOT_FINISH);
+  return 0;
+}
+
+/* --- watching ------------------------------------------------------------- */
+
+/* The coroutine whose yield is being converted, or that runs, or NULL. */
+static lunado_coroutine *current(const lunado_realm *realm) {
+  return realm->yielder != NULL ? realm->yielder : realm->current;
+}
+
+/* current_thread() → the thread of the coroutine whose yield is being
+ * converted, or that runs; nil outside of any. */
+static int core_current_thread(lua_State *L) {
+  const lunado_coroutine *task = current(lunado__upvalue_realm(L));
+  if (task == NULL) {
+    lua_pushnil(L);
+    return 1;
+  }
+  if (!lua_checkstack(task->thread, 1)) return luaL_error(L, "stack overflow");
+  (void)lua_pushthread(task->thread);
+  if (task->thread != L) lua_xmove(task->thread, L, 1);
+  return 1;
+}
+
+/* watch(contexts): watches the coroutine of current_thread, which enters the
+ * contexts, a table, at its next yield. */
+static int core_watch(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_coroutine *task = current(realm);
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 1);
+  if (core_current_thread(L) != 1 || task == NULL)
+    return luaL_error(L, "no coroutine runs");
+  lua_createtable(L, 3, 0);
+  lua_pushvalue(L, 1);
+  lua_rawseti(L, 3, RECORD_CONTEXTS);
+  for (int i = RECORD_BEFORE; i <= RECORD_TASK; i++) {
+    lua_pushboolean(L, 0);
+    lua_rawseti(L, 3, i);
+  }
+  lunado__getslot(L, realm, LUNADO_SLOT_WATCHED);
+  lua_insert(L, 2);
+  lua_rawset(L, 2);
+  task->flags |= TASK_WATCHED | TASK_ENTERING;
+  return 0;
+}
+
+/* fail_wait(thread, future) → true when the watched coroutine of the thread,
+ * which is suspended, waits no longer: the error of the failed Future is raised
+ * at its yield.  False, and nothing has changed, where it is not suspended, or
+ * where an error is on its way to it. */
+static int core_fail_wait(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_future *future = lunado__checkfuture(L, realm, 2);
+  luaL_checktype(L, 1, LUA_TTHREAD);
+  luaL_argcheck(L, future->state == LUNADO_FAILED, 2,
+                "the Future has not failed");
+  lua_settop(L, 2);
+  lunado__getslot(L, realm, LUNADO_SLOT_WATCHED);
+  lua_pushvalue(L, 1);
+  if (lua_rawget(L, 3) != LUA_TTABLE) return 1;
+  lua_rawgeti(L, 4, RECORD_TASK);
+  if (!lua_toboolean(L, 5)) return 1;
+  lua_pushvalue(L, 2);
+  lua_pushboolean(L, lunado__task_fail_wait(L, 5));
+  return 1;
+}
+
+static const luaL_Reg functions[] = {
+    {"set_thread_hook", core_set_thread_hook},
+    {"set_finish_hook", core_set_finish_hook},
+    {"current_thread", core_current_thread},
+    {"watch", core_watch},
+    {"fail_wait", core_fail_wait},
+    {NULL, NULL}};
+
+void lunado__watch_functions(lua_State *L) {
+  lunado__setfunctions(L, functions);
+}

@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * inspect.c - who is suspended where, and what for.
+ *
+ * Nothing here changes a task or a Future; what a Future waits for is read
+ * from what it holds anyway.
+ */
+#include "binding/debug/inspect.h"
+
+#include "binding/coroutine/coroutine.h"
+#include "binding/future/future.h"
+#include "binding/loop/ioloop.h"
+#include "binding/future/multi.h"
+#include "binding/coroutine/task.h"
+#include "binding/loop/timeout.h"
+
+/* --- tracking ------------------------------------------------------------- */
+
+void lunado__track(lua_State *L, const lunado_realm *realm, int t) {
+  const lunado_coroutine *task = lua_touserdata(L, t);
+  luaL_checkstack(L, 4, NULL);
+  lunado__getslot(L, realm, LUNADO_SLOT_TRACKED);
+  lua_pushvalue(L, t);
+  lua_pushnumber(L, (lua_Number)lunado_loop_time(task->loop->core));
+  lua_rawset(L, -3);
+  lua_pop(L, 1);
+}
+
+/* track() → a table, the same each time: task -> the time of its loop when it
+ * was suspended first.  From the first call on every task that is suspended
+ * gets into it; it holds none. */
+static int core_track(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  if (!realm->tracking) {
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "k");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    lunado__setslot(L, realm, LUNADO_SLOT_TRACKED);
+    realm->tracking = true;
+  }
+  lunado__getslot(L, realm, LUNADO_SLOT_TRACKED);
+  return 1;
+}
+
+static lunado_coroutine *to_task(lua_State *L, int idx) {
+  return lunado__toclass(L, idx, lunado__upvalue_realm(L)->task_mt);
+}
+
+/* At the end of the state the loop may be gone before the task. */
+static bool is_suspended(const lunado_coroutine *task) {
+  return (task->flags & (TASK_WAITING | TASK_QUEUED)) != 0 &&
+         task->loop->core != NULL;
+}
+
+/* track_task(x): notes x, too, where it is a task that is suspended, and was
+ * not noted. */
+static int core_track_task(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  const lunado_coroutine *task = to_task(L, 1);
+  if (task == NULL || !realm->tracking || !is_suspended(task)) return 0;
+  lunado__getslot(L, realm, LUNADO_SLOT_TRACKED);
+  lua_pushvalue(L, 1);
+  if (lua_rawget(L, -2) == LUA_TNIL) lunado__track(L, realm, 1);
+  return 0;
+}
+
+/* stack(thread) → a list of what is on the stack of a thread that runs no
+ * function, such as a queue is made of; nil for any other. */
+static int core_stack(lua_State *L) {
+  lua_State *thread = lua_tothread(L, 1);
+  lua_Debug ar;
+  int n;
+  if (thread == NULL || thread == L || lua_getstack(thread, 0, &ar)) return 0;
+  if (!lua_checkstack(thread, 1)) return luaL_error(L, "not enough memory");
+  lua_createtable(L, lua_gettop(thread), 0);
+  n = lua_gettop(thread); /* finalizers may have used a queue */
+  for (int i = 1; i <= n; i++) {
+    lua_pushvalue(thread, i);
+    lua_xmove(thread, L, 1);
+    lua_rawseti(L, -2, i);
+  }
+  return 1;
+}
+
+/* --- tasks ---------------------------------------------------------------- */
+
+/* Finds the function that the body of the coroutine has called: the second one
+ * from below. */
+static bool find_base(lua_State *thread, lua_Debug *ar) {
+  int low = 1, high = 1;
+  while (lua_getstack(thread, high, ar)) {
+    low = high;
+    high *= 2;
+  }
+  while (low < high) { /* the first level that is not there */
+    int middle = (low + high) / 2;
+    if (lua_getstack(thread, middle, ar))
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return lua_getstack(thread, high - 2, ar) != 0;
+}
+
+/* Pushes the function that the coroutine runs. */
+static void push_function(lua_State *L, const lunado_coroutine *task) {
+  lua_State *thread = task->thread;
+  lua_Debug ar;
+  if (!lua_checkstack(thread, 1)) luaL_error(L, "not enough memory");
+  if (task->flags & TASK_STARTING)
+    lua_pushvalue(thread, 3); /* body handler function arguments */
+  else if (find_base(thread, &ar))
+    lua_getinfo(thread, "f", &ar);
+  else
+    lua_pushnil(thread);
+  lua_xmove(thread, L, 1);
+}
+
+/* Pushes the pending Future that the coroutine waits for, or nil. */
+static void push_awaited(lua_State *L, const lunado_coroutine *task) {
+  lua_State *thread = task->thread;
+  if (!(task->flags & TASK_WAITING) || lua_gettop(thread) == 0 ||
+      lua_touserdata(thread, -1) != (void *)task->waiter.future) {
+    lua_pushnil(L);
+    return;
+  }
+  if (!lua_checkstack(thread, 1)) luaL_error(L, "not enough memory");
+  lua_pushvalue(thread, -1);
+  lua_xmove(thread, L, 1);
+}
+
+/* task(t) → nothing when it is not suspended; else how ("waiting", "ready" or
+ * "starting"), thread, Future of its outcome, the Future it waits for (nil:
+ * none), function, "file:line" of where it is, the time of its loop. */
+static int core_task(lua_State *L) {
+  lunado_coroutine *task = to_task(L, 1);
+  if (task == NULL) return lunado__typeerror(L, 1, "task");
+  if (!is_suspended(task)) return 0;
+  lua_settop(L, 1);
+  lua_pushstring(L, task->flags & TASK_WAITING    ? "waiting"
+                    : task->flags & TASK_STARTING ? "starting"
+                                                  : "ready");
+  lua_getiuservalue(L, 1, LUNADO_TASK_THREAD);
+  lua_getiuservalue(L, 1, LUNADO_TASK_FUTURE);
+  push_awaited(L, task);
+  push_function(L, task);
+  lunado__coroutine_where(L, task);
+  lua_pushnumber(L, (lua_Number)lunado_loop_time(task->loop->core));
+  return 7;
+}
+
+/* --- Futures -------------------------------------------------------------- */
+
+/* Pushes in how many seconds the timer runs; nil where no loop has it. */
+static void push_left(lua_State *L, const lunado_realm *realm,
+                      const lunado_timer *timer) {
+  lunado__getslot(L, realm, LUNADO_SLOT_LOOPS);
+  for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1)) {
+    lunado_ioloop *loop = lua_touserdata(L, -1);
+    double when;
+    if (loop->core == NULL || !lunado_timer_when(loop->core, timer, &when))
+      continue;
+    lua_pop(L, 3);
+    lua_pushnumber(L, (lua_Number)(when - lunado_loop_time(loop->core)));
+    return;
+  }
+  lua_pop(L, 1);
+  lua_pushnil(L);
+}
+
+/* Pushes what a Future of that kind, at 1, waits for, as core_parts says. */
+static void push_parts(lua_State *L, const lunado_realm *realm,
+                       const lunado_future *future) {
+  switch ((lunado_kind)future->kind) {
+  case LUNADO_KIND_COROUTINE:
+    lua_getiuservalue(L, 1, LUNADO_FUTURE_TASK);
+    break;
+  case LUNADO_KIND_MULTI:
+    lunado__multi_children(L, 1);
+    break;
+  case LUNADO_KIND_SLEEP:
+    push_left(L, realm, lunado__sleep_timer(future));
+    break;
+  case LUNADO_KIND_TIMEOUT:
+    lunado__timeout_child(L, 1);
+    push_left(L, realm, lunado__timeout_timer(future));
+    break;
+  case LUNADO_KIND_PLAIN:
+  case LUNADO_KIND_NEXT:
+  case LUNADO_KIND_PROMISE:
+  case LUNADO_KIND_JOB:
+  case LUNADO_KIND_TICKET:
+    break;
+  }
+}
+
+/* By lunado_kind. */
+static const char *const kind_names[] = {"plain", "coroutine", "multi",
+                                         "next",  "promise",   "job",
+                                         "sleep", "timeout",   "ticket"};
+
+/* parts(future) → the kind of a pending Future, and what it waits for: the task
+ * of a "coroutine", nil where it is not suspended; the table of children of a
+ * "multi"; the seconds left of a "sleep"; the child and the seconds left of a
+ * "timeout"; nothing of a "next", "promise", "job" or "plain" one.  Nothing at
+ * all where it is not pending. */
+static int core_parts(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  const lunado_future *future = lunado__checkfuture(L, realm, 1);
+  lua_settop(L, 1);
+  if (!lunado_future_pending(future)) return 0;
+  lua_pushstring(L, kind_names[future->kind]);
+  push_parts(L, realm, future);
+  return lua_gettop(L) - 1;
+}
+
+/* heirs(future) → a list of the pending Futures that get the outcome of this
+ * one, or may: by chain_future and WaitIterator. */
+static int core_heirs(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  const lunado_future *future = lunado__checkfuture(L, realm, 1);
+  lua_settop(L, 1);
+  lua_newtable(L);
+  if (lunado_future_pending(future)) lunado__push_heirs(L, realm, 1, 2);
+  return 1;
+}
+
+static const luaL_Reg functions[] = {
+    {"track", core_track}, {"track_task", core_track_task},
+    {"stack", core_stack}, {"task", core_task},
+    {"parts", core_parts}, {"heirs", core_heirs},
+    {NULL, NULL}};
+
+void lunado__inspect_functions(lua_State *L) {
+  lunado__setfunctions(L, functions);
+}

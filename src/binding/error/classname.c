@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * classname.c - finding a class of errors of another state by its name.
+ *
+ * A table in the registry has name -> class and class -> name, both weak: to
+ * be named keeps nothing alive.
+ */
+#include "binding/error/classname.h"
+
+#include <string.h>
+
+#include "binding/state/binding.h"
+
+/* Between the names of a class and of the one it derives from; and before
+ * what tells two classes of one name apart. */
+#define BASE_MARK '\n'
+#define TWIN_MARK '\r'
+
+static const char classnames_key = 0;
+
+bool lunado__isclass(lua_State *L, int idx) {
+  bool result = false;
+  if (!lua_istable(L, idx)) return false;
+  idx = lua_absindex(L, idx);
+  lua_pushliteral(L, "__class");
+  if (lua_rawget(L, idx) == LUA_TSTRING)
+    result = strcmp(lua_tostring(L, -1), "lunado.class") == 0;
+  lua_pop(L, 1);
+  return result;
+}
+
+/* Pushes the table of names.  [-0, +1, m] */
+static void push_classnames(lua_State *L) {
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &classnames_key) == LUA_TTABLE) return;
+  lua_pop(L, 1);
+  lua_newtable(L);
+  lua_createtable(L, 0, 1);
+  lua_pushliteral(L, "kv");
+  lua_setfield(L, -2, "__mode");
+  lua_setmetatable(L, -2);
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &classnames_key);
+}
+
+/* Sets both ways for the name at `name`.  [-0, +0, m] */
+static void set_classname(lua_State *L, int names, int class_idx, int name) {
+  lua_pushvalue(L, name);
+  lua_pushvalue(L, class_idx);
+  lua_rawset(L, names);
+  lua_pushvalue(L, class_idx);
+  lua_pushvalue(L, name);
+  lua_rawset(L, names);
+}
+
+/* Pushes a name for the class that no other class of this state has.
+ * [-0, +1, m] */
+static void push_new_classname(lua_State *L, int names, int class_idx) {
+  const char *own;
+  lua_pushliteral(L, "__name");
+  lua_rawget(L, class_idx);
+  own = luaL_optstring(L, -1, "?");
+  lua_pushliteral(L, "__base");
+  if (lua_rawget(L, class_idx) == LUA_TTABLE)
+    lunado__nameclass(L, lua_gettop(L));
+  else
+    lua_pushliteral(L, "");
+  lua_pushfstring(L, "%s%c%s", own, BASE_MARK, lua_tostring(L, -1));
+  lua_pushvalue(L, -1);
+  if (lua_rawget(L, names) != LUA_TNIL)
+    lua_pushfstring(L, "%s%c%p%c%s", own, TWIN_MARK,
+                    lua_topointer(L, class_idx), BASE_MARK,
+                    lua_tostring(L, -3));
+  else
+    lua_pushvalue(L, -2);
+  lua_insert(L, -6);
+  lua_pop(L, 5);
+}
+
+void lunado__nameclass(lua_State *L, int idx) {
+  int names;
+  luaL_checkstack(L, 12, NULL);
+  idx = lua_absindex(L, idx);
+  push_classnames(L);
+  names = lua_gettop(L);
+  lua_pushvalue(L, idx);
+  if (lua_rawget(L, names) == LUA_TNIL) {
+    lua_pop(L, 1);
+    push_new_classname(L, names, idx);
+    set_classname(L, names, idx, lua_gettop(L));
+  }
+  lua_remove(L, names);
+}
+
+/* Replaces the class on top by one of its, called as `name` begins, which
+ * from now on has that name.  [-1, +1, m] */
+static void derive_class(lua_State *L, const char *name, size_t length) {
+  size_t own = strcspn(name, "\r\n");
+  lua_getfield(L, -1, "subclass");
+  lua_insert(L, -2);
+  lua_pushlstring(L, name, own);
+  lua_call(L, 2, 1);
+  push_classnames(L);
+  lua_pushlstring(L, name, length);
+  set_classname(L, lua_gettop(L) - 1, lua_gettop(L) - 2, lua_gettop(L));
+  lua_pop(L, 2);
+}
+
+/* Pushes the class of the name at `name` if this state has it.
+ * [-0, +(0|1), m] */
+static bool push_known_class(lua_State *L, const char *name, size_t length) {
+  push_classnames(L);
+  lua_pushlstring(L, name, length);
+  lua_rawget(L, -2);
+  lua_remove(L, -2);
+  if (!lua_isnil(L, -1)) return true;
+  lua_pop(L, 1);
+  return false;
+}
+
+/* The classes that the binding raises are known from the start. */
+static void name_own_classes(lua_State *L, lunado_realm *realm) {
+  for (int which = 0; which < LUNADO_E_COUNT; which++) {
+    lunado__pushclass(L, realm, (lunado_error_class)which);
+    lunado__nameclass(L, -1);
+    lua_pop(L, 2);
+  }
+}
+
+void lunado__findclass(lua_State *L, const char *name, size_t length) {
+  lunado_realm *realm = lunado__realm(L);
+  const char *end = name + length, *from = name;
+  luaL_checkstack(L, 12, NULL);
+  name_own_classes(L, realm);
+  while (from < end && !push_known_class(L, from, (size_t)(end - from)))
+    from = (const char *)memchr(from, BASE_MARK, (size_t)(end - from)) + 1;
+  if (from == end) lunado__pushclass(L, realm, LUNADO_E_EXCEPTION);
+  while (from > name) {
+    for (from--; from > name && from[-1] != BASE_MARK;) from--;
+    derive_class(L, from, (size_t)(end - from));
+  }
+}

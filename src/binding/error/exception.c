@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * exception.c - util.Exception and the classes of lunado's own errors.
+ *
+ * A class is a table that is the metatable and the __index of its instances;
+ * __name is its name and __base the class it was derived from.
+ */
+#include <stdarg.h>
+#include <string.h>
+
+#include "binding/state/binding.h"
+#include "binding/error/classname.h"
+#include "binding/error/exception.h"
+#include "binding/error/failure.h"
+
+#define MARK "lunado.class"
+
+/* Replaces the class on top by the one it derives from, or nil. */
+static void to_base(lua_State *L) {
+  lua_pushliteral(L, "__base");
+  lua_rawget(L, -2);
+  lua_remove(L, -2);
+}
+
+bool lunado__isinstanceof(lua_State *L, int idx, int class_idx) {
+  bool found = false;
+  class_idx = lua_absindex(L, class_idx);
+  if (!lunado__isclass(L, class_idx) || lua_type(L, idx) != LUA_TTABLE)
+    return false;
+  if (!lua_getmetatable(L, idx)) return false;
+  while (!found && lunado__isclass(L, -1)) {
+    found = lua_rawequal(L, -1, class_idx) != 0;
+    to_base(L);
+  }
+  lua_pop(L, 1);
+  return found;
+}
+
+void lunado__pushclass(lua_State *L, lunado_realm *realm,
+                       lunado_error_class which) {
+  lunado__getslot(L, realm, LUNADO_SLOT_CLASSES);
+  lua_rawgeti(L, -1, (int)which + 1);
+  lua_remove(L, -2);
+}
+
+bool lunado__isinstance(lua_State *L, lunado_realm *realm, int idx,
+                        lunado_error_class which) {
+  bool result;
+  idx = lua_absindex(L, idx);
+  if (lua_type(L, idx) != LUA_TTABLE) return false;
+  lunado__pushclass(L, realm, which);
+  result = lunado__isinstanceof(L, idx, -1);
+  lua_pop(L, 1);
+  return result;
+}
+
+void lunado__pusherror(lua_State *L, lunado_realm *realm,
+                       lunado_error_class which, const char *format, ...) {
+  va_list args;
+  lua_createtable(L, 0, 1);
+  va_start(args, format);
+  lua_pushvfstring(L, format, args);
+  va_end(args);
+  lua_setfield(L, -2, "message");
+  lunado__pushclass(L, realm, which);
+  lua_setmetatable(L, -2);
+}
+
+/* --- as Lua sees classes -------------------------------------------------- */
+
+static void check_class(lua_State *L, int arg) {
+  if (!lunado__isclass(L, arg)) lunado__typeerror(L, arg, "class");
+}
+
+/* Class(message): upvalue-free, for the class is the first argument. */
+static int class__call(lua_State *L) {
+  check_class(L, 1);
+  lua_settop(L, 2);
+  lua_createtable(L, 0, 1);
+  lua_pushvalue(L, 2);
+  lua_setfield(L, -2, "message");
+  lua_pushvalue(L, 1);
+  lua_setmetatable(L, -2);
+  return 1;
+}
+
+/* Return(...): keeps its values as [1] to [n]. */
+static int return__call(lua_State *L) {
+  int n = lua_gettop(L) - 1;
+  check_class(L, 1);
+  lua_createtable(L, n, 1);
+  lua_pushvalue(L, 1);
+  lua_setmetatable(L, -2);
+  lua_pushinteger(L, n);
+  lua_setfield(L, -2, "n");
+  for (int i = 1; i <= n; i++) {
+    lua_pushvalue(L, i + 1);
+    lua_rawseti(L, -2, i);
+  }
+  return 1;
+}
+
+static int class__tostring(lua_State *L) {
+  lua_getfield(L, 1, "__name");
+  return 1;
+}
+
+/* "TimeoutError: Timeout", or the name alone where there is no message. */
+static int exception__tostring(lua_State *L) {
+  luaL_checkany(L, 1);
+  if (luaL_getmetafield(L, 1, "__name") != LUA_TSTRING) {
+    lua_settop(L, 1);
+    lua_pushliteral(L, "?");
+  }
+  if (lua_getfield(L, 1, "message") == LUA_TNIL) {
+    lua_pop(L, 1);
+    return 1;
+  }
+  luaL_tolstring(L, -1, NULL);
+  lua_pushliteral(L, ": ");
+  lua_replace(L, -3);
+  lua_concat(L, 3);
+  return 1;
+}
+
+static void push_class(lua_State *L, const char *name, int base,
+                       lua_CFunction call);
+
+/* What makes the objects of the class at idx. */
+static lua_CFunction call_of(lua_State *L, int idx) {
+  lua_CFunction call = NULL;
+  if (luaL_getmetafield(L, idx, "__call") != LUA_TNIL) {
+    call = lua_tocfunction(L, -1);
+    lua_pop(L, 1);
+  }
+  return call != NULL ? call : class__call;
+}
+
+/* Exception:subclass(name) → a class derived from it. */
+static int class_subclass(lua_State *L) {
+  const char *name;
+  check_class(L, 1);
+  name = luaL_checkstring(L, 2);
+  push_class(L, name, 1, call_of(L, 1));
+  return 1;
+}
+
+/* Copies the fields of `from`, which subclasses do not find otherwise: Lua
+ * looks metamethods up in the metatable itself. */
+static void inherit(lua_State *L, const char *field, int from) {
+  lua_getfield(L, from, field);
+  lua_setfield(L, -2, field);
+}
+
+/* Pushes a new class; base 0: the root. */
+static void push_class(lua_State *L, const char *name, int base,
+                       lua_CFunction call) {
+  lua_createtable(L, 0, 6);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, -2, "__index");
+  lua_pushstring(L, name);
+  lua_setfield(L, -2, "__name");
+  lua_pushliteral(L, MARK);
+  lua_setfield(L, -2, "__class");
+  if (base != 0) {
+    lua_pushvalue(L, base);
+    lua_setfield(L, -2, "__base");
+    inherit(L, "__tostring", base);
+    inherit(L, "__concat", base);
+  } else {
+    lua_pushcfunction(L, exception__tostring);
+    lua_setfield(L, -2, "__tostring");
+    lua_pushcfunction(L, class_subclass);
+    lua_setfield(L, -2, "subclass");
+  }
+  lua_createtable(L, 0, 3); /* the class's own metatable */
+  lua_pushcfunction(L, call);
+  lua_setfield(L, -2, "__call");
+  lua_pushcfunction(L, class__tostring);
+  lua_setfield(L, -2, "__tostring");
+  if (base != 0) {
+    lua_pushvalue(L, base);
+    lua_setfield(L, -2, "__index");
+  }
+  lua_setmetatable(L, -2);
+  lunado__nameclass(L, -1);
+  lua_pop(L, 1);
+}
+
+static void add_class(lua_State *L, lunado_error_class which, const char *name,
+                      lua_CFunction call) {
+  push_class(L, name, which == LUNADO_E_EXCEPTION ? 0 : lua_gettop(L), call);
+  lua_pushvalue(L, -1);
+  lua_rawseti(L, 1, (int)which + 1);
+  if (which != LUNADO_E_EXCEPTION) lua_pop(L, 1);
+}
+
+/* (classes): leaves Exception on the stack as the base of the others. */
+static int open_classes(lua_State *L) {
+  add_class(L, LUNADO_E_EXCEPTION, "Exception", class__call);
+  add_class(L, LUNADO_E_TIMEOUT, "TimeoutError", class__call);
+  add_class(L, LUNADO_E_BAD_YIELD, "BadYieldError", class__call);
+  add_class(L, LUNADO_E_INVALID_STATE, "InvalidStateError", class__call);
+  add_class(L, LUNADO_E_RETURN_IGNORED, "ReturnValueIgnoredError", class__call);
+  add_class(L, LUNADO_E_RETURN, "Return", return__call);
+  return 0;
+}
+
+void lunado__exception_open(lua_State *L, lunado_realm *realm) {
+  lua_pushcfunction(L, open_classes);
+  lunado__getslot(L, realm, LUNADO_SLOT_CLASSES);
+  lua_call(L, 1, 0);
+}
+
+/* --- quiet_exceptions ----------------------------------------------------- */
+
+static bool matches_pattern(lua_State *L, int err, int pattern) {
+  bool found;
+  lunado__pushtext(L, err);
+  lua_getfield(L, -1, "find"); /* strings index the string library */
+  lua_insert(L, -2);
+  lua_pushvalue(L, pattern);
+  lua_call(L, 2, 1);
+  found = lua_toboolean(L, -1) != 0;
+  lua_pop(L, 1);
+  return found;
+}
+
+static bool answers_true(lua_State *L, int err, int function) {
+  bool answer;
+  lua_pushvalue(L, function);
+  lua_pushvalue(L, err);
+  lua_call(L, 1, 1);
+  answer = lua_toboolean(L, -1) != 0;
+  lua_pop(L, 1);
+  return answer;
+}
+
+/* One rule; a list within the list covers nothing, for it may be its own. */
+static bool is_quiet(lua_State *L, int err, int rule) {
+  if (lua_type(L, rule) == LUA_TSTRING) return matches_pattern(L, err, rule);
+  if (lunado__isclass(L, rule)) return lunado__isinstanceof(L, err, rule);
+  return lunado__iscallable(L, rule) && answers_true(L, err, rule);
+}
+
+/* True of a list of rules: a table that is no rule itself. */
+static bool is_list(lua_State *L, int quiet) {
+  return lua_type(L, quiet) == LUA_TTABLE && !lunado__isclass(L, quiet) &&
+         !lunado__iscallable(L, quiet);
+}
+
+static bool any_is_quiet(lua_State *L, int err, int list) {
+  lua_Integer n = luaL_len(L, list);
+  for (lua_Integer i = 1; i <= n; i++) {
+    bool found;
+    lua_geti(L, list, i);
+    found = is_quiet(L, err, lua_gettop(L));
+    lua_pop(L, 1);
+    if (found) return true;
+  }
+  return false;
+}
+
+/* (err, quiet_exceptions) → whether they cover it */
+static int covers(lua_State *L) {
+  luaL_checkstack(L, 8, NULL);
+  lua_pushboolean(
+      L, is_list(L, 2) ? any_is_quiet(L, 1, 2) : is_quiet(L, 1, 2));
+  return 1;
+}
+
+bool lunado__isquiet(lua_State *L, int err, int quiet) {
+  bool covered;
+  if (lua_isnil(L, quiet)) return false;
+  luaL_checkstack(L, 8, NULL);
+  lua_pushvalue(L, err);
+  lua_pushvalue(L, quiet);
+  lua_pushcfunction(L, covers);
+  lua_insert(L, -3);
+  if (lua_pcall(L, 2, 1, 0) != LUA_OK) {
+    lunado__log_value(L, lunado__realm(L), "Exception in quiet_exceptions: ");
+    return false;
+  }
+  covered = lua_toboolean(L, -1) != 0;
+  lua_pop(L, 1);
+  return covered;
+}
+
+static bool can_be_quiet(lua_State *L, int idx, bool in_list) {
+  lua_Integer n;
+  if (lua_type(L, idx) == LUA_TSTRING || lunado__isclass(L, idx) ||
+      lunado__iscallable(L, idx))
+    return true;
+  if (in_list || lua_type(L, idx) != LUA_TTABLE) return false;
+  n = luaL_len(L, idx);
+  for (lua_Integer i = 1; i <= n; i++) {
+    bool fits;
+    lua_geti(L, idx, i);
+    fits = can_be_quiet(L, lua_gettop(L), true);
+    lua_pop(L, 1);
+    if (!fits) return false;
+  }
+  return true;
+}
+
+void lunado__checkquiet(lua_State *L, int arg) {
+  if (lua_isnoneornil(L, arg) || can_be_quiet(L, arg, false)) return;
+  lunado__typeerror(L, arg,
+                    "exception class, pattern, function or list of these");
+}
+
+/* --- util.isinstance ------------------------------------------------------ */
+
+int lunado__util_isinstance(lua_State *L) {
+  lua_settop(L, 2);
+  check_class(L, 2);
+  lua_pushboolean(L, lunado__isinstanceof(L, 1, 2));
+  return 1;
+}

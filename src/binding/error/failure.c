@@ -1,0 +1,485 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * failure.c - making Failures, and text of them.
+ *
+ * Invariants: a Failure that is no longer reachable and not observed is
+ * logged exactly once, by its finalizer.  Making one never formats: walking
+ * the stack is what an error costs.
+ */
+#include "binding/error/failure.h"
+
+#include <string.h>
+
+#include "binding/future/awaited.h"
+#include "binding/coroutine/coroutine.h"
+#include "binding/loop/interrupt.h"
+#include "binding/state/realm.h"
+#include "binding/coroutine/received.h"
+
+/* As luaL_traceback: the first and the last frames of a deep stack. */
+#define FRAMES_FIRST 10
+#define FRAMES_LAST 11
+#define FRAMES_MAX (FRAMES_FIRST + FRAMES_LAST)
+
+/* So often an error is handed on before the Failures between are left out. */
+#define HANDED_MAX 16
+
+typedef struct lunado_failure_frame frame;
+
+/* --- making --------------------------------------------------------------- */
+
+static bool is_base(lua_State *L, lua_Debug *ar) {
+  bool base;
+  lua_getinfo(L, "f", ar);
+  base = lua_tocfunction(L, -1) == lunado__coroutine_body;
+  lua_pop(L, 1);
+  return base;
+}
+
+/* Number of the last level of L's stack, at least `level`. */
+static int last_level(lua_State *L, int level) {
+  lua_Debug ar;
+  int low = level, high = level + 1;
+  while (lua_getstack(L, high, &ar)) {
+    low = high;
+    high *= 2;
+  }
+  while (low < high - 1) {
+    int middle = low + (high - low) / 2;
+    if (lua_getstack(L, middle, &ar))
+      low = middle;
+    else
+      high = middle;
+  }
+  return low;
+}
+
+/* Finds the activation records to keep; the function at the base of a
+ * coroutine is ours and not shown.  Returns how many. */
+static int find_frames(lua_State *L, int level, lua_Debug *records) {
+  int count = 0;
+  while (count < FRAMES_MAX && lua_getstack(L, level + count, &records[count]))
+    count++;
+  if (count == FRAMES_MAX) {
+    int last = last_level(L, level + count - 1);
+    for (int i = FRAMES_FIRST; i < FRAMES_MAX; i++)
+      (void)lua_getstack(L, last - (FRAMES_MAX - 1 - i), &records[i]);
+  }
+  if (count > 0 && is_base(L, &records[count - 1])) count--;
+  return count;
+}
+
+static void fill_frame(lua_State *L, frame *self, lua_Debug *ar) {
+  lua_getinfo(L, "nltf", ar);
+  self->name = ar->name;
+  self->namewhat = ar->namewhat;
+  self->line = ar->currentline;
+  self->tail = ar->istailcall != 0;
+}
+
+/* A name belongs to the caller's constants.  Where the caller's frame is not
+ * kept the name is not, either. */
+static void forget_unheld_names(lunado_failure *self, bool gap) {
+  if (self->count > 0) self->frames[self->count - 1].name = NULL;
+  if (gap) self->frames[FRAMES_FIRST - 1].name = NULL;
+}
+
+lunado_failure *lunado__failure_new(lua_State *L, lunado_realm *realm, int err,
+                                    int level) {
+  lua_Debug records[FRAMES_MAX];
+  lunado_failure *self;
+  int count;
+  err = lua_absindex(L, err);
+  luaL_checkstack(L, 6, NULL);
+  count = level >= 0 ? find_frames(L, level, records) : 0;
+  self = lua_newuserdatauv(
+      L, sizeof *self + (size_t)count * sizeof self->frames[0],
+      LUNADO_FAILURE_FRAMES - 1 + count);
+  self->observed = self->interrupt = self->queued = self->told = false;
+  self->home = 0;
+  self->handed = 0;
+  self->count = count;
+  if (lua_isnil(L, err))
+    lua_pushliteral(L, "<no error object>");
+  else
+    lua_pushvalue(L, err);
+  lua_setiuservalue(L, -2, LUNADO_FAILURE_ERROR);
+  for (int i = 0; i < count; i++) {
+    fill_frame(L, &self->frames[i], &records[i]);
+    lua_setiuservalue(L, -2, LUNADO_FAILURE_FRAMES + i);
+  }
+  forget_unheld_names(self, count >= FRAMES_MAX - 1);
+  lunado__setclass(L, realm->failure_mt);
+  return self;
+}
+
+void lunado__failure_nomemory(lua_State *L, lunado_realm *realm) {
+  lunado__getslot(L, realm, LUNADO_SLOT_NO_MEMORY);
+}
+
+/* (realm, error) */
+static int wrap(lua_State *L) {
+  (void)lunado__failure_new(L, lua_touserdata(L, 1), 2, -1);
+  return 1;
+}
+
+void lunado__failure_wrap(lua_State *L, lunado_realm *realm) {
+  if (lunado__tofailure(L, realm, -1) != NULL) return;
+  if (lua_checkstack(L, 8)) {
+    lua_pushcfunction(L, wrap);
+    lua_pushlightuserdata(L, realm);
+    lua_rotate(L, -3, 2);
+    if (lua_pcall(L, 2, 1, 0) == LUA_OK) return;
+  }
+  lua_pop(L, 1);
+  lunado__failure_nomemory(L, realm);
+}
+
+bool lunado__failure_is_of(lua_State *L, int failure, int err) {
+  bool same;
+  err = lua_absindex(L, err);
+  if (lua_type(L, failure) != LUA_TUSERDATA) return false;
+  lua_getiuservalue(L, failure, LUNADO_FAILURE_ERROR);
+  same = lua_isnil(L, err) || lua_rawequal(L, -1, err);
+  lua_pop(L, 1);
+  return same;
+}
+
+void lunado__failure_throw(lua_State *L, lunado_realm *realm) {
+  lunado__failure_observe(L, -1);
+  lua_insert(L, -2);
+  lunado__receive(L, realm, false);
+}
+
+lunado_failure *lunado__failure_handed(lua_State *L, lunado_realm *realm,
+                                       int err, int level) {
+  lunado_failure *self;
+  int handed = 0;
+  bool passing;
+  err = lua_absindex(L, err);
+  if (!lunado__push_received(L, realm, err, &passing))
+    return lunado__failure_new(L, realm, err, level);
+  handed = ((lunado_failure *)lua_touserdata(L, -1))->handed;
+  if (handed == HANDED_MAX) lunado__failure_origin(L);
+  self = lunado__failure_new(L, realm, err, level);
+  self->handed = handed < HANDED_MAX ? (uint8_t)(handed + 1) : 1;
+  lua_insert(L, -2);
+  lua_setiuservalue(L, -2, LUNADO_FAILURE_INNER);
+  return self;
+}
+
+int lunado__failure_cut(lua_State *L, lua_CFunction function) {
+  lunado_failure *self = lua_touserdata(L, -1);
+  for (int i = 0; i < self->count; i++) {
+    lua_getiuservalue(L, -1, LUNADO_FAILURE_FRAMES + i);
+    if (lua_tocfunction(L, -1) == function) self->count = i;
+    lua_pop(L, 1);
+  }
+  if (self->count > 0) self->frames[self->count - 1].name = NULL;
+  return self->count;
+}
+
+/* What is remembered may go as soon as something is made: it is held. */
+lunado_failure *lunado__failure_raised(lua_State *L, lunado_realm *realm,
+                                       int err, int level) {
+  lunado_failure *self;
+  bool passing = false;
+  bool received;
+  err = lua_absindex(L, err);
+  received = lunado__push_received(L, realm, err, &passing);
+  if (received && passing) {
+    self = lua_touserdata(L, -1);
+  } else {
+    self = lunado__failure_new(L, realm, err, level);
+    if (received) {
+      lua_insert(L, -2);
+      lua_setiuservalue(L, -2, LUNADO_FAILURE_INNER);
+    }
+  }
+  self->observed = true;
+  return self;
+}
+
+int lunado__failure_handler(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  bool interrupt = lunado__is_interrupt(L, realm);
+  lunado_failure *self = lunado__failure_raised(L, realm, 1, 1);
+  if (interrupt) self->interrupt = true;
+  lunado__setslot(L, realm, LUNADO_SLOT_RAISED);
+  lua_settop(L, 1);
+  return 1;
+}
+
+void lunado__failure_take(lua_State *L, lunado_realm *realm) {
+  lunado__getslot(L, realm, LUNADO_SLOT_RAISED);
+  if (!lunado__failure_is_of(L, -1, -2)) {
+    lua_pop(L, 1);
+    lunado__failure_wrap(L, realm);
+    return;
+  }
+  lua_remove(L, -2);
+  lua_pushboolean(L, 0);
+  lunado__setslot(L, realm, LUNADO_SLOT_RAISED);
+}
+
+/* --- observing ------------------------------------------------------------ */
+
+void lunado__failure_observe(lua_State *L, int idx) {
+  lunado_failure *self = lua_touserdata(L, idx);
+  self->observed = true;
+  lua_getiuservalue(L, idx, LUNADO_FAILURE_ERROR);
+}
+
+void lunado__failure_origin(lua_State *L) {
+  while (lua_getiuservalue(L, -1, LUNADO_FAILURE_INNER) == LUA_TUSERDATA)
+    lua_remove(L, -2);
+  lua_pop(L, 1);
+}
+
+/* The one for want of memory stands for many. */
+void lunado__failure_told(lua_State *L, lunado_realm *realm, int idx) {
+  lua_pushvalue(L, idx);
+  lunado__failure_origin(L);
+  lunado__failure_nomemory(L, realm);
+  if (!lua_rawequal(L, -1, -2))
+    ((lunado_failure *)lua_touserdata(L, -2))->told = true;
+  lua_pop(L, 2);
+}
+
+#define NEVER_RETRIEVED "Future exception was never retrieved: "
+
+/* (realm, failure) */
+static int report(lua_State *L) {
+  lunado_failure *self = lua_touserdata(L, 2);
+  self->observed = true;
+  lua_pushliteral(L, NEVER_RETRIEVED);
+  lunado__failure_text(L, 2);
+  lua_concat(L, 2);
+  lunado__log(L, lua_touserdata(L, 1), LUNADO_LOG_ERROR);
+  return 0;
+}
+
+/* Where there is no memory for the text, the log says so. */
+static void report_protected(lua_State *L, lunado_realm *realm, int idx) {
+  lua_pushcfunction(L, report);
+  lua_pushlightuserdata(L, realm);
+  lua_pushvalue(L, idx < 0 ? idx - 2 : idx);
+  if (lua_pcall(L, 2, 0, 0) == LUA_OK) return;
+  lunado__log_value(L, realm, NEVER_RETRIEVED "its text cannot be made: ");
+}
+
+void lunado__failure_report_now(lua_State *L, lunado_realm *realm, int idx) {
+  const lunado_failure *self = lua_touserdata(L, idx);
+  if (!self->observed && !self->told && !self->queued && self->home == 0)
+    report_protected(L, realm, idx);
+}
+
+static int failure__gc(lua_State *L) {
+  const lunado_failure *self = lua_touserdata(L, 1);
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  if (!self->observed && !self->told &&
+      !lunado__failure_is_awaited(L, realm, 1))
+    report_protected(L, realm, 1);
+  return 0;
+}
+
+/* --- text ----------------------------------------------------------------- */
+
+/* True if the name on top is better than the one at idx: shorter, or of one
+ * length and earlier in the order of bytes. */
+static bool is_better(lua_State *L, int idx) {
+  size_t length = lua_rawlen(L, -1), other = lua_rawlen(L, idx);
+  if (length != other) return length < other;
+  return memcmp(lua_tostring(L, -1), lua_tostring(L, idx), length) < 0;
+}
+
+void lunado__keep_name(lua_State *L, int best) {
+  if (lua_isnil(L, best) || is_better(L, best))
+    lua_replace(L, best);
+  else
+    lua_pop(L, 1);
+}
+
+/* Looks for the function at idx in the module on top, whose name is below, and
+ * keeps its best name at `best`. */
+static void name_in_module(lua_State *L, int idx, int best) {
+  int module = lua_gettop(L) - 1;
+  bool global = strcmp(lua_tostring(L, module), "_G") == 0;
+  for (lua_pushnil(L); lua_next(L, module + 1) != 0; lua_pop(L, 1)) {
+    if (lua_type(L, -2) != LUA_TSTRING || !lua_rawequal(L, -1, idx)) continue;
+    if (global)
+      lua_pushvalue(L, -2);
+    else
+      lua_pushfstring(L, "%s.%s", lua_tostring(L, module),
+                      lua_tostring(L, -2));
+    lunado__keep_name(L, best);
+  }
+}
+
+/* A function may have many names, and Lua's order of tables is another one in
+ * each process. */
+bool lunado__push_globalname(lua_State *L, int idx) {
+  int best = lua_gettop(L) + 1;
+  lua_pushnil(L);
+  lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  if (lua_istable(L, -1)) {
+    for (lua_pushnil(L); lua_next(L, best + 1) != 0; lua_settop(L, best + 2))
+      if (lua_istable(L, -1) && lua_type(L, -2) == LUA_TSTRING)
+        name_in_module(L, idx, best);
+  }
+  lua_settop(L, best);
+  if (!lua_isnil(L, best)) return true;
+  lua_pop(L, 1);
+  return false;
+}
+
+static void push_function_name(lua_State *L, const frame *self,
+                               const lua_Debug *ar, int function) {
+  if (lunado__push_globalname(L, function))
+    lua_pushfstring(L, "function '%s'", lua_tostring(L, -1));
+  else if (self->name != NULL && *self->namewhat != '\0')
+    lua_pushfstring(L, "%s '%s'", self->namewhat, self->name);
+  else if (*ar->what == 'm')
+    lua_pushliteral(L, "main chunk");
+  else if (*ar->what != 'C')
+    lua_pushfstring(L, "function <%s:%d>", ar->short_src, ar->linedefined);
+  else
+    lua_pushliteral(L, "?");
+}
+
+static void add_frame(lua_State *L, luaL_Buffer *buffer, int failure,
+                      const frame *self, int number) {
+  lua_Debug ar;
+  int top = lua_gettop(L);
+  lua_getiuservalue(L, failure, LUNADO_FAILURE_FRAMES + number);
+  lua_pushvalue(L, -1);
+  lua_getinfo(L, ">S", &ar);
+  push_function_name(L, self, &ar, top + 1);
+  if (self->line > 0)
+    lua_pushfstring(L, "\n\t%s:%d: in %s", ar.short_src, self->line,
+                    lua_tostring(L, -1));
+  else
+    lua_pushfstring(L, "\n\t%s: in %s", ar.short_src, lua_tostring(L, -1));
+  lua_replace(L, top + 1);
+  lua_settop(L, top + 1);
+  luaL_addvalue(buffer);
+  if (self->tail) luaL_addstring(buffer, "\n\t(...tail calls...)");
+}
+
+/* Pushes the text of one Failure's own frames. */
+static void push_section(lua_State *L, int idx, const char *title) {
+  lunado_failure *self = lua_touserdata(L, idx);
+  luaL_Buffer buffer;
+  if (lua_getiuservalue(L, idx, LUNADO_FAILURE_TEXT) == LUA_TSTRING) return;
+  lua_pop(L, 1);
+  luaL_buffinit(L, &buffer);
+  if (self->count > 0) luaL_addstring(&buffer, title);
+  for (int i = 0; i < self->count; i++) {
+    add_frame(L, &buffer, idx, &self->frames[i], i);
+    if (i == FRAMES_FIRST - 1 && self->count >= FRAMES_MAX - 1)
+      luaL_addstring(&buffer, "\n\t...");
+  }
+  luaL_pushresult(&buffer);
+}
+
+static const char *title_of(const lunado_failure *self, bool innermost) {
+  if (innermost) return "stack traceback:";
+  return self->handed > 0 ? "passed on by:" : "awaited by:";
+}
+
+/* A chain of awaits can be as deep as memory: its Failures are gathered in a
+ * list, the innermost last, and their sections written from there. */
+void lunado__failure_traceback(lua_State *L, int idx) {
+  int list, n = 0;
+  luaL_Buffer buffer;
+  luaL_checkstack(L, 12, NULL);
+  lua_pushvalue(L, idx);
+  lua_newtable(L);
+  lua_insert(L, -2);
+  list = lua_gettop(L) - 1;
+  while (lua_isuserdata(L, -1)) {
+    lua_pushvalue(L, -1);
+    lua_rawseti(L, list, ++n);
+    lua_getiuservalue(L, -1, LUNADO_FAILURE_INNER);
+    lua_remove(L, -2);
+  }
+  lua_pop(L, 1);
+  luaL_buffinit(L, &buffer);
+  for (int i = n; i > 0; i--) {
+    lua_rawgeti(L, list, i);
+    push_section(L, lua_gettop(L), title_of(lua_touserdata(L, -1), i == n));
+    lua_remove(L, -2);
+    if (i < n && lua_rawlen(L, -1) > 0) {
+      lua_pushliteral(L, "\n");
+      lua_insert(L, -2);
+      lua_concat(L, 2);
+    }
+    luaL_addvalue(&buffer);
+  }
+  luaL_pushresult(&buffer);
+  lua_remove(L, list);
+}
+
+void lunado__failure_raised_during(lua_State *L, int idx, int first) {
+  int top = lua_gettop(L);
+  luaL_checkstack(L, 12, NULL);
+  push_section(L, idx, "stack traceback:");
+  lunado__failure_text(L, first);
+  lua_pushfstring(L, "%s\nraised while this error was handled:\n%s",
+                  lua_tostring(L, top + 1), lua_tostring(L, top + 2));
+  lua_setiuservalue(L, idx, LUNADO_FAILURE_TEXT);
+  lua_settop(L, top);
+}
+
+/* (value) → its text */
+static int to_text(lua_State *L) {
+  luaL_tolstring(L, 1, NULL);
+  return 1;
+}
+
+void lunado__pushtext(lua_State *L, int idx) {
+  idx = lua_absindex(L, idx);
+  if (lua_type(L, idx) == LUA_TSTRING) {
+    lua_pushvalue(L, idx);
+    return;
+  }
+  lua_pushcfunction(L, to_text);
+  lua_pushvalue(L, idx);
+  if (lua_pcall(L, 1, 1, 0) == LUA_OK) return;
+  lua_pop(L, 1);
+  lua_pushfstring(L, "(a %s whose __tostring fails)", luaL_typename(L, idx));
+}
+
+void lunado__failure_errortext(lua_State *L, int idx) {
+  lua_getiuservalue(L, idx, LUNADO_FAILURE_ERROR);
+  lunado__pushtext(L, -1);
+  lua_remove(L, -2);
+}
+
+void lunado__failure_text(lua_State *L, int idx) {
+  idx = lua_absindex(L, idx);
+  lunado__failure_errortext(L, idx);
+  lunado__failure_traceback(L, idx);
+  if (lua_rawlen(L, -1) == 0) {
+    lua_pop(L, 1);
+    return;
+  }
+  lua_pushliteral(L, "\n");
+  lua_insert(L, -2);
+  lua_concat(L, 3);
+}
+
+/* --- open ----------------------------------------------------------------- */
+
+static const luaL_Reg metamethods[] = {{"__gc", failure__gc}, {NULL, NULL}};
+
+void lunado__failure_open(lua_State *L, lunado_realm *realm) {
+  lunado_failure *spare;
+  realm->failure_mt = lunado__newclass(L, "lunado.Failure", NULL, metamethods);
+  lua_pop(L, 1);
+  lua_pushliteral(L, "not enough memory");
+  spare = lunado__failure_new(L, realm, -1, -1);
+  spare->observed = true;
+  lunado__setslot(L, realm, LUNADO_SLOT_NO_MEMORY);
+  lua_pop(L, 1);
+}

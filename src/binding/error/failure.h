@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * failure.h - the outcome of a failed Future: an error, where it was raised,
+ * and whether anybody has looked at it.
+ *
+ * A Failure is a userdata of its own, so that only failed Futures have a
+ * finalizer: it logs an error that nobody observed.  It keeps the functions
+ * that were active and their lines; the text is made when asked for.
+ */
+#ifndef LUNADO_BINDING_ERROR_FAILURE_H
+#define LUNADO_BINDING_ERROR_FAILURE_H
+
+#include "binding/state/binding.h"
+
+/* User values of a Failure; the functions of the frames follow. */
+enum {
+  LUNADO_FAILURE_ERROR = 1, /* any value but nil */
+  LUNADO_FAILURE_INNER,     /* Failure of the Future whose error came through
+                               an await; or nil */
+  LUNADO_FAILURE_TEXT,      /* traceback that was given or made; or nil */
+  LUNADO_FAILURE_FRAMES
+};
+
+struct lunado_failure {
+  bool observed;  /* somebody took the error, or it was logged */
+  bool interrupt; /* a debug hook in C raised it; no callback's own */
+  bool queued;    /* a function was put into a queue to be called with it */
+  bool told;      /* it was logged beside another error, or too late */
+  uint8_t handed; /* how often the error was handed on since it was raised */
+  uint32_t home;  /* number of the loop on which somebody is to get the error;
+                     0: nobody is */
+  int count;      /* frames */
+  struct lunado_failure_frame {
+    const char *name;     /* of the function, borrowed from its caller's
+                             constants: the next frame holds the caller */
+    const char *namewhat; /* a literal of Lua's */
+    int line;             /* current line; -1: unknown */
+    bool tail;            /* called by a tail call */
+  } frames[];             /* innermost first */
+};
+
+void lunado__failure_open(lua_State *L, lunado_realm *realm);
+
+/* Pushes a Failure with the error at `err` and the active functions of L from
+ * `level` on (-1: none).  A nil error becomes "<no error object>".
+ * [-0, +1, m] */
+lunado_failure *lunado__failure_new(lua_State *L, lunado_realm *realm, int err,
+                                    int level);
+
+/* Pushes the Failure that stands for "not enough memory".  [-0, +1, -] */
+void lunado__failure_nomemory(lua_State *L, lunado_realm *realm);
+
+/* Replaces the error on top by a Failure with no frames, or by the one for no
+ * memory; leaves a Failure alone.  [-1, +1, -] */
+void lunado__failure_wrap(lua_State *L, lunado_realm *realm);
+
+/* The Failure at idx, or NULL.  [-0, +0, -] */
+static inline lunado_failure *lunado__tofailure(lua_State *L,
+                                                const lunado_realm *realm,
+                                                int idx) {
+  return lunado__toclass(L, idx, realm->failure_mt);
+}
+
+/* Pushes the Failure of the error at `err`, which is being raised on L: the one
+ * that lunado's own code is raising again, else a new one with the functions
+ * from `level` on.  It counts as observed.  [-0, +1, m] */
+lunado_failure *lunado__failure_raised(lua_State *L, lunado_realm *realm,
+                                       int err, int level);
+
+/* True if the value at `failure` is the Failure of the error at `err`; an
+ * error that is nil is that of any.  [-0, +0, -] */
+bool lunado__failure_is_of(lua_State *L, int failure, int err);
+
+/* Hands the Failure on to another Future, whose holder is to look at it from
+ * now on. */
+static inline void lunado__failure_hand_on(lunado_failure *failure) {
+  failure->observed = failure->queued = false;
+  failure->home = 0;
+}
+
+/* Logs the error of the Failure at idx now, unless it was observed or is
+ * awaited.  While the state is being closed, when what is made has no
+ * finalizer.  [-0, +0, -] */
+void lunado__failure_report_now(lua_State *L, lunado_realm *realm, int idx);
+
+/* Pushes the error of the Failure at idx, which counts as observed now.
+ * [-0, +1, -] */
+void lunado__failure_observe(lua_State *L, int idx);
+
+/* Replaces the Failure on top by the first one of its chain: that of the Future
+ * from which the error came through all others.  [-1, +1, -] */
+void lunado__failure_origin(lua_State *L);
+
+/* The error of the Failure at idx was logged: it is not again, whatever it came
+ * through.  [-0, +0, -] */
+void lunado__failure_told(lua_State *L, lunado_realm *realm, int idx);
+
+/* Replaces the Failure on top, which is about to be raised, by its error, and
+ * remembers it for where the error is caught (received.h).  [-1, +1, -] */
+void lunado__failure_throw(lua_State *L, lunado_realm *realm);
+
+/* Pushes a Failure of the error at `err`, which is not raised but handed to a
+ * Future, with the active functions from `level` on.  If the running code was
+ * given the same error before, its Failure becomes the inner one.  However
+ * often an error is handed on, the chain stays short, and its end is where the
+ * error was first raised.  [-0, +1, m] */
+lunado_failure *lunado__failure_handed(lua_State *L, lunado_realm *realm,
+                                       int err, int level);
+
+/* Drops the frames of the Failure on top from that of `function` on, which
+ * called what raised the error.  Returns how many are left.  [-0, +0, -] */
+int lunado__failure_cut(lua_State *L, lua_CFunction function);
+
+/* The error of the Failure at idx was raised while that of the one at `first`
+ * was handled: its traceback goes on with that error, and the traceback of it.
+ * Neither index is relative.  [-0, +0, m] */
+void lunado__failure_raised_during(lua_State *L, int idx, int first);
+
+/* Pushes the traceback of the Failure at idx.  [-0, +1, m] */
+void lunado__failure_traceback(lua_State *L, int idx);
+
+/* Pushes the value at idx as text, whatever it is.  [-0, +1, m] */
+void lunado__pushtext(lua_State *L, int idx);
+
+/* Pushes the error of the Failure at idx as text, whatever it is.
+ * [-0, +1, m] */
+void lunado__failure_errortext(lua_State *L, int idx);
+
+/* Pushes the error as text, and its traceback below; "<error>" and the
+ * traceback, where there is one, as one string.  [-0, +1, m] */
+void lunado__failure_text(lua_State *L, int idx);
+
+/* Pushes the name under which package.loaded knows the function at idx (not
+ * relative to the top), such as "string.rep"; of several the shortest, of those
+ * the first in the order of bytes.  Pushes nothing and returns false where it
+ * knows none.  [-0, +(0|1), m] */
+bool lunado__push_globalname(lua_State *L, int idx);
+
+/* Replaces the name, or nil, at `best` (not relative to the top) by the one on
+ * top, if that is shorter, or as long and earlier; pops it.  [-1, +0, -] */
+void lunado__keep_name(lua_State *L, int best);
+
+/* Message handler that leaves the error alone and its Failure in
+ * LUNADO_SLOT_RAISED: a new one, or the one that lunado's own code is raising
+ * again. */
+int lunado__failure_handler(lua_State *L);
+
+/* Replaces the error on top, which went through that handler, by its Failure.
+ * [-1, +1, -] */
+void lunado__failure_take(lua_State *L, lunado_realm *realm);
+
+#endif

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * awaited.c - errors that are on their way to somebody.
+ *
+ * A finalizer cannot ask whether the state is being closed.  A Failure whose
+ * error is awaited asks for its finalizer to be called once more, by the next
+ * collection: there is none when it is the state that ends.
+ */
+#include "binding/future/awaited.h"
+
+#include "binding/coroutine/coroutine.h"
+#include "binding/error/failure.h"
+#include "binding/future/future.h"
+#include "binding/loop/ioloop.h"
+#include "binding/coroutine/task.h"
+#include "core/multi.h"
+#include "core/waititer.h"
+
+/* failure->home of what is awaited where no loop was made as yet. */
+#define NO_LOOP UINT32_MAX
+
+/* The loop on which the waiter gets the error later; 0: it gets it at once. */
+static uint32_t home_of(const lunado_realm *realm,
+                        const lunado_waiter *waiter) {
+  if (waiter->cb == lunado__coroutine_ready)
+    return lunado_container_of(waiter, lunado_coroutine, waiter)->loop->id;
+  if (!lunado_multi_owns(waiter) && !lunado_waititer_owns(waiter)) return 0;
+  return realm->loop != NULL ? realm->loop->id : NO_LOOP;
+}
+
+void lunado__failure_note_waiters(lua_State *L, lunado_realm *realm,
+                                  const lunado_future *future) {
+  lunado_failure *self = lua_touserdata(L, -1);
+  const lunado_waiter *waiter = future->waiters;
+  do {
+    self->home = home_of(realm, waiter);
+    waiter = waiter->next;
+  } while (self->home == 0 && waiter != future->waiters);
+}
+
+void lunado__failure_expect(lua_State *L, lunado_realm *realm, int idx) {
+  const lunado_future *future = lua_touserdata(L, idx);
+  lunado_failure *self;
+  if (future->state != LUNADO_FAILED) return;
+  lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+  self = lua_touserdata(L, -1);
+  self->home = realm->loop != NULL ? realm->loop->id : NO_LOOP;
+  lua_pop(L, 1);
+}
+
+void lunado__failure_queued(lua_State *L, int idx) {
+  lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+  ((lunado_failure *)lua_touserdata(L, -1))->queued = true;
+  lua_pop(L, 1);
+}
+
+/* --- queues --------------------------------------------------------------- */
+
+/* The Failure of the Future at idx of a queue's thread, or NULL. */
+static lunado_failure *failure_at(lua_State *thread, const lunado_realm *realm,
+                                  int idx) {
+  const lunado_future *future = lunado__tofuture(thread, realm, idx);
+  lunado_failure *failure;
+  if (future == NULL || future->state != LUNADO_FAILED) return NULL;
+  lua_getiuservalue(thread, idx, LUNADO_FUTURE_VALUE);
+  failure = lua_touserdata(thread, -1);
+  lua_pop(thread, 1);
+  return failure;
+}
+
+/* What is looked for in a queue. */
+typedef struct {
+  const lunado_realm *realm;
+  const lunado_failure *wanted; /* NULL: all count as observed */
+  bool found;
+} search;
+
+/* An entry of `arity` values: the callable at idx and its arguments. */
+static void on_entry(lua_State *thread, int idx, int arity, void *data) {
+  search *self = data;
+  lunado_failure *failure;
+  if (arity < 2) return;
+  failure = failure_at(thread, self->realm, idx + 1);
+  if (failure == NULL) return;
+  if (self->wanted == NULL)
+    failure->observed = true;
+  else if (failure == self->wanted)
+    self->found = true;
+}
+
+void lunado__failures_leave(lunado_ioloop *loop) {
+  search all = {loop->realm, NULL, false};
+  lunado__queue_each(&loop->queue, on_entry, &all);
+}
+
+/* Searches the queues of all loops. */
+static void search_queues(lua_State *L, search *self) {
+  lunado__getslot(L, self->realm, LUNADO_SLOT_LOOPS);
+  for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1)) {
+    lunado_ioloop *loop = lua_touserdata(L, -1);
+    lunado__queue_each(&loop->queue, on_entry, self);
+  }
+  lua_pop(L, 1);
+}
+
+/* --- finalizers ----------------------------------------------------------- */
+
+static bool is_open(lua_State *L, const lunado_realm *realm, uint32_t id) {
+  bool open = id == NO_LOOP;
+  lunado__getslot(L, realm, LUNADO_SLOT_LOOPS);
+  for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1)) {
+    const lunado_ioloop *loop = lua_touserdata(L, -1);
+    if (loop->id == id) open = !loop->closed;
+  }
+  lua_pop(L, 1);
+  return open;
+}
+
+/* What is in a queue can be reached: where its finalizer runs all the same, the
+ * state is being closed, and nothing in any queue will be called. */
+static bool is_queued(lua_State *L, lunado_realm *realm,
+                      const lunado_failure *self) {
+  search one = {realm, self, false}, all = {realm, NULL, false};
+  search_queues(L, &one);
+  if (one.found) search_queues(L, &all);
+  return one.found;
+}
+
+bool lunado__failure_is_awaited(lua_State *L, lunado_realm *realm, int idx) {
+  lunado_failure *self = lua_touserdata(L, idx);
+  if (self->queued && is_queued(L, realm, self)) return true;
+  if (self->home == 0) return false;
+  if (!is_open(L, realm, self->home)) return true;
+  self->home = 0; /* the next time it is reported */
+  lua_pushvalue(L, idx);
+  lunado__setclass(L, realm->failure_mt);
+  lua_pop(L, 1);
+  return true;
+}

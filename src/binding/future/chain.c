@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * chain.c - chain_future: one Future gets the outcome of another.
+ */
+#include "binding/future/future.h"
+#include "binding/future/dependent.h"
+#include "binding/future/late.h"
+#include "binding/future/ticket.h"
+
+/* What waits for the source.  User values, beside the heir: the source, which
+ * it must hold, for the heir does not; the line of a heir that is a ticket. */
+enum {
+  CHAIN_SOURCE = LUNADO_BOND_HEIR + 1,
+  CHAIN_LINE,
+  CHAIN_VALUES = CHAIN_LINE
+};
+
+typedef struct {
+  lunado_bond bond;
+  lunado_waiter waiter; /* in the source */
+} chain_link;
+
+/* The Future at `to` gets the outcome of the one at `from`. */
+static void pass_on(lua_State *L, lunado_realm *realm, int from, int to) {
+  lunado__copy_outcome(L, realm, from, to);
+  lunado__untie_tied(L, realm, to, lua_touserdata(L, to));
+}
+
+static void on_source(lunado_settler *settler, lunado_waiter *waiter,
+                      lunado_future *source) {
+  lunado_realm *realm = lunado__settler_realm(settler);
+  lua_State *L = realm->frame->L;
+  int top = lua_gettop(L);
+  (void)source;
+  lunado__push_owner(realm, waiter);
+  lua_getiuservalue(L, top + 1, CHAIN_SOURCE);
+  lunado__push_heir(L, top + 1);
+  if (!lua_isnil(L, -1)) pass_on(L, realm, top + 2, top + 3);
+  lua_settop(L, top);
+}
+
+static void leave_source(lua_State *L, lunado_realm *realm, int bond,
+                         int heir) {
+  chain_link *self = lua_touserdata(L, bond);
+  const lunado_future *target = lua_touserdata(L, heir);
+  int source = lua_gettop(L) + 1;
+  if (self->waiter.list == NULL || !lua_checkstack(L, 16)) return;
+  lua_getiuservalue(L, bond, CHAIN_SOURCE);
+  if (lunado_future_pending(target)) lunado__late_as(L, realm, source, heir);
+  lunado__forget(L, source, &self->waiter);
+  lua_pop(L, 1);
+}
+
+/* A ticket notices itself who waits for it, and is held by its line then. */
+static void hold_target(lua_State *L, lunado_realm *realm, int to, int bond) {
+  const lunado_future *target = lua_touserdata(L, to);
+  if (target->kind != LUNADO_KIND_TICKET) {
+    lunado__heir_bind(L, realm, to, bond, false);
+    return;
+  }
+  lunado__ticket_push_line(L, to);
+  lua_setiuservalue(L, bond, CHAIN_LINE);
+  lunado__heir_bind_ticket(L, realm, to, bond);
+}
+
+/* Returns false where the source is settled by then. */
+static bool chain(lua_State *L, lunado_realm *realm, int from, int to) {
+  chain_link *self = lua_newuserdatauv(L, sizeof *self, CHAIN_VALUES);
+  int bond = lua_gettop(L);
+  bool linked;
+  self->bond = (lunado_bond){.leave = leave_source};
+  self->waiter.list = NULL;
+  lua_pushvalue(L, from);
+  lua_setiuservalue(L, bond, CHAIN_SOURCE);
+  hold_target(L, realm, to, bond);
+  linked = lunado__wait(L, from, bond, &self->waiter, on_source);
+  lua_pop(L, 1);
+  return linked;
+}
+
+/* Where the target is settled already nothing has to be waited for. */
+void lunado__chain(lua_State *L, lunado_realm *realm, int from, int to) {
+  const lunado_future *source = lua_touserdata(L, from);
+  const lunado_future *target = lua_touserdata(L, to);
+  if (source == target || !lunado_future_pending(target)) return;
+  if (!lunado_future_pending(source) || !chain(L, realm, from, to))
+    pass_on(L, realm, from, to);
+}
+
+bool lunado__chain_target(lua_State *L, const lunado_waiter *waiter,
+                          int owner) {
+  if (waiter->cb != on_source) return false;
+  lunado__push_heir(L, owner);
+  return true;
+}

@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * dependent.c - who holds a Future that gets its outcome from others.
+ *
+ * A heir, its bonds and its witness know each other by a list with weak values:
+ * the heir, and then those bonds that only what they wait for holds.  Each heir
+ * has a list of its own, for a table of Lua's stays as large as it once was.
+ *
+ * A ticket has its witness in an ephemeron table, and is none of those that are
+ * flagged as heirs: its bonds never hold it.
+ */
+#include "binding/future/dependent.h"
+
+#include "binding/state/realm.h"
+
+/* User values of a witness: the heir, which it holds until the bonds have left;
+ * the bond that the heir holds, or nil; the list. */
+enum { WITNESS_HEIR = 1, WITNESS_OWN, WITNESS_LIST };
+
+/* Places of the list. */
+enum { LIST_HEIR = 1, LIST_BONDS };
+
+typedef struct {
+  lua_Integer last; /* place of the list that is used */
+} witness;
+
+/* Under the address of this a table of owners has the witness. */
+static const char witness_key = 0;
+
+/* --- looking -------------------------------------------------------------- */
+
+void lunado__push_heir(lua_State *L, int idx) {
+  if (lua_getiuservalue(L, idx, LUNADO_BOND_HEIR) != LUA_TTABLE) return;
+  lua_rawgeti(L, -1, LIST_HEIR);
+  lua_remove(L, -2);
+}
+
+/* Pushes the witness of the pending Future at idx, or nil. */
+static witness *push_witness(lua_State *L, int idx) {
+  const lunado_future *future = lua_touserdata(L, idx);
+  if (future->kind == LUNADO_KIND_TICKET) {
+    lunado__getslot(L, lunado__findrealm(L), LUNADO_SLOT_CHAINED);
+    lua_pushvalue(L, idx);
+    lua_rawget(L, -2);
+    lua_remove(L, -2);
+    return lua_touserdata(L, -1);
+  }
+  if (!(future->flags & LUNADO_IS_HEIR)) {
+    lua_pushnil(L);
+    return NULL;
+  }
+  lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+  lua_rawgetp(L, -1, &witness_key);
+  lua_remove(L, -2);
+  return lua_touserdata(L, -1);
+}
+
+/* --- holding -------------------------------------------------------------- */
+
+/* The bond on top, which it pops, gets what is at `value`. */
+static void set_heir(lua_State *L, int value) {
+  lua_pushvalue(L, value);
+  lua_setiuservalue(L, -2, LUNADO_BOND_HEIR);
+  lua_pop(L, 1);
+}
+
+void lunado__heir_hold(lua_State *L, int idx, bool hold) {
+  int top = lua_gettop(L), list = top + 2;
+  int value = hold ? idx : list;
+  const witness *self;
+  if (!lua_checkstack(L, 8)) return;
+  self = push_witness(L, idx);
+  lua_getiuservalue(L, top + 1, WITNESS_LIST);
+  if (lua_getiuservalue(L, top + 1, WITNESS_OWN) != LUA_TNIL)
+    set_heir(L, value);
+  for (lua_Integer i = LIST_BONDS; i <= self->last; i++) {
+    lua_settop(L, list);
+    if (lua_rawgeti(L, list, i) != LUA_TNIL) set_heir(L, value);
+  }
+  lua_settop(L, top);
+}
+
+void lunado__heir_move(lua_State *L, int from, int to) {
+  lua_rawgetp(L, from, &witness_key);
+  if (lua_isnil(L, -1))
+    lua_pop(L, 1);
+  else
+    lua_rawsetp(L, to, &witness_key);
+}
+
+/* --- binding -------------------------------------------------------------- */
+
+/* Pushes a new witness of the Future at idx, and its list. */
+static witness *push_new_witness(lua_State *L, lunado_realm *realm, int idx) {
+  witness *self = lua_newuserdatauv(L, sizeof *self, WITNESS_LIST);
+  self->last = LIST_HEIR;
+  lua_createtable(L, LIST_BONDS, 0);
+  lunado__getslot(L, realm, LUNADO_SLOT_WEAK);
+  lua_setmetatable(L, -2);
+  lua_pushvalue(L, idx);
+  lua_rawseti(L, -2, LIST_HEIR);
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, -3, WITNESS_LIST);
+  lua_pushvalue(L, idx);
+  lua_setiuservalue(L, -3, WITNESS_HEIR);
+  lua_pushvalue(L, -2);
+  lunado__setclass(L, realm->witness_mt);
+  lua_pop(L, 1);
+  return self;
+}
+
+/* Puts the witness at `source` into the table of owners of the Future at idx,
+ * which is pending; the table at `owners` becomes that where there is none. */
+static void give_witness(lua_State *L, int idx, int source, int owners) {
+  lunado_future *future = lua_touserdata(L, idx);
+  if (lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE) == LUA_TTABLE) {
+    lua_pushvalue(L, source);
+    lua_rawsetp(L, -2, &witness_key);
+    lua_pop(L, 1);
+    return;
+  }
+  if (future->waiters != NULL)
+    lua_rawsetp(L, owners, future->waiters);
+  else
+    lua_pop(L, 1);
+  lua_pushvalue(L, source);
+  lua_rawsetp(L, owners, &witness_key);
+  lua_pushvalue(L, owners);
+  lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+}
+
+/* Moves the bonds in the list at idx together: some may be gone. */
+static void compact(lua_State *L, witness *self, int idx) {
+  lua_Integer kept = LIST_HEIR;
+  for (lua_Integer i = LIST_BONDS; i <= self->last; i++) {
+    if (lua_rawgeti(L, idx, i) == LUA_TNIL || ++kept == i) {
+      lua_pop(L, 1);
+      continue;
+    }
+    lua_rawseti(L, idx, kept);
+    lua_pushnil(L);
+    lua_rawseti(L, idx, i);
+  }
+  self->last = kept;
+}
+
+/* Adds the bond on top, which it pops, to the list at idx. */
+static void add_bond(lua_State *L, witness *self, int idx) {
+  if (self->last >= 8 && (self->last & (self->last - 1)) == 0)
+    compact(L, self, idx);
+  lua_rawseti(L, idx, self->last + 1);
+  self->last++;
+}
+
+void lunado__heir_bind_ticket(lua_State *L, lunado_realm *realm, int heir,
+                              int bond) {
+  int source = lua_gettop(L) + 1, list = source + 1;
+  witness *self;
+  luaL_checkstack(L, 12, NULL);
+  self = push_witness(L, heir);
+  if (self != NULL) {
+    lua_getiuservalue(L, source, WITNESS_LIST);
+  } else {
+    lua_pop(L, 1);
+    self = push_new_witness(L, realm, heir);
+    lunado__getslot(L, realm, LUNADO_SLOT_CHAINED);
+    lua_pushvalue(L, heir);
+    lua_pushvalue(L, source);
+    lua_rawset(L, -3);
+    lua_pop(L, 1);
+  }
+  lua_pushvalue(L, bond);
+  add_bond(L, self, list);
+  lua_pushvalue(L, bond);
+  set_heir(L, list);
+  lua_settop(L, source - 1);
+}
+
+/* What is made comes first: no finalizer runs afterwards. */
+void lunado__heir_bind(lua_State *L, lunado_realm *realm, int heir, int bond,
+                       bool own) {
+  lunado_future *future = lua_touserdata(L, heir);
+  int source = lua_gettop(L) + 1, list = source + 1, owners = source + 2;
+  witness *self;
+  luaL_checkstack(L, 12, NULL);
+  self = push_witness(L, heir);
+  if (self != NULL) {
+    lua_getiuservalue(L, source, WITNESS_LIST);
+  } else {
+    lua_pop(L, 1);
+    self = push_new_witness(L, realm, heir);
+  }
+  lua_createtable(L, 0, 2);
+  if (lunado_future_pending(future)) {
+    lua_pushvalue(L, bond);
+    if (own)
+      lua_setiuservalue(L, source, WITNESS_OWN);
+    else
+      add_bond(L, self, list);
+    if (!(future->flags & LUNADO_IS_HEIR)) {
+      give_witness(L, heir, source, owners);
+      future->flags |= LUNADO_IS_HEIR;
+    }
+    lua_pushvalue(L, bond);
+    set_heir(L, future->waiters != NULL ? heir : list);
+  }
+  lua_settop(L, source - 1);
+}
+
+/* --- leaving -------------------------------------------------------------- */
+
+/* The bond on top leaves what it waits for. */
+static void leave_target(lua_State *L, lunado_realm *realm) {
+  const lunado_bond *bond = lua_touserdata(L, -1);
+  bond->leave(L, realm, lua_gettop(L), 2);
+  lua_pushnil(L);
+  lua_setiuservalue(L, -2, LUNADO_BOND_HEIR);
+}
+
+/* The heir is gone or settled.  (A bond in the list is there exactly while what
+ * it waits for is.) */
+static int witness__gc(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  const witness *self = lunado__toclass(L, 1, realm->witness_mt);
+  if (self == NULL) return 0;
+  lua_settop(L, 1);
+  lua_getiuservalue(L, 1, WITNESS_HEIR);
+  lua_getiuservalue(L, 1, WITNESS_LIST);
+  if (lua_getiuservalue(L, 1, WITNESS_OWN) != LUA_TNIL) leave_target(L, realm);
+  for (lua_Integer i = LIST_BONDS; i <= self->last; i++) {
+    lua_settop(L, 3);
+    if (lua_rawgeti(L, 3, i) != LUA_TNIL) leave_target(L, realm);
+  }
+  return 0;
+}
+
+/* --- bonds of Lua's ------------------------------------------------------- */
+
+/* User values, beside the heir: the table that has the bond, and under which
+ * key. */
+enum {
+  ENTRY_TABLE = LUNADO_BOND_HEIR + 1,
+  ENTRY_KEY,
+  ENTRY_VALUES = ENTRY_KEY
+};
+
+static void leave_table(lua_State *L, lunado_realm *realm, int bond, int heir) {
+  int table = lua_gettop(L) + 1;
+  (void)realm, (void)heir;
+  if (!lua_checkstack(L, 4)) return;
+  lua_getiuservalue(L, bond, ENTRY_TABLE);
+  lua_getiuservalue(L, bond, ENTRY_KEY);
+  lua_pushvalue(L, -1);
+  lua_rawget(L, table);
+  if (lua_rawequal(L, -1, bond)) {
+    lua_pop(L, 1);
+    lua_pushnil(L);
+    lua_rawset(L, table);
+  }
+  lua_settop(L, table - 1);
+}
+
+/* bond(future, t, key): t[key] is something that holds the pending Future while
+ * somebody waits for it; it is taken out when the Future is gone, or settled.
+ */
+static int core_bond(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_bond *self;
+  (void)lunado__checkfuture(L, realm, 1);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  luaL_checkany(L, 3);
+  lua_settop(L, 3);
+  self = lua_newuserdatauv(L, sizeof *self, ENTRY_VALUES);
+  self->leave = leave_table;
+  lua_pushvalue(L, 2);
+  lua_setiuservalue(L, 4, ENTRY_TABLE);
+  lua_pushvalue(L, 3);
+  lua_setiuservalue(L, 4, ENTRY_KEY);
+  lua_pushvalue(L, 4);
+  lunado__setclass(L, realm->bond_mt);
+  lua_pop(L, 1);
+  lunado__heir_bind(L, realm, 1, 4, false);
+  lua_rawset(L, 2);
+  return 0;
+}
+
+/* heir(bond) → its Future; nil where that is gone. */
+static int core_heir(lua_State *L) {
+  if (lunado__toclass(L, 1, lunado__upvalue_realm(L)->bond_mt) == NULL)
+    lunado__typeerror(L, 1, "bond");
+  lunado__push_heir(L, 1);
+  return 1;
+}
+
+/* is_awaited(future) → whether anything waits for it. */
+static int core_is_awaited(lua_State *L) {
+  const lunado_future *future =
+      lunado__checkfuture(L, lunado__upvalue_realm(L), 1);
+  lua_pushboolean(L, future->waiters != NULL);
+  return 1;
+}
+
+static const luaL_Reg functions[] = {{"bond", core_bond},
+                                     {"heir", core_heir},
+                                     {"is_awaited", core_is_awaited},
+                                     {NULL, NULL}};
+
+void lunado__heir_functions(lua_State *L) {
+  lunado__setfunctions(L, functions);
+}
+
+static const luaL_Reg metamethods[] = {{"__gc", witness__gc}, {NULL, NULL}};
+
+void lunado__heir_open(lua_State *L, lunado_realm *realm) {
+  realm->witness_mt = lunado__newclass(L, "lunado.Witness", NULL, metamethods);
+  realm->bond_mt = lunado__newclass(L, "lunado.Bond", NULL, NULL);
+  lua_pop(L, 2);
+}

@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ticket.c - Futures that stand in a line, and what lunado.waiters needs to
+ * hand things to them without failing halfway.
+ */
+#include "binding/future/ticket.h"
+
+#include "binding/error/failure.h"
+#include "binding/future/forsaken.h"
+#include "binding/future/future.h"
+#include "binding/state/realm.h"
+#include "binding/loop/timeout.h"
+
+/* A Future; user values, beside its own: the line, what it brings along to it,
+ * and, once it has withdrawn, the timer of its deadline. */
+enum {
+  TICKET_LINE = 2,
+  TICKET_VALUE,
+  TICKET_TIMER,
+  TICKET_VALUES = TICKET_TIMER
+};
+
+typedef struct {
+  lunado_future future;
+  lunado_waiter absent; /* linked while nothing else waits */
+  lua_Integer number;   /* its place in the line */
+} ticket;
+
+/* Fields of the line: by number, the tickets that are waited for, all that
+ * stand in it, held weakly, and timers; the functions that are asked by a
+ * ticket that has withdrawn, and by a claim, and the one that takes a ticket
+ * out of the line.  A line that has LEFT calls it with itself and a ticket that
+ * has withdrawn, or that somebody else has settled. */
+enum {
+  LINE_HELD = 1,
+  LINE_WEAK,
+  LINE_TIMERS,
+  LINE_ASK,
+  LINE_CLAIM,
+  LINE_REMOVE,
+  LINE_LEFT
+};
+
+/* Fields of such a timer: the loop; the handle of its timeout, false while that
+ * does not run; the deadline, once it was stopped. */
+enum { TIMER_LOOP = 1, TIMER_HANDLE, TIMER_WHEN };
+
+static ticket *to_ticket(lunado_future *future) {
+  return lunado_container_of(future, ticket, future);
+}
+
+static lunado_future *check_ticket(lua_State *L, int arg) {
+  lunado_future *future = lunado__checkfuture(L, lunado__upvalue_realm(L), arg);
+  luaL_argcheck(L, future->kind == LUNADO_KIND_TICKET, arg, "not a ticket");
+  return future;
+}
+
+/* --- waiting -------------------------------------------------------------- */
+
+/* The ticket is settled, and nothing else waits for it.  Its owner is the
+ * Future itself, which those that were put off need. */
+static void on_absent(lunado_settler *settler, lunado_waiter *waiter,
+                      lunado_future *future) {
+  lunado_realm *realm = lunado__settler_realm(settler);
+  (void)future;
+  lunado__push_owner(realm, waiter);
+  lua_pop(realm->frame->L, 1);
+}
+
+/* Nothing waits for the pending ticket at idx. */
+static void link_absent(lua_State *L, int idx, ticket *self) {
+  lua_pushvalue(L, idx);
+  lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+  lunado_future_wait(&self->future, &self->absent, on_absent);
+}
+
+bool lunado__ticket_is_idle(const lunado_future *future) {
+  return lunado_container_of(future, const ticket, future)->absent.list != NULL;
+}
+
+/* Settles the pending claim at idx with what it stands for.  Where a finalizer
+ * has settled it meanwhile, the line is told that there is a second one. */
+static void take_claim(lua_State *L, int idx, ticket *self) {
+  int top = lua_gettop(L);
+  luaL_checkstack(L, 2 * LUA_MINSTACK, NULL);
+  lua_getiuservalue(L, idx, TICKET_LINE);
+  lua_rawgeti(L, top + 1, LINE_CLAIM);
+  lua_getiuservalue(L, idx, TICKET_VALUE);
+  lua_call(L, 1, 1);
+  if (lunado_future_pending(&self->future)) {
+    self->future.count = 1;
+    lunado__settle_future(L, lunado__findrealm(L), idx, &self->future,
+                          LUNADO_DONE);
+  } else {
+    lua_rawgeti(L, top + 1, LINE_CLAIM);
+    lua_insert(L, -2);
+    lua_pushnil(L);
+    lua_insert(L, -2);
+    lua_call(L, 2, 0);
+  }
+  lua_settop(L, top);
+}
+
+/* Asks the line for what the withdrawn ticket at idx stands for, and for a new
+ * place where it waits.  An error that it gets meanwhile is not late: who looks
+ * gets it. */
+static void call_line(lua_State *L, int idx, ticket *self, bool waits) {
+  int top = lua_gettop(L);
+  uint16_t late = self->future.flags & (LUNADO_IS_LATE | LUNADO_IS_LATE_QUIET);
+  self->future.flags ^= late;
+  luaL_checkstack(L, LUA_MINSTACK, NULL);
+  lua_getiuservalue(L, idx, TICKET_LINE);
+  lua_rawgeti(L, top + 1, LINE_ASK);
+  lua_insert(L, top + 1);
+  lua_pushvalue(L, idx);
+  lua_pushinteger(L, self->number);
+  lua_pushboolean(L, waits);
+  lua_getiuservalue(L, idx, TICKET_TIMER);
+  lua_call(L, 5, 1);
+  if (lua_isinteger(L, -1)) self->number = lua_tointeger(L, -1);
+  if (lunado_future_pending(&self->future)) self->future.flags |= late;
+  lua_settop(L, top);
+}
+
+void lunado__ticket_ask(lua_State *L, int idx) {
+  ticket *self = lua_touserdata(L, idx);
+  if (self->future.flags & LUNADO_IS_CLAIM)
+    take_claim(L, idx, self);
+  else
+    call_line(L, idx, self, false);
+}
+
+bool lunado__ticket_hold(lua_State *L, int idx, lunado_future *future,
+                         int owner, lunado_waiter *waiter) {
+  ticket *self = to_ticket(future);
+  int top = lua_gettop(L);
+  if (future->flags & LUNADO_IS_CLAIM) {
+    take_claim(L, idx, self);
+    return false;
+  }
+  if (future->flags & LUNADO_IS_WITHDRAWN) {
+    call_line(L, idx, self, true);
+    if (!lunado_future_pending(future)) return false;
+    if (!lunado__ticket_is_idle(future))
+      return lunado__hold(L, idx, future, owner, waiter);
+  }
+  luaL_checkstack(L, LUA_MINSTACK, NULL);
+  lua_getiuservalue(L, idx, TICKET_LINE);
+  lua_rawgeti(L, top + 1, LINE_HELD);
+  lua_pushvalue(L, idx);
+  lua_rawseti(L, top + 2, self->number);
+  lua_settop(L, top);
+  lunado_waiter_forget(&self->absent);
+  future->flags &= (uint16_t)~LUNADO_IS_WITHDRAWN;
+  lua_pushvalue(L, owner);
+  lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+  return true;
+}
+
+/* line[field][number] = nil; allocates nothing. */
+static void clear_field(lua_State *L, int line, int field, lua_Integer number) {
+  lua_rawgeti(L, line, field);
+  if (lua_rawgeti(L, -1, number) != LUA_TNIL) {
+    lua_pushnil(L);
+    lua_rawseti(L, -3, number);
+  }
+  lua_pop(L, 2);
+}
+
+/* The timer on top runs no longer; its deadline is kept. */
+static void stop_timer(lua_State *L) {
+  int timer = lua_gettop(L);
+  double when;
+  lua_rawgeti(L, timer, TIMER_LOOP);
+  lua_rawgeti(L, timer, TIMER_HANDLE);
+  if (lua_isinteger(L, -1) &&
+      lunado__taketimeout(L, lua_touserdata(L, -2), lua_tointeger(L, -1),
+                          &when)) {
+    lua_pushnumber(L, (lua_Number)when);
+    lua_rawseti(L, timer, TIMER_WHEN);
+    lua_pushboolean(L, 0);
+    lua_rawseti(L, timer, TIMER_HANDLE);
+  }
+  lua_settop(L, timer);
+}
+
+/* The timer on top is taken out of the line. */
+static void take_timer(lua_State *L, int line, lua_Integer number) {
+  stop_timer(L);
+  lua_rawgeti(L, line, LINE_TIMERS);
+  lua_pushnil(L);
+  lua_rawseti(L, -2, number);
+  lua_getfield(L, line, "timed"); /* which is there: nothing is allocated */
+  lua_pushinteger(L, lua_tointeger(L, -1) - 1);
+  lua_setfield(L, line, "timed");
+  lua_pop(L, 2);
+}
+
+/* Takes the ticket at idx, and its timer, if it has one, out of its line. */
+static void leave_line(lua_State *L, int idx, const ticket *self) {
+  int line = lua_gettop(L) + 1;
+  if (!lua_checkstack(L, LUA_MINSTACK)) return; /* the line finds it later */
+  lua_getiuservalue(L, idx, TICKET_LINE);
+  clear_field(L, line, LINE_HELD, self->number);
+  clear_field(L, line, LINE_WEAK, self->number);
+  lua_rawgeti(L, line, LINE_TIMERS);
+  if (lua_rawgeti(L, -1, self->number) == LUA_TTABLE) {
+    take_timer(L, line, self->number);
+    if (lunado_future_pending(&self->future))
+      lua_setiuservalue(L, idx, TICKET_TIMER);
+  }
+  lua_settop(L, line);
+  if (lua_rawgeti(L, line, LINE_LEFT) == LUA_TFUNCTION) {
+    lua_pushvalue(L, line);
+    lua_pushvalue(L, idx);
+    (void)lunado__try_alone(L, 2);
+  }
+  lua_settop(L, line - 1);
+}
+
+void lunado__ticket_left(lua_State *L, int idx, lunado_future *future) {
+  ticket *self = to_ticket(future);
+  link_absent(L, idx, self);
+  future->flags |= LUNADO_IS_WITHDRAWN;
+  leave_line(L, idx, self);
+}
+
+void lunado__ticket_settled(lua_State *L, int idx) {
+  const ticket *self = lua_touserdata(L, idx);
+  if (self->number != 0) leave_line(L, idx, self);
+}
+
+void lunado__ticket_push_line(lua_State *L, int idx) {
+  lua_getiuservalue(L, idx, TICKET_LINE);
+}
+
+/* --- looking -------------------------------------------------------------- */
+
+/* What a ticket's turn finds; lua/lunado/waiters.lua has the same. */
+enum { SETTLED, WAITS, IDLE, WITHDRAWN, GONE };
+
+static int standing_of(lua_State *L, int idx, const lunado_future *future) {
+  int found;
+  if (!lunado_future_pending(future)) return SETTLED;
+  if (future->flags & LUNADO_IS_WITHDRAWN) return WITHDRAWN;
+  if (future->waiters == NULL || lunado__ticket_is_idle(future)) return IDLE;
+  found = lunado__find_waiters(L, lunado__upvalue_realm(L), idx);
+  if (found & LUNADO_WAITER_ALIVE) return WAITS;
+  return found & LUNADO_WAITER_DEAD ? GONE : WITHDRAWN;
+}
+
+/* standing(ticket) → 0 when it is settled; 1 when it is waited for; 2 when it
+ * never was; 3 when it was and is not any more; 4 when those that wait for it
+ * are coroutines that were closed, or resumed otherwise. */
+static int core_standing(lua_State *L) {
+  lua_pushinteger(L, standing_of(L, 1, check_ticket(L, 1)));
+  return 1;
+}
+
+/* --- making --------------------------------------------------------------- */
+
+/* ticket(line, number [, value]) → a pending Future; of number 0 a claim. */
+static int core_ticket(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lua_Integer number = luaL_checkinteger(L, 2);
+  ticket *self;
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 3);
+  self = lunado__future_new(L, realm, LUNADO_KIND_TICKET, sizeof *self,
+                            TICKET_VALUES);
+  self->number = number;
+  if (number == 0) self->future.flags = LUNADO_IS_WITHDRAWN | LUNADO_IS_CLAIM;
+  lua_pushvalue(L, 3);
+  lua_setiuservalue(L, 4, TICKET_VALUE);
+  lua_pushvalue(L, 1);
+  lua_setiuservalue(L, 4, TICKET_LINE);
+  link_absent(L, 4, self);
+  return 1;
+}
+
+/* ticket_value(ticket) → what it brings along. */
+static int core_ticket_value(lua_State *L) {
+  check_ticket(L, 1);
+  lua_getiuservalue(L, 1, TICKET_VALUE);
+  return 1;
+}
+
+/* --- handing out ---------------------------------------------------------- */
+
+/* How deep in calls is what follows reserve(), with timers and without, and
+ * what stack that needs. */
+#define RESERVED_CALLS 5
+#define RESERVED_FEW 2
+#define RESERVED_STACK (6 * LUA_MINSTACK)
+
+/* (n): calls itself n times. */
+static int call_down(lua_State *L) {
+  lua_Integer n = lua_tointeger(L, 1);
+  if (n == 0) return 0;
+  lua_pushcfunction(L, call_down);
+  lua_pushinteger(L, n - 1);
+  lua_call(L, 1, 0);
+  return 0;
+}
+
+/* reserve([timed]): raises for want of memory, or else the calls that the
+ * caller makes next find stack and call records, until something is allocated:
+ * Lua gives neither back outside of a collection.  With false the caller calls
+ * no more than `hand`, or `settle`, and has no timer to remove. */
+static int core_reserve(lua_State *L) {
+  bool few = lua_isboolean(L, 1) && !lua_toboolean(L, 1);
+  if (!lua_checkstack(L, RESERVED_STACK))
+    return luaL_error(L, "not enough memory");
+  lua_pushcfunction(L, call_down);
+  lua_pushinteger(L, (few ? RESERVED_FEW : RESERVED_CALLS) - 1);
+  lua_call(L, 1, 0);
+  return 0;
+}
+
+/* Settles the Future on top, if it is one and pending, with the value at 2; pops
+ * it.  There is stack for that. */
+static void settle_one(lua_State *L, lunado_realm *realm, uint32_t count) {
+  lunado_future *future = lunado__tofuture(L, realm, -1);
+  if (future != NULL && lunado_future_pending(future)) {
+    future->count = count;
+    lua_pushvalue(L, 2);
+    lunado__settle_future(L, realm, 3, future, LUNADO_DONE);
+  }
+  lua_settop(L, 2);
+}
+
+/* settle(future or list of them [, value]): sets the result of those that are
+ * pending.  Fails, for want of memory, before it has changed any. */
+static int core_settle(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  uint32_t count = lua_gettop(L) > 1;
+  lua_Integer n;
+  lua_settop(L, 2);
+  if (!lua_checkstack(L, 2 * LUA_MINSTACK))
+    return luaL_error(L, "not enough memory");
+  if (lua_type(L, 1) != LUA_TTABLE) {
+    lua_pushvalue(L, 1);
+    settle_one(L, realm, count);
+    return 0;
+  }
+  n = (lua_Integer)lua_rawlen(L, 1);
+  for (lua_Integer i = 1; i <= n; i++) {
+    lua_rawgeti(L, 1, i);
+    settle_one(L, realm, count);
+  }
+  return 0;
+}
+
+/* hand(line, number, ticket [, value]), after reserve(): takes the ticket out
+ * of the line, and sets its result where it is pending.  Does not fail. */
+static int core_hand(lua_State *L) {
+  lunado_future *future = check_ticket(L, 3);
+  lua_Integer number = luaL_checkinteger(L, 2);
+  uint32_t count = lua_gettop(L) > 3;
+  lua_settop(L, 4);
+  luaL_checkstack(L, 2 * LUA_MINSTACK, NULL);
+  lua_rawgeti(L, 1, LINE_TIMERS);
+  if (lua_rawgeti(L, -1, number) == LUA_TNIL) {
+    clear_field(L, 1, LINE_HELD, number);
+    clear_field(L, 1, LINE_WEAK, number);
+  } else {
+    lua_rawgeti(L, 1, LINE_REMOVE);
+    lua_pushvalue(L, 1);
+    lua_pushinteger(L, number);
+    lua_call(L, 2, 0);
+  }
+  if (!lunado_future_pending(future)) return 0;
+  lua_settop(L, 4);
+  future->count = count;
+  lunado__settle_future(L, lunado__upvalue_realm(L), 3, future, LUNADO_DONE);
+  return 0;
+}
+
+/* fail_for_memory(future): fails it with "not enough memory", of which there
+ * need not be any. */
+static int core_fail_for_memory(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado__checkfuture(L, realm, 1);
+  lunado__failure_nomemory(L, realm);
+  lunado__fail(L, realm, 1);
+  return 0;
+}
+
+static const luaL_Reg functions[] = {{"ticket", core_ticket},
+                                     {"ticket_value", core_ticket_value},
+                                     {"standing", core_standing},
+                                     {"reserve", core_reserve},
+                                     {"settle", core_settle},
+                                     {"hand", core_hand},
+                                     {"fail_for_memory", core_fail_for_memory},
+                                     {NULL, NULL}};
+
+void lunado__ticket_functions(lua_State *L) {
+  lunado__setfunctions(L, functions);
+}

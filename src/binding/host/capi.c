@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * capi.c - lunado.h in terms of the binding.
+ *
+ * Whatever a host passes is looked at before anything changes.
+ */
+#include "binding/host/capi.h"
+
+#include <string.h>
+
+#include "binding/coroutine/coroutine.h"
+#include "binding/error/failure.h"
+#include "binding/future/future.h"
+#include "binding/loop/ioloop.h"
+#include "binding/state/realm.h"
+#include "binding/loop/runsync.h"
+#include "binding/future/ticket.h"
+#include "core/alloc.h"
+#include "core/handle.h"
+
+/* --- what hosts pass ----------------------------------------------------- */
+
+/* Pseudo-indices of upvalues end here. */
+#define LAST_PSEUDO_INDEX (LUA_REGISTRYINDEX - 256)
+
+/* Lua looks for upvalues without asking whether a C function is running. */
+static bool has_upvalues(lua_State *L) {
+  lua_Debug ar;
+  return lua_getstack(L, 0, &ar) && lua_getinfo(L, "S", &ar) && *ar.what == 'C';
+}
+
+int lunado__hostindex(lua_State *L, int idx) {
+  int top = lua_gettop(L);
+  if (idx > 0) return idx <= top ? idx : 0;
+  if (idx >= -top) return idx == 0 ? 0 : top + idx + 1;
+  if (idx == LUA_REGISTRYINDEX) return idx;
+  if (idx > LUA_REGISTRYINDEX || idx <= LAST_PSEUDO_INDEX) return 0;
+  return has_upvalues(L) ? idx : 0;
+}
+
+lunado_future *lunado__hostfuture(lua_State *L, lunado_realm *realm, int *idx) {
+  lunado_future *future = NULL;
+  int given = *idx;
+  *idx = lunado__hostindex(L, given);
+  luaL_checkstack(L, LUA_MINSTACK, NULL);
+  if (*idx != 0) future = lunado__tofuture(L, realm, *idx);
+  if (future != NULL) return future;
+  if (*idx > 0) lunado__typeerror(L, *idx, "future");
+  luaL_error(L, "no future at index %d (got %s)", given,
+             *idx != 0 ? luaL_typename(L, *idx) : "no value");
+  return NULL;
+}
+
+/* Raises unless there are n values above the one at idx. */
+static void check_count(lua_State *L, int idx, int n) {
+  int above = idx > 0 ? lua_gettop(L) - idx : lua_gettop(L);
+  if (n < 0 || n > above)
+    luaL_error(L, "%d values expected above the future, got %d", n, above);
+}
+
+/* Raises unless there is a function below nargs arguments. */
+static void check_call(lua_State *L, int nargs) {
+  if (nargs < 0 || nargs >= lua_gettop(L))
+    luaL_error(L, "no function below %d arguments", nargs);
+}
+
+/* --- version ------------------------------------------------------------- */
+
+int lunado_version(void) { return LUNADO_VERSION_NUM; }
+
+/* --- memory -------------------------------------------------------------- */
+
+int lunado_setallocator(lua_Alloc fn, void *ud) {
+  return lunado__set_host_allocator(fn, ud);
+}
+
+/* --- closing ------------------------------------------------------------- */
+
+int lunado_close(lua_State *L) {
+  const lunado_realm *realm = lunado__findrealm(L);
+  lua_State *main = realm != NULL ? realm->main : L;
+  lua_Debug ar;
+  if (lua_getstack(L, 0, &ar) || lua_getstack(main, 0, &ar)) return UV_EBUSY;
+  lua_close(main);
+  return 0;
+}
+
+/* --- the loop ------------------------------------------------------------ */
+
+int lunado_setloop(lua_State *L, uv_loop_t *uv) {
+  lunado_realm *realm = lunado__realm(L);
+  if (realm->instance != NULL) return UV_EBUSY;
+  realm->host_uv = uv;
+  return 0;
+}
+
+uv_loop_t *lunado_getloop(lua_State *L) {
+  return lunado__defaultloop(L, lunado__realm(L))->core->uv;
+}
+
+lunado_loop *lunado_looponly(lua_State *L) {
+  lunado_loop *core = lunado__defaultloop(L, lunado__realm(L))->core;
+  lunado_address address;
+  if (core->closed) luaL_error(L, "the IOLoop is closed");
+  if (lunado_loop_open_posts(core) < 0) luaL_error(L, "not enough memory");
+  if (lunado_loop_address(core, &address) < 0)
+    luaL_error(L, "too many IOLoops are known to other threads");
+  return (lunado_loop *)(uintptr_t)address;
+}
+
+static void wake_only(void *arg) { (void)arg; }
+
+int lunado_post(lunado_loop *name, void (*fn)(void *arg), void *arg) {
+  lunado_address address = (lunado_address)(uintptr_t)name;
+  lunado_loop *core = lunado_address_enter(address);
+  int rc;
+  if (core == NULL) return UV_ECANCELED;
+  rc = lunado_loop_post(core, fn != NULL ? fn : wake_only, arg);
+  lunado_address_leave(address);
+  return rc;
+}
+
+void lunado_setslice(lua_State *L, double seconds) {
+  lunado_ioloop *loop = lunado__defaultloop(L, lunado__realm(L));
+  lunado__setslice(L, loop, seconds);
+}
+
+int lunado_ishandle(const uv_handle_t *handle) {
+  return lunado__handle_is_ours(handle);
+}
+
+void lunado_setlog(lua_State *L, lunado_log_fn *fn, void *ud) {
+  lunado_realm *realm = lunado__realm(L);
+  realm->host_log = fn;
+  realm->host_log_data = ud;
+}
+
+/* --- futures ------------------------------------------------------------- */
+
+void lunado_newfuture(lua_State *L) {
+  lunado_realm *realm = lunado__realm(L);
+  luaL_checkstack(L, LUA_MINSTACK, NULL);
+  (void)lunado__future_new(L, realm, LUNADO_KIND_PLAIN, sizeof(lunado_future),
+                           1);
+}
+
+int lunado_isfuture(lua_State *L, int idx) {
+  const lunado_realm *realm = lunado__findrealm(L);
+  idx = lunado__hostindex(L, idx);
+  return realm != NULL && idx != 0 && lunado__tofuture(L, realm, idx) != NULL;
+}
+
+int lunado_setresult(lua_State *L, int idx, int nvalues) {
+  lunado_realm *realm = lunado__realm(L);
+  lunado_future *future = lunado__hostfuture(L, realm, &idx);
+  check_count(L, idx, nvalues);
+  if (!lunado_future_pending(future)) {
+    lua_pop(L, nvalues);
+    return UV_EALREADY;
+  }
+  lunado__pack(L, nvalues);
+  if (!lunado_future_pending(future)) { /* a finalizer was there first */
+    lua_pop(L, 1);
+    return UV_EALREADY;
+  }
+  future->count = (uint32_t)nvalues;
+  lunado__settle(L, realm, idx, LUNADO_DONE);
+  lunado__untie_tied(L, realm, idx, future);
+  return 0;
+}
+
+int lunado_seterror(lua_State *L, int idx) {
+  lunado_realm *realm = lunado__realm(L);
+  lunado_future *future = lunado__hostfuture(L, realm, &idx);
+  bool pending;
+  check_count(L, idx, 1);
+  pending = lunado_future_pending(future);
+  (void)lunado__failure_handed(L, realm, -1, 0);
+  lua_remove(L, -2);
+  lunado__fail(L, realm, idx);
+  return pending ? 0 : UV_EALREADY;
+}
+
+int lunado_result(lua_State *L, int idx) {
+  lunado_realm *realm = lunado__realm(L);
+  lunado_future *future = lunado__hostfuture(L, realm, &idx);
+  if ((future->flags & LUNADO_IS_WITHDRAWN) && lunado_future_pending(future))
+    lunado__ticket_ask(L, idx);
+  if (lunado_future_pending(future)) return -2;
+  if (future->state == LUNADO_DONE) return lunado__push_results(L, idx);
+  lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+  lunado__failure_throw(L, realm);
+  return -1;
+}
+
+/* --- coroutines ---------------------------------------------------------- */
+
+int lunado_spawn(lua_State *L, int nargs) {
+  lunado_realm *realm = lunado__realm(L);
+  check_call(L, nargs);
+  lunado__spawn(L, realm, nargs);
+  return 0;
+}
+
+typedef struct {
+  double timeout;
+  int status; /* of the function; when the run itself raises, pcall's counts */
+} sync_run;
+
+/* (run, function, ...) → results or error */
+static int run_protected(lua_State *L) {
+  sync_run *run = lua_touserdata(L, 1);
+  lunado_ioloop *loop = lunado__defaultloop(L, lunado__realm(L));
+  lunado__ioloop_checkidle(L, loop);
+  lua_pushboolean(L, 0);
+  lunado__setslot(L, loop->realm, LUNADO_SLOT_RUN_FAILED);
+  run->status = lunado__runsync(L, loop, lua_gettop(L) - 2, run->timeout);
+  if (run->status != LUA_OK) {
+    lua_pushvalue(L, 2);
+    lunado__setslot(L, loop->realm, LUNADO_SLOT_RUN_FAILED);
+    lunado__failure_observe(L, 2);
+  }
+  return run->status != LUA_OK ? 1 : lua_gettop(L) - 1;
+}
+
+/* Lua's own message, which is never made anew.  The status is lost on the way
+ * through a Failure, but this is not. */
+#define MEMORY_ERROR "not enough memory"
+
+static bool is_memory_error(lua_State *L) {
+  return lua_type(L, -1) == LUA_TSTRING &&
+         strcmp(lua_tostring(L, -1), MEMORY_ERROR) == 0;
+}
+
+int lunado_runsync(lua_State *L, int nargs, double timeout) {
+  sync_run run = {timeout, LUA_OK};
+  int status;
+  check_call(L, nargs);
+  if (!lua_checkstack(L, 2)) {
+    lua_settop(L, -(nargs + 2));
+    lua_pushliteral(L, MEMORY_ERROR);
+    return LUA_ERRMEM;
+  }
+  lua_pushcfunction(L, run_protected);
+  lua_pushlightuserdata(L, &run);
+  lua_rotate(L, -(nargs + 3), 2);
+  status = lua_pcall(L, nargs + 2, LUA_MULTRET, 0);
+  if (status == LUA_OK) status = run.status;
+  return status != LUA_OK && is_memory_error(L) ? LUA_ERRMEM : status;
+}
+
+/* Above what the caller had on its stack, at `top`, are its continuation, the
+ * context, the Future and the results. */
+static int awaited(lua_State *L, int status, lua_KContext top) {
+  lunado_realm *realm = lunado__realm(L);
+  lua_KFunction k =
+      (lua_KFunction)(void (*)(void))lua_tocfunction(L, (int)top + 1);
+  lua_KContext ctx = (lua_KContext)lua_touserdata(L, (int)top + 2);
+  (void)lunado__awaited(L, realm, (int)top + 2);
+  lua_rotate(L, (int)top + 1, -3);
+  lua_pop(L, 3);
+  return k != NULL ? k(L, status, ctx) : lua_gettop(L) - (int)top;
+}
+
+int lunado_awaitk(lua_State *L, int idx, lua_KContext ctx, lua_KFunction k) {
+  lunado_realm *realm = lunado__realm(L);
+  lunado_future *future = lunado__hostfuture(L, realm, &idx);
+  int top = lua_gettop(L), count;
+  if (lunado_future_pending(future) || (future->flags & LUNADO_IS_MOMENT)) {
+    lua_pushcfunction(L, (lua_CFunction)(void (*)(void))k);
+    lua_pushlightuserdata(L, (void *)ctx);
+    return lunado__await(L, realm, idx, top, awaited);
+  }
+  if (future->state == LUNADO_FAILED)
+    return lunado__raise_failed(L, realm, idx);
+  count = lunado__push_results(L, idx);
+  return k != NULL ? k(L, LUA_OK, ctx) : count;
+}

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * callback.c - from a callback of C into Lua: protect, trace, report.
+ *
+ * Nothing that is called through here raises; every error is brought to
+ * somebody.
+ */
+#include "binding/error/failure.h"
+#include "binding/future/future.h"
+#include "binding/state/hook.h"
+#include "binding/loop/interrupt.h"
+#include "binding/loop/ioloop.h"
+#include "binding/state/naming.h"
+#include "binding/coroutine/received.h"
+#include "binding/state/realm.h"
+
+typedef struct {
+  lunado_ioloop *loop;
+  bool theirs; /* the handler is not the class's, but the user's */
+} telling;
+
+/* (telling, callback, failure): tells the loop's handler. */
+static int tell_handler(lua_State *L) {
+  telling *self = lua_touserdata(L, 1);
+  lunado_ioloop *loop = self->loop;
+  lunado__pushmethod(L, loop, "handle_callback_exception");
+  self->theirs = !lunado__is_default_handler(L, -1);
+  lunado__pushloop(L, loop);
+  lua_pushvalue(L, 2);
+  lunado__failure_observe(L, 3);
+  lunado__failure_traceback(L, 3);
+  lua_call(L, 4, 0);
+  return 0;
+}
+
+static bool is_empty(lua_State *L, int idx) {
+  return lua_type(L, idx) == LUA_TSTRING && lua_rawlen(L, idx) == 0;
+}
+
+void lunado__log_exception(lua_State *L, lunado_realm *realm, int idx) {
+  int text = lua_gettop(L) + 1;
+  lua_pushliteral(L, "Exception in callback ");
+  if (lua_type(L, idx) == LUA_TSTRING)
+    lua_pushvalue(L, idx);
+  else
+    lunado__pushcallbackname(L, idx);
+  lua_pushliteral(L, "\n");
+  lunado__pushtext(L, idx + 1);
+  if (!lua_isnil(L, idx + 2) && !is_empty(L, idx + 2)) {
+    lua_pushliteral(L, "\n");
+    lunado__pushtext(L, idx + 2);
+  }
+  lua_concat(L, lua_gettop(L) - text + 1);
+  lunado__log(L, realm, LUNADO_LOG_ERROR);
+}
+
+/* (realm, callback, failure) */
+static int log_failure(lua_State *L) {
+  lunado__failure_observe(L, 3);
+  lunado__failure_traceback(L, 3);
+  lua_remove(L, 3);
+  lunado__log_exception(L, lua_touserdata(L, 1), 2);
+  return 0;
+}
+
+/* (realm, loop, failure): of the loop's own handler. */
+static int log_handler_failure(lua_State *L) {
+  lua_pushliteral(L, "Exception in handle_callback_exception: ");
+  lunado__failure_text(L, 3);
+  lua_concat(L, 2);
+  lunado__log(L, lua_touserdata(L, 1), LUNADO_LOG_ERROR);
+  return 0;
+}
+
+/* Calls function(data, callback, failure) with the two at `callback` and
+ * above; leaves the Failure on top and returns false when it raises. */
+static bool call_with(lua_State *L, lunado_realm *realm, lua_CFunction function,
+                      void *data, int callback) {
+  int base = lua_gettop(L) + 1;
+  lunado__unwrap(L, realm, callback);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->handler);
+  lua_pushcfunction(L, function);
+  lua_pushlightuserdata(L, data);
+  lua_pushvalue(L, callback);
+  lua_pushvalue(L, callback + 1);
+  if (lua_pcall(L, 3, 0, base) == LUA_OK) {
+    lua_settop(L, base - 1);
+    return true;
+  }
+  lunado__failure_take(L, realm);
+  lua_replace(L, base);
+  lua_settop(L, base);
+  return false;
+}
+
+/* Logs the error of the Failure on top, which the user's own handler has raised,
+ * and pops it. */
+static void report_handler(lua_State *L, lunado_realm *realm) {
+  int failure = lua_gettop(L);
+  lua_pushnil(L);
+  lua_insert(L, failure);
+  if (!call_with(L, realm, log_handler_failure, realm, failure))
+    lunado__log_text(L, realm, "Exception in handle_callback_exception; its "
+                               "text cannot be made");
+  lua_settop(L, failure - 1);
+}
+
+/* What the user's handler raises is reported too, by the log. */
+static void report_protected(lua_State *L, lunado_realm *realm,
+                             lunado_ioloop *loop, int callback) {
+  if (loop != NULL && !loop->closed) {
+    telling tell = {loop, false};
+    if (call_with(L, realm, tell_handler, &tell, callback)) return;
+    if (tell.theirs)
+      report_handler(L, realm);
+    else
+      lua_pop(L, 1);
+  }
+  if (call_with(L, realm, log_failure, realm, callback)) return;
+  lunado__failure_observe(L, -1);
+  lunado__log_value(L, realm,
+                    "Exception in callback; its text cannot be "
+                    "made: ");
+}
+
+void lunado__report(lua_State *L, lunado_realm *realm, lunado_ioloop *loop) {
+  int callback;
+  callback = lua_gettop(L) - 1;
+  ((lunado_failure *)lua_touserdata(L, -1))->observed = true;
+  if (lua_checkstack(L, LUA_MINSTACK) && !lunado__interrupt(L, realm))
+    report_protected(L, realm, loop, callback);
+  lua_settop(L, callback - 1);
+}
+
+/* --- callbacks ------------------------------------------------------------ */
+
+/* (loop, callback, the Future it returned) */
+static int discard(lua_State *L) {
+  lunado_ioloop *loop = lua_touserdata(L, 1);
+  lunado__discard(L, loop->realm, loop, 3, 2);
+  return 0;
+}
+
+/* (realm, callback, seconds) */
+static int log_slow(lua_State *L) {
+  lunado__pushcallbackname(L, 2);
+  lua_pushfstring(L, "%s held the loop for %f seconds", lua_tostring(L, 4),
+                  lua_tonumber(L, 3));
+  lunado__log(L, lua_touserdata(L, 1), LUNADO_LOG_WARNING);
+  return 0;
+}
+
+/* Calls the callable above the copy of it at `callback`. */
+static int call_measured(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
+                         int handler, int callback, int nargs) {
+  uint64_t start = uv_hrtime();
+  int status = lua_pcall(L, nargs, 1, handler);
+  double seconds = (double)(uv_hrtime() - start) / 1e9;
+  if (seconds <= loop->threshold) return status;
+  lua_pushcfunction(L, log_slow);
+  lua_pushlightuserdata(L, realm);
+  lunado__unwrap(L, realm, callback);
+  lua_pushvalue(L, callback);
+  lua_pushnumber(L, (lua_Number)seconds);
+  if (lua_pcall(L, 3, 0, 0) != LUA_OK)
+    lunado__log_value(L, realm, "a callback held the loop too long: ");
+  return status;
+}
+
+void lunado__returned(lua_State *L, lunado_realm *realm, lunado_ioloop *loop) {
+  int callback = lua_gettop(L) - 1;
+  if (lunado__tofuture(L, realm, -1) == NULL ||
+      call_with(L, realm, discard, loop, callback))
+    return;
+  lua_replace(L, callback + 1);
+  lunado__failure_wrap(L, realm);
+  lunado__report(L, realm, loop);
+}
+
+/* The callback below has returned the value on top, or raised it. */
+static void called(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
+                   int status) {
+  if (status != LUA_OK) {
+    lunado__failure_take(L, realm);
+    lunado__report(L, realm, loop);
+  } else if (loop != NULL && lua_type(L, -1) == LUA_TUSERDATA) {
+    lunado__returned(L, realm, loop);
+  }
+}
+
+void lunado__callback(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
+                      int nargs) {
+  int base = lua_gettop(L) - nargs;
+  int status;
+  if (!lua_checkstack(L, LUA_MINSTACK)) {
+    lunado__log_text(L, realm, "a callback was not called: not enough memory");
+    lua_settop(L, base - 1);
+    return;
+  }
+  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->handler);
+  lua_pushvalue(L, base);
+  lua_rotate(L, base, 2); /* handler callback callback arguments */
+  if (loop != NULL && loop->threshold > 0)
+    status = call_measured(L, realm, loop, base, base + 1, nargs);
+  else
+    status = lua_pcall(L, nargs, 1, base);
+  called(L, realm, loop, status);
+  lua_settop(L, base - 1);
+  if (realm->receiver != NULL) lunado__forget_received(L, realm);
+}
+
+static int do_nothing(lua_State *L) {
+  (void)L;
+  return 0;
+}
+
+/* A run calls uv_run from a function of its own: its callbacks are called from
+ * within that. */
+static int call_nothing(lua_State *L) {
+  lua_pushcfunction(L, do_nothing);
+  lua_call(L, 0, 0);
+  return 0;
+}
+
+/* Lua keeps its records of the last calls that have ended. */
+bool lunado__reserve_calls(lua_State *L, int places) {
+  int top = lua_gettop(L);
+  bool called;
+  if (!lua_checkstack(L, places)) return false;
+  lua_pushcfunction(L, call_nothing);
+  called = lua_pcall(L, 0, 0, 0) == LUA_OK;
+  lua_settop(L, top);
+  return called;
+}
+
+void lunado__inner_callback(lua_State *L, lunado_realm *realm,
+                            lunado_ioloop *loop) {
+  int handler = lua_gettop(L), callback = handler + 1;
+  int status;
+  luaL_checkstack(L, LUA_MINSTACK, NULL);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->handler);
+  lua_insert(L, handler);
+  lua_pushvalue(L, callback);
+  status = lua_pcall(L, 0, 1, handler);
+  called(L, realm, loop, status);
+  lua_settop(L, handler - 1);
+}
+
+bool lunado__try(lua_State *L, lunado_realm *realm, lua_CFunction function,
+                 void *data) {
+  int base = lua_gettop(L) + 1;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->handler);
+  lua_pushcfunction(L, function);
+  lua_pushlightuserdata(L, data);
+  if (lua_pcall(L, 1, 0, base) == LUA_OK) {
+    lua_settop(L, base - 1);
+    return true;
+  }
+  lunado__failure_take(L, realm);
+  lua_replace(L, base);
+  lua_settop(L, base);
+  return false;
+}
+
+/* Lua has no other way to put finalizers off than to stop its collector. */
+bool lunado__try_alone(lua_State *L, int nargs) {
+  bool running = lua_gc(L, LUA_GCISRUNNING) == 1;
+  lunado__hook hook = lunado__hook_off(L);
+  int status;
+  if (running) (void)lua_gc(L, LUA_GCSTOP);
+  status = lua_pcall(L, nargs, 0, 0);
+  if (running) (void)lua_gc(L, LUA_GCRESTART);
+  lunado__hook_on(L, &hook);
+  if (status == LUA_OK) return true;
+  lua_pop(L, 1);
+  return false;
+}
+
+void lunado__report_guarded(lua_State *L, lunado_realm *realm, bool begun,
+                            const char *what) {
+  const lunado_failure *failure = lua_touserdata(L, -1);
+  if (!begun && !failure->interrupt) {
+    lua_pop(L, 1);
+    return;
+  }
+  lua_pushlightuserdata(L, (void *)what);
+  lua_insert(L, -2);
+  lunado__report(L, realm, NULL);
+}
+
+void lunado__enter_open(lua_State *L, lunado_realm *realm) {
+  lunado__pushfunction(L, lunado__failure_handler);
+  realm->handler = luaL_ref(L, LUA_REGISTRYINDEX);
+}

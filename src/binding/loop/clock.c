@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * clock.c - a clock that can be stopped and moved, and the limit of a run: what
+ * lunado.testing needs of a loop.
+ *
+ * Invariant: the time of a loop never goes back, whatever becomes of its clock.
+ */
+#include "binding/loop/clock.h"
+
+#include "binding/loop/ioloop.h"
+
+static double clock_now(lunado_clock *clock) {
+  const lunado_testclock *self =
+      lunado_container_of(clock, lunado_testclock, clock);
+  if (self->since == 0) return self->base;
+  return self->base + (double)(uv_hrtime() - self->since) / 1e9;
+}
+
+static void clock_skip_to(lunado_clock *clock, double when) {
+  lunado_container_of(clock, lunado_testclock, clock)->base = when;
+}
+
+/* The loop's time is `base` now, and stands still or goes. */
+static void set(lunado_ioloop *loop, double base, bool still) {
+  lunado_testclock *self = &loop->clock;
+  self->base = base;
+  self->since = still ? 0 : uv_hrtime();
+  self->clock.now = clock_now;
+  self->clock.skip_to = still ? clock_skip_to : NULL;
+  lunado_loop_set_clock(loop->core, &self->clock);
+}
+
+/* The next whole second of a time above 0; one so late that there are no
+ * fractions any more is whole. */
+static double whole(double seconds) {
+  if (seconds >= 0x1p53) return seconds;
+  double floor = (double)(uint64_t)seconds;
+  return floor < seconds ? floor + 1 : floor;
+}
+
+/* set_virtual(loop, virtual): whether time stands still, but for skipping what
+ * is idle, or goes on from here as fast as the system's.  Where it begins to
+ * stand still is a whole number of seconds, so that sums of times are as exact
+ * as their terms, on a machine of any age. */
+static int core_set_virtual(lua_State *L) {
+  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  luaL_checktype(L, 2, LUA_TBOOLEAN);
+  double now = lunado_loop_time(loop->core);
+  bool still = lua_toboolean(L, 2) != 0;
+  if (still && loop->clock.clock.skip_to == NULL) now = whole(now);
+  set(loop, now, still);
+  return 0;
+}
+
+/* advance(loop, seconds): moves the time of a loop that has such a clock. */
+static int core_advance(lua_State *L) {
+  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  double seconds = lunado__checkseconds(L, 2);
+  luaL_argcheck(L, loop->clock.clock.now != NULL, 1,
+                "the loop has the system's time");
+  set(loop, lunado_loop_time(loop->core) + seconds, loop->clock.since == 0);
+  return 0;
+}
+
+/* The longest limit that libuv can count, in milliseconds. */
+#define LIMIT_MAX 1e15
+
+/* set_limit(loop, seconds): the run is stopped after so many seconds of the
+ * system's time, rounded up; infinity: it is not. */
+static int core_set_limit(lua_State *L) {
+  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  double ms = lunado__checkseconds(L, 2) * 1e3;
+  uint64_t limit = 0;
+  luaL_argcheck(L, ms > 0, 2, "a limit above 0 expected");
+  if (ms < LIMIT_MAX) limit = (uint64_t)ms + 1;
+  lunado_loop_set_limit(loop->core, limit);
+  return 0;
+}
+
+/* is_limited(loop) → whether the limit has stopped it. */
+static int core_is_limited(lua_State *L) {
+  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  lua_pushboolean(L, lunado_loop_limited(loop->core));
+  return 1;
+}
+
+static const luaL_Reg functions[] = {{"set_virtual", core_set_virtual},
+                                     {"advance", core_advance},
+                                     {"set_limit", core_set_limit},
+                                     {"is_limited", core_is_limited},
+                                     {NULL, NULL}};
+
+void lunado__clock_functions(lua_State *L) {
+  lunado__setfunctions(L, functions);
+}

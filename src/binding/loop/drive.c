@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * drive.c - driving a uv_loop_t, whatever its callbacks do.
+ *
+ * lunado's own callbacks raise nothing.  Those of luv's that need memory for
+ * what they push do, and so may a host's; the error then takes the last
+ * protected call of the thread that it was raised on, which is the main one.
+ * So the run is a protected call of the main thread, whichever thread asked for
+ * it: then nothing but libuv is jumped over, and that is mended.
+ */
+#include "binding/loop/drive.h"
+
+#include "binding/error/failure.h"
+#include "binding/loop/ioloop.h"
+#include "binding/luv/attachment.h"
+#include "core/jump.h"
+
+/* So many errors in a row, with no run ending between them, are taken for one
+ * that lasts. */
+#define MOST_JUMPS 50
+
+/* One attempt. */
+typedef struct {
+  lunado_luv *luv; /* whose run is called; NULL: uv_run */
+  uv_loop_t *uv;
+  uv_run_mode mode;
+  int alive; /* what uv_run returned */
+} attempt;
+
+bool lunado__drives(const lunado_realm *realm, const uv_loop_t *uv) {
+  const lunado_link *link = realm->cores.next;
+  for (; link != &realm->cores; link = link->next) {
+    const lunado_loop *core = lunado_container_of(link, lunado_loop, kin);
+    if (core->running && core->uv == uv) return true;
+  }
+  return false;
+}
+
+/* What a jump leaves as it was within the run. */
+typedef struct {
+  lunado_frame *frame;
+  unsigned settling;
+  unsigned nesting;
+  uintptr_t stack_base;
+  lunado_coroutine *current;
+} surroundings;
+
+static surroundings remember(const lunado_realm *realm) {
+  return (surroundings){realm->frame, realm->settler.depth, realm->nesting,
+                        realm->stack_base, realm->current};
+}
+
+static void restore(lunado_realm *realm, const surroundings *before) {
+  realm->frame = before->frame;
+  realm->settler.depth = before->settling;
+  realm->nesting = before->nesting;
+  realm->stack_base = before->stack_base;
+  realm->current = before->current;
+}
+
+/* Calls luv's run; its results are on the stack. */
+static int call_luv(lua_State *L, const lunado_luv *luv, uv_run_mode mode) {
+  static const char *const modes[] = {"default", "once", "nowait"};
+  int top = lua_gettop(L);
+  lua_pushcfunction(L, luv->run);
+  lua_pushstring(L, modes[mode]);
+  lua_call(L, 1, LUA_MULTRET);
+  return lua_gettop(L) - top;
+}
+
+/* (attempt).  A call of luv's that is refused counts as a run that was
+ * stopped.  A debug hook may come before libuv's run and close or stop the
+ * loop; libuv's flag then ends the run, for no other run can have taken it. */
+static int run_once(lua_State *L) {
+  attempt *self = lua_touserdata(L, 1);
+  (void)lunado__reserve_calls(L, LUA_MINSTACK); /* as long as there is memory */
+  if (self->luv == NULL) {
+    self->alive = uv_run(self->uv, self->mode);
+    return 0;
+  }
+  (void)call_luv(L, self->luv, self->mode);
+  self->alive = !lua_isboolean(L, 2) || lua_toboolean(L, 2);
+  return 0;
+}
+
+/* An error has jumped out of a run on the realm's main thread, and is on top of
+ * its stack. */
+static void recover(lunado_realm *realm, lunado_ioloop *loop,
+                    const surroundings *before) {
+  lua_State *L = realm->main;
+  static const char what[] = "of a function that libuv calls";
+  restore(realm, before);
+  if (loop != NULL) lunado__loop_mend(loop->core);
+  if (lunado__luv_istied(realm->luv)) lunado__luv_stopped(realm);
+  lua_pushlightuserdata(L, (void *)what);
+  lua_insert(L, -2);
+  lunado__report(L, realm, loop);
+}
+
+int lunado__drive(lunado_loop *core, uv_run_mode mode) {
+  lunado_ioloop *loop = core->owner;
+  lunado_realm *realm = loop->realm;
+  lua_State *L = realm->main;
+  surroundings before = remember(realm);
+  unsigned depth = core->depth;
+  attempt self = {NULL, core->uv, mode, 1};
+  if (lunado__luv_istied(realm->luv) && realm->luv->uv == core->uv) {
+    self.luv = realm->luv;
+    if (self.luv->buried > 0) lunado__luv_finalize(loop->L, self.luv);
+  }
+  if (!lua_checkstack(L, LUA_MINSTACK)) return uv_run(core->uv, mode);
+  for (int jumps = 0; jumps < MOST_JUMPS; jumps++) {
+    if (lunado__try(L, realm, run_once, &self)) return self.alive;
+    while (core->depth > depth) lunado__loop_leave(core);
+    recover(realm, loop, &before);
+    if (core->stopped || core->closed || mode != UV_RUN_DEFAULT) {
+      core->uv->stop_flag = 0; /* as uv_run does when it returns */
+      break;
+    }
+  }
+  return 1;
+}
+
+/* (realm, mode) → what luv's run returns. */
+static int run_luv(lua_State *L) {
+  const lunado_realm *realm = lua_touserdata(L, 1);
+  return call_luv(L, realm->luv, (uv_run_mode)lua_tointeger(L, 2));
+}
+
+int lunado__drive_luv(lua_State *L, lunado_realm *realm, uv_run_mode mode) {
+  lua_State *main = realm->main;
+  surroundings before = remember(realm);
+  if (lunado__drives(realm, realm->luv->uv))
+    return luaL_error(L, "loop already running");
+  if (!lua_checkstack(main, LUA_MINSTACK) || !lua_checkstack(L, LUA_MINSTACK))
+    return luaL_error(L, "not enough memory");
+  for (int jumps = 0; jumps < MOST_JUMPS; jumps++) {
+    int handler = lua_gettop(main) + 1;
+    lua_rawgeti(main, LUA_REGISTRYINDEX, realm->handler);
+    lua_pushcfunction(main, run_luv);
+    lua_pushlightuserdata(main, realm);
+    lua_pushinteger(main, mode);
+    if (lua_pcall(main, 2, LUA_MULTRET, handler) == LUA_OK) {
+      int n = lua_gettop(main) - handler;
+      if (main != L) lua_xmove(main, L, n);
+      lua_remove(main, handler);
+      return n;
+    }
+    lunado__failure_take(main, realm);
+    lua_remove(main, handler);
+    recover(realm, lunado__luv_sharer(realm), &before);
+    if (mode != UV_RUN_DEFAULT) break;
+  }
+  lua_pushboolean(L, 1);
+  return 1;
+}

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * interrupt.c - interrupts: noticed, brought to the run, waited for.
+ *
+ * The interpreter's handler of SIGINT sets a hook, which raises the error when
+ * Lua next calls a function.  A loop that waits calls none: it has to be woken
+ * by the signal.  Invariants: at most one loop of the process is woken; our
+ * handler is in place only while that one runs, and calls the one before first;
+ * if somebody has put another in its place meanwhile, that stays.
+ */
+#if !defined(_POSIX_C_SOURCE) && !defined(_GNU_SOURCE)
+#define _POSIX_C_SOURCE 200809L /* sigaction */
+#endif
+
+#include "binding/loop/interrupt.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+
+#include "binding/error/failure.h"
+#include "binding/loop/ioloop.h"
+#include "core/address.h"
+
+/* --- errors --------------------------------------------------------------- */
+
+/* Where Lua says so: the message handler was called from a hook. */
+static bool is_named_hook(lua_State *L) {
+  lua_Debug ar;
+  return lua_getstack(L, 0, &ar) && lua_getinfo(L, "n", &ar) &&
+         strcmp(ar.namewhat, "hook") == 0;
+}
+
+static int nothing(lua_State *L) {
+  (void)L;
+  return 0;
+}
+
+static void on_probe(lua_State *L, lua_Debug *ar) {
+  (void)ar;
+  lua_sethook(L, NULL, 0, 0);
+}
+
+/* Inside of a hook no other one is called. */
+static bool is_inside_hook(lua_State *L) {
+  lua_Hook hook = lua_gethook(L);
+  int mask = lua_gethookmask(L), count = lua_gethookcount(L);
+  bool inside;
+  lua_sethook(L, on_probe, LUA_MASKCALL, 0);
+  lua_pushcfunction(L, nothing);
+  lua_call(L, 0, 0);
+  inside = lua_gethook(L) == on_probe;
+  lua_sethook(L, hook, mask, count);
+  return inside;
+}
+
+/* True if debug.sethook has set a hook on L: that is a function of Lua's. */
+static bool has_lua_hook(lua_State *L) {
+  bool has = false;
+  if (lua_getfield(L, LUA_REGISTRYINDEX, "_HOOKKEY") == LUA_TTABLE) {
+    lua_pushthread(L);
+    has = lua_rawget(L, -2) != LUA_TNIL;
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+  return has;
+}
+
+bool lunado__is_interrupt(lua_State *L, const lunado_realm *realm) {
+  if (is_named_hook(L)) return true;
+  return realm->unnamed_hooks && is_inside_hook(L) && !has_lua_hook(L);
+}
+
+static void on_try(lua_State *L, lua_Debug *ar) {
+  (void)ar;
+  lua_sethook(L, NULL, 0, 0);
+  lua_pushnil(L);
+  (void)lua_error(L);
+}
+
+static int tell_if_named(lua_State *L) {
+  lua_pushboolean(L, is_named_hook(L));
+  return 1;
+}
+
+void lunado__interrupt_open(lua_State *L, lunado_realm *realm) {
+  lua_State *thread = lua_newthread(L);
+  lua_sethook(thread, on_try, LUA_MASKCALL, 0);
+  lua_pushcfunction(thread, tell_if_named);
+  lua_pushcfunction(thread, nothing);
+  (void)lua_pcall(thread, 0, 0, -2);
+  realm->unnamed_hooks = !lua_toboolean(thread, -1);
+  lua_pop(L, 1);
+}
+
+/* The turn is not completed; what is left of it comes with the next run. */
+static void end_run(const lunado_realm *realm) {
+  if (realm->running == NULL) return;
+  realm->running->queue.turn = 0;
+  lunado_loop_stop(realm->running->core);
+}
+
+bool lunado__interrupt(lua_State *L, lunado_realm *realm) {
+  const lunado_failure *failure = lua_touserdata(L, -1);
+  if (!failure->interrupt || realm->running == NULL) return false;
+  lua_pushvalue(L, -1);
+  lunado__setslot(L, realm, LUNADO_SLOT_INTERRUPT);
+  realm->interrupted = true;
+  end_run(realm);
+  return true;
+}
+
+bool lunado__interrupted(lua_State *L, lunado_realm *realm) {
+  if (!realm->interrupted) return false;
+  lunado__getslot(L, realm, LUNADO_SLOT_INTERRUPT);
+  end_run(realm); /* the next one outwards */
+  if (realm->running != NULL) return true;
+  lua_pushboolean(L, 0);
+  lunado__setslot(L, realm, LUNADO_SLOT_INTERRUPT);
+  realm->interrupted = false;
+  return true;
+}
+
+/* --- waking --------------------------------------------------------------- */
+
+#ifdef SA_SIGINFO
+
+typedef void (*signal_handler)(int);
+
+static _Atomic(const lunado_ioloop *) watched_by; /* NULL: nobody */
+static _Atomic(lunado_address) woken;             /* its core */
+static _Atomic(signal_handler) handler_before;
+
+static void on_wake(lunado_loop *core, lunado_message *message) {
+  lunado_ioloop *loop = core->owner;
+  (void)message;
+  atomic_store(&loop->waking, false);
+  if (core->closed) return;
+  /* Where nothing is called, a hook that waits for its chance has it. */
+  if (!lunado__try(loop->L, loop->realm, nothing, NULL))
+    lunado__report_guarded(loop->L, loop->realm, true, "an interrupt");
+}
+
+static void on_interrupt(int signum) {
+  int error = errno;
+  lunado_address address;
+  lunado_loop *core;
+  atomic_load (&handler_before)(signum);
+  address = atomic_load(&woken);
+  core = lunado_address_enter(address);
+  if (core != NULL) {
+    lunado_ioloop *loop = core->owner;
+    if (!atomic_exchange(&loop->waking, true))
+      (void)lunado_loop_send(core, &loop->wake, on_wake);
+    lunado_address_leave(address);
+  }
+  errno = error;
+}
+
+static bool is_handled(const struct sigaction *action) {
+  return (action->sa_flags & SA_SIGINFO) == 0 &&
+         action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN;
+}
+
+bool lunado__watch_interrupts(const lua_State *L, lunado_ioloop *loop) {
+  const lunado_ioloop *nobody = NULL;
+  struct sigaction action;
+  lunado_address address;
+  if (L != loop->realm->main || sigaction(SIGINT, NULL, &action) != 0 ||
+      !is_handled(&action) || lunado_loop_address(loop->core, &address) < 0 ||
+      !atomic_compare_exchange_strong(&watched_by, &nobody, loop))
+    return false;
+  atomic_store(&handler_before, action.sa_handler);
+  atomic_store(&woken, address);
+  action.sa_handler = on_interrupt;
+  (void)sigaction(SIGINT, &action, NULL);
+  return true;
+}
+
+void lunado__unwatch_interrupts(const lunado_ioloop *loop) {
+  struct sigaction action;
+  if (atomic_load(&watched_by) != loop) return;
+  if (sigaction(SIGINT, NULL, &action) == 0 &&
+      (action.sa_flags & SA_SIGINFO) == 0 &&
+      action.sa_handler == on_interrupt) {
+    action.sa_handler = atomic_load(&handler_before);
+    (void)sigaction(SIGINT, &action, NULL);
+  }
+  atomic_store(&woken, 0);
+  atomic_store(&watched_by, NULL);
+}
+
+#else
+
+bool lunado__watch_interrupts(const lua_State *L, lunado_ioloop *loop) {
+  (void)L, (void)loop;
+  return false;
+}
+
+void lunado__unwatch_interrupts(const lunado_ioloop *loop) { (void)loop; }
+
+#endif

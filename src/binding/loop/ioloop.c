@@ -1,0 +1,611 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ioloop.c - IOLoop.
+ *
+ * Invariants: an ioloop is born without a core and has one from then on; it is
+ * in SLOT_LOOPS while it is open, a run or a callback of it is on the C stack,
+ * or coroutines are enlisted on it.  The userdata of a loop is younger than
+ * whatever it runs on, so that at the state's end its finalizer comes first.
+ */
+#include "binding/loop/ioloop.h"
+
+#include <string.h>
+
+#include "binding/future/awaited.h"
+#include "binding/coroutine/coroutine.h"
+#include "binding/loop/drive.h"
+#include "binding/error/failure.h"
+#include "binding/future/future.h"
+#include "binding/loop/handler.h"
+#include "binding/loop/interrupt.h"
+#include "binding/luv/luv.h"
+#include "binding/loop/promise.h"
+#include "binding/coroutine/received.h"
+#include "binding/loop/runsync.h"
+#include "binding/loop/timeout.h"
+
+/* Room on the stack for callbacks of the loop. */
+#define LOOP_STACK 64
+
+/* Stands for the core of a loop that was finalized, of which finalizers that
+ * run later, and whoever calls this one by hand, may have the userdata still: a
+ * closed loop, on which nothing has an effect. */
+static lunado_loop gone = {.refs = 1, .closed = true, .mail = {.closed = true}};
+
+/* Marks the metatables of loops: the class's, and those of single loops whose
+ * fields have been set. */
+static const char loop_key = 0;
+
+/* --- finding -------------------------------------------------------------- */
+
+lunado_ioloop *lunado__toloop(lua_State *L, const lunado_realm *realm,
+                              int arg) {
+  lunado_ioloop *loop = lua_touserdata(L, arg);
+  bool marked;
+  if (loop == NULL) return NULL;
+  if (loop == realm->loop && lua_type(L, arg) == LUA_TUSERDATA) return loop;
+  if (!lua_getmetatable(L, arg)) return NULL;
+  if (lua_topointer(L, -1) == realm->ioloop_mt) {
+    lua_pop(L, 1);
+    return loop;
+  }
+  marked = lua_rawgetp(L, -1, &loop_key) != LUA_TNIL;
+  lua_pop(L, 2);
+  return marked ? loop : NULL;
+}
+
+static lunado_ioloop *check_any_loop(lua_State *L, int arg) {
+  lunado_ioloop *loop = lunado__toloop(L, lunado__upvalue_realm(L), arg);
+  if (loop == NULL || loop->core == NULL) lunado__typeerror(L, arg, "IOLoop");
+  return loop;
+}
+
+static void refuse_loop(lua_State *L, const lunado_ioloop *loop) {
+  if (loop->core->closed) luaL_error(L, "the IOLoop is closed");
+  luaL_error(L, "the IOLoop is closed: the owner of its uv_loop_t has closed "
+                "all handles of that");
+}
+
+/* Raises where the loop cannot be used. */
+static inline void check_usable(lua_State *L, const lunado_ioloop *loop) {
+  if (loop->core->closed || lunado_loop_taken(loop->core)) refuse_loop(L, loop);
+}
+
+lunado_ioloop *lunado__checkloop(lua_State *L, lunado_realm *realm, int arg) {
+  lunado_ioloop *loop = lunado__toloop(L, realm, arg);
+  if (loop == NULL || loop->core == NULL) lunado__typeerror(L, arg, "IOLoop");
+  check_usable(L, loop);
+  return loop;
+}
+
+void lunado__pushloop(lua_State *L, lunado_ioloop *loop) {
+  lunado__getslot(L, loop->realm, LUNADO_SLOT_LOOPS);
+  lua_rawgetp(L, -1, loop);
+  lua_remove(L, -2);
+}
+
+void lunado__pushmethod(lua_State *L, lunado_ioloop *loop, const char *name) {
+  lunado__pushloop(L, loop);
+  lua_getfield(L, -1, name);
+  lua_remove(L, -2);
+}
+
+/* --- life cycle ----------------------------------------------------------- */
+
+/* The realm lets a closed loop go that no coroutine belongs to, and that
+ * nothing on the C stack works on. */
+static void forget_if_unused(lua_State *L, lunado_ioloop *loop) {
+  if (!loop->closed || loop->coroutines > 0) return;
+  if (loop->core != NULL && lunado_loop_running(loop->core)) return;
+  lunado__getslot(L, loop->realm, LUNADO_SLOT_LOOPS);
+  lua_pushnil(L);
+  lua_rawsetp(L, -2, loop);
+  lua_pop(L, 1);
+}
+
+void lunado__ioloop_discharge(lua_State *L, lunado_ioloop *loop) {
+  if (--loop->coroutines == 0 && loop->closed) forget_if_unused(L, loop);
+}
+
+static void on_left(lunado_loop *core) {
+  lunado_ioloop *loop = core->owner;
+  forget_if_unused(loop->L, loop);
+}
+
+/* What the loop held. */
+static void let_go(lua_State *L, lunado_ioloop *loop) {
+  lunado_realm *realm = loop->realm;
+  lunado__failures_leave(loop);
+  lunado__queue_fini(L, &loop->queue);
+  luaL_unref(L, LUA_REGISTRYINDEX, loop->anchors);
+  loop->anchors = LUA_NOREF;
+  if (realm->loop == loop) realm->loop = NULL;
+  if (realm->instance == loop) realm->instance = NULL;
+  lunado__handlers_forget(L, loop);
+  lunado_slab_fini(&loop->promises);
+  lunado_slab_fini(&loop->timeouts);
+}
+
+void lunado__ioloop_close(lua_State *L, lunado_ioloop *loop) {
+  bool open = !loop->closed;
+  lunado__ioloop_enlist(loop); /* is kept until all is done */
+  loop->closed = true;
+  loop->signals = NULL; /* closed with the other watchers */
+  lunado__unwatch_interrupts(loop);
+  lunado_loop_close(loop->core);
+  if (open) let_go(L, loop);
+  lunado__ioloop_discharge(L, loop);
+}
+
+/* (loop) */
+static int release_luv(lua_State *L) {
+  lunado__luv_release(L, lua_touserdata(L, 1));
+  return 0;
+}
+
+/* Where a state is being closed no function is below its finalizers. */
+static bool is_called_by_hand(lua_State *L) {
+  lua_Debug ar;
+  return lua_getstack(L, 1, &ar) != 0;
+}
+
+/* One that is running and is called by hand is closed, and goes later.  When a
+ * callback of the host's closes the state, the core is left to itself: it ends
+ * when the callback has returned.  Without memory to part from luv the loop is
+ * closed all the same. */
+static int loop__gc(lua_State *L) {
+  lunado_ioloop *loop = lunado__toloop(L, lunado__upvalue_realm(L), 1);
+  lunado_loop *core;
+  if (loop == NULL) return lunado__typeerror(L, 1, "IOLoop");
+  core = loop->core;
+  if (core == NULL || core == &gone) return 0;
+  lua_pushcfunction(L, release_luv);
+  lua_pushlightuserdata(L, loop);
+  if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
+  loop->ending = !loop->closed;
+  lunado__ioloop_close(L, loop);
+  if (lunado_loop_running(core) && is_called_by_hand(L)) return 0;
+  loop->core = &gone;
+  lunado_link_remove(&core->kin);
+  core->owner = NULL;
+  lunado_loop_set_left(core, NULL);
+  lunado_loop_set_drive(core, NULL);
+  lunado_loop_set_clock(core, NULL); /* it may have been the loop's own */
+  lunado_loop_close(core);
+  lunado_loop_unref(core);
+  return 0;
+}
+
+static void register_loop(lua_State *L, lunado_ioloop *loop) {
+  lunado__getslot(L, loop->realm, LUNADO_SLOT_LOOPS);
+  lua_pushvalue(L, -2);
+  lua_rawsetp(L, -2, loop);
+  lua_pop(L, 1);
+}
+
+/* Pushes a new loop on a uv_loop_t; NULL: one of its own. */
+static lunado_ioloop *new_loop(lua_State *L, lunado_realm *realm,
+                               uv_loop_t *uv) {
+  lunado_loop *core;
+  lunado_ioloop *loop = lua_newuserdatauv(L, sizeof *loop, 1);
+  int rc;
+  luaL_checkstack(L, LUA_MINSTACK, NULL);
+  if (!lua_checkstack(realm->main, LOOP_STACK))
+    luaL_error(L, "not enough memory");
+  *loop = (lunado_ioloop){0};
+  loop->realm = realm;
+  loop->id = ++realm->loops;
+  loop->L = realm->main;
+  loop->anchors = LUA_NOREF;
+  lunado__promises_init(loop);
+  lunado__timeouts_init(loop);
+  lunado_task_init(&loop->drain, lunado__queue_run);
+  lua_newtable(L);
+  lua_setiuservalue(L, -2, 1);
+  lunado__setclass(L, realm->ioloop_mt);
+  lunado__queue_init(L, &loop->queue);
+  lua_newtable(L);
+  loop->anchors = luaL_ref(L, LUA_REGISTRYINDEX);
+  rc = lunado_loop_new(&core, uv);
+  if (rc < 0) luaL_error(L, "cannot open a loop: %s", uv_strerror(rc));
+  core->owner = loop;
+  lunado_loop_set_left(core, on_left);
+  lunado_loop_set_drive(core, lunado__drive);
+  loop->core = core;
+  lunado_list_append(&realm->cores, &core->kin);
+  register_loop(L, loop);
+  return loop;
+}
+
+/* (loop) */
+static int share_luv(lua_State *L) {
+  lunado__luv_share(L, lua_touserdata(L, 1));
+  return 0;
+}
+
+/* The loop that cannot be shared is not the default one after all. */
+static int give_up(lua_State *L, lunado_ioloop *loop) {
+  lua_pushcfunction(L, release_luv);
+  lua_pushlightuserdata(L, loop);
+  if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
+  lunado__ioloop_close(L, loop);
+  return lua_error(L);
+}
+
+lunado_ioloop *lunado__defaultloop(lua_State *L, lunado_realm *realm) {
+  lunado_ioloop *loop;
+  uv_loop_t *uv;
+  if (realm->instance != NULL) {
+    check_usable(L, realm->instance);
+    return realm->instance;
+  }
+  luaL_checkstack(L, LUA_MINSTACK, NULL);
+  uv = realm->host_uv != NULL ? realm->host_uv : lunado__luv_loop(L, realm);
+  loop = new_loop(L, realm, uv);
+  if (realm->instance != NULL) { /* a finalizer has needed it before */
+    lunado__ioloop_close(L, loop);
+    lua_pop(L, 1);
+    return realm->instance;
+  }
+  realm->instance = loop;
+  lua_pushcfunction(L, share_luv);
+  lua_pushlightuserdata(L, loop);
+  if (lua_pcall(L, 1, 0, 0) != LUA_OK) (void)give_up(L, loop);
+  lua_pop(L, 1);
+  if (realm->instance == NULL) luaL_error(L, "the IOLoop is closed");
+  return realm->instance;
+}
+
+lunado_ioloop *lunado__currentloop(lua_State *L, lunado_realm *realm) {
+  if (realm->loop == NULL) {
+    lunado_ioloop *loop = lunado__defaultloop(L, realm);
+    if (realm->loop == NULL) realm->loop = loop;
+  }
+  check_usable(L, realm->loop);
+  return realm->loop;
+}
+
+/* --- running -------------------------------------------------------------- */
+
+/* Pushes the current loop, or nil. */
+static void push_current(lua_State *L, const lunado_realm *realm) {
+  if (realm->loop != NULL)
+    lunado__pushloop(L, realm->loop);
+  else
+    lua_pushnil(L);
+}
+
+int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, bool forever) {
+  lunado_realm *realm = loop->realm;
+  lua_State *outer_thread = loop->L;
+  lunado_ioloop *outer_loop = realm->loop;
+  lunado_coroutine *outer_coroutine = realm->current;
+  lunado_ioloop *outer_run = realm->running;
+  bool watched;
+  int rc;
+  if (!lunado__reserve_calls(L, LOOP_STACK)) return UV_ENOMEM;
+  if (realm->receiver != NULL) lunado__forget_received(L, realm);
+  push_current(L, realm); /* which may be closed before the run is over */
+  loop->L = L;
+  realm->loop = realm->running = loop;
+  realm->current = NULL;
+  lunado__getslot(L, realm, LUNADO_SLOT_CONTEXT);
+  lua_pushboolean(L, 0); /* callbacks bring their own contexts */
+  lunado__set_context(L, realm);
+  watched = lunado__watch_interrupts(L, loop);
+  rc = lunado_loop_run(loop->core, forever);
+  if (watched) lunado__unwatch_interrupts(loop);
+  lunado__set_context(L, realm);
+  realm->current = outer_coroutine;
+  realm->running = outer_run;
+  if (realm->loop == loop || realm->loop == NULL)
+    realm->loop = outer_loop != NULL && outer_loop->core != NULL &&
+                          !outer_loop->core->closed
+                      ? outer_loop
+                      : NULL;
+  lua_pop(L, 1);
+  loop->L = outer_thread;
+  return rc;
+}
+
+void lunado__ioloop_checkidle(lua_State *L, lunado_ioloop *loop) {
+  check_usable(L, loop);
+  if (lunado_loop_running(loop->core) ||
+      lunado__drives(loop->realm, loop->core->uv) ||
+      lunado__luv_running(L, loop))
+    luaL_error(L, "the IOLoop is already running");
+}
+
+/* loop:start(): runs until it is stopped.  Tornado: IOLoop.start. */
+static int loop_start(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_ioloop *loop = lunado__checkloop(L, realm, 1);
+  lunado__ioloop_checkidle(L, loop);
+  if (lunado__ioloop_run(L, loop, true) == UV_ENOMEM)
+    return luaL_error(L, "not enough memory");
+  if (lunado__interrupted(L, realm) || lunado__queue_gave_up(L, loop))
+    return lunado__raise_outcome(L, realm);
+  return 0;
+}
+
+/* loop:stop(): ends start after the turn in progress; before start, has it
+ * run one turn.  Tornado: IOLoop.stop. */
+static int loop_stop(lua_State *L) {
+  lunado_loop_stop(lunado__checkloop(L, lunado__upvalue_realm(L), 1)->core);
+  return 0;
+}
+
+/* --- callbacks ------------------------------------------------------------ */
+
+/* loop:add_callback(fn, ...): fn(...) on the next turn.
+ * Tornado: IOLoop.add_callback, spawn_callback, add_callback_from_signal. */
+static int loop_add_callback(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_ioloop *loop = lunado__checkloop(L, realm, 1);
+  lunado__checkcallable(L, 2);
+  lunado__capture(L, realm, 2);
+  lunado__queue_add(L, loop, lua_gettop(L) - 2);
+  return 0;
+}
+
+/* loop:spawn_callback(fn, ...), loop:add_callback_from_signal(fn, ...): the
+ * same, outside of the contexts that are current.
+ * Tornado: IOLoop.spawn_callback. */
+static int loop_spawn_callback(lua_State *L) {
+  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  lunado__checkcallable(L, 2);
+  lunado__queue_add(L, loop, lua_gettop(L) - 2);
+  return 0;
+}
+
+/* loop:add_future(f, fn): fn(f) on the turn after f is done.
+ * Tornado: IOLoop.add_future. */
+static int loop_add_future(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_ioloop *loop = lunado__checkloop(L, realm, 1);
+  lunado__checkfuture(L, realm, 2);
+  lunado__checkcallable(L, 3);
+  lua_settop(L, 3);
+  lunado__capture(L, realm, 3);
+  lunado__on_done(L, realm, 2, loop);
+  return 0;
+}
+
+/* --- the rest ------------------------------------------------------------- */
+
+/* loop:time() → seconds.  Tornado: IOLoop.time. */
+static int loop_time(lua_State *L) {
+  lunado_ioloop *loop = check_any_loop(L, 1);
+  lua_pushnumber(L, (lua_Number)lunado_loop_time(loop->core));
+  return 1;
+}
+
+/* loop:handle_callback_exception(callback, err, traceback): logs; to be
+ * replaced by who wants something else.
+ * Tornado: IOLoop.handle_callback_exception. */
+static int loop_handle_callback_exception(lua_State *L) {
+  check_any_loop(L, 1);
+  lua_settop(L, 4);
+  lunado__log_exception(L, lunado__upvalue_realm(L), 2);
+  return 0;
+}
+
+bool lunado__is_default_handler(lua_State *L, int idx) {
+  return lua_tocfunction(L, idx) == loop_handle_callback_exception;
+}
+
+/* loop:set_blocking_log_threshold(seconds): callbacks that take longer are
+ * logged; nil: none are.  Tornado: IOLoop.set_blocking_log_threshold. */
+static int loop_set_blocking_log_threshold(lua_State *L) {
+  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  loop->threshold = lua_isnil(L, 2) ? 0 : lunado__checkseconds(L, 2);
+  return 0;
+}
+
+/* Longer than any program: libuv counts in as many nanoseconds. */
+#define SLICE_MAX 1e9
+
+void lunado__setslice(lua_State *L, lunado_ioloop *loop, double seconds) {
+  if (!(seconds > 0)) luaL_error(L, "a slice of more than 0 seconds expected");
+  if (seconds > SLICE_MAX) seconds = SLICE_MAX;
+  lunado_loop_set_slice(loop->core, (uint64_t)(seconds * 1e9) + 1);
+}
+
+/* loop:set_slice(seconds): for how long callbacks and coroutines that are ready
+ * run before timers and descriptors have their chance; at first 0.001. */
+static int loop_set_slice(lua_State *L) {
+  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  double seconds = lunado__checkseconds(L, 2);
+  luaL_argcheck(L, seconds > 0, 2, "more than 0 seconds expected");
+  lunado__setslice(L, loop, seconds);
+  return 0;
+}
+
+/* loop:close([all_fds]): frees all that is the loop's own; with all_fds true
+ * the descriptors it watches are closed, too.  Harmless when closed.
+ * Tornado: IOLoop.close. */
+static int loop_close(lua_State *L) {
+  lunado_ioloop *loop = check_any_loop(L, 1);
+  lua_settop(L, 2);
+  if (loop->core->closed) return 0;
+  if (!lunado__promises_ready(loop)) return luaL_error(L, "not enough memory");
+  if (lua_toboolean(L, 2)) lunado__handlers_closefds(L, loop);
+  if (!lunado__promises_ready(loop)) return luaL_error(L, "not enough memory");
+  lunado__luv_release(L, loop);
+  lunado__ioloop_close(L, loop);
+  lua_gc(L, LUA_GCCOLLECT); /* errors that nobody can observe are logged now */
+  return 0;
+}
+
+/* (loop, error or nil): leaves the descriptors open. */
+static int loop__close(lua_State *L) {
+  lua_settop(L, 1);
+  return loop_close(L);
+}
+
+static int loop_make_current(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  realm->loop = lunado__checkloop(L, realm, 1);
+  return 0;
+}
+
+static int loop__tostring(lua_State *L) {
+  lunado_ioloop *loop = check_any_loop(L, 1);
+  const char *state = loop->core->closed    ? "closed"
+                      : loop->core->running ? "running"
+                                            : "idle";
+  lua_pushfstring(L, "IOLoop: %p (%s)", (void *)loop, state);
+  return 1;
+}
+
+/* A loop whose fields are set gets a metatable of its own, with a table of
+ * fields before the class's methods. */
+static int loop__newindex(lua_State *L) {
+  check_any_loop(L, 1);
+  lua_settop(L, 3);
+  lua_createtable(L, 0, 8); /* own metatable at 4 */
+  lua_getmetatable(L, 1);   /* the class's at 5 */
+  for (lua_pushnil(L); lua_next(L, 5) != 0;) {
+    lua_pushvalue(L, -2);
+    lua_insert(L, -2);
+    lua_rawset(L, 4);
+  }
+  lua_createtable(L, 0, 2); /* fields at 6 */
+  lua_pushvalue(L, 2);
+  lua_pushvalue(L, 3);
+  lua_rawset(L, 6);
+  lua_createtable(L, 0, 1);
+  lua_getfield(L, 5, "__index");
+  lua_setfield(L, -2, "__index");
+  lua_setmetatable(L, 6);
+  lua_pushvalue(L, 6);
+  lua_setfield(L, 4, "__index");
+  lua_pushvalue(L, 6);
+  lua_setfield(L, 4, "__newindex");
+  lua_pushvalue(L, 4);
+  lua_setmetatable(L, 1);
+  return 0;
+}
+
+/* --- functions ------------------------------------------------------------ */
+
+/* IOLoop([make_current]) → a new loop, on a uv_loop_t of its own.  It becomes
+ * the current one where there is none, or where make_current is true; with
+ * false it does not.  Tornado: IOLoop. */
+static int ioloop__call(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_ioloop *loop;
+  bool make_current;
+  lua_settop(L, 2);
+  make_current =
+      lua_isnil(L, 2) ? realm->loop == NULL : lua_toboolean(L, 2) != 0;
+  loop = new_loop(L, realm, NULL);
+  if (make_current) realm->loop = loop;
+  return 1;
+}
+
+/* IOLoop.current([instance]) → the current loop, made where there is none,
+ * unless `instance` is false; then nil.  Tornado: IOLoop.current. */
+static int ioloop_current(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  if (realm->loop == NULL && lua_isboolean(L, 1) && !lua_toboolean(L, 1)) {
+    lua_pushnil(L);
+    return 1;
+  }
+  lunado__pushloop(L, lunado__currentloop(L, realm));
+  return 1;
+}
+
+/* IOLoop.instance() → the state's default loop.  Tornado: IOLoop.instance. */
+static int ioloop_instance(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado__pushloop(L, lunado__defaultloop(L, realm));
+  return 1;
+}
+
+static int ioloop_clear_current(lua_State *L) {
+  lunado__upvalue_realm(L)->loop = NULL;
+  return 0;
+}
+
+/* is_loop(x) → boolean; for Lua modules that check their arguments. */
+static int core_is_loop(lua_State *L) {
+  luaL_checkany(L, 1);
+  lua_pushboolean(L, lunado__toloop(L, lunado__upvalue_realm(L), 1) != NULL);
+  return 1;
+}
+
+/* call(loop, fn): calls fn() as the loop calls its callbacks. */
+static int core_call(lua_State *L) {
+  lunado_ioloop *loop = check_any_loop(L, 1);
+  lunado__checkcallable(L, 2);
+  lua_settop(L, 2);
+  lunado__inner_callback(L, loop->realm, loop);
+  return 0;
+}
+
+/* is_closed(loop) → boolean. */
+static int core_is_closed(lua_State *L) {
+  lua_pushboolean(L, check_any_loop(L, 1)->core->closed);
+  return 1;
+}
+
+static const luaL_Reg core_functions[] = {{"is_loop", core_is_loop},
+                                          {"is_closed", core_is_closed},
+                                          {"call", core_call},
+                                          {NULL, NULL}};
+
+static const luaL_Reg methods[] = {
+    {"start", loop_start},
+    {"stop", loop_stop},
+    {"add_callback", loop_add_callback},
+    {"spawn_callback", loop_spawn_callback},
+    {"add_callback_from_signal", loop_spawn_callback},
+    {"add_future", loop_add_future},
+    {"time", loop_time},
+    {"handle_callback_exception", loop_handle_callback_exception},
+    {"set_blocking_log_threshold", loop_set_blocking_log_threshold},
+    {"set_slice", loop_set_slice},
+    {"close", loop_close},
+    {"make_current", loop_make_current},
+    {NULL, NULL}};
+
+static const luaL_Reg metamethods[] = {{"__gc", loop__gc},
+                                       {"__close", loop__close},
+                                       {"__newindex", loop__newindex},
+                                       {"__tostring", loop__tostring},
+                                       {NULL, NULL}};
+
+static const luaL_Reg functions[] = {{"current", ioloop_current},
+                                     {"instance", ioloop_instance},
+                                     {"clear_current", ioloop_clear_current},
+                                     {NULL, NULL}};
+
+static const luaL_Reg class_metamethods[] = {{"__call", ioloop__call},
+                                             {NULL, NULL}};
+
+void lunado__ioloop_open(lua_State *L, lunado_realm *realm) {
+  lunado__queue_open(L, realm);
+  realm->ioloop_mt = lunado__newclass(L, "lunado.IOLoop", methods, metamethods);
+  lua_pushboolean(L, 1);
+  lua_rawsetp(L, -2, &loop_key);
+  lua_getfield(L, -1, "__index");
+  lunado__timeout_methods(L);
+  lunado__handler_methods(L);
+  lunado__runsync_methods(L);
+  lunado__setfunctions(L, functions);
+  lua_createtable(L, 0, 1);
+  lunado__setfunctions(L, class_metamethods);
+  lua_setmetatable(L, -2);
+  lua_pop(L, 1);
+  lua_pop(L, 1);
+}
+
+void lunado__ioloop_functions(lua_State *L) {
+  lunado_realm *realm = lunado__realm(L);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, realm->ioloop_mt);
+  lua_getfield(L, -1, "__index");
+  lua_setfield(L, -3, "IOLoop");
+  lua_pop(L, 1);
+  lunado__setfunctions(L, core_functions);
+}

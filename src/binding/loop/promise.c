@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * promise.c - Futures that other threads settle.
+ *
+ * What a host holds is not a pointer but a name: the address of the loop, and
+ * a ticket, which says what place the promise has among the loop's promises
+ * and how often that place was used before.  So a name that was used up, or
+ * whose loop has closed, is recognized for ever, nobody has to free anything,
+ * and the memory of the loop's promises goes when the loop closes.
+ *
+ * Invariants: a place is free, or has a Future, which the loop holds, and a
+ * hold on the loop.  Its ticket is there from being given out to being
+ * settled; who takes it off sends the message.  Threads touch a place only
+ * after they have entered the loop by its address.
+ */
+#include "binding/loop/promise.h"
+
+#include <stdatomic.h>
+
+#include "binding/host/capi.h"
+#include "binding/error/failure.h"
+#include "binding/future/future.h"
+#include "binding/loop/ioloop.h"
+
+/* A name has the address in its upper half and the ticket in the lower; a
+ * ticket the place in its lower bits and the count of uses above. */
+#define TICKET_BITS LUNADO_ADDRESS_BITS
+#define PLACE_BITS (TICKET_BITS == 32 ? 20u : 12u)
+#define PLACES_MAX (1u << PLACE_BITS)
+
+/* Room on the stack for delivering. */
+#define DELIVER_STACK 48
+
+typedef struct {
+  lunado_slot slot;       /* its number is the place's */
+  lunado_message message; /* on its way once the ticket was taken off */
+  lua_CFunction deliver;  /* of who settled it; */
+  void *ud;               /* the same */
+  atomic_uint ticket;     /* it may be settled with; 0: it may not */
+  uint32_t uses;          /* how often it was taken */
+  uint32_t anchor;        /* of the Future */
+} promise_place;
+
+/* --- places -------------------------------------------------------------- */
+
+/* A ticket is never 0. */
+static uint32_t next_ticket(promise_place *self) {
+  uint32_t ticket;
+  do {
+    uint64_t count = (uint64_t)self->uses++ * PLACES_MAX + self->slot.number;
+    ticket = (uint32_t)(count & (((uint64_t)1 << TICKET_BITS) - 1));
+  } while (ticket == 0);
+  return ticket;
+}
+
+void lunado__promises_init(lunado_ioloop *loop) {
+  lunado_slab_init(&loop->promises, sizeof(promise_place));
+}
+
+/* --- delivering ---------------------------------------------------------- */
+
+typedef struct {
+  lua_CFunction deliver;
+  void *ud;
+  int count;   /* of its results */
+  bool called; /* from now on `ud` is deliver's */
+} delivery;
+
+/* (delivery) → the results, packed.  What is called from here needs no memory
+ * to be called. */
+static int call_deliver(lua_State *L) {
+  delivery *self = lua_touserdata(L, 1);
+  lua_settop(L, 0);
+  lua_pushlightuserdata(L, self->ud);
+  self->called = true;
+  if (self->deliver != NULL) self->count = self->deliver(L);
+  lunado__pack(L, self->count);
+  return 1;
+}
+
+/* Calls deliver; its results, packed, or its error are pushed then. */
+static int try_to_deliver(lua_State *L, const lunado_realm *realm,
+                          delivery *self) {
+  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->handler);
+  lua_pushcfunction(L, call_deliver);
+  lua_pushlightuserdata(L, self);
+  return lua_pcall(L, 1, 1, -3);
+}
+
+/* Settles the Future at `idx` with what deliver gave, on top; one that is
+ * settled already stays as it is, and an error is then one that nobody
+ * retrieves.  [-0, +0, -] */
+static void settle_with(lua_State *L, lunado_ioloop *loop, int idx, int status,
+                        const delivery *self) {
+  lunado_realm *realm = loop->realm;
+  lunado_future *future = lua_touserdata(L, idx);
+  if (status != LUA_OK) {
+    lunado__failure_wrap(L, realm);
+    lunado__failure_hand_on(lua_touserdata(L, -1));
+    lua_pushvalue(L, -1);
+    lunado__fail(L, realm, idx);
+    if (loop->ending) lunado__failure_report_now(L, realm, -1);
+    lua_pop(L, 1);
+  } else if (lunado_future_pending(future)) {
+    future->count = (uint32_t)self->count;
+    lunado__settle(L, realm, idx, LUNADO_DONE);
+    lunado__untie_tied(L, realm, idx, future);
+  }
+}
+
+/* The place becomes free, unless the loop was closed, or is closing. */
+static void leave_place(lua_State *L, lunado_ioloop *loop,
+                        promise_place *place) {
+  lunado_loop_release(loop->core);
+  if (loop->closed) return;
+  lunado__unanchor(L, loop, place->anchor);
+  lunado_slab_give(&loop->promises, place);
+}
+
+/* Also of a loop that is closing: who was told that its promise is settled
+ * has handed over what `ud` points to.  Where there is no memory even for a
+ * call, the message comes once more. */
+static void on_promise_message(lunado_loop *core, lunado_message *message) {
+  promise_place *place = lunado_container_of(message, promise_place, message);
+  lunado_ioloop *loop = core->owner;
+  lua_State *L = loop->L;
+  delivery one = {place->deliver, place->ud, 0, false};
+  int top = lua_gettop(L);
+  int status = LUA_ERRMEM;
+  if (lua_checkstack(L, DELIVER_STACK)) {
+    lunado__pushanchor(L, loop, place->anchor);
+    status = try_to_deliver(L, loop->realm, &one);
+  }
+  if (one.called) {
+    leave_place(L, loop, place);
+    settle_with(L, loop, top + 1, status, &one);
+  } else {
+    (void)lunado_loop_send(core, message, on_promise_message);
+  }
+  lua_settop(L, top);
+}
+
+bool lunado__promises_ready(lunado_ioloop *loop) {
+  return loop->promises.count == 0 ||
+         lunado__reserve_calls(loop->L, DELIVER_STACK);
+}
+
+/* --- lunado.h ------------------------------------------------------------ */
+
+static void check_promisable(lua_State *L, lunado_ioloop *loop,
+                             lunado_address *address) {
+  int rc;
+  if (loop->core->closed) luaL_error(L, "the IOLoop is closed");
+  if (lunado_loop_address(loop->core, address) < 0)
+    luaL_error(L, "too many IOLoops are known to other threads");
+  rc = lunado_slab_reserve(&loop->promises, PLACES_MAX);
+  if (rc == UV_ENOSPC) luaL_error(L, "too many promises");
+  if (rc < 0) luaL_error(L, "not enough memory");
+}
+
+lunado_promise *lunado_newpromise(lua_State *L, int idx) {
+  lunado_realm *realm = lunado__realm(L);
+  lunado_ioloop *loop;
+  lunado_address address;
+  lunado_future *future;
+  promise_place *place;
+  uint32_t ticket, anchor;
+  future = lunado__hostfuture(L, realm, &idx);
+  loop = lunado__currentloop(L, realm);
+  check_promisable(L, loop, &address);
+  luaL_checkstack(L, 8, NULL);
+  lua_pushvalue(L, idx);
+  anchor = lunado__anchor(L, loop);
+  lua_pop(L, 1);
+  place = lunado_slab_take(&loop->promises);
+  place->anchor = anchor;
+  if (future->kind == LUNADO_KIND_PLAIN) future->kind = LUNADO_KIND_PROMISE;
+  lunado_loop_hold(loop->core);
+  ticket = next_ticket(place);
+  atomic_store(&place->ticket, ticket);
+  return (lunado_promise *)(((uintptr_t)address << TICKET_BITS) | ticket);
+}
+
+static int settle_place(lunado_loop *core, uint32_t ticket,
+                        lua_CFunction deliver, void *ud) {
+  lunado_ioloop *loop = core->owner;
+  promise_place *place = lunado_slab_at(&loop->promises, ticket % PLACES_MAX);
+  unsigned expected = ticket;
+  if (!atomic_compare_exchange_strong(&place->ticket, &expected, 0))
+    return UV_EALREADY;
+  place->deliver = deliver;
+  place->ud = ud;
+  return lunado_loop_send(core, &place->message, on_promise_message);
+}
+
+int lunado_promise_settle(lunado_promise *promise, lua_CFunction deliver,
+                          void *ud) {
+  uintptr_t name = (uintptr_t)promise;
+  lunado_address address = (lunado_address)(name >> TICKET_BITS);
+  lunado_loop *core = lunado_address_enter(address);
+  int rc;
+  if (core == NULL) return UV_ECANCELED;
+  rc =
+      settle_place(core, (uint32_t)(name & (((uintptr_t)1 << TICKET_BITS) - 1)),
+                   deliver, ud);
+  lunado_address_leave(address);
+  return rc;
+}

@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/* promise.h - Futures that other threads settle: lunado_newpromise and
+ * lunado_promise_settle of lunado.h. */
+#ifndef LUNADO_BINDING_LOOP_PROMISE_H
+#define LUNADO_BINDING_LOOP_PROMISE_H
+
+#include "binding/state/binding.h"
+
+/* Sees that what is settled can be delivered while the loop closes, whatever
+ * memory is left then, provided that the calling function closes it.  False
+ * for want of memory.  [-0, +0, -] */
+bool lunado__promises_ready(lunado_ioloop *loop);
+
+/* Makes the loop's promises, of which there are none. */
+void lunado__promises_init(lunado_ioloop *loop);
+
+#endif

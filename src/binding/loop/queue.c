@@ -1,0 +1,496 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * queue.c - the chunks, and running one turn of what is in them.
+ *
+ * A stack gives its values back in reverse.  So the entries of the first chunk
+ * are moved, the last one first, to the batch, from which they are taken: each
+ * value is moved three times in all, a few instructions each, and nothing
+ * holds it once it is taken.
+ *
+ * Invariants: reserved <= free; the batch has room for the largest chunk; the
+ * threads of chunks have stack for their capacity, so that moving values
+ * cannot fail.  Entries beyond `turn` were added during this turn and belong
+ * to the next one.
+ */
+#include "binding/loop/queue.h"
+
+#include <string.h>
+
+#include "binding/coroutine/coroutine.h"
+#include "binding/error/failure.h"
+#include "binding/future/future.h"
+#include "binding/loop/ioloop.h"
+#include "binding/coroutine/received.h"
+
+#define CHUNK_MIN 32u
+#define CHUNK_MAX 1024u
+
+/* Free places beyond the reserved ones that an idle queue keeps. */
+#define KEPT_FREE 8192u
+
+/* User value 1 is the thread; the queue's table holds the chunk. */
+struct lunado_chunk {
+  lua_State *thread;
+  lunado_chunk *next;
+  uint32_t capacity;  /* values that fit on the thread's stack */
+  uint32_t used;      /* values on it */
+  uint32_t entries;   /* that these are */
+  uint32_t arities[]; /* of each entry: a callable and its arguments; TASK */
+};
+
+/* The arity of an entry that is the task of a coroutine, one value. */
+enum { TASK = 0 };
+
+/* --- chunks ---------------------------------------------------------------
+ * Whatever makes an object may run finalizers, which may use the queue, and
+ * close it. */
+
+static bool is_closed(const lunado_queue *queue) {
+  return queue->table == LUA_NOREF;
+}
+
+static lunado_chunk *new_chunk(lua_State *L, lunado_queue *queue,
+                               uint32_t capacity) {
+  lunado_chunk *chunk;
+  size_t size = sizeof *chunk + capacity * sizeof *chunk->arities;
+  luaL_checkstack(L, 4, NULL);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, queue->table);
+  chunk = lua_newuserdatauv(L, size, 1);
+  *chunk = (lunado_chunk){.capacity = capacity};
+  chunk->thread = lua_newthread(L);
+  lua_setiuservalue(L, -2, 1);
+  /* Two places more: for a callable, which is copied while the batch is full,
+   * and for looking at what is there. */
+  if (!lua_checkstack(chunk->thread, (int)capacity + 2))
+    luaL_error(L, "not enough memory");
+  lua_rawsetp(L, -2, chunk);
+  lua_pop(L, 1);
+  return chunk;
+}
+
+static void drop_chunk(lua_State *L, lunado_queue *queue,
+                       const lunado_chunk *chunk) {
+  lua_rawgeti(L, LUA_REGISTRYINDEX, queue->table);
+  lua_pushnil(L);
+  lua_rawsetp(L, -2, chunk);
+  lua_pop(L, 1);
+}
+
+/* Moves the entries of the batch to a larger one, which is empty. */
+static void move_batch(lua_State *L, lunado_queue *queue, lunado_chunk *batch) {
+  lunado_chunk *old = queue->batch;
+  lua_xmove(old->thread, batch->thread, (int)old->used);
+  memcpy(batch->arities, old->arities, old->entries * sizeof *old->arities);
+  batch->used = old->used;
+  batch->entries = old->entries;
+  queue->batch = batch;
+  drop_chunk(L, queue, old);
+}
+
+/* Sees that the batch has room for `capacity` values. */
+static void enlarge_batch(lua_State *L, lunado_queue *queue,
+                          uint32_t capacity) {
+  lunado_chunk *batch;
+  if (queue->batch->capacity >= capacity) return;
+  batch = new_chunk(L, queue, capacity);
+  if (is_closed(queue)) return;
+  if (queue->batch->capacity < capacity)
+    move_batch(L, queue, batch);
+  else
+    drop_chunk(L, queue, batch);
+}
+
+/* Puts an empty chunk behind `filling`. */
+static void insert(lunado_queue *queue, lunado_chunk *chunk) {
+  chunk->next = queue->filling->next;
+  queue->filling->next = chunk;
+  queue->free += chunk->capacity;
+}
+
+/* Inserts a new chunk, with room for an entry of `size` values at least. */
+static void add_chunk(lua_State *L, lunado_queue *queue, uint32_t size) {
+  uint32_t capacity = queue->capacity;
+  lunado_chunk *chunk;
+  if (is_closed(queue)) return;
+  if (capacity > CHUNK_MAX) capacity = CHUNK_MAX;
+  if (capacity < size) capacity = size;
+  enlarge_batch(L, queue, capacity);
+  if (is_closed(queue)) return;
+  chunk = new_chunk(L, queue, capacity);
+  if (is_closed(queue)) return;
+  queue->capacity += capacity;
+  insert(queue, chunk);
+}
+
+void lunado__queue_init(lua_State *L, lunado_queue *queue) {
+  *queue = (lunado_queue){.table = LUA_NOREF};
+  lua_newtable(L);
+  queue->table = luaL_ref(L, LUA_REGISTRYINDEX);
+  queue->batch = new_chunk(L, queue, CHUNK_MIN);
+  queue->filling = new_chunk(L, queue, CHUNK_MIN);
+  queue->first = queue->filling;
+  queue->capacity = queue->free = CHUNK_MIN;
+}
+
+void lunado__queue_fini(lua_State *L, lunado_queue *queue) {
+  luaL_unref(L, LUA_REGISTRYINDEX, queue->table);
+  *queue = (lunado_queue){.table = LUA_NOREF, .reserved = queue->reserved};
+}
+
+/* --- adding --------------------------------------------------------------- */
+
+static uint32_t room(const lunado_chunk *chunk) {
+  return chunk->capacity - chunk->used;
+}
+
+/* Leaves what room `filling` has. */
+static void advance(lunado_queue *queue) {
+  queue->free -= room(queue->filling);
+  queue->filling = queue->filling->next;
+}
+
+void lunado__queue_add_place(lua_State *L, lunado_queue *queue) {
+  if (!lunado__queue_has_place(queue)) add_chunk(L, queue, 1);
+  if (is_closed(queue)) luaL_error(L, "the IOLoop is closed");
+}
+
+/* True if an entry of n values fits into `filling`, and the reserved places
+ * are left. */
+static bool has_room(const lunado_queue *queue, uint32_t n) {
+  return room(queue->filling) >= n && queue->free >= queue->reserved + n;
+}
+
+/* True if it would fit into the next chunk. */
+static bool has_room_behind(const lunado_queue *queue, uint32_t n) {
+  const lunado_chunk *filling = queue->filling;
+  return room(filling) < n && filling->next != NULL &&
+         filling->next->capacity >= n &&
+         queue->free >= queue->reserved + n + room(filling);
+}
+
+/* Sees that an entry of n values has room.  Returns false if the queue is
+ * closed. */
+static bool make_room(lua_State *L, lunado_queue *queue, uint32_t n) {
+  while (!is_closed(queue)) {
+    if (has_room(queue, n)) return true;
+    if (has_room_behind(queue, n))
+      advance(queue);
+    else
+      add_chunk(L, queue, n);
+  }
+  return false;
+}
+
+/* Moves the n values on top, for which there is room, to the end. */
+static void push_entry(lua_State *L, lunado_ioloop *loop, uint32_t n,
+                       uint32_t arity) {
+  lunado_queue *queue = &loop->queue;
+  lunado_chunk *chunk = queue->filling;
+  lua_xmove(L, chunk->thread, (int)n);
+  chunk->arities[chunk->entries++] = arity;
+  chunk->used += n;
+  queue->free -= n;
+  if (queue->count++ == 0) lunado_loop_ready(loop->core, &loop->drain);
+}
+
+static void push_one(lua_State *L, lunado_ioloop *loop, uint32_t arity) {
+  lunado_queue *queue = &loop->queue;
+  if (is_closed(queue)) {
+    lua_pop(L, 1);
+    return;
+  }
+  if (room(queue->filling) == 0) advance(queue);
+  push_entry(L, loop, 1, arity);
+}
+
+void lunado__queue_push_task(lua_State *L, lunado_ioloop *loop) {
+  push_one(L, loop, TASK);
+}
+
+void lunado__queue_push_function(lua_State *L, lunado_ioloop *loop) {
+  push_one(L, loop, 1);
+}
+
+void lunado__queue_add(lua_State *L, lunado_ioloop *loop, int nargs) {
+  lunado_queue *queue = &loop->queue;
+  uint32_t n = (uint32_t)nargs + 1;
+  if (make_room(L, queue, n))
+    push_entry(L, loop, n, n);
+  else
+    lua_pop(L, nargs + 1);
+}
+
+/* (loop, callable, ...) */
+static int add_protected(lua_State *L) {
+  lunado_ioloop *loop = lua_touserdata(L, 1);
+  lunado__queue_add(L, loop, lua_gettop(L) - 2);
+  return 0;
+}
+
+void lunado__queue_callback(lua_State *L, lunado_realm *realm,
+                            lunado_ioloop *loop, int nargs) {
+  int first = lua_gettop(L) - nargs;
+  uint32_t n = (uint32_t)nargs + 1;
+  if (!is_closed(&loop->queue) && has_room(&loop->queue, n)) {
+    push_entry(L, loop, n, n);
+    return;
+  }
+  lua_pushcfunction(L, add_protected);
+  lua_insert(L, first);
+  lua_pushlightuserdata(L, loop);
+  lua_insert(L, first + 1);
+  if (lua_pcall(L, nargs + 2, 0, 0) == LUA_OK) return;
+  lunado__log_value(L, realm, "a callback was lost: ");
+}
+
+/* --- looking -------------------------------------------------------------- */
+
+static void visit_chunk(const lunado_chunk *chunk, lunado__queue_visit *visit,
+                        void *data) {
+  int idx = 1;
+  for (uint32_t i = 0; i < chunk->entries; i++) {
+    uint32_t arity = chunk->arities[i];
+    if (arity != TASK) visit(chunk->thread, idx, (int)arity, data);
+    idx += arity != TASK ? (int)arity : 1;
+  }
+}
+
+void lunado__queue_each(const lunado_queue *queue, lunado__queue_visit *visit,
+                        void *data) {
+  const lunado_chunk *chunk;
+  if (is_closed(queue)) return;
+  visit_chunk(queue->batch, visit, data);
+  for (chunk = queue->first; chunk != NULL; chunk = chunk->next)
+    visit_chunk(chunk, visit, data);
+}
+
+/* --- running -------------------------------------------------------------- */
+
+static uint32_t values(uint32_t arity) { return arity == TASK ? 1 : arity; }
+
+/* Takes a chunk whose entries are gone out of the list, and puts it back as an
+ * empty one. */
+static void recycle_first(lunado_queue *queue) {
+  lunado_chunk *chunk = queue->first;
+  chunk->used = 0;
+  queue->first = chunk->next;
+  insert(queue, chunk);
+}
+
+/* Moves the entries of the first chunk that has any to the empty batch. */
+static void fill_batch(lunado_queue *queue) {
+  lunado_chunk *batch = queue->batch;
+  lunado_chunk *chunk;
+  while (queue->first->entries == 0) recycle_first(queue);
+  chunk = queue->first;
+  while (chunk->entries > 0) {
+    uint32_t arity = chunk->arities[--chunk->entries];
+    lua_xmove(chunk->thread, batch->thread, (int)values(arity));
+    batch->arities[batch->entries++] = arity;
+  }
+  batch->used = chunk->used;
+  if (chunk != queue->filling) {
+    recycle_first(queue);
+  } else {
+    queue->free += chunk->used;
+    chunk->used = 0;
+  }
+}
+
+/* The values of the first entry, which is in the batch, leave it next. */
+static uint32_t drop_entry(lunado_queue *queue) {
+  lunado_chunk *batch = queue->batch;
+  uint32_t arity = batch->arities[--batch->entries];
+  batch->used -= values(arity);
+  queue->count--;
+  queue->turn--;
+  return arity;
+}
+
+/* Values of an entry for which a turn has stack. */
+enum { FEW = 8 };
+
+/* True if there is stack for the first entry; drops it where there is not. */
+static bool has_stack(lua_State *L, lunado_ioloop *loop) {
+  lunado_chunk *batch = loop->queue.batch;
+  uint32_t n;
+  if (batch->entries == 0) fill_batch(&loop->queue);
+  n = values(batch->arities[batch->entries - 1]);
+  if (n <= FEW || lua_checkstack(L, (int)n + LUA_MINSTACK)) return true;
+  lua_pop(batch->thread, (int)n);
+  drop_entry(&loop->queue);
+  lunado__log_text(L, loop->realm,
+                   "a callback was not called: not enough memory");
+  return false;
+}
+
+/* Stack of run_turns. */
+enum { TURNS = 1, ENTRY };
+
+static void run_task(lua_State *L, lunado_ioloop *loop) {
+  lua_xmove(loop->queue.batch->thread, L, 1);
+  lunado__coroutine_wake(L, loop->realm, ENTRY);
+}
+
+/* Calls the n values on the stack from ENTRY on.  What that raises ends the
+ * turns, which run_protected begins again; the callable is on realm->called
+ * then. */
+static void call(lua_State *L, lunado_ioloop *loop, int n) {
+  lunado_realm *realm = loop->realm;
+  lua_call(L, n - 1, 1);
+  if (lua_type(L, ENTRY) == LUA_TUSERDATA) {
+    lua_pushvalue(realm->called, -1);
+    lua_xmove(realm->called, L, 1);
+    lua_insert(L, ENTRY);
+    lunado__returned(L, realm, loop);
+  }
+  lua_pop(realm->called, 1);
+  if (realm->receiver != NULL) lunado__forget_received(L, realm);
+}
+
+static void run_callback(lua_State *L, lunado_ioloop *loop, int n) {
+  lunado_realm *realm = loop->realm;
+  lua_State *batch = loop->queue.batch->thread;
+  if (loop->threshold > 0) {
+    lua_xmove(batch, L, n);
+    lunado__callback(L, realm, loop, n - 1);
+    return;
+  }
+  lua_pushvalue(batch, -n);
+  lua_xmove(batch, realm->called, 1);
+  lua_xmove(batch, L, n);
+  call(L, loop, n);
+}
+
+static void run_entry(lua_State *L, lunado_ioloop *loop) {
+  uint32_t arity = drop_entry(&loop->queue);
+  if (arity == TASK)
+    run_task(L, loop);
+  else
+    run_callback(L, loop, (int)arity);
+  lua_settop(L, TURNS);
+}
+
+static bool is_other_task_ready(const lunado_ioloop *loop) {
+  const lunado_link *ready = &loop->core->ready;
+  return !lunado_list_empty(ready) &&
+         (ready->next != &loop->drain.link || ready->prev != ready->next);
+}
+
+/* What is left of this turn, or the next turn where nothing else of the loop
+ * is ready. */
+static bool has_turn(lunado_ioloop *loop) {
+  if (loop->core->closed) return false;
+  if (loop->queue.turn > 0) return true;
+  if (loop->core->stopped || is_other_task_ready(loop)) return false;
+  loop->queue.turn = loop->queue.count;
+  return loop->queue.turn > 0;
+}
+
+/* A turn in which the loop was stopped is completed. */
+static bool is_slice_over(const lunado_ioloop *loop) {
+  return lunado_loop_tired(loop->core) && !loop->core->stopped;
+}
+
+typedef struct {
+  lunado_ioloop *loop;
+  bool begun;
+} turns;
+
+/* (turns): runs entries until the slice is used up. */
+static int run_turns(lua_State *L) {
+  turns *self = lua_touserdata(L, TURNS);
+  lunado_ioloop *loop = self->loop;
+  luaL_checkstack(L, ENTRY + LUNADO_WAKE_STACK, NULL);
+  if (!lua_checkstack(loop->realm->called, 2))
+    luaL_error(L, "not enough memory");
+  self->begun = true;
+  loop->queue.failed = 0;
+  while (has_turn(loop)) {
+    if (has_stack(L, loop)) run_entry(L, loop);
+    if (is_slice_over(loop)) break;
+  }
+  return 0;
+}
+
+/* So many attempts in a row, with no turn beginning between them, are taken for
+ * a want that lasts. */
+#define MOST_ATTEMPTS 50
+
+/* No turn has begun for the Failure on top, which it pops. */
+static void not_begun(lua_State *L, lunado_ioloop *loop) {
+  lunado_queue *queue = &loop->queue;
+  if (!loop->core->running) queue->failed = 0;
+  if (!loop->core->running || ++queue->failed < MOST_ATTEMPTS) {
+    lua_pop(L, 1);
+    return;
+  }
+  queue->failed = 0;
+  queue->gave_up = true;
+  lunado__setslot(L, loop->realm, LUNADO_SLOT_GIVEN_UP);
+  queue->turn = 0;
+  lunado_loop_stop(loop->core);
+}
+
+bool lunado__queue_gave_up(lua_State *L, lunado_ioloop *loop) {
+  if (!loop->queue.gave_up) return false;
+  loop->queue.gave_up = false;
+  lunado__getslot(L, loop->realm, LUNADO_SLOT_GIVEN_UP);
+  lua_pushboolean(L, 0);
+  lunado__setslot(L, loop->realm, LUNADO_SLOT_GIVEN_UP);
+  return true;
+}
+
+/* Runs turns; false if an error, which was reported, came between. */
+static bool run_protected(lua_State *L, lunado_ioloop *loop, turns *now) {
+  lunado_realm *realm = loop->realm;
+  int outer = lua_gettop(realm->called);
+  now->begun = false;
+  if (lunado__try(L, realm, run_turns, now)) return true;
+  if (lua_gettop(realm->called) == outer && !now->begun &&
+      !((const lunado_failure *)lua_touserdata(L, -1))->interrupt) {
+    not_begun(L, loop);
+  } else if (lua_gettop(realm->called) == outer) {
+    lunado__report_guarded(L, realm, now->begun, "running callbacks");
+  } else {
+    lua_xmove(realm->called, L, 1);
+    lua_insert(L, -2);
+    lunado__report(L, realm, loop);
+    if (realm->receiver != NULL) lunado__forget_received(L, realm);
+  }
+  return false;
+}
+
+/* Gives chunks back that are not needed any more. */
+static void shrink(lua_State *L, lunado_queue *queue) {
+  lunado_chunk *chunk = queue->filling->next;
+  while (chunk != NULL && queue->free > queue->reserved + KEPT_FREE) {
+    queue->filling->next = chunk->next;
+    queue->free -= chunk->capacity;
+    queue->capacity -= chunk->capacity;
+    drop_chunk(L, queue, chunk);
+    chunk = queue->filling->next;
+  }
+}
+
+void lunado__queue_run(lunado_loop *core, lunado_task *task) {
+  lunado_ioloop *loop = lunado_container_of(task, lunado_ioloop, drain);
+  lunado_queue *queue = &loop->queue;
+  lua_State *L = loop->L;
+  turns now = {loop, false};
+  lunado__ioloop_enlist(loop); /* a callback may close it */
+  if (queue->turn == 0) queue->turn = queue->count;
+  while (!run_protected(L, loop, &now) && now.begun &&
+         !loop->realm->interrupted && !is_slice_over(loop))
+    continue;
+  if (!core->closed && queue->count > 0)
+    lunado_loop_ready(core, task);
+  else if (!core->closed)
+    shrink(L, queue);
+  lunado__ioloop_discharge(L, loop);
+}
+
+void lunado__queue_open(lua_State *L, lunado_realm *realm) {
+  realm->called = lua_newthread(L);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &realm->called);
+}

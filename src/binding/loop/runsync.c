@@ -1,0 +1,393 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * runsync.c - IOLoop.run_sync and lunado.run.
+ *
+ * The watch is a userdata of its own, since the Future that is waited for
+ * holds it, and the loop.  Invariant: its waiter and its timer are linked only
+ * while the loop runs for it; whatever raises does so before or afterwards.
+ */
+#include "binding/loop/runsync.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "binding/coroutine/coroutine.h"
+#include "binding/error/failure.h"
+#include "binding/future/future.h"
+#include "binding/loop/interrupt.h"
+#include "binding/loop/ioloop.h"
+#include "binding/state/naming.h"
+#include "binding/loop/timeout.h"
+#include "binding/thread/worker.h"
+
+/* User values of a watch: the loop, and the function that is run; nil: none. */
+enum { WATCH_LOOP = 1, WATCH_FUNCTION, WATCH_VALUES = WATCH_FUNCTION };
+
+typedef struct {
+  lunado_waiter waiter;
+  lunado_timer timer;
+  lunado_loop *core; /* good while waiter or timer can run */
+  double deadline;   /* INFINITY: there is none */
+  uint32_t anchor;
+  bool late;
+} watch;
+
+static void on_done(lunado_settler *settler, lunado_waiter *waiter,
+                    lunado_future *future) {
+  watch *self = lunado_container_of(waiter, watch, waiter);
+  (void)settler, (void)future;
+  lunado_loop_stop(self->core);
+}
+
+static void on_late(lunado_loop *core, lunado_timer *timer) {
+  watch *self = lunado_container_of(timer, watch, timer);
+  lunado_ioloop *loop = core->owner;
+  self->late = true;
+  lunado__unanchor(loop->L, loop, self->anchor);
+  lunado_loop_stop(core);
+}
+
+/* Puts a Failure with the message at idx, and cuts the stack there. */
+static int fail(lua_State *L, lunado_realm *realm, int idx,
+                lunado_error_class which, const char *message) {
+  lunado__pusherror(L, realm, which, "%s", message);
+  lunado__failure_new(L, realm, -1, -1)->observed = true;
+  lua_replace(L, idx);
+  lua_settop(L, idx);
+  return LUA_ERRRUN;
+}
+
+/* Pushes the task of the Future at idx; nothing, and returns NULL, where it is
+ * not the Future of a coroutine that is suspended. */
+static const lunado_coroutine *push_task(lua_State *L, int idx) {
+  const lunado_future *future = lua_touserdata(L, idx);
+  if (future->kind != LUNADO_KIND_COROUTINE) return NULL;
+  if (lua_getiuservalue(L, idx, LUNADO_FUTURE_TASK) == LUA_TUSERDATA)
+    return lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  return NULL;
+}
+
+/* Pushes what made a pending Future of this kind, for messages. */
+static void push_kind(lua_State *L, int kind) {
+  static const char *const kinds[] = {
+      [LUNADO_KIND_PLAIN] = "a plain Future",
+      [LUNADO_KIND_COROUTINE] = "the Future of a coroutine",
+      [LUNADO_KIND_SLEEP] = "a sleep",
+      [LUNADO_KIND_TIMEOUT] = "a with_timeout",
+      [LUNADO_KIND_MULTI] = "a multi",
+      [LUNADO_KIND_NEXT] = "next of a WaitIterator",
+      [LUNADO_KIND_PROMISE] = "a promise",
+      [LUNADO_KIND_JOB] = "an executor's job",
+      [LUNADO_KIND_TICKET] = "the Future of a wait in line",
+  };
+  lua_pushstring(L, kinds[kind]);
+}
+
+/* Pushes where the run was called, and what the Future on top is, which no
+ * suspended coroutine is to settle: its kind, and who has returned it. */
+static void push_origin(lua_State *L, const lunado_realm *realm, int watch_idx,
+                        bool timed) {
+  int kind = lua_gettop(L) + 1;
+  push_kind(L, ((const lunado_future *)lua_touserdata(L, -1))->kind);
+  lunado__pushplace(L, realm, L);
+  if (lua_getiuservalue(L, watch_idx, WATCH_FUNCTION) == LUA_TNIL)
+    lua_pushliteral(L, "");
+  else
+    lunado__pushcallbackname(L, lua_gettop(L));
+  lua_pushfstring(L, "%s for %s%s%s%s", lua_tostring(L, kind + 1),
+                  lua_tostring(L, kind), timed ? " in a with_timeout" : "",
+                  lua_isnil(L, kind + 2) ? "" : " that was returned by ",
+                  lua_tostring(L, -1));
+}
+
+/* Pushes what the pending Future at idx is waiting at; for a with_timeout, what
+ * that waits for does.  That of no coroutine is waited for where the run was
+ * called. */
+static void push_where(lua_State *L, const lunado_realm *realm, int idx,
+                       int watch_idx) {
+  const lunado_coroutine *task;
+  const lunado_future *future;
+  bool timed = false;
+  lua_pushvalue(L, idx);
+  while (future = lua_touserdata(L, -1),
+         future->kind == LUNADO_KIND_TIMEOUT && lunado_future_pending(future)) {
+    lunado__timeout_child(L, lua_gettop(L));
+    lua_remove(L, -2);
+    timed = true;
+  }
+  task = push_task(L, lua_gettop(L));
+  if (task != NULL)
+    lunado__coroutine_where(L, task);
+  else
+    push_origin(L, realm, watch_idx, timed);
+  lua_replace(L, idx + 1);
+  lua_settop(L, idx + 1);
+}
+
+/* The run is over and the Future at idx still pending. */
+static int fail_unfinished(lua_State *L, lunado_ioloop *loop, int idx,
+                           int watch_idx, int rc) {
+  lunado_realm *realm = loop->realm;
+  if (loop->core->closed || lunado_loop_taken(loop->core))
+    return fail(L, realm, idx, LUNADO_E_EXCEPTION,
+                "the IOLoop was closed before the function was done");
+  if (rc == LUNADO_RUN_STOPPED)
+    return fail(L, realm, idx, LUNADO_E_EXCEPTION,
+                "the IOLoop was stopped before the function was done");
+  luaL_checkstack(L, LUA_MINSTACK, NULL);
+  push_where(L, realm, idx, watch_idx);
+  lua_pushfstring(L,
+                  "the run would never end: it waits at %s, and nothing on "
+                  "the IOLoop is left that could set what it waits for",
+                  lua_tostring(L, -1));
+  return fail(L, realm, idx, LUNADO_E_EXCEPTION, lua_tostring(L, -1));
+}
+
+/* (watch, loop) */
+static int start_timer(lua_State *L) {
+  watch *self = lua_touserdata(L, 1);
+  lunado_ioloop *loop = lua_touserdata(L, 2);
+  lua_settop(L, 1);
+  lunado__starttimer(L, loop, &self->timer, self->deadline, &self->anchor);
+  return 0;
+}
+
+/* Starts the watch's timer, if it has a deadline; false where that fails, with
+ * the error on top. */
+static bool start_protected(lua_State *L, lunado_ioloop *loop, int watch_idx) {
+  const watch *self = lua_touserdata(L, watch_idx);
+  if (isinf(self->deadline)) return true;
+  lua_pushcfunction(L, start_timer);
+  lua_pushvalue(L, watch_idx);
+  lua_pushlightuserdata(L, loop);
+  return lua_pcall(L, 2, 0, 0) == LUA_OK;
+}
+
+/* The watch and the Future at idx let each other go. */
+static void part(lua_State *L, lunado_ioloop *loop, int idx, watch *self) {
+  lunado__forget(L, idx, &self->waiter);
+  if (!loop->core->closed)
+    lunado__stoptimer(L, loop, &self->timer, self->anchor);
+}
+
+/* Runs the loop until the Future at idx is done, or it is late. */
+static int run_until_done(lua_State *L, lunado_ioloop *loop, int idx,
+                          int watch_idx) {
+  watch *self = lua_touserdata(L, watch_idx);
+  lunado_future *future = lua_touserdata(L, idx);
+  int rc;
+  if (!lunado_future_pending(future) || self->late) return LUNADO_RUN_STOPPED;
+  if (!lunado__wait(L, idx, watch_idx, &self->waiter, on_done))
+    return LUNADO_RUN_STOPPED;
+  if (!start_protected(L, loop, watch_idx)) {
+    part(L, loop, idx, self);
+    lunado__withdraw(L, idx);
+    lunado_loop_clear_stop(loop->core); /* a finalizer may have settled it */
+    return lua_error(L);
+  }
+  rc = lunado__ioloop_run(L, loop, false);
+  part(L, loop, idx, self);
+  if (rc != UV_ENOMEM) return rc;
+  lunado__withdraw(L, idx);
+  return luaL_error(L, "not enough memory");
+}
+
+/* Pushes the Failure that has ended the run, if any has. */
+static bool push_end(lua_State *L, lunado_ioloop *loop, int idx) {
+  if (lunado__interrupted(L, loop->realm)) return true;
+  if (!lunado__queue_gave_up(L, loop)) return false;
+  if (lunado_future_pending(lua_touserdata(L, idx))) {
+    lunado__withdraw(L, idx);
+    return true;
+  }
+  lua_pop(L, 1);
+  return false;
+}
+
+/* Replaces the Future at idx, the last value on the stack, by its outcome,
+ * and as long as that is a Future again, by the outcome of that. */
+static int wait_for_outcome(lua_State *L, lunado_ioloop *loop, int idx,
+                            int watch_idx, double timeout) {
+  lunado_realm *realm = loop->realm;
+  watch *self = lua_touserdata(L, watch_idx);
+  do {
+    int rc = run_until_done(L, loop, idx, watch_idx);
+    lunado_future *future = lua_touserdata(L, idx);
+    if (push_end(L, loop, idx)) {
+      lua_replace(L, idx);
+      return LUA_ERRRUN;
+    }
+    if (lunado_future_pending(future) && self->late) {
+      lua_pushfstring(L, "Operation timed out after %f seconds",
+                      (lua_Number)timeout);
+      return fail(L, realm, idx, LUNADO_E_TIMEOUT, lua_tostring(L, -1));
+    }
+    if (lunado_future_pending(future))
+      return fail_unfinished(L, loop, idx, watch_idx, rc);
+    if (future->state == LUNADO_FAILED) {
+      lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+      ((lunado_failure *)lua_touserdata(L, -1))->observed = true;
+      lua_replace(L, idx);
+      return LUA_ERRRUN;
+    }
+    (void)lunado__push_results(L, idx);
+    lua_remove(L, idx);
+  } while (lua_gettop(L) == idx && lunado__tofuture(L, realm, idx) != NULL);
+  return LUA_OK;
+}
+
+/* Pushes a watch, which waits for nothing as yet, and knows no function. */
+static void push_watch(lua_State *L, lunado_ioloop *loop) {
+  watch *self;
+  lunado__pushloop(L, loop); /* which may be closed before the run is over */
+  self = lua_newuserdatauv(L, sizeof *self, WATCH_VALUES);
+  lua_insert(L, -2);
+  lua_setiuservalue(L, -2, WATCH_LOOP);
+  self->waiter.list = NULL;
+  self->core = loop->core;
+  self->deadline = INFINITY;
+  self->late = false;
+  lunado_timer_init(&self->timer, on_late);
+}
+
+/* Replaces the watch at base and the Future above it, on top, by the outcome of
+ * that. */
+static int run_watched(lua_State *L, lunado_ioloop *loop, int base,
+                       double timeout) {
+  watch *self = lua_touserdata(L, base);
+  int status;
+  if (timeout > 0) self->deadline = lunado_loop_time(loop->core) + timeout;
+  status = wait_for_outcome(L, loop, base + 1, base, timeout);
+  lua_remove(L, base);
+  return status;
+}
+
+int lunado__runsync(lua_State *L, lunado_ioloop *loop, int nargs,
+                    double timeout) {
+  int base = lua_gettop(L) - nargs;
+  push_watch(L, loop);
+  lua_pushvalue(L, base);
+  lua_setiuservalue(L, -2, WATCH_FUNCTION);
+  lua_insert(L, base); /* watch function arguments */
+  lunado_loop_clear_stop(loop->core);
+  lunado__spawn_later(L, loop->realm, loop, nargs);
+  return run_watched(L, loop, base, timeout);
+}
+
+/* --- raising to the caller ------------------------------------------------ */
+
+static bool is_pcall(lua_State *L, lua_Debug *ar, lua_CFunction pcall_c,
+                     lua_CFunction xpcall_c) {
+  lua_CFunction function;
+  lua_getinfo(L, "f", ar);
+  function = lua_tocfunction(L, -1);
+  lua_pop(L, 1);
+  return function != NULL && (function == pcall_c || function == xpcall_c);
+}
+
+static lua_CFunction base_function(lua_State *L, const char *name) {
+  lua_CFunction function;
+  lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  (void)lua_getfield(L, -1, LUA_GNAME);
+  if (lua_istable(L, -1))
+    lua_getfield(L, -1, name);
+  else
+    lua_pushnil(L);
+  function = lua_tocfunction(L, -1);
+  lua_pop(L, 3);
+  return function;
+}
+
+/* True if no Lua code will catch an error that is raised now: it goes to the
+ * interpreter or the host. */
+static bool is_uncaught(lua_State *L, const lunado_realm *realm) {
+  lua_Debug ar;
+  lua_CFunction pcall_c = base_function(L, "pcall");
+  lua_CFunction xpcall_c = base_function(L, "xpcall");
+  if (L != realm->main || lunado__is_worker(L)) return false;
+  for (int level = 0; lua_getstack(L, level, &ar); level++)
+    if (is_pcall(L, &ar, pcall_c, xpcall_c)) return false;
+  return true;
+}
+
+int lunado__raise_outcome(lua_State *L, lunado_realm *realm) {
+  int failure = lua_gettop(L);
+  lua_pushvalue(L, failure);
+  lunado__failure_throw(L, realm);
+  if (!is_uncaught(L, realm)) return lua_error(L);
+  lunado__failure_traceback(L, failure);
+  if (lua_rawlen(L, -1) == 0) {
+    lua_pop(L, 1);
+    return lua_error(L);
+  }
+  if (lua_type(L, -2) == LUA_TSTRING) {
+    lua_pushliteral(L, "\n");
+    lua_insert(L, -2);
+    lua_concat(L, 3);
+    return lua_error(L);
+  }
+  lunado__failure_errortext(L, failure);
+  (void)fprintf(stderr, "%s\n%s\n", lua_tostring(L, -1), lua_tostring(L, -2));
+  lua_pop(L, 2);
+  return lua_error(L);
+}
+
+static int run_and_return(lua_State *L, lunado_ioloop *loop, int nargs,
+                          double timeout) {
+  int base = lua_gettop(L) - nargs;
+  if (lunado__runsync(L, loop, nargs, timeout) != LUA_OK)
+    return lunado__raise_outcome(L, loop->realm);
+  return lua_gettop(L) - base + 1;
+}
+
+/* loop:run_sync(fn [, timeout]) → what fn returns; raises its error, and
+ * TimeoutError after `timeout` seconds.  Tornado: IOLoop.run_sync. */
+static int loop_run_sync(lua_State *L) {
+  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  double timeout = 0;
+  lunado__checkcallable(L, 2);
+  if (!lua_isnoneornil(L, 3)) {
+    timeout = lunado__checkseconds(L, 3);
+    if (timeout <= 0) timeout = 1e-9;
+  }
+  lunado__ioloop_checkidle(L, loop);
+  lua_settop(L, 2);
+  return run_and_return(L, loop, 0, timeout);
+}
+
+/* lunado.run(fn, ...): fn(...) as a coroutine on the current loop, run until
+ * it is done; returns its values or raises its error. */
+static int lunado_run(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_ioloop *loop;
+  lunado__checkcallable(L, 1);
+  loop = lunado__currentloop(L, realm);
+  lunado__ioloop_checkidle(L, loop);
+  return run_and_return(L, loop, lua_gettop(L) - 1, 0);
+}
+
+/* wait(loop, future) → what the Future comes to, as run_sync of a function that
+ * returns it. */
+static int core_wait(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_ioloop *loop = lunado__checkloop(L, realm, 1);
+  lunado__checkfuture(L, realm, 2);
+  lunado__ioloop_checkidle(L, loop);
+  lua_settop(L, 2);
+  push_watch(L, loop);
+  lua_insert(L, 2); /* loop watch future */
+  if (run_watched(L, loop, 2, 0) != LUA_OK)
+    return lunado__raise_outcome(L, realm);
+  return lua_gettop(L) - 1;
+}
+
+static const luaL_Reg methods[] = {{"run_sync", loop_run_sync}, {NULL, NULL}};
+static const luaL_Reg functions[] = {
+    {"run", lunado_run}, {"wait", core_wait}, {NULL, NULL}};
+
+void lunado__runsync_methods(lua_State *L) { lunado__setfunctions(L, methods); }
+
+void lunado__runsync_functions(lua_State *L) {
+  lunado__setfunctions(L, functions);
+}

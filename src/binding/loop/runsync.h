@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/* runsync.h - running the loop until one function is done. */
+#ifndef LUNADO_BINDING_LOOP_RUNSYNC_H
+#define LUNADO_BINDING_LOOP_RUNSYNC_H
+
+#include "binding/state/binding.h"
+
+/* Runs the function below nargs arguments as a coroutine on the loop, which
+ * is idle, until it is done; a Future that it returns is awaited.  `timeout`
+ * in seconds; 0 or less: none.  Replaces function and arguments by the
+ * results and returns LUA_OK, or by a Failure and returns LUA_ERRRUN.
+ * [-(nargs+1), +?, m] */
+int lunado__runsync(lua_State *L, lunado_ioloop *loop, int nargs,
+                    double timeout);
+
+/* Raises the error of the Failure on top.  One that nobody in Lua will catch
+ * shows the lines of its coroutines: a string carries them, and for an object
+ * they are written before.  [-1, +0, e] */
+int lunado__raise_outcome(lua_State *L, lunado_realm *realm);
+
+/* Adds IOLoop's run_sync to the table on top. */
+void lunado__runsync_methods(lua_State *L);
+
+/* Adds lunado.run to the table on top. */
+void lunado__runsync_functions(lua_State *L);
+
+#endif

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * timeout.c - IOLoop's call_later, call_at, add_timeout, remove_timeout.
+ *
+ * A timeout is no object of Lua's, for most are removed before their time: its
+ * handle is a number, which says what item of the loop's slab it is, and the
+ * how manieth timeout of the realm.  So the handle of one that is over, or that
+ * is another loop's, is recognized, for 2^40 timeouts.
+ *
+ * Invariant: an item is taken exactly while its timer runs; meanwhile the loop
+ * holds the callable.
+ */
+#include "binding/loop/timeout.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "binding/loop/ioloop.h"
+#include "binding/state/realm.h"
+
+/* A handle has the number of the item in its lower bits, and realm->timeouts
+ * above. */
+#define NUMBER_BITS 24
+#define NUMBERS (1u << NUMBER_BITS)
+
+typedef struct {
+  lunado_slot slot;
+  lunado_timer timer;
+  lua_Integer handle; /* 0: it is over */
+  uint32_t anchor;    /* of the callable, or of a packed call */
+  int nargs;          /* more than 0: it is a packed call */
+} timeout;
+
+/* --- deadlines ------------------------------------------------------------ */
+
+static const struct {
+  const char *name;
+  double seconds;
+} units[] = {{"seconds", 1},   {"milliseconds", 1e-3}, {"minutes", 60},
+             {"hours", 3600},  {"days", 86400},        {"microseconds", 1e-6},
+             {"weeks", 604800}};
+
+/* The seconds of a unit; 0 for what is none. */
+static double unit_seconds(const char *name) {
+  for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
+    if (strcmp(units[i].name, name) == 0) return units[i].seconds;
+  return 0;
+}
+
+static double interval(lua_State *L, int arg) {
+  double sum = 0;
+  bool any = false;
+  for (lua_pushnil(L); lua_next(L, arg) != 0; lua_pop(L, 1), any = true) {
+    const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2)
+                                                      : luaL_typename(L, -2);
+    double seconds = unit_seconds(name);
+    if (seconds == 0) {
+      lua_pushfstring(L, "'%s' is no unit of time", name);
+      luaL_argerror(L, arg, lua_tostring(L, -1));
+    }
+    if (lua_type(L, -1) != LUA_TNUMBER) {
+      lua_pushfstring(L, "field '%s' is a %s, not a number", name,
+                      luaL_typename(L, -1));
+      luaL_argerror(L, arg, lua_tostring(L, -1));
+    }
+    sum += (double)lua_tonumber(L, -1) * seconds;
+  }
+  luaL_argcheck(L, any, arg, "a table without seconds, minutes, ...");
+  luaL_argcheck(L, !isnan(sum), arg, "a time cannot be NaN");
+  return sum;
+}
+
+double lunado__checkdeadline(lua_State *L, lunado_ioloop *loop, int arg) {
+  if (lua_istable(L, arg))
+    return lunado_loop_time(loop->core) + interval(L, arg);
+  if (lua_type(L, arg) != LUA_TNUMBER)
+    luaL_typeerror(L, arg, "number or timedelta");
+  return lunado__checkseconds(L, arg);
+}
+
+/* --- timers of objects ---------------------------------------------------- */
+
+void lunado__starttimer(lua_State *L, lunado_ioloop *loop, lunado_timer *timer,
+                        double when, uint32_t *anchor) {
+  int rc;
+  *anchor = lunado__anchor(L, loop);
+  rc = lunado_timer_start(loop->core, timer, when);
+  if (rc == 0) return;
+  lunado__unanchor(L, loop, *anchor);
+  luaL_error(L, "cannot start a timeout: %s", uv_strerror(rc));
+}
+
+void lunado__stoptimer(lua_State *L, lunado_ioloop *loop, lunado_timer *timer,
+                       uint32_t anchor) {
+  if (!lunado_timer_running(timer)) return;
+  lunado_timer_stop(loop->core, timer);
+  lunado__unanchor(L, loop, anchor);
+}
+
+/* --- packed calls --------------------------------------------------------- */
+
+/* Replaces the callable below nargs arguments by an object that holds them. */
+static void pack_call(lua_State *L, int nargs) {
+  int callable = lua_gettop(L) - nargs;
+  (void)lua_newuserdatauv(L, 0, nargs + 1);
+  lua_insert(L, callable);
+  for (int i = nargs + 1; i > 0; i--) lua_setiuservalue(L, callable, i);
+}
+
+/* Replaces a packed call on top by what it holds. */
+static void unpack_call(lua_State *L, int nargs) {
+  int packed = lua_gettop(L);
+  for (int i = 1; i <= nargs + 1; i++) lua_getiuservalue(L, packed, i);
+  lua_remove(L, packed);
+}
+
+/* --- timeouts ------------------------------------------------------------- */
+
+void lunado__timeouts_init(lunado_ioloop *loop) {
+  lunado_slab_init(&loop->timeouts, sizeof(timeout));
+}
+
+static void end(lunado_ioloop *loop, timeout *self) {
+  self->handle = 0;
+  lunado_slab_give(&loop->timeouts, self);
+  lunado_slab_trim(&loop->timeouts);
+}
+
+static void on_due(lunado_loop *core, lunado_timer *timer) {
+  timeout *self = lunado_container_of(timer, timeout, timer);
+  lunado_ioloop *loop = core->owner;
+  lua_State *L = loop->L;
+  int top = lua_gettop(L);
+  int nargs = self->nargs;
+  lunado__takeanchor(L, loop, self->anchor);
+  end(loop, self);
+  if (!lua_checkstack(L, nargs + LUA_MINSTACK)) {
+    lunado__log_text(L, loop->realm,
+                     "a timeout was not called: not enough memory");
+    lua_settop(L, top);
+    return;
+  }
+  if (nargs > 0) unpack_call(L, nargs);
+  lunado__ioloop_enlist(loop); /* the callback may close it */
+  lunado__callback(L, loop->realm, loop, nargs);
+  lunado__ioloop_discharge(L, loop);
+}
+
+/* The timeout whose callable is on top, as yet without a timer. */
+static timeout *take(lua_State *L, lunado_ioloop *loop) {
+  uint32_t anchor = lunado__anchor(L, loop);
+  int rc = lunado_slab_reserve(&loop->timeouts, NUMBERS);
+  timeout *self;
+  if (rc < 0) {
+    lunado__unanchor(L, loop, anchor);
+    luaL_error(L, rc == UV_ENOSPC ? "too many timeouts" : "not enough memory");
+  }
+  self = lunado_slab_take(&loop->timeouts);
+  self->anchor = anchor;
+  lunado_timer_init(&self->timer, on_due);
+  return self;
+}
+
+/* Starts a timeout for the callable at `callable` and what is above it. */
+static int add_timeout(lua_State *L, lunado_ioloop *loop, double when,
+                       int callable) {
+  int nargs = lua_gettop(L) - callable;
+  timeout *self;
+  int rc;
+  if (nargs > 0) pack_call(L, nargs);
+  self = take(L, loop);
+  self->nargs = nargs;
+  rc = lunado_timer_start(loop->core, &self->timer, when);
+  if (rc < 0) {
+    lunado__unanchor(L, loop, self->anchor);
+    end(loop, self);
+    return luaL_error(L, "cannot start a timeout: %s", uv_strerror(rc));
+  }
+  self->handle =
+      (lua_Integer)(++loop->realm->timeouts << NUMBER_BITS | self->slot.number);
+  lua_pushinteger(L, self->handle);
+  return 1;
+}
+
+static void check_arguments(lua_State *L, lunado_ioloop *loop, int callable) {
+  lunado__checkcallable(L, callable);
+  luaL_argcheck(L, lua_gettop(L) - callable < 60000, callable,
+                "too many arguments");
+  lunado__capture(L, loop->realm, callable);
+}
+
+/* loop:call_later(delay, fn, ...) → handle, an integer; delay in seconds.
+ * Tornado: IOLoop.call_later. */
+static int loop_call_later(lua_State *L) {
+  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  double delay = lunado__checkseconds(L, 2);
+  check_arguments(L, loop, 3);
+  return add_timeout(L, loop, lunado_loop_time(loop->core) + delay, 3);
+}
+
+/* loop:call_at(when, fn, ...) → handle; when on loop:time().
+ * Tornado: IOLoop.call_at. */
+static int loop_call_at(lua_State *L) {
+  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  double when = lunado__checkseconds(L, 2);
+  check_arguments(L, loop, 3);
+  return add_timeout(L, loop, when, 3);
+}
+
+/* loop:add_timeout(deadline, fn, ...) → handle.
+ * Tornado: IOLoop.add_timeout. */
+static int loop_add_timeout(lua_State *L) {
+  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  double when = lunado__checkdeadline(L, loop, 2);
+  check_arguments(L, loop, 3);
+  return add_timeout(L, loop, when, 3);
+}
+
+/* The timeout of a handle; NULL: it is not one of the loop's that runs. */
+static timeout *find(lunado_ioloop *loop, lua_Integer handle) {
+  uint32_t number = (uint32_t)(handle & (NUMBERS - 1));
+  timeout *self;
+  if (number >= loop->timeouts.count) return NULL;
+  self = lunado_slab_at(&loop->timeouts, number);
+  return self->handle == handle ? self : NULL;
+}
+
+/* True if the timeout belongs to any other loop. */
+static bool is_elsewhere(lua_State *L, lunado_ioloop *loop,
+                         lua_Integer handle) {
+  lunado__getslot(L, loop->realm, LUNADO_SLOT_LOOPS);
+  for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1))
+    if (find(lua_touserdata(L, -1), handle) != NULL) return true;
+  return false;
+}
+
+/* Argument 2, which must be a handle that was given out. */
+static lua_Integer check_handle(lua_State *L, const lunado_realm *realm) {
+  uint64_t born;
+  if (!lua_isinteger(L, 2)) lunado__typeerror(L, 2, "timeout");
+  born = (uint64_t)lua_tointeger(L, 2) >> NUMBER_BITS;
+  luaL_argcheck(L, born > 0 && born <= realm->timeouts, 2,
+                "not the handle of a timeout");
+  return lua_tointeger(L, 2);
+}
+
+/* Stops a timeout that runs. */
+static void stop(lua_State *L, lunado_ioloop *loop, timeout *self) {
+  lunado_timer_stop(loop->core, &self->timer);
+  lunado__unanchor(L, loop, self->anchor);
+  end(loop, self);
+}
+
+bool lunado__taketimeout(lua_State *L, lunado_ioloop *loop, lua_Integer handle,
+                         double *when) {
+  timeout *self = find(loop, handle);
+  if (self == NULL || !lunado_timer_when(loop->core, &self->timer, when))
+    return false;
+  stop(L, loop, self);
+  return true;
+}
+
+/* loop:remove_timeout(handle): harmless after it fired, and twice.
+ * Tornado: IOLoop.remove_timeout. */
+static int loop_remove_timeout(lua_State *L) {
+  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  lua_Integer handle = check_handle(L, loop->realm);
+  timeout *self = find(loop, handle);
+  if (self == NULL) {
+    luaL_argcheck(L, !is_elsewhere(L, loop, handle), 2,
+                  "a timeout of another loop");
+    return 0;
+  }
+  stop(L, loop, self);
+  return 0;
+}
+
+static const luaL_Reg methods[] = {{"call_later", loop_call_later},
+                                   {"call_at", loop_call_at},
+                                   {"add_timeout", loop_add_timeout},
+                                   {"remove_timeout", loop_remove_timeout},
+                                   {NULL, NULL}};
+
+void lunado__timeout_methods(lua_State *L) { lunado__setfunctions(L, methods); }

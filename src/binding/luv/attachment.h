@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * attachment.h - what ties a Lua state's luv to lunado's default loop.
+ *
+ * The tie is a userdata that the registry holds.  It is younger than luv's own
+ * loop and than the IOLoop that luv came to, so that at the end of the state
+ * its finalizer comes before theirs.
+ */
+#ifndef LUNADO_BINDING_LUV_ATTACHMENT_H
+#define LUNADO_BINDING_LUV_ATTACHMENT_H
+
+#include "binding/state/binding.h"
+#include "binding/luv/loader.h"
+
+/* The first words of luv's context; the others differ between versions. */
+typedef struct {
+  uv_loop_t *uv;
+  lua_State *L; /* that callbacks run on */
+  lunado_luv_runner *runner;
+} lunado_luv_context;
+
+typedef struct lunado_luv {
+  lunado_luv_context *context; /* luv's; the registry holds it.  NULL: not
+                                  tied yet */
+  uv_loop_t *uv;               /* the shared one */
+  lunado_loop *lender;         /* who has lent that, and is there until it is
+                                  reclaimed; NULL: it is luv's or the host's */
+  lunado_luv_runner *plain;    /* luv's runner, in whose place is ours; NULL:
+                                  the host's is there */
+  void (*set_loop)(lua_State *L, uv_loop_t *uv); /* NULL: unknown */
+  lua_CFunction run;                             /* luv's own functions */
+  lua_CFunction walk;
+  lua_CFunction loop_mode; /* NULL before luv 1.40 */
+  int buried;              /* values in the grave, see shutdown.c */
+  bool over;               /* the state is being closed */
+} lunado_luv;
+
+/* The default loop, if it is open and on the shared uv_loop_t. */
+lunado_ioloop *lunado__luv_sharer(const lunado_realm *realm);
+
+/* True while luv uses the uv_loop_t that was shared; uv.loop_close() ends
+ * that. */
+static inline bool lunado__luv_istied(const lunado_luv *self) {
+  return self != NULL && self->context != NULL && self->context->uv == self->uv;
+}
+
+/* --- shutdown.c: the end of the state --------------------------------------- */
+
+/* A new tie, with its finalizer, held by the registry.  [-0, +0, m] */
+lunado_luv *lunado__luv_newtie(lua_State *L);
+
+/* From now on finalizers of luv's handles wait in the grave.  [-0, +0, m] */
+void lunado__luv_dig(lua_State *L);
+
+/* Undoes that, or what there is of it; nothing has been buried yet.
+ * [-0, +0, -] */
+void lunado__luv_undig(lua_State *L);
+
+/* True if the value at idx is a handle of luv's.  [-0, +0, -] */
+bool lunado__luv_ishandle(lua_State *L, int idx);
+
+/* Runs the finalizers in the grave.  For where the state is known to live on,
+ * or libuv to be done with the handles.  [-0, +0, -] */
+void lunado__luv_finalize(lua_State *L, lunado_luv *self);
+
+/* --- wrapper.c: functions of luv's in whose place are ours ---------------- */
+
+/* Replaces run and walk in luv's table at idx, and notes luv's own in the tie.
+ * [-0, +0, m] */
+void lunado__luv_wrap(lua_State *L, lunado_luv *self, int idx);
+
+/* --- luv.c ---------------------------------------------------------------- */
+
+/* A run of luv's was jumped out of: luv knows that it is not running.
+ * [-0, +0, -] */
+void lunado__luv_stopped(lunado_realm *realm);
+
+#endif

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * loader.c - finding luv: its module, its loader, its exported functions.
+ *
+ * luv is looked for where its functions are, not on a path: so it is found
+ * wherever it came from, also when it is part of the program.
+ */
+#if !defined(_GNU_SOURCE) && !defined(_WIN32)
+#define _GNU_SOURCE /* dladdr */
+#endif
+#include "binding/luv/loader.h"
+
+#include <string.h>
+
+#ifndef _WIN32
+#include <dlfcn.h>
+#endif
+
+enum { NAMES = 2 };
+
+/* Under which luv is required. */
+static const char *const names[NAMES] = {"luv", "uv"};
+
+/* --- the object file ------------------------------------------------------ */
+
+#ifdef _WIN32
+
+bool lunado__luv_inspect(lua_CFunction function, lunado_luv_object *object) {
+  (void)function, (void)object;
+  return false;
+}
+
+#else
+
+/* The object file that has the function; NULL where that is unknown.  A
+ * program cannot be opened by its name. */
+static void *open_object(lua_CFunction function) {
+  Dl_info info;
+  void *address, *object;
+  memcpy(&address, &function, sizeof address);
+  if (dladdr(address, &info) == 0 || info.dli_fname == NULL) return NULL;
+  object = dlopen(info.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
+  return object != NULL ? object : dlopen(NULL, RTLD_LAZY);
+}
+
+/* Sets the function pointer at `function` to a symbol that the object or one
+ * that it is linked with exports; NULL: none does. */
+static bool find_function(void *object, const char *name, void *function) {
+  void *address = dlsym(object, name);
+  memcpy(function, &address, sizeof address);
+  return address != NULL;
+}
+
+bool lunado__luv_inspect(lua_CFunction function, lunado_luv_object *self) {
+  int (*run)(uv_loop_t *, uv_run_mode);
+  const char *(*version)(void);
+  void *object = open_object(function);
+  bool found;
+  if (object == NULL) return false;
+  found = find_function(object, "luv_set_loop", &self->set_loop);
+  (void)find_function(object, "luv_cfpcall", &self->runner);
+  self->same_uv = find_function(object, "uv_run", &run) && run == uv_run;
+  self->uv_version =
+      find_function(object, "uv_version_string", &version) ? version() : "?";
+  (void)dlclose(object); /* it stays loaded: Lua has it open */
+  return found;
+}
+
+#endif
+
+int lunado__luv_refuse(lua_State *L, const lunado_luv_object *object) {
+  if (object != NULL)
+    lua_pushfstring(L, "it has a libuv of its own (%s beside lunado's %s)",
+                    object->uv_version, uv_version_string());
+  else
+    lua_pushliteral(L, "which libuv it calls cannot be found out");
+  return luaL_error(
+      L,
+      "luv cannot share a loop with lunado: %s; install a luv that calls the "
+      "system's libuv: luarocks install luv WITH_SHARED_LIBUV=ON, or the luv "
+      "of your distribution",
+      lua_tostring(L, -1));
+}
+
+/* --- the module ----------------------------------------------------------- */
+
+static bool has_function(lua_State *L, int idx, const char *name) {
+  bool found;
+  lua_pushstring(L, name);
+  lua_rawget(L, idx);
+  found = lua_iscfunction(L, -1);
+  lua_pop(L, 1);
+  return found;
+}
+
+bool lunado__luv_ismodule(lua_State *L, int idx) {
+  idx = lua_absindex(L, idx);
+  return lua_istable(L, idx) && has_function(L, idx, "run") &&
+         has_function(L, idx, "walk") && has_function(L, idx, "loop_close");
+}
+
+const char *lunado__luv_pushmodule(lua_State *L) {
+  lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  for (int i = 0; lua_istable(L, -1) && i < NAMES; i++) {
+    lua_pushstring(L, names[i]);
+    lua_rawget(L, -2);
+    if (lunado__luv_ismodule(L, -1)) {
+      lua_remove(L, -2);
+      return names[i];
+    }
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+  return NULL;
+}
+
+/* --- its loader ----------------------------------------------------------- */
+
+static int load_luv(lua_State *L);
+
+static void push_searchers(lua_State *L) {
+  lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  lua_getfield(L, -1, "package");
+  if (!lua_istable(L, -1) || lua_getfield(L, -1, "searchers") != LUA_TTABLE)
+    luaL_error(L, "'package.searchers' must be a table");
+  lua_replace(L, -3);
+  lua_pop(L, 1);
+}
+
+/* Calls the searcher on top.  True: its loader and the loader's argument are
+ * there instead; false: what it says about the search is. */
+static bool call_searcher(lua_State *L, const char *name) {
+  lua_pushstring(L, name);
+  lua_call(L, 1, 2);
+  if (lua_isfunction(L, -2) && lua_tocfunction(L, -2) != load_luv) return true;
+  lua_pop(L, 1);
+  if (lua_type(L, -1) == LUA_TSTRING) {
+    lua_pushliteral(L, "\n\t");
+    lua_insert(L, -2);
+    lua_concat(L, 2);
+  } else {
+    lua_pop(L, 1);
+    lua_pushliteral(L, "");
+  }
+  return false;
+}
+
+/* Pushes what the searchers, all but for the hook, find for the name, and its
+ * second argument.  Raises as require does where nothing is found. */
+static void push_loader(lua_State *L, const char *name) {
+  int message;
+  luaL_checkstack(L, LUA_MINSTACK, NULL);
+  lua_pushliteral(L, "");
+  message = lua_gettop(L);
+  push_searchers(L);
+  for (int i = 1; lua_rawgeti(L, message + 1, i) != LUA_TNIL; i++) {
+    if (call_searcher(L, name)) {
+      lua_replace(L, message + 1);
+      lua_replace(L, message);
+      return;
+    }
+    lua_pushvalue(L, message);
+    lua_insert(L, -2);
+    lua_concat(L, 2);
+    lua_replace(L, message);
+  }
+  luaL_where(L, 2); /* where require was called */
+  lua_pushfstring(L, "%smodule '%s' not found:%s", lua_tostring(L, -1), name,
+                  lua_tostring(L, message));
+  lua_error(L);
+}
+
+/* --- hooks ---------------------------------------------------------------- */
+
+static void unhook(lua_State *L, const char *name) {
+  lua_getfield(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+  if (lua_istable(L, -1)) {
+    lua_getfield(L, -1, name);
+    if (lua_tocfunction(L, -1) == load_luv) {
+      lua_pushnil(L);
+      lua_setfield(L, -3, name);
+    }
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+}
+
+/* (realm, loader, name, what the searcher gave) → the module, which is tied to
+ * the default loop if it is luv. */
+static int open_luv(lua_State *L) {
+  lua_call(L, 2, 1);
+  if (lunado__luv_ismodule(L, 2))
+    lunado__luv_receive(L, lua_touserdata(L, 1), 2);
+  return 1;
+}
+
+/* package.preload[name](name): the module that the searchers find, on the
+ * default loop if that is luv; or once more the luv that is tied. */
+static int load_luv(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  const char *name = luaL_checkstring(L, 1);
+  lua_settop(L, 1);
+  if (lunado__luv_again(L, realm)) return 1;
+  push_loader(L, name);
+  lunado__luv_lend(L, realm, lua_tocfunction(L, 2));
+  lua_pushcfunction(L, open_luv);
+  lua_pushlightuserdata(L, realm);
+  lua_pushvalue(L, 2);
+  lua_pushvalue(L, 1);
+  lua_pushvalue(L, 3);
+  if (lua_pcall(L, 4, 1, 0) != LUA_OK) {
+    lunado__luv_take_back(L, realm);
+    return lua_error(L);
+  }
+  if (lunado__luv_ismodule(L, 4)) {
+    for (int i = 0; i < NAMES; i++)
+      if (strcmp(names[i], name) != 0) unhook(L, names[i]);
+  }
+  return 1;
+}
+
+static void hook(lua_State *L, const char *name) {
+  lua_getfield(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+  if (lua_istable(L, -1)) {
+    if (lua_getfield(L, -1, name) == LUA_TNIL) {
+      lunado__pushfunction(L, load_luv);
+      lua_setfield(L, -3, name);
+    }
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+}
+
+void lunado__luv_hook(lua_State *L, const char *name) {
+  for (int i = 0; i < NAMES; i++)
+    if (name == NULL || strcmp(name, names[i]) == 0) hook(L, names[i]);
+}
+
+void lunado__luv_unhook(lua_State *L) {
+  for (int i = 0; i < NAMES; i++) unhook(L, names[i]);
+}

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * loader.h - finding luv: its module, its loader, its exported functions.
+ */
+#ifndef LUNADO_BINDING_LUV_LOADER_H
+#define LUNADO_BINDING_LUV_LOADER_H
+
+#include "binding/state/binding.h"
+
+/* How luv calls back: calls the function below nargs arguments, and returns
+ * how many results it left, or less than 0 for an error, which is dealt with
+ * by then. */
+typedef int lunado_luv_runner(lua_State *L, int nargs, int nresults, int flags);
+
+/* What the object file that holds luv offers. */
+typedef struct {
+  void (*set_loop)(lua_State *L, uv_loop_t *uv); /* before luv is opened */
+  lunado_luv_runner *runner; /* the one luv uses unless its host has another */
+  bool same_uv;              /* it calls the very libuv that lunado calls */
+  const char *uv_version;    /* of the libuv it calls; "?": unknown */
+} lunado_luv_object;
+
+/* Looks into the object file that the function of C is from.  False where it
+ * cannot be told or is not luv's. */
+bool lunado__luv_inspect(lua_CFunction function, lunado_luv_object *object);
+
+/* Raises that luv cannot share a loop with lunado, and what helps.
+ * [-0, +0, v] */
+int lunado__luv_refuse(lua_State *L, const lunado_luv_object *object);
+
+/* True if the value at idx is luv's module table.  [-0, +0, -] */
+bool lunado__luv_ismodule(lua_State *L, int idx);
+
+/* Pushes luv's module table and returns the name by which package.loaded has
+ * it; where it has none, pushes nothing and returns NULL.  [-0, +1, m] */
+const char *lunado__luv_pushmodule(lua_State *L);
+
+/* --- hooks ---------------------------------------------------------------- */
+
+/* Has package.preload[name], where it is free, see to it that luv is opened on
+ * the default loop; NULL: for each name that luv may be required by.
+ * [-0, +0, m] */
+void lunado__luv_hook(lua_State *L, const char *name);
+
+/* Takes what is left of that back.  [-0, +0, -] */
+void lunado__luv_unhook(lua_State *L);
+
+/* --- luv.c, for the hooks ------------------------------------------------- */
+
+/* Pushes the table of the luv that is tied already; false: there is none, and
+ * nothing is pushed.  [-0, +1, -] */
+bool lunado__luv_again(lua_State *L, lunado_realm *realm);
+
+/* Has luv, which `opener` will open, use the default loop; does nothing where
+ * it is not luv's.  [-0, +0, e] */
+void lunado__luv_lend(lua_State *L, lunado_realm *realm, lua_CFunction opener);
+
+/* luv was not opened after all: it is without a loop.  [-0, +0, -] */
+void lunado__luv_take_back(lua_State *L, lunado_realm *realm);
+
+/* luv has been opened, and its table is at idx.  [-0, +0, e] */
+void lunado__luv_receive(lua_State *L, lunado_realm *realm, int idx);
+
+#endif

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * shutdown.c - leaving a shared loop in order at the end of a Lua state.
+ *
+ * luv frees the memory of a handle whose finalizer runs while it is closing,
+ * although libuv goes on with it; and it leaves handles open on a loop that it
+ * did not make.  So finalizers of luv's handles wait in the grave, where the
+ * handles are whole, until a callback proves that the state lives on, or until
+ * the finalizer of the tie has had libuv be done with them.  So do those of
+ * luv's work, whose jobs a thread may be running.
+ */
+#include "binding/loop/ioloop.h"
+#include "binding/luv/attachment.h"
+#include "binding/state/realm.h"
+
+/* User value of the tie: list of handles, each after its finalizer. */
+enum { TIE_GRAVE = 1 };
+
+static const char tie_key = 0;
+
+/* --- handles that were collected ------------------------------------------ */
+
+static void push_grave(lua_State *L) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &tie_key);
+  lua_getiuservalue(L, -1, TIE_GRAVE);
+  lua_remove(L, -2);
+}
+
+/* Whether the state is ending, a finalizer cannot tell. */
+static int bury(lua_State *L) {
+  lunado_luv *self = lunado__findrealm(L)->luv;
+  lua_settop(L, 1);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1); /* finalizer handle */
+  if (self->over) {
+    lua_call(L, 1, 0);
+    return 0;
+  }
+  push_grave(L);
+  lua_insert(L, 1);
+  lua_rawseti(L, 1, self->buried + 2);
+  lua_rawseti(L, 1, self->buried + 1);
+  self->buried += 2;
+  return 0;
+}
+
+/* In place of luv's finalizer, its upvalue: of handles, and of work. */
+static int handle__gc(lua_State *L) { return bury(L); }
+static int work__gc(lua_State *L) { return bury(L); }
+
+void lunado__luv_finalize(lua_State *L, lunado_luv *self) {
+  push_grave(L);
+  while (self->buried > 0) {
+    lua_rawgeti(L, -1, self->buried - 1);
+    lua_rawgeti(L, -2, self->buried);
+    lua_pushnil(L);
+    lua_rawseti(L, -4, self->buried--);
+    lua_pushnil(L);
+    lua_rawseti(L, -4, self->buried--);
+    if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+}
+
+#define TYPE(upper, lower) {"uv_" #lower, handle__gc},
+static const struct {
+  const char *name; /* of a metatable of luv's */
+  lua_CFunction gc;
+} types[] = {UV_HANDLE_TYPE_MAP(TYPE){"luv_work_ctx", work__gc}, {NULL, NULL}};
+#undef TYPE
+
+/* Pushes the metatable of a type of luv's and its finalizer; false:
+ * there is none, and what is pushed is something else. */
+static bool push_finalizer(lua_State *L, const char *type) {
+  return luaL_getmetatable(L, type) == LUA_TTABLE &&
+         lua_getfield(L, -1, "__gc") == LUA_TFUNCTION;
+}
+
+void lunado__luv_dig(lua_State *L) {
+  int top = lua_gettop(L);
+  for (int i = 0; types[i].name != NULL; i++) {
+    if (push_finalizer(L, types[i].name) &&
+        lua_tocfunction(L, -1) != types[i].gc) {
+      lua_pushcclosure(L, types[i].gc, 1);
+      lua_setfield(L, -2, "__gc");
+    }
+    lua_settop(L, top);
+  }
+}
+
+/* The strings are those of the metatables: they are found, not made. */
+void lunado__luv_undig(lua_State *L) {
+  int top = lua_gettop(L);
+  for (int i = 0; types[i].name != NULL; i++) {
+    if (push_finalizer(L, types[i].name) &&
+        lua_tocfunction(L, -1) == types[i].gc &&
+        lua_getupvalue(L, -1, 1) != NULL)
+      lua_setfield(L, -3, "__gc");
+    lua_settop(L, top);
+  }
+}
+
+/* --- the end of the state ------------------------------------------------- */
+
+/* True if the value at idx is a userdata with that finalizer. */
+static bool has_finalizer(lua_State *L, int idx, lua_CFunction gc) {
+  bool has;
+  if (lua_type(L, idx) != LUA_TUSERDATA || !lua_getmetatable(L, idx))
+    return false;
+  lua_pushliteral(L, "__gc");
+  lua_rawget(L, -2);
+  has = lua_tocfunction(L, -1) == gc;
+  lua_pop(L, 2);
+  return has;
+}
+
+bool lunado__luv_ishandle(lua_State *L, int idx) {
+  return has_finalizer(L, idx, handle__gc);
+}
+
+/* True while a job of luv's is under way: the registry holds its work. */
+static bool is_working(lua_State *L) {
+  bool working = false;
+  for (lua_pushnil(L); !working && lua_next(L, LUA_REGISTRYINDEX) != 0;) {
+    working = has_finalizer(L, -1, work__gc);
+    lua_pop(L, working ? 2 : 1);
+  }
+  return working;
+}
+
+/* (handle) */
+static int close_handle(lua_State *L) {
+  lua_getfield(L, 1, "is_closing");
+  lua_pushvalue(L, 1);
+  lua_call(L, 1, 1);
+  if (lua_toboolean(L, -1)) return 0;
+  lua_getfield(L, 1, "close");
+  lua_pushvalue(L, 1);
+  lua_call(L, 1, 0);
+  return 0;
+}
+
+/* (table, depth) → how many handles of luv's there are in the table and in
+ * tables in it; they are closing now.  luv's walk would do, but stops the
+ * process at a handle of somebody else. */
+static int close_handles(lua_State *L) {
+  lua_Integer depth = lua_tointeger(L, 2), count = 0;
+  lua_settop(L, 1);
+  for (lua_pushnil(L); lua_next(L, 1) != 0; lua_settop(L, 2)) {
+    if (lunado__luv_ishandle(L, 3)) {
+      lua_pushcfunction(L, close_handle);
+      lua_insert(L, 3);
+      (void)lua_pcall(L, 1, 0, 0);
+      count++;
+    } else if (depth > 0 && lua_istable(L, 3)) {
+      lua_pushcfunction(L, close_handles);
+      lua_insert(L, 3);
+      lua_pushinteger(L, depth - 1);
+      lua_call(L, 2, 1);
+      count += lua_tointeger(L, 3);
+    }
+  }
+  lua_pushinteger(L, count);
+  return 1;
+}
+
+/* Closes what luv has open: the registry holds each handle until it is closed,
+ * or holds a table that does.  True if there was any. */
+static bool close_all(lua_State *L) {
+  bool any;
+  lua_pushcfunction(L, close_handles);
+  lua_pushvalue(L, LUA_REGISTRYINDEX);
+  lua_pushinteger(L, 1);
+  any = lua_pcall(L, 2, 1, 0) == LUA_OK && lua_tointeger(L, -1) > 0;
+  lua_pop(L, 1);
+  return any;
+}
+
+/* Gives the loop its uv_loop_t back, and closes that. */
+static void end_lender(lunado_luv *self) {
+  lunado_loop *core = self->lender;
+  self->lender = NULL;
+  lunado_loop_close(core);
+  lunado_loop_reclaim_uv(core, true);
+  self->context->uv = NULL;
+}
+
+/* At the end of the state callbacks are not run: what they would use may be
+ * finalized. */
+static int run_nothing(lua_State *L, int nargs, int nresults, int flags) {
+  (void)nresults, (void)flags;
+  lua_pop(L, nargs + 1);
+  return 0;
+}
+
+/* --- jobs ----------------------------------------------------------------- */
+
+/* How long the end of a state waits for jobs before it says so, in
+ * milliseconds. */
+enum { SILENCE = 1000 };
+
+/* Tells, once, what the end of a state waits for; on the stack of `end_jobs`,
+ * which has it closed. */
+typedef struct {
+  uv_timer_t timer;
+  lua_State *L;
+  bool closed;
+} reminder;
+
+/* () */
+static int log_waiting(lua_State *L) {
+  lua_pushliteral(L, "the end of the Lua state waits for a job of luv's "
+                     "(queue_work), which cannot be stopped");
+  lunado__log(L, lunado__findrealm(L), LUNADO_LOG_WARNING);
+  return 0;
+}
+
+static void remind(uv_timer_t *timer) {
+  reminder *self = lunado_container_of(timer, reminder, timer);
+  lua_pushcfunction(self->L, log_waiting);
+  if (lua_pcall(self->L, 0, 0, 0) != LUA_OK) lua_pop(self->L, 1);
+}
+
+static void on_reminder_closed(uv_handle_t *handle) {
+  lunado_container_of((uv_timer_t *)handle, reminder, timer)->closed = true;
+}
+
+/* A work that something else holds in the registry is no job: libuv has no
+ * request then.  Nor is one whose callback closes the state. */
+static bool has_jobs(lua_State *L, const uv_loop_t *uv) {
+  return uv->active_reqs.count > 0 && is_working(L);
+}
+
+/* Lets luv's jobs come to their end: threads use their work, and luv itself.
+ * Also from a callback of the loop. */
+static void end_jobs(lua_State *L, uv_loop_t *uv) {
+  reminder self = {.L = L};
+  if (!has_jobs(L, uv)) return;
+  (void)uv_timer_init(uv, &self.timer);
+  uv_update_time(uv);
+  (void)uv_timer_start(&self.timer, remind, SILENCE, 0);
+  do (void)uv_run(uv, UV_RUN_ONCE);
+  while (has_jobs(L, uv));
+  uv_close((uv_handle_t *)&self.timer, on_reminder_closed);
+  while (!self.closed) (void)uv_run(uv, UV_RUN_NOWAIT);
+}
+
+/* --- leaving the loop ----------------------------------------------------- */
+
+static void find_unfinished(uv_handle_t *handle, void *found) {
+  if (handle->type == UV_FS_POLL && uv_is_closing(handle))
+    *(bool *)found = true;
+}
+
+/* Lets libuv be done with luv's handles, which are closing.  A turn is enough
+ * for all but a uv_fs_poll_t with a stat under way in the thread pool.  The
+ * first turn may be none: uv_stop was called. */
+static void end_closing(uv_loop_t *uv) {
+  bool unfinished;
+  (void)uv_run(uv, UV_RUN_NOWAIT);
+  (void)uv_run(uv, UV_RUN_NOWAIT);
+  for (;;) {
+    unfinished = false;
+    uv_walk(uv, find_unfinished, &unfinished);
+    if (!unfinished) return;
+    (void)uv_run(uv, UV_RUN_ONCE);
+  }
+}
+
+static void end_shared(lua_State *L, lunado_luv *self) {
+  bool any = close_all(L);
+  if (self->plain != NULL) self->context->runner = run_nothing;
+  end_jobs(L, self->uv);
+  if (self->lender != NULL)
+    end_lender(self);
+  else if (any)
+    end_closing(self->uv);
+}
+
+static int tie__gc(lua_State *L) {
+  lunado_luv *self = lua_touserdata(L, 1);
+  lunado_ioloop *loop;
+  if (self->context == NULL || self->over) return 0;
+  loop = lunado__luv_sharer(lunado__findrealm(L));
+  if (loop != NULL) lunado__ioloop_close(L, loop);
+  if (lunado__luv_istied(self))
+    end_shared(L, self);
+  else if (self->lender != NULL)
+    lunado_loop_reclaim_uv(self->lender, false); /* luv has closed it */
+  self->over = true;
+  lunado__luv_finalize(L, self);
+  return 0;
+}
+
+/* --- the tie ------------------------------------------------------------- */
+
+lunado_luv *lunado__luv_newtie(lua_State *L) {
+  static const luaL_Reg metamethods[] = {{"__gc", tie__gc}, {NULL, NULL}};
+  lunado_luv *self = lua_newuserdatauv(L, sizeof *self, 1);
+  *self = (lunado_luv){0};
+  lua_newtable(L);
+  lua_setiuservalue(L, -2, TIE_GRAVE);
+  (void)lunado__newclass(L, "lunado.Luv", NULL, metamethods);
+  lua_setmetatable(L, -2);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &tie_key);
+  return self;
+}

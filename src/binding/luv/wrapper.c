@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * wrapper.c - luv.run and luv.walk on a loop that is shared.
+ *
+ * A run of luv's own would be left by an error that one of its callbacks lets
+ * out, and then luv takes itself for running for ever.  A walk of luv before
+ * 1.50 takes every handle of the loop for its own.
+ */
+#include "binding/loop/drive.h"
+#include "binding/luv/attachment.h"
+#include "binding/state/realm.h"
+
+/* Calls luv's own function, whose arguments are on the stack: its loop is not
+ * shared. */
+static int call_own(lua_State *L, lua_CFunction own) {
+  lua_pushcfunction(L, own);
+  lua_insert(L, 1);
+  lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+  return lua_gettop(L);
+}
+
+/* luv.run([mode]), as luv's. */
+static int luv_run(lua_State *L) {
+  static const char *const modes[] = {"default", "once", "nowait", NULL};
+  lunado_realm *realm = lunado__findrealm(L);
+  int mode = luaL_checkoption(L, 1, "default", modes);
+  if (!lunado__luv_istied(realm->luv)) return call_own(L, realm->luv->run);
+  lua_settop(L, 0);
+  return lunado__drive_luv(L, realm, (uv_run_mode)mode);
+}
+
+/* Adds the handles of luv's that are in the table on top to the list at 2;
+ * the set at 3 has those that are there.  `depth` more levels of tables are
+ * looked into. */
+static void collect(lua_State *L, int depth) {
+  luaL_checkstack(L, LUA_MINSTACK, NULL);
+  for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1)) {
+    if (lunado__luv_ishandle(L, -1)) {
+      lua_pushvalue(L, -1);
+      if (lua_rawget(L, 3) == LUA_TNIL) {
+        lua_pushvalue(L, -2);
+        lua_rawseti(L, 2, (lua_Integer)lua_rawlen(L, 2) + 1);
+        lua_pushvalue(L, -2);
+        lua_pushboolean(L, 1);
+        lua_rawset(L, 3);
+      }
+      lua_pop(L, 1);
+    } else if (depth > 0 && lua_istable(L, -1)) {
+      collect(L, depth - 1);
+    }
+  }
+}
+
+/* luv.walk(fn), as luv's: fn(handle) for each of luv's handles.  The registry
+ * holds each until it is closed, or holds a table that does. */
+static int luv_walk(lua_State *L) {
+  const lunado_luv *self = lunado__findrealm(L)->luv;
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  if (!lunado__luv_istied(self)) return call_own(L, self->walk);
+  lua_settop(L, 1);
+  lua_newtable(L); /* list at 2 */
+  lua_newtable(L); /* set at 3 */
+  lua_pushvalue(L, LUA_REGISTRYINDEX);
+  collect(L, 1);
+  lua_settop(L, 2);
+  for (lua_Integer i = 1; lua_rawgeti(L, 2, i) != LUA_TNIL; i++) {
+    lua_pushvalue(L, 1);
+    lua_insert(L, -2);
+    (void)self->context->runner(L, 1, 0, 0);
+  }
+  return 0;
+}
+
+/* Replaces the function `name` in the table at idx; its own one, unless it is
+ * ours already, goes to *own. */
+static void replace(lua_State *L, int idx, const char *name,
+                    lua_CFunction function, lua_CFunction *own) {
+  lua_CFunction before;
+  lua_pushstring(L, name);
+  lua_rawget(L, idx);
+  before = lua_tocfunction(L, -1);
+  lua_pop(L, 1);
+  if (before == NULL || before == function) return;
+  lua_pushstring(L, name);
+  lua_pushcfunction(L, function);
+  lua_rawset(L, idx);
+  *own = before;
+}
+
+void lunado__luv_wrap(lua_State *L, lunado_luv *self, int idx) {
+  replace(L, idx, "run", luv_run, &self->run);
+  replace(L, idx, "walk", luv_walk, &self->walk);
+}

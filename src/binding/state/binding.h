@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * binding.h - what the files of this folder share.
+ *
+ * A realm is all that belongs to one Lua state.  It is a userdata in the
+ * registry, and the first upvalue of every function of the binding; the
+ * metatable of Future is the second.
+ *
+ * Liveness lives in Lua's object graph; C borrows:
+ *   - a pending Future holds the owners of its waiters (user value 1), and a
+ *     coroutine's Future its task (user value 2);
+ *   - a task holds its thread (1), the Future of its outcome (2), and the
+ *     Failure that its coroutine was given last (3);
+ *   - a suspended thread's stack holds the Future it waits for, on top;
+ *   - an open loop is held by the registry, and holds its queue and whatever
+ *     it anchors: running timers and watchers.
+ * So a raw pointer to a waiter is good while it is linked: the Future's user
+ * value holds its owner.
+ */
+#ifndef LUNADO_BINDING_STATE_BINDING_H
+#define LUNADO_BINDING_STATE_BINDING_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/future.h"
+#include "core/loop.h"
+#include "lunado.h"
+
+#if LUA_FLOAT_TYPE != LUA_FLOAT_DOUBLE || LUA_MAXINTEGER < 0x7fffffffffffffff
+#error "lunado needs a Lua whose numbers have 64 bits: in those of LUA_32BITS \
+times cannot tell milliseconds"
+#endif
+
+typedef struct lunado_realm lunado_realm;
+typedef struct lunado_ioloop lunado_ioloop;
+typedef struct lunado_coroutine lunado_coroutine;
+typedef struct lunado_failure lunado_failure;
+
+/* Upvalues of every function of the binding. */
+enum { LUNADO_UP_REALM = 1, LUNADO_UP_FUTURE = 2, LUNADO_UPVALUES = 2 };
+
+/* Lua's classes of error that the binding raises itself. */
+typedef enum {
+  LUNADO_E_EXCEPTION,
+  LUNADO_E_TIMEOUT,
+  LUNADO_E_BAD_YIELD,
+  LUNADO_E_INVALID_STATE,
+  LUNADO_E_RETURN_IGNORED,
+  LUNADO_E_RETURN,
+  LUNADO_E_COUNT
+} lunado_error_class;
+
+/* Places in the realm's table (registry[realm->table]). */
+enum {
+  LUNADO_SLOT_LOOPS = 1,    /* address of an ioloop -> its userdata */
+  LUNADO_SLOT_DEFERRED,     /* address of a deferred waiter -> its owner */
+  LUNADO_SLOT_CONVERTERS,   /* metatable or type name -> function */
+  LUNADO_SLOT_CLASSES,      /* list: lunado_error_class + 1 -> class */
+  LUNADO_SLOT_LOADED,       /* Lua modules, by name, for a second require */
+  LUNADO_SLOT_SOURCES,      /* sources of their chunks -> true */
+  LUNADO_SLOT_BEHIND,       /* function that a decorator has made -> the user's
+                               function in it; ephemeron */
+  LUNADO_SLOT_NO_MEMORY,    /* a Failure for when there is no memory for one */
+  LUNADO_SLOT_RECEIVED,     /* weak: the Failure whose error was given last to
+                               what runs outside of coroutines: received.h */
+  LUNADO_SLOT_FAILURES,     /* address of a task -> Failure of its error, while
+                               that unwinds the coroutine's stack */
+  LUNADO_SLOT_RAISED,       /* Failure of the error last raised in a callback */
+  LUNADO_SLOT_INTERRUPT,    /* Failure that ends the runs of loops, or false */
+  LUNADO_SLOT_LOG_HANDLER,  /* function(level, message), or false */
+  LUNADO_SLOT_CONTEXT,      /* the current stack contexts, false: none */
+  LUNADO_SLOT_WRAP,         /* function(fn) -> fn within the current contexts */
+  LUNADO_SLOT_WRAPPED,      /* such a function -> the fn it runs; ephemeron */
+  LUNADO_SLOT_CAPTURED,     /* task -> function that resumes it within its
+                               contexts, while it is suspended; ephemeron */
+  LUNADO_SLOT_INCONSISTENT, /* function() -> StackContextInconsistentError */
+  LUNADO_SLOT_MOMENT,       /* gen.moment */
+  LUNADO_SLOT_KWARGS,       /* function(fn, ...) -> Future: calls a coroutine
+                               function whose last argument is util.kwargs */
+  LUNADO_SLOT_WATCHED,      /* thread -> what watch.c knows of its coroutine;
+                               ephemeron */
+  LUNADO_SLOT_FINISH,       /* function(thread, succeeded): its coroutine is
+                               over; may raise */
+  LUNADO_SLOT_THREAD_HOOK,  /* function(thread): a coroutine begins; or false */
+  LUNADO_SLOT_LUV,          /* luv's module table, once the loop is shared */
+  LUNADO_SLOT_CYCLE,        /* weak: the object that notices collections */
+  LUNADO_SLOT_COMPANION,    /* the one that notices the end of the state */
+  LUNADO_SLOT_UNCERTAIN,    /* warnings that the next collection confirms */
+  LUNADO_SLOT_TRACKED,      /* while tracking: a task that is suspended -> the
+                               time when it first was; ephemeron */
+  LUNADO_SLOT_SIGNALS,      /* the object that notices signals: signals.c's */
+  LUNADO_SLOT_QUIET,        /* Future that a with_timeout gave up -> list of
+                               the quiet_exceptions of all that did; ephemeron
+                             */
+  LUNADO_SLOT_CHAINED,      /* ticket that is the target of chain_future -> its
+                               witness: dependent.c's; ephemeron */
+  LUNADO_SLOT_WEAK,         /* metatable for weak values */
+  LUNADO_SLOT_RUN_FAILED,   /* Failure of the host's last run, or false */
+  LUNADO_SLOT_GIVEN_UP,     /* Failure for which no turn of a run began */
+  LUNADO_SLOT_COUNT = LUNADO_SLOT_GIVEN_UP
+};
+
+/* Where a settle on the C stack finds the owners of the waiters it runs. */
+typedef struct lunado_frame lunado_frame;
+struct lunado_frame {
+  lua_State *L;
+  int owners; /* stack index: the owner, or a table address -> owner */
+};
+
+/* Threads of finished coroutines that are kept for later ones. */
+#define LUNADO_POOL_SIZE 256
+
+struct lunado_realm {
+  lunado_settler settler; /* of all Futures of this state */
+  lunado_frame *frame;    /* innermost settle; lives on the C stack */
+  unsigned deferred;      /* entries of SLOT_DEFERRED, */
+  unsigned deferred_most; /* and the most since it was made */
+  lua_State *main;        /* the state's main thread */
+  int table;              /* reference in the registry to the slots */
+  int handler;            /* the same, to lunado__failure_handler */
+  int future_class;       /* and to Future's metatable */
+  const void *kwargs_mt;  /* of util.kwargs; NULL: not loaded */
+  const void *future_mt;  /* identities of metatables, for fast tests; */
+  const void *task_mt;    /* the registry holds them all */
+  const void *ioloop_mt;
+  const void *failure_mt;
+  const void *iterator_mt;
+  const void *witness_mt;
+  const void *bond_mt;
+  lunado_coroutine *current; /* the coroutine that runs; its caller's stack
+                                holds it */
+  lunado_coroutine *yielder; /* whose yield is being converted; its runner's
+                                stack holds it */
+  lunado_coroutine *callee;  /* to be started in place of a caller that has
+                                just yielded for it; on the caller's stack */
+  lunado_ioloop *loop;       /* the current one; held by SLOT_LOOPS */
+  lunado_ioloop *running;    /* whose start or run_sync is innermost; held by
+                                its caller's stack */
+  lunado_ioloop *instance;   /* the default one; held by SLOT_LOOPS */
+  uv_loop_t *host_uv;        /* given by the host before the default loop */
+  struct lunado_luv *luv;    /* what is known of luv; luv.c's */
+  unsigned nesting;     /* coroutines started on the C stack in each other */
+  uintptr_t stack_base; /* where on the C stack the first of them runs */
+  lua_State *pool; /* has the tasks ready for reuse on its stack; held by the
+                      registry */
+  int pooled;      /* their number */
+  lunado_coroutine *idle[LUNADO_POOL_SIZE]; /* and addresses */
+  int log_level;                            /* least level that is logged */
+  lua_State *called;   /* has the callables that queues are calling, innermost
+                          on top; held by the registry */
+  uint64_t timeouts;   /* started so far */
+  uint32_t loops;      /* made so far */
+  lunado_link cores;   /* of those whose finalizer has not run */
+  uint32_t born;       /* tasks and cycle objects made so far */
+  uint32_t cycle_born; /* `born` of the present cycle object */
+  uint32_t last_cycle; /* and of the one before */
+  lua_Hook user_hook;  /* of the coroutine an error is raised into */
+  int user_hook_mask;
+  int user_hook_count;
+  const void *context;     /* identity of SLOT_CONTEXT; NULL: none */
+  bool awaiting;           /* the yield in progress is gen.await's */
+  bool throwing;           /* the value being resumed with is an error */
+  bool passing;            /* lunado's own code raises SLOT_RECEIVED again */
+  const lua_State *receiver; /* where SLOT_RECEIVED was given; NULL: nowhere */
+  lua_State *runner;       /* runs `current`, whose task is at this index of */
+  int place;               /* the C function there; good while current is */
+  bool interrupted;        /* SLOT_INTERRUPT is in use */
+  bool unnamed_hooks;      /* Lua does not name a hook called from C */
+  bool reuse;              /* finished threads may serve again */
+  bool closing;            /* the state is being closed */
+  bool has_thread_hook;    /* SLOT_THREAD_HOOK is to be called */
+  bool cycle_lost;         /* there was no memory for a cycle object */
+  bool tracking;           /* debug asks for tasks: SLOT_TRACKED is a table */
+  lunado_log_fn *host_log; /* the host's log handler; NULL: none */
+  void *host_log_data;
+};
+
+/* --- realm.c: one for each Lua state ------------------------------------- */
+
+/* The realm of L's state, made on first use.  [-0, +0, m] */
+lunado_realm *lunado__realm(lua_State *L);
+
+/* The realm, for functions of the binding. */
+static inline lunado_realm *lunado__upvalue_realm(lua_State *L) {
+  return lua_touserdata(L, lua_upvalueindex(LUNADO_UP_REALM));
+}
+
+/* Pushes the value of a slot.  [-0, +1, -] */
+void lunado__getslot(lua_State *L, const lunado_realm *realm, int slot);
+
+/* Sets a slot to the value on top.  [-1, +0, -] */
+void lunado__setslot(lua_State *L, const lunado_realm *realm, int slot);
+
+/* Pushes the realm and Future's metatable, then makes `function` a closure
+ * over them.  [-0, +1, m] */
+void lunado__pushfunction(lua_State *L, lua_CFunction function);
+
+/* Makes `function` a closure over them and the value at idx, upvalue 3.
+ * [-0, +1, m] */
+void lunado__pushclosure(lua_State *L, lua_CFunction function, int idx);
+
+/* Sets the functions in the table on top, as luaL_setfuncs, with the
+ * binding's upvalues.  [-0, +0, m] */
+void lunado__setfunctions(lua_State *L, const luaL_Reg *functions);
+
+/* --- class.c: metatables and argument checks ------------------------------ */
+
+/* Pushes the metatable `name`, made on first use with __index a table of
+ * `methods` and with `metamethods`, and returns its identity, under which the
+ * registry has it, too.  [-0, +1, m] */
+const void *lunado__newclass(lua_State *L, const char *name,
+                             const luaL_Reg *methods,
+                             const luaL_Reg *metamethods);
+
+/* Gives the userdata on top the class that lunado__newclass returned.
+ * [-0, +0, m] */
+void lunado__setclass(lua_State *L, const void *mt);
+
+/* The userdata at idx if `mt` is its metatable, else NULL.  [-0, +0, -] */
+static inline void *lunado__toclass(lua_State *L, int idx, const void *mt) {
+  void *object = lua_touserdata(L, idx);
+  if (object == NULL || !lua_getmetatable(L, idx)) return NULL;
+  if (lua_topointer(L, -1) != mt) object = NULL;
+  lua_pop(L, 1);
+  return object;
+}
+
+/* Raises "bad argument #arg to 'f' (expected expected, got …)".
+ * [-0, +0, v] */
+int lunado__typeerror(lua_State *L, int arg, const char *expected);
+
+/* Checks that argument `arg` can be called.  [-0, +0, v] */
+void lunado__checkcallable(lua_State *L, int arg);
+
+/* True if the value at idx can be called: the one test for that, also for Lua
+ * modules.  [-0, +0, m] */
+bool lunado__iscallable(lua_State *L, int idx);
+
+/* The same as a function of Lua's. */
+int lunado__is_callable(lua_State *L);
+
+/* Argument `arg` as a time in seconds: a number, not NaN.  [-0, +0, v] */
+double lunado__checkseconds(lua_State *L, int arg);
+
+/* --- exception.c: classes of errors --------------------------------------- */
+
+void lunado__exception_open(lua_State *L, lunado_realm *realm);
+
+/* Pushes a class.  [-0, +1, -] */
+void lunado__pushclass(lua_State *L, lunado_realm *realm,
+                       lunado_error_class which);
+
+/* Pushes a new error object with a formatted message, as lua_pushfstring.
+ * [-0, +1, m] */
+void lunado__pusherror(lua_State *L, lunado_realm *realm,
+                       lunado_error_class which, const char *format, ...);
+
+/* True if the value at idx is an instance of the class.  [-0, +0, -] */
+bool lunado__isinstance(lua_State *L, lunado_realm *realm, int idx,
+                        lunado_error_class which);
+
+/* True if the class at `class_idx` is that of the value at idx or one of its
+ * ancestors.  [-0, +0, -] */
+bool lunado__isinstanceof(lua_State *L, int idx, int class_idx);
+
+/* True if quiet_exceptions at `quiet` (nil: none) covers the error at `err`.
+ * Where they raise an error, that is logged, and the other is not covered: it
+ * is rather told than lost.  [-0, +0, m] */
+bool lunado__isquiet(lua_State *L, int err, int quiet);
+
+/* Raises "bad argument …" unless argument `arg` can be quiet_exceptions.
+ * [-0, +0, v] */
+void lunado__checkquiet(lua_State *L, int arg);
+
+/* --- log.c ---------------------------------------------------------------- */
+
+typedef enum {
+  LUNADO_LOG_DEBUG,
+  LUNADO_LOG_INFO,
+  LUNADO_LOG_WARNING,
+  LUNADO_LOG_ERROR
+} lunado_log_level;
+
+/* Logs the string on top and pops it; raises nothing.  [-1, +0, -] */
+void lunado__log(lua_State *L, lunado_realm *realm, lunado_log_level level);
+
+/* Logs the text as an error, also where there is no memory.  [-0, +0, -] */
+void lunado__log_text(lua_State *L, lunado_realm *realm, const char *text);
+
+/* Logs the text and the value on top, which it pops, as an error, also where
+ * there is no memory.  [-1, +0, -] */
+void lunado__log_value(lua_State *L, lunado_realm *realm, const char *text);
+
+/* --- context.c: stack contexts -------------------------------------------- */
+
+/* Replaces the callable at idx by one that runs within the stack contexts that
+ * are current now.  [-0, +0, e] */
+void lunado__wrap(lua_State *L, const lunado_realm *realm, int idx);
+
+/* The same where no context may be current, which costs nothing. */
+static inline void lunado__capture(lua_State *L, const lunado_realm *realm,
+                                   int idx) {
+  if (realm->context != NULL) lunado__wrap(L, realm, idx);
+}
+
+/* Replaces what lunado__wrap or core.on_behalf has made, at idx, by what it was
+ * made of; leaves all else alone.  [-0, +0, -] */
+void lunado__unwrap(lua_State *L, const lunado_realm *realm, int idx);
+
+/* Makes the value on top the current contexts; false: none.  [-1, +0, -] */
+void lunado__set_context(lua_State *L, lunado_realm *realm);
+
+/* Adds the functions for lunado.stack_context to the table on top. */
+void lunado__context_functions(lua_State *L);
+
+/* --- callback.c: from a callback into Lua ------------------------------------ */
+
+/* Calls the function below nargs arguments.  An error is brought to the
+ * loop's handle_callback_exception (loop may be NULL: is logged); a Future
+ * that it returns has its error treated likewise.  Nothing is raised.
+ * [-(nargs+1), +0, -] */
+void lunado__callback(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
+                      int nargs);
+
+/* The same for the callable on top, within a callback that is measured itself.
+ * [-1, +0, m] */
+void lunado__inner_callback(lua_State *L, lunado_realm *realm,
+                            lunado_ioloop *loop);
+
+/* The callback below has returned the value on top, and not raised: has the
+ * error of a Future reported.  [-(0|2), +0, -] */
+void lunado__returned(lua_State *L, lunado_realm *realm, lunado_ioloop *loop);
+
+/* Logs the error at idx + 1, of the callback at idx (or a text), with the
+ * traceback at idx + 2, a text or nil.  [-0, +0, m] */
+void lunado__log_exception(lua_State *L, lunado_realm *realm, int idx);
+
+/* Brings the Failure on top, of the callback below it, to the loop's
+ * handle_callback_exception.  [-2, +0, -] */
+void lunado__report(lua_State *L, lunado_realm *realm, lunado_ioloop *loop);
+
+/* Sees that callbacks can be called from the function that runs on L, whatever
+ * memory is left by then, and that they find so many places on the stack.
+ * False for want of memory.  [-0, +0, -] */
+bool lunado__reserve_calls(lua_State *L, int places);
+
+/* Calls a function of C that takes `data`.  False if it raised; the Failure is
+ * on top.  [-0, +(0|1), -] */
+bool lunado__try(lua_State *L, lunado_realm *realm, lua_CFunction function,
+                 void *data);
+
+/* Calls the C function below nargs arguments, for no results, while neither
+ * finalizers nor debug hooks run.  False if it raised, which is forgotten.
+ * [-(nargs+1), +0, -] */
+bool lunado__try_alone(lua_State *L, int nargs);
+
+/* Logs the Failure on top, of a function called by lunado__try, as one of
+ * `what`; nothing where there was no memory even for beginning.
+ * [-1, +0, -] */
+void lunado__report_guarded(lua_State *L, lunado_realm *realm, bool begun,
+                            const char *what);
+
+void lunado__enter_open(lua_State *L, lunado_realm *realm);
+
+#endif

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * log.c - where errors go that nobody took.
+ *
+ * A Lua handler comes first, then the host's, then stderr.  One that raises
+ * is reported on stderr and does no other harm.
+ */
+#include "binding/state/log.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "binding/state/binding.h"
+#include "binding/error/failure.h"
+
+static const char *const level_names[] = {"debug", "info", "warning", "error",
+                                          NULL};
+
+static void write_default(lunado_realm *realm, const char *level,
+                          const char *message) {
+  if (realm->host_log != NULL) {
+    realm->host_log(realm->host_log_data, level, message);
+    return;
+  }
+  (void)fprintf(stderr, "%s: %s\n", level, message);
+  (void)fflush(stderr);
+}
+
+/* Pushes the message at idx as a C string that ends where it does: its zeros
+ * are written \0. */
+static const char *push_whole(lua_State *L, int idx) {
+  size_t size;
+  const char *text = lua_tolstring(L, idx, &size), *end = text + size;
+  luaL_Buffer buffer;
+  luaL_buffinit(L, &buffer);
+  for (const char *zero; (zero = memchr(text, 0, (size_t)(end - text)));) {
+    luaL_addlstring(&buffer, text, (size_t)(zero - text));
+    luaL_addstring(&buffer, "\\0");
+    text = zero + 1;
+  }
+  luaL_addlstring(&buffer, text, (size_t)(end - text));
+  luaL_pushresult(&buffer);
+  return lua_tostring(L, -1);
+}
+
+static void call_handler(lua_State *L, lunado_realm *realm, const char *level,
+                         int message) {
+  lua_pushstring(L, level);
+  lua_pushvalue(L, message);
+  if (lua_pcall(L, 2, 0, 0) == LUA_OK) return;
+  lunado__pushtext(L, -1);
+  (void)fprintf(stderr, "error: the log handler failed: %s\n",
+                push_whole(L, lua_gettop(L)));
+  write_default(realm, level, push_whole(L, message));
+}
+
+/* (realm, level, message) */
+static int log_message(lua_State *L) {
+  lunado_realm *realm = lua_touserdata(L, 1);
+  const char *level = level_names[lua_tointeger(L, 2)];
+  lunado__getslot(L, realm, LUNADO_SLOT_LOG_HANDLER);
+  if (lua_toboolean(L, -1))
+    call_handler(L, realm, level, 3);
+  else
+    write_default(realm, level, push_whole(L, 3));
+  return 0;
+}
+
+void lunado__log(lua_State *L, lunado_realm *realm, lunado_log_level level) {
+  if ((int)level < realm->log_level || !lua_checkstack(L, 8)) {
+    lua_pop(L, 1);
+    return;
+  }
+  lua_pushcfunction(L, log_message);
+  lua_pushlightuserdata(L, realm);
+  lua_pushinteger(L, level);
+  lua_pushvalue(L, -4);
+  if (lua_pcall(L, 3, 0, 0) != LUA_OK) {
+    lua_pop(L, 1);
+    write_default(realm, level_names[level], lua_tostring(L, -1));
+  }
+  lua_pop(L, 1);
+}
+
+/* (realm, text [, value]) */
+static int log_value(lua_State *L) {
+  lua_pushstring(L, lua_touserdata(L, 2));
+  if (lua_gettop(L) > 3) {
+    lunado__pushtext(L, 3);
+    lua_concat(L, 2);
+  }
+  lunado__log(L, lua_touserdata(L, 1), LUNADO_LOG_ERROR);
+  return 0;
+}
+
+/* Logs the text and nargs values on top, which it pops. */
+static void log_with(lua_State *L, lunado_realm *realm, const char *text,
+                     int nargs) {
+  int top = lua_gettop(L) - nargs;
+  bool done = false;
+  if (lua_checkstack(L, 8)) {
+    lua_pushcfunction(L, log_value);
+    lua_pushlightuserdata(L, realm);
+    lua_pushlightuserdata(L, (void *)text);
+    lua_rotate(L, top + 1, 3);
+    done = lua_pcall(L, nargs + 2, 0, 0) == LUA_OK;
+  }
+  if (!done) write_default(realm, level_names[LUNADO_LOG_ERROR], text);
+  lua_settop(L, top);
+}
+
+void lunado__log_text(lua_State *L, lunado_realm *realm, const char *text) {
+  log_with(L, realm, text, 0);
+}
+
+void lunado__log_value(lua_State *L, lunado_realm *realm, const char *text) {
+  log_with(L, realm, text, 1);
+}
+
+static int check_level(lua_State *L, int arg) {
+  return luaL_checkoption(L, arg, NULL, level_names);
+}
+
+int lunado__log_log(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  int level = check_level(L, 1);
+  luaL_checkstring(L, 2);
+  lua_settop(L, 2);
+  lunado__log(L, realm, (lunado_log_level)level);
+  return 0;
+}
+
+int lunado__log_enabled(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lua_pushboolean(L, check_level(L, 1) >= realm->log_level);
+  return 1;
+}
+
+int lunado__log_set_handler(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  if (!lua_isnoneornil(L, 1)) lunado__checkcallable(L, 1);
+  lua_settop(L, 1);
+  if (lua_isnil(L, 1)) lua_pushboolean(L, 0);
+  lunado__setslot(L, realm, LUNADO_SLOT_LOG_HANDLER);
+  return 0;
+}
+
+int lunado__log_handler(lua_State *L) {
+  lunado__getslot(L, lunado__upvalue_realm(L), LUNADO_SLOT_LOG_HANDLER);
+  if (!lua_toboolean(L, -1)) lua_pushnil(L);
+  return 1;
+}
+
+int lunado__log_set_level(lua_State *L) {
+  lunado__upvalue_realm(L)->log_level = check_level(L, 1);
+  return 0;
+}

@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: MIT */
+/* naming.c - functions and places in messages, as the user has written them. */
+#include "binding/state/naming.h"
+
+#include <string.h>
+
+#include "binding/coroutine/coroutine.h"
+#include "binding/error/failure.h"
+#include "binding/state/realm.h"
+
+/* A function can stand for another, which stands for another, so often. */
+#define STANDS_FOR_MAX 8
+
+/* --- lunado's own functions ----------------------------------------------- */
+
+/* Chunks that were stripped have all the same source. */
+static bool has_source(const lua_Debug *ar) {
+  return strcmp(ar->source, "=?") != 0;
+}
+
+/* loaded[name] = module, in the main chunk of a module of lunado's. */
+static int loaded__newindex(lua_State *L) {
+  lua_Debug ar;
+  lua_settop(L, 3);
+  lua_rawset(L, 1);
+  if (!lua_getstack(L, 1, &ar) || !lua_getinfo(L, "S", &ar) || !has_source(&ar))
+    return 0;
+  lunado__getslot(L, lunado__upvalue_realm(L), LUNADO_SLOT_SOURCES);
+  lua_pushboolean(L, 1);
+  lua_setfield(L, -2, ar.source);
+  lua_pushboolean(L, 1);
+  lua_setfield(L, -2, ar.short_src);
+  return 0;
+}
+
+void lunado__naming_open(lua_State *L, lunado_realm *realm) {
+  lua_newtable(L);
+  lunado__setslot(L, realm, LUNADO_SLOT_SOURCES);
+  lunado__getslot(L, realm, LUNADO_SLOT_LOADED);
+  lua_createtable(L, 0, 1);
+  lunado__pushfunction(L, loaded__newindex);
+  lua_setfield(L, -2, "__newindex");
+  lua_setmetatable(L, -2);
+  lua_pop(L, 1);
+}
+
+/* True if that is the source, or the short source, of a module. */
+static bool is_own_source(lua_State *L, const lunado_realm *realm,
+                          const char *source) {
+  bool own;
+  lunado__getslot(L, realm, LUNADO_SLOT_SOURCES);
+  lua_pushstring(L, source);
+  own = lua_rawget(L, -2) != LUA_TNIL;
+  lua_pop(L, 2);
+  return own;
+}
+
+bool lunado__is_own(lua_State *L, const lunado_realm *realm,
+                    const lua_Debug *ar) {
+  return is_own_source(L, realm, ar->source);
+}
+
+/* Pushes "file:line" of the innermost function of the user's, and returns true;
+ * or leaves in *own the record of the innermost one of lunado's, whose line is
+ * 0 where there is none. */
+static bool push_user_place(lua_State *L, const lunado_realm *realm,
+                            lua_State *thread, lua_Debug *own) {
+  lua_Debug ar;
+  own->currentline = 0;
+  for (int level = 0; lua_getstack(thread, level, &ar); level++) {
+    lua_getinfo(thread, "Sl", &ar);
+    if (ar.currentline <= 0) continue;
+    if (!lunado__is_own(L, realm, &ar)) {
+      lua_pushfstring(L, "%s:%d", ar.short_src, ar.currentline);
+      return true;
+    }
+    if (own->currentline == 0) *own = ar;
+  }
+  return false;
+}
+
+void lunado__pushplace(lua_State *L, const lunado_realm *realm,
+                       lua_State *thread) {
+  lua_Debug own;
+  if (push_user_place(L, realm, thread, &own)) return;
+  if (own.currentline > 0)
+    lua_pushfstring(L, "%s:%d", own.short_src, own.currentline);
+  else
+    lua_pushliteral(L, "?");
+}
+
+/* --- what stands for what ------------------------------------------------- */
+
+/* What on_behalf(fn, impl) returns; upvalue 3 is impl, 4 is fn. */
+enum { BEHALF_IMPL = LUNADO_UPVALUES + 1, BEHALF_FN };
+
+static int behalf_done(lua_State *L, int status, lua_KContext ctx) {
+  (void)status, (void)ctx;
+  return lua_gettop(L);
+}
+
+static int behalf_call(lua_State *L) {
+  lua_pushvalue(L, lua_upvalueindex(BEHALF_IMPL));
+  lua_insert(L, 1);
+  lua_callk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, behalf_done);
+  return lua_gettop(L);
+}
+
+void lunado__unwrap_behalf(lua_State *L, int idx) {
+  if (lua_tocfunction(L, idx) != behalf_call) return;
+  (void)lua_getupvalue(L, idx, BEHALF_FN);
+  lua_replace(L, idx);
+}
+
+/* Replaces the value on top by what it stands for; false where that is nothing
+ * else. */
+static bool to_behind(lua_State *L, const lunado_realm *realm) {
+  int top = lua_gettop(L);
+  lua_pushvalue(L, top);
+  lunado__unwrap(L, realm, top + 1);
+  if (lunado__is_coroutine_function(L, top + 1)) {
+    (void)lua_getupvalue(L, top + 1, LUNADO_UPVALUES + 1);
+    lua_replace(L, top + 1);
+  } else {
+    lunado__getslot(L, realm, LUNADO_SLOT_BEHIND);
+    lua_pushvalue(L, top + 1);
+    if (lua_istable(L, -2) && lua_rawget(L, -2) != LUA_TNIL)
+      lua_replace(L, top + 1);
+    lua_settop(L, top + 1);
+  }
+  if (lua_rawequal(L, top, top + 1)) {
+    lua_pop(L, 1);
+    return false;
+  }
+  lua_replace(L, top);
+  return true;
+}
+
+/* --- names ---------------------------------------------------------------- */
+
+/* Looks for the value at idx among the fields of the table on top, whose name
+ * is below, and keeps its best name at `best`. */
+static void name_in_fields(lua_State *L, int idx, const char *mark, int best) {
+  int table = lua_gettop(L);
+  for (lua_pushnil(L); lua_next(L, table) != 0; lua_pop(L, 1)) {
+    if (lua_type(L, -2) != LUA_TSTRING || !lua_rawequal(L, -1, idx)) continue;
+    lua_pushfstring(L, "%s%s%s", lua_tostring(L, table - 1), mark,
+                    lua_tostring(L, -2));
+    lunado__keep_name(L, best);
+  }
+}
+
+/* The same in the tables that are fields of the table on top, as
+ * "<prefix><field>.<name>". */
+static void name_in_tables(lua_State *L, int idx, const char *prefix,
+                           int best) {
+  int table = lua_gettop(L);
+  for (lua_pushnil(L); lua_next(L, table) != 0; lua_settop(L, table + 1)) {
+    if (lua_type(L, -2) != LUA_TSTRING || !lua_istable(L, -1)) continue;
+    lua_pushfstring(L, "%s%s", prefix, lua_tostring(L, -2));
+    lua_insert(L, -2); /* key name table */
+    name_in_fields(L, idx, ".", best);
+  }
+}
+
+/* Leaves the name, or nil, at `best` alone on top of what was there before;
+ * false where it is nil, which it pops. */
+static bool found_name(lua_State *L, int best) {
+  lua_settop(L, best);
+  if (!lua_isnil(L, best)) return true;
+  lua_pop(L, 1);
+  return false;
+}
+
+/* Pushes the name of the function at idx as a method of a class, a table in a
+ * module or a global one, such as "crawler.Crawler.refresh". */
+static bool push_class_method(lua_State *L, int idx) {
+  int best = lua_gettop(L) + 1;
+  lua_pushnil(L);
+  lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  if (!lua_istable(L, -1)) return found_name(L, best);
+  for (lua_pushnil(L); lua_next(L, best + 1) != 0; lua_settop(L, best + 2)) {
+    if (lua_type(L, -2) != LUA_TSTRING || !lua_istable(L, -1)) continue;
+    if (strcmp(lua_tostring(L, -2), "_G") == 0)
+      lua_pushliteral(L, "");
+    else
+      lua_pushfstring(L, "%s.", lua_tostring(L, -2));
+    lua_insert(L, -2); /* module prefix table */
+    name_in_tables(L, idx, lua_tostring(L, -2), best);
+  }
+  return found_name(L, best);
+}
+
+/* Pushes the name of the function of C at idx among the methods of a class that
+ * the registry knows, such as "Future:set_result". */
+static bool push_c_method(lua_State *L, int idx) {
+  static const char prefix[] = "lunado.";
+  int best = lua_gettop(L) + 1;
+  lua_pushnil(L);
+  for (lua_pushnil(L); lua_next(L, LUA_REGISTRYINDEX) != 0;
+       lua_settop(L, best + 1)) {
+    const char *class;
+    if (lua_type(L, -2) != LUA_TSTRING || !lua_istable(L, -1)) continue;
+    class = lua_tostring(L, -2);
+    if (strncmp(class, prefix, sizeof prefix - 1) == 0)
+      class += sizeof prefix - 1;
+    lua_pushstring(L, class);
+    lua_pushliteral(L, "__index");
+    if (lua_rawget(L, -3) == LUA_TTABLE) name_in_fields(L, idx, ":", best);
+  }
+  return found_name(L, best);
+}
+
+/* Pushes "file:line" of where the function of Lua at idx is defined, or nil. */
+static void push_definition(lua_State *L, int idx) {
+  lua_Debug ar;
+  if (!lua_isfunction(L, idx) || lua_iscfunction(L, idx)) {
+    lua_pushnil(L);
+    return;
+  }
+  lua_pushvalue(L, idx);
+  lua_getinfo(L, ">S", &ar);
+  if (ar.linedefined > 0)
+    lua_pushfstring(L, "%s:%d", ar.short_src, ar.linedefined);
+  else
+    lua_pushstring(L, ar.short_src);
+}
+
+/* Pushes the name of the function at idx, which no module has among its fields;
+ * nil where it has none. */
+static void push_function_name(lua_State *L, int idx) {
+  lua_Debug ar;
+  if (push_class_method(L, idx)) return;
+  if (lua_iscfunction(L, idx)) {
+    if (!push_c_method(L, idx)) lua_pushliteral(L, "C function");
+    return;
+  }
+  lua_pushvalue(L, idx);
+  lua_getinfo(L, ">S", &ar);
+  if (*ar.what == 'm')
+    lua_pushliteral(L, "main chunk");
+  else
+    lua_pushnil(L);
+}
+
+/* Replaces the name at `name`, if it is nil, by that of the function at
+ * `value`, and pushes the place of its definition, or nil. */
+static void find_function(lua_State *L, int value, int name) {
+  if (lua_isnil(L, name)) {
+    push_function_name(L, value);
+    lua_replace(L, name);
+  }
+  push_definition(L, value);
+}
+
+/* The same for any other value. */
+static void find_object(lua_State *L, int value, int name) {
+  if (lua_isnil(L, name)) {
+    if (luaL_getmetafield(L, value, "__tostring") != LUA_TNIL) {
+      lunado__pushtext(L, value);
+    } else if (luaL_getmetafield(L, value, "__name") != LUA_TSTRING) {
+      lua_pushfstring(L, "callable %s", luaL_typename(L, value));
+    }
+    lua_replace(L, name);
+    lua_settop(L, name);
+  }
+  if (luaL_getmetafield(L, value, "__call") == LUA_TNIL)
+    lua_pushnil(L);
+  else
+    push_definition(L, lua_gettop(L));
+}
+
+void lunado__pushcallbackname(lua_State *L, int idx) {
+  const lunado_realm *realm = lunado__findrealm(L);
+  int value = lua_gettop(L) + 1, name = value + 1;
+  luaL_checkstack(L, 16, NULL);
+  if (lua_islightuserdata(L, idx)) { /* lunado__report_guarded's */
+    lua_pushstring(L, lua_touserdata(L, idx));
+    return;
+  }
+  lua_pushvalue(L, idx);
+  lua_pushnil(L);
+  for (int i = 0; i < STANDS_FOR_MAX; i++) {
+    if (lua_isnil(L, name) && lunado__push_globalname(L, value))
+      lua_replace(L, name);
+    lua_pushvalue(L, value);
+    if (!to_behind(L, realm)) break;
+    lua_replace(L, value);
+  }
+  lua_settop(L, name);
+  if (lua_isfunction(L, value))
+    find_function(L, value, name);
+  else
+    find_object(L, value, name);
+  if (lua_isnil(L, -1))
+    lua_pushvalue(L, name);
+  else if (lua_isnil(L, name))
+    lua_pushfstring(L, "function <%s>", lua_tostring(L, -1));
+  else
+    lua_pushfstring(L, "%s (%s)", lua_tostring(L, name), lua_tostring(L, -1));
+  lua_replace(L, value);
+  lua_settop(L, value);
+}
+
+/* --- functions for Lua ---------------------------------------------------- */
+
+/* describe(callable) → what it is called in messages. */
+static int core_describe(lua_State *L) {
+  luaL_checkany(L, 1);
+  lua_settop(L, 1);
+  lunado__pushcallbackname(L, 1);
+  return 1;
+}
+
+/* where() → "file:line: " of the innermost active function of the user's, for
+ * messages; "" where there is none. */
+static int core_where(lua_State *L) {
+  lua_Debug own;
+  lua_settop(L, 0);
+  if (push_user_place(L, lunado__upvalue_realm(L), L, &own))
+    lua_pushliteral(L, ": ");
+  else
+    lua_pushliteral(L, "");
+  lua_concat(L, lua_gettop(L));
+  return 1;
+}
+
+/* is_own(source): whether functions of that source, or short source, are
+ * lunado's own. */
+static int core_is_own(lua_State *L) {
+  const char *source = luaL_checkstring(L, 1);
+  lua_pushboolean(L, is_own_source(L, lunado__upvalue_realm(L), source));
+  return 1;
+}
+
+/* on_behalf(fn, impl) → a function that does what impl does, and that messages
+ * and handlers know as fn. */
+static int core_on_behalf(lua_State *L) {
+  luaL_checkany(L, 2);
+  lua_settop(L, 2);
+  lua_insert(L, 1); /* impl fn */
+  lua_pushvalue(L, lua_upvalueindex(LUNADO_UP_REALM));
+  lua_pushvalue(L, lua_upvalueindex(LUNADO_UP_FUTURE));
+  lua_rotate(L, 1, 2);
+  lua_pushcclosure(L, behalf_call, BEHALF_FN);
+  return 1;
+}
+
+/* set_behind(table): from each function that a decorator has made to the user's
+ * function in it. */
+static int core_set_behind(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 1);
+  lunado__setslot(L, lunado__upvalue_realm(L), LUNADO_SLOT_BEHIND);
+  return 0;
+}
+
+static const luaL_Reg functions[] = {
+    {"describe", core_describe},     {"where", core_where},
+    {"is_own", core_is_own},         {"on_behalf", core_on_behalf},
+    {"set_behind", core_set_behind}, {NULL, NULL}};
+
+void lunado__naming_functions(lua_State *L) {
+  lunado__setfunctions(L, functions);
+}

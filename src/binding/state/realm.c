@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * realm.c - what belongs to one Lua state: found by an address in the
+ * registry, so that it survives package.loaded and every second require.
+ */
+#include "binding/state/realm.h"
+
+#include "binding/state/binding.h"
+#include "binding/coroutine/coroutine.h"
+#include "binding/error/failure.h"
+#include "binding/future/future.h"
+#include "binding/loop/interrupt.h"
+#include "binding/loop/ioloop.h"
+#include "binding/luv/luv.h"
+#include "binding/state/naming.h"
+#include "binding/coroutine/received.h"
+
+static const char realm_key = 0;
+
+void lunado__getslot(lua_State *L, const lunado_realm *realm, int slot) {
+  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->table);
+  lua_rawgeti(L, -1, slot);
+  lua_remove(L, -2);
+}
+
+void lunado__setslot(lua_State *L, const lunado_realm *realm, int slot) {
+  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->table);
+  lua_insert(L, -2);
+  lua_rawseti(L, -2, slot);
+  lua_pop(L, 1);
+}
+
+static void push_upvalues(lua_State *L) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &realm_key);
+  lua_getiuservalue(L, -1, 1);
+}
+
+void lunado__pushfunction(lua_State *L, lua_CFunction function) {
+  push_upvalues(L);
+  lua_pushcclosure(L, function, LUNADO_UPVALUES);
+}
+
+void lunado__pushclosure(lua_State *L, lua_CFunction function, int idx) {
+  idx = lua_absindex(L, idx);
+  push_upvalues(L);
+  lua_pushvalue(L, idx);
+  lua_pushcclosure(L, function, LUNADO_UPVALUES + 1);
+}
+
+void lunado__setfunctions(lua_State *L, const luaL_Reg *functions) {
+  push_upvalues(L);
+  luaL_setfuncs(L, functions, LUNADO_UPVALUES);
+}
+
+/* Every slot is set from the start: storing into it later allocates nothing,
+ * and so cannot fail. */
+static void make_slots(lua_State *L, lunado_realm *realm) {
+  lua_createtable(L, LUNADO_SLOT_COUNT, 0);
+  for (int slot = 1; slot <= LUNADO_SLOT_COUNT; slot++) {
+    lua_pushboolean(L, 0);
+    lua_rawseti(L, -2, slot);
+  }
+  realm->table = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+static void set_table(lua_State *L, lunado_realm *realm, int slot,
+                      const char *mode) {
+  lua_newtable(L);
+  if (mode != NULL) {
+    lua_createtable(L, 0, 1);
+    lua_pushstring(L, mode);
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+  }
+  lunado__setslot(L, realm, slot);
+}
+
+static void make_tables(lua_State *L, lunado_realm *realm) {
+  set_table(L, realm, LUNADO_SLOT_LOOPS, NULL);
+  set_table(L, realm, LUNADO_SLOT_DEFERRED, NULL);
+  set_table(L, realm, LUNADO_SLOT_FAILURES, NULL);
+  set_table(L, realm, LUNADO_SLOT_CAPTURED, "k");
+  set_table(L, realm, LUNADO_SLOT_WATCHED, "k");
+  set_table(L, realm, LUNADO_SLOT_QUIET, "k");
+  set_table(L, realm, LUNADO_SLOT_CHAINED, "k");
+  lua_createtable(L, 0, 1);
+  lua_pushliteral(L, "v");
+  lua_setfield(L, -2, "__mode");
+  lunado__setslot(L, realm, LUNADO_SLOT_WEAK);
+  set_table(L, realm, LUNADO_SLOT_CONVERTERS, NULL);
+  set_table(L, realm, LUNADO_SLOT_CLASSES, NULL);
+  set_table(L, realm, LUNADO_SLOT_LOADED, NULL);
+  set_table(L, realm, LUNADO_SLOT_CYCLE, "v");
+  set_table(L, realm, LUNADO_SLOT_UNCERTAIN, NULL);
+}
+
+static lua_State *main_thread(lua_State *L) {
+  lua_State *main;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+  main = lua_tothread(L, -1);
+  lua_pop(L, 1);
+  return main;
+}
+
+/* The realm is findable from the start, for its parts are made with functions
+ * that have it as upvalue; should memory run out midway, it is forgotten. */
+static void fill(lua_State *L, lunado_realm *realm) {
+  make_slots(L, realm);
+  make_tables(L, realm);
+  lunado__naming_open(L, realm);
+  lunado__exception_open(L, realm);
+  lunado__enter_open(L, realm);
+  lunado__received_open(L, realm);
+  lunado__interrupt_open(L, realm);
+  lunado__failure_open(L, realm);
+  lunado__coroutine_open(L, realm);
+  lunado__future_open(L, realm);
+  lunado__ioloop_open(L, realm);
+  lunado__luv_open(L, realm);
+}
+
+/* The last finalizer of the binding's.  A loop that was closed is here still
+ * when it was collected while memory was so short that Lua could not even call
+ * its finalizer: then Lua forgets that. */
+static int realm__gc(lua_State *L) {
+  lunado_realm *realm = lua_touserdata(L, 1);
+  while (!lunado_list_empty(&realm->cores)) {
+    lunado_loop *core =
+        lunado_container_of(realm->cores.next, lunado_loop, kin);
+    lunado_link_remove(&core->kin);
+    if (core->closed) lunado_loop_unref(core);
+  }
+  return 0;
+}
+
+static void set_finalizer(lua_State *L) {
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, realm__gc);
+  lua_setfield(L, -2, "__gc");
+  lua_setmetatable(L, -2);
+}
+
+static int make(lua_State *L) {
+  lunado_realm *realm = lua_newuserdatauv(L, sizeof *realm, 1);
+  *realm = (lunado_realm){0};
+  lunado_link_init(&realm->cores);
+  set_finalizer(L);
+  realm->main = main_thread(L);
+  realm->table = LUA_NOREF;
+  realm->reuse = true;
+  realm->log_level = LUNADO_LOG_WARNING;
+  lunado_settler_init(&realm->settler);
+  luaL_newmetatable(L, "lunado.Future"); /* realm mt */
+  realm->future_mt = lua_topointer(L, -1);
+  lua_setiuservalue(L, -2, 1);
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &realm_key);
+  fill(L, realm);
+  lua_pushlightuserdata(L, realm);
+  return 1;
+}
+
+lunado_realm *lunado__findrealm(lua_State *L) {
+  lunado_realm *realm;
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &realm_key);
+  realm = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  return realm;
+}
+
+lunado_realm *lunado__realm(lua_State *L) {
+  lunado_realm *realm = lunado__findrealm(L);
+  if (realm != NULL) return realm;
+  luaL_checkstack(L, LUA_MINSTACK, NULL);
+  lua_pushcfunction(L, make);
+  if (lua_pcall(L, 0, 1, 0) != LUA_OK) {
+    lua_pushnil(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &realm_key);
+    lua_error(L);
+  }
+  realm = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  return realm;
+}

@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * decode.c - making the values that a parcel tells of.
+ *
+ * Parcels come from lunado__encode alone: what they say is not doubted.
+ */
+#include <assert.h>
+#include <lauxlib.h>
+#include <limits.h>
+#include <string.h>
+
+#include "binding/error/classname.h"
+#include "binding/thread/parcel.h"
+
+/* A place in a parcel. */
+typedef struct {
+  const char *at;  /* borrowed from the parcel */
+  const char *end; /* for asserts */
+  int objects;     /* stack index of a table: number -> object */
+} reader;
+
+static reader start_reading(const lunado__bytes *bytes, int objects) {
+  reader r;
+  r.at = bytes->data;
+  r.end = bytes->data == NULL ? NULL : bytes->data + bytes->length;
+  r.objects = objects;
+  return r;
+}
+
+/* The next `size` bytes. */
+static inline const char *read_bytes(reader *r, size_t size) {
+  const char *at = r->at;
+  assert(size <= (size_t)(r->end - at) && "a parcel ends where it was closed");
+  r->at += size;
+  return at;
+}
+
+static inline size_t read_size(reader *r) {
+  size_t size;
+  memcpy(&size, read_bytes(r, sizeof size), sizeof size);
+  return size;
+}
+
+static int size_hint(size_t size) {
+  return size < INT_MAX ? (int)size : INT_MAX;
+}
+
+/* [-0, +1, m] */
+static void push_number(lua_State *L, reader *r, char tag) {
+  if (tag == TAG_INTEGER) {
+    lua_Integer integer;
+    memcpy(&integer, read_bytes(r, sizeof integer), sizeof integer);
+    lua_pushinteger(L, integer);
+  } else {
+    lua_Number number;
+    memcpy(&number, read_bytes(r, sizeof number), sizeof number);
+    lua_pushnumber(L, number);
+  }
+}
+
+/* [-0, +1, m] */
+static void push_value(lua_State *L, reader *r, char tag) {
+  switch (tag) {
+  case TAG_NIL:
+    lua_pushnil(L);
+    break;
+  case TAG_FALSE:
+    lua_pushboolean(L, 0);
+    break;
+  case TAG_TRUE:
+    lua_pushboolean(L, 1);
+    break;
+  case TAG_INTEGER:
+  case TAG_FLOAT:
+    push_number(L, r, tag);
+    break;
+  case TAG_STRING: {
+    size_t length = (unsigned char)*read_bytes(r, 1);
+    lua_pushlstring(L, read_bytes(r, length), length);
+    break;
+  }
+  case TAG_OBJECT:
+    lua_rawgeti(L, r->objects, (lua_Integer)read_size(r));
+    break;
+  default:
+    assert(tag == TAG_GLOBALS && "values are written with known tags");
+    lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
+  }
+}
+
+/* [-0, +1, m] */
+static inline void push_next_value(lua_State *L, reader *r) {
+  char tag = *read_bytes(r, 1);
+  push_value(L, r, tag);
+}
+
+/* [-0, +1, m] */
+static void make_table(lua_State *L, reader *r) {
+  size_t length = read_size(r), fields = read_size(r);
+  lua_createtable(L, size_hint(length), size_hint(fields));
+}
+
+/* [-0, +1, m] */
+static void make_function(lua_State *L, reader *r) {
+  size_t size = read_size(r);
+  const char *code = read_bytes(r, size);
+  if (luaL_loadbufferx(L, code, size, "=?", "b") != LUA_OK)
+    lua_error(L); /* memory: the code is Lua's own */
+}
+
+/* [-0, +1, m] */
+static void make_class(lua_State *L, reader *r) {
+  size_t length = read_size(r);
+  lunado__findclass(L, read_bytes(r, length), length);
+}
+
+/* [-0, +1, m] */
+static void make_object(lua_State *L, reader *r) {
+  switch (*read_bytes(r, 1)) {
+  case TAG_TABLE:
+    make_table(L, r);
+    break;
+  case TAG_CODE:
+    make_function(L, r);
+    break;
+  case TAG_BYTES: {
+    size_t length = read_size(r);
+    lua_pushlstring(L, read_bytes(r, length), length);
+    break;
+  }
+  case TAG_CLASS:
+    make_class(L, r);
+    break;
+  default: /* TAG_ERROR */
+    make_class(L, r);
+    make_object(L, r);
+    lua_insert(L, -2);
+    lua_setmetatable(L, -2);
+  }
+}
+
+/* Fills the table on top, whose birth is next in `births`.  [-0, +0, m] */
+static void fill_table(lua_State *L, reader *births, reader *r) {
+  size_t length = read_size(births), fields = read_size(births), i;
+  for (i = 1; i <= length; i++) {
+    char tag = *read_bytes(r, 1);
+    if (tag == TAG_NIL) continue;
+    push_value(L, r, tag);
+    lua_rawseti(L, -2, (lua_Integer)i);
+  }
+  for (i = 0; i < fields; i++) {
+    push_next_value(L, r);
+    push_next_value(L, r);
+    lua_rawset(L, -3);
+  }
+}
+
+/* Gives the function on top its upvalues.  [-0, +0, m] */
+static void fill_function(lua_State *L, reader *r) {
+  char tag;
+  int n;
+  for (n = 1; (tag = *read_bytes(r, 1)) != TAG_LAST; n++) {
+    if (tag == TAG_JOIN) {
+      size_t id = read_size(r);
+      lua_rawgeti(L, r->objects, (lua_Integer)(id >> LUNADO_UPVALUE_BITS));
+      lua_upvaluejoin(L, -2, n, -1,
+                      (int)(id & ((1 << LUNADO_UPVALUE_BITS) - 1)));
+      lua_pop(L, 1);
+    } else {
+      push_value(L, r, tag);
+      lua_setupvalue(L, -2, n);
+    }
+  }
+}
+
+/* Fills the object on top.  [-0, +0, m] */
+static void fill_object(lua_State *L, reader *births, reader *r) {
+  char tag = *read_bytes(births, 1);
+  if (tag == TAG_ERROR) {
+    (void)read_bytes(births, read_size(births));
+    tag = *read_bytes(births, 1);
+  }
+  if (tag == TAG_TABLE) {
+    fill_table(L, births, r);
+  } else {
+    (void)read_bytes(births, read_size(births));
+    if (tag == TAG_CODE) fill_function(L, r);
+  }
+}
+
+void lunado__decode(lua_State *L, const lunado__parcel *parcel) {
+  size_t objects = parcel->objects, i;
+  reader births, contents;
+  int n;
+  if (!lua_checkstack(L, parcel->count + LUA_MINSTACK))
+    luaL_error(L, "stack overflow (too many values from another state)");
+  lua_createtable(L, size_hint(objects), 0);
+  births = start_reading(&parcel->births, lua_gettop(L));
+  contents = start_reading(&parcel->contents, lua_gettop(L));
+  for (i = 1; i <= objects; i++) {
+    make_object(L, &births);
+    lua_rawseti(L, births.objects, (lua_Integer)i);
+  }
+  births = start_reading(&parcel->births, births.objects);
+  for (n = 0; n < parcel->count; n++) push_next_value(L, &contents);
+  for (i = 1; i <= objects; i++) {
+    lua_rawgeti(L, births.objects, (lua_Integer)i);
+    fill_object(L, &births, &contents);
+    lua_pop(L, 1);
+  }
+  lua_remove(L, births.objects);
+}

@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * executor.c - ThreadPoolExecutor: Lua functions on threads of their own.
+ *
+ * What the user holds is a handle on a crew.  An executor that nobody can
+ * reach any more shuts down without waiting: its jobs come to their end.
+ */
+#include "binding/thread/executor.h"
+
+#include <limits.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "binding/thread/pool.h"
+#include "binding/future/multi.h"
+#include "binding/thread/transfer.h"
+
+#define EXECUTOR "lunado.ThreadPoolExecutor"
+
+/* As concurrent.futures of Tornado's time has it: jobs are expected to wait
+ * for files and the network more than to compute. */
+#define THREADS_FOR_EACH_CORE 5
+
+/* A handle; its user value 1 is the crew. */
+typedef struct {
+  lunado__crew *crew; /* NULL until there is one */
+} executor;
+
+static lunado__crew *check_executor(lua_State *L, int arg) {
+  return ((executor *)luaL_checkudata(L, arg, EXECUTOR))->crew;
+}
+
+/* --- the names of what is sent -------------------------------------------- */
+
+static void push_argument_name(lua_State *L, const lunado__route *route,
+                               int i) {
+  (void)route;
+  lua_pushfstring(L, "argument #%d", i + 1);
+}
+
+/* The values are a method, self, and the arguments as its caller counts. */
+static void push_method_name(lua_State *L, const lunado__route *route, int i) {
+  (void)route;
+  if (i == 0)
+    lua_pushliteral(L, "the method");
+  else if (i == 1)
+    lua_pushliteral(L, "self");
+  else
+    lua_pushfstring(L, "argument #%d", i - 1);
+}
+
+/* A function and an item of a list. */
+typedef struct {
+  lunado__route route;
+  lua_Integer index;
+} item_route;
+
+static void push_item_name(lua_State *L, const lunado__route *route, int i) {
+  if (i == 0)
+    lua_pushliteral(L, "argument #1");
+  else
+    lua_pushfstring(L, "argument #2, index [%I]",
+                    (LUAI_UACINT)((const item_route *)route)->index);
+}
+
+/* --- methods -------------------------------------------------------------- */
+
+/* Puts before a callable object at idx its __call, as Lua does to call it: the
+ * copy in the worker has no metatable.  Returns how many values were put there.
+ * [-0, +n, v] */
+static int unfold_callable(lua_State *L, int idx) {
+  int count = 0;
+  lunado__checkcallable(L, idx);
+  for (; !lua_isfunction(L, idx); count++) {
+    luaL_getmetafield(L, idx, "__call");
+    lua_insert(L, idx);
+  }
+  return count;
+}
+
+/* ex:submit(fn, ...) → a Future of fn(...).
+ * Tornado: Executor.submit of concurrent.futures. */
+static int executor_submit(lua_State *L) {
+  lunado__route route = {
+      "to a worker", push_argument_name, -1, {NULL, NULL}, 1, 0};
+  lunado__crew *crew = check_executor(L, 1);
+  route.folded = unfold_callable(L, 2);
+  lunado__crew_send(L, crew, lunado__encode(L, 2, lua_gettop(L) - 1, &route));
+  return 1;
+}
+
+/* submit_method(ex, executor, io_loop, fn, self, ...): `executor` and
+ * `io_loop` are the fields of self that stay here.  For a function that is
+ * called by the method's caller. */
+static int executor_submit_method(lua_State *L) {
+  lunado__crew *crew = check_executor(L, 1);
+  lunado__route route = {
+      "to a worker", push_method_name, 1, {NULL, NULL}, 2, 0};
+  route.left_out[0] = luaL_checkstring(L, 2);
+  route.left_out[1] = luaL_checkstring(L, 3);
+  luaL_checkany(L, 5);
+  route.folded = unfold_callable(L, 4);
+  lunado__crew_send(L, crew, lunado__encode(L, 4, lua_gettop(L) - 3, &route));
+  return 1;
+}
+
+/* Pushes a list of the parcels of fn and each of the n items.
+ * [-0, +1, e] */
+static void push_item_parcels(lua_State *L, lua_Integer n) {
+  item_route route = {{"to a worker", push_item_name, -1, {NULL, NULL}, 1, 0},
+                      0};
+  lua_createtable(L, (int)n, 0);
+  for (lua_Integer i = 1; i <= n; i++) {
+    route.index = i;
+    lua_pushvalue(L, 2);
+    route.route.folded = unfold_callable(L, 5);
+    lua_geti(L, 3, i);
+    (void)lunado__encode(L, 5, lua_gettop(L) - 4, &route.route);
+    lua_rawseti(L, 4, i);
+    lua_settop(L, 4);
+  }
+}
+
+/* Replaces the parcels in the list on top by Futures.  [-0, +0, e] */
+static void send_parcels(lua_State *L, lunado__crew *crew, lua_Integer n) {
+  for (lua_Integer i = 1; i <= n; i++) {
+    lua_rawgeti(L, -1, i);
+    lunado__crew_send(L, crew, lunado__toparcel(L, -1));
+    lua_rawseti(L, -3, i);
+    lua_pop(L, 1);
+  }
+}
+
+/* ex:map(fn, list) → a Future of the list of fn(item).  All items are packed,
+ * and known to have a place, before the first is sent. */
+static int executor_map(lua_State *L) {
+  lunado__crew *crew = check_executor(L, 1);
+  lua_Integer n;
+  lunado__checkcallable(L, 2);
+  luaL_checktype(L, 3, LUA_TTABLE);
+  lua_settop(L, 3);
+  n = luaL_len(L, 3);
+  luaL_argcheck(L, n <= INT_MAX, 3, "list too long");
+  push_item_parcels(L, n);
+  lunado__crew_check_room(L, crew, (size_t)n);
+  send_parcels(L, crew, n);
+  lunado__multi_new(L, lunado__upvalue_realm(L), 4, 0);
+  return 1;
+}
+
+/* ex:shutdown([wait]): waits unless `wait` is false.
+ * Tornado: Executor.shutdown of concurrent.futures. */
+static int executor_shutdown(lua_State *L) {
+  lunado__crew *crew = check_executor(L, 1);
+  bool wait = lua_isnoneornil(L, 2) || lua_toboolean(L, 2);
+  lunado__crew_shut_down(L, crew, wait);
+  return 0;
+}
+
+static int executor__close(lua_State *L) {
+  lunado__crew_shut_down(L, check_executor(L, 1), true);
+  return 0;
+}
+
+static int executor__gc(lua_State *L) {
+  executor *self = lua_touserdata(L, 1);
+  if (self->crew != NULL) lunado__crew_shut_down(L, self->crew, false);
+  return 0;
+}
+
+static int executor__tostring(lua_State *L) {
+  (void)check_executor(L, 1);
+  lua_pushfstring(L, "ThreadPoolExecutor: %p", lua_touserdata(L, 1));
+  return 1;
+}
+
+/* --- functions ------------------------------------------------------------ */
+
+/* Argument `arg`, max_workers.  [-0, +0, v] */
+static unsigned check_threads(lua_State *L, int arg) {
+  lua_Integer n = (lua_Integer)uv_available_parallelism();
+  n = luaL_optinteger(L, arg, n * THREADS_FOR_EACH_CORE);
+  luaL_argcheck(L, n > 0, arg, "max_workers must be greater than 0");
+  return n < INT_MAX ? (unsigned)n : INT_MAX;
+}
+
+/* The options in argument `arg`, of which there is one.  [-0, +0, v] */
+static size_t check_max_queue(lua_State *L, int arg) {
+  lua_Integer n;
+  int isnum;
+  if (lua_isnoneornil(L, arg)) return SIZE_MAX;
+  luaL_checktype(L, arg, LUA_TTABLE);
+  for (lua_pushnil(L); lua_next(L, arg) != 0; lua_pop(L, 1)) {
+    luaL_argcheck(L,
+                  lua_type(L, -2) == LUA_TSTRING &&
+                      strcmp(lua_tostring(L, -2), "max_queue") == 0,
+                  arg, "the only option is 'max_queue'");
+  }
+  if (lua_getfield(L, arg, "max_queue") == LUA_TNIL) return SIZE_MAX;
+  n = lua_tointegerx(L, -1, &isnum);
+  luaL_argcheck(L, isnum && n >= 0, arg,
+                "'max_queue' must be a number of jobs");
+  return (size_t)n;
+}
+
+/* ThreadPoolExecutor([max_workers [, {max_queue =}]]).
+ * Tornado: concurrent.futures.ThreadPoolExecutor. */
+static int concurrent_thread_pool_executor(lua_State *L) {
+  unsigned threads = check_threads(L, 1);
+  size_t queue = check_max_queue(L, 2);
+  executor *self;
+  lua_settop(L, 0);
+  self = lua_newuserdatauv(L, sizeof *self, 1);
+  self->crew = NULL;
+  luaL_setmetatable(L, EXECUTOR);
+  self->crew = lunado__newcrew(L, lunado__upvalue_realm(L), threads, queue);
+  lua_setiuservalue(L, -2, 1);
+  return 1;
+}
+
+/* send_as(fn, plain): fn is sent to workers as `plain`. */
+static int executor_send_as(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  luaL_checktype(L, 2, LUA_TFUNCTION);
+  lunado__send_as(L, 1, 2);
+  return 0;
+}
+
+/* is_executor(x): whether it is a ThreadPoolExecutor. */
+static int executor_is_executor(lua_State *L) {
+  luaL_checkany(L, 1);
+  lua_pushboolean(L, luaL_testudata(L, 1, EXECUTOR) != NULL);
+  return 1;
+}
+
+/* --- open ----------------------------------------------------------------- */
+
+static const luaL_Reg executor_methods[] = {{"submit", executor_submit},
+                                            {"map", executor_map},
+                                            {"shutdown", executor_shutdown},
+                                            {NULL, NULL}};
+
+static const luaL_Reg executor_metamethods[] = {
+    {"__close", executor__close},
+    {"__gc", executor__gc},
+    {"__tostring", executor__tostring},
+    {NULL, NULL}};
+
+static const luaL_Reg executor_functions[] = {
+    {"ThreadPoolExecutor", concurrent_thread_pool_executor},
+    {"is_thread_pool", executor_is_executor},
+    {"send_as", executor_send_as},
+    {"submit_method", executor_submit_method},
+    {NULL, NULL}};
+
+void lunado__executor_functions(lua_State *L) {
+  lunado__crew_open(L);
+  (void)lunado__newclass(L, EXECUTOR, executor_methods, executor_metamethods);
+  lua_pop(L, 1);
+  lunado__setfunctions(L, executor_functions);
+}

@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * pool.c - the threads behind an executor, and the Futures of their jobs.
+ *
+ * Invariant: the Future of every pending job is in the crew's user value 1,
+ * under its address; and its loop's userdata is in the Future's.
+ */
+#include "binding/thread/pool.h"
+
+#include <string.h>
+
+#include "binding/error/classname.h"
+#include "binding/error/failure.h"
+#include "binding/future/future.h"
+#include "binding/loop/ioloop.h"
+#include "binding/thread/worker.h"
+#include "core/alloc.h"
+#include "core/workers.h"
+
+#define CREW "lunado.Crew"
+
+/* User value of a job's Future: its loop. */
+enum { JOB_FUTURE_LOOP = 3 };
+
+struct lunado__crew {
+  lunado_workers *workers; /* owned; NULL once all threads have ended */
+  lunado_realm *realm;     /* of the same state */
+  lua_State *L;            /* where jobs are settled; NULL: on their loop's */
+  char *path;              /* owned; package.path and, behind its zero, */
+  char *cpath;             /* package.cpath */
+  unsigned busy;           /* calls of crew_done on the C stack */
+  bool shut;               /* refuses jobs */
+  bool over;               /* and has neither threads nor pending jobs */
+  bool closing;            /* the state is being closed */
+};
+
+typedef struct {
+  lunado_job job;
+  lunado__work work;
+  lunado_future *future; /* borrowed from the crew's user value */
+  lunado_ioloop *loop;   /* borrowed from the Future's */
+} crew_job;
+
+/* --- what the crew holds -------------------------------------------------- */
+
+/* Lets the crew go, unless it is at work further up the C stack: a callback
+ * may shut it down while its Future is being settled. */
+static void release_crew(lua_State *L, lunado__crew *crew) {
+  if (crew->busy > 0 || !lua_checkstack(L, 2)) return;
+  lua_pushnil(L);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, crew);
+}
+
+/* Pushes the table of the Futures of pending jobs.  [-0, +1, -] */
+static void push_job_futures(lua_State *L, lunado__crew *crew) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, crew);
+  lua_getiuservalue(L, -1, 1);
+  lua_remove(L, -2);
+}
+
+/* [-0, +0, -] */
+static void forget_job_future(lua_State *L, lunado__crew *crew,
+                              lunado_future *future) {
+  push_job_futures(L, crew);
+  lua_pushnil(L);
+  lua_rawsetp(L, -2, future);
+  lua_pop(L, 1);
+}
+
+/* --- settling ------------------------------------------------------------- */
+
+/* The finalizer of a Failure made while the state is being closed does not
+ * run: what it would say is said here. */
+static void report_at_close(lua_State *L, lunado__crew *crew, int failure) {
+  if (crew->closing) lunado__failure_report_now(L, crew->realm, failure);
+}
+
+/* Pushes the Failure of a job that has no results.  [-0, +1, m] */
+static void push_job_failure(lua_State *L, lunado__crew *crew,
+                             const crew_job *self) {
+  int base = lua_gettop(L);
+  if (self->job.dropped) {
+    lunado__pusherror(L, crew->realm, LUNADO_E_EXCEPTION,
+                      "the executor was closed before the job began");
+    (void)lunado__failure_new(L, crew->realm, -1, -1);
+  } else if (self->work.parcel.count == 0) {
+    lunado__failure_nomemory(L, crew->realm);
+  } else {
+    lunado__decode(L, &self->work.parcel);
+    (void)lunado__failure_new(L, crew->realm, base + 1, -1);
+    lua_pushvalue(L, base + 2);
+    lua_setiuservalue(L, -2, LUNADO_FAILURE_TEXT);
+  }
+  lua_insert(L, base + 1);
+  lua_settop(L, base + 1);
+}
+
+/* Settles the Future at idx with the job's results.  [-0, +0, m] */
+static void succeed_job(lua_State *L, lunado__crew *crew, const crew_job *self,
+                        int idx) {
+  int count = self->work.parcel.count;
+  lunado__decode(L, &self->work.parcel);
+  lunado__pack(L, count);
+  if (!lunado_future_pending(self->future)) return; /* a finalizer was there */
+  self->future->count = (uint32_t)count;
+  lunado__settle(L, crew->realm, idx, LUNADO_DONE);
+}
+
+/* (job [, failure]): the Future may have been settled by its holder. */
+static int settle_job(lua_State *L) {
+  const crew_job *self = lua_touserdata(L, 1);
+  lunado__crew *crew = lunado_workers_data(self->job.workers);
+  lua_settop(L, 2);
+  push_job_futures(L, crew);
+  lua_rawgetp(L, 3, self->future);
+  if (lua_isnil(L, 2)) {
+    if (!self->job.dropped && !self->work.failed) {
+      if (lunado_future_pending(self->future)) succeed_job(L, crew, self, 4);
+      return 0;
+    }
+    if (self->job.dropped && !lunado_future_pending(self->future)) return 0;
+    push_job_failure(L, crew, self);
+    lua_replace(L, 2);
+  }
+  lua_pushvalue(L, 2);
+  lunado__fail(L, crew->realm, 4);
+  if (!self->job.dropped) report_at_close(L, crew, 2);
+  return 0;
+}
+
+/* Where there is no memory for the outcome, that is the outcome. */
+static void settle_job_protected(lua_State *L, lunado_realm *realm,
+                                 crew_job *self) {
+  lua_pushcfunction(L, settle_job);
+  lua_pushlightuserdata(L, self);
+  if (lua_pcall(L, 1, 0, 0) == LUA_OK) return;
+  lunado__failure_wrap(L, realm);
+  lua_pushcfunction(L, settle_job);
+  lua_pushlightuserdata(L, self);
+  lua_rotate(L, -3, 2);
+  if (lua_pcall(L, 2, 0, 0) != LUA_OK) lua_pop(L, 1);
+}
+
+/* --- hooks ---------------------------------------------------------------- */
+
+static void *crew_start(lunado_workers *workers) {
+  const lunado__crew *crew = lunado_workers_data(workers);
+  return lunado__worker_new(crew->path, crew->cpath);
+}
+
+static void crew_run(lunado_workers *workers, void *state, lunado_job *job) {
+  (void)workers;
+  lunado__worker_run(state, &lunado_container_of(job, crew_job, job)->work);
+}
+
+static void crew_finish(lunado_workers *workers, void *state) {
+  (void)workers;
+  lunado__worker_free(state);
+}
+
+static void crew_done(lunado_workers *workers, lunado_job *job) {
+  lunado__crew *crew = lunado_workers_data(workers);
+  crew_job *self = lunado_container_of(job, crew_job, job);
+  lua_State *L = crew->L != NULL ? crew->L : self->loop->L;
+  if (!lua_checkstack(L, LUA_MINSTACK)) return;
+  crew->busy++;
+  settle_job_protected(L, crew->realm, self);
+  forget_job_future(L, crew, self->future);
+  crew->busy--;
+  if (crew->over) release_crew(L, crew);
+}
+
+static void crew_free_job(lunado_job *job) {
+  crew_job *self = lunado_container_of(job, crew_job, job);
+  lunado__parcel_free(&self->work.parcel);
+  lunado__free(self);
+}
+
+static void crew_ended(lunado_workers *workers) {
+  lunado__crew *crew = lunado_workers_data(workers);
+  crew->workers = NULL;
+  lunado_workers_free(workers);
+  crew->over = true;
+  release_crew(crew->realm->main, crew);
+}
+
+static const lunado_workers_hooks crew_hooks = {
+    crew_start, crew_run, crew_finish, crew_done, crew_free_job, crew_ended};
+
+/* --- sending -------------------------------------------------------------- */
+
+/* lunado.queues has the class.  [-0, +1, m] */
+static void push_queue_full(lua_State *L) {
+  static const char name[] = "QueueFull\nException\n";
+  lunado__findclass(L, name, sizeof name - 1);
+  lua_pushliteral(L, "the executor's queue is full");
+  lua_call(L, 1, 1);
+}
+
+/* [-0, +0, v] */
+static void raise_refusal(lua_State *L, lunado__crew *crew, int rc) {
+  switch (rc) {
+  case UV_ENOBUFS:
+    push_queue_full(L);
+    break;
+  case UV_ENOMEM:
+    luaL_error(L, "not enough memory");
+    break;
+  case UV_ECANCELED:
+    lunado__pusherror(L, crew->realm, LUNADO_E_EXCEPTION,
+                      "the executor was shut down");
+    break;
+  default:
+    lunado__pusherror(L, crew->realm, LUNADO_E_EXCEPTION,
+                      "cannot start a thread: %s", uv_strerror(rc));
+  }
+  lua_error(L);
+}
+
+void lunado__crew_check_room(lua_State *L, lunado__crew *crew, size_t n) {
+  if (crew->shut || crew->workers == NULL) raise_refusal(L, crew, UV_ECANCELED);
+  if (n > lunado_workers_room(crew->workers))
+    raise_refusal(L, crew, UV_ENOBUFS);
+}
+
+/* Pushes a pending Future that the crew and that holds its loop.
+ * [-0, +1, m] */
+static lunado_future *push_job_future(lua_State *L, lunado__crew *crew,
+                                      lunado_ioloop *loop) {
+  lunado_future *future;
+  lunado__pushloop(L, loop);
+  future = lunado__future_new(L, crew->realm, LUNADO_KIND_JOB, sizeof *future,
+                              JOB_FUTURE_LOOP);
+  lunado__crew_check_room(L, crew, 0); /* a finalizer may have shut it down */
+  lua_insert(L, -2);
+  lua_setiuservalue(L, -2, JOB_FUTURE_LOOP);
+  push_job_futures(L, crew);
+  lua_pushvalue(L, -2);
+  lua_rawsetp(L, -2, future);
+  lua_pop(L, 1);
+  return future;
+}
+
+static int submit_job(lunado__crew *crew, lunado_ioloop *loop,
+                      lunado_future *future, lunado__parcel *parcel) {
+  crew_job *self = lunado__alloc(sizeof *self);
+  int rc;
+  if (self == NULL) return UV_ENOMEM;
+  self->future = future;
+  self->loop = loop;
+  self->work.parcel = *parcel;
+  rc = lunado_workers_submit(crew->workers, loop->core, &self->job);
+  if (rc == 0)
+    memset(parcel, 0, sizeof *parcel);
+  else
+    lunado__free(self);
+  return rc;
+}
+
+void lunado__crew_send(lua_State *L, lunado__crew *crew,
+                       lunado__parcel *parcel) {
+  lunado_ioloop *loop;
+  lunado_future *future;
+  int rc;
+  lunado__crew_check_room(L, crew, 0);
+  loop = lunado__currentloop(L, crew->realm);
+  future = push_job_future(L, crew, loop);
+  rc = submit_job(crew, loop, future, parcel);
+  if (rc == 0) return;
+  forget_job_future(L, crew, future);
+  raise_refusal(L, crew, rc);
+}
+
+void lunado__crew_shut_down(lua_State *L, lunado__crew *crew, bool wait) {
+  lua_State *outer = crew->L;
+  crew->shut = true;
+  if (crew->workers == NULL) return;
+  if (lunado_workers_shut_down(crew->workers) && !wait &&
+      !lunado_workers_deserted(crew->workers))
+    return;
+  lunado_workers_join(crew->workers);
+  crew->L = L;
+  lunado_workers_settle(crew->workers);
+  crew->L = outer;
+  crew->over = true;
+  release_crew(L, crew);
+}
+
+/* --- life cycle ----------------------------------------------------------- */
+
+static void log_dropped(lua_State *L, lunado__crew *crew, size_t count) {
+  if (count == 0 || !lua_checkstack(L, 4)) return;
+  lua_pushfstring(L,
+                  "ThreadPoolExecutor was closed before %I of its jobs began",
+                  (LUAI_UACINT)count);
+  lunado__log(L, crew->realm, LUNADO_LOG_WARNING);
+}
+
+static int crew__gc(lua_State *L) {
+  lunado__crew *crew = lua_touserdata(L, 1);
+  lunado_workers *workers = crew->workers;
+  size_t dropped = 0;
+  if (workers != NULL) {
+    crew->closing = true;
+    (void)lunado_workers_shut_down(workers);
+    dropped = lunado_workers_drop(workers);
+    lunado__crew_shut_down(L, crew, true);
+    crew->workers = NULL;
+    lunado_workers_free(workers);
+  }
+  lunado__free(crew->path);
+  crew->path = NULL;
+  log_dropped(L, crew, dropped);
+  return 0;
+}
+
+void lunado__crew_open(lua_State *L) {
+  static const luaL_Reg metamethods[] = {{"__gc", crew__gc}, {NULL, NULL}};
+  (void)lunado__newclass(L, CREW, NULL, metamethods);
+  lua_pop(L, 1);
+}
+
+/* Pushes package.path or package.cpath.  [-0, +1, m] */
+static void push_package_field(lua_State *L, const char *name) {
+  int base = lua_gettop(L);
+  lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  if (lua_getfield(L, -1, "package") == LUA_TTABLE) lua_getfield(L, -1, name);
+  if (lua_type(L, -1) != LUA_TSTRING) lua_pushliteral(L, "");
+  lua_replace(L, base + 1);
+  lua_settop(L, base + 1);
+}
+
+/* Threads cannot look these up when they start.  [-0, +0, m] */
+static void copy_paths(lua_State *L, lunado__crew *crew) {
+  const char *path, *cpath;
+  size_t size, csize;
+  push_package_field(L, "path");
+  push_package_field(L, "cpath");
+  path = lua_tostring(L, -2);
+  cpath = lua_tostring(L, -1);
+  size = strlen(path) + 1;
+  csize = strlen(cpath) + 1;
+  crew->path = lunado__realloc(NULL, size + csize);
+  if (crew->path == NULL) raise_refusal(L, crew, UV_ENOMEM);
+  crew->cpath = crew->path + size;
+  memcpy(crew->path, path, size);
+  memcpy(crew->cpath, cpath, csize);
+  lua_pop(L, 2);
+}
+
+lunado__crew *lunado__newcrew(lua_State *L, lunado_realm *realm,
+                              unsigned threads, size_t queue) {
+  lunado__crew *crew = lua_newuserdatauv(L, sizeof *crew, 1);
+  int rc;
+  memset(crew, 0, sizeof *crew);
+  crew->realm = realm;
+  luaL_setmetatable(L, CREW);
+  lua_newtable(L);
+  lua_setiuservalue(L, -2, 1);
+  copy_paths(L, crew);
+  rc = lunado_workers_new(&crew->workers, threads, queue, &crew_hooks, crew);
+  if (rc < 0) raise_refusal(L, crew, rc);
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, crew);
+  return crew;
+}

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * worker.c - the Lua state of a worker thread.
+ *
+ * Invariants: between two jobs the stack is empty.  The state is entered
+ * through lua_pcall only.
+ */
+#include "binding/thread/worker.h"
+
+#include <lauxlib.h>
+#include <lualib.h>
+#include <string.h>
+
+#include "binding/error/failure.h"
+#include "binding/state/open.h"
+#include "binding/state/realm.h"
+#include "core/alloc.h"
+
+/* Kilobytes by which a state may grow before its garbage is collected at the
+ * end of a job, for it may then wait for the next one for long. */
+#define WORKER_SLACK 8192
+
+struct lunado__worker {
+  lua_State *L; /* owned */
+  int limit;    /* kilobytes in use from which on it is collected */
+};
+
+/* Where the message handler leaves the traceback. */
+static const char worker_traceback_key = 0;
+
+/* Marks the state of a worker. */
+static const char worker_key = 0;
+
+bool lunado__is_worker(lua_State *L) {
+  bool marked = lua_rawgetp(L, LUA_REGISTRYINDEX, &worker_key) != LUA_TNIL;
+  lua_pop(L, 1);
+  return marked;
+}
+
+/* --- opening -------------------------------------------------------------- */
+
+/* The process is not the worker's to end. */
+static int worker_os_exit(lua_State *L) {
+  return luaL_error(L, "os.exit is not allowed in a worker");
+}
+
+/* (path, cpath) */
+static int open_worker(lua_State *L) {
+  luaL_openlibs(L);
+  lua_pushboolean(L, 1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &worker_key);
+  lunado__preload(L);
+  lua_getglobal(L, "package");
+  lua_pushstring(L, lua_touserdata(L, 1));
+  lua_setfield(L, -2, "path");
+  lua_pushstring(L, lua_touserdata(L, 2));
+  lua_setfield(L, -2, "cpath");
+  lua_getglobal(L, "os");
+  lua_pushcfunction(L, worker_os_exit);
+  lua_setfield(L, -2, "exit");
+  return 0;
+}
+
+static lua_State *new_worker_state(const char *path, const char *cpath) {
+  lua_State *L = luaL_newstate();
+  if (L == NULL) return NULL;
+  lua_pushcfunction(L, open_worker);
+  lua_pushlightuserdata(L, (void *)path);
+  lua_pushlightuserdata(L, (void *)cpath);
+  if (lua_pcall(L, 2, 0, 0) == LUA_OK) return L;
+  lua_close(L);
+  return NULL;
+}
+
+lunado__worker *lunado__worker_new(const char *path, const char *cpath) {
+  lunado__worker *worker = lunado__alloc(sizeof *worker);
+  if (worker == NULL) return NULL;
+  worker->L = new_worker_state(path, cpath);
+  if (worker->L == NULL) {
+    lunado__free(worker);
+    return NULL;
+  }
+  worker->limit = WORKER_SLACK;
+  return worker;
+}
+
+void lunado__worker_free(lunado__worker *worker) {
+  lua_close(worker->L);
+  lunado__free(worker);
+}
+
+/* --- running -------------------------------------------------------------- */
+
+static void push_result_name(lua_State *L, const lunado__route *route, int i) {
+  (void)route;
+  lua_pushfstring(L, "result #%d", i + 1);
+}
+
+static void push_error_name(lua_State *L, const lunado__route *route, int i) {
+  (void)route;
+  (void)i;
+  lua_pushliteral(L, "error");
+}
+
+static const lunado__route result_route = {
+    "from a worker", push_result_name, -1, {NULL, NULL}, 0, 0};
+static const lunado__route error_route = {
+    "from a worker", push_error_name, -1, {NULL, NULL}, 0, 0};
+
+/* Pushes the stack where the error at 1 was raised; where the job uses lunado
+ * itself, with what the error has come through. */
+static void push_worker_traceback(lua_State *L) {
+  lunado_realm *realm = lunado__findrealm(L);
+  if (realm == NULL) {
+    luaL_traceback(L, L, NULL, 1);
+    return;
+  }
+  (void)lunado__failure_raised(L, realm, 1, 1);
+  lunado__failure_traceback(L, lua_gettop(L));
+}
+
+/* Keeps the stack where an error was raised, but for the function of ours at
+ * its end. */
+static int worker_handler(lua_State *L) {
+  static const char last[] = "\n\t[C]: in ?";
+  size_t length;
+  const char *text;
+  lua_settop(L, 1);
+  push_worker_traceback(L);
+  text = lua_tolstring(L, -1, &length);
+  if (length > sizeof last &&
+      strcmp(text + length - (sizeof last - 1), last) == 0)
+    lua_pushlstring(L, text, length - (sizeof last - 1));
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &worker_traceback_key);
+  lua_settop(L, 1);
+  if (!lua_isnil(L, 1)) return 1;
+  lua_pushliteral(L, "<no error object>");
+  return 1;
+}
+
+/* Pushes what the handler left, or nil.  [-0, +1, -] */
+static void take_traceback(lua_State *L) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &worker_traceback_key);
+  if (lua_isnil(L, -1)) return;
+  lua_pushnil(L);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &worker_traceback_key);
+}
+
+/* (error, traceback) → parcel */
+static int encode_error(lua_State *L) {
+  (void)lunado__encode(L, 1, 2, &error_route);
+  return 1;
+}
+
+/* Leaves on the stack the parcel of the error on top.  One that cannot be
+ * sent goes as text, which says so.  [-1, +1, m] */
+static void pack_worker_error(lua_State *L) {
+  int error = lua_gettop(L), traceback = error + 1;
+  take_traceback(L);
+  lua_pushcfunction(L, encode_error);
+  lua_pushvalue(L, error);
+  lua_pushvalue(L, traceback);
+  if (lua_pcall(L, 2, 1, 0) == LUA_OK) return;
+  luaL_tolstring(L, error, NULL);
+  luaL_tolstring(L, -2, NULL);
+  lua_pushfstring(L, "%s (%s)", lua_tostring(L, -2), lua_tostring(L, -1));
+  lua_pushvalue(L, traceback);
+  (void)lunado__encode(L, -2, 2, &error_route);
+}
+
+/* (work) */
+static int run_work(lua_State *L) {
+  lunado__work *work = lua_touserdata(L, 1);
+  lua_pushcfunction(L, worker_handler);
+  lunado__decode(L, &work->parcel);
+  lunado__parcel_free(&work->parcel);
+  if (lua_pcall(L, lua_gettop(L) - 3, LUA_MULTRET, 2) == LUA_OK) {
+    if (lua_gettop(L) == 2) return 0; /* an empty parcel: no results */
+    (void)lunado__encode(L, 3, lua_gettop(L) - 2, &result_route);
+  } else {
+    work->failed = true;
+    pack_worker_error(L);
+  }
+  lunado__parcel_move(&work->parcel, lunado__toparcel(L, -1));
+  return 0;
+}
+
+/* (work, error): for what run_work itself raised, a value that cannot be
+ * sent most often. */
+static int fail_work(lua_State *L) {
+  lunado__work *work = lua_touserdata(L, 1);
+  lua_settop(L, 2);
+  pack_worker_error(L);
+  lunado__parcel_move(&work->parcel, lunado__toparcel(L, -1));
+  return 0;
+}
+
+static void collect_worker(lunado__worker *worker) {
+  if (lua_gc(worker->L, LUA_GCCOUNT) < worker->limit) return;
+  lua_gc(worker->L, LUA_GCCOLLECT);
+  worker->limit = 2 * lua_gc(worker->L, LUA_GCCOUNT) + WORKER_SLACK;
+}
+
+void lunado__worker_run(lunado__worker *worker, lunado__work *work) {
+  lua_State *L;
+  work->failed = worker == NULL;
+  if (worker == NULL) {
+    lunado__parcel_free(&work->parcel);
+    return;
+  }
+  L = worker->L;
+  lua_pushcfunction(L, run_work);
+  lua_pushlightuserdata(L, work);
+  if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
+    work->failed = true;
+    lunado__parcel_free(&work->parcel);
+    lua_pushcfunction(L, fail_work);
+    lua_pushlightuserdata(L, work);
+    lua_rotate(L, 1, -1);
+    (void)lua_pcall(L, 2, 0, 0);
+  }
+  lua_settop(L, 0);
+  lua_sethook(L, NULL, 0, 0); /* the next job is not to meet this one's */
+  collect_worker(worker);
+}
