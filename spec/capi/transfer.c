@@ -2,7 +2,7 @@
 /* transfer.c - values from one Lua state in another. */
 #include "host.h"
 
-#include "binding/thread/transfer.h"
+#include "binding/thread/parcel.h"
 
 /* A chunk whose results are sent, and one that gets them and checks. */
 typedef struct {

@@ -3,6 +3,8 @@
  * module.c - lunado.core, the module of everything that is written in C; the
  * Lua modules pick from it what they show.
  */
+#include "binding/module.h"
+
 #include "binding/state/binding.h"
 #include "binding/loop/clock.h"
 #include "binding/future/yieldable.h"
@@ -15,6 +17,11 @@
 #include "binding/future/dependent.h"
 #include "binding/debug/inspect.h"
 #include "binding/loop/ioloop.h"
+#include "binding/error/failure.h"
+#include "binding/future/awaited.h"
+#include "binding/coroutine/received.h"
+#include "binding/luv/luv.h"
+#include "binding/loop/interrupt.h"
 #include "binding/state/log.h"
 #include "binding/future/multi.h"
 #include "binding/state/naming.h"
@@ -25,20 +32,33 @@
 #include "binding/loop/timeout.h"
 #include "binding/future/waititer.h"
 
-static const luaL_Reg functions[] = {
-    {"is_callable", lunado__is_callable},
-    {"isinstance", lunado__util_isinstance},
-    {"log", lunado__log_log},
-    {"log_enabled", lunado__log_enabled},
-    {"log_handler", lunado__log_handler},
-    {"set_log_handler", lunado__log_set_handler},
-    {"set_log_level", lunado__log_set_level},
-    {NULL, NULL}};
+/* Those that others need come first. */
+static void fill(lua_State *L, lunado_realm *realm) {
+  lunado__naming_open(L, realm);
+  lunado__exception_open(L, realm);
+  lunado__enter_open(L, realm);
+  lunado__received_open(L, realm);
+  lunado__interrupt_open(L, realm);
+  lunado__failure_open(L, realm);
+  lunado__awaited_open(L, realm);
+  lunado__coroutine_open(L, realm);
+  lunado__future_open(L, realm);
+  lunado__ioloop_open(L, realm);
+  lunado__luv_open(L, realm);
+}
+
+lunado_realm *lunado__module_realm(lua_State *L) {
+  static void (*const filler)(lua_State *, lunado_realm *) = fill;
+  return lunado__realm_make(L, &filler);
+}
 
 static void (*const openers[])(lua_State *L) = {
+    lunado__argument_functions, lunado__exception_functions,
+    lunado__log_functions,
     lunado__future_functions,   lunado__coroutine_functions,
     lunado__convert_functions,  lunado__multi_functions,
     lunado__waititer_functions, lunado__sleep_functions,
+    lunado__with_timeout_functions,
     lunado__ioloop_functions,   lunado__runsync_functions,
     lunado__context_functions,  lunado__executor_functions,
     lunado__clock_functions,    lunado__inspect_functions,
@@ -63,9 +83,8 @@ static void set_classes(lua_State *L, lunado_realm *realm) {
 /* core.loaded holds the Lua modules by name: a second require, after
  * package.loaded was cleared, finds the same ones. */
 int luaopen_lunado_core(lua_State *L) {
-  lunado_realm *realm = lunado__realm(L);
+  lunado_realm *realm = lunado__module_realm(L);
   lua_newtable(L);
-  lunado__setfunctions(L, functions);
   for (size_t i = 0; i < sizeof openers / sizeof openers[0]; i++) openers[i](L);
   set_classes(L, realm);
   lunado__getslot(L, realm, LUNADO_SLOT_MOMENT);

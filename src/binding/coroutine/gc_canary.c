@@ -11,18 +11,7 @@
 #include "binding/state/realm.h"
 #include "binding/coroutine/task.h"
 
-void lunado__coroutine_where(lua_State *L, const lunado_coroutine *task) {
-  lunado__pushplace(L, lunado__findrealm(L), task->thread);
-}
-
 /* --- collected, or closing? ----------------------------------------------- */
-
-/* How it comes that a finalizer runs. */
-typedef enum {
-  COLLECTED,
-  CLOSING,  /* of the state */
-  UNCERTAIN /* the next collection tells that it was one, if there is one */
-} cause;
 
 /* A collection clears weak references before it runs any finalizer; the
  * closing of a state does not.  Finalizers run in batches: those of each
@@ -93,12 +82,14 @@ static void log_uncertain(lua_State *L, lunado_realm *realm) {
  * were it the closing's.  One between belongs to the closing, or, rarely, to a
  * second collection before the first has run its finalizers, as where memory is
  * short. */
-static cause cause_of(lua_State *L, lunado_realm *realm, uint32_t born) {
-  if (realm->closing) return CLOSING;
-  if (was_collection(L, realm)) return COLLECTED;
+lunado_gc_cause lunado__gc_canary_cause(lua_State *L, lunado_realm *realm,
+                                        uint32_t born) {
+  if (realm->cycle_lost && !realm->closing) make_cycle(L, realm);
+  if (realm->closing) return LUNADO_GC_CLOSING;
+  if (was_collection(L, realm)) return LUNADO_GC_COLLECTED;
   realm->closing = is_younger(born, realm->cycle_born);
-  if (realm->closing) return CLOSING;
-  return is_younger(born, realm->last_cycle) ? UNCERTAIN : COLLECTED;
+  if (realm->closing) return LUNADO_GC_CLOSING;
+  return is_younger(born, realm->last_cycle) ? LUNADO_GC_UNCERTAIN : LUNADO_GC_COLLECTED;
 }
 
 /* A companion that has been let go is collected after the cycle object that
@@ -106,6 +97,18 @@ static cause cause_of(lua_State *L, lunado_realm *realm, uint32_t born) {
 static bool was_held(lua_State *L, const lunado_realm *realm, uint32_t born) {
   if (born == realm->cycle_born) return true;
   return born == realm->last_cycle && !was_collection(L, realm);
+}
+
+void lunado__gc_canary_log(lua_State *L, lunado_realm *realm,
+                           lunado_gc_cause cause) {
+  if (cause == LUNADO_GC_COLLECTED) {
+    lunado__log(L, realm, LUNADO_LOG_WARNING);
+    return;
+  }
+  lunado__getslot(L, realm, LUNADO_SLOT_UNCERTAIN);
+  lua_insert(L, -2);
+  lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+  lua_pop(L, 1);
 }
 
 static int cycle__gc(lua_State *L) {
@@ -123,68 +126,10 @@ static int cycle__gc(lua_State *L) {
   return 0;
 }
 
-/* --- tasks ---------------------------------------------------------------- */
-
-static void push_warning(lua_State *L, const lunado_coroutine *task) {
-  if (!lunado__task_untouched(task)) {
-    lua_pushliteral(L,
-                    "Coroutine was collected that somebody else had resumed or "
-                    "closed: its Future stays pending");
-    return;
-  }
-  lua_pushliteral(L, "Coroutine was collected while waiting at ");
-  lunado__coroutine_where(L, task);
-  lua_pushliteral(L, ": nobody can set the Future it waits for");
-  lua_concat(L, 3);
-}
-
-/* Logs that a task was collected while it waited, if it was. */
-static void report(lua_State *L, lunado_realm *realm,
-                   const lunado_coroutine *task) {
-  if (realm->cycle_lost && !realm->closing) make_cycle(L, realm);
-  switch (cause_of(L, realm, task->born)) {
-  case CLOSING: break;
-  case COLLECTED:
-    push_warning(L, task);
-    lunado__log(L, realm, LUNADO_LOG_WARNING);
-    break;
-  case UNCERTAIN:
-    lunado__getslot(L, realm, LUNADO_SLOT_UNCERTAIN);
-    push_warning(L, task);
-    lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
-    lua_pop(L, 1);
-    break;
-  }
-}
-
-static int task__gc(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
-  lunado_coroutine *task = lua_touserdata(L, 1);
-  uint32_t how = task->flags & (TASK_WAITING | TASK_QUEUED);
-  bool told = !(how & TASK_WAITING);
-  if ((how & TASK_QUEUED) && !task->loop->closed) {
-    /* Another finalizer has woken it, or the state is closed. */
-    lua_settop(L, 1);
-    lunado__setclass(L, realm->task_mt);
-    return 0;
-  }
-  if (how & TASK_WAITING) task->loop->queue.reserved--;
-  if (how != 0) {
-    told = told || task->loop->closed;
-    lunado__ioloop_discharge(L, task->loop);
-  }
-  task->flags &= ~how;
-  if (!told) report(L, realm, task);
-  return 0;
-}
-
-static const luaL_Reg metamethods[] = {{"__gc", task__gc}, {NULL, NULL}};
-static const luaL_Reg cycle_metamethods[] = {{"__gc", cycle__gc}, {NULL, NULL}};
+static const luaL_Reg metamethods[] = {{"__gc", cycle__gc}, {NULL, NULL}};
 
 void lunado__lifetime_open(lua_State *L, lunado_realm *realm) {
-  realm->task_mt = lunado__newclass(L, "lunado.Task", NULL, metamethods);
-  lua_pop(L, 1);
-  (void)lunado__newclass(L, "lunado.Cycle", NULL, cycle_metamethods);
+  (void)lunado__newclass(L, "lunado.Cycle", NULL, metamethods);
   lua_pop(L, 1);
   make_cycle(L, realm);
 }

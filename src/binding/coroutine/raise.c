@@ -49,7 +49,7 @@ static int core_try(lua_State *L) {
 
 static void check_failure(lua_State *L, lunado_realm *realm, int arg) {
   if (lunado__tofailure(L, realm, arg) == NULL)
-    lunado__typeerror(L, arg, "Failure");
+    luaL_typeerror(L, arg, "Failure");
 }
 
 /* Raises the error of the Failure on top, unchanged, on its way: what catches

@@ -105,3 +105,50 @@ void lunado__received_open(lua_State *L, lunado_realm *realm) {
   lua_setmetatable(L, -2);
   lunado__setslot(L, realm, LUNADO_SLOT_RECEIVED);
 }
+
+/* So often an error is handed on before the Failures between are left out. */
+#define HANDED_MAX 16
+
+void lunado__failure_throw(lua_State *L, lunado_realm *realm) {
+  lunado__failure_observe(L, -1);
+  lua_insert(L, -2);
+  lunado__receive(L, realm, false);
+}
+
+lunado_failure *lunado__failure_handed(lua_State *L, lunado_realm *realm,
+                                       int err, int level) {
+  lunado_failure *self;
+  int handed = 0;
+  bool passing;
+  err = lua_absindex(L, err);
+  if (!lunado__push_received(L, realm, err, &passing))
+    return lunado__failure_new(L, realm, err, level);
+  handed = ((lunado_failure *)lua_touserdata(L, -1))->handed;
+  if (handed == HANDED_MAX) lunado__failure_origin(L);
+  self = lunado__failure_new(L, realm, err, level);
+  self->handed = handed < HANDED_MAX ? (uint8_t)(handed + 1) : 1;
+  lua_insert(L, -2);
+  lua_setiuservalue(L, -2, LUNADO_FAILURE_INNER);
+  return self;
+}
+
+/* What is remembered may go as soon as something is made: it is held. */
+lunado_failure *lunado__failure_raised(lua_State *L, lunado_realm *realm,
+                                       int err, int level) {
+  lunado_failure *self;
+  bool passing = false;
+  bool received;
+  err = lua_absindex(L, err);
+  received = lunado__push_received(L, realm, err, &passing);
+  if (received && passing) {
+    self = lua_touserdata(L, -1);
+  } else {
+    self = lunado__failure_new(L, realm, err, level);
+    if (received) {
+      lua_insert(L, -2);
+      lua_setiuservalue(L, -2, LUNADO_FAILURE_INNER);
+    }
+  }
+  self->observed = true;
+  return self;
+}

@@ -18,42 +18,6 @@
 #include "binding/coroutine/task.h"
 #include "binding/coroutine/watch.h"
 
-static void restore_hook(lua_State *L, lunado_realm *realm) {
-  lua_sethook(L, realm->user_hook, realm->user_hook_mask,
-              realm->user_hook_count);
-  realm->user_hook = NULL;
-}
-
-/* The first return in a coroutine that is resumed is that of the yield
- * itself, with the value it was resumed with on top. */
-static void raise_at_return(lua_State *L, lua_Debug *ar) {
-  lunado_realm *realm = lunado__findrealm(L);
-  (void)ar;
-  restore_hook(L, realm);
-  realm->throwing = false;
-  (void)lua_error(L);
-}
-
-/* Has the value on top of the task's thread raised when it is resumed. */
-static void prepare_throw(lunado_realm *realm, lunado_coroutine *task) {
-  lua_State *thread = task->thread;
-  task->flags |= TASK_THROWN;
-  realm->throwing = true;
-  if (task->flags & TASK_AWAITING) return;
-  realm->user_hook = lua_gethook(thread);
-  realm->user_hook_mask = lua_gethookmask(thread);
-  realm->user_hook_count = lua_gethookcount(thread);
-  lua_sethook(thread, raise_at_return, LUA_MASKRET, 0);
-}
-
-/* The same for the error of the Failure there, which is replaced by it. */
-static void prepare_failure(lua_State *L, int t, lunado_coroutine *task) {
-  lunado__receive_at(L, t, task);
-  lunado__failure_observe(task->thread, -1);
-  lua_replace(task->thread, -2);
-  prepare_throw(lunado__findrealm(L), task);
-}
-
 /* Pushes what the Future on top of the task's thread came to; returns how
  * many values to resume with. */
 int lunado__task_push_outcome(lua_State *L, int t, lunado_coroutine *task,
@@ -66,7 +30,7 @@ int lunado__task_push_outcome(lua_State *L, int t, lunado_coroutine *task,
     return 1;
   }
   lua_getiuservalue(thread, -1, LUNADO_FUTURE_VALUE);
-  prepare_failure(L, t, task);
+  lunado__throw_failure(L, t, task);
   return 1;
 }
 
@@ -161,43 +125,6 @@ static bool has_place(lunado_realm *realm, lunado_coroutine *task) {
   return task->loop != NULL && lunado__queue_has_place(&task->loop->queue);
 }
 
-/* Calls function(task); on failure moves the error to the task's thread and
- * has it raised there.  Where functions of the user's have raised it, such as
- * __await, the traceback begins with them.  Where the thread was closed
- * meanwhile that is what the coroutine ends with. */
-static bool protected(lua_State *L, lunado_realm *realm, int t,
-                      lua_CFunction function, int nargs) {
-  lunado_coroutine *task = lua_touserdata(L, t);
-  int base = lua_gettop(L) - nargs + 1, below;
-  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->handler);
-  lua_pushcfunction(L, function);
-  lua_rotate(L, base, 2);
-  if (lua_pcall(L, nargs, LUA_MULTRET, base) == LUA_OK) {
-    lua_remove(L, base);
-    return true;
-  }
-  if (lua_status(task->thread) != LUA_YIELD) {
-    lua_settop(L, base - 1);
-    return false;
-  }
-  lunado__failure_take(L, realm);
-  below = lunado__failure_cut(L, function);
-  if (below == 0) lunado__failure_observe(L, -1);
-  lua_xmove(L, task->thread, 1);
-  lua_settop(L, base - 1);
-  if (below > 0)
-    prepare_failure(L, t, task);
-  else
-    prepare_throw(realm, task);
-  return false;
-}
-
-/* With what a task that was not suspended goes on after `protected` has failed:
- * an error, unless somebody has closed its thread. */
-static int with_error(const lunado_coroutine *task) {
-  return lua_status(task->thread) == LUA_YIELD ? 1 : STOLEN;
-}
-
 /* (task): resumes it, from the queue, within the contexts captured. */
 static int resume_captured(lua_State *L) {
   lua_settop(L, 0);
@@ -234,11 +161,11 @@ static bool has_all(lua_State *L, lunado_realm *realm, int t,
   if (task->flags & TASK_ENTERING) lunado__watch_enter(L, realm, t, task);
   if (realm->context != NULL) {
     lua_pushvalue(L, t);
-    if (!protected(L, realm, t, capture, 1)) return false;
+    if (!lunado__throw_protected(L, realm, t, capture, 1)) return false;
   }
   if (has_place(realm, task)) return true;
   lua_pushvalue(L, t);
-  if (!protected(L, realm, t, find_place, 1)) return false;
+  if (!lunado__throw_protected(L, realm, t, find_place, 1)) return false;
   found = lunado__queue_has_place(&task->loop->queue);
   lua_pop(L, 1);
   if (!found) (void)lunado__task_raise(L, realm, t, raise_closed);
@@ -253,7 +180,7 @@ static int find_all(lua_State *L, lunado_realm *realm, int t,
   int n = lua_gettop(thread), rc = 0;
   const void *top = n > 0 ? lua_topointer(thread, -1) : NULL;
   if (!has_all(L, realm, t, task))
-    rc = with_error(task);
+    rc = lunado__throw_pending(task);
   else if (lua_status(thread) != LUA_YIELD || lua_gettop(thread) != n ||
            (n > 0 && lua_topointer(thread, -1) != top))
     rc = STOLEN;
@@ -272,16 +199,6 @@ static inline int ensure_place(lua_State *L, lunado_realm *realm, int t,
       has_place(realm, task))
     return 0;
   return find_all(L, realm, t, task, home);
-}
-
-/* The task at t leaves the stack of its runner: from now on it and the Future
- * above it hold each other. */
-void lunado__task_tie(lua_State *L, int t, lunado_coroutine *task) {
-  task->flags |= TASK_BOUND;
-  lua_pushvalue(L, t + 1);
-  lua_setiuservalue(L, t, LUNADO_TASK_FUTURE);
-  lua_pushvalue(L, t);
-  lua_setiuservalue(L, t + 1, LUNADO_FUTURE_TASK);
 }
 
 void lunado__task_enlist(lua_State *L, int t, lunado_coroutine *task,
@@ -326,9 +243,9 @@ static int link_behind(lua_State *L, lunado_realm *realm, int t,
   lua_pushvalue(thread, -1);
   lua_xmove(thread, L, 1);
   hook = lunado__hook_off(L);
-  linked = protected(L, realm, t, wait_behind_others, 2);
+  linked = lunado__throw_protected(L, realm, t, wait_behind_others, 2);
   lunado__hook_on(L, &hook);
-  if (!linked) return with_error(task);
+  if (!linked) return lunado__throw_pending(task);
   if (task->waiter.list != NULL) return SUSPENDED;
   if (!is_on_top(thread, future)) return STOLEN;
   return lunado__task_push_outcome(L, t, task, future);
@@ -370,7 +287,7 @@ static int wait_for(lua_State *L, lunado_realm *realm, int t,
   return n;
 }
 
-/* Replaces what was yielded, n values on top of the thread's stack and not a
+/* Replaces what was lunado__suspend_next, n values on top of the thread's stack and not a
  * single Future, by one Future on top.  False where that is an error. */
 static bool convert(lua_State *L, lunado_realm *realm, int t, int n) {
   lunado_coroutine *task = lua_touserdata(L, t);
@@ -378,12 +295,12 @@ static bool convert(lua_State *L, lunado_realm *realm, int t, int n) {
   bool converted;
   if (!lua_checkstack(task->thread, 4) || !lua_checkstack(L, n + 4)) {
     lua_pushliteral(task->thread, "not enough memory");
-    prepare_throw(realm, task);
+    lunado__throw_value(realm, task);
     return false;
   }
   lua_xmove(task->thread, L, n);
   realm->yielder = task;
-  converted = protected(L, realm, t, lunado__convert_yield, n);
+  converted = lunado__throw_protected(L, realm, t, lunado__convert_yield, n);
   realm->yielder = outer;
   if (!converted) return false;
   if (lua_status(task->thread) != LUA_YIELD) {
@@ -405,7 +322,7 @@ int lunado__task_suspend(lua_State *L, lunado_realm *realm, int t,
   if (future == NULL) {
     if (n == 0 || (n == 1 && lua_isnil(thread, -1)))
       return requeue(L, realm, t, task);
-    if (!convert(L, realm, t, n)) return with_error(task);
+    if (!convert(L, realm, t, n)) return lunado__throw_pending(task);
     future = lua_touserdata(thread, -1);
   }
   if (lunado_future_pending(future)) return wait_for(L, realm, t, task, future);
@@ -469,22 +386,30 @@ bool lunado__task_fail_wait(lua_State *L, int t) {
   return true;
 }
 
-int lunado__task_raise(lua_State *L, lunado_realm *realm, int t,
-                       lua_CFunction function) {
-  (void)protected(L, realm, t, function, 0);
-  return with_error(lua_touserdata(L, t));
+static int make_inconsistent(lua_State *L) {
+  lunado__getslot(L, lunado__findrealm(L), LUNADO_SLOT_INCONSISTENT);
+  lua_call(L, 0, 1);
+  return lua_error(L);
 }
 
-/* Deals with what a coroutine left behind in the realm when it was suspended
- * or ended. */
-void lunado__task_resumed(lunado_realm *realm, lunado_coroutine *task) {
-  if (realm->awaiting) {
-    realm->awaiting = false;
-    task->flags |= TASK_AWAITING;
-  }
-  if (realm->throwing) { /* it could not be resumed */
-    realm->throwing = false;
-    if (lua_gethook(task->thread) == raise_at_return)
-      restore_hook(task->thread, realm);
-  }
+int lunado__suspend_next(lua_State *L, lunado_realm *realm, int t,
+                   lunado_coroutine *task, int n, const void *context) {
+  if (realm->context != context && !lunado__watch_is_within(L, realm, task))
+    return lunado__task_raise(L, realm, t, make_inconsistent);
+  if (lunado__push_ready_result(task->thread, realm, n)) return 1;
+  n = lunado__task_suspend(L, realm, t, task, n);
+  if (task->flags & TASK_ENTERING) lunado__watch_enter(L, realm, t, task);
+  return n;
+}
+
+void lunado__suspend_start_later(lua_State *L, int t, lunado_ioloop *loop) {
+  lunado_coroutine *task = lua_touserdata(L, t);
+  lunado__pushloop(L, loop); /* which finalizers may close */
+  lunado__task_capture(L, loop->realm, t);
+  lunado__queue_add_place(L, &loop->queue);
+  lua_pop(L, 1);
+  task->loop = loop;
+  if (loop->realm->tracking) lunado__track(L, loop->realm, t);
+  lunado__task_enlist(L, t, task, TASK_QUEUED | TASK_STARTING);
+  lunado__task_queue(L, loop->realm, t, task);
 }

@@ -38,6 +38,14 @@ enum {
  * it is to end, for somebody else has resumed or closed it. */
 enum { SUSPENDED = -1, STOLEN = -2 };
 
+/* How it comes that a finalizer runs. */
+typedef enum {
+  LUNADO_GC_COLLECTED,
+  LUNADO_GC_CLOSING,  /* of the state */
+  LUNADO_GC_UNCERTAIN /* the next collection tells that it was one, if there is
+                         one */
+} lunado_gc_cause;
+
 struct lunado_coroutine {
   lunado_waiter waiter;     /* linked while waiting */
   lua_State *thread;        /* LUNADO_TASK_THREAD holds it */
@@ -53,6 +61,11 @@ struct lunado_coroutine {
   uint32_t born;            /* realm->born when it was made */
   uint32_t flags;
 };
+
+/* Room on the stack for running a coroutine and settling its Future, for which
+ * no one waits before it was returned.  With a task, its Future and the
+ * function it is less than what Lua gives each function of C. */
+#define LUNADO_RUN_STACK 14
 
 /* --- body.c: the function at the base of a coroutine ---------------------- */
 
@@ -116,8 +129,19 @@ void lunado__task_resumed(lunado_realm *realm, lunado_coroutine *task);
 
 /* --- gc_canary.c ----------------------------------------------------------- */
 
-/* Makes the classes of tasks and of what notices collections. */
 void lunado__lifetime_open(lua_State *L, lunado_realm *realm);
+
+/* Why the finalizer runs of an object with this `born`.  [-0, +0, m] */
+lunado_gc_cause lunado__gc_canary_cause(lua_State *L, lunado_realm *realm,
+                                        uint32_t born);
+
+/* Logs the warning on top, now or when the cause is certain, and pops it.
+ * [-1, +0, m] */
+void lunado__gc_canary_log(lua_State *L, lunado_realm *realm,
+                           lunado_gc_cause cause);
+
+/* Makes the class of tasks, and where idle ones are kept.  [-0, +0, m] */
+void lunado__task_open(lua_State *L, lunado_realm *realm);
 
 /* --- await.c -------------------------------------------------------------- */
 
@@ -136,5 +160,60 @@ static inline bool lunado__task_untouched(const lunado_coroutine *task) {
 static inline bool lunado__is_running(lua_State *L, const lunado_realm *realm) {
   return realm->current != NULL && realm->current->thread == L;
 }
+
+/* Keeps the idle task at t for later, where there is room. */
+void lunado__task_recycle(lua_State *L, lunado_realm *realm, int t, lunado_coroutine *task);
+
+/* The thread of a coroutine that failed does not serve again; nor does one
+ * with a hook, of which Lua's debug library keeps the function by the thread.
+ */
+void lunado__task_drop_thread(lua_State *L, int t, lunado_coroutine *task);
+
+/* Task and Future let each other go. */
+void lunado__task_unbind(lua_State *L, int t);
+
+/* The task at t lets the Failure go that its coroutine was given last. */
+void lunado__task_forget_received(lua_State *L, int t);
+
+/* Pushes a task, and the Future of its outcome, where there is stack for both;
+ * the task's thread gets what every coroutine begins with, the function and its
+ * arguments to follow. */
+lunado_coroutine *lunado__task_push(lua_State *L, lunado_realm *realm, int nargs);
+
+/* Runs the coroutine of the task at t, whose thread has nargs values to be
+ * resumed with, or that is STOLEN, until it is suspended or ends.  Its Future
+ * is at t + 1.  Those that it starts by yielding to the runner are above, each
+ * with its Future. */
+void lunado__run(lua_State *L, lunado_realm *realm, int t, lunado_coroutine *task, int nargs);
+
+/* True if one more coroutine may be started on the C stack.  The calls between
+ * the coroutines count as well: Lua allows some 200 in all, of which each
+ * takes more than a hundred bytes. */
+bool lunado__run_may_nest(const lunado_realm *realm);
+
+/* Deals with a yield of n values by the task at t.  Returns how many values to
+ * resume it with, or SUSPENDED. */
+int lunado__suspend_next(lua_State *L, lunado_realm *realm, int t, lunado_coroutine *task, int n, const void *context);
+
+/* The coroutine of the task at t starts on the next turn of the loop.
+ * [-0, +0, m] */
+void lunado__suspend_start_later(lua_State *L, int t, lunado_ioloop *loop);
+
+/* Has the value on top of the task's thread raised when it is resumed. */
+void lunado__throw_value(lunado_realm *realm, lunado_coroutine *task);
+
+/* The same for the error of the Failure on top of the thread of the task at t,
+ * which is replaced by it.  [-0, +0, -] */
+void lunado__throw_failure(lua_State *L, int t, lunado_coroutine *task);
+
+/* Calls function(task); on failure moves the error to the task's thread and
+ * has it raised there.  Where functions of the user's have raised it, such as
+ * __await, the traceback begins with them.  Where the thread was closed
+ * meanwhile that is what the coroutine ends with. */
+bool lunado__throw_protected(lua_State *L, lunado_realm *realm, int t, lua_CFunction function, int nargs);
+
+/* With what a task that was not suspended goes on after `protected` has failed:
+ * an error, unless somebody has closed its thread. */
+int lunado__throw_pending(const lunado_coroutine *task);
 
 #endif

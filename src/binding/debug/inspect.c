@@ -16,16 +16,6 @@
 
 /* --- tracking ------------------------------------------------------------- */
 
-void lunado__track(lua_State *L, const lunado_realm *realm, int t) {
-  const lunado_coroutine *task = lua_touserdata(L, t);
-  luaL_checkstack(L, 4, NULL);
-  lunado__getslot(L, realm, LUNADO_SLOT_TRACKED);
-  lua_pushvalue(L, t);
-  lua_pushnumber(L, (lua_Number)lunado_loop_time(task->loop->core));
-  lua_rawset(L, -3);
-  lua_pop(L, 1);
-}
-
 /* track() → a table, the same each time: task -> the time of its loop when it
  * was suspended first.  From the first call on every task that is suspended
  * gets into it; it holds none. */
@@ -136,7 +126,7 @@ static void push_awaited(lua_State *L, const lunado_coroutine *task) {
  * none), function, "file:line" of where it is, the time of its loop. */
 static int core_task(lua_State *L) {
   lunado_coroutine *task = to_task(L, 1);
-  if (task == NULL) return lunado__typeerror(L, 1, "task");
+  if (task == NULL) return luaL_typeerror(L, 1, "task");
   if (!is_suspended(task)) return 0;
   lua_settop(L, 1);
   lua_pushstring(L, task->flags & TASK_WAITING    ? "waiting"

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* exception.h - what the module table takes from exception.c. */
+/* exception.h - classes of errors, and objects of them. */
 #ifndef LUNADO_BINDING_ERROR_EXCEPTION_H
 #define LUNADO_BINDING_ERROR_EXCEPTION_H
 
 #include "binding/state/binding.h"
 
-/* util.isinstance(value, class) → boolean.  Raises bad argument where `class`
- * is none. */
-int lunado__util_isinstance(lua_State *L);
+/* Adds util.isinstance to the table on top. */
+void lunado__exception_functions(lua_State *L);
 
 #endif

@@ -10,28 +10,21 @@
 
 #include <string.h>
 
-#include "binding/future/awaited.h"
-#include "binding/coroutine/coroutine.h"
-#include "binding/loop/interrupt.h"
 #include "binding/state/realm.h"
-#include "binding/coroutine/received.h"
 
 /* As luaL_traceback: the first and the last frames of a deep stack. */
 #define FRAMES_FIRST 10
 #define FRAMES_LAST 11
 #define FRAMES_MAX (FRAMES_FIRST + FRAMES_LAST)
 
-/* So often an error is handed on before the Failures between are left out. */
-#define HANDED_MAX 16
-
 typedef struct lunado_failure_frame frame;
 
 /* --- making --------------------------------------------------------------- */
 
-static bool is_base(lua_State *L, lua_Debug *ar) {
+static bool is_base(lua_State *L, const lunado_realm *realm, lua_Debug *ar) {
   bool base;
   lua_getinfo(L, "f", ar);
-  base = lua_tocfunction(L, -1) == lunado__coroutine_body;
+  base = lua_tocfunction(L, -1) == realm->base;
   lua_pop(L, 1);
   return base;
 }
@@ -56,7 +49,8 @@ static int last_level(lua_State *L, int level) {
 
 /* Finds the activation records to keep; the function at the base of a
  * coroutine is ours and not shown.  Returns how many. */
-static int find_frames(lua_State *L, int level, lua_Debug *records) {
+static int find_frames(lua_State *L, const lunado_realm *realm, int level,
+                       lua_Debug *records) {
   int count = 0;
   while (count < FRAMES_MAX && lua_getstack(L, level + count, &records[count]))
     count++;
@@ -65,7 +59,7 @@ static int find_frames(lua_State *L, int level, lua_Debug *records) {
     for (int i = FRAMES_FIRST; i < FRAMES_MAX; i++)
       (void)lua_getstack(L, last - (FRAMES_MAX - 1 - i), &records[i]);
   }
-  if (count > 0 && is_base(L, &records[count - 1])) count--;
+  if (count > 0 && is_base(L, realm, &records[count - 1])) count--;
   return count;
 }
 
@@ -91,7 +85,7 @@ lunado_failure *lunado__failure_new(lua_State *L, lunado_realm *realm, int err,
   int count;
   err = lua_absindex(L, err);
   luaL_checkstack(L, 6, NULL);
-  count = level >= 0 ? find_frames(L, level, records) : 0;
+  count = level >= 0 ? find_frames(L, realm, level, records) : 0;
   self = lua_newuserdatauv(
       L, sizeof *self + (size_t)count * sizeof self->frames[0],
       LUNADO_FAILURE_FRAMES - 1 + count);
@@ -145,29 +139,6 @@ bool lunado__failure_is_of(lua_State *L, int failure, int err) {
   return same;
 }
 
-void lunado__failure_throw(lua_State *L, lunado_realm *realm) {
-  lunado__failure_observe(L, -1);
-  lua_insert(L, -2);
-  lunado__receive(L, realm, false);
-}
-
-lunado_failure *lunado__failure_handed(lua_State *L, lunado_realm *realm,
-                                       int err, int level) {
-  lunado_failure *self;
-  int handed = 0;
-  bool passing;
-  err = lua_absindex(L, err);
-  if (!lunado__push_received(L, realm, err, &passing))
-    return lunado__failure_new(L, realm, err, level);
-  handed = ((lunado_failure *)lua_touserdata(L, -1))->handed;
-  if (handed == HANDED_MAX) lunado__failure_origin(L);
-  self = lunado__failure_new(L, realm, err, level);
-  self->handed = handed < HANDED_MAX ? (uint8_t)(handed + 1) : 1;
-  lua_insert(L, -2);
-  lua_setiuservalue(L, -2, LUNADO_FAILURE_INNER);
-  return self;
-}
-
 int lunado__failure_cut(lua_State *L, lua_CFunction function) {
   lunado_failure *self = lua_touserdata(L, -1);
   for (int i = 0; i < self->count; i++) {
@@ -177,37 +148,6 @@ int lunado__failure_cut(lua_State *L, lua_CFunction function) {
   }
   if (self->count > 0) self->frames[self->count - 1].name = NULL;
   return self->count;
-}
-
-/* What is remembered may go as soon as something is made: it is held. */
-lunado_failure *lunado__failure_raised(lua_State *L, lunado_realm *realm,
-                                       int err, int level) {
-  lunado_failure *self;
-  bool passing = false;
-  bool received;
-  err = lua_absindex(L, err);
-  received = lunado__push_received(L, realm, err, &passing);
-  if (received && passing) {
-    self = lua_touserdata(L, -1);
-  } else {
-    self = lunado__failure_new(L, realm, err, level);
-    if (received) {
-      lua_insert(L, -2);
-      lua_setiuservalue(L, -2, LUNADO_FAILURE_INNER);
-    }
-  }
-  self->observed = true;
-  return self;
-}
-
-int lunado__failure_handler(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
-  bool interrupt = lunado__is_interrupt(L, realm);
-  lunado_failure *self = lunado__failure_raised(L, realm, 1, 1);
-  if (interrupt) self->interrupt = true;
-  lunado__setslot(L, realm, LUNADO_SLOT_RAISED);
-  lua_settop(L, 1);
-  return 1;
 }
 
 void lunado__failure_take(lua_State *L, lunado_realm *realm) {
@@ -246,92 +186,7 @@ void lunado__failure_told(lua_State *L, lunado_realm *realm, int idx) {
   lua_pop(L, 2);
 }
 
-#define NEVER_RETRIEVED "Future exception was never retrieved: "
-
-/* (realm, failure) */
-static int report(lua_State *L) {
-  lunado_failure *self = lua_touserdata(L, 2);
-  self->observed = true;
-  lua_pushliteral(L, NEVER_RETRIEVED);
-  lunado__failure_text(L, 2);
-  lua_concat(L, 2);
-  lunado__log(L, lua_touserdata(L, 1), LUNADO_LOG_ERROR);
-  return 0;
-}
-
-/* Where there is no memory for the text, the log says so. */
-static void report_protected(lua_State *L, lunado_realm *realm, int idx) {
-  lua_pushcfunction(L, report);
-  lua_pushlightuserdata(L, realm);
-  lua_pushvalue(L, idx < 0 ? idx - 2 : idx);
-  if (lua_pcall(L, 2, 0, 0) == LUA_OK) return;
-  lunado__log_value(L, realm, NEVER_RETRIEVED "its text cannot be made: ");
-}
-
-void lunado__failure_report_now(lua_State *L, lunado_realm *realm, int idx) {
-  const lunado_failure *self = lua_touserdata(L, idx);
-  if (!self->observed && !self->told && !self->queued && self->home == 0)
-    report_protected(L, realm, idx);
-}
-
-static int failure__gc(lua_State *L) {
-  const lunado_failure *self = lua_touserdata(L, 1);
-  lunado_realm *realm = lunado__upvalue_realm(L);
-  if (!self->observed && !self->told &&
-      !lunado__failure_is_awaited(L, realm, 1))
-    report_protected(L, realm, 1);
-  return 0;
-}
-
 /* --- text ----------------------------------------------------------------- */
-
-/* True if the name on top is better than the one at idx: shorter, or of one
- * length and earlier in the order of bytes. */
-static bool is_better(lua_State *L, int idx) {
-  size_t length = lua_rawlen(L, -1), other = lua_rawlen(L, idx);
-  if (length != other) return length < other;
-  return memcmp(lua_tostring(L, -1), lua_tostring(L, idx), length) < 0;
-}
-
-void lunado__keep_name(lua_State *L, int best) {
-  if (lua_isnil(L, best) || is_better(L, best))
-    lua_replace(L, best);
-  else
-    lua_pop(L, 1);
-}
-
-/* Looks for the function at idx in the module on top, whose name is below, and
- * keeps its best name at `best`. */
-static void name_in_module(lua_State *L, int idx, int best) {
-  int module = lua_gettop(L) - 1;
-  bool global = strcmp(lua_tostring(L, module), "_G") == 0;
-  for (lua_pushnil(L); lua_next(L, module + 1) != 0; lua_pop(L, 1)) {
-    if (lua_type(L, -2) != LUA_TSTRING || !lua_rawequal(L, -1, idx)) continue;
-    if (global)
-      lua_pushvalue(L, -2);
-    else
-      lua_pushfstring(L, "%s.%s", lua_tostring(L, module),
-                      lua_tostring(L, -2));
-    lunado__keep_name(L, best);
-  }
-}
-
-/* A function may have many names, and Lua's order of tables is another one in
- * each process. */
-bool lunado__push_globalname(lua_State *L, int idx) {
-  int best = lua_gettop(L) + 1;
-  lua_pushnil(L);
-  lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-  if (lua_istable(L, -1)) {
-    for (lua_pushnil(L); lua_next(L, best + 1) != 0; lua_settop(L, best + 2))
-      if (lua_istable(L, -1) && lua_type(L, -2) == LUA_TSTRING)
-        name_in_module(L, idx, best);
-  }
-  lua_settop(L, best);
-  if (!lua_isnil(L, best)) return true;
-  lua_pop(L, 1);
-  return false;
-}
 
 static void push_function_name(lua_State *L, const frame *self,
                                const lua_Debug *ar, int function) {
@@ -431,25 +286,6 @@ void lunado__failure_raised_during(lua_State *L, int idx, int first) {
   lua_settop(L, top);
 }
 
-/* (value) → its text */
-static int to_text(lua_State *L) {
-  luaL_tolstring(L, 1, NULL);
-  return 1;
-}
-
-void lunado__pushtext(lua_State *L, int idx) {
-  idx = lua_absindex(L, idx);
-  if (lua_type(L, idx) == LUA_TSTRING) {
-    lua_pushvalue(L, idx);
-    return;
-  }
-  lua_pushcfunction(L, to_text);
-  lua_pushvalue(L, idx);
-  if (lua_pcall(L, 1, 1, 0) == LUA_OK) return;
-  lua_pop(L, 1);
-  lua_pushfstring(L, "(a %s whose __tostring fails)", luaL_typename(L, idx));
-}
-
 void lunado__failure_errortext(lua_State *L, int idx) {
   lua_getiuservalue(L, idx, LUNADO_FAILURE_ERROR);
   lunado__pushtext(L, -1);
@@ -471,11 +307,9 @@ void lunado__failure_text(lua_State *L, int idx) {
 
 /* --- open ----------------------------------------------------------------- */
 
-static const luaL_Reg metamethods[] = {{"__gc", failure__gc}, {NULL, NULL}};
-
 void lunado__failure_open(lua_State *L, lunado_realm *realm) {
   lunado_failure *spare;
-  realm->failure_mt = lunado__newclass(L, "lunado.Failure", NULL, metamethods);
+  realm->failure_mt = lunado__newclass(L, "lunado.Failure", NULL, NULL);
   lua_pop(L, 1);
   lua_pushliteral(L, "not enough memory");
   spare = lunado__failure_new(L, realm, -1, -1);

@@ -136,10 +136,6 @@ void lunado__failure_text(lua_State *L, int idx);
  * knows none.  [-0, +(0|1), m] */
 bool lunado__push_globalname(lua_State *L, int idx);
 
-/* Replaces the name, or nil, at `best` (not relative to the top) by the one on
- * top, if that is shorter, or as long and earlier; pops it.  [-1, +0, -] */
-void lunado__keep_name(lua_State *L, int best);
-
 /* Message handler that leaves the error alone and its Failure in
  * LUNADO_SLOT_RAISED: a new one, or the one that lunado's own code is raising
  * again. */

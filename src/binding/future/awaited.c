@@ -137,3 +137,48 @@ bool lunado__failure_is_awaited(lua_State *L, lunado_realm *realm, int idx) {
   lua_pop(L, 1);
   return true;
 }
+
+#define NEVER_RETRIEVED "Future exception was never retrieved: "
+
+/* (realm, failure) */
+static int report(lua_State *L) {
+  lunado_failure *self = lua_touserdata(L, 2);
+  self->observed = true;
+  lua_pushliteral(L, NEVER_RETRIEVED);
+  lunado__failure_text(L, 2);
+  lua_concat(L, 2);
+  lunado__log(L, lua_touserdata(L, 1), LUNADO_LOG_ERROR);
+  return 0;
+}
+
+/* Where there is no memory for the text, the log says so. */
+static void report_protected(lua_State *L, lunado_realm *realm, int idx) {
+  lua_pushcfunction(L, report);
+  lua_pushlightuserdata(L, realm);
+  lua_pushvalue(L, idx < 0 ? idx - 2 : idx);
+  if (lua_pcall(L, 2, 0, 0) == LUA_OK) return;
+  lunado__log_value(L, realm, NEVER_RETRIEVED "its text cannot be made: ");
+}
+
+void lunado__failure_report_now(lua_State *L, lunado_realm *realm, int idx) {
+  const lunado_failure *self = lua_touserdata(L, idx);
+  if (!self->observed && !self->told && !self->queued && self->home == 0)
+    report_protected(L, realm, idx);
+}
+
+static int failure__gc(lua_State *L) {
+  const lunado_failure *self = lua_touserdata(L, 1);
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  if (!self->observed && !self->told &&
+      !lunado__failure_is_awaited(L, realm, 1))
+    report_protected(L, realm, 1);
+  return 0;
+}
+
+static const luaL_Reg metamethods[] = {{"__gc", failure__gc}, {NULL, NULL}};
+
+void lunado__awaited_open(lua_State *L, lunado_realm *realm) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, realm->failure_mt);
+  lunado__setfunctions(L, metamethods);
+  lua_pop(L, 1);
+}

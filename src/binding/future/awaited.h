@@ -33,4 +33,8 @@ bool lunado__failure_is_awaited(lua_State *L, lunado_realm *realm, int idx);
  * callbacks were to be called with, count as observed.  [-0, +0, -] */
 void lunado__failures_leave(lunado_ioloop *loop);
 
+/* Gives Failures their finalizer, which logs an error that was never retrieved.
+ * Those made before have none.  [-0, +0, m] */
+void lunado__awaited_open(lua_State *L, lunado_realm *realm);
+
 #endif

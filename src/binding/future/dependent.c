@@ -287,7 +287,7 @@ static int core_bond(lua_State *L) {
 /* heir(bond) → its Future; nil where that is gone. */
 static int core_heir(lua_State *L) {
   if (lunado__toclass(L, 1, lunado__upvalue_realm(L)->bond_mt) == NULL)
-    lunado__typeerror(L, 1, "bond");
+    luaL_typeerror(L, 1, "bond");
   lunado__push_heir(L, 1);
   return 1;
 }

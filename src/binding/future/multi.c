@@ -15,7 +15,6 @@
 #include "binding/error/failure.h"
 #include "binding/future/future.h"
 #include "binding/future/late.h"
-#include "binding/future/multipart.h"
 
 /* A private one. */
 typedef struct {

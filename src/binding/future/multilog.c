@@ -7,7 +7,6 @@
  */
 #include "binding/error/failure.h"
 #include "binding/future/multi.h"
-#include "binding/future/multipart.h"
 
 /* Stack of log_others. */
 enum { LOG_MULTI = 1, LOG_REALM, LOG_SEEN };

@@ -51,7 +51,7 @@ enum { PROXY = 1, ITERATOR, NEXT };
 
 static wait_iterator *check_iterator(lua_State *L, const lunado_realm *realm) {
   const iterator_proxy *proxy = lunado__toclass(L, PROXY, realm->iterator_mt);
-  if (proxy == NULL) lunado__typeerror(L, PROXY, "WaitIterator");
+  if (proxy == NULL) luaL_typeerror(L, PROXY, "WaitIterator");
   return proxy->iter;
 }
 

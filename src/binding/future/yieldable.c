@@ -143,7 +143,7 @@ static bool is_type_name(lua_State *L, int idx) {
 static int gen_register(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
   if (!is_type_name(L, 1) && lua_type(L, 1) != LUA_TTABLE)
-    lunado__typeerror(L, 1, "metatable or type name");
+    luaL_typeerror(L, 1, "metatable or type name");
   lunado__checkcallable(L, 2);
   lua_settop(L, 2);
   lunado__getslot(L, realm, LUNADO_SLOT_CONVERTERS);

@@ -17,6 +17,8 @@
 #include "binding/future/ticket.h"
 #include "core/alloc.h"
 #include "core/handle.h"
+#include "binding/loop/promise.h"
+#include "binding/module.h"
 
 /* --- what hosts pass ----------------------------------------------------- */
 
@@ -45,7 +47,7 @@ lunado_future *lunado__hostfuture(lua_State *L, lunado_realm *realm, int *idx) {
   luaL_checkstack(L, LUA_MINSTACK, NULL);
   if (*idx != 0) future = lunado__tofuture(L, realm, *idx);
   if (future != NULL) return future;
-  if (*idx > 0) lunado__typeerror(L, *idx, "future");
+  if (*idx > 0) luaL_typeerror(L, *idx, "future");
   luaL_error(L, "no future at index %d (got %s)", given,
              *idx != 0 ? luaL_typename(L, *idx) : "no value");
   return NULL;
@@ -88,18 +90,18 @@ int lunado_close(lua_State *L) {
 /* --- the loop ------------------------------------------------------------ */
 
 int lunado_setloop(lua_State *L, uv_loop_t *uv) {
-  lunado_realm *realm = lunado__realm(L);
+  lunado_realm *realm = lunado__module_realm(L);
   if (realm->instance != NULL) return UV_EBUSY;
   realm->host_uv = uv;
   return 0;
 }
 
 uv_loop_t *lunado_getloop(lua_State *L) {
-  return lunado__defaultloop(L, lunado__realm(L))->core->uv;
+  return lunado__defaultloop(L, lunado__module_realm(L))->core->uv;
 }
 
 lunado_loop *lunado_looponly(lua_State *L) {
-  lunado_loop *core = lunado__defaultloop(L, lunado__realm(L))->core;
+  lunado_loop *core = lunado__defaultloop(L, lunado__module_realm(L))->core;
   lunado_address address;
   if (core->closed) luaL_error(L, "the IOLoop is closed");
   if (lunado_loop_open_posts(core) < 0) luaL_error(L, "not enough memory");
@@ -121,7 +123,7 @@ int lunado_post(lunado_loop *name, void (*fn)(void *arg), void *arg) {
 }
 
 void lunado_setslice(lua_State *L, double seconds) {
-  lunado_ioloop *loop = lunado__defaultloop(L, lunado__realm(L));
+  lunado_ioloop *loop = lunado__defaultloop(L, lunado__module_realm(L));
   lunado__setslice(L, loop, seconds);
 }
 
@@ -130,7 +132,7 @@ int lunado_ishandle(const uv_handle_t *handle) {
 }
 
 void lunado_setlog(lua_State *L, lunado_log_fn *fn, void *ud) {
-  lunado_realm *realm = lunado__realm(L);
+  lunado_realm *realm = lunado__module_realm(L);
   realm->host_log = fn;
   realm->host_log_data = ud;
 }
@@ -138,7 +140,7 @@ void lunado_setlog(lua_State *L, lunado_log_fn *fn, void *ud) {
 /* --- futures ------------------------------------------------------------- */
 
 void lunado_newfuture(lua_State *L) {
-  lunado_realm *realm = lunado__realm(L);
+  lunado_realm *realm = lunado__module_realm(L);
   luaL_checkstack(L, LUA_MINSTACK, NULL);
   (void)lunado__future_new(L, realm, LUNADO_KIND_PLAIN, sizeof(lunado_future),
                            1);
@@ -151,7 +153,7 @@ int lunado_isfuture(lua_State *L, int idx) {
 }
 
 int lunado_setresult(lua_State *L, int idx, int nvalues) {
-  lunado_realm *realm = lunado__realm(L);
+  lunado_realm *realm = lunado__module_realm(L);
   lunado_future *future = lunado__hostfuture(L, realm, &idx);
   check_count(L, idx, nvalues);
   if (!lunado_future_pending(future)) {
@@ -170,7 +172,7 @@ int lunado_setresult(lua_State *L, int idx, int nvalues) {
 }
 
 int lunado_seterror(lua_State *L, int idx) {
-  lunado_realm *realm = lunado__realm(L);
+  lunado_realm *realm = lunado__module_realm(L);
   lunado_future *future = lunado__hostfuture(L, realm, &idx);
   bool pending;
   check_count(L, idx, 1);
@@ -182,7 +184,7 @@ int lunado_seterror(lua_State *L, int idx) {
 }
 
 int lunado_result(lua_State *L, int idx) {
-  lunado_realm *realm = lunado__realm(L);
+  lunado_realm *realm = lunado__module_realm(L);
   lunado_future *future = lunado__hostfuture(L, realm, &idx);
   if ((future->flags & LUNADO_IS_WITHDRAWN) && lunado_future_pending(future))
     lunado__ticket_ask(L, idx);
@@ -196,7 +198,7 @@ int lunado_result(lua_State *L, int idx) {
 /* --- coroutines ---------------------------------------------------------- */
 
 int lunado_spawn(lua_State *L, int nargs) {
-  lunado_realm *realm = lunado__realm(L);
+  lunado_realm *realm = lunado__module_realm(L);
   check_call(L, nargs);
   lunado__spawn(L, realm, nargs);
   return 0;
@@ -210,7 +212,7 @@ typedef struct {
 /* (run, function, ...) → results or error */
 static int run_protected(lua_State *L) {
   sync_run *run = lua_touserdata(L, 1);
-  lunado_ioloop *loop = lunado__defaultloop(L, lunado__realm(L));
+  lunado_ioloop *loop = lunado__defaultloop(L, lunado__module_realm(L));
   lunado__ioloop_checkidle(L, loop);
   lua_pushboolean(L, 0);
   lunado__setslot(L, loop->realm, LUNADO_SLOT_RUN_FAILED);
@@ -252,7 +254,7 @@ int lunado_runsync(lua_State *L, int nargs, double timeout) {
 /* Above what the caller had on its stack, at `top`, are its continuation, the
  * context, the Future and the results. */
 static int awaited(lua_State *L, int status, lua_KContext top) {
-  lunado_realm *realm = lunado__realm(L);
+  lunado_realm *realm = lunado__module_realm(L);
   lua_KFunction k =
       (lua_KFunction)(void (*)(void))lua_tocfunction(L, (int)top + 1);
   lua_KContext ctx = (lua_KContext)lua_touserdata(L, (int)top + 2);
@@ -263,7 +265,7 @@ static int awaited(lua_State *L, int status, lua_KContext top) {
 }
 
 int lunado_awaitk(lua_State *L, int idx, lua_KContext ctx, lua_KFunction k) {
-  lunado_realm *realm = lunado__realm(L);
+  lunado_realm *realm = lunado__module_realm(L);
   lunado_future *future = lunado__hostfuture(L, realm, &idx);
   int top = lua_gettop(L), count;
   if (lunado_future_pending(future) || (future->flags & LUNADO_IS_MOMENT)) {
@@ -275,4 +277,10 @@ int lunado_awaitk(lua_State *L, int idx, lua_KContext ctx, lua_KFunction k) {
     return lunado__raise_failed(L, realm, idx);
   count = lunado__push_results(L, idx);
   return k != NULL ? k(L, LUA_OK, ctx) : count;
+}
+
+lunado_promise *lunado_newpromise(lua_State *L, int idx) {
+  lunado_realm *realm = lunado__module_realm(L);
+  (void)lunado__hostfuture(L, realm, &idx);
+  return lunado__promise_new(L, realm, idx);
 }

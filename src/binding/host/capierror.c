@@ -8,6 +8,7 @@
 #include "binding/error/failure.h"
 #include "binding/future/future.h"
 #include "binding/state/realm.h"
+#include "binding/module.h"
 
 /* --- tracebacks ----------------------------------------------------------- */
 
@@ -28,7 +29,7 @@ static bool push_failure(lua_State *L, lunado_realm *realm, int idx) {
 }
 
 int lunado_traceback(lua_State *L, int idx) {
-  lunado_realm *realm = lunado__realm(L);
+  lunado_realm *realm = lunado__module_realm(L);
   luaL_checkstack(L, LUA_MINSTACK, NULL);
   idx = lunado__hostindex(L, idx);
   if (idx == 0 || !push_failure(L, realm, idx)) return 0;
@@ -44,7 +45,7 @@ int lunado_traceback(lua_State *L, int idx) {
 /* --- done-callbacks ------------------------------------------------------- */
 
 void lunado_ondone(lua_State *L, int idx) {
-  lunado_realm *realm = lunado__realm(L);
+  lunado_realm *realm = lunado__module_realm(L);
   (void)lunado__hostfuture(L, realm, &idx);
   if (lua_gettop(L) <= (idx > 0 ? idx : 0) || !lunado__iscallable(L, -1))
     luaL_error(L, "a function expected above the future");
@@ -110,7 +111,7 @@ static bool push_loaded_class(lua_State *L, lunado_realm *realm,
 }
 
 int lunado_pushclass(lua_State *L, const char *name) {
-  lunado_realm *realm = lunado__realm(L);
+  lunado_realm *realm = lunado__module_realm(L);
   luaL_checkstack(L, LUA_MINSTACK, NULL);
   return name != NULL && (push_own_class(L, realm, name) ||
                           push_loaded_class(L, realm, name));

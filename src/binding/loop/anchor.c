@@ -135,3 +135,20 @@ void lunado__takeanchor(lua_State *L, lunado_ioloop *loop, uint32_t anchor) {
   lua_insert(L, -2);
   free_anchor(L, loop, anchor);
 }
+
+void lunado__starttimer(lua_State *L, lunado_ioloop *loop, lunado_timer *timer,
+                        double when, uint32_t *anchor) {
+  int rc;
+  *anchor = lunado__anchor(L, loop);
+  rc = lunado_timer_start(loop->core, timer, when);
+  if (rc == 0) return;
+  lunado__unanchor(L, loop, *anchor);
+  luaL_error(L, "cannot start a timeout: %s", uv_strerror(rc));
+}
+
+void lunado__stoptimer(lua_State *L, lunado_ioloop *loop, lunado_timer *timer,
+                       uint32_t anchor) {
+  if (!lunado_timer_running(timer)) return;
+  lunado_timer_stop(loop->core, timer);
+  lunado__unanchor(L, loop, anchor);
+}

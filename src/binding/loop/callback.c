@@ -209,30 +209,6 @@ void lunado__callback(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
   if (realm->receiver != NULL) lunado__forget_received(L, realm);
 }
 
-static int do_nothing(lua_State *L) {
-  (void)L;
-  return 0;
-}
-
-/* A run calls uv_run from a function of its own: its callbacks are called from
- * within that. */
-static int call_nothing(lua_State *L) {
-  lua_pushcfunction(L, do_nothing);
-  lua_call(L, 0, 0);
-  return 0;
-}
-
-/* Lua keeps its records of the last calls that have ended. */
-bool lunado__reserve_calls(lua_State *L, int places) {
-  int top = lua_gettop(L);
-  bool called;
-  if (!lua_checkstack(L, places)) return false;
-  lua_pushcfunction(L, call_nothing);
-  called = lua_pcall(L, 0, 0, 0) == LUA_OK;
-  lua_settop(L, top);
-  return called;
-}
-
 void lunado__inner_callback(lua_State *L, lunado_realm *realm,
                             lunado_ioloop *loop) {
   int handler = lua_gettop(L), callback = handler + 1;
@@ -244,36 +220,6 @@ void lunado__inner_callback(lua_State *L, lunado_realm *realm,
   status = lua_pcall(L, 0, 1, handler);
   called(L, realm, loop, status);
   lua_settop(L, handler - 1);
-}
-
-bool lunado__try(lua_State *L, lunado_realm *realm, lua_CFunction function,
-                 void *data) {
-  int base = lua_gettop(L) + 1;
-  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->handler);
-  lua_pushcfunction(L, function);
-  lua_pushlightuserdata(L, data);
-  if (lua_pcall(L, 1, 0, base) == LUA_OK) {
-    lua_settop(L, base - 1);
-    return true;
-  }
-  lunado__failure_take(L, realm);
-  lua_replace(L, base);
-  lua_settop(L, base);
-  return false;
-}
-
-/* Lua has no other way to put finalizers off than to stop its collector. */
-bool lunado__try_alone(lua_State *L, int nargs) {
-  bool running = lua_gc(L, LUA_GCISRUNNING) == 1;
-  lunado__hook hook = lunado__hook_off(L);
-  int status;
-  if (running) (void)lua_gc(L, LUA_GCSTOP);
-  status = lua_pcall(L, nargs, 0, 0);
-  if (running) (void)lua_gc(L, LUA_GCRESTART);
-  lunado__hook_on(L, &hook);
-  if (status == LUA_OK) return true;
-  lua_pop(L, 1);
-  return false;
 }
 
 void lunado__report_guarded(lua_State *L, lunado_realm *realm, bool begun,
@@ -291,4 +237,14 @@ void lunado__report_guarded(lua_State *L, lunado_realm *realm, bool begun,
 void lunado__enter_open(lua_State *L, lunado_realm *realm) {
   lunado__pushfunction(L, lunado__failure_handler);
   realm->handler = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+int lunado__failure_handler(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  bool interrupt = lunado__is_interrupt(L, realm);
+  lunado_failure *self = lunado__failure_raised(L, realm, 1, 1);
+  if (interrupt) self->interrupt = true;
+  lunado__setslot(L, realm, LUNADO_SLOT_RAISED);
+  lua_settop(L, 1);
+  return 1;
 }

@@ -54,9 +54,9 @@ lunado_ioloop *lunado__toloop(lua_State *L, const lunado_realm *realm,
   return marked ? loop : NULL;
 }
 
-static lunado_ioloop *check_any_loop(lua_State *L, int arg) {
+lunado_ioloop *lunado__ioloop_check_any(lua_State *L, int arg) {
   lunado_ioloop *loop = lunado__toloop(L, lunado__upvalue_realm(L), arg);
-  if (loop == NULL || loop->core == NULL) lunado__typeerror(L, arg, "IOLoop");
+  if (loop == NULL || loop->core == NULL) luaL_typeerror(L, arg, "IOLoop");
   return loop;
 }
 
@@ -73,7 +73,7 @@ static inline void check_usable(lua_State *L, const lunado_ioloop *loop) {
 
 lunado_ioloop *lunado__checkloop(lua_State *L, lunado_realm *realm, int arg) {
   lunado_ioloop *loop = lunado__toloop(L, realm, arg);
-  if (loop == NULL || loop->core == NULL) lunado__typeerror(L, arg, "IOLoop");
+  if (loop == NULL || loop->core == NULL) luaL_typeerror(L, arg, "IOLoop");
   check_usable(L, loop);
   return loop;
 }
@@ -156,7 +156,7 @@ static bool is_called_by_hand(lua_State *L) {
 static int loop__gc(lua_State *L) {
   lunado_ioloop *loop = lunado__toloop(L, lunado__upvalue_realm(L), 1);
   lunado_loop *core;
-  if (loop == NULL) return lunado__typeerror(L, 1, "IOLoop");
+  if (loop == NULL) return luaL_typeerror(L, 1, "IOLoop");
   core = loop->core;
   if (core == NULL || core == &gone) return 0;
   lua_pushcfunction(L, release_luv);
@@ -183,8 +183,7 @@ static void register_loop(lua_State *L, lunado_ioloop *loop) {
   lua_pop(L, 1);
 }
 
-/* Pushes a new loop on a uv_loop_t; NULL: one of its own. */
-static lunado_ioloop *new_loop(lua_State *L, lunado_realm *realm,
+lunado_ioloop *lunado__ioloop_new(lua_State *L, lunado_realm *realm,
                                uv_loop_t *uv) {
   lunado_loop *core;
   lunado_ioloop *loop = lua_newuserdatauv(L, sizeof *loop, 1);
@@ -241,7 +240,7 @@ lunado_ioloop *lunado__defaultloop(lua_State *L, lunado_realm *realm) {
   }
   luaL_checkstack(L, LUA_MINSTACK, NULL);
   uv = realm->host_uv != NULL ? realm->host_uv : lunado__luv_loop(L, realm);
-  loop = new_loop(L, realm, uv);
+  loop = lunado__ioloop_new(L, realm, uv);
   if (realm->instance != NULL) { /* a finalizer has needed it before */
     lunado__ioloop_close(L, loop);
     lua_pop(L, 1);
@@ -316,92 +315,6 @@ void lunado__ioloop_checkidle(lua_State *L, lunado_ioloop *loop) {
     luaL_error(L, "the IOLoop is already running");
 }
 
-/* loop:start(): runs until it is stopped.  Tornado: IOLoop.start. */
-static int loop_start(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
-  lunado_ioloop *loop = lunado__checkloop(L, realm, 1);
-  lunado__ioloop_checkidle(L, loop);
-  if (lunado__ioloop_run(L, loop, true) == UV_ENOMEM)
-    return luaL_error(L, "not enough memory");
-  if (lunado__interrupted(L, realm) || lunado__queue_gave_up(L, loop))
-    return lunado__raise_outcome(L, realm);
-  return 0;
-}
-
-/* loop:stop(): ends start after the turn in progress; before start, has it
- * run one turn.  Tornado: IOLoop.stop. */
-static int loop_stop(lua_State *L) {
-  lunado_loop_stop(lunado__checkloop(L, lunado__upvalue_realm(L), 1)->core);
-  return 0;
-}
-
-/* --- callbacks ------------------------------------------------------------ */
-
-/* loop:add_callback(fn, ...): fn(...) on the next turn.
- * Tornado: IOLoop.add_callback, spawn_callback, add_callback_from_signal. */
-static int loop_add_callback(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
-  lunado_ioloop *loop = lunado__checkloop(L, realm, 1);
-  lunado__checkcallable(L, 2);
-  lunado__capture(L, realm, 2);
-  lunado__queue_add(L, loop, lua_gettop(L) - 2);
-  return 0;
-}
-
-/* loop:spawn_callback(fn, ...), loop:add_callback_from_signal(fn, ...): the
- * same, outside of the contexts that are current.
- * Tornado: IOLoop.spawn_callback. */
-static int loop_spawn_callback(lua_State *L) {
-  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
-  lunado__checkcallable(L, 2);
-  lunado__queue_add(L, loop, lua_gettop(L) - 2);
-  return 0;
-}
-
-/* loop:add_future(f, fn): fn(f) on the turn after f is done.
- * Tornado: IOLoop.add_future. */
-static int loop_add_future(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
-  lunado_ioloop *loop = lunado__checkloop(L, realm, 1);
-  lunado__checkfuture(L, realm, 2);
-  lunado__checkcallable(L, 3);
-  lua_settop(L, 3);
-  lunado__capture(L, realm, 3);
-  lunado__on_done(L, realm, 2, loop);
-  return 0;
-}
-
-/* --- the rest ------------------------------------------------------------- */
-
-/* loop:time() → seconds.  Tornado: IOLoop.time. */
-static int loop_time(lua_State *L) {
-  lunado_ioloop *loop = check_any_loop(L, 1);
-  lua_pushnumber(L, (lua_Number)lunado_loop_time(loop->core));
-  return 1;
-}
-
-/* loop:handle_callback_exception(callback, err, traceback): logs; to be
- * replaced by who wants something else.
- * Tornado: IOLoop.handle_callback_exception. */
-static int loop_handle_callback_exception(lua_State *L) {
-  check_any_loop(L, 1);
-  lua_settop(L, 4);
-  lunado__log_exception(L, lunado__upvalue_realm(L), 2);
-  return 0;
-}
-
-bool lunado__is_default_handler(lua_State *L, int idx) {
-  return lua_tocfunction(L, idx) == loop_handle_callback_exception;
-}
-
-/* loop:set_blocking_log_threshold(seconds): callbacks that take longer are
- * logged; nil: none are.  Tornado: IOLoop.set_blocking_log_threshold. */
-static int loop_set_blocking_log_threshold(lua_State *L) {
-  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
-  loop->threshold = lua_isnil(L, 2) ? 0 : lunado__checkseconds(L, 2);
-  return 0;
-}
-
 /* Longer than any program: libuv counts in as many nanoseconds. */
 #define SLICE_MAX 1e9
 
@@ -411,201 +324,13 @@ void lunado__setslice(lua_State *L, lunado_ioloop *loop, double seconds) {
   lunado_loop_set_slice(loop->core, (uint64_t)(seconds * 1e9) + 1);
 }
 
-/* loop:set_slice(seconds): for how long callbacks and coroutines that are ready
- * run before timers and descriptors have their chance; at first 0.001. */
-static int loop_set_slice(lua_State *L) {
-  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
-  double seconds = lunado__checkseconds(L, 2);
-  luaL_argcheck(L, seconds > 0, 2, "more than 0 seconds expected");
-  lunado__setslice(L, loop, seconds);
-  return 0;
-}
-
-/* loop:close([all_fds]): frees all that is the loop's own; with all_fds true
- * the descriptors it watches are closed, too.  Harmless when closed.
- * Tornado: IOLoop.close. */
-static int loop_close(lua_State *L) {
-  lunado_ioloop *loop = check_any_loop(L, 1);
-  lua_settop(L, 2);
-  if (loop->core->closed) return 0;
-  if (!lunado__promises_ready(loop)) return luaL_error(L, "not enough memory");
-  if (lua_toboolean(L, 2)) lunado__handlers_closefds(L, loop);
-  if (!lunado__promises_ready(loop)) return luaL_error(L, "not enough memory");
-  lunado__luv_release(L, loop);
-  lunado__ioloop_close(L, loop);
-  lua_gc(L, LUA_GCCOLLECT); /* errors that nobody can observe are logged now */
-  return 0;
-}
-
-/* (loop, error or nil): leaves the descriptors open. */
-static int loop__close(lua_State *L) {
-  lua_settop(L, 1);
-  return loop_close(L);
-}
-
-static int loop_make_current(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
-  realm->loop = lunado__checkloop(L, realm, 1);
-  return 0;
-}
-
-static int loop__tostring(lua_State *L) {
-  lunado_ioloop *loop = check_any_loop(L, 1);
-  const char *state = loop->core->closed    ? "closed"
-                      : loop->core->running ? "running"
-                                            : "idle";
-  lua_pushfstring(L, "IOLoop: %p (%s)", (void *)loop, state);
-  return 1;
-}
-
-/* A loop whose fields are set gets a metatable of its own, with a table of
- * fields before the class's methods. */
-static int loop__newindex(lua_State *L) {
-  check_any_loop(L, 1);
-  lua_settop(L, 3);
-  lua_createtable(L, 0, 8); /* own metatable at 4 */
-  lua_getmetatable(L, 1);   /* the class's at 5 */
-  for (lua_pushnil(L); lua_next(L, 5) != 0;) {
-    lua_pushvalue(L, -2);
-    lua_insert(L, -2);
-    lua_rawset(L, 4);
-  }
-  lua_createtable(L, 0, 2); /* fields at 6 */
-  lua_pushvalue(L, 2);
-  lua_pushvalue(L, 3);
-  lua_rawset(L, 6);
-  lua_createtable(L, 0, 1);
-  lua_getfield(L, 5, "__index");
-  lua_setfield(L, -2, "__index");
-  lua_setmetatable(L, 6);
-  lua_pushvalue(L, 6);
-  lua_setfield(L, 4, "__index");
-  lua_pushvalue(L, 6);
-  lua_setfield(L, 4, "__newindex");
-  lua_pushvalue(L, 4);
-  lua_setmetatable(L, 1);
-  return 0;
-}
-
-/* --- functions ------------------------------------------------------------ */
-
-/* IOLoop([make_current]) → a new loop, on a uv_loop_t of its own.  It becomes
- * the current one where there is none, or where make_current is true; with
- * false it does not.  Tornado: IOLoop. */
-static int ioloop__call(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
-  lunado_ioloop *loop;
-  bool make_current;
-  lua_settop(L, 2);
-  make_current =
-      lua_isnil(L, 2) ? realm->loop == NULL : lua_toboolean(L, 2) != 0;
-  loop = new_loop(L, realm, NULL);
-  if (make_current) realm->loop = loop;
-  return 1;
-}
-
-/* IOLoop.current([instance]) → the current loop, made where there is none,
- * unless `instance` is false; then nil.  Tornado: IOLoop.current. */
-static int ioloop_current(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
-  if (realm->loop == NULL && lua_isboolean(L, 1) && !lua_toboolean(L, 1)) {
-    lua_pushnil(L);
-    return 1;
-  }
-  lunado__pushloop(L, lunado__currentloop(L, realm));
-  return 1;
-}
-
-/* IOLoop.instance() → the state's default loop.  Tornado: IOLoop.instance. */
-static int ioloop_instance(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
-  lunado__pushloop(L, lunado__defaultloop(L, realm));
-  return 1;
-}
-
-static int ioloop_clear_current(lua_State *L) {
-  lunado__upvalue_realm(L)->loop = NULL;
-  return 0;
-}
-
-/* is_loop(x) → boolean; for Lua modules that check their arguments. */
-static int core_is_loop(lua_State *L) {
-  luaL_checkany(L, 1);
-  lua_pushboolean(L, lunado__toloop(L, lunado__upvalue_realm(L), 1) != NULL);
-  return 1;
-}
-
-/* call(loop, fn): calls fn() as the loop calls its callbacks. */
-static int core_call(lua_State *L) {
-  lunado_ioloop *loop = check_any_loop(L, 1);
-  lunado__checkcallable(L, 2);
-  lua_settop(L, 2);
-  lunado__inner_callback(L, loop->realm, loop);
-  return 0;
-}
-
-/* is_closed(loop) → boolean. */
-static int core_is_closed(lua_State *L) {
-  lua_pushboolean(L, check_any_loop(L, 1)->core->closed);
-  return 1;
-}
-
-static const luaL_Reg core_functions[] = {{"is_loop", core_is_loop},
-                                          {"is_closed", core_is_closed},
-                                          {"call", core_call},
-                                          {NULL, NULL}};
-
-static const luaL_Reg methods[] = {
-    {"start", loop_start},
-    {"stop", loop_stop},
-    {"add_callback", loop_add_callback},
-    {"spawn_callback", loop_spawn_callback},
-    {"add_callback_from_signal", loop_spawn_callback},
-    {"add_future", loop_add_future},
-    {"time", loop_time},
-    {"handle_callback_exception", loop_handle_callback_exception},
-    {"set_blocking_log_threshold", loop_set_blocking_log_threshold},
-    {"set_slice", loop_set_slice},
-    {"close", loop_close},
-    {"make_current", loop_make_current},
-    {NULL, NULL}};
-
-static const luaL_Reg metamethods[] = {{"__gc", loop__gc},
-                                       {"__close", loop__close},
-                                       {"__newindex", loop__newindex},
-                                       {"__tostring", loop__tostring},
-                                       {NULL, NULL}};
-
-static const luaL_Reg functions[] = {{"current", ioloop_current},
-                                     {"instance", ioloop_instance},
-                                     {"clear_current", ioloop_clear_current},
-                                     {NULL, NULL}};
-
-static const luaL_Reg class_metamethods[] = {{"__call", ioloop__call},
-                                             {NULL, NULL}};
+static const luaL_Reg metamethods[] = {{"__gc", loop__gc}, {NULL, NULL}};
 
 void lunado__ioloop_open(lua_State *L, lunado_realm *realm) {
   lunado__queue_open(L, realm);
-  realm->ioloop_mt = lunado__newclass(L, "lunado.IOLoop", methods, metamethods);
+  realm->ioloop_mt = lunado__newclass(L, "lunado.IOLoop", NULL, metamethods);
   lua_pushboolean(L, 1);
   lua_rawsetp(L, -2, &loop_key);
-  lua_getfield(L, -1, "__index");
-  lunado__timeout_methods(L);
-  lunado__handler_methods(L);
-  lunado__runsync_methods(L);
-  lunado__setfunctions(L, functions);
-  lua_createtable(L, 0, 1);
-  lunado__setfunctions(L, class_metamethods);
-  lua_setmetatable(L, -2);
+  lunado__methods_add(L);
   lua_pop(L, 1);
-  lua_pop(L, 1);
-}
-
-void lunado__ioloop_functions(lua_State *L) {
-  lunado_realm *realm = lunado__realm(L);
-  lua_rawgetp(L, LUA_REGISTRYINDEX, realm->ioloop_mt);
-  lua_getfield(L, -1, "__index");
-  lua_setfield(L, -3, "IOLoop");
-  lua_pop(L, 1);
-  lunado__setfunctions(L, core_functions);
 }

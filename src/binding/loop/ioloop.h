@@ -47,6 +47,10 @@ struct lunado_ioloop {
 
 void lunado__ioloop_open(lua_State *L, lunado_realm *realm);
 
+/* Gives the metatable of loops, on top, their methods and metamethods, but for
+ * __gc.  [-0, +0, m] */
+void lunado__methods_add(lua_State *L);
+
 /* Pushes the functions of lunado.ioloop into the table on top. */
 void lunado__ioloop_functions(lua_State *L);
 
@@ -110,5 +114,11 @@ bool lunado__is_default_handler(lua_State *L, int idx);
 /* Pushes the loop's method `name`, which the user may have replaced.
  * [-0, +1, -] */
 void lunado__pushmethod(lua_State *L, lunado_ioloop *loop, const char *name);
+
+/* The loop that is argument `arg`, open or not.  [-0, +0, v] */
+lunado_ioloop *lunado__ioloop_check_any(lua_State *L, int arg);
+
+/* Pushes a new loop on a uv_loop_t; NULL: one of its own. */
+lunado_ioloop *lunado__ioloop_new(lua_State *L, lunado_realm *realm, uv_loop_t *uv);
 
 #endif

@@ -17,7 +17,6 @@
 
 #include <stdatomic.h>
 
-#include "binding/host/capi.h"
 #include "binding/error/failure.h"
 #include "binding/future/future.h"
 #include "binding/loop/ioloop.h"
@@ -158,14 +157,13 @@ static void check_promisable(lua_State *L, lunado_ioloop *loop,
   if (rc < 0) luaL_error(L, "not enough memory");
 }
 
-lunado_promise *lunado_newpromise(lua_State *L, int idx) {
-  lunado_realm *realm = lunado__realm(L);
+lunado_promise *lunado__promise_new(lua_State *L, lunado_realm *realm,
+                                    int idx) {
   lunado_ioloop *loop;
   lunado_address address;
-  lunado_future *future;
+  lunado_future *future = lua_touserdata(L, idx);
   promise_place *place;
   uint32_t ticket, anchor;
-  future = lunado__hostfuture(L, realm, &idx);
   loop = lunado__currentloop(L, realm);
   check_promisable(L, loop, &address);
   luaL_checkstack(L, 8, NULL);

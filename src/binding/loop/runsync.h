@@ -18,6 +18,10 @@ int lunado__runsync(lua_State *L, lunado_ioloop *loop, int nargs,
  * they are written before.  [-1, +0, e] */
 int lunado__raise_outcome(lua_State *L, lunado_realm *realm);
 
+/* What runs in this state catches every error itself, as a worker does, which
+ * sends it to where the job was submitted.  [-0, +0, m] */
+void lunado__uncaught_none(lua_State *L);
+
 /* Adds IOLoop's run_sync to the table on top. */
 void lunado__runsync_methods(lua_State *L);
 

@@ -31,72 +31,6 @@ typedef struct {
   int nargs;          /* more than 0: it is a packed call */
 } timeout;
 
-/* --- deadlines ------------------------------------------------------------ */
-
-static const struct {
-  const char *name;
-  double seconds;
-} units[] = {{"seconds", 1},   {"milliseconds", 1e-3}, {"minutes", 60},
-             {"hours", 3600},  {"days", 86400},        {"microseconds", 1e-6},
-             {"weeks", 604800}};
-
-/* The seconds of a unit; 0 for what is none. */
-static double unit_seconds(const char *name) {
-  for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
-    if (strcmp(units[i].name, name) == 0) return units[i].seconds;
-  return 0;
-}
-
-static double interval(lua_State *L, int arg) {
-  double sum = 0;
-  bool any = false;
-  for (lua_pushnil(L); lua_next(L, arg) != 0; lua_pop(L, 1), any = true) {
-    const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2)
-                                                      : luaL_typename(L, -2);
-    double seconds = unit_seconds(name);
-    if (seconds == 0) {
-      lua_pushfstring(L, "'%s' is no unit of time", name);
-      luaL_argerror(L, arg, lua_tostring(L, -1));
-    }
-    if (lua_type(L, -1) != LUA_TNUMBER) {
-      lua_pushfstring(L, "field '%s' is a %s, not a number", name,
-                      luaL_typename(L, -1));
-      luaL_argerror(L, arg, lua_tostring(L, -1));
-    }
-    sum += (double)lua_tonumber(L, -1) * seconds;
-  }
-  luaL_argcheck(L, any, arg, "a table without seconds, minutes, ...");
-  luaL_argcheck(L, !isnan(sum), arg, "a time cannot be NaN");
-  return sum;
-}
-
-double lunado__checkdeadline(lua_State *L, lunado_ioloop *loop, int arg) {
-  if (lua_istable(L, arg))
-    return lunado_loop_time(loop->core) + interval(L, arg);
-  if (lua_type(L, arg) != LUA_TNUMBER)
-    luaL_typeerror(L, arg, "number or timedelta");
-  return lunado__checkseconds(L, arg);
-}
-
-/* --- timers of objects ---------------------------------------------------- */
-
-void lunado__starttimer(lua_State *L, lunado_ioloop *loop, lunado_timer *timer,
-                        double when, uint32_t *anchor) {
-  int rc;
-  *anchor = lunado__anchor(L, loop);
-  rc = lunado_timer_start(loop->core, timer, when);
-  if (rc == 0) return;
-  lunado__unanchor(L, loop, *anchor);
-  luaL_error(L, "cannot start a timeout: %s", uv_strerror(rc));
-}
-
-void lunado__stoptimer(lua_State *L, lunado_ioloop *loop, lunado_timer *timer,
-                       uint32_t anchor) {
-  if (!lunado_timer_running(timer)) return;
-  lunado_timer_stop(loop->core, timer);
-  lunado__unanchor(L, loop, anchor);
-}
-
 /* --- packed calls --------------------------------------------------------- */
 
 /* Replaces the callable below nargs arguments by an object that holds them. */
@@ -237,7 +171,7 @@ static bool is_elsewhere(lua_State *L, lunado_ioloop *loop,
 /* Argument 2, which must be a handle that was given out. */
 static lua_Integer check_handle(lua_State *L, const lunado_realm *realm) {
   uint64_t born;
-  if (!lua_isinteger(L, 2)) lunado__typeerror(L, 2, "timeout");
+  if (!lua_isinteger(L, 2)) luaL_typeerror(L, 2, "timeout");
   born = (uint64_t)lua_tointeger(L, 2) >> NUMBER_BITS;
   luaL_argcheck(L, born > 0 && born <= realm->timeouts, 2,
                 "not the handle of a timeout");

@@ -31,12 +31,23 @@ void lunado__timeouts_init(lunado_ioloop *loop);
 /* Adds the methods of IOLoop about timeouts to the table on top. */
 void lunado__timeout_methods(lua_State *L);
 
-/* Adds gen.sleep and gen.with_timeout to the table on top. */
+/* Adds gen.sleep to the table on top. */
 void lunado__sleep_functions(lua_State *L);
 
-/* The timer of a Future of kind LUNADO_KIND_SLEEP, and of one of kind
- * LUNADO_KIND_TIMEOUT. */
+/* Adds gen.with_timeout to the table on top. */
+void lunado__with_timeout_functions(lua_State *L);
+
+/* Stops the timer of the sleep at idx.  [-0, +0, -] */
+void lunado__sleep_stop(lua_State *L, int idx);
+
+/* The with_timeout at idx, which is settled, lets its timer go, and what it
+ * waits for.  idx is not relative.  [-0, +0, -] */
+void lunado__with_timeout_stop(lua_State *L, lunado_realm *realm, int idx);
+
+/* The timer of a Future of kind LUNADO_KIND_SLEEP. */
 const lunado_timer *lunado__sleep_timer(const lunado_future *future);
+
+/* The timer of a Future of kind LUNADO_KIND_TIMEOUT. */
 const lunado_timer *lunado__timeout_timer(const lunado_future *future);
 
 /* Pushes what the Future at idx, which is pending and of kind

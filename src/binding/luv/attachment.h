@@ -75,4 +75,22 @@ void lunado__luv_wrap(lua_State *L, lunado_luv *self, int idx);
  * [-0, +0, -] */
 void lunado__luv_stopped(lunado_realm *realm);
 
+/* luv's context; NULL: luv is not loaded.  [-0, +0, -] */
+lunado_luv_context *lunado__attachment_context(lua_State *L);
+
+/* Whoever forgets luv's table must not take its loop along.  A table without
+ * a loop is of a luv that found one, its own from before or lunado's. */
+void lunado__attachment_hold_module(lua_State *L, lunado_realm *realm, int idx);
+
+/* The C function `name` of luv's table at idx, or NULL.  [-0, +0, -] */
+lua_CFunction lunado__attachment_function(lua_State *L, int idx, const char *name);
+
+/* Ties the loop to luv, whose context has the loop's uv_loop_t and whose table
+ * is on top; where that fails nothing is left of it, and luv is without a
+ * loop. */
+void lunado__attachment_tie(lua_State *L, lunado_ioloop *loop, lunado_luv_context *context);
+
+/* In place of luv's runner, which ends the process when a callback fails. */
+int lunado__runner_call(lua_State *L, int nargs, int nresults, int flags);
+
 #endif

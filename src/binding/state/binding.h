@@ -113,7 +113,12 @@ struct lunado_frame {
 /* Threads of finished coroutines that are kept for later ones. */
 #define LUNADO_POOL_SIZE 256
 
+/* Points to the function that makes the parts of a realm that belong to other
+ * files. */
+typedef void (*const *lunado_realm_filler)(lua_State *L, lunado_realm *realm);
+
 struct lunado_realm {
+  lunado_realm_filler filler; /* of this realm */
   lunado_settler settler; /* of all Futures of this state */
   lunado_frame *frame;    /* innermost settle; lives on the C stack */
   unsigned deferred;      /* entries of SLOT_DEFERRED, */
@@ -165,6 +170,9 @@ struct lunado_realm {
   bool throwing;           /* the value being resumed with is an error */
   bool passing;            /* lunado's own code raises SLOT_RECEIVED again */
   const lua_State *receiver; /* where SLOT_RECEIVED was given; NULL: nowhere */
+  lua_CFunction base;      /* at the base of each coroutine: lunado__body_run */
+  lua_CFunction decorated; /* what gen.coroutine returns; upvalue 3 is the
+                              user's function */
   lua_State *runner;       /* runs `current`, whose task is at this index of */
   int place;               /* the C function there; good while current is */
   bool interrupted;        /* SLOT_INTERRUPT is in use */
@@ -180,7 +188,15 @@ struct lunado_realm {
 
 /* --- realm.c: one for each Lua state ------------------------------------- */
 
-/* The realm of L's state, made on first use.  [-0, +0, m] */
+/* The realm of L's state; made, and filled by `filler`, on first use.
+ * [-0, +0, m] */
+lunado_realm *lunado__realm_make(lua_State *L, lunado_realm_filler filler);
+
+/* Has lunado__realm make the realm of L's state with `filler`.  [-0, +0, m] */
+void lunado__realm_prepare(lua_State *L, lunado_realm_filler filler);
+
+/* The realm of L's state, for which that was called, or that has one.
+ * [-0, +0, m] */
 lunado_realm *lunado__realm(lua_State *L);
 
 /* The realm, for functions of the binding. */
@@ -228,10 +244,6 @@ static inline void *lunado__toclass(lua_State *L, int idx, const void *mt) {
   return object;
 }
 
-/* Raises "bad argument #arg to 'f' (expected expected, got …)".
- * [-0, +0, v] */
-int lunado__typeerror(lua_State *L, int arg, const char *expected);
-
 /* Checks that argument `arg` can be called.  [-0, +0, v] */
 void lunado__checkcallable(lua_State *L, int arg);
 
@@ -239,8 +251,8 @@ void lunado__checkcallable(lua_State *L, int arg);
  * modules.  [-0, +0, m] */
 bool lunado__iscallable(lua_State *L, int idx);
 
-/* The same as a function of Lua's. */
-int lunado__is_callable(lua_State *L);
+/* Adds is_callable to the table on top. */
+void lunado__argument_functions(lua_State *L);
 
 /* Argument `arg` as a time in seconds: a number, not NaN.  [-0, +0, v] */
 double lunado__checkseconds(lua_State *L, int arg);

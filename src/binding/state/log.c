@@ -121,7 +121,8 @@ static int check_level(lua_State *L, int arg) {
   return luaL_checkoption(L, arg, NULL, level_names);
 }
 
-int lunado__log_log(lua_State *L) {
+/* log(level, message) */
+static int log_log(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
   int level = check_level(L, 1);
   luaL_checkstring(L, 2);
@@ -130,13 +131,15 @@ int lunado__log_log(lua_State *L) {
   return 0;
 }
 
-int lunado__log_enabled(lua_State *L) {
+/* log_enabled(level) → boolean */
+static int log_enabled(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
   lua_pushboolean(L, check_level(L, 1) >= realm->log_level);
   return 1;
 }
 
-int lunado__log_set_handler(lua_State *L) {
+/* set_log_handler(function or nil) */
+static int log_set_handler(lua_State *L) {
   lunado_realm *realm = lunado__upvalue_realm(L);
   if (!lua_isnoneornil(L, 1)) lunado__checkcallable(L, 1);
   lua_settop(L, 1);
@@ -145,13 +148,24 @@ int lunado__log_set_handler(lua_State *L) {
   return 0;
 }
 
-int lunado__log_handler(lua_State *L) {
+/* log_handler() → the function, or nil */
+static int log_handler(lua_State *L) {
   lunado__getslot(L, lunado__upvalue_realm(L), LUNADO_SLOT_LOG_HANDLER);
   if (!lua_toboolean(L, -1)) lua_pushnil(L);
   return 1;
 }
 
-int lunado__log_set_level(lua_State *L) {
+/* set_log_level(level) */
+static int log_set_level(lua_State *L) {
   lunado__upvalue_realm(L)->log_level = check_level(L, 1);
   return 0;
 }
+
+static const luaL_Reg functions[] = {{"log", log_log},
+                                     {"log_enabled", log_enabled},
+                                     {"log_handler", log_handler},
+                                     {"set_log_handler", log_set_handler},
+                                     {"set_log_level", log_set_level},
+                                     {NULL, NULL}};
+
+void lunado__log_functions(lua_State *L) { lunado__setfunctions(L, functions); }

@@ -4,7 +4,6 @@
 
 #include <string.h>
 
-#include "binding/coroutine/coroutine.h"
 #include "binding/error/failure.h"
 #include "binding/state/realm.h"
 
@@ -118,7 +117,7 @@ static bool to_behind(lua_State *L, const lunado_realm *realm) {
   int top = lua_gettop(L);
   lua_pushvalue(L, top);
   lunado__unwrap(L, realm, top + 1);
-  if (lunado__is_coroutine_function(L, top + 1)) {
+  if (lua_tocfunction(L, top + 1) == realm->decorated) {
     (void)lua_getupvalue(L, top + 1, LUNADO_UPVALUES + 1);
     lua_replace(L, top + 1);
   } else {
@@ -138,6 +137,54 @@ static bool to_behind(lua_State *L, const lunado_realm *realm) {
 
 /* --- names ---------------------------------------------------------------- */
 
+/* True if the name on top is better than the one at idx: shorter, or of one
+ * length and earlier in the order of bytes. */
+static bool is_better(lua_State *L, int idx) {
+  size_t length = lua_rawlen(L, -1), other = lua_rawlen(L, idx);
+  if (length != other) return length < other;
+  return memcmp(lua_tostring(L, -1), lua_tostring(L, idx), length) < 0;
+}
+
+static void keep_name(lua_State *L, int best) {
+  if (lua_isnil(L, best) || is_better(L, best))
+    lua_replace(L, best);
+  else
+    lua_pop(L, 1);
+}
+
+/* Looks for the function at idx in the module on top, whose name is below, and
+ * keeps its best name at `best`. */
+static void name_in_module(lua_State *L, int idx, int best) {
+  int module = lua_gettop(L) - 1;
+  bool global = strcmp(lua_tostring(L, module), "_G") == 0;
+  for (lua_pushnil(L); lua_next(L, module + 1) != 0; lua_pop(L, 1)) {
+    if (lua_type(L, -2) != LUA_TSTRING || !lua_rawequal(L, -1, idx)) continue;
+    if (global)
+      lua_pushvalue(L, -2);
+    else
+      lua_pushfstring(L, "%s.%s", lua_tostring(L, module),
+                      lua_tostring(L, -2));
+    keep_name(L, best);
+  }
+}
+
+/* A function may have many names, and Lua's order of tables is another one in
+ * each process. */
+bool lunado__push_globalname(lua_State *L, int idx) {
+  int best = lua_gettop(L) + 1;
+  lua_pushnil(L);
+  lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  if (lua_istable(L, -1)) {
+    for (lua_pushnil(L); lua_next(L, best + 1) != 0; lua_settop(L, best + 2))
+      if (lua_istable(L, -1) && lua_type(L, -2) == LUA_TSTRING)
+        name_in_module(L, idx, best);
+  }
+  lua_settop(L, best);
+  if (!lua_isnil(L, best)) return true;
+  lua_pop(L, 1);
+  return false;
+}
+
 /* Looks for the value at idx among the fields of the table on top, whose name
  * is below, and keeps its best name at `best`. */
 static void name_in_fields(lua_State *L, int idx, const char *mark, int best) {
@@ -146,7 +193,7 @@ static void name_in_fields(lua_State *L, int idx, const char *mark, int best) {
     if (lua_type(L, -2) != LUA_TSTRING || !lua_rawequal(L, -1, idx)) continue;
     lua_pushfstring(L, "%s%s%s", lua_tostring(L, table - 1), mark,
                     lua_tostring(L, -2));
-    lunado__keep_name(L, best);
+    keep_name(L, best);
   }
 }
 

@@ -6,14 +6,6 @@
 #include "binding/state/realm.h"
 
 #include "binding/state/binding.h"
-#include "binding/coroutine/coroutine.h"
-#include "binding/error/failure.h"
-#include "binding/future/future.h"
-#include "binding/loop/interrupt.h"
-#include "binding/loop/ioloop.h"
-#include "binding/luv/luv.h"
-#include "binding/state/naming.h"
-#include "binding/coroutine/received.h"
 
 static const char realm_key = 0;
 
@@ -102,23 +94,6 @@ static lua_State *main_thread(lua_State *L) {
   return main;
 }
 
-/* The realm is findable from the start, for its parts are made with functions
- * that have it as upvalue; should memory run out midway, it is forgotten. */
-static void fill(lua_State *L, lunado_realm *realm) {
-  make_slots(L, realm);
-  make_tables(L, realm);
-  lunado__naming_open(L, realm);
-  lunado__exception_open(L, realm);
-  lunado__enter_open(L, realm);
-  lunado__received_open(L, realm);
-  lunado__interrupt_open(L, realm);
-  lunado__failure_open(L, realm);
-  lunado__coroutine_open(L, realm);
-  lunado__future_open(L, realm);
-  lunado__ioloop_open(L, realm);
-  lunado__luv_open(L, realm);
-}
-
 /* The last finalizer of the binding's.  A loop that was closed is here still
  * when it was collected while memory was so short that Lua could not even call
  * its finalizer: then Lua forgets that. */
@@ -140,7 +115,11 @@ static void set_finalizer(lua_State *L) {
   lua_setmetatable(L, -2);
 }
 
+/* (fill): the realm is findable from the start, for its parts are made with
+ * functions that have it as upvalue; should memory run out midway, it is
+ * forgotten. */
 static int make(lua_State *L) {
+  lunado_realm_filler filler = (lunado_realm_filler)lua_touserdata(L, 1);
   lunado_realm *realm = lua_newuserdatauv(L, sizeof *realm, 1);
   *realm = (lunado_realm){0};
   lunado_link_init(&realm->cores);
@@ -155,7 +134,10 @@ static int make(lua_State *L) {
   lua_setiuservalue(L, -2, 1);
   lua_pushvalue(L, -1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &realm_key);
-  fill(L, realm);
+  make_slots(L, realm);
+  make_tables(L, realm);
+  realm->filler = filler;
+  (*filler)(L, realm);
   lua_pushlightuserdata(L, realm);
   return 1;
 }
@@ -168,12 +150,13 @@ lunado_realm *lunado__findrealm(lua_State *L) {
   return realm;
 }
 
-lunado_realm *lunado__realm(lua_State *L) {
+lunado_realm *lunado__realm_make(lua_State *L, lunado_realm_filler filler) {
   lunado_realm *realm = lunado__findrealm(L);
   if (realm != NULL) return realm;
   luaL_checkstack(L, LUA_MINSTACK, NULL);
   lua_pushcfunction(L, make);
-  if (lua_pcall(L, 0, 1, 0) != LUA_OK) {
+  lua_pushlightuserdata(L, (void *)filler);
+  if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
     lua_pushnil(L);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &realm_key);
     lua_error(L);
@@ -181,4 +164,22 @@ lunado_realm *lunado__realm(lua_State *L) {
   realm = lua_touserdata(L, -1);
   lua_pop(L, 1);
   return realm;
+}
+
+/* Under the address of this the registry has the filler that was prepared. */
+static const char filler_key = 0;
+
+void lunado__realm_prepare(lua_State *L, lunado_realm_filler filler) {
+  lua_pushlightuserdata(L, (void *)filler);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &filler_key);
+}
+
+lunado_realm *lunado__realm(lua_State *L) {
+  lunado_realm *realm = lunado__findrealm(L);
+  lunado_realm_filler filler;
+  if (realm != NULL) return realm;
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &filler_key);
+  filler = (lunado_realm_filler)lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  return lunado__realm_make(L, filler);
 }

@@ -13,7 +13,7 @@
 
 #include "binding/thread/pool.h"
 #include "binding/future/multi.h"
-#include "binding/thread/transfer.h"
+#include "binding/thread/parcel.h"
 
 #define EXECUTOR "lunado.ThreadPoolExecutor"
 

@@ -145,7 +145,7 @@ static void settle_job_protected(lua_State *L, lunado_realm *realm,
 
 static void *crew_start(lunado_workers *workers) {
   const lunado__crew *crew = lunado_workers_data(workers);
-  return lunado__worker_new(crew->path, crew->cpath);
+  return lunado__worker_new(crew->realm->filler, crew->path, crew->cpath);
 }
 
 static void crew_run(lunado_workers *workers, void *state, lunado_job *job) {

@@ -10,7 +10,7 @@
 #define LUNADO_BINDING_THREAD_POOL_H
 
 #include "binding/state/binding.h"
-#include "binding/thread/transfer.h"
+#include "binding/thread/parcel.h"
 
 typedef struct lunado__crew lunado__crew;
 

@@ -15,6 +15,7 @@
 #include "binding/state/open.h"
 #include "binding/state/realm.h"
 #include "core/alloc.h"
+#include "binding/loop/runsync.h"
 
 /* Kilobytes by which a state may grow before its garbage is collected at the
  * end of a job, for it may then wait for the next one for long. */
@@ -28,15 +29,6 @@ struct lunado__worker {
 /* Where the message handler leaves the traceback. */
 static const char worker_traceback_key = 0;
 
-/* Marks the state of a worker. */
-static const char worker_key = 0;
-
-bool lunado__is_worker(lua_State *L) {
-  bool marked = lua_rawgetp(L, LUA_REGISTRYINDEX, &worker_key) != LUA_TNIL;
-  lua_pop(L, 1);
-  return marked;
-}
-
 /* --- opening -------------------------------------------------------------- */
 
 /* The process is not the worker's to end. */
@@ -44,11 +36,11 @@ static int worker_os_exit(lua_State *L) {
   return luaL_error(L, "os.exit is not allowed in a worker");
 }
 
-/* (path, cpath) */
+/* (path, cpath, filler) */
 static int open_worker(lua_State *L) {
   luaL_openlibs(L);
-  lua_pushboolean(L, 1);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &worker_key);
+  lunado__realm_prepare(L, lua_touserdata(L, 3));
+  lunado__uncaught_none(L);
   lunado__preload(L);
   lua_getglobal(L, "package");
   lua_pushstring(L, lua_touserdata(L, 1));
@@ -61,21 +53,24 @@ static int open_worker(lua_State *L) {
   return 0;
 }
 
-static lua_State *new_worker_state(const char *path, const char *cpath) {
+static lua_State *new_worker_state(lunado_realm_filler filler,
+                                   const char *path, const char *cpath) {
   lua_State *L = luaL_newstate();
   if (L == NULL) return NULL;
   lua_pushcfunction(L, open_worker);
   lua_pushlightuserdata(L, (void *)path);
   lua_pushlightuserdata(L, (void *)cpath);
-  if (lua_pcall(L, 2, 0, 0) == LUA_OK) return L;
+  lua_pushlightuserdata(L, (void *)filler);
+  if (lua_pcall(L, 3, 0, 0) == LUA_OK) return L;
   lua_close(L);
   return NULL;
 }
 
-lunado__worker *lunado__worker_new(const char *path, const char *cpath) {
+lunado__worker *lunado__worker_new(lunado_realm_filler filler, const char *path,
+                                   const char *cpath) {
   lunado__worker *worker = lunado__alloc(sizeof *worker);
   if (worker == NULL) return NULL;
-  worker->L = new_worker_state(path, cpath);
+  worker->L = new_worker_state(filler, path, cpath);
   if (worker->L == NULL) {
     lunado__free(worker);
     return NULL;

@@ -9,7 +9,8 @@
 
 #include <stdbool.h>
 
-#include "binding/thread/transfer.h"
+#include "binding/thread/parcel.h"
+#include "binding/state/binding.h"
 
 typedef struct lunado__worker lunado__worker;
 
@@ -21,9 +22,11 @@ typedef struct {
   bool failed;
 } lunado__work;
 
-/* A state with the standard libraries, which finds modules by these paths;
+/* A state with the standard libraries, whose realm, where it comes to need one,
+ * `filler` fills; it finds modules by these paths;
  * NULL when there is no memory for one. */
-lunado__worker *lunado__worker_new(const char *path, const char *cpath);
+lunado__worker *lunado__worker_new(lunado_realm_filler filler, const char *path,
+                                   const char *cpath);
 
 /* Replaces a function and its arguments by the outcome of calling it.  Without
  * a worker (NULL) that is a failure for want of memory. */
@@ -31,9 +34,5 @@ void lunado__worker_run(lunado__worker *worker, lunado__work *work);
 
 /* Closes the state. */
 void lunado__worker_free(lunado__worker *worker);
-
-/* True if the state is a worker's, in which an error that a job does not catch
- * goes to who has submitted it.  [-0, +0, -] */
-bool lunado__is_worker(lua_State *L);
 
 #endif

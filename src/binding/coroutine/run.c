@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+/* run.c - the runner: resume, suspend, end. */
+#include "binding/coroutine/coroutine.h"
+#include "binding/coroutine/task.h"
+#include "binding/coroutine/watch.h"
+#include "binding/debug/inspect.h"
+#include "binding/error/failure.h"
+#include "binding/future/future.h"
+#include "binding/loop/ioloop.h"
+#include "binding/state/realm.h"
+#include <string.h>
+
+/* Coroutines started inside each other on the C stack.  Each takes some three
+ * of Lua's 200 C calls. */
+#define NEST_MAX 30u
+
+/* Bytes of C stack that may lie between the first of them and the next. */
+#define NEST_STACK 24576
+
+
+/* --- ending --------------------------------------------------------------- */
+
+/* The coroutine of the task at t has died of the error on top. */
+static void finish_failed(lua_State *L, lunado_realm *realm, int t) {
+  lunado__failure_wrap(L, realm);
+  lunado__failure_hand_on(lua_touserdata(L, -1));
+  lunado__fail(L, realm, t + 1);
+}
+
+/* The coroutine of the task at t has ended, with n values on its thread: the
+ * task becomes idle, and its Future gets the outcome. */
+static void finish(lua_State *L, lunado_realm *realm, int t,
+                   lunado_coroutine *task, int status, int n) {
+  lunado_future *future = task->future;
+  if (task->flags & TASK_BOUND) lunado__task_unbind(L, t);
+  if (task->flags & TASK_RECEIVED) lunado__task_forget_received(L, t);
+  if (n == 1 || status != LUA_OK)
+    lua_xmove(task->thread, L, 1);
+  else
+    lua_pushnil(L);
+  if (status != LUA_OK) {
+    task->flags |= TASK_FAILED;
+    (void)lua_resetthread(task->thread);
+  }
+  if (task->flags & TASK_WATCHED) lunado__watch_end(L, t, task);
+  if (task->flags & TASK_FAILED || lua_gethook(task->thread) != NULL)
+    lunado__task_drop_thread(L, t, task);
+  lunado__task_recycle(L, realm, t, task);
+  if (task->flags & TASK_FAILED) {
+    finish_failed(L, realm, t);
+  } else if (lunado_future_pending(future)) {
+    future->count = task->results;
+    lunado__settle_future(L, realm, t + 1, future, LUNADO_DONE);
+  } else { /* somebody else has set it */
+    lua_pop(L, 1);
+  }
+}
+
+/* --- running -------------------------------------------------------------- */
+
+static int resume(lua_State *L, lunado_realm *realm, lunado_coroutine *task,
+                  int nargs, int *n) {
+  lunado_coroutine *outer = realm->current;
+  int status;
+  realm->current = task;
+  status = lua_resume(task->thread, L, nargs, n);
+  realm->current = outer;
+  task->flags &= ~(uint32_t)TASK_AWAITING;
+  if (realm->awaiting || realm->throwing) lunado__task_resumed(realm, task);
+  return status;
+}
+
+static int make_overflow(lua_State *L) {
+  return luaL_error(L, "stack overflow (too many coroutines are started inside "
+                       "each other)");
+}
+
+/* Where the C stack is by now.  Not by the address of a variable, for which
+ * AddressSanitizer may have another place. */
+static inline uintptr_t stack_here(void) {
+#if defined(__GNUC__)
+  return (uintptr_t)__builtin_frame_address(0);
+#else
+  volatile char here = 0;
+  return (uintptr_t)&here;
+#endif
+}
+
+/* True if the caller, which is to go on after its callee, is as it was left. */
+static bool awaits_start(const lunado_coroutine *caller,
+                         const lunado_coroutine *callee) {
+  lua_State *thread = caller->thread;
+  return lua_status(thread) == LUA_YIELD && lua_gettop(thread) >= 2 &&
+         lua_touserdata(thread, -2) == (const void *)callee;
+}
+
+/* Puts an end to a coroutine that somebody else has resumed or closed, with an
+ * error on its thread's stack. */
+static int end_stolen(const lunado_coroutine *task) {
+  (void)lua_resetthread(task->thread);
+  lua_settop(task->thread, 0);
+  lua_pushliteral(task->thread,
+                  "the coroutine was resumed or closed by somebody else");
+  return LUA_ERRRUN;
+}
+
+/* The task at *t has yielded its callee and the callee's Future, on top of its
+ * thread's stack.  Pushes both, and sets *t and *task to the callee where there
+ * is stack for one more level.  Returns how many values to resume *task with.
+ */
+static int descend(lua_State *L, lunado_realm *realm, int *t,
+                   lunado_coroutine **task) {
+  lunado_coroutine *callee = realm->callee;
+  lua_State *thread = (*task)->thread;
+  realm->callee = NULL;
+  if (!lua_checkstack(L, LUNADO_RUN_STACK))
+    return lunado__task_raise(L, realm, *t, make_overflow);
+  lua_pushvalue(thread, -2);
+  lua_pushvalue(thread, -2);
+  lua_xmove(thread, L, 2);
+  callee->caller = *task;
+  *task = callee;
+  *t += 2;
+  return (int)callee->count;
+}
+
+void lunado__run(lua_State *L, lunado_realm *realm, int t,
+                lunado_coroutine *task, int nargs) {
+  lunado_coroutine *caller;
+  const void *context = realm->context;
+  lua_State *outer = realm->runner;
+  int outer_place = realm->place;
+  if (realm->nesting++ == 0) realm->stack_base = stack_here();
+  realm->runner = L;
+  realm->place = t;
+  for (;;) {
+    int n = 1;
+    int status =
+        nargs == STOLEN ? end_stolen(task) : resume(L, realm, task, nargs, &n);
+    caller = task->caller;
+    if (status == LUA_YIELD) {
+      if (realm->callee != NULL) {
+        nargs = descend(L, realm, &t, &task);
+        realm->place = t;
+        continue;
+      }
+      nargs = lunado__suspend_next(L, realm, t, task, n, caller == NULL ? context : NULL);
+      if (nargs != SUSPENDED) continue;
+    }
+    task->caller = NULL;
+    if (task->flags & TASK_ENTERED) lunado__watch_leave(L, realm, task);
+    if (status != LUA_YIELD) finish(L, realm, t, task, status, n);
+    if (caller == NULL) break;
+    nargs = awaits_start(caller, task) ? 0 : STOLEN;
+    task = caller;
+    t -= 2;
+    realm->place = t;
+    lua_settop(L, t + 1);
+  }
+  realm->runner = outer;
+  realm->place = outer_place;
+  realm->nesting--;
+}
+
+void lunado__coroutine_wake(lua_State *L, lunado_realm *realm, int t) {
+  lunado_coroutine *task = lua_touserdata(L, t);
+  luaL_checkstack(L, LUNADO_WAKE_STACK, NULL);
+  lunado__ioloop_discharge(L, task->loop);
+  lua_getiuservalue(L, t, LUNADO_TASK_FUTURE);
+  task->flags &= ~(uint32_t)TASK_QUEUED;
+  if (task->flags & TASK_STARTING) {
+    task->flags &= ~(uint32_t)TASK_STARTING;
+    lunado__run(L, realm, t, task, (int)task->count);
+  } else if (!lunado__task_untouched(task)) {
+    lunado__run(L, realm, t, task, STOLEN);
+  } else if (task->waiter.future == NULL) {
+    lunado__run(L, realm, t, task, 0);
+  } else {
+    lunado__run(L, realm, t, task,
+        lunado__task_push_outcome(L, t, task, task->waiter.future));
+  }
+  lua_settop(L, t);
+}
+
+bool lunado__run_may_nest(const lunado_realm *realm) {
+  ptrdiff_t used = (ptrdiff_t)(realm->stack_base - stack_here());
+  if (realm->nesting == 0) return true;
+  return realm->nesting < NEST_MAX && used < NEST_STACK && -used < NEST_STACK;
+}

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * task.c - what runs a coroutine: the object, and the idle ones that are kept.
+ */
+#include "binding/coroutine/coroutine.h"
+#include "binding/coroutine/task.h"
+#include "binding/coroutine/watch.h"
+#include "binding/debug/inspect.h"
+#include "binding/error/failure.h"
+#include "binding/future/future.h"
+#include "binding/loop/ioloop.h"
+#include "binding/state/naming.h"
+#include "binding/state/realm.h"
+#include <string.h>
+
+/* Lets the idle task at t go; it needs no finalizer any more. */
+static void retire(lua_State *L, int t) {
+  lua_pushnil(L);
+  lua_setmetatable(L, t);
+}
+
+void lunado__task_recycle(lua_State *L, lunado_realm *realm, int t,
+                    lunado_coroutine *task) {
+  if (!realm->reuse || realm->pooled == LUNADO_POOL_SIZE) {
+    retire(L, t);
+    return;
+  }
+  lua_pushvalue(L, t);
+  lua_xmove(L, realm->pool, 1);
+  realm->idle[realm->pooled++] = task;
+}
+
+void lunado__task_drop_thread(lua_State *L, int t, lunado_coroutine *task) {
+  task->thread = NULL;
+  lua_pushnil(L);
+  lua_setiuservalue(L, t, LUNADO_TASK_THREAD);
+}
+
+void lunado__task_unbind(lua_State *L, int t) {
+  lua_pushnil(L);
+  lua_setiuservalue(L, t, LUNADO_TASK_FUTURE);
+  lua_pushnil(L);
+  lua_setiuservalue(L, t + 1, LUNADO_FUTURE_TASK);
+}
+
+void lunado__task_forget_received(lua_State *L, int t) {
+  lua_pushnil(L);
+  lua_setiuservalue(L, t, LUNADO_TASK_RECEIVED);
+}
+
+/* Gives the task on top a new thread. */
+static void set_thread(lua_State *L, lunado_coroutine *task) {
+  lua_State *thread = lua_newthread(L);
+  lua_setiuservalue(L, -2, LUNADO_TASK_THREAD);
+  task->thread = thread;
+}
+
+static lunado_coroutine *task_new(lua_State *L, lunado_realm *realm) {
+  lunado_coroutine *task =
+      lua_newuserdatauv(L, sizeof *task, LUNADO_TASK_VALUES);
+  *task = (lunado_coroutine){0};
+  set_thread(L, task);
+  task->born = ++realm->born;
+  lunado__setclass(L, realm->task_mt);
+  return task;
+}
+
+static lunado_coroutine *task_from_pool(lua_State *L, lunado_realm *realm) {
+  lunado_coroutine *task;
+  lua_Hook hook = lua_gethook(L);
+  lua_xmove(realm->pool, L, 1);
+  task = realm->idle[--realm->pooled];
+  if (task->thread == NULL || lua_gethook(task->thread) != NULL)
+    set_thread(L, task); /* a hook may have been set meanwhile */
+  else                   /* as lua_newthread does */
+    memcpy(lua_getextraspace(task->thread), lua_getextraspace(realm->main),
+           LUA_EXTRASPACE);
+  /* A new thread inherits the hook of the one that makes it. */
+  if (hook != NULL)
+    lua_sethook(task->thread, hook, lua_gethookmask(L), lua_gethookcount(L));
+  return task;
+}
+
+lunado_coroutine *lunado__task_push(lua_State *L, lunado_realm *realm,
+                                   int nargs) {
+  lunado_coroutine *task;
+  task = realm->pooled > 0 ? task_from_pool(L, realm) : task_new(L, realm);
+  if (realm->has_thread_hook) lunado__watch_thread(L, realm, lua_gettop(L));
+  if (nargs > LUA_MINSTACK / 2 && !lua_checkstack(task->thread, nargs + 4))
+    luaL_error(L, "too many arguments");
+  task->future = lunado__future_new(L, realm, LUNADO_KIND_COROUTINE,
+                                    sizeof(lunado_future), LUNADO_FUTURE_TASK);
+  lua_pushcfunction(task->thread, lunado__coroutine_body);
+  lua_pushcfunction(task->thread, lunado__body_handler);
+  task->count = (uint32_t)nargs + 2;
+  task->results = 1;
+  task->flags = 0;
+  task->loop = NULL;
+  task->waiter.list = NULL;
+  return task;
+}
+
+/* The task at t leaves the stack of its runner: from now on it and the Future
+ * above it hold each other. */
+void lunado__task_tie(lua_State *L, int t, lunado_coroutine *task) {
+  task->flags |= TASK_BOUND;
+  lua_pushvalue(L, t + 1);
+  lua_setiuservalue(L, t, LUNADO_TASK_FUTURE);
+  lua_pushvalue(L, t);
+  lua_setiuservalue(L, t + 1, LUNADO_FUTURE_TASK);
+}
+
+void lunado__coroutine_where(lua_State *L, const lunado_coroutine *task) {
+  lunado__pushplace(L, lunado__findrealm(L), task->thread);
+}
+
+/* --- tasks ---------------------------------------------------------------- */
+
+static void push_warning(lua_State *L, const lunado_coroutine *task) {
+  if (!lunado__task_untouched(task)) {
+    lua_pushliteral(L,
+                    "Coroutine was collected that somebody else had resumed or "
+                    "closed: its Future stays pending");
+    return;
+  }
+  lua_pushliteral(L, "Coroutine was collected while waiting at ");
+  lunado__coroutine_where(L, task);
+  lua_pushliteral(L, ": nobody can set the Future it waits for");
+  lua_concat(L, 3);
+}
+
+/* Logs that a task was collected while it waited, if it was. */
+static void report(lua_State *L, lunado_realm *realm,
+                   const lunado_coroutine *task) {
+  lunado_gc_cause cause = lunado__gc_canary_cause(L, realm, task->born);
+  if (cause == LUNADO_GC_CLOSING) return;
+  push_warning(L, task);
+  lunado__gc_canary_log(L, realm, cause);
+}
+
+static int task__gc(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_coroutine *task = lua_touserdata(L, 1);
+  uint32_t how = task->flags & (TASK_WAITING | TASK_QUEUED);
+  bool told = !(how & TASK_WAITING);
+  if ((how & TASK_QUEUED) && !task->loop->closed) {
+    /* Another finalizer has woken it, or the state is closed. */
+    lua_settop(L, 1);
+    lunado__setclass(L, realm->task_mt);
+    return 0;
+  }
+  if (how & TASK_WAITING) task->loop->queue.reserved--;
+  if (how != 0) {
+    told = told || task->loop->closed;
+    lunado__ioloop_discharge(L, task->loop);
+  }
+  task->flags &= ~how;
+  if (!told) report(L, realm, task);
+  return 0;
+}
+
+void lunado__track(lua_State *L, const lunado_realm *realm, int t) {
+  const lunado_coroutine *task = lua_touserdata(L, t);
+  luaL_checkstack(L, 4, NULL);
+  lunado__getslot(L, realm, LUNADO_SLOT_TRACKED);
+  lua_pushvalue(L, t);
+  lua_pushnumber(L, (lua_Number)lunado_loop_time(task->loop->core));
+  lua_rawset(L, -3);
+  lua_pop(L, 1);
+}
+
+static const luaL_Reg metamethods[] = {{"__gc", task__gc}, {NULL, NULL}};
+
+void lunado__task_open(lua_State *L, lunado_realm *realm) {
+  realm->task_mt = lunado__newclass(L, "lunado.Task", NULL, metamethods);
+  lua_pop(L, 1);
+  realm->pool = lua_newthread(L);
+  if (!lua_checkstack(realm->pool, LUNADO_POOL_SIZE))
+    luaL_error(L, "not enough memory");
+  lua_rawsetp(L, LUA_REGISTRYINDEX, realm->idle);
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/* throw.c - raising an error where a coroutine has yielded. */
+#include "binding/coroutine/coroutine.h"
+#include "binding/coroutine/received.h"
+#include "binding/coroutine/task.h"
+#include "binding/coroutine/watch.h"
+#include "binding/debug/inspect.h"
+#include "binding/error/failure.h"
+#include "binding/future/future.h"
+#include "binding/future/yieldable.h"
+#include "binding/loop/ioloop.h"
+#include "binding/state/hook.h"
+#include "binding/state/realm.h"
+
+static void restore_hook(lua_State *L, lunado_realm *realm) {
+  lua_sethook(L, realm->user_hook, realm->user_hook_mask,
+              realm->user_hook_count);
+  realm->user_hook = NULL;
+}
+
+/* The first return in a coroutine that is resumed is that of the yield
+ * itself, with the value it was resumed with on top. */
+static void raise_at_return(lua_State *L, lua_Debug *ar) {
+  lunado_realm *realm = lunado__findrealm(L);
+  (void)ar;
+  restore_hook(L, realm);
+  realm->throwing = false;
+  (void)lua_error(L);
+}
+
+void lunado__throw_value(lunado_realm *realm, lunado_coroutine *task) {
+  lua_State *thread = task->thread;
+  task->flags |= TASK_THROWN;
+  realm->throwing = true;
+  if (task->flags & TASK_AWAITING) return;
+  realm->user_hook = lua_gethook(thread);
+  realm->user_hook_mask = lua_gethookmask(thread);
+  realm->user_hook_count = lua_gethookcount(thread);
+  lua_sethook(thread, raise_at_return, LUA_MASKRET, 0);
+}
+
+void lunado__throw_failure(lua_State *L, int t, lunado_coroutine *task) {
+  lunado__receive_at(L, t, task);
+  lunado__failure_observe(task->thread, -1);
+  lua_replace(task->thread, -2);
+  lunado__throw_value(lunado__findrealm(L), task);
+}
+
+bool lunado__throw_protected(lua_State *L, lunado_realm *realm, int t,
+                      lua_CFunction function, int nargs) {
+  lunado_coroutine *task = lua_touserdata(L, t);
+  int base = lua_gettop(L) - nargs + 1, below;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->handler);
+  lua_pushcfunction(L, function);
+  lua_rotate(L, base, 2);
+  if (lua_pcall(L, nargs, LUA_MULTRET, base) == LUA_OK) {
+    lua_remove(L, base);
+    return true;
+  }
+  if (lua_status(task->thread) != LUA_YIELD) {
+    lua_settop(L, base - 1);
+    return false;
+  }
+  lunado__failure_take(L, realm);
+  below = lunado__failure_cut(L, function);
+  if (below == 0) lunado__failure_observe(L, -1);
+  lua_xmove(L, task->thread, 1);
+  lua_settop(L, base - 1);
+  if (below > 0)
+    lunado__throw_failure(L, t, task);
+  else
+    lunado__throw_value(realm, task);
+  return false;
+}
+
+int lunado__throw_pending(const lunado_coroutine *task) {
+  return lua_status(task->thread) == LUA_YIELD ? 1 : STOLEN;
+}
+
+int lunado__task_raise(lua_State *L, lunado_realm *realm, int t,
+                       lua_CFunction function) {
+  (void)lunado__throw_protected(L, realm, t, function, 0);
+  return lunado__throw_pending(lua_touserdata(L, t));
+}
+
+/* Deals with what a coroutine left behind in the realm when it was suspended
+ * or ended. */
+void lunado__task_resumed(lunado_realm *realm, lunado_coroutine *task) {
+  if (realm->awaiting) {
+    realm->awaiting = false;
+    task->flags |= TASK_AWAITING;
+  }
+  if (realm->throwing) { /* it could not be resumed */
+    realm->throwing = false;
+    if (lua_gethook(task->thread) == raise_at_return)
+      restore_hook(task->thread, realm);
+  }
+}

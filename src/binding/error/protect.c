@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/* protect.c - protected calls. */
+#include "binding/coroutine/received.h"
+#include "binding/error/failure.h"
+#include "binding/future/future.h"
+#include "binding/loop/interrupt.h"
+#include "binding/loop/ioloop.h"
+#include "binding/state/hook.h"
+#include "binding/state/naming.h"
+#include "binding/state/realm.h"
+
+static int do_nothing(lua_State *L) {
+  (void)L;
+  return 0;
+}
+
+/* A run calls uv_run from a function of its own: its callbacks are called from
+ * within that. */
+static int call_nothing(lua_State *L) {
+  lua_pushcfunction(L, do_nothing);
+  lua_call(L, 0, 0);
+  return 0;
+}
+
+/* Lua keeps its records of the last calls that have ended. */
+bool lunado__reserve_calls(lua_State *L, int places) {
+  int top = lua_gettop(L);
+  bool called;
+  if (!lua_checkstack(L, places)) return false;
+  lua_pushcfunction(L, call_nothing);
+  called = lua_pcall(L, 0, 0, 0) == LUA_OK;
+  lua_settop(L, top);
+  return called;
+}
+
+bool lunado__try(lua_State *L, lunado_realm *realm, lua_CFunction function,
+                 void *data) {
+  int base = lua_gettop(L) + 1;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->handler);
+  lua_pushcfunction(L, function);
+  lua_pushlightuserdata(L, data);
+  if (lua_pcall(L, 1, 0, base) == LUA_OK) {
+    lua_settop(L, base - 1);
+    return true;
+  }
+  lunado__failure_take(L, realm);
+  lua_replace(L, base);
+  lua_settop(L, base);
+  return false;
+}
+
+/* Lua has no other way to put finalizers off than to stop its collector. */
+bool lunado__try_alone(lua_State *L, int nargs) {
+  bool running = lua_gc(L, LUA_GCISRUNNING) == 1;
+  lunado__hook hook = lunado__hook_off(L);
+  int status;
+  if (running) (void)lua_gc(L, LUA_GCSTOP);
+  status = lua_pcall(L, nargs, 0, 0);
+  if (running) (void)lua_gc(L, LUA_GCRESTART);
+  lunado__hook_on(L, &hook);
+  if (status == LUA_OK) return true;
+  lua_pop(L, 1);
+  return false;
+}

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+/* link.c - functions to be called when a Future is done. */
+#include "binding/coroutine/coroutine.h"
+#include "binding/error/failure.h"
+#include "binding/future/awaited.h"
+#include "binding/future/dependent.h"
+#include "binding/future/future.h"
+#include "binding/future/late.h"
+#include "binding/future/multi.h"
+#include "binding/future/sweep.h"
+#include "binding/future/ticket.h"
+#include "binding/future/waititer.h"
+#include "binding/loop/ioloop.h"
+#include "binding/loop/queue.h"
+#include "binding/state/realm.h"
+#include "core/multi.h"
+#include "core/waititer.h"
+
+/* The owner of a waiter that calls a function or settles another Future.
+ * User values: what it is for, the Future it waits for, and the loop. */
+typedef struct {
+  lunado_waiter waiter;
+  lunado_ioloop *loop; /* the function is called on; NULL: at once */
+} link_object;
+
+enum { LINK_TARGET = 1, LINK_SOURCE, LINK_LOOP, LINK_VALUES = LINK_LOOP };
+
+/* The link object, on top, holds its loop; without it where it is gone. */
+static void hold_loop(lua_State *L, link_object *self) {
+  lunado__pushloop(L, self->loop);
+  if (lua_isnil(L, -1)) self->loop = NULL;
+  lua_setiuservalue(L, -2, LINK_LOOP);
+}
+
+/* Returns false where the source is settled by then. */
+static bool link_new(lua_State *L, int source, int target, lunado_ioloop *loop,
+                     lunado_done_cb cb) {
+  link_object *self;
+  bool linked;
+  source = lua_absindex(L, source);
+  target = lua_absindex(L, target);
+  self = lua_newuserdatauv(L, sizeof *self, LINK_VALUES);
+  self->waiter.list = NULL;
+  self->loop = loop;
+  if (loop != NULL) hold_loop(L, self);
+  lua_pushvalue(L, target);
+  lua_setiuservalue(L, -2, LINK_TARGET);
+  lua_pushvalue(L, source);
+  lua_setiuservalue(L, -2, LINK_SOURCE);
+  linked = lunado__wait(L, source, lua_gettop(L), &self->waiter, cb);
+  lua_pop(L, 1);
+  return linked;
+}
+
+static void on_done_now(lunado_settler *settler, lunado_waiter *waiter,
+                        lunado_future *future) {
+  lunado_realm *realm = lunado__settler_realm(settler);
+  lua_State *L = realm->frame->L;
+  (void)future;
+  lunado__push_owner(realm, waiter);
+  lua_getiuservalue(L, -1, LINK_TARGET);
+  lua_getiuservalue(L, -2, LINK_SOURCE);
+  lunado__callback(L, realm, NULL, 1);
+  lua_pop(L, 1);
+}
+
+bool lunado__is_done_callback(const lunado_waiter *waiter) {
+  return waiter->cb == on_done_now;
+}
+
+static void on_done_loop(lunado_settler *settler, lunado_waiter *waiter,
+                         lunado_future *future) {
+  lunado_realm *realm = lunado__settler_realm(settler);
+  lua_State *L = realm->frame->L;
+  link_object *self = lunado_container_of(waiter, link_object, waiter);
+  lunado__push_owner(realm, waiter);
+  if (self->loop != NULL) { /* else it is gone, and its callbacks with it */
+    lua_getiuservalue(L, -1, LINK_TARGET);
+    lua_getiuservalue(L, -2, LINK_SOURCE);
+    if (future->state == LUNADO_FAILED) lunado__failure_queued(L, -1);
+    lunado__queue_callback(L, realm, self->loop, 1);
+  }
+  lua_pop(L, 1);
+}
+
+void lunado__on_done(lua_State *L, lunado_realm *realm, int idx,
+                     lunado_ioloop *loop) {
+  lunado_future *future = lua_touserdata(L, idx);
+  if (lunado_future_pending(future) &&
+      link_new(L, idx, -1, loop, loop != NULL ? on_done_loop : on_done_now)) {
+    lua_pop(L, 1);
+    return;
+  }
+  if (loop != NULL && future->state == LUNADO_FAILED)
+    lunado__failure_queued(L, idx);
+  lua_pushvalue(L, idx);
+  if (loop != NULL)
+    lunado__queue_callback(L, realm, loop, 1);
+  else
+    lunado__callback(L, realm, NULL, 1);
+}
+
+/* Pops nothing; the callback is at `callback`. */
+static void report_failure(lua_State *L, lunado_realm *realm,
+                           lunado_ioloop *loop, int idx, int callback) {
+  lunado_future *future = lua_touserdata(L, idx);
+  if (future->state != LUNADO_FAILED) return;
+  lua_pushvalue(L, callback);
+  lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+  lunado__report(L, realm, loop);
+}
+
+static void on_discard(lunado_settler *settler, lunado_waiter *waiter,
+                       lunado_future *future) {
+  lunado_realm *realm = lunado__settler_realm(settler);
+  lua_State *L = realm->frame->L;
+  link_object *self = lunado_container_of(waiter, link_object, waiter);
+  int top = lua_gettop(L);
+  (void)future;
+  lunado__push_owner(realm, waiter);
+  lua_getiuservalue(L, -1, LINK_TARGET);
+  lua_getiuservalue(L, -2, LINK_SOURCE);
+  report_failure(L, realm, self->loop, top + 3, top + 2);
+  lua_settop(L, top);
+}
+
+void lunado__discard(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
+                     int idx, int callback) {
+  lunado_future *future = lua_touserdata(L, idx);
+  if (!lunado_future_pending(future) ||
+      !link_new(L, idx, callback, loop, on_discard))
+    report_failure(L, realm, loop, idx, callback);
+}
+
+/* Pushes what gets the outcome by way of the waiter, whose owner is on top. */
+static void push_heir(lua_State *L, const lunado_waiter *waiter) {
+  int owner = lua_gettop(L);
+  if (!lunado__chain_target(L, waiter, owner) &&
+      !lunado__waititer_next(L, waiter, owner))
+    lua_pushnil(L);
+}
+
+void lunado__push_heirs(lua_State *L, lunado_realm *realm, int idx, int list) {
+  const lunado_future *future = lua_touserdata(L, idx);
+  const lunado_waiter *waiter = future->waiters;
+  int top = lua_gettop(L);
+  luaL_checkstack(L, 6, NULL);
+  if (waiter == NULL) return;
+  do {
+    const lunado_future *heir;
+    if (lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE) == LUA_TTABLE)
+      lua_rawgetp(L, -1, waiter);
+    push_heir(L, waiter);
+    heir = lunado__tofuture(L, realm, -1);
+    if (heir != NULL && lunado_future_pending(heir))
+      lua_rawseti(L, list, (lua_Integer)lua_rawlen(L, list) + 1);
+    lua_settop(L, top);
+    waiter = waiter->next;
+  } while (waiter != future->waiters);
+}

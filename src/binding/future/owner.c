@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT */
+/* owner.c - who holds the waiters of a Future. */
+#include "binding/coroutine/coroutine.h"
+#include "binding/error/failure.h"
+#include "binding/future/awaited.h"
+#include "binding/future/dependent.h"
+#include "binding/future/future.h"
+#include "binding/future/late.h"
+#include "binding/future/multi.h"
+#include "binding/future/sweep.h"
+#include "binding/future/ticket.h"
+#include "binding/future/waititer.h"
+#include "binding/loop/ioloop.h"
+#include "binding/loop/queue.h"
+#include "binding/state/realm.h"
+#include "core/multi.h"
+#include "core/waititer.h"
+
+/* Has the Future at idx, which has a waiter, hold a table of owners. Finalizers
+ * that run meanwhile may have settled it, or have done the same. */
+static void make_owner_table(lua_State *L, int idx, lunado_future *future) {
+  lua_createtable(L, 0, 2);
+  if (future->waiters == NULL ||
+      lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE) == LUA_TTABLE)
+    return;
+  lua_rawsetp(L, -2, future->waiters);
+  lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+}
+
+bool lunado__hold_behind(lua_State *L, int idx, lunado_future *future,
+                         int owner, lunado_waiter *waiter) {
+  int top = lua_gettop(L);
+  bool first = future->waiters == NULL;
+  if (future->kind == LUNADO_KIND_TICKET && lunado__ticket_is_idle(future))
+    return lunado__ticket_hold(L, idx, future, owner, waiter);
+  if (!first && lunado__sweep_due(L, idx, future)) {
+    lunado__sweep(L, lunado__findrealm(L), idx);
+    if (!lunado_future_pending(future)) return false;
+    first = future->waiters == NULL;
+    if (first && !(future->flags & LUNADO_IS_HEIR))
+      return lunado__hold(L, idx, future, owner, waiter);
+  }
+  if (lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE) != LUA_TTABLE) {
+    make_owner_table(L, idx, future);
+    lua_settop(L, top);
+    return lunado_future_pending(future) &&
+           lunado__hold(L, idx, future, owner, waiter);
+  }
+  lua_pushvalue(L, owner);
+  lua_rawsetp(L, -2, waiter);
+  lua_pop(L, 1);
+  if (first) lunado__heir_hold(L, idx, true);
+  return true;
+}
+
+bool lunado__wait(lua_State *L, int idx, int owner, lunado_waiter *waiter,
+                  lunado_done_cb cb) {
+  lunado_future *future = lua_touserdata(L, idx);
+  if (!lunado_future_pending(future) ||
+      !lunado__hold(L, idx, future, owner, waiter))
+    return false;
+  lunado_future_wait(future, waiter, cb);
+  return true;
+}
+
+/* The number of waiters, as far as `max`. */
+static uint32_t count_waiters(const lunado_future *future, uint32_t max) {
+  const lunado_waiter *waiter = future->waiters;
+  uint32_t n = 0;
+  if (waiter == NULL) return 0;
+  do {
+    n++;
+    waiter = waiter->next;
+  } while (n < max && waiter != future->waiters);
+  return n;
+}
+
+/* (future): makes its table of owners anew, as large as it needs to be. */
+static int renew_owners(lua_State *L) {
+  lunado_future *future = lua_touserdata(L, 1);
+  const lunado_waiter *waiter = future->waiters;
+  uint32_t n = count_waiters(future, UINT32_MAX);
+  lua_createtable(L, 0, (int)n + 1);
+  lua_getiuservalue(L, 1, LUNADO_FUTURE_VALUE);
+  lunado__heir_move(L, 3, 2);
+  for (; n > 0; n--, waiter = waiter->next) {
+    lua_rawgetp(L, 3, waiter);
+    lua_rawsetp(L, 2, waiter);
+  }
+  lua_settop(L, 2);
+  lua_setiuservalue(L, 1, LUNADO_FUTURE_VALUE);
+  future->count = 0;
+  return 0;
+}
+
+/* While a Future is pending, its count is that of owners that have left the
+ * table.  Lua's tables keep the size that they once had. */
+enum { LEFT_MIN = 64 };
+
+/* The waiters are counted four times while `left` doubles: so each that leaves
+ * pays for a part of it. */
+static void renew_if_empty(lua_State *L, int idx, lunado_future *future) {
+  uint32_t left = ++future->count, last_bit = left & (0u - left);
+  if (left < LEFT_MIN || left / last_bit >= 8 ||
+      count_waiters(future, left / 2) == left / 2 || !lua_checkstack(L, 8))
+    return;
+  lua_pushcfunction(L, renew_owners);
+  lua_pushvalue(L, idx);
+  (void)lunado__try_alone(L, 1);
+}
+
+/* The waiter has left the Future at idx, the owners of which are a table. */
+static void drop_owner(lua_State *L, int idx, lunado_future *future,
+                       const lunado_waiter *waiter) {
+  const lunado_waiter *left = future->waiters;
+  lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+  if (left != NULL && left->next == left && !(future->flags & LUNADO_IS_HEIR)) {
+    lua_rawgetp(L, -1, left);
+    lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+    future->count = 0;
+  } else {
+    lua_pushnil(L);
+    lua_rawsetp(L, -2, waiter);
+    renew_if_empty(L, idx, future);
+  }
+  lua_pop(L, 1);
+}
+
+/* The waiter, which was the only one, has left the Future at idx. */
+static void drop_last_owner(lua_State *L, int idx, lunado_future *future,
+                            const lunado_waiter *waiter) {
+  if (future->flags & LUNADO_IS_HEIR) {
+    drop_owner(L, idx, future, waiter);
+    lunado__heir_hold(L, idx, false);
+    return;
+  }
+  lua_pushnil(L);
+  lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+  if (future->flags & LUNADO_IS_PRIVATE) lunado__multi_dissolve(L, idx);
+  if (future->kind == LUNADO_KIND_TICKET) lunado__ticket_left(L, idx, future);
+}
+
+/* A table of so many that were put off is never too large. */
+enum { DEFERRED_KEPT = 256 };
+
+/* (realm): makes the table of those that were put off anew. */
+static int renew_deferred(lua_State *L) {
+  lunado_realm *realm = lua_touserdata(L, 1);
+  lua_newtable(L);
+  lunado__setslot(L, realm, LUNADO_SLOT_DEFERRED);
+  realm->deferred_most = 0;
+  return 0;
+}
+
+/* One of them has left.  Lua's tables keep the size that they once had. */
+static void count_undeferred(lua_State *L, lunado_realm *realm) {
+  if (--realm->deferred > 0 || realm->deferred_most <= DEFERRED_KEPT ||
+      !lua_checkstack(L, 4))
+    return;
+  lua_pushcfunction(L, renew_deferred);
+  lua_pushlightuserdata(L, realm);
+  (void)lunado__try_alone(L, 1);
+}
+
+/* The waiter was put off. */
+static void drop_deferred_owner(lua_State *L, const lunado_waiter *waiter) {
+  lunado_realm *realm = lunado__findrealm(L);
+  if (realm->deferred == 0) return;
+  lunado__getslot(L, realm, LUNADO_SLOT_DEFERRED);
+  if (lua_rawgetp(L, -1, waiter) != LUA_TNIL) {
+    lua_pushnil(L);
+    lua_rawsetp(L, -3, waiter);
+    count_undeferred(L, realm);
+  }
+  lua_pop(L, 2);
+}
+
+void lunado__forget(lua_State *L, int idx, lunado_waiter *waiter) {
+  lunado_future *future = lua_touserdata(L, idx);
+  bool linked = waiter->list == &future->waiters;
+  if (waiter->list == NULL) return;
+  lunado_waiter_forget(waiter);
+  if (!linked) {
+    drop_deferred_owner(L, waiter);
+  } else if (!lunado_future_pending(future)) {
+    return; /* who settles it has the owners */
+  } else if (future->waiters != NULL) {
+    drop_owner(L, idx, future, waiter);
+  } else {
+    drop_last_owner(L, idx, future, waiter);
+  }
+}
+
+/* Takes the owner of a waiter that was put off; pushes nothing and returns
+ * false where it was not. */
+static bool push_deferred_owner(lua_State *L, lunado_realm *realm,
+                                lunado_waiter *waiter) {
+  lunado__getslot(L, realm, LUNADO_SLOT_DEFERRED);
+  if (lua_rawgetp(L, -1, waiter) == LUA_TNIL) {
+    lua_pop(L, 2);
+    return false;
+  }
+  lua_pushnil(L);
+  lua_rawsetp(L, -3, waiter);
+  lua_remove(L, -2);
+  count_undeferred(L, realm);
+  return true;
+}
+
+void lunado__push_owner(lunado_realm *realm, lunado_waiter *waiter) {
+  lua_State *L = realm->frame->L;
+  int owners = realm->frame->owners;
+  if (realm->deferred > 0 && push_deferred_owner(L, realm, waiter)) return;
+  if (lua_type(L, owners) != LUA_TTABLE)
+    lua_pushvalue(L, owners);
+  else
+    lua_rawgetp(L, owners, waiter);
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/* settle.c - giving Futures their outcomes. */
+#include "binding/coroutine/coroutine.h"
+#include "binding/error/failure.h"
+#include "binding/future/awaited.h"
+#include "binding/future/dependent.h"
+#include "binding/future/future.h"
+#include "binding/future/late.h"
+#include "binding/future/multi.h"
+#include "binding/future/sweep.h"
+#include "binding/future/ticket.h"
+#include "binding/future/waititer.h"
+#include "binding/loop/ioloop.h"
+#include "binding/loop/queue.h"
+#include "binding/state/realm.h"
+#include "core/multi.h"
+#include "core/waititer.h"
+
+/* Room on the stack that settling and the waiters it runs may use. */
+#define SETTLE_STACK 24
+
+/* (realm, future, owners): at the depth where the core puts waiters off,
+ * their owners move to a table of the realm.  Finalizers and hooks, which may
+ * take waiters back, or settle the Future, are put off, too. */
+static int defer_owners(lua_State *L) {
+  lunado_realm *realm = lua_touserdata(L, 1);
+  lunado_future *future = lua_touserdata(L, 2);
+  lunado_waiter *waiter = future->waiters;
+  lunado__getslot(L, realm, LUNADO_SLOT_DEFERRED);
+  do {
+    if (lua_type(L, 3) == LUA_TTABLE)
+      lua_rawgetp(L, 3, waiter);
+    else
+      lua_pushvalue(L, 3);
+    lua_rawsetp(L, 4, waiter);
+    if (++realm->deferred > realm->deferred_most)
+      realm->deferred_most = realm->deferred;
+    waiter = waiter->next;
+  } while (waiter != future->waiters);
+  return 0;
+}
+
+/* Without memory to put them off, the waiters run at once, one level deeper
+ * than is wise. */
+static void prepare_to_defer(lua_State *L, lunado_realm *realm,
+                             lunado_future *future, int owners) {
+  lua_pushcfunction(L, defer_owners);
+  lua_pushlightuserdata(L, realm);
+  lua_pushlightuserdata(L, future);
+  lua_pushvalue(L, owners);
+  if (lunado__try_alone(L, 3)) return;
+  realm->settler.depth--;
+}
+
+/* Room on the stack for settling.  The outermost settle raises where there is
+ * none, and nothing has changed; within a waiter's callback raising is not
+ * allowed. */
+static bool has_room(lua_State *L, lunado_realm *realm) {
+  if (lua_checkstack(L, SETTLE_STACK)) return true;
+  if (realm->frame == NULL) luaL_error(L, "not enough memory");
+  lunado__log_text(L, realm, "a Future was not settled: not enough memory");
+  return false;
+}
+
+static void settle_waited_for(lua_State *L, lunado_realm *realm, int idx,
+                              lunado_future *future, int state) {
+  lunado_frame frame = {L, 0};
+  lunado_frame *outer = realm->frame;
+  unsigned depth = realm->settler.depth;
+  lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+  frame.owners = lua_gettop(L);
+  if (depth >= LUNADO_SETTLE_DEPTH)
+    prepare_to_defer(L, realm, future, frame.owners);
+  lua_pushvalue(L, -2);
+  lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+  realm->frame = &frame;
+  (void)lunado_future_settle(&realm->settler, future, state);
+  realm->settler.depth = depth;
+  realm->frame = outer;
+  lua_pop(L, 2);
+}
+
+void lunado__settle_waiters(lua_State *L, lunado_realm *realm, int idx,
+                            lunado_future *future, int state) {
+  lunado_waiter *sole;
+  if (state == LUNADO_FAILED) lunado__failure_note_waiters(L, realm, future);
+  if (future->flags & LUNADO_IS_HEIR) lunado__heir_hold(L, idx, false);
+  sole = lunado_future_take_sole(future, lunado__coroutine_ready);
+  if (sole != NULL) {
+    lunado__coroutine_ready_sole(L, idx, sole);
+    lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+    future->state = (uint8_t)state;
+  } else if (lunado_multi_settle(future, state) ||
+             (realm->deferred == 0 && /* they come first */
+              lunado_waititer_settle(future, state))) {
+    lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+  } else if (has_room(L, realm)) {
+    settle_waited_for(L, realm, idx, future, state);
+  } else {
+    lua_pop(L, 1);
+  }
+}
+
+void lunado__settle(lua_State *L, lunado_realm *realm, int idx, int state) {
+  lunado__settle_future(L, realm, idx, lua_touserdata(L, idx), state);
+}
+
+static void settle_failed(lua_State *L, lunado_realm *realm, int idx,
+                          lunado_future *future) {
+  bool unheeded = lunado__late_unheeded(future);
+  future->count = 0;
+  lunado__settle_future(L, realm, idx, future, LUNADO_FAILED);
+  if (unheeded) lunado__late_failed(L, realm, idx);
+  lunado__untie_tied(L, realm, idx, future);
+}
+
+void lunado__fail(lua_State *L, lunado_realm *realm, int idx) {
+  lunado_future *future = lua_touserdata(L, idx);
+  if (!lunado_future_pending(future)) {
+    lua_pop(L, 1);
+    return;
+  }
+  settle_failed(L, realm, idx, future);
+}
+
+void lunado__copy_outcome(lua_State *L, lunado_realm *realm, int from,
+                          int idx) {
+  lunado_future *source = lua_touserdata(L, from);
+  lunado_future *target = lua_touserdata(L, idx);
+  if (!lunado_future_pending(target)) return;
+  lua_getiuservalue(L, from, LUNADO_FUTURE_VALUE);
+  if (source->state == LUNADO_FAILED) {
+    lunado__failure_hand_on(lua_touserdata(L, -1));
+    settle_failed(L, realm, idx, target);
+  } else {
+    target->count = source->count;
+    lunado__settle_future(L, realm, idx, target, LUNADO_DONE);
+  }
+}

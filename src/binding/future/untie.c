@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/* untie.c - Futures that somebody else has settled than what was to. */
+#include "binding/error/failure.h"
+#include "binding/future/future.h"
+#include "binding/future/late.h"
+#include "binding/future/ticket.h"
+#include "binding/future/yieldable.h"
+#include "binding/loop/ioloop.h"
+#include "binding/loop/timeout.h"
+
+void lunado__untie(lua_State *L, lunado_realm *realm, int idx) {
+  lunado_future *future = lua_touserdata(L, idx);
+  if (lunado_future_pending(future)) return;
+  if (future->kind == LUNADO_KIND_SLEEP)
+    lunado__sleep_stop(L, idx);
+  else if (future->kind == LUNADO_KIND_TIMEOUT)
+    lunado__with_timeout_stop(L, realm, idx);
+  else if (future->kind == LUNADO_KIND_TICKET)
+    lunado__ticket_settled(L, idx);
+}

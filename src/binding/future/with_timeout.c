@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/* with_timeout.c - gen.with_timeout. */
+#include "binding/error/failure.h"
+#include "binding/future/future.h"
+#include "binding/future/late.h"
+#include "binding/future/ticket.h"
+#include "binding/future/yieldable.h"
+#include "binding/loop/ioloop.h"
+#include "binding/loop/timeout.h"
+
+/* User values beside the Future's own: what it waits for; quiet_exceptions. */
+enum { TIMED_CHILD = 2, TIMED_QUIET, TIMED_VALUES = TIMED_QUIET };
+
+typedef struct {
+  lunado_future future;
+  lunado_timer timer;
+  lunado_waiter waiter; /* in the child; taken back at the timeout */
+  lunado_ioloop *loop;  /* good while the timer runs */
+  uint32_t anchor;
+} timed;
+
+static void on_child(lunado_settler *settler, lunado_waiter *waiter,
+                     lunado_future *future) {
+  lunado_realm *realm = lunado__settler_realm(settler);
+  lua_State *L = realm->frame->L;
+  timed *self = lunado_container_of(waiter, timed, waiter);
+  int top = lua_gettop(L);
+  if (!lua_checkstack(L, 24)) return;
+  lunado__push_owner(realm, waiter);
+  lua_getiuservalue(L, top + 1, TIMED_CHILD);
+  lunado__stoptimer(L, self->loop, &self->timer, self->anchor);
+  if (lunado_future_pending(&self->future)) {
+    lunado__copy_outcome(L, realm, top + 2, top + 1);
+  } else if (future->state == LUNADO_FAILED) { /* it was settled by hand */
+    lua_getiuservalue(L, top + 1, TIMED_QUIET);
+    lunado__late_log(L, realm, top + 2, top + 3);
+  }
+  lua_settop(L, top);
+}
+
+/* (realm) → Failure */
+static int make_timeout(lua_State *L) {
+  lunado_realm *realm = lua_touserdata(L, 1);
+  lunado__pusherror(L, realm, LUNADO_E_TIMEOUT, "Timeout");
+  (void)lunado__failure_new(L, realm, 2, -1);
+  return 1;
+}
+
+static void push_timeout(lua_State *L, lunado_realm *realm) {
+  lua_pushcfunction(L, make_timeout);
+  lua_pushlightuserdata(L, realm);
+  if (lua_pcall(L, 1, 1, 0) == LUA_OK) return;
+  lua_pop(L, 1);
+  lunado__failure_nomemory(L, realm);
+}
+
+/* The with_timeout at idx is over: it and its child let each other go. */
+static void leave_child(lua_State *L, lunado_realm *realm, int idx) {
+  timed *self = lua_touserdata(L, idx);
+  int child = lua_gettop(L) + 1, quiet = child + 1;
+  lua_getiuservalue(L, idx, TIMED_CHILD);
+  lua_getiuservalue(L, idx, TIMED_QUIET);
+  if (lunado_future_pending(self->waiter.future)) {
+    lunado__late(L, realm, child, quiet);
+    lunado__forget(L, child, &self->waiter);
+    lua_pushnil(L);
+    lua_setiuservalue(L, idx, TIMED_CHILD);
+  }
+  lua_settop(L, child - 1);
+}
+
+static void on_timed_out(lunado_loop *core, lunado_timer *timer) {
+  timed *self = lunado_container_of(timer, timed, timer);
+  lunado_ioloop *loop = core->owner;
+  lua_State *L = loop->L;
+  int top = lua_gettop(L);
+  lunado__takeanchor(L, loop, self->anchor);
+  leave_child(L, loop->realm, top + 1);
+  if (lunado_future_pending(&self->future)) {
+    push_timeout(L, loop->realm);
+    lunado__fail(L, loop->realm, top + 1);
+  }
+  lua_settop(L, top);
+}
+
+void lunado__with_timeout_stop(lua_State *L, lunado_realm *realm, int idx) {
+  timed *self = lua_touserdata(L, idx);
+  if (!lunado_timer_running(&self->timer) || !lua_checkstack(L, 24)) return;
+  lunado__stoptimer(L, self->loop, &self->timer, self->anchor);
+  leave_child(L, realm, idx);
+}
+
+/* gen.with_timeout(timeout, yieldable [, quiet_exceptions]) → a Future of the
+ * same outcome, or of TimeoutError when that is not there in time; timeout as
+ * in IOLoop:add_timeout.  Tornado: gen.with_timeout. */
+static int gen_with_timeout(lua_State *L) {
+  lunado_realm *realm = lunado__upvalue_realm(L);
+  double when = lunado__checkdeadline(L, lunado__currentloop(L, realm), 1);
+  lunado_future *child;
+  lunado_ioloop *loop;
+  timed *self;
+  luaL_checkany(L, 2);
+  lunado__checkquiet(L, 3);
+  lua_settop(L, 3);
+  lua_pushvalue(L, 2);
+  lunado__convert_one(L, realm);
+  self = lunado__future_new(L, realm, LUNADO_KIND_TIMEOUT, sizeof *self,
+                            TIMED_VALUES);
+  loop = lunado__currentloop(L, realm); /* what it was may be gone */
+  lunado_timer_init(&self->timer, on_timed_out);
+  self->waiter.list = NULL;
+  self->loop = loop;
+  child = lua_touserdata(L, 4);
+  if (!lunado_future_pending(child) ||
+      !lunado__hold(L, 4, child, 5, &self->waiter)) {
+    lunado__copy_outcome(L, realm, 4, 5);
+    return 1;
+  }
+  lua_pushvalue(L, 4);
+  lua_setiuservalue(L, 5, TIMED_CHILD);
+  lua_pushvalue(L, 3);
+  lua_setiuservalue(L, 5, TIMED_QUIET);
+  lunado__starttimer(L, loop, &self->timer, when, &self->anchor);
+  lunado_future_wait(child, &self->waiter, on_child);
+  return 1;
+}
+
+const lunado_timer *lunado__timeout_timer(const lunado_future *future) {
+  return &lunado_container_of(future, timed, future)->timer;
+}
+
+void lunado__timeout_child(lua_State *L, int idx) {
+  lua_getiuservalue(L, idx, TIMED_CHILD);
+}
+
+static const luaL_Reg functions[] = {{"with_timeout", gen_with_timeout},
+                                     {NULL, NULL}};
+
+void lunado__with_timeout_functions(lua_State *L) {
+  lunado__setfunctions(L, functions);
+}

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+/* attachment.c - what ties a Lua state's luv to lunado's default loop. */
+#include "binding/loop/drive.h"
+#include "binding/loop/ioloop.h"
+#include "binding/luv/attachment.h"
+#include "binding/luv/luv.h"
+#include "binding/state/realm.h"
+#include "core/jump.h"
+#include "core/poll.h"
+
+lunado_luv_context *lunado__attachment_context(lua_State *L) {
+  lunado_luv_context *context;
+  lua_getfield(L, LUA_REGISTRYINDEX, "luv_context");
+  context = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  return context;
+}
+
+lunado_ioloop *lunado__luv_sharer(const lunado_realm *realm) {
+  lunado_ioloop *loop = realm->instance;
+  if (!lunado__luv_istied(realm->luv) || loop == NULL || loop->closed)
+    return NULL;
+  return loop->core->uv == realm->luv->uv ? loop : NULL;
+}
+
+void lunado__luv_stopped(lunado_realm *realm) {
+  const lunado_luv *self = realm->luv;
+  if (self->set_loop != NULL) self->set_loop(realm->main, self->uv);
+}
+
+/* --- tying ---------------------------------------------------------------- */
+
+/* True if luv's table at idx holds a loop that luv made. */
+static bool has_loop(lua_State *L, int idx) {
+  bool has;
+  lua_pushliteral(L, "_loop");
+  lua_rawget(L, idx);
+  has = lua_isuserdata(L, -1);
+  lua_pop(L, 1);
+  return has;
+}
+
+void lunado__attachment_hold_module(lua_State *L, lunado_realm *realm, int idx) {
+  lunado__getslot(L, realm, LUNADO_SLOT_LUV);
+  if (lua_istable(L, -1) && (!has_loop(L, idx) || lua_rawequal(L, -1, idx))) {
+    lua_pop(L, 1);
+    return;
+  }
+  (void)luaL_ref(L, LUA_REGISTRYINDEX); /* for ever */
+  lua_pushvalue(L, idx);
+  lunado__setslot(L, realm, LUNADO_SLOT_LUV);
+}
+
+lua_CFunction lunado__attachment_function(lua_State *L, int idx, const char *name) {
+  lua_CFunction function;
+  lua_pushstring(L, name);
+  lua_rawget(L, idx);
+  function = lua_tocfunction(L, -1);
+  lua_pop(L, 1);
+  return function;
+}
+
+/* luv's callbacks run on the main thread, for the coroutine that opened luv
+ * may be gone; a runner that the host has set stays. */
+static void take_context(lunado_realm *realm, lunado_luv *self,
+                         lunado_luv_context *context,
+                         const lunado_luv_object *object) {
+  self->context = context;
+  self->uv = context->uv;
+  context->L = realm->main;
+  if (object->runner == NULL || context->runner != object->runner) return;
+  self->plain = object->runner;
+  context->runner = lunado__runner_call;
+}
+
+/* luv goes on with the uv_loop_t of the IOLoop's own when that is closed.  The
+ * one that was lent before, if any, luv has closed. */
+static void take_uv(lunado_luv *self, lunado_loop *core) {
+  if (self->lender == core) return;
+  if (self->lender != NULL) lunado_loop_reclaim_uv(self->lender, false);
+  self->lender = lunado_loop_lend_uv(core) ? core : NULL;
+}
+
+/* What ties the loop to luv. */
+typedef struct {
+  lunado_ioloop *loop;
+  lunado_luv_context *context; /* has the loop's uv_loop_t */
+} tying;
+
+/* (tying, luv's table): all that may fail comes first. */
+static int tie_loop(lua_State *L) {
+  const tying *self = lua_touserdata(L, 1);
+  lunado_realm *realm = self->loop->realm;
+  lunado_luv_object object = {0};
+  if (realm->luv == NULL) realm->luv = lunado__luv_newtie(L);
+  lunado__luv_wrap(L, realm->luv, 2);
+  if (!lunado__luv_istied(realm->luv)) {
+    realm->luv->loop_mode = lunado__attachment_function(L, 2, "loop_mode");
+    if (!lunado__luv_inspect(realm->luv->run, &object))
+      object = (lunado_luv_object){0};
+    lunado__luv_dig(L);
+  }
+  lunado__attachment_hold_module(L, realm, 2);
+  if (!lunado__luv_istied(realm->luv)) {
+    realm->luv->set_loop = object.set_loop;
+    take_uv(realm->luv, self->loop->core);
+    take_context(realm, realm->luv, self->context, &object);
+  }
+  (void)lunado__works_guard(self->loop->core); /* without is no failure */
+  return 0;
+}
+
+void lunado__attachment_tie(lua_State *L, lunado_ioloop *loop,
+                lunado_luv_context *context) {
+  tying self = {loop, context};
+  lua_pushcfunction(L, tie_loop);
+  lua_pushlightuserdata(L, &self);
+  lua_pushvalue(L, -3);
+  if (lua_pcall(L, 2, 0, 0) == LUA_OK) return;
+  if (!lunado__luv_istied(loop->realm->luv)) lunado__luv_undig(L);
+  lua_error(L);
+}
+
+/* --- for the hooks -------------------------------------------------------- */
+
+bool lunado__luv_again(lua_State *L, lunado_realm *realm) {
+  if (!lunado__luv_istied(realm->luv)) return false;
+  lunado__getslot(L, realm, LUNADO_SLOT_LUV);
+  return true;
+}
+
+/* In place of luv's finalizer of loops, which works on the loop that luv has by
+ * then.  Handles may point to this one: it stays. */
+static int keep_loop(lua_State *L) {
+  lua_settop(L, 1);
+  (void)luaL_ref(L, LUA_REGISTRYINDEX);
+  return 0;
+}
+
+/* luv has a loop, but its table was forgotten: either the loop is garbage, or
+ * somebody holds the table still. */
+static void part_from_loop(lua_State *L) {
+  lua_gc(L, LUA_GCCOLLECT);
+  if (luaL_getmetatable(L, "uv_loop.meta") == LUA_TTABLE) {
+    lua_pushcfunction(L, keep_loop);
+    lua_setfield(L, -2, "__gc");
+  }
+  lua_pop(L, 1);
+}
+
+/* What a loader in Lua will open is seen afterwards. */
+void lunado__luv_lend(lua_State *L, lunado_realm *realm, lua_CFunction opener) {
+  lunado_luv_object object;
+  lunado_luv_context *context = lunado__attachment_context(L);
+  if (realm->instance == NULL || opener == NULL ||
+      !lunado__luv_inspect(opener, &object))
+    return;
+  if (!object.same_uv) lunado__luv_refuse(L, &object);
+  if (context != NULL && context->uv != NULL) part_from_loop(L);
+  object.set_loop(realm->main, realm->instance->core->uv);
+}
+
+void lunado__luv_take_back(lua_State *L, lunado_realm *realm) {
+  lunado_luv_context *context = lunado__attachment_context(L);
+  if (lunado__luv_istied(realm->luv) || context == NULL ||
+      realm->instance == NULL || context->uv != realm->instance->core->uv)
+    return;
+  context->uv = NULL;
+}
+
+void lunado__luv_receive(lua_State *L, lunado_realm *realm, int idx) {
+  lunado_luv_context *context = lunado__attachment_context(L);
+  if (realm->instance == NULL) return;
+  if (context == NULL || context->uv != realm->instance->core->uv)
+    lunado__luv_refuse(L, NULL);
+  lua_pushvalue(L, idx);
+  lunado__attachment_tie(L, realm->instance, context);
+  lua_pop(L, 1);
+}

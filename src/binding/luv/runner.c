@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/* runner.c - luv's callbacks, called as the loop calls its own. */
+#include "binding/loop/drive.h"
+#include "binding/loop/ioloop.h"
+#include "binding/luv/attachment.h"
+#include "binding/luv/luv.h"
+#include "binding/state/realm.h"
+#include "core/jump.h"
+#include "core/poll.h"
+
+/* What luv's runners are asked for beside the call: leave the process alone,
+ * whatever happens. */
+#define NO_EXIT 0x01
+
+/* --- luv's callbacks ------------------------------------------------------ */
+
+/* Calls for luv as the loop calls: in no coroutine and in no stack context,
+ * with errors brought to the loop, which the stack holds meanwhile. */
+static void call_for_luv(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
+                         int nargs) {
+  lunado_coroutine *outer = realm->current;
+  lunado_loop *core = loop->core;
+  lunado__pushloop(L, loop);
+  lunado__getslot(L, realm, LUNADO_SLOT_CONTEXT);
+  lua_rotate(L, -3 - nargs, 2); /* loop context function arguments */
+  lua_pushboolean(L, 0);
+  lunado__set_context(L, realm);
+  realm->current = NULL;
+  lunado__loop_enter(core);
+  lunado__callback(L, realm, loop, nargs);
+  lunado__watchers_check(core); /* libuv may be about to poll */
+  lunado__loop_exit(core); /* it may have been a timer */
+  realm->current = outer;
+  lunado__set_context(L, realm);
+  lua_pop(L, 1);
+}
+
+int lunado__runner_call(lua_State *L, int nargs, int nresults, int flags) {
+  lunado_realm *realm;
+  lunado_ioloop *loop;
+  if (!lua_checkstack(L, LUA_MINSTACK)) {
+    lua_pop(L, nargs + 1);
+    return -LUA_ERRMEM;
+  }
+  realm = lunado__findrealm(L);
+  if (nresults != 0)
+    return realm->luv->plain(L, nargs, nresults, flags | NO_EXIT);
+  if (realm->luv->buried > 0) lunado__luv_finalize(L, realm->luv);
+  loop = lunado__luv_sharer(realm);
+  if (loop != NULL)
+    call_for_luv(L, realm, loop, nargs);
+  else
+    lunado__callback(L, realm, NULL, nargs);
+  return 0;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* argument.c - checks of arguments. */
+#include "binding/state/binding.h"
+#include <math.h>
+
+/* A __call may be an object with a __call of its own; Lua follows no circle. */
+#define CALL_DEPTH 16
+
+bool lunado__iscallable(lua_State *L, int idx) {
+  int top;
+  bool callable = false;
+  if (lua_isfunction(L, idx)) return true;
+  top = lua_gettop(L);
+  luaL_checkstack(L, 4, NULL);
+  lua_pushvalue(L, idx);
+  for (int depth = 0; depth < CALL_DEPTH && !callable; depth++) {
+    if (luaL_getmetafield(L, -1, "__call") == LUA_TNIL) break;
+    lua_replace(L, top + 1);
+    callable = lua_isfunction(L, -1) != 0;
+  }
+  lua_settop(L, top);
+  return callable;
+}
+
+/* is_callable(x) → boolean: whether x can be called; for Lua modules that check
+ * their arguments.  A metatable that is protected hides nothing from it. */
+static int core_is_callable(lua_State *L) {
+  lua_settop(L, 1);
+  lua_pushboolean(L, lunado__iscallable(L, 1));
+  return 1;
+}
+
+void lunado__checkcallable(lua_State *L, int arg) {
+  if (!lunado__iscallable(L, arg)) luaL_typeerror(L, arg, "function");
+}
+
+double lunado__checkseconds(lua_State *L, int arg) {
+  double seconds;
+  if (lua_type(L, arg) != LUA_TNUMBER) luaL_typeerror(L, arg, "number");
+  seconds = (double)lua_tonumber(L, arg);
+  luaL_argcheck(L, !isnan(seconds), arg, "a time cannot be NaN");
+  return seconds;
+}
+
+static const luaL_Reg functions[] = {{"is_callable", core_is_callable},
+                                     {NULL, NULL}};
+
+void lunado__argument_functions(lua_State *L) {
+  lunado__setfunctions(L, functions);
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: MIT */
+/* parcel.c - values of one Lua state, written down for another. */
+#include "binding/error/classname.h"
+#include "binding/state/binding.h"
+#include "binding/thread/parcel.h"
+#include "core/alloc.h"
+#include <lauxlib.h>
+#include <stdbool.h>
+#include <string.h>
+
+/* The least that a buffer takes. */
+#define BYTES_MIN 128
+
+/* Makes room for `size` more bytes; false when memory is short. */
+static bool bytes_grow(lunado__bytes *bytes, size_t size) {
+  size_t capacity = bytes->length + size;
+  char *data;
+  if (capacity < size) return false;
+  if (capacity < bytes->capacity * 2) capacity = bytes->capacity * 2;
+  if (capacity < BYTES_MIN) capacity = BYTES_MIN;
+  data = lunado__realloc(bytes->data, capacity);
+  if (data == NULL) return false;
+  bytes->data = data;
+  bytes->capacity = capacity;
+  return true;
+}
+
+/* Where `size` more bytes go, which then count; NULL when memory is short. */
+char *lunado__parcel_take(lunado__bytes *bytes, size_t size) {
+  char *at;
+  if (size > bytes->capacity - bytes->length && !bytes_grow(bytes, size))
+    return NULL;
+  at = bytes->data + bytes->length;
+  bytes->length += size;
+  return at;
+}
+
+void lunado__parcel_free_bytes(lunado__bytes *bytes) {
+  lunado__free(bytes->data);
+  memset(bytes, 0, sizeof *bytes);
+}
+
+static const char plain_functions_key = 0;
+
+/* Pushes the table of these, which may be nil.  [-0, +1, -] */
+static int push_plain_functions(lua_State *L) {
+  return lua_rawgetp(L, LUA_REGISTRYINDEX, &plain_functions_key);
+}
+
+void lunado__send_as(lua_State *L, int idx, int plain) {
+  idx = lua_absindex(L, idx);
+  plain = lua_absindex(L, plain);
+  if (push_plain_functions(L) == LUA_TNIL) {
+    lua_pop(L, 1);
+    lua_newtable(L);
+    lua_createtable(L, 0, 1);
+    lua_pushliteral(L, "k");
+    lua_setfield(L, -2, "__mode");
+    lua_setmetatable(L, -2);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &plain_functions_key);
+  }
+  lua_pushvalue(L, idx);
+  lua_pushvalue(L, plain);
+  lua_rawset(L, -3);
+  lua_pop(L, 1);
+}
+
+bool lunado__push_plain(lua_State *L, const lunado__packing *p, int idx) {
+  if (!lua_istable(L, p->plain)) return false;
+  lua_pushvalue(L, idx);
+  if (lua_rawget(L, p->plain) == LUA_TFUNCTION) return true;
+  lua_pop(L, 1);
+  return false;
+}
+
+static int packing__gc(lua_State *L) {
+  lunado__packing *p = lua_touserdata(L, 1);
+  lunado__parcel_free(&p->parcel);
+  lunado__parcel_free_bytes(&p->parents);
+  return 0;
+}
+
+/* Pushes the metatable of packings.  It is complete before it is kept: should
+ * memory run out midway, it is made anew.  [-0, +1, m] */
+static void push_packing_metatable(lua_State *L) {
+  static const char key = 0;
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &key) == LUA_TTABLE) return;
+  lua_pop(L, 1);
+  lua_createtable(L, 0, 2);
+  lua_pushcfunction(L, packing__gc);
+  lua_setfield(L, -2, "__gc");
+  lua_pushliteral(L, "lunado.Parcel");
+  lua_setfield(L, -2, "__name");
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &key);
+}
+
+/* Pushes an empty packing, a place for its table of what is known, and the
+ * table of plain functions.  [-0, +3, m] */
+lunado__packing *lunado__parcel_new_packing(lua_State *L) {
+  lunado__packing *p = lua_newuserdatauv(L, sizeof *p, 0);
+  memset(p, 0, sizeof *p);
+  push_packing_metatable(L);
+  lua_setmetatable(L, -2);
+  lua_pushnil(L);
+  p->known = lua_gettop(L);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
+  p->globals = lua_topointer(L, -1);
+  lua_pop(L, 1);
+  (void)push_plain_functions(L);
+  p->plain = lua_gettop(L);
+  return p;
+}
+
+lunado__parcel *lunado__toparcel(lua_State *L, int idx) {
+  lunado__packing *p = lua_touserdata(L, idx);
+  if (p == NULL || !lua_getmetatable(L, idx)) return NULL;
+  push_packing_metatable(L);
+  if (!lua_rawequal(L, -1, -2)) p = NULL;
+  lua_pop(L, 2);
+  return p != NULL ? &p->parcel : NULL;
+}
+
+void lunado__parcel_move(lunado__parcel *to, lunado__parcel *from) {
+  *to = *from;
+  memset(from, 0, sizeof *from);
+}
+
+void lunado__parcel_free(lunado__parcel *parcel) {
+  lunado__parcel_free_bytes(&parcel->births);
+  lunado__parcel_free_bytes(&parcel->contents);
+  memset(parcel, 0, sizeof *parcel);
+}
+
+size_t lunado__parcel_size(const lunado__parcel *parcel) {
+  return parcel->births.length + parcel->contents.length;
+}
