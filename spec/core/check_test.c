@@ -13,13 +13,13 @@
 
 enum { TIMERS = 8 };
 
-static lunado_task task;
+static lunado_callback task;
 static lunado_timer timers[TIMERS];
 static lunado_watcher *watchers[2];
 static lunado_future future;
 static lunado_waiter waiters[2];
 
-static void on_task(lunado_loop *loop, lunado_task *self) {
+static void on_task(lunado_loop *loop, lunado_callback *self) {
   (void)loop;
   (void)self;
 }
@@ -215,7 +215,7 @@ static const fault faults[] = {
 
 /* A loop and a future that have something of everything. */
 static void furnish(lunado_loop *loop) {
-  lunado_task_init(&task, on_task);
+  lunado_callback_init(&task, on_task);
   lunado_loop_ready(loop, &task);
   for (int i = 0; i < TIMERS; i++) {
     lunado_timer_init(&timers[i], on_timer);

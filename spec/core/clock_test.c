@@ -144,16 +144,16 @@ static void deadlines_stay_when_the_clock_changes(void **state) {
 
 static unsigned turns;
 
-static void on_turn(lunado_loop *loop, lunado_task *task) {
+static void on_turn(lunado_loop *loop, lunado_callback *task) {
   if (++turns < 20000) lunado_loop_ready(loop, task);
   if (turns == 1) start(loop, 0, 1001);
 }
 
 static void stands_still_while_tasks_are_ready(void **state) {
   lunado_loop *loop = with_fake(state);
-  lunado_task task;
+  lunado_callback task;
   turns = 0;
-  lunado_task_init(&task, on_turn);
+  lunado_callback_init(&task, on_turn);
   lunado_loop_ready(loop, &task);
   start(loop, 1, 1000);
   while (turns < 20000) {

@@ -14,7 +14,7 @@
 /* One of each thing that a loop runs, in storage that is freed as soon as
  * the loop is closed. */
 typedef struct {
-  lunado_task tasks[3];
+  lunado_callback tasks[3];
   lunado_timer timers[3];
   lunado_message message;
   lunado_watcher *watcher;
@@ -47,12 +47,12 @@ static void nothing_runs_any_more(lunado_loop *loop) {
   assert_false(closed);
 }
 
-static void on_closing_task(lunado_loop *loop, lunado_task *task) {
+static void on_closing_task(lunado_loop *loop, lunado_callback *task) {
   (void)task;
   close_now(loop);
 }
 
-static void on_task(lunado_loop *loop, lunado_task *task) {
+static void on_task(lunado_loop *loop, lunado_callback *task) {
   (void)task;
   nothing_runs_any_more(loop);
 }
@@ -105,7 +105,7 @@ static void load_timers(lunado_loop *loop, kind who) {
 
 static void load_tasks(lunado_loop *loop, kind who) {
   for (int i = 0; i < 3; i++) {
-    lunado_task_init(&loaded->tasks[i],
+    lunado_callback_init(&loaded->tasks[i],
                      i == 1 && who == TASK ? on_closing_task : on_task);
     lunado_loop_ready(loop, &loaded->tasks[i]);
   }
@@ -230,7 +230,7 @@ static void closing_twice_is_harmless(void **state) {
   lunado__check(loop);
 }
 
-static void on_never(lunado_loop *loop, lunado_task *task) {
+static void on_never(lunado_loop *loop, lunado_callback *task) {
   (void)loop;
   (void)task;
   fail();
@@ -238,8 +238,8 @@ static void on_never(lunado_loop *loop, lunado_task *task) {
 
 static void a_closed_loop_does_nothing(void **state) {
   lunado_loop *loop = *state;
-  lunado_task task;
-  lunado_task_init(&task, on_never);
+  lunado_callback task;
+  lunado_callback_init(&task, on_never);
   lunado_loop_close(loop);
   lunado_loop_ready(loop, &task);
   assert_true(lunado_list_empty(&task.link));
@@ -527,9 +527,9 @@ static void a_borrowed_loop_may_be_dropped_before_its_handles(void **state) {
 
 static void two_loops_share_a_uv_loop(void **state) {
   lunado_loop *loop = *state, *other;
-  lunado_task task;
+  lunado_callback task;
   assert_int_equal(lunado_loop_new(&other, loop->uv), 0);
-  lunado_task_init(&task, on_closing_task);
+  lunado_callback_init(&task, on_closing_task);
   lunado_loop_ready(other, &task);
   closed = lets_go = false;
   assert_int_equal(lunado_loop_run(loop, false), LUNADO_RUN_EMPTY);

@@ -125,14 +125,14 @@ static void check_place(void (*arrange)(void)) {
 
 /* --- places of the loop's own -------------------------------------------- */
 
-static void on_task(lunado_loop *of, lunado_task *self) {
+static void on_task(lunado_loop *of, lunado_callback *self) {
   (void)of, (void)self;
   act();
 }
 
 static void by_task(void) {
-  static lunado_task task;
-  lunado_task_init(&task, on_task);
+  static lunado_callback task;
+  lunado_callback_init(&task, on_task);
   lunado_loop_ready(loop, &task);
 }
 
@@ -304,21 +304,21 @@ static void be_busy(void) {
   work();
 }
 
-static void on_busy(lunado_loop *of, lunado_task *task) {
+static void on_busy(lunado_loop *of, lunado_callback *task) {
   be_busy();
   if (lunado_timer_running(&soon)) lunado_loop_ready(of, task);
 }
 
 /* What comes due during the work of one task does not wait for the next. */
 static void between_turns(void **state) {
-  lunado_task task;
+  lunado_callback task;
   (void)state;
-  lunado_task_init(&task, on_busy);
+  lunado_callback_init(&task, on_busy);
   lunado_loop_ready(loop, &task);
   do {
     (void)uv_run(&host, UV_RUN_NOWAIT);
   } while (lunado_timer_running(&soon));
-  lunado_task_cancel(&task);
+  lunado_callback_cancel(&task);
   assert_string_equal(noted(), "bt");
 }
 

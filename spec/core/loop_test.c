@@ -12,7 +12,7 @@ enum { MANY = 100000 };
 
 typedef struct named named;
 struct named {
-  lunado_task task;
+  lunado_callback task;
   char name;
   void (*act)(lunado_loop *loop, named *self);
   named *other; /* whom `act` acts on */
@@ -21,7 +21,7 @@ struct named {
 static named tasks[8];
 static unsigned count;
 
-static void on_named(lunado_loop *loop, lunado_task *task) {
+static void on_named(lunado_loop *loop, lunado_callback *task) {
   named *self = lunado_container_of(task, named, task);
   assert_true(lunado_list_empty(&task->link));
   assert_true(lunado_loop_running(loop));
@@ -32,7 +32,7 @@ static void on_named(lunado_loop *loop, lunado_task *task) {
 
 static named *make(int i, char name) {
   tasks[i] = (named){.name = name, .other = &tasks[i + 1]};
-  lunado_task_init(&tasks[i].task, on_named);
+  lunado_callback_init(&tasks[i].task, on_named);
   return &tasks[i];
 }
 
@@ -82,26 +82,26 @@ static void tasks_run_in_order_and_once(void **state) {
 static void a_cancelled_task_does_not_run(void **state) {
   lunado_loop *loop = *state;
   for (int i = 0; i < 4; i++) ready(loop, i, (char)('a' + i));
-  lunado_task_cancel(&tasks[0].task);
-  lunado_task_cancel(&tasks[0].task);
-  lunado_task_cancel(&tasks[2].task);
+  lunado_callback_cancel(&tasks[0].task);
+  lunado_callback_cancel(&tasks[0].task);
+  lunado_callback_cancel(&tasks[2].task);
   run(loop);
   assert_string_equal(noted(), "bd");
-  lunado_task_cancel(&tasks[1].task); /* after it ran */
+  lunado_callback_cancel(&tasks[1].task); /* after it ran */
 }
 
 static void the_only_task_that_is_cancelled_leaves_nothing(void **state) {
   lunado_loop *loop = *state;
   ready(loop, 0, 'a');
-  lunado_task_cancel(&tasks[0].task);
+  lunado_callback_cancel(&tasks[0].task);
   run(loop);
   assert_string_equal(noted(), "");
 }
 
 static void cancel_other(lunado_loop *loop, named *self) {
   (void)loop;
-  lunado_task_cancel(&self->task);
-  lunado_task_cancel(&self->other->task);
+  lunado_callback_cancel(&self->task);
+  lunado_callback_cancel(&self->other->task);
 }
 
 static void a_task_cancels_the_next_of_its_turn(void **state) {
@@ -114,7 +114,7 @@ static void a_task_cancels_the_next_of_its_turn(void **state) {
 }
 
 static void move_other(lunado_loop *loop, named *self) {
-  lunado_task_cancel(&self->other->task);
+  lunado_callback_cancel(&self->other->task);
   lunado_loop_ready(loop, &self->other->task);
 }
 
@@ -147,7 +147,7 @@ static void tasks_that_ready_themselves_take_turns(void **state) {
   for (int i = 0; i < 3; i++) ready(loop, i, (char)('a' + i))->act = ready_self;
   for (int i = 0; i < 4; i++) turn(loop);
   assert_string_equal(noted(), "abcabcabcabc");
-  for (int i = 0; i < 3; i++) lunado_task_cancel(&tasks[i].task);
+  for (int i = 0; i < 3; i++) lunado_callback_cancel(&tasks[i].task);
 }
 
 static void on_timer(lunado_loop *loop, lunado_timer *timer) {
@@ -409,7 +409,7 @@ static void other_libraries_see_no_data(void **state) {
 
 /* --- many ---------------------------------------------------------------- */
 
-static void on_count(lunado_loop *loop, lunado_task *task) {
+static void on_count(lunado_loop *loop, lunado_callback *task) {
   (void)loop;
   (void)task;
   count++;
@@ -417,13 +417,13 @@ static void on_count(lunado_loop *loop, lunado_task *task) {
 
 static void many_tasks(void **state) {
   lunado_loop *loop = *state;
-  lunado_task *many = malloc(MANY * sizeof *many);
+  lunado_callback *many = malloc(MANY * sizeof *many);
   count = 0;
   for (int i = 0; i < MANY; i++) {
-    lunado_task_init(&many[i], on_count);
+    lunado_callback_init(&many[i], on_count);
     lunado_loop_ready(loop, &many[i]);
   }
-  for (int i = 0; i < MANY; i += 2) lunado_task_cancel(&many[i]);
+  for (int i = 0; i < MANY; i += 2) lunado_callback_cancel(&many[i]);
   run(loop);
   assert_int_equal(count, MANY / 2);
   free(many);

@@ -44,11 +44,11 @@ static void gauge_stop(lunado_loop *loop, gauge *self) {
 
 /* Readies itself for ever; each run takes `us` of the processor. */
 typedef struct {
-  lunado_task task;
+  lunado_callback task;
   double us;
 } hog;
 
-static void on_hog(lunado_loop *loop, lunado_task *task) {
+static void on_hog(lunado_loop *loop, lunado_callback *task) {
   hog *self = lunado_container_of(task, hog, task);
   if (self->us > 0) burn_us(self->us);
   count++;
@@ -56,7 +56,7 @@ static void on_hog(lunado_loop *loop, lunado_task *task) {
 }
 
 static void hog_start(lunado_loop *loop, hog *self, double us) {
-  lunado_task_init(&self->task, on_hog);
+  lunado_callback_init(&self->task, on_hog);
   self->us = us;
   lunado_loop_ready(loop, &self->task);
 }
@@ -83,7 +83,7 @@ static double run_hog(lunado_loop *loop, double us) {
   hog_start(loop, &h, us);
   gauge_start(loop, &g);
   run_for(loop, 50);
-  lunado_task_cancel(&h.task);
+  lunado_callback_cancel(&h.task);
   gauge_stop(loop, &g);
   return g.longest;
 }
@@ -101,7 +101,7 @@ static double run_changing_hog(lunado_loop *loop, double us) {
   run_for(loop, 20);
   h.us = us;
   run_for(loop, 20);
-  lunado_task_cancel(&h.task);
+  lunado_callback_cancel(&h.task);
   gauge_stop(loop, &g);
   return g.longest;
 }
@@ -119,7 +119,7 @@ static double run_herd(lunado_loop *loop, double us) {
   gauge_start(loop, &g);
   for (int i = 0; i < HERD; i++) hog_start(loop, &herd[i], i < 100 ? us : 0);
   run_for(loop, 50);
-  for (int i = 0; i < HERD; i++) lunado_task_cancel(&herd[i].task);
+  for (int i = 0; i < HERD; i++) lunado_callback_cancel(&herd[i].task);
   gauge_stop(loop, &g);
   free(herd);
   return g.longest;
@@ -138,7 +138,7 @@ static void a_slice_holds_many_turns(void **state) {
   hog_start(loop, &h, 0);
   gauge_start(loop, &g);
   run_for(loop, 20);
-  lunado_task_cancel(&h.task);
+  lunado_callback_cancel(&h.task);
   gauge_stop(loop, &g);
   assert_true(count > 10 * g.looks);
 }
@@ -160,11 +160,11 @@ static void timers_run_beside_a_busy_task(void **state) {
   (void)lunado_timer_start(loop, &timer, lunado_loop_time(loop));
   run_for(loop, 50);
   lunado_timer_stop(loop, &timer);
-  lunado_task_cancel(&h.task);
+  lunado_callback_cancel(&h.task);
   assert_true(ticks >= 10);
 }
 
-static void until_tired(lunado_loop *loop, lunado_task *task) {
+static void until_tired(lunado_loop *loop, lunado_callback *task) {
   double start = cpu_ms();
   (void)task;
   while (!lunado_loop_tired(loop)) count++;
@@ -174,8 +174,8 @@ static void until_tired(lunado_loop *loop, lunado_task *task) {
 
 static void a_long_task_is_told_when_it_is_tired(void **state) {
   lunado_loop *loop = *state;
-  lunado_task task;
-  lunado_task_init(&task, until_tired);
+  lunado_callback task;
+  lunado_callback_init(&task, until_tired);
   count = 0;
   for (int i = 0; i < 5 || count == 0; i++) {
     assert_true(i < 1000); /* a slice may be over when the task begins */

@@ -5,38 +5,38 @@
  */
 #include "binding/module.h"
 
-#include "binding/state/binding.h"
-#include "binding/loop/clock.h"
-#include "binding/future/yieldable.h"
 #include "binding/coroutine/coroutine.h"
-#include "binding/error/exception.h"
-#include "binding/thread/executor.h"
-#include "binding/future/forsaken.h"
-#include "binding/loop/handler.h"
-#include "binding/future/future.h"
-#include "binding/future/dependent.h"
+#include "binding/coroutine/raise.h"
+#include "binding/coroutine/received.h"
 #include "binding/debug/inspect.h"
-#include "binding/loop/ioloop.h"
+#include "binding/error/exception.h"
 #include "binding/error/failure.h"
 #include "binding/future/awaited.h"
-#include "binding/coroutine/received.h"
-#include "binding/luv/luv.h"
-#include "binding/loop/interrupt.h"
-#include "binding/state/log.h"
+#include "binding/future/dependent.h"
+#include "binding/future/forsaken.h"
+#include "binding/future/future.h"
 #include "binding/future/multi.h"
-#include "binding/state/naming.h"
-#include "binding/coroutine/raise.h"
+#include "binding/future/ticket.h"
+#include "binding/future/waititer.h"
+#include "binding/future/yieldable.h"
+#include "binding/loop/clock.h"
+#include "binding/loop/handler.h"
+#include "binding/loop/interrupt.h"
+#include "binding/loop/ioloop.h"
 #include "binding/loop/runsync.h"
 #include "binding/loop/signals.h"
-#include "binding/future/ticket.h"
 #include "binding/loop/timeout.h"
-#include "binding/future/waititer.h"
+#include "binding/luv/luv.h"
+#include "binding/state/binding.h"
+#include "binding/state/log.h"
+#include "binding/state/naming.h"
+#include "binding/thread/executor.h"
 
 /* Those that others need come first. */
 static void fill(lua_State *L, lunado_realm *realm) {
   lunado__naming_open(L, realm);
   lunado__exception_open(L, realm);
-  lunado__enter_open(L, realm);
+  lunado__callback_open(L, realm);
   lunado__received_open(L, realm);
   lunado__interrupt_open(L, realm);
   lunado__failure_open(L, realm);
@@ -53,18 +53,17 @@ lunado_realm *lunado__module_realm(lua_State *L) {
 }
 
 static void (*const openers[])(lua_State *L) = {
-    lunado__argument_functions, lunado__exception_functions,
-    lunado__log_functions,
-    lunado__future_functions,   lunado__coroutine_functions,
-    lunado__convert_functions,  lunado__multi_functions,
-    lunado__waititer_functions, lunado__sleep_functions,
-    lunado__with_timeout_functions,
-    lunado__ioloop_functions,   lunado__runsync_functions,
-    lunado__context_functions,  lunado__executor_functions,
-    lunado__clock_functions,    lunado__inspect_functions,
-    lunado__raise_functions,    lunado__naming_functions,
-    lunado__signals_functions,  lunado__forsaken_functions,
-    lunado__ticket_functions,   lunado__heir_functions,
+    lunado__argument_functions,  lunado__exception_functions,
+    lunado__log_functions,       lunado__future_functions,
+    lunado__coroutine_functions, lunado__yieldable_functions,
+    lunado__multi_functions,     lunado__waititer_functions,
+    lunado__sleep_functions,     lunado__with_timeout_functions,
+    lunado__methods_functions,   lunado__runsync_functions,
+    lunado__context_functions,   lunado__executor_functions,
+    lunado__clock_functions,     lunado__inspect_functions,
+    lunado__raise_functions,     lunado__naming_functions,
+    lunado__signals_functions,   lunado__forsaken_functions,
+    lunado__ticket_functions,    lunado__dependent_functions,
     lunado__handler_functions};
 
 static void set_classes(lua_State *L, lunado_realm *realm) {
@@ -75,7 +74,7 @@ static void set_classes(lua_State *L, lunado_realm *realm) {
                                                     "ReturnValueIgnoredError",
                                                     "Return"};
   for (int which = 0; which < LUNADO_E_COUNT; which++) {
-    lunado__pushclass(L, realm, (lunado_error_class)which);
+    lunado__exception_pushclass(L, realm, (lunado_error_class)which);
     lua_setfield(L, -2, names[which]);
   }
 }

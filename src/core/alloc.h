@@ -2,8 +2,9 @@
 /*
  * alloc.h - the one door through which the core takes memory.
  *
- * Hosts may put an allocator of theirs here, and tests one that fails on command
- * and counts what is out.  It is called from every thread that uses the core.
+ * Hosts may put an allocator of theirs here, and tests one that fails on
+ * command and counts what is out.  It is called from every thread that uses the
+ * core.
  */
 #ifndef LUNADO_CORE_ALLOC_H
 #define LUNADO_CORE_ALLOC_H

@@ -92,7 +92,8 @@ static void check_links(const lunado_link *list) {
 static void check_tasks(const lunado_link *list) {
   check_links(list);
   for (lunado_link *link = list->next; link != list; link = link->next) {
-    const lunado_task *task = lunado_container_of(link, lunado_task, link);
+    const lunado_callback *task =
+        lunado_container_of(link, lunado_callback, link);
     invariant(task->cb != NULL, "a ready task has a callback");
   }
 }

@@ -96,8 +96,9 @@ static void move_all(lunado_link *to, lunado_link *from) {
   lunado_link_init(from);
 }
 
-static lunado_task *take_first(lunado_link *list) {
-  lunado_task *task = lunado_container_of(list->next, lunado_task, link);
+static lunado_callback *take_first(lunado_link *list) {
+  lunado_callback *task =
+      lunado_container_of(list->next, lunado_callback, link);
   lunado_link_remove(&task->link);
   return task;
 }
@@ -105,7 +106,7 @@ static lunado_task *take_first(lunado_link *list) {
 static void run_turn(lunado_loop *loop) {
   move_all(&loop->turn, &loop->ready);
   while (!lunado_list_empty(&loop->turn)) {
-    lunado_task *task = take_first(&loop->turn);
+    lunado_callback *task = take_first(&loop->turn);
     if (loop->steps > 0) loop->steps--;
     task->cb(loop, task);
   }
@@ -171,18 +172,20 @@ void lunado__loop_wake(lunado_loop *loop) {
     (void)uv_idle_start(&loop->idle, on_idle);
 }
 
-void lunado_task_init(lunado_task *task, lunado_task_cb cb) {
+void lunado_callback_init(lunado_callback *task, lunado_callback_fn cb) {
   lunado_link_init(&task->link);
   task->cb = cb;
 }
 
-void lunado_loop_ready(lunado_loop *loop, lunado_task *task) {
+void lunado_loop_ready(lunado_loop *loop, lunado_callback *task) {
   if (loop->closed || !lunado_list_empty(&task->link)) return;
   lunado_list_append(&loop->ready, &task->link);
   lunado__loop_wake(loop);
 }
 
-void lunado_task_cancel(lunado_task *task) { lunado_link_remove(&task->link); }
+void lunado_callback_cancel(lunado_callback *task) {
+  lunado_link_remove(&task->link);
+}
 
 void lunado_loop_set_clock(lunado_loop *loop, lunado_clock *clock) {
   loop->clock = clock;
@@ -343,7 +346,7 @@ int lunado_loop_new(lunado_loop **result, uv_loop_t *uv) {
   lunado_link_init(&loop->fresh);
   lunado_link_init(&loop->checked);
   lunado_link_init(&loop->refused);
-  lunado_task_init(&loop->refusal, lunado__watchers_tell);
+  lunado_callback_init(&loop->refusal, lunado__watchers_tell);
   lunado_heap_init(&loop->heap);
   atomic_init(&loop->refs, 1);
   loop->aimed = INFINITY;

@@ -27,11 +27,11 @@
 #include "core/post.h"
 #include "core/timer.h"
 
-typedef struct lunado_task lunado_task;
+typedef struct lunado_callback lunado_callback;
 
 /* Runs a task, which is no longer ready by then.  It may make itself and
  * others ready, and stop and close the loop. */
-typedef void (*lunado_task_cb)(lunado_loop *loop, lunado_task *task);
+typedef void (*lunado_callback_fn)(lunado_loop *loop, lunado_callback *task);
 
 /* The time of a loop that does not use the system's clock: seconds that never
  * go back. */
@@ -140,14 +140,14 @@ void lunado_loop_set_left(lunado_loop *loop, lunado_left_cb left);
 
 /* Makes a task of the caller's storage, which stays where it is while the
  * task is ready. */
-void lunado_task_init(lunado_task *task, lunado_task_cb cb);
+void lunado_callback_init(lunado_callback *task, lunado_callback_fn cb);
 
 /* Puts the task behind those that are ready, unless it is among them.  On a
  * closed loop this does nothing. */
-void lunado_loop_ready(lunado_loop *loop, lunado_task *task);
+void lunado_loop_ready(lunado_loop *loop, lunado_callback *task);
 
 /* Takes the task back if it is ready. */
-void lunado_task_cancel(lunado_task *task);
+void lunado_callback_cancel(lunado_callback *task);
 
 /* For tasks that do much: true when the slice is used up, so that the rest
  * should be left for later.  Cheap enough to ask at each step. */
@@ -169,63 +169,63 @@ void lunado__loop_exit(lunado_loop *loop);
 
 /* --- layout: private to the core, visible so that owners can embed it ---- */
 
-struct lunado_task {
+struct lunado_callback {
   lunado_link link; /* in loop->ready while ready */
-  lunado_task_cb cb;
+  lunado_callback_fn cb;
 };
 
 struct lunado_loop {
-  void *owner;            /* the owner's; the core never looks */
-  uv_loop_t *uv;          /* borrowed, or own */
-  uv_loop_t *own;         /* ownuv.h's; NULL: none */
-  uv_timer_t timer;       /* the earliest deadline; data is NULL, as in every
-                             handle here: other libraries walk the loop */
-  uv_idle_t idle;         /* active while tasks are ready, a deadline has
-                             passed or can be skipped to: libuv does not wait
-                             then */
-  uv_prepare_t prepare;   /* always active, never counts as alive: checks new
-                             watchers, and has libuv compute its wait from the
-                             time that it is */
-  uv_async_t async;       /* wakes the loop for messages; counts as alive while
-                             there are holds */
-  uv_check_t check;       /* open while there is a uv_loop_t of its own: tells
-                             how far a pass of that has come */
-  uv_timer_t limit;       /* open once a limit was set; never counts as alive */
-  lunado_link ready;      /* tasks, in order */
-  lunado_link turn;       /* tasks of the turn in progress, not yet run */
-  lunado_link watchers;   /* poll.h's */
-  lunado_link fresh;      /* those that libuv has yet to hand to the system */
-  lunado_link checked;    /* those that it hands on when it polls next */
-  lunado_link refused;    /* those that the system would refuse, to be told */
-  lunado_task refusal;    /* ready while there are any */
-  lunado_heap heap;       /* running timers */
-  lunado_clock *clock;    /* borrowed; NULL: uv_hrtime */
-  lunado_mailbox mail;    /* messages from other threads */
-  lunado_address address; /* address.h's; 0: none */
-  lunado_link kin;        /* in a list of its owner's, who takes it out */
-  lunado_drive_cb drive;  /* uv_run, or what stands for it */
-  lunado_left_cb left;    /* not called yet; NULL: nobody is to be told */
-  lunado_link works;      /* jump.h's: finished works, not yet told of */
-  uv_async_cb works_cb;   /* libuv's own function for them */
-  uv_loop_t *shown;       /* what that is called with; NULL: those of this loop
-                             are not guarded */
-  double aimed;           /* deadline the timer handle is armed for */
-  double due;             /* while timers run: those up to here; else -inf */
-  uint64_t slice;         /* how long one is, in nanoseconds */
-  uint64_t slice_end;     /* uv_hrtime when the slice is used up */
-  uint64_t looked;        /* uv_hrtime when the clock was last looked at */
-  unsigned steps;         /* tasks, timers and questions whether the loop is
-                             tired that are left before looking again */
-  unsigned stride;        /* steps between two looks */
-  uint32_t ages;          /* timers started so far */
-  uint32_t turn_age;      /* while timers run: `ages` when that began */
-  unsigned depth;         /* callbacks and runs of the loop on the C stack */
-  unsigned holds;         /* lunado_loop_hold less lunado_loop_release */
-  unsigned handles;       /* open handles of the loop's own */
-  atomic_uint refs;       /* references to this storage */
-  bool running;           /* inside lunado_loop_run */
-  bool forever;           /* and this run has a hold of its own */
-  bool stopped;           /* stop was asked for */
+  void *owner;          /* the owner's; the core never looks */
+  uv_loop_t *uv;        /* borrowed, or own */
+  uv_loop_t *own;       /* ownuv.h's; NULL: none */
+  uv_timer_t timer;     /* the earliest deadline; data is NULL, as in every
+                           handle here: other libraries walk the loop */
+  uv_idle_t idle;       /* active while tasks are ready, a deadline has
+                           passed or can be skipped to: libuv does not wait
+                           then */
+  uv_prepare_t prepare; /* always active, never counts as alive: checks new
+                           watchers, and has libuv compute its wait from the
+                           time that it is */
+  uv_async_t async;     /* wakes the loop for messages; counts as alive while
+                           there are holds */
+  uv_check_t check;     /* open while there is a uv_loop_t of its own: tells
+                           how far a pass of that has come */
+  uv_timer_t limit;     /* open once a limit was set; never counts as alive */
+  lunado_link ready;    /* tasks, in order */
+  lunado_link turn;     /* tasks of the turn in progress, not yet run */
+  lunado_link watchers; /* poll.h's */
+  lunado_link fresh;    /* those that libuv has yet to hand to the system */
+  lunado_link checked;  /* those that it hands on when it polls next */
+  lunado_link refused;  /* those that the system would refuse, to be told */
+  lunado_callback refusal; /* ready while there are any */
+  lunado_heap heap;        /* running timers */
+  lunado_clock *clock;     /* borrowed; NULL: uv_hrtime */
+  lunado_mailbox mail;     /* messages from other threads */
+  lunado_address address;  /* address.h's; 0: none */
+  lunado_link kin;         /* in a list of its owner's, who takes it out */
+  lunado_drive_cb drive;   /* uv_run, or what stands for it */
+  lunado_left_cb left;     /* not called yet; NULL: nobody is to be told */
+  lunado_link works;       /* jump.h's: finished works, not yet told of */
+  uv_async_cb works_cb;    /* libuv's own function for them */
+  uv_loop_t *shown;        /* what that is called with; NULL: those of this loop
+                              are not guarded */
+  double aimed;            /* deadline the timer handle is armed for */
+  double due;              /* while timers run: those up to here; else -inf */
+  uint64_t slice;          /* how long one is, in nanoseconds */
+  uint64_t slice_end;      /* uv_hrtime when the slice is used up */
+  uint64_t looked;         /* uv_hrtime when the clock was last looked at */
+  unsigned steps;          /* tasks, timers and questions whether the loop is
+                              tired that are left before looking again */
+  unsigned stride;         /* steps between two looks */
+  uint32_t ages;           /* timers started so far */
+  uint32_t turn_age;       /* while timers run: `ages` when that began */
+  unsigned depth;          /* callbacks and runs of the loop on the C stack */
+  unsigned holds;          /* lunado_loop_hold less lunado_loop_release */
+  unsigned handles;        /* open handles of the loop's own */
+  atomic_uint refs;        /* references to this storage */
+  bool running;            /* inside lunado_loop_run */
+  bool forever;            /* and this run has a hold of its own */
+  bool stopped;            /* stop was asked for */
   bool closed;
   bool has_limit;       /* `limit` is open */
   bool limited;         /* the limit has stopped the loop */

@@ -14,7 +14,7 @@
 #include "core/list.h"
 
 typedef struct lunado_loop lunado_loop;
-typedef struct lunado_task lunado_task;
+typedef struct lunado_callback lunado_callback;
 typedef struct lunado_watcher lunado_watcher;
 
 /* Events, with the values that Tornado took from epoll. */
@@ -68,7 +68,7 @@ void lunado__watchers_check(lunado_loop *loop);
 void lunado__watchers_prepare(lunado_loop *loop);
 
 /* The task that calls them. */
-void lunado__watchers_tell(lunado_loop *loop, lunado_task *task);
+void lunado__watchers_tell(lunado_loop *loop, lunado_callback *task);
 
 /* --- layout: private to the core, visible so that owners can read it ----- */
 

@@ -5,14 +5,14 @@
 #include <string.h>
 
 #include "binding/coroutine/coroutine.h"
+#include "binding/coroutine/task.h"
 #include "binding/error/failure.h"
 #include "binding/future/future.h"
-#include "binding/coroutine/task.h"
 
 /* True for what a coroutine can be suspended in, though it is a C function. */
 static bool is_protected_call(lua_State *L, int function) {
   const char *name;
-  if (!lunado__push_globalname(L, function)) return false;
+  if (!lunado__naming_pushglobal(L, function)) return false;
   name = lua_tostring(L, -1);
   lua_pop(L, 1);
   return strcmp(name, "pcall") == 0 || strcmp(name, "xpcall") == 0;
@@ -25,7 +25,7 @@ static void push_boundary(lua_State *L) {
     int function = lua_gettop(L) + 1;
     lua_getinfo(L, "Snf", &ar);
     if (*ar.what == 'C' && !is_protected_call(L, function)) {
-      if (lunado__push_globalname(L, function)) return;
+      if (lunado__naming_pushglobal(L, function)) return;
       lua_pushstring(L, ar.name != NULL ? ar.name : "C");
       return;
     }
@@ -38,7 +38,7 @@ static int cannot_await(lua_State *L, lunado_realm *realm) {
   if (realm->current == NULL)
     return luaL_error(L, "cannot await outside of a coroutine: start the "
                          "function with gen.coroutine or lunado.run");
-  if (!lunado__is_running(L, realm))
+  if (!lunado__task_is_running(L, realm))
     return luaL_error(
         L, "cannot await inside a coroutine that lunado does not run, such as "
            "a coroutine.wrap generator: await in the function that calls it");
@@ -52,7 +52,7 @@ static int cannot_await(lua_State *L, lunado_realm *realm) {
 }
 
 static void check_can_await(lua_State *L, lunado_realm *realm) {
-  if (!lunado__is_running(L, realm) || !lua_isyieldable(L))
+  if (!lunado__task_is_running(L, realm) || !lua_isyieldable(L))
     cannot_await(L, realm);
 }
 
@@ -64,7 +64,7 @@ int lunado__await(lua_State *L, lunado_realm *realm, int idx, lua_KContext ctx,
   return lua_yieldk(L, 1, ctx, k);
 }
 
-int lunado__awaited(lua_State *L, lunado_realm *realm, int top) {
+int lunado__await_result(lua_State *L, lunado_realm *realm, int top) {
   if (realm->throwing) {
     realm->throwing = false;
     return lua_error(L);
@@ -74,12 +74,12 @@ int lunado__awaited(lua_State *L, lunado_realm *realm, int top) {
 
 static int await_done(lua_State *L, int status, lua_KContext top) {
   (void)status;
-  return lunado__awaited(L, lunado__upvalue_realm(L), (int)top);
+  return lunado__await_result(L, lunado__realm_upvalue(L), (int)top);
 }
 
-int lunado__raise_failed(lua_State *L, lunado_realm *realm, int idx) {
+int lunado__await_raise(lua_State *L, lunado_realm *realm, int idx) {
   lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
-  lunado__failure_throw(L, realm);
+  lunado__received_throw(L, realm);
   return lua_error(L);
 }
 
@@ -93,9 +93,9 @@ static int await_values(lua_State *L, lunado_realm *realm) {
 /* gen.await(x) → the results of x, as coroutine.yield(x), but without a switch
  * when x is done.  Raises its error, and a clear one where it cannot wait. */
 static int gen_await(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_future *future;
-  if (lunado__push_ready_result(L, realm, lua_gettop(L))) return 1;
+  if (lunado__suspend_push_ready(L, realm, lua_gettop(L))) return 1;
   if (lua_isnoneornil(L, 1) && lua_gettop(L) <= 1) {
     lua_settop(L, 0);
     lunado__getslot(L, realm, LUNADO_SLOT_MOMENT);
@@ -104,8 +104,8 @@ static int gen_await(lua_State *L) {
   if (future == NULL || lua_gettop(L) > 1) return await_values(L, realm);
   if (lunado_future_pending(future) || (future->flags & LUNADO_IS_MOMENT))
     return lunado__await(L, realm, 1, lua_gettop(L), await_done);
-  if (future->state == LUNADO_FAILED) return lunado__raise_failed(L, realm, 1);
-  return lunado__push_results(L, 1);
+  if (future->state == LUNADO_FAILED) return lunado__await_raise(L, realm, 1);
+  return lunado__future_push_results(L, 1);
 }
 
 static const luaL_Reg functions[] = {{"await", gen_await}, {NULL, NULL}};

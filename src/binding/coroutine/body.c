@@ -4,16 +4,16 @@
  *
  * It calls the user's function as pcall does, so that to-be-closed variables
  * are closed inside the coroutine, and may yield, whatever ends it.  It
- * returns what lunado__pack makes of the results, nothing for none; or a
+ * returns what lunado__future_pack makes of the results, nothing for none; or a
  * Failure.
  */
 #include <limits.h>
 
 #include "binding/coroutine/coroutine.h"
+#include "binding/coroutine/task.h"
 #include "binding/error/failure.h"
 #include "binding/future/future.h"
 #include "binding/state/realm.h"
-#include "binding/coroutine/task.h"
 
 /* How many values the Return object at idx has; scripts may have changed it. */
 static int return_count(lua_State *L, int idx) {
@@ -36,8 +36,7 @@ static int unpack_return(lua_State *L) {
 }
 
 /* Replaces the error on top by the Failure that the handler made of it. */
-static void take_failure(lua_State *L, lunado_realm *realm,
-                         lunado_coroutine *task) {
+static void take_failure(lua_State *L, lunado_realm *realm, lunado_task *task) {
   lunado__getslot(L, realm, LUNADO_SLOT_FAILURES);
   lua_rawgetp(L, -1, task);
   lua_pushnil(L);
@@ -51,19 +50,19 @@ static void take_failure(lua_State *L, lunado_realm *realm,
 static int return_packed(lua_State *L, int n) {
   const lunado_realm *realm;
   luaL_checkstack(L, 2, "too many results");
-  realm = lunado__findrealm(L);
-  if (!lunado__is_running(L, realm)) return n;
+  realm = lunado__realm_find(L);
+  if (!lunado__task_is_running(L, realm)) return n;
   realm->current->results = (uint32_t)n;
   if (n == 0) return 0;
-  lunado__pack(L, n);
+  lunado__future_pack(L, n);
   return 1;
 }
 
 static int body_failed(lua_State *L) {
-  lunado_realm *realm = lunado__findrealm(L);
+  lunado_realm *realm = lunado__realm_find(L);
   int n;
-  if (!lunado__is_running(L, realm)) return lua_error(L);
-  if (!lunado__isinstance(L, realm, -1, LUNADO_E_RETURN)) {
+  if (!lunado__task_is_running(L, realm)) return lua_error(L);
+  if (!lunado__exception_is(L, realm, -1, LUNADO_E_RETURN)) {
     realm->current->flags |= TASK_FAILED;
     take_failure(L, realm, realm->current);
     return 1;
@@ -79,7 +78,7 @@ static int body_done(lua_State *L, int status, lua_KContext ctx) {
   return n == 1 ? 1 : return_packed(L, n);
 }
 
-int lunado__coroutine_body(lua_State *L) {
+int lunado__body_run(lua_State *L) {
   int status = lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 1, 0, body_done);
   return body_done(L, status, 0);
 }
@@ -87,10 +86,10 @@ int lunado__coroutine_body(lua_State *L) {
 /* Notes where the error was raised.  The error itself goes on unchanged, for
  * the handlers of to-be-closed variables see it. */
 int lunado__body_handler(lua_State *L) {
-  lunado_realm *realm = lunado__findrealm(L);
-  if (!lunado__is_running(L, realm)) return 1;
-  if (lunado__isinstance(L, realm, 1, LUNADO_E_RETURN)) return 1;
-  (void)lunado__failure_raised(L, realm, 1, 1);
+  lunado_realm *realm = lunado__realm_find(L);
+  if (!lunado__task_is_running(L, realm)) return 1;
+  if (lunado__exception_is(L, realm, 1, LUNADO_E_RETURN)) return 1;
+  (void)lunado__received_raised(L, realm, 1, 1);
   lunado__getslot(L, realm, LUNADO_SLOT_FAILURES);
   lua_insert(L, -2);
   lua_rawsetp(L, -2, realm->current);

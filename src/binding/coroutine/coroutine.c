@@ -11,13 +11,13 @@
 
 #include <string.h>
 
-#include "binding/error/failure.h"
-#include "binding/future/future.h"
-#include "binding/debug/inspect.h"
-#include "binding/loop/ioloop.h"
-#include "binding/state/realm.h"
 #include "binding/coroutine/task.h"
 #include "binding/coroutine/watch.h"
+#include "binding/debug/inspect.h"
+#include "binding/error/failure.h"
+#include "binding/future/future.h"
+#include "binding/loop/ioloop.h"
+#include "binding/state/realm.h"
 
 /* --- starting ------------------------------------------------------------- */
 
@@ -26,9 +26,9 @@
 
 /* Replaces the function below nargs arguments by a task that is ready to run
  * it, and the task's Future above. */
-static lunado_coroutine *prepare(lua_State *L, lunado_realm *realm, int nargs) {
+static lunado_task *prepare(lua_State *L, lunado_realm *realm, int nargs) {
   int base = lua_gettop(L) - nargs;
-  lunado_coroutine *task;
+  lunado_task *task;
   luaL_checkstack(L, LUNADO_RUN_STACK + 2, NULL);
   task = lunado__task_push(L, realm, nargs);
   lua_rotate(L, base, 2);
@@ -38,22 +38,21 @@ static lunado_coroutine *prepare(lua_State *L, lunado_realm *realm, int nargs) {
 
 /* Starts the task at t on the C stack, or, where that is used up, leaves it
  * to the loop. */
-static void start(lua_State *L, lunado_realm *realm, int t,
-                  lunado_coroutine *task) {
+static void start(lua_State *L, lunado_realm *realm, int t, lunado_task *task) {
   if (lunado__run_may_nest(realm))
     lunado__run(L, realm, t, task, (int)task->count);
   else
-    lunado__suspend_start_later(L, t, lunado__currentloop(L, realm));
+    lunado__suspend_start_later(L, t, lunado__ioloop_current(L, realm));
 }
 
-void lunado__spawn(lua_State *L, lunado_realm *realm, int nargs) {
+void lunado__coroutine_spawn(lua_State *L, lunado_realm *realm, int nargs) {
   int t = lua_gettop(L) - nargs;
   start(L, realm, t, prepare(L, realm, nargs));
   lua_remove(L, t);
 }
 
-void lunado__spawn_later(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
-                         int nargs) {
+void lunado__coroutine_spawn_later(lua_State *L, lunado_realm *realm,
+                                   lunado_ioloop *loop, int nargs) {
   int t = lua_gettop(L) - nargs;
   (void)prepare(L, realm, nargs);
   lunado__suspend_start_later(L, t, loop);
@@ -65,8 +64,8 @@ static int do_nothing(lua_State *L) {
   return 0;
 }
 
-void lunado__withdraw(lua_State *L, int idx) {
-  lunado_coroutine *task;
+void lunado__coroutine_withdraw(lua_State *L, int idx) {
+  lunado_task *task;
   const lunado_future *future = lua_touserdata(L, idx);
   if (future->kind != LUNADO_KIND_COROUTINE) return;
   lua_getiuservalue(L, idx, LUNADO_FUTURE_TASK);
@@ -108,9 +107,9 @@ static int call_with_kwargs(lua_State *L, lunado_realm *realm, int nargs) {
 
 /* What gen.coroutine returns; upvalue 3 is the function. */
 static int coroutine_call(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   int nargs = lua_gettop(L);
-  lunado_coroutine *task;
+  lunado_task *task;
   if (nargs > 0 && has_kwargs(L, realm, nargs))
     return call_with_kwargs(L, realm, nargs);
   if (nargs > FEW_ARGUMENTS)
@@ -119,8 +118,8 @@ static int coroutine_call(lua_State *L) {
   lua_pushvalue(L, lua_upvalueindex(LUNADO_UPVALUES + 1));
   for (int i = 1; i <= nargs; i++) lua_pushvalue(L, i);
   lua_xmove(L, task->thread, nargs + 1);
-  if (!lunado__run_may_nest(realm) && lunado__is_running(L, realm) && lua_isyieldable(L) &&
-      realm->context == NULL) {
+  if (!lunado__run_may_nest(realm) && lunado__task_is_running(L, realm) &&
+      lua_isyieldable(L) && realm->context == NULL) {
     realm->callee = task;
     return lua_yieldk(L, 2, 0, callee_started);
   }
@@ -142,20 +141,20 @@ static int gen_coroutine(lua_State *L) {
   return 1;
 }
 
-bool lunado__is_coroutine_function(lua_State *L, int idx) {
+bool lunado__coroutine_is_function(lua_State *L, int idx) {
   return lua_tocfunction(L, idx) == coroutine_call;
 }
 
 /* gen.is_coroutine_function(f).  Tornado: gen.is_coroutine_function. */
 static int gen_is_coroutine_function(lua_State *L) {
   luaL_checkany(L, 1);
-  lua_pushboolean(L, lunado__is_coroutine_function(L, 1));
+  lua_pushboolean(L, lunado__coroutine_is_function(L, 1));
   return 1;
 }
 
 /* gen.reuse_threads(on): whether finished threads serve later coroutines. */
 static int gen_reuse_threads(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   luaL_checktype(L, 1, LUA_TBOOLEAN);
   realm->reuse = lua_toboolean(L, 1) != 0;
   if (realm->reuse) return 0;
@@ -167,7 +166,7 @@ static int gen_reuse_threads(lua_State *L) {
 /* set_kwargs(metatable, call): tables with that metatable are keyword
  * arguments; call(fn, ...) calls a coroutine function that gets one. */
 static int core_set_kwargs(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   luaL_checktype(L, 1, LUA_TTABLE);
   luaL_checktype(L, 2, LUA_TFUNCTION);
   lua_settop(L, 2);
@@ -190,8 +189,8 @@ void lunado__coroutine_functions(lua_State *L) {
 }
 
 void lunado__coroutine_open(lua_State *L, lunado_realm *realm) {
-  realm->base = lunado__coroutine_body;
+  realm->base = lunado__body_run;
   realm->decorated = coroutine_call;
   lunado__task_open(L, realm);
-  lunado__lifetime_open(L, realm);
+  lunado__gc_canary_open(L, realm);
 }

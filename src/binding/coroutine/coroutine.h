@@ -33,19 +33,19 @@ void lunado__coroutine_functions(lua_State *L);
 
 /* Calls the function below nargs arguments as a coroutine; replaces them by
  * its Future.  [-(nargs+1), +1, m] */
-void lunado__spawn(lua_State *L, lunado_realm *realm, int nargs);
+void lunado__coroutine_spawn(lua_State *L, lunado_realm *realm, int nargs);
 
-/* Where the Future at idx is that of a coroutine that has not begun yet, it does
- * nothing when it begins.  [-0, +0, -] */
-void lunado__withdraw(lua_State *L, int idx);
+/* Where the Future at idx is that of a coroutine that has not begun yet, it
+ * does nothing when it begins.  [-0, +0, -] */
+void lunado__coroutine_withdraw(lua_State *L, int idx);
 
-/* As lunado__spawn, but the function starts on the loop's next turn.
+/* As lunado__coroutine_spawn, but the function starts on the loop's next turn.
  * [-(nargs+1), +1, m] */
-void lunado__spawn_later(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
-                         int nargs);
+void lunado__coroutine_spawn_later(lua_State *L, lunado_realm *realm,
+                                   lunado_ioloop *loop, int nargs);
 
 /* True if the value at idx is what gen.coroutine gave.  [-0, +0, -] */
-bool lunado__is_coroutine_function(lua_State *L, int idx);
+bool lunado__coroutine_is_function(lua_State *L, int idx);
 
 /* Room on the stack for waking a coroutine and settling its Future, which may
  * have waiters of any kind: there it must not find too little. */
@@ -53,22 +53,22 @@ bool lunado__is_coroutine_function(lua_State *L, int idx);
 
 /* Resumes the coroutine of the task at idx, which the queue gave.
  * [-0, +0, m] */
-void lunado__coroutine_wake(lua_State *L, lunado_realm *realm, int idx);
+void lunado__run_wake(lua_State *L, lunado_realm *realm, int idx);
 
 /* The callback of a suspended task's waiter. */
-void lunado__coroutine_ready(lunado_settler *settler, lunado_waiter *waiter,
-                             lunado_future *future);
+void lunado__suspend_ready(lunado_settler *settler, lunado_waiter *waiter,
+                           lunado_future *future);
 
 /* Queues the task that is the owner of the sole waiter of the Future at idx,
  * which lunado_future_take_sole has just taken.  [-0, +0, -] */
-void lunado__coroutine_ready_sole(lua_State *L, int idx, lunado_waiter *waiter);
+void lunado__suspend_ready_sole(lua_State *L, int idx, lunado_waiter *waiter);
 
 /* The base of every coroutine: calls the function that is its second
  * argument, with the handler that is its first. */
-int lunado__coroutine_body(lua_State *L);
+int lunado__body_run(lua_State *L);
 
 /* Yields for the Future at idx, which is pending; k runs when it is done, and
- * begins with lunado__awaited.  Raises where the running function is not a
+ * begins with lunado__await_result.  Raises where the running function is not a
  * coroutine of lunado's, or cannot yield.  For C functions:
  * return lunado__await(...).  [-?, +?, e] */
 int lunado__await(lua_State *L, lunado_realm *realm, int idx, lua_KContext ctx,
@@ -77,15 +77,15 @@ int lunado__await(lua_State *L, lunado_realm *realm, int idx, lua_KContext ctx,
 /* In the continuation of lunado__await, with `top` the stack's height when
  * that was called: raises the Future's error, or returns the number of its
  * results, which are on top.  [-0, +0, v] */
-int lunado__awaited(lua_State *L, lunado_realm *realm, int top);
+int lunado__await_result(lua_State *L, lunado_realm *realm, int top);
 
 /* Raises the error of the Future at idx, which has failed; the traceback of
  * the running coroutine goes on with the Future's.  [-0, +0, v] */
-int lunado__raise_failed(lua_State *L, lunado_realm *realm, int idx);
+int lunado__await_raise(lua_State *L, lunado_realm *realm, int idx);
 
 /* Pushes "file:line" of where the user's function in the thread of the task is
  * suspended, or "?".
  * [-0, +1, m] */
-void lunado__coroutine_where(lua_State *L, const lunado_coroutine *task);
+void lunado__task_pushplace(lua_State *L, const lunado_task *task);
 
 #endif

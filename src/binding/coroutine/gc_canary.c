@@ -6,10 +6,10 @@
  * that goes.
  */
 #include "binding/coroutine/coroutine.h"
+#include "binding/coroutine/task.h"
 #include "binding/loop/ioloop.h"
 #include "binding/state/naming.h"
 #include "binding/state/realm.h"
-#include "binding/coroutine/task.h"
 
 /* --- collected, or closing? ----------------------------------------------- */
 
@@ -89,7 +89,8 @@ lunado_gc_cause lunado__gc_canary_cause(lua_State *L, lunado_realm *realm,
   if (was_collection(L, realm)) return LUNADO_GC_COLLECTED;
   realm->closing = is_younger(born, realm->cycle_born);
   if (realm->closing) return LUNADO_GC_CLOSING;
-  return is_younger(born, realm->last_cycle) ? LUNADO_GC_UNCERTAIN : LUNADO_GC_COLLECTED;
+  return is_younger(born, realm->last_cycle) ? LUNADO_GC_UNCERTAIN
+                                             : LUNADO_GC_COLLECTED;
 }
 
 /* A companion that has been let go is collected after the cycle object that
@@ -112,7 +113,7 @@ void lunado__gc_canary_log(lua_State *L, lunado_realm *realm,
 }
 
 static int cycle__gc(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   const lunado_cycle *cycle = lua_touserdata(L, 1);
   if (realm->closing) return 0;
   if (cycle->held) {
@@ -128,8 +129,8 @@ static int cycle__gc(lua_State *L) {
 
 static const luaL_Reg metamethods[] = {{"__gc", cycle__gc}, {NULL, NULL}};
 
-void lunado__lifetime_open(lua_State *L, lunado_realm *realm) {
-  (void)lunado__newclass(L, "lunado.Cycle", NULL, metamethods);
+void lunado__gc_canary_open(lua_State *L, lunado_realm *realm) {
+  (void)lunado__class_new(L, "lunado.Cycle", NULL, metamethods);
   lua_pop(L, 1);
   make_cycle(L, realm);
 }

@@ -6,23 +6,23 @@
 #include "binding/coroutine/raise.h"
 
 #include "binding/coroutine/coroutine.h"
+#include "binding/coroutine/received.h"
 #include "binding/error/failure.h"
 #include "binding/future/future.h"
-#include "binding/coroutine/received.h"
 
 /* fail(future, err): fails the Future with an error, or with a Failure that
  * `try` has returned.  A Future is anyone's to settle: where it is settled
  * already, nobody can ask it for this error, which is then logged as one that
  * was never retrieved. */
 static int core_fail(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   lunado__checkfuture(L, realm, 1);
   lua_settop(L, 2);
-  if (lunado__tofailure(L, realm, 2) == NULL)
-    (void)lunado__failure_handed(L, realm, 2, 1);
+  if (lunado__failure_at(L, realm, 2) == NULL)
+    (void)lunado__received_handed(L, realm, 2, 1);
   else
     lunado__failure_hand_on(lua_touserdata(L, 2));
-  lunado__fail(L, realm, 1);
+  lunado__settle_failed(L, realm, 1);
   return 0;
 }
 
@@ -30,7 +30,7 @@ static int core_fail(lua_State *L) {
 static int tried(lua_State *L, int status, lua_KContext ctx) {
   bool ok = status == LUA_OK || status == LUA_YIELD;
   (void)ctx;
-  if (!ok) lunado__failure_take(L, lunado__upvalue_realm(L));
+  if (!ok) lunado__failure_take(L, lunado__realm_upvalue(L));
   lua_pushboolean(L, ok);
   lua_replace(L, 1);
   return lua_gettop(L);
@@ -39,7 +39,7 @@ static int tried(lua_State *L, int status, lua_KContext ctx) {
 /* try(fn, ...) → true and what fn(...) returns; or false and a Failure, which
  * counts as observed. */
 static int core_try(lua_State *L) {
-  const lunado_realm *realm = lunado__upvalue_realm(L);
+  const lunado_realm *realm = lunado__realm_upvalue(L);
   int nargs = lua_gettop(L) - 1;
   luaL_checkany(L, 1);
   lua_rawgeti(L, LUA_REGISTRYINDEX, realm->handler);
@@ -48,7 +48,7 @@ static int core_try(lua_State *L) {
 }
 
 static void check_failure(lua_State *L, lunado_realm *realm, int arg) {
-  if (lunado__tofailure(L, realm, arg) == NULL)
+  if (lunado__failure_at(L, realm, arg) == NULL)
     luaL_typeerror(L, arg, "Failure");
 }
 
@@ -57,13 +57,13 @@ static void check_failure(lua_State *L, lunado_realm *realm, int arg) {
 static int raise_on(lua_State *L, lunado_realm *realm) {
   lunado__failure_observe(L, -1);
   lua_insert(L, -2);
-  lunado__receive(L, realm, true);
+  lunado__received_note(L, realm, true);
   return lua_error(L);
 }
 
 /* raise(failure): raises its error again. */
 static int core_raise(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   check_failure(L, realm, 1);
   lua_settop(L, 1);
   return raise_on(L, realm);
@@ -72,9 +72,9 @@ static int core_raise(lua_State *L) {
 /* result(future): as future:result(), but where that is raised, in a function
  * of lunado's, does not get into the traceback. */
 static int core_result(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   const lunado_future *future = lunado__checkfuture(L, realm, 1);
-  if (future->state == LUNADO_DONE) return lunado__push_results(L, 1);
+  if (future->state == LUNADO_DONE) return lunado__future_push_results(L, 1);
   if (future->state == LUNADO_PENDING)
     return luaL_error(L, "the Future has no result yet");
   lua_getiuservalue(L, 1, LUNADO_FUTURE_VALUE);
@@ -84,19 +84,19 @@ static int core_result(lua_State *L) {
 /* exc_info(failure) → the error and its traceback.  Where the error is raised
  * again, its new Failure knows of this one. */
 static int core_exc_info(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   check_failure(L, realm, 1);
   lua_settop(L, 1);
   lua_pushvalue(L, 1);
-  lunado__failure_throw(L, realm);
+  lunado__received_throw(L, realm);
   lunado__failure_traceback(L, 1);
   return 2;
 }
 
-/* raised_during(failure, first): the error of `failure` was raised while that of
- * `first` was handled; does nothing where it is the same error. */
+/* raised_during(failure, first): the error of `failure` was raised while that
+ * of `first` was handled; does nothing where it is the same error. */
 static int core_raised_during(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   check_failure(L, realm, 1);
   check_failure(L, realm, 2);
   lua_settop(L, 2);
@@ -110,10 +110,13 @@ static int core_raised_during(lua_State *L) {
   return 0;
 }
 
-static const luaL_Reg functions[] = {
-    {"fail", core_fail},     {"try", core_try},           {"raise", core_raise},
-    {"result", core_result}, {"exc_info", core_exc_info},
-    {"raised_during", core_raised_during}, {NULL, NULL}};
+static const luaL_Reg functions[] = {{"fail", core_fail},
+                                     {"try", core_try},
+                                     {"raise", core_raise},
+                                     {"result", core_result},
+                                     {"exc_info", core_exc_info},
+                                     {"raised_during", core_raised_during},
+                                     {NULL, NULL}};
 
 void lunado__raise_functions(lua_State *L) {
   lunado__setfunctions(L, functions);

@@ -12,16 +12,16 @@
  * the C function that runs it, unless that thread has gone on meanwhile, for
  * callbacks that run within the coroutine.  realm->runner is in the C stack
  * below, and so alive. */
-static lunado_coroutine *running_task(lunado_realm *realm) {
-  lunado_coroutine *task = realm->current;
+static lunado_task *running_task(lunado_realm *realm) {
+  lunado_task *task = realm->current;
   if (task == NULL || !lua_checkstack(realm->runner, 1) ||
       lua_touserdata(realm->runner, realm->place) != (void *)task)
     return NULL;
   return task;
 }
 
-void lunado__receive(lua_State *L, lunado_realm *realm, bool passing) {
-  lunado_coroutine *task = running_task(realm);
+void lunado__received_note(lua_State *L, lunado_realm *realm, bool passing) {
+  lunado_task *task = running_task(realm);
   if (task == NULL) {
     lunado__getslot(L, realm, LUNADO_SLOT_RECEIVED);
     lua_insert(L, -2);
@@ -40,7 +40,7 @@ void lunado__receive(lua_State *L, lunado_realm *realm, bool passing) {
 /* Pushes what is remembered; pushes nothing and returns false where that is
  * nothing. */
 static bool push_remembered(lua_State *L, lunado_realm *realm, bool *passing) {
-  lunado_coroutine *task = running_task(realm);
+  lunado_task *task = running_task(realm);
   if (task != NULL && task->flags & TASK_RECEIVED) {
     lua_getiuservalue(realm->runner, realm->place, LUNADO_TASK_RECEIVED);
     lua_xmove(realm->runner, L, 1);
@@ -74,7 +74,7 @@ static bool is_repeated(lua_State *L, int err) {
   return same;
 }
 
-bool lunado__push_received(lua_State *L, lunado_realm *realm, int err,
+bool lunado__received_push(lua_State *L, lunado_realm *realm, int err,
                            bool *passing) {
   err = lua_absindex(L, err);
   if (lua_isnil(L, err) || !push_remembered(L, realm, passing)) return false;
@@ -85,7 +85,7 @@ bool lunado__push_received(lua_State *L, lunado_realm *realm, int err,
   return false;
 }
 
-void lunado__forget_received(lua_State *L, lunado_realm *realm) {
+void lunado__received_forget(lua_State *L, lunado_realm *realm) {
   realm->receiver = NULL;
   lunado__getslot(L, realm, LUNADO_SLOT_RECEIVED);
   lua_pushboolean(L, 0);
@@ -109,19 +109,19 @@ void lunado__received_open(lua_State *L, lunado_realm *realm) {
 /* So often an error is handed on before the Failures between are left out. */
 #define HANDED_MAX 16
 
-void lunado__failure_throw(lua_State *L, lunado_realm *realm) {
+void lunado__received_throw(lua_State *L, lunado_realm *realm) {
   lunado__failure_observe(L, -1);
   lua_insert(L, -2);
-  lunado__receive(L, realm, false);
+  lunado__received_note(L, realm, false);
 }
 
-lunado_failure *lunado__failure_handed(lua_State *L, lunado_realm *realm,
-                                       int err, int level) {
+lunado_failure *lunado__received_handed(lua_State *L, lunado_realm *realm,
+                                        int err, int level) {
   lunado_failure *self;
   int handed = 0;
   bool passing;
   err = lua_absindex(L, err);
-  if (!lunado__push_received(L, realm, err, &passing))
+  if (!lunado__received_push(L, realm, err, &passing))
     return lunado__failure_new(L, realm, err, level);
   handed = ((lunado_failure *)lua_touserdata(L, -1))->handed;
   if (handed == HANDED_MAX) lunado__failure_origin(L);
@@ -133,13 +133,13 @@ lunado_failure *lunado__failure_handed(lua_State *L, lunado_realm *realm,
 }
 
 /* What is remembered may go as soon as something is made: it is held. */
-lunado_failure *lunado__failure_raised(lua_State *L, lunado_realm *realm,
-                                       int err, int level) {
+lunado_failure *lunado__received_raised(lua_State *L, lunado_realm *realm,
+                                        int err, int level) {
   lunado_failure *self;
   bool passing = false;
   bool received;
   err = lua_absindex(L, err);
-  received = lunado__push_received(L, realm, err, &passing);
+  received = lunado__received_push(L, realm, err, &passing);
   if (received && passing) {
     self = lua_touserdata(L, -1);
   } else {

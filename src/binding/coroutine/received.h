@@ -14,19 +14,19 @@
 #ifndef LUNADO_BINDING_COROUTINE_RECEIVED_H
 #define LUNADO_BINDING_COROUTINE_RECEIVED_H
 
-#include "binding/state/binding.h"
 #include "binding/coroutine/coroutine.h"
 #include "binding/coroutine/task.h"
+#include "binding/state/binding.h"
 
 /* Remembers the Failure on top for the code that runs on L, and pops it.
  * `passing`: lunado's own code raises the error again on its way, and where
  * that is tells the user nothing.  [-1, +0, -] */
-void lunado__receive(lua_State *L, lunado_realm *realm, bool passing);
+void lunado__received_note(lua_State *L, lunado_realm *realm, bool passing);
 
 /* Remembers the Failure on top of the thread of the task at t, which is about
  * to be resumed with its error.  [-0, +0, -] */
-static inline void lunado__receive_at(lua_State *L, int t,
-                                      lunado_coroutine *task) {
+static inline void lunado__received_note_at(lua_State *L, int t,
+                                            lunado_task *task) {
   lua_pushvalue(task->thread, -1);
   lua_xmove(task->thread, L, 1);
   lua_setiuservalue(L, t, LUNADO_TASK_RECEIVED);
@@ -34,13 +34,13 @@ static inline void lunado__receive_at(lua_State *L, int t,
 }
 
 /* Pushes the remembered Failure, and returns true, if it is that of the error
- * at `err`.  *passing as in lunado__receive.  [-0, +(0|1), -] */
-bool lunado__push_received(lua_State *L, lunado_realm *realm, int err,
+ * at `err`.  *passing as in lunado__received_note.  [-0, +(0|1), -] */
+bool lunado__received_push(lua_State *L, lunado_realm *realm, int err,
                            bool *passing);
 
 void lunado__received_open(lua_State *L, lunado_realm *realm);
 
 /* Forgets what was remembered outside of coroutines.  [-0, +0, -] */
-void lunado__forget_received(lua_State *L, lunado_realm *realm);
+void lunado__received_forget(lua_State *L, lunado_realm *realm);
 
 #endif

@@ -17,20 +17,19 @@
 /* Bytes of C stack that may lie between the first of them and the next. */
 #define NEST_STACK 24576
 
-
 /* --- ending --------------------------------------------------------------- */
 
 /* The coroutine of the task at t has died of the error on top. */
 static void finish_failed(lua_State *L, lunado_realm *realm, int t) {
   lunado__failure_wrap(L, realm);
   lunado__failure_hand_on(lua_touserdata(L, -1));
-  lunado__fail(L, realm, t + 1);
+  lunado__settle_failed(L, realm, t + 1);
 }
 
 /* The coroutine of the task at t has ended, with n values on its thread: the
  * task becomes idle, and its Future gets the outcome. */
-static void finish(lua_State *L, lunado_realm *realm, int t,
-                   lunado_coroutine *task, int status, int n) {
+static void finish(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
+                   int status, int n) {
   lunado_future *future = task->future;
   if (task->flags & TASK_BOUND) lunado__task_unbind(L, t);
   if (task->flags & TASK_RECEIVED) lunado__task_forget_received(L, t);
@@ -50,7 +49,7 @@ static void finish(lua_State *L, lunado_realm *realm, int t,
     finish_failed(L, realm, t);
   } else if (lunado_future_pending(future)) {
     future->count = task->results;
-    lunado__settle_future(L, realm, t + 1, future, LUNADO_DONE);
+    lunado__settle_known(L, realm, t + 1, future, LUNADO_DONE);
   } else { /* somebody else has set it */
     lua_pop(L, 1);
   }
@@ -58,15 +57,15 @@ static void finish(lua_State *L, lunado_realm *realm, int t,
 
 /* --- running -------------------------------------------------------------- */
 
-static int resume(lua_State *L, lunado_realm *realm, lunado_coroutine *task,
+static int resume(lua_State *L, lunado_realm *realm, lunado_task *task,
                   int nargs, int *n) {
-  lunado_coroutine *outer = realm->current;
+  lunado_task *outer = realm->current;
   int status;
   realm->current = task;
   status = lua_resume(task->thread, L, nargs, n);
   realm->current = outer;
   task->flags &= ~(uint32_t)TASK_AWAITING;
-  if (realm->awaiting || realm->throwing) lunado__task_resumed(realm, task);
+  if (realm->awaiting || realm->throwing) lunado__throw_resumed(realm, task);
   return status;
 }
 
@@ -87,8 +86,7 @@ static inline uintptr_t stack_here(void) {
 }
 
 /* True if the caller, which is to go on after its callee, is as it was left. */
-static bool awaits_start(const lunado_coroutine *caller,
-                         const lunado_coroutine *callee) {
+static bool awaits_start(const lunado_task *caller, const lunado_task *callee) {
   lua_State *thread = caller->thread;
   return lua_status(thread) == LUA_YIELD && lua_gettop(thread) >= 2 &&
          lua_touserdata(thread, -2) == (const void *)callee;
@@ -96,7 +94,7 @@ static bool awaits_start(const lunado_coroutine *caller,
 
 /* Puts an end to a coroutine that somebody else has resumed or closed, with an
  * error on its thread's stack. */
-static int end_stolen(const lunado_coroutine *task) {
+static int end_stolen(const lunado_task *task) {
   (void)lua_resetthread(task->thread);
   lua_settop(task->thread, 0);
   lua_pushliteral(task->thread,
@@ -109,12 +107,12 @@ static int end_stolen(const lunado_coroutine *task) {
  * is stack for one more level.  Returns how many values to resume *task with.
  */
 static int descend(lua_State *L, lunado_realm *realm, int *t,
-                   lunado_coroutine **task) {
-  lunado_coroutine *callee = realm->callee;
+                   lunado_task **task) {
+  lunado_task *callee = realm->callee;
   lua_State *thread = (*task)->thread;
   realm->callee = NULL;
   if (!lua_checkstack(L, LUNADO_RUN_STACK))
-    return lunado__task_raise(L, realm, *t, make_overflow);
+    return lunado__throw_raised(L, realm, *t, make_overflow);
   lua_pushvalue(thread, -2);
   lua_pushvalue(thread, -2);
   lua_xmove(thread, L, 2);
@@ -124,9 +122,9 @@ static int descend(lua_State *L, lunado_realm *realm, int *t,
   return (int)callee->count;
 }
 
-void lunado__run(lua_State *L, lunado_realm *realm, int t,
-                lunado_coroutine *task, int nargs) {
-  lunado_coroutine *caller;
+void lunado__run(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
+                 int nargs) {
+  lunado_task *caller;
   const void *context = realm->context;
   lua_State *outer = realm->runner;
   int outer_place = realm->place;
@@ -144,7 +142,8 @@ void lunado__run(lua_State *L, lunado_realm *realm, int t,
         realm->place = t;
         continue;
       }
-      nargs = lunado__suspend_next(L, realm, t, task, n, caller == NULL ? context : NULL);
+      nargs = lunado__suspend_next(L, realm, t, task, n,
+                                   caller == NULL ? context : NULL);
       if (nargs != SUSPENDED) continue;
     }
     task->caller = NULL;
@@ -162,10 +161,10 @@ void lunado__run(lua_State *L, lunado_realm *realm, int t,
   realm->nesting--;
 }
 
-void lunado__coroutine_wake(lua_State *L, lunado_realm *realm, int t) {
-  lunado_coroutine *task = lua_touserdata(L, t);
+void lunado__run_wake(lua_State *L, lunado_realm *realm, int t) {
+  lunado_task *task = lua_touserdata(L, t);
   luaL_checkstack(L, LUNADO_WAKE_STACK, NULL);
-  lunado__ioloop_discharge(L, task->loop);
+  lunado__ioloop_unref(L, task->loop);
   lua_getiuservalue(L, t, LUNADO_TASK_FUTURE);
   task->flags &= ~(uint32_t)TASK_QUEUED;
   if (task->flags & TASK_STARTING) {
@@ -177,7 +176,7 @@ void lunado__coroutine_wake(lua_State *L, lunado_realm *realm, int t) {
     lunado__run(L, realm, t, task, 0);
   } else {
     lunado__run(L, realm, t, task,
-        lunado__task_push_outcome(L, t, task, task->waiter.future));
+                lunado__suspend_push_outcome(L, t, task, task->waiter.future));
   }
   lua_settop(L, t);
 }

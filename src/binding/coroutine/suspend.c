@@ -6,26 +6,26 @@
  * Lua has no way to raise an error in a coroutine from outside.  A hook on the
  * first return in it does: that is the return of the yield itself.
  */
-#include "binding/future/yieldable.h"
 #include "binding/coroutine/coroutine.h"
-#include "binding/error/failure.h"
-#include "binding/future/future.h"
-#include "binding/state/hook.h"
-#include "binding/debug/inspect.h"
-#include "binding/loop/ioloop.h"
-#include "binding/state/realm.h"
 #include "binding/coroutine/received.h"
 #include "binding/coroutine/task.h"
 #include "binding/coroutine/watch.h"
+#include "binding/debug/inspect.h"
+#include "binding/error/failure.h"
+#include "binding/future/future.h"
+#include "binding/future/yieldable.h"
+#include "binding/loop/ioloop.h"
+#include "binding/state/hook.h"
+#include "binding/state/realm.h"
 
 /* Pushes what the Future on top of the task's thread came to; returns how
  * many values to resume with. */
-int lunado__task_push_outcome(lua_State *L, int t, lunado_coroutine *task,
-                              lunado_future *future) {
+int lunado__suspend_push_outcome(lua_State *L, int t, lunado_task *task,
+                                 lunado_future *future) {
   lua_State *thread = task->thread;
   if (future->state == LUNADO_DONE) {
     if (future->count != 1)
-      return lunado__push_results(thread, lua_gettop(thread));
+      return lunado__future_push_results(thread, lua_gettop(thread));
     lua_getiuservalue(thread, -1, LUNADO_FUTURE_VALUE);
     return 1;
   }
@@ -36,8 +36,8 @@ int lunado__task_push_outcome(lua_State *L, int t, lunado_coroutine *task,
 
 /* Within stack contexts a task is queued as the function that resumes it
  * there.  Pushes that of the task at idx. */
-static void push_captured(lua_State *L, lunado_realm *realm,
-                          lunado_coroutine *task, int idx) {
+static void push_captured(lua_State *L, lunado_realm *realm, lunado_task *task,
+                          int idx) {
   lunado__getslot(L, realm, LUNADO_SLOT_CAPTURED);
   lua_pushvalue(L, idx);
   lua_rawget(L, -2);
@@ -50,8 +50,8 @@ static void push_captured(lua_State *L, lunado_realm *realm,
 
 /* Puts the task at t, which is to be resumed, into its loop's queue, which has
  * room. */
-void lunado__task_queue(lua_State *L, lunado_realm *realm, int t,
-                        lunado_coroutine *task) {
+void lunado__suspend_queue(lua_State *L, lunado_realm *realm, int t,
+                           lunado_task *task) {
   if (!(task->flags & TASK_CAPTURED)) {
     lua_pushvalue(L, t);
     lunado__queue_push_task(L, task->loop);
@@ -64,8 +64,7 @@ void lunado__task_queue(lua_State *L, lunado_realm *realm, int t,
 /* Queues the task on top, whose waiter has just been taken, and pops it.  One
  * that was collected does not go on because a finalizer settles its Future. */
 static void make_ready(lua_State *L, lunado_waiter *waiter) {
-  lunado_coroutine *task =
-      lunado_container_of(waiter, lunado_coroutine, waiter);
+  lunado_task *task = lunado_container_of(waiter, lunado_task, waiter);
   lunado_ioloop *loop = task->loop;
   if (!(task->flags & TASK_WAITING)) {
     lua_pop(L, 1);
@@ -73,21 +72,20 @@ static void make_ready(lua_State *L, lunado_waiter *waiter) {
   }
   task->flags ^= TASK_WAITING | TASK_QUEUED;
   loop->queue.reserved--;
-  lunado__task_queue(L, loop->realm, lua_gettop(L), task);
+  lunado__suspend_queue(L, loop->realm, lua_gettop(L), task);
   lua_pop(L, 1);
 }
 
-void lunado__coroutine_ready(lunado_settler *settler, lunado_waiter *waiter,
-                             lunado_future *future) {
-  lunado_realm *realm = lunado__settler_realm(settler);
+void lunado__suspend_ready(lunado_settler *settler, lunado_waiter *waiter,
+                           lunado_future *future) {
+  lunado_realm *realm = lunado__settle_realm(settler);
   lua_State *L = realm->frame->L;
   (void)future;
-  lunado__push_owner(realm, waiter);
+  lunado__owner_push(realm, waiter);
   make_ready(L, waiter);
 }
 
-void lunado__coroutine_ready_sole(lua_State *L, int idx,
-                                  lunado_waiter *waiter) {
+void lunado__suspend_ready_sole(lua_State *L, int idx, lunado_waiter *waiter) {
   if (lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE) == LUA_TTABLE) {
     lua_rawgetp(L, -1, waiter);
     lua_remove(L, -2);
@@ -95,7 +93,7 @@ void lunado__coroutine_ready_sole(lua_State *L, int idx,
   make_ready(L, waiter);
 }
 
-void lunado__task_make_ready(lua_State *L, lunado_waiter *waiter) {
+void lunado__suspend_make_ready(lua_State *L, lunado_waiter *waiter) {
   make_ready(L, waiter);
 }
 
@@ -106,18 +104,18 @@ static int raise_closed(lua_State *L) {
 /* (task) → its loop: sees that it has one, and that a place in its queue is
  * free.  The loop is on the stack meanwhile: finalizers may close it. */
 static int find_place(lua_State *L) {
-  lunado_coroutine *task = lua_touserdata(L, 1);
-  lunado_realm *realm = lunado__findrealm(L);
+  lunado_task *task = lua_touserdata(L, 1);
+  lunado_realm *realm = lunado__realm_find(L);
   bool is_new = task->loop == NULL;
-  if (is_new) task->loop = lunado__currentloop(L, realm);
+  if (is_new) task->loop = lunado__ioloop_current(L, realm);
   if (task->loop->closed) return raise_closed(L);
-  lunado__pushloop(L, task->loop);
-  if (is_new && realm->tracking) lunado__track(L, realm, 1);
+  lunado__ioloop_push(L, task->loop);
+  if (is_new && realm->tracking) lunado__task_track(L, realm, 1);
   lunado__queue_add_place(L, &task->loop->queue);
   return 1;
 }
 
-static bool has_place(lunado_realm *realm, lunado_coroutine *task) {
+static bool has_place(lunado_realm *realm, lunado_task *task) {
   if (task->loop == NULL) {
     if (realm->tracking) return false; /* which may fail: find_place does it */
     task->loop = realm->loop;
@@ -129,24 +127,24 @@ static bool has_place(lunado_realm *realm, lunado_coroutine *task) {
 static int resume_captured(lua_State *L) {
   lua_settop(L, 0);
   lua_pushvalue(L, lua_upvalueindex(LUNADO_UPVALUES + 1));
-  lunado__coroutine_wake(L, lunado__upvalue_realm(L), 1);
+  lunado__run_wake(L, lunado__realm_upvalue(L), 1);
   return 0;
 }
 
 /* (task): keeps the current stack contexts for when it is resumed. */
 static int capture(lua_State *L) {
-  lunado_coroutine *task = lua_touserdata(L, 1);
-  lunado_realm *realm = lunado__findrealm(L);
+  lunado_task *task = lua_touserdata(L, 1);
+  lunado_realm *realm = lunado__realm_find(L);
   lunado__getslot(L, realm, LUNADO_SLOT_CAPTURED);
   lua_pushvalue(L, 1);
   lunado__pushclosure(L, resume_captured, 1);
-  lunado__wrap(L, realm, 4);
+  lunado__context_wrap(L, realm, 4);
   lua_rawset(L, 2);
   task->flags |= TASK_CAPTURED;
   return 0;
 }
 
-void lunado__task_capture(lua_State *L, const lunado_realm *realm, int t) {
+void lunado__suspend_capture(lua_State *L, const lunado_realm *realm, int t) {
   if (realm->context == NULL) return;
   lua_pushcfunction(L, capture);
   lua_pushvalue(L, t);
@@ -156,7 +154,7 @@ void lunado__task_capture(lua_State *L, const lunado_realm *realm, int t) {
 /* The place comes last: finalizers that run before may take it.  A hook that
  * sees find_place return may close the loop, which is on the stack then. */
 static bool has_all(lua_State *L, lunado_realm *realm, int t,
-                    lunado_coroutine *task) {
+                    lunado_task *task) {
   bool found;
   if (task->flags & TASK_ENTERING) lunado__watch_enter(L, realm, t, task);
   if (realm->context != NULL) {
@@ -168,14 +166,14 @@ static bool has_all(lua_State *L, lunado_realm *realm, int t,
   if (!lunado__throw_protected(L, realm, t, find_place, 1)) return false;
   found = lunado__queue_has_place(&task->loop->queue);
   lua_pop(L, 1);
-  if (!found) (void)lunado__task_raise(L, realm, t, raise_closed);
+  if (!found) (void)lunado__throw_raised(L, realm, t, raise_closed);
   return found;
 }
 
 /* The long way of ensure_place.  User code that runs meanwhile may resume or
  * close the thread. */
-static int find_all(lua_State *L, lunado_realm *realm, int t,
-                    lunado_coroutine *task, lunado_ioloop *home) {
+static int find_all(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
+                    lunado_ioloop *home) {
   lua_State *thread = task->thread;
   int n = lua_gettop(thread), rc = 0;
   const void *top = n > 0 ? lua_topointer(thread, -1) : NULL;
@@ -193,7 +191,7 @@ static int find_all(lua_State *L, lunado_realm *realm, int t,
  * resume it.  One that is not suspended after all belongs to no loop that it
  * did not belong to before, since it would not keep it. */
 static inline int ensure_place(lua_State *L, lunado_realm *realm, int t,
-                               lunado_coroutine *task) {
+                               lunado_task *task) {
   lunado_ioloop *home = task->loop;
   if (!(task->flags & TASK_ENTERING) && realm->context == NULL &&
       has_place(realm, task))
@@ -201,29 +199,28 @@ static inline int ensure_place(lua_State *L, lunado_realm *realm, int t,
   return find_all(L, realm, t, task, home);
 }
 
-void lunado__task_enlist(lua_State *L, int t, lunado_coroutine *task,
-                         uint32_t how) {
-  if (!(task->flags & TASK_BOUND)) lunado__task_tie(L, t, task);
+void lunado__suspend_ref(lua_State *L, int t, lunado_task *task, uint32_t how) {
+  if (!(task->flags & TASK_BOUND)) lunado__task_bind(L, t, task);
   task->flags |= how;
-  lunado__ioloop_enlist(task->loop);
+  lunado__ioloop_ref(task->loop);
 }
 
-/* Queues the task for the next turn.  Returns as lunado__task_suspend. */
+/* Queues the task for the next turn.  Returns as lunado__suspend_wait. */
 static int requeue(lua_State *L, lunado_realm *realm, int t,
-                   lunado_coroutine *task) {
+                   lunado_task *task) {
   int rc = ensure_place(L, realm, t, task);
   if (rc != 0) return rc;
-  lunado__task_enlist(L, t, task, TASK_QUEUED);
+  lunado__suspend_ref(L, t, task, TASK_QUEUED);
   task->waiter.future = NULL;
-  lunado__task_queue(L, realm, t, task);
+  lunado__suspend_queue(L, realm, t, task);
   return SUSPENDED;
 }
 
 /* (task, future): another waiter is there already, or the Future is a heir: a
  * table of owners has to be made, or to grow, which may fail. */
 static int wait_behind_others(lua_State *L) {
-  lunado_coroutine *task = lua_touserdata(L, 1);
-  (void)lunado__wait(L, 2, 1, &task->waiter, lunado__coroutine_ready);
+  lunado_task *task = lua_touserdata(L, 1);
+  (void)lunado__owner_wait(L, 2, 1, &task->waiter, lunado__suspend_ready);
   return 0;
 }
 
@@ -236,7 +233,7 @@ static bool is_on_top(lua_State *thread, const lunado_future *future) {
 /* Links the task, which is on top of L, to a heir, or behind other waiters of
  * the Future.  Returns as link_task. */
 static int link_behind(lua_State *L, lunado_realm *realm, int t,
-                       lunado_coroutine *task, lunado_future *future) {
+                       lunado_task *task, lunado_future *future) {
   lua_State *thread = task->thread;
   lunado__hook hook;
   bool linked;
@@ -248,50 +245,51 @@ static int link_behind(lua_State *L, lunado_realm *realm, int t,
   if (!linked) return lunado__throw_pending(task);
   if (task->waiter.list != NULL) return SUSPENDED;
   if (!is_on_top(thread, future)) return STOLEN;
-  return lunado__task_push_outcome(L, t, task, future);
+  return lunado__suspend_push_outcome(L, t, task, future);
 }
 
 /* Links the task to the Future on top of its thread's stack.  Returns
  * SUSPENDED, or with what to resume it: an error, or the outcome, where a
  * finalizer has just settled the Future. */
 static int link_task(lua_State *L, lunado_realm *realm, int t,
-                     lunado_coroutine *task, lunado_future *future) {
+                     lunado_task *task, lunado_future *future) {
   lua_State *thread = task->thread;
   if (!lunado_future_pending(future))
-    return lunado__task_push_outcome(L, t, task, future);
+    return lunado__suspend_push_outcome(L, t, task, future);
   lua_pushvalue(L, t);
   if (future->waiters != NULL || future->flags & LUNADO_IS_HEIR)
     return link_behind(L, realm, t, task, future);
   lua_xmove(L, thread, 1);
   lua_setiuservalue(thread, -2, LUNADO_FUTURE_VALUE);
-  lunado_future_wait(future, &task->waiter, lunado__coroutine_ready);
+  lunado_future_wait(future, &task->waiter, lunado__suspend_ready);
   return SUSPENDED;
 }
 
 /* Has the task wait for the Future on top of its thread's stack.  Returns as
- * lunado__task_suspend.  It belongs to its loop, and has its place, before it
+ * lunado__suspend_wait.  It belongs to its loop, and has its place, before it
  * is linked: finalizers may close the one and take the other. */
-static int wait_for(lua_State *L, lunado_realm *realm, int t,
-                    lunado_coroutine *task, lunado_future *future) {
+static int wait_for(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
+                    lunado_future *future) {
   lunado_ioloop *home = task->loop;
   int n = ensure_place(L, realm, t, task);
   if (n != 0) return n;
   task->loop->queue.reserved++;
-  lunado__task_enlist(L, t, task, TASK_WAITING);
+  lunado__suspend_ref(L, t, task, TASK_WAITING);
   n = link_task(L, realm, t, task, future);
   if (n == SUSPENDED) return n;
   task->flags &= ~(uint32_t)TASK_WAITING;
   task->loop->queue.reserved--;
-  lunado__ioloop_discharge(L, task->loop);
+  lunado__ioloop_unref(L, task->loop);
   task->loop = home;
   return n;
 }
 
-/* Replaces what was lunado__suspend_next, n values on top of the thread's stack and not a
- * single Future, by one Future on top.  False where that is an error. */
+/* Replaces what was lunado__suspend_next, n values on top of the thread's stack
+ * and not a single Future, by one Future on top.  False where that is an error.
+ */
 static bool convert(lua_State *L, lunado_realm *realm, int t, int n) {
-  lunado_coroutine *task = lua_touserdata(L, t);
-  lunado_coroutine *outer = realm->yielder;
+  lunado_task *task = lua_touserdata(L, t);
+  lunado_task *outer = realm->yielder;
   bool converted;
   if (!lua_checkstack(task->thread, 4) || !lua_checkstack(L, n + 4)) {
     lua_pushliteral(task->thread, "not enough memory");
@@ -300,7 +298,7 @@ static bool convert(lua_State *L, lunado_realm *realm, int t, int n) {
   }
   lua_xmove(task->thread, L, n);
   realm->yielder = task;
-  converted = lunado__throw_protected(L, realm, t, lunado__convert_yield, n);
+  converted = lunado__throw_protected(L, realm, t, lunado__yieldable_yield, n);
   realm->yielder = outer;
   if (!converted) return false;
   if (lua_status(task->thread) != LUA_YIELD) {
@@ -314,8 +312,8 @@ static bool convert(lua_State *L, lunado_realm *realm, int t, int n) {
 /* Deals with a yield of n values, of which the last one is not a Future that
  * is done.  Returns SUSPENDED when the task is, else how many values to resume
  * it with, or STOLEN. */
-int lunado__task_suspend(lua_State *L, lunado_realm *realm, int t,
-                         lunado_coroutine *task, int n) {
+int lunado__suspend_wait(lua_State *L, lunado_realm *realm, int t,
+                         lunado_task *task, int n) {
   lua_State *thread = task->thread;
   lunado_future *future = NULL;
   if (n == 1) future = lunado__tofuture(thread, realm, -1);
@@ -327,12 +325,12 @@ int lunado__task_suspend(lua_State *L, lunado_realm *realm, int t,
   }
   if (lunado_future_pending(future)) return wait_for(L, realm, t, task, future);
   if (future->flags & LUNADO_IS_MOMENT) return requeue(L, realm, t, task);
-  return lunado__task_push_outcome(L, t, task, future);
+  return lunado__suspend_push_outcome(L, t, task, future);
 }
 
 /* The short way of suspend: pushes the one result of a Future that is done.
  * Returns false, and has changed nothing, for all else. */
-bool lunado__push_ready_result(lua_State *thread, lunado_realm *realm, int n) {
+bool lunado__suspend_push_ready(lua_State *thread, lunado_realm *realm, int n) {
   lunado_future *future;
   if (n != 1) return false;
   future = lua_touserdata(thread, -1);
@@ -348,7 +346,7 @@ bool lunado__push_ready_result(lua_State *thread, lunado_realm *realm, int n) {
 }
 
 /* True if an error can be raised where the task's coroutine is suspended. */
-static bool can_fail_wait(const lunado_coroutine *task) {
+static bool can_fail_wait(const lunado_task *task) {
   const lunado_future *future = task->waiter.future;
   if (task->flags & TASK_STARTING ||
       !(task->flags & (TASK_WAITING | TASK_QUEUED)) ||
@@ -360,16 +358,16 @@ static bool can_fail_wait(const lunado_coroutine *task) {
 /* Takes the task on top, which is linked to the pending Future on top of its
  * thread's stack, out of its list and into its loop's queue.  It pops the task.
  */
-static void stop_waiting(lua_State *L, lunado_coroutine *task) {
+static void stop_waiting(lua_State *L, lunado_task *task) {
   lua_pushvalue(task->thread, -1);
   lua_xmove(task->thread, L, 1);
-  lunado__forget(L, lua_gettop(L), &task->waiter);
+  lunado__owner_forget(L, lua_gettop(L), &task->waiter);
   lua_pop(L, 1);
   make_ready(L, &task->waiter);
 }
 
-bool lunado__task_fail_wait(lua_State *L, int t) {
-  lunado_coroutine *task = lua_touserdata(L, t);
+bool lunado__suspend_fail_wait(lua_State *L, int t) {
+  lunado_task *task = lua_touserdata(L, t);
   lunado_future *failed = lua_touserdata(L, -1);
   if (!can_fail_wait(task) || !lua_checkstack(task->thread, 2)) {
     lua_pop(L, 1);
@@ -387,29 +385,29 @@ bool lunado__task_fail_wait(lua_State *L, int t) {
 }
 
 static int make_inconsistent(lua_State *L) {
-  lunado__getslot(L, lunado__findrealm(L), LUNADO_SLOT_INCONSISTENT);
+  lunado__getslot(L, lunado__realm_find(L), LUNADO_SLOT_INCONSISTENT);
   lua_call(L, 0, 1);
   return lua_error(L);
 }
 
 int lunado__suspend_next(lua_State *L, lunado_realm *realm, int t,
-                   lunado_coroutine *task, int n, const void *context) {
+                         lunado_task *task, int n, const void *context) {
   if (realm->context != context && !lunado__watch_is_within(L, realm, task))
-    return lunado__task_raise(L, realm, t, make_inconsistent);
-  if (lunado__push_ready_result(task->thread, realm, n)) return 1;
-  n = lunado__task_suspend(L, realm, t, task, n);
+    return lunado__throw_raised(L, realm, t, make_inconsistent);
+  if (lunado__suspend_push_ready(task->thread, realm, n)) return 1;
+  n = lunado__suspend_wait(L, realm, t, task, n);
   if (task->flags & TASK_ENTERING) lunado__watch_enter(L, realm, t, task);
   return n;
 }
 
 void lunado__suspend_start_later(lua_State *L, int t, lunado_ioloop *loop) {
-  lunado_coroutine *task = lua_touserdata(L, t);
-  lunado__pushloop(L, loop); /* which finalizers may close */
-  lunado__task_capture(L, loop->realm, t);
+  lunado_task *task = lua_touserdata(L, t);
+  lunado__ioloop_push(L, loop); /* which finalizers may close */
+  lunado__suspend_capture(L, loop->realm, t);
   lunado__queue_add_place(L, &loop->queue);
   lua_pop(L, 1);
   task->loop = loop;
-  if (loop->realm->tracking) lunado__track(L, loop->realm, t);
-  lunado__task_enlist(L, t, task, TASK_QUEUED | TASK_STARTING);
-  lunado__task_queue(L, loop->realm, t, task);
+  if (loop->realm->tracking) lunado__task_track(L, loop->realm, t);
+  lunado__suspend_ref(L, t, task, TASK_QUEUED | TASK_STARTING);
+  lunado__suspend_queue(L, loop->realm, t, task);
 }

@@ -2,8 +2,8 @@
 /*
  * task.c - what runs a coroutine: the object, and the idle ones that are kept.
  */
-#include "binding/coroutine/coroutine.h"
 #include "binding/coroutine/task.h"
+#include "binding/coroutine/coroutine.h"
 #include "binding/coroutine/watch.h"
 #include "binding/debug/inspect.h"
 #include "binding/error/failure.h"
@@ -20,7 +20,7 @@ static void retire(lua_State *L, int t) {
 }
 
 void lunado__task_recycle(lua_State *L, lunado_realm *realm, int t,
-                    lunado_coroutine *task) {
+                          lunado_task *task) {
   if (!realm->reuse || realm->pooled == LUNADO_POOL_SIZE) {
     retire(L, t);
     return;
@@ -30,7 +30,7 @@ void lunado__task_recycle(lua_State *L, lunado_realm *realm, int t,
   realm->idle[realm->pooled++] = task;
 }
 
-void lunado__task_drop_thread(lua_State *L, int t, lunado_coroutine *task) {
+void lunado__task_drop_thread(lua_State *L, int t, lunado_task *task) {
   task->thread = NULL;
   lua_pushnil(L);
   lua_setiuservalue(L, t, LUNADO_TASK_THREAD);
@@ -49,24 +49,23 @@ void lunado__task_forget_received(lua_State *L, int t) {
 }
 
 /* Gives the task on top a new thread. */
-static void set_thread(lua_State *L, lunado_coroutine *task) {
+static void set_thread(lua_State *L, lunado_task *task) {
   lua_State *thread = lua_newthread(L);
   lua_setiuservalue(L, -2, LUNADO_TASK_THREAD);
   task->thread = thread;
 }
 
-static lunado_coroutine *task_new(lua_State *L, lunado_realm *realm) {
-  lunado_coroutine *task =
-      lua_newuserdatauv(L, sizeof *task, LUNADO_TASK_VALUES);
-  *task = (lunado_coroutine){0};
+static lunado_task *task_new(lua_State *L, lunado_realm *realm) {
+  lunado_task *task = lua_newuserdatauv(L, sizeof *task, LUNADO_TASK_VALUES);
+  *task = (lunado_task){0};
   set_thread(L, task);
   task->born = ++realm->born;
-  lunado__setclass(L, realm->task_mt);
+  lunado__class_set(L, realm->task_mt);
   return task;
 }
 
-static lunado_coroutine *task_from_pool(lua_State *L, lunado_realm *realm) {
-  lunado_coroutine *task;
+static lunado_task *task_from_pool(lua_State *L, lunado_realm *realm) {
+  lunado_task *task;
   lua_Hook hook = lua_gethook(L);
   lua_xmove(realm->pool, L, 1);
   task = realm->idle[--realm->pooled];
@@ -81,16 +80,15 @@ static lunado_coroutine *task_from_pool(lua_State *L, lunado_realm *realm) {
   return task;
 }
 
-lunado_coroutine *lunado__task_push(lua_State *L, lunado_realm *realm,
-                                   int nargs) {
-  lunado_coroutine *task;
+lunado_task *lunado__task_push(lua_State *L, lunado_realm *realm, int nargs) {
+  lunado_task *task;
   task = realm->pooled > 0 ? task_from_pool(L, realm) : task_new(L, realm);
   if (realm->has_thread_hook) lunado__watch_thread(L, realm, lua_gettop(L));
   if (nargs > LUA_MINSTACK / 2 && !lua_checkstack(task->thread, nargs + 4))
     luaL_error(L, "too many arguments");
   task->future = lunado__future_new(L, realm, LUNADO_KIND_COROUTINE,
                                     sizeof(lunado_future), LUNADO_FUTURE_TASK);
-  lua_pushcfunction(task->thread, lunado__coroutine_body);
+  lua_pushcfunction(task->thread, lunado__body_run);
   lua_pushcfunction(task->thread, lunado__body_handler);
   task->count = (uint32_t)nargs + 2;
   task->results = 1;
@@ -102,7 +100,7 @@ lunado_coroutine *lunado__task_push(lua_State *L, lunado_realm *realm,
 
 /* The task at t leaves the stack of its runner: from now on it and the Future
  * above it hold each other. */
-void lunado__task_tie(lua_State *L, int t, lunado_coroutine *task) {
+void lunado__task_bind(lua_State *L, int t, lunado_task *task) {
   task->flags |= TASK_BOUND;
   lua_pushvalue(L, t + 1);
   lua_setiuservalue(L, t, LUNADO_TASK_FUTURE);
@@ -110,13 +108,13 @@ void lunado__task_tie(lua_State *L, int t, lunado_coroutine *task) {
   lua_setiuservalue(L, t + 1, LUNADO_FUTURE_TASK);
 }
 
-void lunado__coroutine_where(lua_State *L, const lunado_coroutine *task) {
-  lunado__pushplace(L, lunado__findrealm(L), task->thread);
+void lunado__task_pushplace(lua_State *L, const lunado_task *task) {
+  lunado__naming_pushplace(L, lunado__realm_find(L), task->thread);
 }
 
 /* --- tasks ---------------------------------------------------------------- */
 
-static void push_warning(lua_State *L, const lunado_coroutine *task) {
+static void push_warning(lua_State *L, const lunado_task *task) {
   if (!lunado__task_untouched(task)) {
     lua_pushliteral(L,
                     "Coroutine was collected that somebody else had resumed or "
@@ -124,14 +122,13 @@ static void push_warning(lua_State *L, const lunado_coroutine *task) {
     return;
   }
   lua_pushliteral(L, "Coroutine was collected while waiting at ");
-  lunado__coroutine_where(L, task);
+  lunado__task_pushplace(L, task);
   lua_pushliteral(L, ": nobody can set the Future it waits for");
   lua_concat(L, 3);
 }
 
 /* Logs that a task was collected while it waited, if it was. */
-static void report(lua_State *L, lunado_realm *realm,
-                   const lunado_coroutine *task) {
+static void report(lua_State *L, lunado_realm *realm, const lunado_task *task) {
   lunado_gc_cause cause = lunado__gc_canary_cause(L, realm, task->born);
   if (cause == LUNADO_GC_CLOSING) return;
   push_warning(L, task);
@@ -139,28 +136,28 @@ static void report(lua_State *L, lunado_realm *realm,
 }
 
 static int task__gc(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
-  lunado_coroutine *task = lua_touserdata(L, 1);
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  lunado_task *task = lua_touserdata(L, 1);
   uint32_t how = task->flags & (TASK_WAITING | TASK_QUEUED);
   bool told = !(how & TASK_WAITING);
   if ((how & TASK_QUEUED) && !task->loop->closed) {
     /* Another finalizer has woken it, or the state is closed. */
     lua_settop(L, 1);
-    lunado__setclass(L, realm->task_mt);
+    lunado__class_set(L, realm->task_mt);
     return 0;
   }
   if (how & TASK_WAITING) task->loop->queue.reserved--;
   if (how != 0) {
     told = told || task->loop->closed;
-    lunado__ioloop_discharge(L, task->loop);
+    lunado__ioloop_unref(L, task->loop);
   }
   task->flags &= ~how;
   if (!told) report(L, realm, task);
   return 0;
 }
 
-void lunado__track(lua_State *L, const lunado_realm *realm, int t) {
-  const lunado_coroutine *task = lua_touserdata(L, t);
+void lunado__task_track(lua_State *L, const lunado_realm *realm, int t) {
+  const lunado_task *task = lua_touserdata(L, t);
   luaL_checkstack(L, 4, NULL);
   lunado__getslot(L, realm, LUNADO_SLOT_TRACKED);
   lua_pushvalue(L, t);
@@ -172,7 +169,7 @@ void lunado__track(lua_State *L, const lunado_realm *realm, int t) {
 static const luaL_Reg metamethods[] = {{"__gc", task__gc}, {NULL, NULL}};
 
 void lunado__task_open(lua_State *L, lunado_realm *realm) {
-  realm->task_mt = lunado__newclass(L, "lunado.Task", NULL, metamethods);
+  realm->task_mt = lunado__class_new(L, "lunado.Task", NULL, metamethods);
   lua_pop(L, 1);
   realm->pool = lua_newthread(L);
   if (!lua_checkstack(realm->pool, LUNADO_POOL_SIZE))

@@ -46,19 +46,19 @@ typedef enum {
                          one */
 } lunado_gc_cause;
 
-struct lunado_coroutine {
-  lunado_waiter waiter;     /* linked while waiting */
-  lua_State *thread;        /* LUNADO_TASK_THREAD holds it */
-  lunado_ioloop *loop;      /* set at the first suspension; good while
-                               enlisted */
-  lunado_coroutine *caller; /* yielded for this one to start, and runs again
-                               when this one is suspended; below this one on
-                               the runner's stack */
-  lunado_future *future;    /* of its outcome; while it runs, on the stack of
-                               its runner, else LUNADO_TASK_FUTURE holds it */
-  uint32_t count;           /* values to start with */
-  uint32_t results;         /* of the body, once it has returned */
-  uint32_t born;            /* realm->born when it was made */
+struct lunado_task {
+  lunado_waiter waiter;  /* linked while waiting */
+  lua_State *thread;     /* LUNADO_TASK_THREAD holds it */
+  lunado_ioloop *loop;   /* set at the first suspension; good while
+                            enlisted */
+  lunado_task *caller;   /* yielded for this one to start, and runs again
+                                 when this one is suspended; below this one on
+                                 the runner's stack */
+  lunado_future *future; /* of its outcome; while it runs, on the stack of
+                            its runner, else LUNADO_TASK_FUTURE holds it */
+  uint32_t count;        /* values to start with */
+  uint32_t results;      /* of the body, once it has returned */
+  uint32_t born;         /* realm->born when it was made */
   uint32_t flags;
 };
 
@@ -76,60 +76,60 @@ int lunado__body_handler(lua_State *L);
 
 /* The task at t leaves the stack of its runner: from now on it and the Future
  * above it hold each other.  [-0, +0, -] */
-void lunado__task_tie(lua_State *L, int t, lunado_coroutine *task);
+void lunado__task_bind(lua_State *L, int t, lunado_task *task);
 
 /* Counts the task, which is to be suspended `how` (TASK_WAITING or
  * TASK_QUEUED), as one of its loop's.  [-0, +0, -] */
-void lunado__task_enlist(lua_State *L, int t, lunado_coroutine *task,
-                         uint32_t how);
+void lunado__suspend_ref(lua_State *L, int t, lunado_task *task, uint32_t how);
 
 /* Keeps the current stack contexts, where there are any, for when the task at
  * t is resumed.  [-0, +0, e] */
-void lunado__task_capture(lua_State *L, const lunado_realm *realm, int t);
+void lunado__suspend_capture(lua_State *L, const lunado_realm *realm, int t);
 
 /* Puts the task at t, which is to be resumed, into its loop's queue, which has
  * room.  [-0, +0, -] */
-void lunado__task_queue(lua_State *L, lunado_realm *realm, int t,
-                        lunado_coroutine *task);
+void lunado__suspend_queue(lua_State *L, lunado_realm *realm, int t,
+                           lunado_task *task);
 
-/* Queues the task on top, which waits and whose waiter has just been taken back,
- * and pops it.  [-1, +0, -] */
-void lunado__task_make_ready(lua_State *L, lunado_waiter *waiter);
+/* Queues the task on top, which waits and whose waiter has just been taken
+ * back, and pops it.  [-1, +0, -] */
+void lunado__suspend_make_ready(lua_State *L, lunado_waiter *waiter);
 
 /* Deals with a yield of n values.  Returns SUSPENDED when the task at t is,
  * else how many values, on top of its thread's stack, to resume it with, or
  * STOLEN.  [-0, +0, -] */
-int lunado__task_suspend(lua_State *L, lunado_realm *realm, int t,
-                         lunado_coroutine *task, int n);
+int lunado__suspend_wait(lua_State *L, lunado_realm *realm, int t,
+                         lunado_task *task, int n);
 
-/* The short way of lunado__task_suspend: pushes the one result of a Future
+/* The short way of lunado__suspend_wait: pushes the one result of a Future
  * that is done.  Returns false, and has changed nothing, for all else.
  * [-0, +(0|1), -] */
-bool lunado__push_ready_result(lua_State *thread, lunado_realm *realm, int n);
+bool lunado__suspend_push_ready(lua_State *thread, lunado_realm *realm, int n);
 
 /* Pushes what the Future on top of the task's thread came to; returns how many
  * values to resume with. */
-int lunado__task_push_outcome(lua_State *L, int t, lunado_coroutine *task,
-                              lunado_future *future);
+int lunado__suspend_push_outcome(lua_State *L, int t, lunado_task *task,
+                                 lunado_future *future);
 
 /* Has the error that function() raises raised where the task at t yielded.
  * Returns how many values to resume it with, or STOLEN. */
-int lunado__task_raise(lua_State *L, lunado_realm *realm, int t,
-                       lua_CFunction function);
+int lunado__throw_raised(lua_State *L, lunado_realm *realm, int t,
+                         lua_CFunction function);
 
 /* The coroutine of the task at t, which is suspended, waits no longer: the
  * error of the failed Future on top is raised at its yield.  Returns false, and
  * has changed nothing, where it is not suspended, was resumed by somebody else,
  * or has an error on its way.  [-1, +0, -] */
-bool lunado__task_fail_wait(lua_State *L, int t);
+bool lunado__suspend_fail_wait(lua_State *L, int t);
 
 /* Deals with what a coroutine left behind in the realm when it was suspended
  * or ended. */
-void lunado__task_resumed(lunado_realm *realm, lunado_coroutine *task);
+void lunado__throw_resumed(lunado_realm *realm, lunado_task *task);
 
-/* --- gc_canary.c ----------------------------------------------------------- */
+/* --- gc_canary.c -----------------------------------------------------------
+ */
 
-void lunado__lifetime_open(lua_State *L, lunado_realm *realm);
+void lunado__gc_canary_open(lua_State *L, lunado_realm *realm);
 
 /* Why the finalizer runs of an object with this `born`.  [-0, +0, m] */
 lunado_gc_cause lunado__gc_canary_cause(lua_State *L, lunado_realm *realm,
@@ -149,7 +149,7 @@ void lunado__task_open(lua_State *L, lunado_realm *realm);
 void lunado__await_functions(lua_State *L);
 
 /* True if the task's thread is as the runner left it. */
-static inline bool lunado__task_untouched(const lunado_coroutine *task) {
+static inline bool lunado__task_untouched(const lunado_task *task) {
   if (lua_status(task->thread) != LUA_YIELD) return false;
   if (task->waiter.future == NULL) return true;
   return lua_gettop(task->thread) > 0 &&
@@ -157,17 +157,19 @@ static inline bool lunado__task_untouched(const lunado_coroutine *task) {
 }
 
 /* True if L is the thread of the coroutine that runs. */
-static inline bool lunado__is_running(lua_State *L, const lunado_realm *realm) {
+static inline bool lunado__task_is_running(lua_State *L,
+                                           const lunado_realm *realm) {
   return realm->current != NULL && realm->current->thread == L;
 }
 
 /* Keeps the idle task at t for later, where there is room. */
-void lunado__task_recycle(lua_State *L, lunado_realm *realm, int t, lunado_coroutine *task);
+void lunado__task_recycle(lua_State *L, lunado_realm *realm, int t,
+                          lunado_task *task);
 
 /* The thread of a coroutine that failed does not serve again; nor does one
  * with a hook, of which Lua's debug library keeps the function by the thread.
  */
-void lunado__task_drop_thread(lua_State *L, int t, lunado_coroutine *task);
+void lunado__task_drop_thread(lua_State *L, int t, lunado_task *task);
 
 /* Task and Future let each other go. */
 void lunado__task_unbind(lua_State *L, int t);
@@ -178,13 +180,14 @@ void lunado__task_forget_received(lua_State *L, int t);
 /* Pushes a task, and the Future of its outcome, where there is stack for both;
  * the task's thread gets what every coroutine begins with, the function and its
  * arguments to follow. */
-lunado_coroutine *lunado__task_push(lua_State *L, lunado_realm *realm, int nargs);
+lunado_task *lunado__task_push(lua_State *L, lunado_realm *realm, int nargs);
 
 /* Runs the coroutine of the task at t, whose thread has nargs values to be
  * resumed with, or that is STOLEN, until it is suspended or ends.  Its Future
  * is at t + 1.  Those that it starts by yielding to the runner are above, each
  * with its Future. */
-void lunado__run(lua_State *L, lunado_realm *realm, int t, lunado_coroutine *task, int nargs);
+void lunado__run(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
+                 int nargs);
 
 /* True if one more coroutine may be started on the C stack.  The calls between
  * the coroutines count as well: Lua allows some 200 in all, of which each
@@ -193,27 +196,29 @@ bool lunado__run_may_nest(const lunado_realm *realm);
 
 /* Deals with a yield of n values by the task at t.  Returns how many values to
  * resume it with, or SUSPENDED. */
-int lunado__suspend_next(lua_State *L, lunado_realm *realm, int t, lunado_coroutine *task, int n, const void *context);
+int lunado__suspend_next(lua_State *L, lunado_realm *realm, int t,
+                         lunado_task *task, int n, const void *context);
 
 /* The coroutine of the task at t starts on the next turn of the loop.
  * [-0, +0, m] */
 void lunado__suspend_start_later(lua_State *L, int t, lunado_ioloop *loop);
 
 /* Has the value on top of the task's thread raised when it is resumed. */
-void lunado__throw_value(lunado_realm *realm, lunado_coroutine *task);
+void lunado__throw_value(lunado_realm *realm, lunado_task *task);
 
 /* The same for the error of the Failure on top of the thread of the task at t,
  * which is replaced by it.  [-0, +0, -] */
-void lunado__throw_failure(lua_State *L, int t, lunado_coroutine *task);
+void lunado__throw_failure(lua_State *L, int t, lunado_task *task);
 
 /* Calls function(task); on failure moves the error to the task's thread and
  * has it raised there.  Where functions of the user's have raised it, such as
  * __await, the traceback begins with them.  Where the thread was closed
  * meanwhile that is what the coroutine ends with. */
-bool lunado__throw_protected(lua_State *L, lunado_realm *realm, int t, lua_CFunction function, int nargs);
+bool lunado__throw_protected(lua_State *L, lunado_realm *realm, int t,
+                             lua_CFunction function, int nargs);
 
 /* With what a task that was not suspended goes on after `protected` has failed:
  * an error, unless somebody has closed its thread. */
-int lunado__throw_pending(const lunado_coroutine *task);
+int lunado__throw_pending(const lunado_task *task);
 
 #endif

@@ -21,14 +21,14 @@ static void restore_hook(lua_State *L, lunado_realm *realm) {
 /* The first return in a coroutine that is resumed is that of the yield
  * itself, with the value it was resumed with on top. */
 static void raise_at_return(lua_State *L, lua_Debug *ar) {
-  lunado_realm *realm = lunado__findrealm(L);
+  lunado_realm *realm = lunado__realm_find(L);
   (void)ar;
   restore_hook(L, realm);
   realm->throwing = false;
   (void)lua_error(L);
 }
 
-void lunado__throw_value(lunado_realm *realm, lunado_coroutine *task) {
+void lunado__throw_value(lunado_realm *realm, lunado_task *task) {
   lua_State *thread = task->thread;
   task->flags |= TASK_THROWN;
   realm->throwing = true;
@@ -39,16 +39,16 @@ void lunado__throw_value(lunado_realm *realm, lunado_coroutine *task) {
   lua_sethook(thread, raise_at_return, LUA_MASKRET, 0);
 }
 
-void lunado__throw_failure(lua_State *L, int t, lunado_coroutine *task) {
-  lunado__receive_at(L, t, task);
+void lunado__throw_failure(lua_State *L, int t, lunado_task *task) {
+  lunado__received_note_at(L, t, task);
   lunado__failure_observe(task->thread, -1);
   lua_replace(task->thread, -2);
-  lunado__throw_value(lunado__findrealm(L), task);
+  lunado__throw_value(lunado__realm_find(L), task);
 }
 
 bool lunado__throw_protected(lua_State *L, lunado_realm *realm, int t,
-                      lua_CFunction function, int nargs) {
-  lunado_coroutine *task = lua_touserdata(L, t);
+                             lua_CFunction function, int nargs) {
+  lunado_task *task = lua_touserdata(L, t);
   int base = lua_gettop(L) - nargs + 1, below;
   lua_rawgeti(L, LUA_REGISTRYINDEX, realm->handler);
   lua_pushcfunction(L, function);
@@ -73,19 +73,19 @@ bool lunado__throw_protected(lua_State *L, lunado_realm *realm, int t,
   return false;
 }
 
-int lunado__throw_pending(const lunado_coroutine *task) {
+int lunado__throw_pending(const lunado_task *task) {
   return lua_status(task->thread) == LUA_YIELD ? 1 : STOLEN;
 }
 
-int lunado__task_raise(lua_State *L, lunado_realm *realm, int t,
-                       lua_CFunction function) {
+int lunado__throw_raised(lua_State *L, lunado_realm *realm, int t,
+                         lua_CFunction function) {
   (void)lunado__throw_protected(L, realm, t, function, 0);
   return lunado__throw_pending(lua_touserdata(L, t));
 }
 
 /* Deals with what a coroutine left behind in the realm when it was suspended
  * or ended. */
-void lunado__task_resumed(lunado_realm *realm, lunado_coroutine *task) {
+void lunado__throw_resumed(lunado_realm *realm, lunado_task *task) {
   if (realm->awaiting) {
     realm->awaiting = false;
     task->flags |= TASK_AWAITING;

@@ -9,9 +9,9 @@
 #include "binding/coroutine/watch.h"
 
 #include "binding/coroutine/coroutine.h"
+#include "binding/coroutine/task.h"
 #include "binding/future/future.h"
 #include "binding/state/realm.h"
-#include "binding/coroutine/task.h"
 
 /* Places of a record. */
 enum {
@@ -24,7 +24,7 @@ enum {
 
 /* (thread) */
 static int call_thread_hook(lua_State *L) {
-  lunado__getslot(L, lunado__findrealm(L), LUNADO_SLOT_THREAD_HOOK);
+  lunado__getslot(L, lunado__realm_find(L), LUNADO_SLOT_THREAD_HOOK);
   lua_insert(L, 1);
   lua_call(L, 1, 0);
   return 0;
@@ -45,7 +45,7 @@ void lunado__watch_thread(lua_State *L, lunado_realm *realm, int t) {
 /* set_thread_hook(fn) → the one before, or nil.  fn(thread) is called before
  * each coroutine begins; nil: none. */
 static int core_set_thread_hook(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   if (!lua_isnoneornil(L, 1)) lunado__checkcallable(L, 1);
   lua_settop(L, 1);
   lunado__getslot(L, realm, LUNADO_SLOT_THREAD_HOOK);
@@ -69,7 +69,7 @@ static void push_record(lua_State *L, const lunado_realm *realm,
 }
 
 void lunado__watch_enter(lua_State *L, lunado_realm *realm, int t,
-                         lunado_coroutine *task) {
+                         lunado_task *task) {
   task->flags ^= TASK_ENTERING | TASK_ENTERED;
   push_record(L, realm, task->thread);
   lua_pushvalue(L, t);
@@ -77,12 +77,12 @@ void lunado__watch_enter(lua_State *L, lunado_realm *realm, int t,
   lunado__getslot(L, realm, LUNADO_SLOT_CONTEXT);
   lua_rawseti(L, -2, RECORD_BEFORE);
   lua_rawgeti(L, -1, RECORD_CONTEXTS);
-  lunado__set_context(L, realm);
+  lunado__context_set(L, realm);
   lua_pop(L, 1);
 }
 
 bool lunado__watch_is_within(lua_State *L, const lunado_realm *realm,
-                             const lunado_coroutine *task) {
+                             const lunado_task *task) {
   bool within;
   if (!(task->flags & TASK_ENTERED)) return false;
   push_record(L, realm, task->thread);
@@ -92,12 +92,11 @@ bool lunado__watch_is_within(lua_State *L, const lunado_realm *realm,
   return within;
 }
 
-void lunado__watch_leave(lua_State *L, lunado_realm *realm,
-                         lunado_coroutine *task) {
+void lunado__watch_leave(lua_State *L, lunado_realm *realm, lunado_task *task) {
   task->flags &= ~(uint32_t)TASK_ENTERED;
   push_record(L, realm, task->thread);
   lua_rawgeti(L, -1, RECORD_BEFORE);
-  lunado__set_context(L, realm);
+  lunado__context_set(L, realm);
   lua_pushboolean(L, 0);
   lua_rawseti(L, -2, RECORD_BEFORE);
   lua_pop(L, 1);
@@ -107,16 +106,16 @@ void lunado__watch_leave(lua_State *L, lunado_realm *realm,
 
 /* (thread, succeeded) */
 static int tell_end(lua_State *L) {
-  lunado__getslot(L, lunado__findrealm(L), LUNADO_SLOT_FINISH);
+  lunado__getslot(L, lunado__realm_find(L), LUNADO_SLOT_FINISH);
   lua_insert(L, 1);
   lua_call(L, 2, 0);
   return 0;
 }
 
-void lunado__watch_end(lua_State *L, int t, lunado_coroutine *task) {
+void lunado__watch_end(lua_State *L, int t, lunado_task *task) {
   int outcome = lua_gettop(L);
   bool succeeded = (task->flags & (TASK_FAILED | TASK_THROWN)) == 0;
-  lunado__getslot(L, lunado__findrealm(L), LUNADO_SLOT_WATCHED);
+  lunado__getslot(L, lunado__realm_find(L), LUNADO_SLOT_WATCHED);
   lua_getiuservalue(L, t, LUNADO_TASK_THREAD);
   lua_pushnil(L);
   lua_rawset(L, -3);
@@ -136,21 +135,21 @@ void lunado__watch_end(lua_State *L, int t, lunado_coroutine *task) {
 static int core_set_finish_hook(lua_State *L) {
   luaL_checktype(L, 1, LUA_TFUNCTION);
   lua_settop(L, 1);
-  lunado__setslot(L, lunado__upvalue_realm(L), LUNADO_SLOT_FINISH);
+  lunado__setslot(L, lunado__realm_upvalue(L), LUNADO_SLOT_FINISH);
   return 0;
 }
 
 /* --- watching ------------------------------------------------------------- */
 
 /* The coroutine whose yield is being converted, or that runs, or NULL. */
-static lunado_coroutine *current(const lunado_realm *realm) {
+static lunado_task *current(const lunado_realm *realm) {
   return realm->yielder != NULL ? realm->yielder : realm->current;
 }
 
 /* current_thread() → the thread of the coroutine whose yield is being
  * converted, or that runs; nil outside of any. */
 static int core_current_thread(lua_State *L) {
-  const lunado_coroutine *task = current(lunado__upvalue_realm(L));
+  const lunado_task *task = current(lunado__realm_upvalue(L));
   if (task == NULL) {
     lua_pushnil(L);
     return 1;
@@ -164,8 +163,8 @@ static int core_current_thread(lua_State *L) {
 /* watch(contexts): watches the coroutine of current_thread, which enters the
  * contexts, a table, at its next yield. */
 static int core_watch(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
-  lunado_coroutine *task = current(realm);
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  lunado_task *task = current(realm);
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
   if (core_current_thread(L) != 1 || task == NULL)
@@ -189,7 +188,7 @@ static int core_watch(lua_State *L) {
  * at its yield.  False, and nothing has changed, where it is not suspended, or
  * where an error is on its way to it. */
 static int core_fail_wait(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_future *future = lunado__checkfuture(L, realm, 2);
   luaL_checktype(L, 1, LUA_TTHREAD);
   luaL_argcheck(L, future->state == LUNADO_FAILED, 2,
@@ -201,17 +200,16 @@ static int core_fail_wait(lua_State *L) {
   lua_rawgeti(L, 4, RECORD_TASK);
   if (!lua_toboolean(L, 5)) return 1;
   lua_pushvalue(L, 2);
-  lua_pushboolean(L, lunado__task_fail_wait(L, 5));
+  lua_pushboolean(L, lunado__suspend_fail_wait(L, 5));
   return 1;
 }
 
-static const luaL_Reg functions[] = {
-    {"set_thread_hook", core_set_thread_hook},
-    {"set_finish_hook", core_set_finish_hook},
-    {"current_thread", core_current_thread},
-    {"watch", core_watch},
-    {"fail_wait", core_fail_wait},
-    {NULL, NULL}};
+static const luaL_Reg functions[] = {{"set_thread_hook", core_set_thread_hook},
+                                     {"set_finish_hook", core_set_finish_hook},
+                                     {"current_thread", core_current_thread},
+                                     {"watch", core_watch},
+                                     {"fail_wait", core_fail_wait},
+                                     {NULL, NULL}};
 
 void lunado__watch_functions(lua_State *L) {
   lunado__setfunctions(L, functions);

@@ -8,10 +8,10 @@
 #include "binding/debug/inspect.h"
 
 #include "binding/coroutine/coroutine.h"
-#include "binding/future/future.h"
-#include "binding/loop/ioloop.h"
-#include "binding/future/multi.h"
 #include "binding/coroutine/task.h"
+#include "binding/future/future.h"
+#include "binding/future/multi.h"
+#include "binding/loop/ioloop.h"
 #include "binding/loop/timeout.h"
 
 /* --- tracking ------------------------------------------------------------- */
@@ -20,7 +20,7 @@
  * was suspended first.  From the first call on every task that is suspended
  * gets into it; it holds none. */
 static int core_track(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   if (!realm->tracking) {
     lua_newtable(L);
     lua_createtable(L, 0, 1);
@@ -34,12 +34,12 @@ static int core_track(lua_State *L) {
   return 1;
 }
 
-static lunado_coroutine *to_task(lua_State *L, int idx) {
-  return lunado__toclass(L, idx, lunado__upvalue_realm(L)->task_mt);
+static lunado_task *to_task(lua_State *L, int idx) {
+  return lunado__toclass(L, idx, lunado__realm_upvalue(L)->task_mt);
 }
 
 /* At the end of the state the loop may be gone before the task. */
-static bool is_suspended(const lunado_coroutine *task) {
+static bool is_suspended(const lunado_task *task) {
   return (task->flags & (TASK_WAITING | TASK_QUEUED)) != 0 &&
          task->loop->core != NULL;
 }
@@ -47,12 +47,12 @@ static bool is_suspended(const lunado_coroutine *task) {
 /* track_task(x): notes x, too, where it is a task that is suspended, and was
  * not noted. */
 static int core_track_task(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
-  const lunado_coroutine *task = to_task(L, 1);
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  const lunado_task *task = to_task(L, 1);
   if (task == NULL || !realm->tracking || !is_suspended(task)) return 0;
   lunado__getslot(L, realm, LUNADO_SLOT_TRACKED);
   lua_pushvalue(L, 1);
-  if (lua_rawget(L, -2) == LUA_TNIL) lunado__track(L, realm, 1);
+  if (lua_rawget(L, -2) == LUA_TNIL) lunado__task_track(L, realm, 1);
   return 0;
 }
 
@@ -95,7 +95,7 @@ static bool find_base(lua_State *thread, lua_Debug *ar) {
 }
 
 /* Pushes the function that the coroutine runs. */
-static void push_function(lua_State *L, const lunado_coroutine *task) {
+static void push_function(lua_State *L, const lunado_task *task) {
   lua_State *thread = task->thread;
   lua_Debug ar;
   if (!lua_checkstack(thread, 1)) luaL_error(L, "not enough memory");
@@ -109,7 +109,7 @@ static void push_function(lua_State *L, const lunado_coroutine *task) {
 }
 
 /* Pushes the pending Future that the coroutine waits for, or nil. */
-static void push_awaited(lua_State *L, const lunado_coroutine *task) {
+static void push_awaited(lua_State *L, const lunado_task *task) {
   lua_State *thread = task->thread;
   if (!(task->flags & TASK_WAITING) || lua_gettop(thread) == 0 ||
       lua_touserdata(thread, -1) != (void *)task->waiter.future) {
@@ -125,7 +125,7 @@ static void push_awaited(lua_State *L, const lunado_coroutine *task) {
  * "starting"), thread, Future of its outcome, the Future it waits for (nil:
  * none), function, "file:line" of where it is, the time of its loop. */
 static int core_task(lua_State *L) {
-  lunado_coroutine *task = to_task(L, 1);
+  lunado_task *task = to_task(L, 1);
   if (task == NULL) return luaL_typeerror(L, 1, "task");
   if (!is_suspended(task)) return 0;
   lua_settop(L, 1);
@@ -136,7 +136,7 @@ static int core_task(lua_State *L) {
   lua_getiuservalue(L, 1, LUNADO_TASK_FUTURE);
   push_awaited(L, task);
   push_function(L, task);
-  lunado__coroutine_where(L, task);
+  lunado__task_pushplace(L, task);
   lua_pushnumber(L, (lua_Number)lunado_loop_time(task->loop->core));
   return 7;
 }
@@ -174,8 +174,8 @@ static void push_parts(lua_State *L, const lunado_realm *realm,
     push_left(L, realm, lunado__sleep_timer(future));
     break;
   case LUNADO_KIND_TIMEOUT:
-    lunado__timeout_child(L, 1);
-    push_left(L, realm, lunado__timeout_timer(future));
+    lunado__with_timeout_child(L, 1);
+    push_left(L, realm, lunado__with_timeout_timer(future));
     break;
   case LUNADO_KIND_PLAIN:
   case LUNADO_KIND_NEXT:
@@ -197,7 +197,7 @@ static const char *const kind_names[] = {"plain", "coroutine", "multi",
  * "timeout"; nothing of a "next", "promise", "job" or "plain" one.  Nothing at
  * all where it is not pending. */
 static int core_parts(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   const lunado_future *future = lunado__checkfuture(L, realm, 1);
   lua_settop(L, 1);
   if (!lunado_future_pending(future)) return 0;
@@ -209,11 +209,12 @@ static int core_parts(lua_State *L) {
 /* heirs(future) → a list of the pending Futures that get the outcome of this
  * one, or may: by chain_future and WaitIterator. */
 static int core_heirs(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   const lunado_future *future = lunado__checkfuture(L, realm, 1);
   lua_settop(L, 1);
   lua_newtable(L);
-  if (lunado_future_pending(future)) lunado__push_heirs(L, realm, 1, 2);
+  if (lunado_future_pending(future))
+    lunado__link_push_dependents(L, realm, 1, 2);
   return 1;
 }
 

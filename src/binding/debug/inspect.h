@@ -11,6 +11,6 @@ void lunado__inspect_functions(lua_State *L);
 /* Notes in SLOT_TRACKED when the task at t, which has a loop, was suspended
  * first.  To be called while realm->tracking.  Runs no finalizer.
  * [-0, +0, m] */
-void lunado__track(lua_State *L, const lunado_realm *realm, int t);
+void lunado__task_track(lua_State *L, const lunado_realm *realm, int t);
 
 #endif

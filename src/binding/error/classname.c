@@ -19,7 +19,7 @@
 
 static const char classnames_key = 0;
 
-bool lunado__isclass(lua_State *L, int idx) {
+bool lunado__classname_is_class(lua_State *L, int idx) {
   bool result = false;
   if (!lua_istable(L, idx)) return false;
   idx = lua_absindex(L, idx);
@@ -62,7 +62,7 @@ static void push_new_classname(lua_State *L, int names, int class_idx) {
   own = luaL_optstring(L, -1, "?");
   lua_pushliteral(L, "__base");
   if (lua_rawget(L, class_idx) == LUA_TTABLE)
-    lunado__nameclass(L, lua_gettop(L));
+    lunado__classname_give(L, lua_gettop(L));
   else
     lua_pushliteral(L, "");
   lua_pushfstring(L, "%s%c%s", own, BASE_MARK, lua_tostring(L, -1));
@@ -77,7 +77,7 @@ static void push_new_classname(lua_State *L, int names, int class_idx) {
   lua_pop(L, 5);
 }
 
-void lunado__nameclass(lua_State *L, int idx) {
+void lunado__classname_give(lua_State *L, int idx) {
   int names;
   luaL_checkstack(L, 12, NULL);
   idx = lua_absindex(L, idx);
@@ -121,20 +121,20 @@ static bool push_known_class(lua_State *L, const char *name, size_t length) {
 /* The classes that the binding raises are known from the start. */
 static void name_own_classes(lua_State *L, lunado_realm *realm) {
   for (int which = 0; which < LUNADO_E_COUNT; which++) {
-    lunado__pushclass(L, realm, (lunado_error_class)which);
-    lunado__nameclass(L, -1);
+    lunado__exception_pushclass(L, realm, (lunado_error_class)which);
+    lunado__classname_give(L, -1);
     lua_pop(L, 2);
   }
 }
 
-void lunado__findclass(lua_State *L, const char *name, size_t length) {
+void lunado__classname_find(lua_State *L, const char *name, size_t length) {
   lunado_realm *realm = lunado__realm(L);
   const char *end = name + length, *from = name;
   luaL_checkstack(L, 12, NULL);
   name_own_classes(L, realm);
   while (from < end && !push_known_class(L, from, (size_t)(end - from)))
     from = (const char *)memchr(from, BASE_MARK, (size_t)(end - from)) + 1;
-  if (from == end) lunado__pushclass(L, realm, LUNADO_E_EXCEPTION);
+  if (from == end) lunado__exception_pushclass(L, realm, LUNADO_E_EXCEPTION);
   while (from > name) {
     for (from--; from > name && from[-1] != BASE_MARK;) from--;
     derive_class(L, from, (size_t)(end - from));

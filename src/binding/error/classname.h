@@ -16,13 +16,13 @@
 #include <stddef.h>
 
 /* True if the value at idx is a class of errors.  [-0, +0, -] */
-bool lunado__isclass(lua_State *L, int idx);
+bool lunado__classname_is_class(lua_State *L, int idx);
 
 /* Gives the class at idx its name, and pushes that.  [-0, +1, m] */
-void lunado__nameclass(lua_State *L, int idx);
+void lunado__classname_give(lua_State *L, int idx);
 
 /* Pushes the class of that name; where this state has none it is derived
  * anew, and its ancestors, too.  [-0, +1, m] */
-void lunado__findclass(lua_State *L, const char *name, size_t length);
+void lunado__classname_find(lua_State *L, const char *name, size_t length);
 
 #endif

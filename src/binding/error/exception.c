@@ -8,10 +8,10 @@
 #include <stdarg.h>
 #include <string.h>
 
-#include "binding/state/binding.h"
 #include "binding/error/classname.h"
 #include "binding/error/exception.h"
 #include "binding/error/failure.h"
+#include "binding/state/binding.h"
 
 #define MARK "lunado.class"
 
@@ -22,13 +22,14 @@ static void to_base(lua_State *L) {
   lua_remove(L, -2);
 }
 
-bool lunado__isinstanceof(lua_State *L, int idx, int class_idx) {
+bool lunado__exception_isinstance(lua_State *L, int idx, int class_idx) {
   bool found = false;
   class_idx = lua_absindex(L, class_idx);
-  if (!lunado__isclass(L, class_idx) || lua_type(L, idx) != LUA_TTABLE)
+  if (!lunado__classname_is_class(L, class_idx) ||
+      lua_type(L, idx) != LUA_TTABLE)
     return false;
   if (!lua_getmetatable(L, idx)) return false;
-  while (!found && lunado__isclass(L, -1)) {
+  while (!found && lunado__classname_is_class(L, -1)) {
     found = lua_rawequal(L, -1, class_idx) != 0;
     to_base(L);
   }
@@ -36,40 +37,40 @@ bool lunado__isinstanceof(lua_State *L, int idx, int class_idx) {
   return found;
 }
 
-void lunado__pushclass(lua_State *L, lunado_realm *realm,
-                       lunado_error_class which) {
+void lunado__exception_pushclass(lua_State *L, lunado_realm *realm,
+                                 lunado_error_class which) {
   lunado__getslot(L, realm, LUNADO_SLOT_CLASSES);
   lua_rawgeti(L, -1, (int)which + 1);
   lua_remove(L, -2);
 }
 
-bool lunado__isinstance(lua_State *L, lunado_realm *realm, int idx,
-                        lunado_error_class which) {
+bool lunado__exception_is(lua_State *L, lunado_realm *realm, int idx,
+                          lunado_error_class which) {
   bool result;
   idx = lua_absindex(L, idx);
   if (lua_type(L, idx) != LUA_TTABLE) return false;
-  lunado__pushclass(L, realm, which);
-  result = lunado__isinstanceof(L, idx, -1);
+  lunado__exception_pushclass(L, realm, which);
+  result = lunado__exception_isinstance(L, idx, -1);
   lua_pop(L, 1);
   return result;
 }
 
-void lunado__pusherror(lua_State *L, lunado_realm *realm,
-                       lunado_error_class which, const char *format, ...) {
+void lunado__exception_push(lua_State *L, lunado_realm *realm,
+                            lunado_error_class which, const char *format, ...) {
   va_list args;
   lua_createtable(L, 0, 1);
   va_start(args, format);
   lua_pushvfstring(L, format, args);
   va_end(args);
   lua_setfield(L, -2, "message");
-  lunado__pushclass(L, realm, which);
+  lunado__exception_pushclass(L, realm, which);
   lua_setmetatable(L, -2);
 }
 
 /* --- as Lua sees classes -------------------------------------------------- */
 
 static void check_class(lua_State *L, int arg) {
-  if (!lunado__isclass(L, arg)) luaL_typeerror(L, arg, "class");
+  if (!lunado__classname_is_class(L, arg)) luaL_typeerror(L, arg, "class");
 }
 
 /* Class(message): upvalue-free, for the class is the first argument. */
@@ -183,7 +184,7 @@ static void push_class(lua_State *L, const char *name, int base,
     lua_setfield(L, -2, "__index");
   }
   lua_setmetatable(L, -2);
-  lunado__nameclass(L, -1);
+  lunado__classname_give(L, -1);
   lua_pop(L, 1);
 }
 
@@ -219,7 +220,7 @@ void lunado__exception_open(lua_State *L, lunado_realm *realm) {
 static int util_isinstance(lua_State *L) {
   lua_settop(L, 2);
   check_class(L, 2);
-  lua_pushboolean(L, lunado__isinstanceof(L, 1, 2));
+  lua_pushboolean(L, lunado__exception_isinstance(L, 1, 2));
   return 1;
 }
 

@@ -103,7 +103,7 @@ lunado_failure *lunado__failure_new(lua_State *L, lunado_realm *realm, int err,
     lua_setiuservalue(L, -2, LUNADO_FAILURE_FRAMES + i);
   }
   forget_unheld_names(self, count >= FRAMES_MAX - 1);
-  lunado__setclass(L, realm->failure_mt);
+  lunado__class_set(L, realm->failure_mt);
   return self;
 }
 
@@ -118,7 +118,7 @@ static int wrap(lua_State *L) {
 }
 
 void lunado__failure_wrap(lua_State *L, lunado_realm *realm) {
-  if (lunado__tofailure(L, realm, -1) != NULL) return;
+  if (lunado__failure_at(L, realm, -1) != NULL) return;
   if (lua_checkstack(L, 8)) {
     lua_pushcfunction(L, wrap);
     lua_pushlightuserdata(L, realm);
@@ -190,7 +190,7 @@ void lunado__failure_told(lua_State *L, lunado_realm *realm, int idx) {
 
 static void push_function_name(lua_State *L, const frame *self,
                                const lua_Debug *ar, int function) {
-  if (lunado__push_globalname(L, function))
+  if (lunado__naming_pushglobal(L, function))
     lua_pushfstring(L, "function '%s'", lua_tostring(L, -1));
   else if (self->name != NULL && *self->namewhat != '\0')
     lua_pushfstring(L, "%s '%s'", self->namewhat, self->name);
@@ -288,7 +288,7 @@ void lunado__failure_raised_during(lua_State *L, int idx, int first) {
 
 void lunado__failure_errortext(lua_State *L, int idx) {
   lua_getiuservalue(L, idx, LUNADO_FAILURE_ERROR);
-  lunado__pushtext(L, -1);
+  lunado__text_push(L, -1);
   lua_remove(L, -2);
 }
 
@@ -309,7 +309,7 @@ void lunado__failure_text(lua_State *L, int idx) {
 
 void lunado__failure_open(lua_State *L, lunado_realm *realm) {
   lunado_failure *spare;
-  realm->failure_mt = lunado__newclass(L, "lunado.Failure", NULL, NULL);
+  realm->failure_mt = lunado__class_new(L, "lunado.Failure", NULL, NULL);
   lua_pop(L, 1);
   lua_pushliteral(L, "not enough memory");
   spare = lunado__failure_new(L, realm, -1, -1);

@@ -55,17 +55,17 @@ void lunado__failure_nomemory(lua_State *L, lunado_realm *realm);
 void lunado__failure_wrap(lua_State *L, lunado_realm *realm);
 
 /* The Failure at idx, or NULL.  [-0, +0, -] */
-static inline lunado_failure *lunado__tofailure(lua_State *L,
-                                                const lunado_realm *realm,
-                                                int idx) {
+static inline lunado_failure *lunado__failure_at(lua_State *L,
+                                                 const lunado_realm *realm,
+                                                 int idx) {
   return lunado__toclass(L, idx, realm->failure_mt);
 }
 
 /* Pushes the Failure of the error at `err`, which is being raised on L: the one
  * that lunado's own code is raising again, else a new one with the functions
  * from `level` on.  It counts as observed.  [-0, +1, m] */
-lunado_failure *lunado__failure_raised(lua_State *L, lunado_realm *realm,
-                                       int err, int level);
+lunado_failure *lunado__received_raised(lua_State *L, lunado_realm *realm,
+                                        int err, int level);
 
 /* True if the value at `failure` is the Failure of the error at `err`; an
  * error that is nil is that of any.  [-0, +0, -] */
@@ -81,7 +81,7 @@ static inline void lunado__failure_hand_on(lunado_failure *failure) {
 /* Logs the error of the Failure at idx now, unless it was observed or is
  * awaited.  While the state is being closed, when what is made has no
  * finalizer.  [-0, +0, -] */
-void lunado__failure_report_now(lua_State *L, lunado_realm *realm, int idx);
+void lunado__awaited_report_now(lua_State *L, lunado_realm *realm, int idx);
 
 /* Pushes the error of the Failure at idx, which counts as observed now.
  * [-0, +1, -] */
@@ -97,15 +97,15 @@ void lunado__failure_told(lua_State *L, lunado_realm *realm, int idx);
 
 /* Replaces the Failure on top, which is about to be raised, by its error, and
  * remembers it for where the error is caught (received.h).  [-1, +1, -] */
-void lunado__failure_throw(lua_State *L, lunado_realm *realm);
+void lunado__received_throw(lua_State *L, lunado_realm *realm);
 
 /* Pushes a Failure of the error at `err`, which is not raised but handed to a
  * Future, with the active functions from `level` on.  If the running code was
  * given the same error before, its Failure becomes the inner one.  However
  * often an error is handed on, the chain stays short, and its end is where the
  * error was first raised.  [-0, +1, m] */
-lunado_failure *lunado__failure_handed(lua_State *L, lunado_realm *realm,
-                                       int err, int level);
+lunado_failure *lunado__received_handed(lua_State *L, lunado_realm *realm,
+                                        int err, int level);
 
 /* Drops the frames of the Failure on top from that of `function` on, which
  * called what raised the error.  Returns how many are left.  [-0, +0, -] */
@@ -120,7 +120,7 @@ void lunado__failure_raised_during(lua_State *L, int idx, int first);
 void lunado__failure_traceback(lua_State *L, int idx);
 
 /* Pushes the value at idx as text, whatever it is.  [-0, +1, m] */
-void lunado__pushtext(lua_State *L, int idx);
+void lunado__text_push(lua_State *L, int idx);
 
 /* Pushes the error of the Failure at idx as text, whatever it is.
  * [-0, +1, m] */
@@ -134,12 +134,12 @@ void lunado__failure_text(lua_State *L, int idx);
  * relative to the top), such as "string.rep"; of several the shortest, of those
  * the first in the order of bytes.  Pushes nothing and returns false where it
  * knows none.  [-0, +(0|1), m] */
-bool lunado__push_globalname(lua_State *L, int idx);
+bool lunado__naming_pushglobal(lua_State *L, int idx);
 
 /* Message handler that leaves the error alone and its Failure in
  * LUNADO_SLOT_RAISED: a new one, or the one that lunado's own code is raising
  * again. */
-int lunado__failure_handler(lua_State *L);
+int lunado__callback_handler(lua_State *L);
 
 /* Replaces the error on top, which went through that handler, by its Failure.
  * [-1, +1, -] */

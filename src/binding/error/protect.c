@@ -23,7 +23,7 @@ static int call_nothing(lua_State *L) {
 }
 
 /* Lua keeps its records of the last calls that have ended. */
-bool lunado__reserve_calls(lua_State *L, int places) {
+bool lunado__protect_reserve(lua_State *L, int places) {
   int top = lua_gettop(L);
   bool called;
   if (!lua_checkstack(L, places)) return false;
@@ -33,8 +33,8 @@ bool lunado__reserve_calls(lua_State *L, int places) {
   return called;
 }
 
-bool lunado__try(lua_State *L, lunado_realm *realm, lua_CFunction function,
-                 void *data) {
+bool lunado__protect_call(lua_State *L, lunado_realm *realm,
+                          lua_CFunction function, void *data) {
   int base = lua_gettop(L) + 1;
   lua_rawgeti(L, LUA_REGISTRYINDEX, realm->handler);
   lua_pushcfunction(L, function);
@@ -50,7 +50,7 @@ bool lunado__try(lua_State *L, lunado_realm *realm, lua_CFunction function,
 }
 
 /* Lua has no other way to put finalizers off than to stop its collector. */
-bool lunado__try_alone(lua_State *L, int nargs) {
+bool lunado__protect_alone(lua_State *L, int nargs) {
   bool running = lua_gc(L, LUA_GCISRUNNING) == 1;
   lunado__hook hook = lunado__hook_off(L);
   int status;

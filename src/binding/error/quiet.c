@@ -4,13 +4,13 @@
 #include "binding/error/exception.h"
 #include "binding/error/failure.h"
 #include "binding/state/binding.h"
+#include "binding/state/realm.h"
 #include <stdarg.h>
 #include <string.h>
-#include "binding/state/realm.h"
 
 static bool matches_pattern(lua_State *L, int err, int pattern) {
   bool found;
-  lunado__pushtext(L, err);
+  lunado__text_push(L, err);
   lua_getfield(L, -1, "find"); /* strings index the string library */
   lua_insert(L, -2);
   lua_pushvalue(L, pattern);
@@ -33,14 +33,16 @@ static bool answers_true(lua_State *L, int err, int function) {
 /* One rule; a list within the list covers nothing, for it may be its own. */
 static bool is_quiet(lua_State *L, int err, int rule) {
   if (lua_type(L, rule) == LUA_TSTRING) return matches_pattern(L, err, rule);
-  if (lunado__isclass(L, rule)) return lunado__isinstanceof(L, err, rule);
-  return lunado__iscallable(L, rule) && answers_true(L, err, rule);
+  if (lunado__classname_is_class(L, rule))
+    return lunado__exception_isinstance(L, err, rule);
+  return lunado__argument_iscallable(L, rule) && answers_true(L, err, rule);
 }
 
 /* True of a list of rules: a table that is no rule itself. */
 static bool is_list(lua_State *L, int quiet) {
-  return lua_type(L, quiet) == LUA_TTABLE && !lunado__isclass(L, quiet) &&
-         !lunado__iscallable(L, quiet);
+  return lua_type(L, quiet) == LUA_TTABLE &&
+         !lunado__classname_is_class(L, quiet) &&
+         !lunado__argument_iscallable(L, quiet);
 }
 
 static bool any_is_quiet(lua_State *L, int err, int list) {
@@ -58,12 +60,11 @@ static bool any_is_quiet(lua_State *L, int err, int list) {
 /* (err, quiet_exceptions) → whether they cover it */
 static int covers(lua_State *L) {
   luaL_checkstack(L, 8, NULL);
-  lua_pushboolean(
-      L, is_list(L, 2) ? any_is_quiet(L, 1, 2) : is_quiet(L, 1, 2));
+  lua_pushboolean(L, is_list(L, 2) ? any_is_quiet(L, 1, 2) : is_quiet(L, 1, 2));
   return 1;
 }
 
-bool lunado__isquiet(lua_State *L, int err, int quiet) {
+bool lunado__quiet_covers(lua_State *L, int err, int quiet) {
   bool covered;
   if (lua_isnil(L, quiet)) return false;
   luaL_checkstack(L, 8, NULL);
@@ -72,7 +73,8 @@ bool lunado__isquiet(lua_State *L, int err, int quiet) {
   lua_pushcfunction(L, covers);
   lua_insert(L, -3);
   if (lua_pcall(L, 2, 1, 0) != LUA_OK) {
-    lunado__log_value(L, lunado__findrealm(L), "Exception in quiet_exceptions: ");
+    lunado__log_value(L, lunado__realm_find(L),
+                      "Exception in quiet_exceptions: ");
     return false;
   }
   covered = lua_toboolean(L, -1) != 0;
@@ -82,8 +84,8 @@ bool lunado__isquiet(lua_State *L, int err, int quiet) {
 
 static bool can_be_quiet(lua_State *L, int idx, bool in_list) {
   lua_Integer n;
-  if (lua_type(L, idx) == LUA_TSTRING || lunado__isclass(L, idx) ||
-      lunado__iscallable(L, idx))
+  if (lua_type(L, idx) == LUA_TSTRING || lunado__classname_is_class(L, idx) ||
+      lunado__argument_iscallable(L, idx))
     return true;
   if (in_list || lua_type(L, idx) != LUA_TTABLE) return false;
   n = luaL_len(L, idx);
@@ -97,8 +99,7 @@ static bool can_be_quiet(lua_State *L, int idx, bool in_list) {
   return true;
 }
 
-void lunado__checkquiet(lua_State *L, int arg) {
+void lunado__quiet_check(lua_State *L, int arg) {
   if (lua_isnoneornil(L, arg) || can_be_quiet(L, arg, false)) return;
-  luaL_typeerror(L, arg,
-                    "exception class, pattern, function or list of these");
+  luaL_typeerror(L, arg, "exception class, pattern, function or list of these");
 }

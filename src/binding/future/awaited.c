@@ -9,10 +9,10 @@
 #include "binding/future/awaited.h"
 
 #include "binding/coroutine/coroutine.h"
+#include "binding/coroutine/task.h"
 #include "binding/error/failure.h"
 #include "binding/future/future.h"
 #include "binding/loop/ioloop.h"
-#include "binding/coroutine/task.h"
 #include "core/multi.h"
 #include "core/waititer.h"
 
@@ -22,14 +22,14 @@
 /* The loop on which the waiter gets the error later; 0: it gets it at once. */
 static uint32_t home_of(const lunado_realm *realm,
                         const lunado_waiter *waiter) {
-  if (waiter->cb == lunado__coroutine_ready)
-    return lunado_container_of(waiter, lunado_coroutine, waiter)->loop->id;
+  if (waiter->cb == lunado__suspend_ready)
+    return lunado_container_of(waiter, lunado_task, waiter)->loop->id;
   if (!lunado_multi_owns(waiter) && !lunado_waititer_owns(waiter)) return 0;
   return realm->loop != NULL ? realm->loop->id : NO_LOOP;
 }
 
-void lunado__failure_note_waiters(lua_State *L, lunado_realm *realm,
-                                  const lunado_future *future) {
+void lunado__awaited_note(lua_State *L, lunado_realm *realm,
+                          const lunado_future *future) {
   lunado_failure *self = lua_touserdata(L, -1);
   const lunado_waiter *waiter = future->waiters;
   do {
@@ -38,7 +38,7 @@ void lunado__failure_note_waiters(lua_State *L, lunado_realm *realm,
   } while (self->home == 0 && waiter != future->waiters);
 }
 
-void lunado__failure_expect(lua_State *L, lunado_realm *realm, int idx) {
+void lunado__awaited_expect(lua_State *L, lunado_realm *realm, int idx) {
   const lunado_future *future = lua_touserdata(L, idx);
   lunado_failure *self;
   if (future->state != LUNADO_FAILED) return;
@@ -48,7 +48,7 @@ void lunado__failure_expect(lua_State *L, lunado_realm *realm, int idx) {
   lua_pop(L, 1);
 }
 
-void lunado__failure_queued(lua_State *L, int idx) {
+void lunado__awaited_queued(lua_State *L, int idx) {
   lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
   ((lunado_failure *)lua_touserdata(L, -1))->queued = true;
   lua_pop(L, 1);
@@ -88,7 +88,7 @@ static void on_entry(lua_State *thread, int idx, int arity, void *data) {
     self->found = true;
 }
 
-void lunado__failures_leave(lunado_ioloop *loop) {
+void lunado__awaited_leave(lunado_ioloop *loop) {
   search all = {loop->realm, NULL, false};
   lunado__queue_each(&loop->queue, on_entry, &all);
 }
@@ -126,14 +126,14 @@ static bool is_queued(lua_State *L, lunado_realm *realm,
   return one.found;
 }
 
-bool lunado__failure_is_awaited(lua_State *L, lunado_realm *realm, int idx) {
+bool lunado__awaited_still(lua_State *L, lunado_realm *realm, int idx) {
   lunado_failure *self = lua_touserdata(L, idx);
   if (self->queued && is_queued(L, realm, self)) return true;
   if (self->home == 0) return false;
   if (!is_open(L, realm, self->home)) return true;
   self->home = 0; /* the next time it is reported */
   lua_pushvalue(L, idx);
-  lunado__setclass(L, realm->failure_mt);
+  lunado__class_set(L, realm->failure_mt);
   lua_pop(L, 1);
   return true;
 }
@@ -160,7 +160,7 @@ static void report_protected(lua_State *L, lunado_realm *realm, int idx) {
   lunado__log_value(L, realm, NEVER_RETRIEVED "its text cannot be made: ");
 }
 
-void lunado__failure_report_now(lua_State *L, lunado_realm *realm, int idx) {
+void lunado__awaited_report_now(lua_State *L, lunado_realm *realm, int idx) {
   const lunado_failure *self = lua_touserdata(L, idx);
   if (!self->observed && !self->told && !self->queued && self->home == 0)
     report_protected(L, realm, idx);
@@ -168,9 +168,8 @@ void lunado__failure_report_now(lua_State *L, lunado_realm *realm, int idx) {
 
 static int failure__gc(lua_State *L) {
   const lunado_failure *self = lua_touserdata(L, 1);
-  lunado_realm *realm = lunado__upvalue_realm(L);
-  if (!self->observed && !self->told &&
-      !lunado__failure_is_awaited(L, realm, 1))
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  if (!self->observed && !self->told && !lunado__awaited_still(L, realm, 1))
     report_protected(L, realm, 1);
   return 0;
 }

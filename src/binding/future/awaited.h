@@ -14,24 +14,24 @@
 
 /* The Future with these waiters is about to fail with the Failure on top: notes
  * whether any waiter gets it later.  [-0, +0, -] */
-void lunado__failure_note_waiters(lua_State *L, lunado_realm *realm,
-                                  const lunado_future *future);
+void lunado__awaited_note(lua_State *L, lunado_realm *realm,
+                          const lunado_future *future);
 
 /* What was made just now will look at the Future at idx later; notes that where
  * the Future has failed already.  [-0, +0, -] */
-void lunado__failure_expect(lua_State *L, lunado_realm *realm, int idx);
+void lunado__awaited_expect(lua_State *L, lunado_realm *realm, int idx);
 
 /* The failed Future at idx is being put into a queue with a function that will
  * be called with it.  [-0, +0, -] */
-void lunado__failure_queued(lua_State *L, int idx);
+void lunado__awaited_queued(lua_State *L, int idx);
 
 /* In the finalizer of the Failure at idx: true if it need not be reported, or
  * not yet.  [-0, +0, -] */
-bool lunado__failure_is_awaited(lua_State *L, lunado_realm *realm, int idx);
+bool lunado__awaited_still(lua_State *L, lunado_realm *realm, int idx);
 
 /* The loop is being closed: the failed Futures in its queue, which its
  * callbacks were to be called with, count as observed.  [-0, +0, -] */
-void lunado__failures_leave(lunado_ioloop *loop);
+void lunado__awaited_leave(lunado_ioloop *loop);
 
 /* Gives Failures their finalizer, which logs an error that was never retrieved.
  * Those made before have none.  [-0, +0, m] */

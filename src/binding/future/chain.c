@@ -2,8 +2,8 @@
 /*
  * chain.c - chain_future: one Future gets the outcome of another.
  */
-#include "binding/future/future.h"
 #include "binding/future/dependent.h"
+#include "binding/future/future.h"
 #include "binding/future/late.h"
 #include "binding/future/ticket.h"
 
@@ -22,19 +22,19 @@ typedef struct {
 
 /* The Future at `to` gets the outcome of the one at `from`. */
 static void pass_on(lua_State *L, lunado_realm *realm, int from, int to) {
-  lunado__copy_outcome(L, realm, from, to);
+  lunado__settle_copy(L, realm, from, to);
   lunado__untie_tied(L, realm, to, lua_touserdata(L, to));
 }
 
 static void on_source(lunado_settler *settler, lunado_waiter *waiter,
                       lunado_future *source) {
-  lunado_realm *realm = lunado__settler_realm(settler);
+  lunado_realm *realm = lunado__settle_realm(settler);
   lua_State *L = realm->frame->L;
   int top = lua_gettop(L);
   (void)source;
-  lunado__push_owner(realm, waiter);
+  lunado__owner_push(realm, waiter);
   lua_getiuservalue(L, top + 1, CHAIN_SOURCE);
-  lunado__push_heir(L, top + 1);
+  lunado__dependent_push(L, top + 1);
   if (!lua_isnil(L, -1)) pass_on(L, realm, top + 2, top + 3);
   lua_settop(L, top);
 }
@@ -47,7 +47,7 @@ static void leave_source(lua_State *L, lunado_realm *realm, int bond,
   if (self->waiter.list == NULL || !lua_checkstack(L, 16)) return;
   lua_getiuservalue(L, bond, CHAIN_SOURCE);
   if (lunado_future_pending(target)) lunado__late_as(L, realm, source, heir);
-  lunado__forget(L, source, &self->waiter);
+  lunado__owner_forget(L, source, &self->waiter);
   lua_pop(L, 1);
 }
 
@@ -55,12 +55,12 @@ static void leave_source(lua_State *L, lunado_realm *realm, int bond,
 static void hold_target(lua_State *L, lunado_realm *realm, int to, int bond) {
   const lunado_future *target = lua_touserdata(L, to);
   if (target->kind != LUNADO_KIND_TICKET) {
-    lunado__heir_bind(L, realm, to, bond, false);
+    lunado__dependent_bind(L, realm, to, bond, false);
     return;
   }
   lunado__ticket_push_line(L, to);
   lua_setiuservalue(L, bond, CHAIN_LINE);
-  lunado__heir_bind_ticket(L, realm, to, bond);
+  lunado__dependent_bind_ticket(L, realm, to, bond);
 }
 
 /* Returns false where the source is settled by then. */
@@ -73,7 +73,7 @@ static bool chain(lua_State *L, lunado_realm *realm, int from, int to) {
   lua_pushvalue(L, from);
   lua_setiuservalue(L, bond, CHAIN_SOURCE);
   hold_target(L, realm, to, bond);
-  linked = lunado__wait(L, from, bond, &self->waiter, on_source);
+  linked = lunado__owner_wait(L, from, bond, &self->waiter, on_source);
   lua_pop(L, 1);
   return linked;
 }
@@ -90,6 +90,6 @@ void lunado__chain(lua_State *L, lunado_realm *realm, int from, int to) {
 bool lunado__chain_target(lua_State *L, const lunado_waiter *waiter,
                           int owner) {
   if (waiter->cb != on_source) return false;
-  lunado__push_heir(L, owner);
+  lunado__dependent_push(L, owner);
   return true;
 }

@@ -29,7 +29,7 @@ static const char witness_key = 0;
 
 /* --- looking -------------------------------------------------------------- */
 
-void lunado__push_heir(lua_State *L, int idx) {
+void lunado__dependent_push(lua_State *L, int idx) {
   if (lua_getiuservalue(L, idx, LUNADO_BOND_HEIR) != LUA_TTABLE) return;
   lua_rawgeti(L, -1, LIST_HEIR);
   lua_remove(L, -2);
@@ -39,7 +39,7 @@ void lunado__push_heir(lua_State *L, int idx) {
 static witness *push_witness(lua_State *L, int idx) {
   const lunado_future *future = lua_touserdata(L, idx);
   if (future->kind == LUNADO_KIND_TICKET) {
-    lunado__getslot(L, lunado__findrealm(L), LUNADO_SLOT_CHAINED);
+    lunado__getslot(L, lunado__realm_find(L), LUNADO_SLOT_CHAINED);
     lua_pushvalue(L, idx);
     lua_rawget(L, -2);
     lua_remove(L, -2);
@@ -64,7 +64,7 @@ static void set_heir(lua_State *L, int value) {
   lua_pop(L, 1);
 }
 
-void lunado__heir_hold(lua_State *L, int idx, bool hold) {
+void lunado__dependent_hold(lua_State *L, int idx, bool hold) {
   int top = lua_gettop(L), list = top + 2;
   int value = hold ? idx : list;
   const witness *self;
@@ -80,7 +80,7 @@ void lunado__heir_hold(lua_State *L, int idx, bool hold) {
   lua_settop(L, top);
 }
 
-void lunado__heir_move(lua_State *L, int from, int to) {
+void lunado__dependent_move(lua_State *L, int from, int to) {
   lua_rawgetp(L, from, &witness_key);
   if (lua_isnil(L, -1))
     lua_pop(L, 1);
@@ -104,7 +104,7 @@ static witness *push_new_witness(lua_State *L, lunado_realm *realm, int idx) {
   lua_pushvalue(L, idx);
   lua_setiuservalue(L, -3, WITNESS_HEIR);
   lua_pushvalue(L, -2);
-  lunado__setclass(L, realm->witness_mt);
+  lunado__class_set(L, realm->witness_mt);
   lua_pop(L, 1);
   return self;
 }
@@ -152,8 +152,8 @@ static void add_bond(lua_State *L, witness *self, int idx) {
   self->last++;
 }
 
-void lunado__heir_bind_ticket(lua_State *L, lunado_realm *realm, int heir,
-                              int bond) {
+void lunado__dependent_bind_ticket(lua_State *L, lunado_realm *realm, int heir,
+                                   int bond) {
   int source = lua_gettop(L) + 1, list = source + 1;
   witness *self;
   luaL_checkstack(L, 12, NULL);
@@ -177,8 +177,8 @@ void lunado__heir_bind_ticket(lua_State *L, lunado_realm *realm, int heir,
 }
 
 /* What is made comes first: no finalizer runs afterwards. */
-void lunado__heir_bind(lua_State *L, lunado_realm *realm, int heir, int bond,
-                       bool own) {
+void lunado__dependent_bind(lua_State *L, lunado_realm *realm, int heir,
+                            int bond, bool own) {
   lunado_future *future = lua_touserdata(L, heir);
   int source = lua_gettop(L) + 1, list = source + 1, owners = source + 2;
   witness *self;
@@ -220,7 +220,7 @@ static void leave_target(lua_State *L, lunado_realm *realm) {
 /* The heir is gone or settled.  (A bond in the list is there exactly while what
  * it waits for is.) */
 static int witness__gc(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   const witness *self = lunado__toclass(L, 1, realm->witness_mt);
   if (self == NULL) return 0;
   lua_settop(L, 1);
@@ -264,7 +264,7 @@ static void leave_table(lua_State *L, lunado_realm *realm, int bond, int heir) {
  * somebody waits for it; it is taken out when the Future is gone, or settled.
  */
 static int core_bond(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_bond *self;
   (void)lunado__checkfuture(L, realm, 1);
   luaL_checktype(L, 2, LUA_TTABLE);
@@ -277,25 +277,25 @@ static int core_bond(lua_State *L) {
   lua_pushvalue(L, 3);
   lua_setiuservalue(L, 4, ENTRY_KEY);
   lua_pushvalue(L, 4);
-  lunado__setclass(L, realm->bond_mt);
+  lunado__class_set(L, realm->bond_mt);
   lua_pop(L, 1);
-  lunado__heir_bind(L, realm, 1, 4, false);
+  lunado__dependent_bind(L, realm, 1, 4, false);
   lua_rawset(L, 2);
   return 0;
 }
 
 /* heir(bond) → its Future; nil where that is gone. */
 static int core_heir(lua_State *L) {
-  if (lunado__toclass(L, 1, lunado__upvalue_realm(L)->bond_mt) == NULL)
+  if (lunado__toclass(L, 1, lunado__realm_upvalue(L)->bond_mt) == NULL)
     luaL_typeerror(L, 1, "bond");
-  lunado__push_heir(L, 1);
+  lunado__dependent_push(L, 1);
   return 1;
 }
 
 /* is_awaited(future) → whether anything waits for it. */
 static int core_is_awaited(lua_State *L) {
   const lunado_future *future =
-      lunado__checkfuture(L, lunado__upvalue_realm(L), 1);
+      lunado__checkfuture(L, lunado__realm_upvalue(L), 1);
   lua_pushboolean(L, future->waiters != NULL);
   return 1;
 }
@@ -305,14 +305,14 @@ static const luaL_Reg functions[] = {{"bond", core_bond},
                                      {"is_awaited", core_is_awaited},
                                      {NULL, NULL}};
 
-void lunado__heir_functions(lua_State *L) {
+void lunado__dependent_functions(lua_State *L) {
   lunado__setfunctions(L, functions);
 }
 
 static const luaL_Reg metamethods[] = {{"__gc", witness__gc}, {NULL, NULL}};
 
-void lunado__heir_open(lua_State *L, lunado_realm *realm) {
-  realm->witness_mt = lunado__newclass(L, "lunado.Witness", NULL, metamethods);
-  realm->bond_mt = lunado__newclass(L, "lunado.Bond", NULL, NULL);
+void lunado__dependent_open(lua_State *L, lunado_realm *realm) {
+  realm->witness_mt = lunado__class_new(L, "lunado.Witness", NULL, metamethods);
+  realm->bond_mt = lunado__class_new(L, "lunado.Bond", NULL, NULL);
   lua_pop(L, 2);
 }

@@ -38,28 +38,28 @@ enum { LUNADO_BOND_HEIR = 1 };
 /* Makes the pending Future at `heir` one that the bond at `bond` will settle.
  * The heir holds it with `own`; else only what it waits for does.  The heir may
  * be settled by then, for finalizers may have run.  [-0, +0, m] */
-void lunado__heir_bind(lua_State *L, lunado_realm *realm, int heir, int bond,
-                       bool own);
+void lunado__dependent_bind(lua_State *L, lunado_realm *realm, int heir,
+                            int bond, bool own);
 
 /* The same for a ticket at `heir`: its line holds it while somebody waits for
  * it, and the caller sees that the bond holds the line.  [-0, +0, m] */
-void lunado__heir_bind_ticket(lua_State *L, lunado_realm *realm, int heir,
-                              int bond);
+void lunado__dependent_bind_ticket(lua_State *L, lunado_realm *realm, int heir,
+                                   int bond);
 
 /* Pushes the heir of the bond at idx; nil where it is gone.  [-0, +1, -] */
-void lunado__push_heir(lua_State *L, int idx);
+void lunado__dependent_push(lua_State *L, int idx);
 
 /* Has the bonds of the pending heir at idx hold it, or not any more.
  * [-0, +0, -] */
-void lunado__heir_hold(lua_State *L, int idx, bool hold);
+void lunado__dependent_hold(lua_State *L, int idx, bool hold);
 
 /* Copies the witness, where there is one, from one table of owners to another,
  * which has room.  [-0, +0, -] */
-void lunado__heir_move(lua_State *L, int from, int to);
+void lunado__dependent_move(lua_State *L, int from, int to);
 
 /* Pushes the functions about bonds into the table on top. */
-void lunado__heir_functions(lua_State *L);
+void lunado__dependent_functions(lua_State *L);
 
-void lunado__heir_open(lua_State *L, lunado_realm *realm);
+void lunado__dependent_open(lua_State *L, lunado_realm *realm);
 
 #endif

@@ -2,10 +2,10 @@
 #include "binding/future/forsaken.h"
 
 #include "binding/coroutine/coroutine.h"
-#include "binding/error/failure.h"
-#include "binding/future/future.h"
-#include "binding/future/dependent.h"
 #include "binding/coroutine/task.h"
+#include "binding/error/failure.h"
+#include "binding/future/dependent.h"
+#include "binding/future/future.h"
 #include "core/multi.h"
 
 /* How many Futures that wait for Futures are looked through. */
@@ -13,13 +13,13 @@
 
 static int find(lua_State *L, lunado_realm *realm, int idx, int depth);
 
-bool lunado__push_waiting(lua_State *L, lunado_realm *realm,
-                          const lunado_waiter *waiter) {
+bool lunado__forsaken_push_waiting(lua_State *L, lunado_realm *realm,
+                                   const lunado_waiter *waiter) {
   int owner = lua_gettop(L);
   if (lunado__tofuture(L, realm, owner) != NULL)
     lua_pushvalue(L, owner);
   else if (lunado_multi_owns(waiter))
-    lunado__push_heir(L, owner);
+    lunado__dependent_push(L, owner);
   else
     return lunado__chain_target(L, waiter, owner);
   return true;
@@ -30,13 +30,13 @@ bool lunado__push_waiting(lua_State *L, lunado_realm *realm,
 static int find_behind(lua_State *L, lunado_realm *realm,
                        const lunado_waiter *waiter, int depth) {
   lunado_future *heir;
-  if (waiter->cb == lunado__coroutine_ready) {
-    const lunado_coroutine *task =
-        lunado_container_of(waiter, const lunado_coroutine, waiter);
+  if (waiter->cb == lunado__suspend_ready) {
+    const lunado_task *task =
+        lunado_container_of(waiter, const lunado_task, waiter);
     return lunado__task_untouched(task) ? LUNADO_WAITER_ALIVE
                                         : LUNADO_WAITER_DEAD;
   }
-  if (depth == DEEPEST || !lunado__push_waiting(L, realm, waiter))
+  if (depth == DEEPEST || !lunado__forsaken_push_waiting(L, realm, waiter))
     return LUNADO_WAITER_ALIVE;
   heir = lunado__tofuture(L, realm, -1);
   if (heir == NULL || !lunado_future_pending(heir)) return 0;
@@ -61,37 +61,36 @@ static int find(lua_State *L, lunado_realm *realm, int idx, int depth) {
   return found;
 }
 
-int lunado__find_waiters(lua_State *L, lunado_realm *realm, int idx) {
+int lunado__forsaken_find(lua_State *L, lunado_realm *realm, int idx) {
   return find(L, realm, lua_absindex(L, idx), 0);
 }
 
 /* forsaken(future) → whether it is pending, and all that wait for it, one at
  * least, are coroutines that were closed, or resumed by somebody else. */
 static int core_forsaken(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_future *future = lunado__checkfuture(L, realm, 1);
   lua_pushboolean(L,
                   lunado_future_pending(future) &&
-                      lunado__find_waiters(L, realm, 1) == LUNADO_WAITER_DEAD);
+                      lunado__forsaken_find(L, realm, 1) == LUNADO_WAITER_DEAD);
   return 1;
 }
 
 /* forsake(future, err): fails it with an error that is not logged: nothing is
  * there to get it. */
 static int core_forsake(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   (void)lunado__checkfuture(L, realm, 1);
   luaL_checkany(L, 2);
   lua_settop(L, 2);
   lunado__failure_new(L, realm, 2, -1)->observed = true;
   lunado__failure_told(L, realm, 3);
-  lunado__fail(L, realm, 1);
+  lunado__settle_failed(L, realm, 1);
   return 0;
 }
 
-static const luaL_Reg functions[] = {{"forsaken", core_forsaken},
-                                     {"forsake", core_forsake},
-                                     {NULL, NULL}};
+static const luaL_Reg functions[] = {
+    {"forsaken", core_forsaken}, {"forsake", core_forsake}, {NULL, NULL}};
 
 void lunado__forsaken_functions(lua_State *L) {
   lunado__setfunctions(L, functions);

@@ -19,14 +19,14 @@ enum {
 /* Looks at the waiters of the Future at idx, directly and through Futures that
  * wait for it, until it finds one that is alive.  Returns the sum of what it
  * found; 0: none waits.  [-0, +0, e] */
-int lunado__find_waiters(lua_State *L, lunado_realm *realm, int idx);
+int lunado__forsaken_find(lua_State *L, lunado_realm *realm, int idx);
 
 /* Pushes the Future that gets its outcome by way of a waiter whose owner is on
  * top: a multi, a with_timeout, the target of chain_future.  Nil for one that
  * is gone; where there is none of these, returns false, and pushes nothing.
  * [-0, +(0|1), -] */
-bool lunado__push_waiting(lua_State *L, lunado_realm *realm,
-                          const lunado_waiter *waiter);
+bool lunado__forsaken_push_waiting(lua_State *L, lunado_realm *realm,
+                                   const lunado_waiter *waiter);
 
 /* Pushes core.forsaken and core.forsake into the table on top. */
 void lunado__forsaken_functions(lua_State *L);

@@ -7,18 +7,18 @@
  */
 #include "binding/future/future.h"
 
-#include "binding/future/awaited.h"
 #include "binding/coroutine/coroutine.h"
 #include "binding/error/failure.h"
+#include "binding/future/awaited.h"
 #include "binding/future/dependent.h"
-#include "binding/loop/ioloop.h"
 #include "binding/future/late.h"
 #include "binding/future/multi.h"
-#include "binding/loop/queue.h"
-#include "binding/state/realm.h"
 #include "binding/future/sweep.h"
 #include "binding/future/ticket.h"
 #include "binding/future/waititer.h"
+#include "binding/loop/ioloop.h"
+#include "binding/loop/queue.h"
+#include "binding/state/realm.h"
 #include "core/multi.h"
 #include "core/waititer.h"
 
@@ -45,7 +45,8 @@ lunado_future *lunado__checkfuture(lua_State *L, lunado_realm *realm, int arg) {
   return check_future(L, realm, arg);
 }
 
-int lunado__copy_futures(lua_State *L, lunado_realm *realm, int from, int to) {
+int lunado__future_copy_list(lua_State *L, lunado_realm *realm, int from,
+                             int to) {
   int n = 0;
   for (lua_pushnil(L); lua_next(L, from) != 0;) {
     if (!lua_isinteger(L, -2) || lua_tointeger(L, -2) != n + 1 ||
@@ -58,7 +59,7 @@ int lunado__copy_futures(lua_State *L, lunado_realm *realm, int from, int to) {
   return n;
 }
 
-void lunado__pack(lua_State *L, int n) {
+void lunado__future_pack(lua_State *L, int n) {
   if (n == 1) return;
   if (n == 0) {
     lua_pushnil(L);
@@ -70,7 +71,7 @@ void lunado__pack(lua_State *L, int n) {
   for (int i = n; i > 0; i--) lua_rawseti(L, -(i + 1), i);
 }
 
-int lunado__push_results(lua_State *L, int idx) {
+int lunado__future_push_results(lua_State *L, int idx) {
   lunado_future *future = lua_touserdata(L, idx);
   int n = (int)future->count;
   int list;
@@ -98,8 +99,8 @@ static lunado_future *check_self(lua_State *L, lunado_realm *realm) {
 static lunado_future *check_done(lua_State *L, lunado_realm *realm) {
   lunado_future *future = check_self(L, realm);
   if (!lunado_future_pending(future)) return future;
-  lunado__pusherror(L, realm, LUNADO_E_INVALID_STATE,
-                    "the Future has no result yet");
+  lunado__exception_push(L, realm, LUNADO_E_INVALID_STATE,
+                         "the Future has no result yet");
   lua_error(L);
   return NULL;
 }
@@ -107,29 +108,29 @@ static lunado_future *check_done(lua_State *L, lunado_realm *realm) {
 /* f:result([timeout]) → all result values; raises the error of a failed one,
  * InvalidStateError while it is pending.  Tornado: Future.result. */
 static int future_result(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_future *future = check_done(L, realm);
-  if (future->state == LUNADO_DONE) return lunado__push_results(L, 1);
+  if (future->state == LUNADO_DONE) return lunado__future_push_results(L, 1);
   lua_getiuservalue(L, 1, LUNADO_FUTURE_VALUE);
-  lunado__failure_throw(L, realm);
+  lunado__received_throw(L, realm);
   return lua_error(L);
 }
 
 /* f:exception([timeout]) → the error, or nil.  Tornado: Future.exception. */
 static int future_exception(lua_State *L) {
-  lunado_future *future = check_done(L, lunado__upvalue_realm(L));
+  lunado_future *future = check_done(L, lunado__realm_upvalue(L));
   if (future->state == LUNADO_DONE) {
     lua_pushnil(L);
     return 1;
   }
   lua_getiuservalue(L, 1, LUNADO_FUTURE_VALUE);
-  lunado__failure_throw(L, lunado__upvalue_realm(L));
+  lunado__received_throw(L, lunado__realm_upvalue(L));
   return 1;
 }
 
 /* f:exc_info() → error, traceback; nil unless it failed. */
 static int future_exc_info(lua_State *L) {
-  lunado_future *future = check_self(L, lunado__upvalue_realm(L));
+  lunado_future *future = check_self(L, lunado__realm_upvalue(L));
   int failure;
   if (future->state != LUNADO_FAILED) {
     lua_pushnil(L);
@@ -138,7 +139,7 @@ static int future_exc_info(lua_State *L) {
   lua_getiuservalue(L, 1, LUNADO_FUTURE_VALUE);
   failure = lua_gettop(L);
   lua_pushvalue(L, failure);
-  lunado__failure_throw(L, lunado__upvalue_realm(L));
+  lunado__received_throw(L, lunado__realm_upvalue(L));
   lunado__failure_traceback(L, failure);
   return 2;
 }
@@ -149,7 +150,7 @@ static bool is_claim(const lunado_future *future) {
 }
 
 static bool is_done(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   return is_claim(check_future(L, realm, 1)) ||
          !lunado_future_pending(check_self(L, realm));
 }
@@ -166,7 +167,7 @@ static int future_running(lua_State *L) {
 
 /* f:cancel(), f:cancelled() → false, always. */
 static int future_cancel(lua_State *L) {
-  check_future(L, lunado__upvalue_realm(L), 1);
+  check_future(L, lunado__realm_upvalue(L), 1);
   lua_pushboolean(L, 0);
   return 1;
 }
@@ -174,12 +175,12 @@ static int future_cancel(lua_State *L) {
 /* f:add_done_callback(fn): fn(f) when done, at once when it is; then what fn
  * raises goes to the caller.  Tornado: Future.add_done_callback. */
 static int future_add_done_callback(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_future *future = check_future(L, realm, 1);
   lunado__checkcallable(L, 2);
   lua_settop(L, 2);
   if (lunado_future_pending(future)) {
-    lunado__on_done(L, realm, 1, NULL);
+    lunado__link_on_done(L, realm, 1, NULL);
     return 0;
   }
   lua_pushvalue(L, 1);
@@ -195,8 +196,8 @@ static lunado_future *check_pending(lua_State *L, lunado_realm *realm) {
       (future->kind < LUNADO_KIND_TIED || !is_claim(future)))
     return future;
   luaL_checkstack(L, LUA_MINSTACK, NULL);
-  lunado__pusherror(L, realm, LUNADO_E_INVALID_STATE,
-                    "the Future is done already");
+  lunado__exception_push(L, realm, LUNADO_E_INVALID_STATE,
+                         "the Future is done already");
   lua_error(L);
   return NULL;
 }
@@ -204,13 +205,13 @@ static lunado_future *check_pending(lua_State *L, lunado_realm *realm) {
 /* f:set_result(...); raises InvalidStateError, and changes nothing, when it
  * is done already.  Tornado: Future.set_result. */
 static int future_set_result(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_future *future = check_pending(L, realm);
   int n = lua_gettop(L) - 1;
-  lunado__pack(L, n);
+  lunado__future_pack(L, n);
   if (n > 1) (void)check_pending(L, realm); /* finalizers may have run */
   future->count = (uint32_t)n;
-  lunado__settle_future(L, realm, 1, future, LUNADO_DONE);
+  lunado__settle_known(L, realm, 1, future, LUNADO_DONE);
   lunado__untie_tied(L, realm, 1, future);
   return 0;
 }
@@ -218,24 +219,24 @@ static int future_set_result(lua_State *L) {
 /* f:set_exc_info(err [, traceback]); the traceback is a string.
  * Tornado: Future.set_exc_info. */
 static int future_set_exc_info(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   check_pending(L, realm);
   if (!lua_isnoneornil(L, 3)) luaL_checkstring(L, 3);
   lua_settop(L, 3);
   if (lua_isnil(L, 3)) {
-    (void)lunado__failure_handed(L, realm, 2, 1);
+    (void)lunado__received_handed(L, realm, 2, 1);
   } else {
     (void)lunado__failure_new(L, realm, 2, -1);
     lua_pushvalue(L, 3);
     lua_setiuservalue(L, -2, LUNADO_FAILURE_TEXT);
   }
-  lunado__fail(L, realm, 1);
+  lunado__settle_failed(L, realm, 1);
   return 0;
 }
 
 /* f:set_exception(err).  Tornado: Future.set_exception. */
 static int future_set_exception(lua_State *L) {
-  check_pending(L, lunado__upvalue_realm(L));
+  check_pending(L, lunado__realm_upvalue(L));
   lua_settop(L, 2);
   return future_set_exc_info(L);
 }
@@ -243,7 +244,7 @@ static int future_set_exception(lua_State *L) {
 /* --- metamethods ---------------------------------------------------------- */
 
 static int future__tostring(lua_State *L) {
-  lunado_future *future = check_future(L, lunado__upvalue_realm(L), 1);
+  lunado_future *future = check_future(L, lunado__realm_upvalue(L), 1);
   const void *address = future;
   if (future->state == LUNADO_PENDING && !is_claim(future)) {
     lua_pushfstring(L, "Future: %p (pending)", address);
@@ -271,13 +272,13 @@ static int concurrent_future(lua_State *L) {
 /* is_future(x) → boolean.  Tornado: concurrent.is_future. */
 static int concurrent_is_future(lua_State *L) {
   luaL_checkany(L, 1);
-  lua_pushboolean(L, lunado__tofuture(L, lunado__upvalue_realm(L), 1) != NULL);
+  lua_pushboolean(L, lunado__tofuture(L, lunado__realm_upvalue(L), 1) != NULL);
   return 1;
 }
 
 /* chain_future(a, b): b gets a's outcome, unless it is done by then. */
 static int concurrent_chain_future(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   check_future(L, realm, 1);
   check_future(L, realm, 2);
   lua_settop(L, 2);
@@ -315,8 +316,8 @@ void lunado__future_functions(lua_State *L) {
 
 void lunado__future_open(lua_State *L, lunado_realm *realm) {
   lunado_future *moment;
-  lunado__heir_open(L, realm);
-  (void)lunado__newclass(L, "lunado.Future", methods, metamethods);
+  lunado__dependent_open(L, realm);
+  (void)lunado__class_new(L, "lunado.Future", methods, metamethods);
   realm->future_class = luaL_ref(L, LUA_REGISTRYINDEX);
   moment = lunado__future_new(L, realm, LUNADO_KIND_PLAIN, sizeof *moment, 1);
   moment->flags = LUNADO_IS_MOMENT;

@@ -78,7 +78,8 @@ lunado_future *lunado__checkfuture(lua_State *L, lunado_realm *realm, int arg);
 /* Copies the table at `from` into the one at `to`, the last on the stack, where
  * it is a list of Futures and nothing else.  Returns their number, or -1.
  * [-0, +0, m] */
-int lunado__copy_futures(lua_State *L, lunado_realm *realm, int from, int to);
+int lunado__future_copy_list(lua_State *L, lunado_realm *realm, int from,
+                             int to);
 
 /* --- outcomes ------------------------------------------------------------- */
 
@@ -92,9 +93,9 @@ void lunado__settle_waiters(lua_State *L, lunado_realm *realm, int idx,
                             lunado_future *future, int state);
 
 /* lunado__settle for who knows the address.  [-1, +0, m] */
-static inline void lunado__settle_future(lua_State *L, lunado_realm *realm,
-                                         int idx, lunado_future *future,
-                                         int state) {
+static inline void lunado__settle_known(lua_State *L, lunado_realm *realm,
+                                        int idx, lunado_future *future,
+                                        int state) {
   if (future->waiters != NULL) {
     lunado__settle_waiters(L, realm, idx, future, state);
     return;
@@ -107,16 +108,16 @@ static inline void lunado__settle_future(lua_State *L, lunado_realm *realm,
  * Future is settled already the Failure is only popped: one that was not
  * observed is logged when it is collected.  Every producer of errors whose
  * Future somebody else may settle first ends here.  [-1, +0, m] */
-void lunado__fail(lua_State *L, lunado_realm *realm, int idx);
+void lunado__settle_failed(lua_State *L, lunado_realm *realm, int idx);
 
 /* Settles the Future at idx as the done one at `from`.  Where it is settled
  * already nothing changes: an error remains that of `from`, unobserved if it
  * was.  [-0, +0, m] */
-void lunado__copy_outcome(lua_State *L, lunado_realm *realm, int from, int idx);
+void lunado__settle_copy(lua_State *L, lunado_realm *realm, int from, int idx);
 
-/* The Future at idx was settled by somebody else than time, or its line: it lets
- * its timer go, its place and what it waits for.  To be called for those of a
- * kind from LUNADO_KIND_TIED on, and harmless twice.  [-0, +0, -] */
+/* The Future at idx was settled by somebody else than time, or its line: it
+ * lets its timer go, its place and what it waits for.  To be called for those
+ * of a kind from LUNADO_KIND_TIED on, and harmless twice.  [-0, +0, -] */
 void lunado__untie(lua_State *L, lunado_realm *realm, int idx);
 
 /* The same for all kinds. */
@@ -126,11 +127,11 @@ static inline void lunado__untie_tied(lua_State *L, lunado_realm *realm,
 }
 
 /* Packs the n values on top into the form of user value 1.  [-n, +1, m] */
-void lunado__pack(lua_State *L, int n);
+void lunado__future_pack(lua_State *L, int n);
 
 /* Pushes the values of the Future at idx, which is done, and returns their
  * number.  [-0, +n, m] */
-int lunado__push_results(lua_State *L, int idx);
+int lunado__future_push_results(lua_State *L, int idx);
 
 /* --- waiting -------------------------------------------------------------- */
 
@@ -138,20 +139,21 @@ int lunado__push_results(lua_State *L, int idx);
  * Future hold the owner.  Returns false, and has changed nothing, where it is
  * not pending, or not any more: a finalizer may have settled it meanwhile.
  * [-0, +0, m] */
-bool lunado__wait(lua_State *L, int idx, int owner, lunado_waiter *waiter,
-                  lunado_done_cb cb);
+bool lunado__owner_wait(lua_State *L, int idx, int owner, lunado_waiter *waiter,
+                        lunado_done_cb cb);
 
-/* lunado__hold where the Future has waiters already, or is a heir. */
-bool lunado__hold_behind(lua_State *L, int idx, lunado_future *future,
-                         int owner, lunado_waiter *waiter);
+/* lunado__owner_hold where the Future has waiters already, or is a heir. */
+bool lunado__owner_hold_behind(lua_State *L, int idx, lunado_future *future,
+                               int owner, lunado_waiter *waiter);
 
 /* Only has the pending Future at idx hold the owner of a waiter, which the
  * caller links next; no index is relative.  Returns false where it is not
  * pending any more.  [-0, +0, m] */
-static inline bool lunado__hold(lua_State *L, int idx, lunado_future *future,
-                                int owner, lunado_waiter *waiter) {
+static inline bool lunado__owner_hold(lua_State *L, int idx,
+                                      lunado_future *future, int owner,
+                                      lunado_waiter *waiter) {
   if (future->waiters != NULL || future->flags & LUNADO_IS_HEIR)
-    return lunado__hold_behind(L, idx, future, owner, waiter);
+    return lunado__owner_hold_behind(L, idx, future, owner, waiter);
   lua_pushvalue(L, owner);
   lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
   return true;
@@ -160,34 +162,35 @@ static inline bool lunado__hold(lua_State *L, int idx, lunado_future *future,
 /* Takes a waiter back from the Future at idx, which then holds nothing of it.
  * A private multi that nobody waits for any more leaves its children, too.
  * O(1), but for what a peak of waiters has left.  [-0, +0, -] */
-void lunado__forget(lua_State *L, int idx, lunado_waiter *waiter);
+void lunado__owner_forget(lua_State *L, int idx, lunado_waiter *waiter);
 
 /* True for the waiter of add_done_callback. */
-bool lunado__is_done_callback(const lunado_waiter *waiter);
+bool lunado__link_is_done_callback(const lunado_waiter *waiter);
 
 /* In a lunado_done_cb: pushes the waiter's owner onto the stack of
  * realm->frame->L.  [-0, +1, -] */
-void lunado__push_owner(lunado_realm *realm, lunado_waiter *waiter);
+void lunado__owner_push(lunado_realm *realm, lunado_waiter *waiter);
 
-static inline lunado_realm *lunado__settler_realm(lunado_settler *settler) {
+static inline lunado_realm *lunado__settle_realm(lunado_settler *settler) {
   return lunado_container_of(settler, lunado_realm, settler);
 }
 
 /* Has function(future) called on the loop's next turn after the Future at idx
  * is done (loop NULL: at once when it is done, with errors logged).  The
  * function is on top.  [-1, +0, m] */
-void lunado__on_done(lua_State *L, lunado_realm *realm, int idx,
-                     lunado_ioloop *loop);
+void lunado__link_on_done(lua_State *L, lunado_realm *realm, int idx,
+                          lunado_ioloop *loop);
 
 /* Has the error of the Future at idx, should it fail, reported as one of the
  * callback at `callback`, which returned it.  [-0, +0, m] */
-void lunado__discard(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
-                     int idx, int callback);
+void lunado__link_discard(lua_State *L, lunado_realm *realm,
+                          lunado_ioloop *loop, int idx, int callback);
 
 /* Appends to the list at `list` the pending Futures that get the outcome of the
  * pending one at idx, or may: by lunado__chain and WaitIterators.
  * [-0, +0, m] */
-void lunado__push_heirs(lua_State *L, lunado_realm *realm, int idx, int list);
+void lunado__link_push_dependents(lua_State *L, lunado_realm *realm, int idx,
+                                  int list);
 
 /* chain_future: b at `to` gets the outcome of a at `from`; no index is
  * relative.

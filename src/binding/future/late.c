@@ -177,7 +177,7 @@ bool lunado__late_unheeded(const lunado_future *future) {
       (future->kind == LUNADO_KIND_TICKET && lunado__ticket_is_idle(future)))
     return true;
   do {
-    if (!lunado__is_done_callback(waiter)) return false;
+    if (!lunado__link_is_done_callback(waiter)) return false;
     waiter = waiter->next;
   } while (waiter != future->waiters);
   return true;
@@ -196,7 +196,7 @@ static int log_late(lua_State *L) {
       failure->home != 0)
     return 0;
   lunado__failure_observe(L, top + 1);
-  while (quiet <= top && lunado__isquiet(L, top + 2, quiet)) quiet++;
+  while (quiet <= top && lunado__quiet_covers(L, top + 2, quiet)) quiet++;
   if (top > 2 && quiet > top) return 0;
   if (((lunado_future *)lua_touserdata(L, 2))->kind == LUNADO_KIND_TICKET) {
     failure->observed = false;
@@ -226,7 +226,7 @@ static void log_protected(lua_State *L, lunado_realm *realm, int idx, int n) {
 static int hush(lua_State *L) {
   lunado_failure *failure = lua_touserdata(L, 1);
   lua_getiuservalue(L, 1, LUNADO_FAILURE_ERROR);
-  if (lunado__isquiet(L, 3, 2)) failure->observed = true;
+  if (lunado__quiet_covers(L, 3, 2)) failure->observed = true;
   return 0;
 }
 

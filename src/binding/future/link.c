@@ -27,7 +27,7 @@ enum { LINK_TARGET = 1, LINK_SOURCE, LINK_LOOP, LINK_VALUES = LINK_LOOP };
 
 /* The link object, on top, holds its loop; without it where it is gone. */
 static void hold_loop(lua_State *L, link_object *self) {
-  lunado__pushloop(L, self->loop);
+  lunado__ioloop_push(L, self->loop);
   if (lua_isnil(L, -1)) self->loop = NULL;
   lua_setiuservalue(L, -2, LINK_LOOP);
 }
@@ -47,44 +47,44 @@ static bool link_new(lua_State *L, int source, int target, lunado_ioloop *loop,
   lua_setiuservalue(L, -2, LINK_TARGET);
   lua_pushvalue(L, source);
   lua_setiuservalue(L, -2, LINK_SOURCE);
-  linked = lunado__wait(L, source, lua_gettop(L), &self->waiter, cb);
+  linked = lunado__owner_wait(L, source, lua_gettop(L), &self->waiter, cb);
   lua_pop(L, 1);
   return linked;
 }
 
 static void on_done_now(lunado_settler *settler, lunado_waiter *waiter,
                         lunado_future *future) {
-  lunado_realm *realm = lunado__settler_realm(settler);
+  lunado_realm *realm = lunado__settle_realm(settler);
   lua_State *L = realm->frame->L;
   (void)future;
-  lunado__push_owner(realm, waiter);
+  lunado__owner_push(realm, waiter);
   lua_getiuservalue(L, -1, LINK_TARGET);
   lua_getiuservalue(L, -2, LINK_SOURCE);
   lunado__callback(L, realm, NULL, 1);
   lua_pop(L, 1);
 }
 
-bool lunado__is_done_callback(const lunado_waiter *waiter) {
+bool lunado__link_is_done_callback(const lunado_waiter *waiter) {
   return waiter->cb == on_done_now;
 }
 
 static void on_done_loop(lunado_settler *settler, lunado_waiter *waiter,
                          lunado_future *future) {
-  lunado_realm *realm = lunado__settler_realm(settler);
+  lunado_realm *realm = lunado__settle_realm(settler);
   lua_State *L = realm->frame->L;
   link_object *self = lunado_container_of(waiter, link_object, waiter);
-  lunado__push_owner(realm, waiter);
+  lunado__owner_push(realm, waiter);
   if (self->loop != NULL) { /* else it is gone, and its callbacks with it */
     lua_getiuservalue(L, -1, LINK_TARGET);
     lua_getiuservalue(L, -2, LINK_SOURCE);
-    if (future->state == LUNADO_FAILED) lunado__failure_queued(L, -1);
+    if (future->state == LUNADO_FAILED) lunado__awaited_queued(L, -1);
     lunado__queue_callback(L, realm, self->loop, 1);
   }
   lua_pop(L, 1);
 }
 
-void lunado__on_done(lua_State *L, lunado_realm *realm, int idx,
-                     lunado_ioloop *loop) {
+void lunado__link_on_done(lua_State *L, lunado_realm *realm, int idx,
+                          lunado_ioloop *loop) {
   lunado_future *future = lua_touserdata(L, idx);
   if (lunado_future_pending(future) &&
       link_new(L, idx, -1, loop, loop != NULL ? on_done_loop : on_done_now)) {
@@ -92,7 +92,7 @@ void lunado__on_done(lua_State *L, lunado_realm *realm, int idx,
     return;
   }
   if (loop != NULL && future->state == LUNADO_FAILED)
-    lunado__failure_queued(L, idx);
+    lunado__awaited_queued(L, idx);
   lua_pushvalue(L, idx);
   if (loop != NULL)
     lunado__queue_callback(L, realm, loop, 1);
@@ -107,25 +107,25 @@ static void report_failure(lua_State *L, lunado_realm *realm,
   if (future->state != LUNADO_FAILED) return;
   lua_pushvalue(L, callback);
   lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
-  lunado__report(L, realm, loop);
+  lunado__callback_report(L, realm, loop);
 }
 
 static void on_discard(lunado_settler *settler, lunado_waiter *waiter,
                        lunado_future *future) {
-  lunado_realm *realm = lunado__settler_realm(settler);
+  lunado_realm *realm = lunado__settle_realm(settler);
   lua_State *L = realm->frame->L;
   link_object *self = lunado_container_of(waiter, link_object, waiter);
   int top = lua_gettop(L);
   (void)future;
-  lunado__push_owner(realm, waiter);
+  lunado__owner_push(realm, waiter);
   lua_getiuservalue(L, -1, LINK_TARGET);
   lua_getiuservalue(L, -2, LINK_SOURCE);
   report_failure(L, realm, self->loop, top + 3, top + 2);
   lua_settop(L, top);
 }
 
-void lunado__discard(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
-                     int idx, int callback) {
+void lunado__link_discard(lua_State *L, lunado_realm *realm,
+                          lunado_ioloop *loop, int idx, int callback) {
   lunado_future *future = lua_touserdata(L, idx);
   if (!lunado_future_pending(future) ||
       !link_new(L, idx, callback, loop, on_discard))
@@ -140,7 +140,8 @@ static void push_heir(lua_State *L, const lunado_waiter *waiter) {
     lua_pushnil(L);
 }
 
-void lunado__push_heirs(lua_State *L, lunado_realm *realm, int idx, int list) {
+void lunado__link_push_dependents(lua_State *L, lunado_realm *realm, int idx,
+                                  int list) {
   const lunado_future *future = lua_touserdata(L, idx);
   const lunado_waiter *waiter = future->waiters;
   int top = lua_gettop(L);

@@ -10,11 +10,11 @@
 
 #include <stdlib.h>
 
-#include "binding/future/awaited.h"
-#include "binding/future/yieldable.h"
 #include "binding/error/failure.h"
+#include "binding/future/awaited.h"
 #include "binding/future/future.h"
 #include "binding/future/late.h"
+#include "binding/future/yieldable.h"
 
 /* A private one. */
 typedef struct {
@@ -111,9 +111,9 @@ static void fail_with(lua_State *L, lunado_realm *realm, int idx) {
   if (is_child_only(self))
     self->flags |= LUNADO_IS_UNTOLD;
   else
-    lunado__multi_log(L, realm, idx, failure);
+    lunado__multilog_others(L, realm, idx, failure);
   lunado__failure_hand_on(lua_touserdata(L, failure));
-  lunado__fail(L, realm, idx);
+  lunado__settle_failed(L, realm, idx);
 }
 
 /* Pushes the first child that failed; nothing, and returns false, where none
@@ -121,7 +121,7 @@ static void fail_with(lua_State *L, lunado_realm *realm, int idx) {
 static bool push_failed(lua_State *L, const multi_part *part, int results,
                         int keys) {
   for (int i = 1; i <= part->n; i++) {
-    lunado__multi_get(L, results, keys, i);
+    lunado__multi_child(L, results, keys, i);
     if (((lunado_future *)lua_touserdata(L, -1))->state == LUNADO_FAILED)
       return true;
     lua_pop(L, 1);
@@ -134,7 +134,7 @@ static void collect(lua_State *L, const multi_part *part, int results,
                     int keys) {
   int child = lua_gettop(L) + 1;
   for (int i = 1; i <= part->n; i++) {
-    lunado__multi_get(L, results, keys, i);
+    lunado__multi_child(L, results, keys, i);
     lua_getiuservalue(L, child, LUNADO_FUTURE_VALUE);
     if (part->nodes[i - 1].waiter.future->count > 1) lua_rawgeti(L, -1, 1);
     set_nth(L, results, keys, i);
@@ -163,13 +163,13 @@ static void complete(lua_State *L, lunado_realm *realm, int idx, int holder,
 }
 
 static void on_all_done(lunado_settler *settler, lunado_multi *multi) {
-  lunado_realm *realm = lunado__settler_realm(settler);
+  lunado_realm *realm = lunado__settle_realm(settler);
   lua_State *L = realm->frame->L;
   const multi_part *part = lunado_container_of(multi, multi_part, multi);
   int holder = lua_gettop(L) + 1, idx = holder;
-  lunado__push_owner(realm, multi->last);
+  lunado__owner_push(realm, multi->last);
   if (part->shared) {
-    lunado__push_heir(L, holder);
+    lunado__dependent_push(L, holder);
     idx = lua_isnil(L, -1) ? 0 : holder + 1; /* 0: it is gone */
   }
   if (idx != 0) complete(L, realm, idx, holder, part);
@@ -182,8 +182,8 @@ static void on_all_done(lunado_settler *settler, lunado_multi *multi) {
 static void convert_children(lua_State *L, lunado_realm *realm, int from,
                              int results, int keys, int n, int depth) {
   for (int i = 1; i <= n; i++) {
-    lunado__multi_get(L, from, keys, i);
-    lunado__convert_nested(L, realm, depth + 1);
+    lunado__multi_child(L, from, keys, i);
+    lunado__yieldable_nested(L, realm, depth + 1);
     set_nth(L, results, keys, i);
   }
 }
@@ -196,7 +196,7 @@ static int push_children(lua_State *L, lunado_realm *realm, int idx,
   bool list;
   int n;
   lua_createtable(L, (int)lua_rawlen(L, idx), 0);
-  n = lunado__copy_futures(L, realm, idx, results);
+  n = lunado__future_copy_list(L, realm, idx, results);
   if (n >= 0) {
     lua_pushnil(L);
     return n;
@@ -224,12 +224,12 @@ static void link_children(lua_State *L, lunado_realm *realm, int holder,
   for (int i = 1; i <= part->n; i++) {
     lunado_future *future;
     lunado_multi_node *node = &part->nodes[i - 1];
-    lunado__multi_get(L, results, keys, i);
+    lunado__multi_child(L, results, keys, i);
     future = lua_touserdata(L, child);
     if (lunado_future_pending(future))
-      (void)lunado__hold(L, child, future, holder, &node->waiter);
+      (void)lunado__owner_hold(L, child, future, holder, &node->waiter);
     else
-      lunado__failure_expect(L, realm, child);
+      lunado__awaited_expect(L, realm, child);
     lunado_multi_add(&part->multi, node, future);
     lua_pop(L, 1);
   }
@@ -322,7 +322,7 @@ static bool has_pending(lua_State *L, int holder, const multi_part *part) {
   lua_getiuservalue(L, holder, MULTI_RESULTS);
   lua_getiuservalue(L, holder, MULTI_KEYS);
   for (int i = 1; !found && i <= part->n; i++, lua_settop(L, top + 2)) {
-    lunado__multi_get(L, top + 1, part->list ? 0 : top + 2, i);
+    lunado__multi_child(L, top + 1, part->list ? 0 : top + 2, i);
     found = lunado_future_pending(lua_touserdata(L, -1));
   }
   lua_settop(L, top);
@@ -339,7 +339,7 @@ void lunado__multi_new(lua_State *L, lunado_realm *realm, int idx, int quiet) {
   lua_pushvalue(L, holder);
   lua_setiuservalue(L, multi, MULTI_HOLDER);
   if (has_pending(L, holder, &self->part))
-    lunado__heir_bind(L, realm, multi, holder, true);
+    lunado__dependent_bind(L, realm, multi, holder, true);
   link_children(L, realm, holder, &self->part);
   if (self->part.multi.pending == 0)
     complete(L, realm, multi, holder, &self->part);
@@ -351,7 +351,7 @@ void lunado__multi_new(lua_State *L, lunado_realm *realm, int idx, int quiet) {
 /* Has the multi of the holder leave its children; these get the marks of the
  * one at `heir`, 0: none. */
 static void leave_marked(lua_State *L, lunado_realm *realm, int holder,
-                  const multi_part *part, int heir) {
+                         const multi_part *part, int heir) {
   int top = lua_gettop(L);
   if (!lua_checkstack(L, 16)) return;
   lua_getiuservalue(L, holder, MULTI_RESULTS);
@@ -359,9 +359,9 @@ static void leave_marked(lua_State *L, lunado_realm *realm, int holder,
   for (int i = 1; i <= part->n; i++, lua_settop(L, top + 2)) {
     lunado_waiter *waiter = &part->nodes[i - 1].waiter;
     if (waiter->list == NULL) continue;
-    lunado__multi_get(L, top + 1, part->list ? 0 : top + 2, i);
+    lunado__multi_child(L, top + 1, part->list ? 0 : top + 2, i);
     if (heir != 0) lunado__late_as(L, realm, top + 3, heir);
-    lunado__forget(L, top + 3, waiter);
+    lunado__owner_forget(L, top + 3, waiter);
   }
   lua_settop(L, top);
 }
@@ -375,7 +375,8 @@ static void leave_children(lua_State *L, lunado_realm *realm, int bond,
                            int heir) {
   const multi_bond *self = lua_touserdata(L, bond);
   const lunado_future *multi = lua_touserdata(L, heir);
-  leave_marked(L, realm, bond, &self->part, lunado_future_pending(multi) ? heir : 0);
+  leave_marked(L, realm, bond, &self->part,
+               lunado_future_pending(multi) ? heir : 0);
 }
 
 void lunado__multi_late(lua_State *L, lunado_realm *realm, int idx, int quiet) {
@@ -386,7 +387,7 @@ void lunado__multi_late(lua_State *L, lunado_realm *realm, int idx, int quiet) {
   lua_getiuservalue(L, idx, MULTI_KEYS);
   for (int i = 1; i <= part->n; i++, lua_settop(L, top + 2)) {
     const lunado_future *child;
-    lunado__multi_get(L, top + 1, part->list ? 0 : top + 2, i);
+    lunado__multi_child(L, top + 1, part->list ? 0 : top + 2, i);
     child = lua_touserdata(L, top + 3);
     if (lunado_future_pending(child))
       lunado__late(L, realm, top + 3, quiet);
@@ -403,9 +404,9 @@ void lunado__multi_late(lua_State *L, lunado_realm *realm, int idx, int quiet) {
  * Tornado: gen.multi. */
 static int gen_multi(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
-  lunado__checkquiet(L, 2);
+  lunado__quiet_check(L, 2);
   lua_settop(L, 2);
-  lunado__multi_new(L, lunado__upvalue_realm(L), 1, 2);
+  lunado__multi_new(L, lunado__realm_upvalue(L), 1, 2);
   return 1;
 }
 

@@ -3,8 +3,8 @@
 #ifndef LUNADO_BINDING_FUTURE_MULTI_H
 #define LUNADO_BINDING_FUTURE_MULTI_H
 
-#include "binding/future/future.h"
 #include "binding/future/dependent.h"
+#include "binding/future/future.h"
 #include "core/multi.h"
 
 /* Pushes the functions of lunado.gen about many Futures into the table on
@@ -43,12 +43,13 @@ void lunado__multi_late(lua_State *L, lunado_realm *realm, int idx, int quiet);
  * of kind LUNADO_KIND_MULTI.  [-0, +1, -] */
 void lunado__multi_children(lua_State *L, int idx);
 
-/* --- for multilog.c -------------------------------------------------------- */
+/* --- for multilog.c --------------------------------------------------------
+ */
 
 /* A part is in the holder of the children, a userdata whose user values are
  * these.  A private multi is its own holder.  What gen.multi gives is a Future
- * and no more; its holder is a bond (dependent.h), which the children hold, and the
- * Future, too.
+ * and no more; its holder is a bond (dependent.h), which the children hold, and
+ * the Future, too.
  */
 
 /* User values of a holder, beside that of a Future or bond: the table of
@@ -72,8 +73,8 @@ multi_part *lunado__multi_push_holder(lua_State *L, int idx);
 
 /* Pushes child number i.  The table of results is at `results`; the keys are at
  * `keys`, 0: they are 1 to n. */
-static inline void lunado__multi_get(lua_State *L, int results, int keys,
-                                     int i) {
+static inline void lunado__multi_child(lua_State *L, int results, int keys,
+                                       int i) {
   if (keys == 0) {
     lua_rawgeti(L, results, i);
     return;
@@ -85,6 +86,7 @@ static inline void lunado__multi_get(lua_State *L, int results, int keys,
 /* Logs the errors of the multi at idx but for that of the Failure at `failure`,
  * which it raises, and for quiet ones; also those that the multis among its
  * children have left to it.  [-0, +0, -] */
-void lunado__multi_log(lua_State *L, lunado_realm *realm, int idx, int failure);
+void lunado__multilog_others(lua_State *L, lunado_realm *realm, int idx,
+                             int failure);
 
 #endif

@@ -46,7 +46,8 @@ static bool is_news(lua_State *L, int failure) {
 static void log_other(lua_State *L, lunado_realm *realm, int quiet) {
   int failure = lua_gettop(L);
   lunado__failure_observe(L, failure);
-  if (!is_news(L, failure) || lunado__isquiet(L, failure + 1, quiet)) return;
+  if (!is_news(L, failure) || lunado__quiet_covers(L, failure + 1, quiet))
+    return;
   lunado__failure_told(L, realm, failure);
   lua_pushliteral(L, "Multiple exceptions in yield list: ");
   lunado__failure_text(L, failure);
@@ -66,7 +67,7 @@ static void log_children(lua_State *L, lunado_realm *realm, int idx) {
   lua_getiuservalue(L, holder, MULTI_QUIET);
   for (int i = 1; i <= part->n; i++, lua_settop(L, results + 2)) {
     lunado_future *child;
-    lunado__multi_get(L, results, part->list ? 0 : results + 1, i);
+    lunado__multi_child(L, results, part->list ? 0 : results + 1, i);
     child = lua_touserdata(L, -1);
     if (child->state != LUNADO_FAILED) continue;
     lua_getiuservalue(L, -1, LUNADO_FUTURE_VALUE);
@@ -87,8 +88,8 @@ static int log_others(lua_State *L) {
   return 0;
 }
 
-void lunado__multi_log(lua_State *L, lunado_realm *realm, int idx,
-                       int failure) {
+void lunado__multilog_others(lua_State *L, lunado_realm *realm, int idx,
+                             int failure) {
   lua_pushcfunction(L, log_others);
   lua_pushvalue(L, idx);
   lua_pushlightuserdata(L, realm);

@@ -27,37 +27,37 @@ static void make_owner_table(lua_State *L, int idx, lunado_future *future) {
   lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
 }
 
-bool lunado__hold_behind(lua_State *L, int idx, lunado_future *future,
-                         int owner, lunado_waiter *waiter) {
+bool lunado__owner_hold_behind(lua_State *L, int idx, lunado_future *future,
+                               int owner, lunado_waiter *waiter) {
   int top = lua_gettop(L);
   bool first = future->waiters == NULL;
   if (future->kind == LUNADO_KIND_TICKET && lunado__ticket_is_idle(future))
     return lunado__ticket_hold(L, idx, future, owner, waiter);
   if (!first && lunado__sweep_due(L, idx, future)) {
-    lunado__sweep(L, lunado__findrealm(L), idx);
+    lunado__sweep(L, lunado__realm_find(L), idx);
     if (!lunado_future_pending(future)) return false;
     first = future->waiters == NULL;
     if (first && !(future->flags & LUNADO_IS_HEIR))
-      return lunado__hold(L, idx, future, owner, waiter);
+      return lunado__owner_hold(L, idx, future, owner, waiter);
   }
   if (lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE) != LUA_TTABLE) {
     make_owner_table(L, idx, future);
     lua_settop(L, top);
     return lunado_future_pending(future) &&
-           lunado__hold(L, idx, future, owner, waiter);
+           lunado__owner_hold(L, idx, future, owner, waiter);
   }
   lua_pushvalue(L, owner);
   lua_rawsetp(L, -2, waiter);
   lua_pop(L, 1);
-  if (first) lunado__heir_hold(L, idx, true);
+  if (first) lunado__dependent_hold(L, idx, true);
   return true;
 }
 
-bool lunado__wait(lua_State *L, int idx, int owner, lunado_waiter *waiter,
-                  lunado_done_cb cb) {
+bool lunado__owner_wait(lua_State *L, int idx, int owner, lunado_waiter *waiter,
+                        lunado_done_cb cb) {
   lunado_future *future = lua_touserdata(L, idx);
   if (!lunado_future_pending(future) ||
-      !lunado__hold(L, idx, future, owner, waiter))
+      !lunado__owner_hold(L, idx, future, owner, waiter))
     return false;
   lunado_future_wait(future, waiter, cb);
   return true;
@@ -82,7 +82,7 @@ static int renew_owners(lua_State *L) {
   uint32_t n = count_waiters(future, UINT32_MAX);
   lua_createtable(L, 0, (int)n + 1);
   lua_getiuservalue(L, 1, LUNADO_FUTURE_VALUE);
-  lunado__heir_move(L, 3, 2);
+  lunado__dependent_move(L, 3, 2);
   for (; n > 0; n--, waiter = waiter->next) {
     lua_rawgetp(L, 3, waiter);
     lua_rawsetp(L, 2, waiter);
@@ -106,7 +106,7 @@ static void renew_if_empty(lua_State *L, int idx, lunado_future *future) {
     return;
   lua_pushcfunction(L, renew_owners);
   lua_pushvalue(L, idx);
-  (void)lunado__try_alone(L, 1);
+  (void)lunado__protect_alone(L, 1);
 }
 
 /* The waiter has left the Future at idx, the owners of which are a table. */
@@ -131,7 +131,7 @@ static void drop_last_owner(lua_State *L, int idx, lunado_future *future,
                             const lunado_waiter *waiter) {
   if (future->flags & LUNADO_IS_HEIR) {
     drop_owner(L, idx, future, waiter);
-    lunado__heir_hold(L, idx, false);
+    lunado__dependent_hold(L, idx, false);
     return;
   }
   lua_pushnil(L);
@@ -159,12 +159,12 @@ static void count_undeferred(lua_State *L, lunado_realm *realm) {
     return;
   lua_pushcfunction(L, renew_deferred);
   lua_pushlightuserdata(L, realm);
-  (void)lunado__try_alone(L, 1);
+  (void)lunado__protect_alone(L, 1);
 }
 
 /* The waiter was put off. */
 static void drop_deferred_owner(lua_State *L, const lunado_waiter *waiter) {
-  lunado_realm *realm = lunado__findrealm(L);
+  lunado_realm *realm = lunado__realm_find(L);
   if (realm->deferred == 0) return;
   lunado__getslot(L, realm, LUNADO_SLOT_DEFERRED);
   if (lua_rawgetp(L, -1, waiter) != LUA_TNIL) {
@@ -175,7 +175,7 @@ static void drop_deferred_owner(lua_State *L, const lunado_waiter *waiter) {
   lua_pop(L, 2);
 }
 
-void lunado__forget(lua_State *L, int idx, lunado_waiter *waiter) {
+void lunado__owner_forget(lua_State *L, int idx, lunado_waiter *waiter) {
   lunado_future *future = lua_touserdata(L, idx);
   bool linked = waiter->list == &future->waiters;
   if (waiter->list == NULL) return;
@@ -207,7 +207,7 @@ static bool push_deferred_owner(lua_State *L, lunado_realm *realm,
   return true;
 }
 
-void lunado__push_owner(lunado_realm *realm, lunado_waiter *waiter) {
+void lunado__owner_push(lunado_realm *realm, lunado_waiter *waiter) {
   lua_State *L = realm->frame->L;
   int owners = realm->frame->owners;
   if (realm->deferred > 0 && push_deferred_owner(L, realm, waiter)) return;

@@ -48,7 +48,7 @@ static void prepare_to_defer(lua_State *L, lunado_realm *realm,
   lua_pushlightuserdata(L, realm);
   lua_pushlightuserdata(L, future);
   lua_pushvalue(L, owners);
-  if (lunado__try_alone(L, 3)) return;
+  if (lunado__protect_alone(L, 3)) return;
   realm->settler.depth--;
 }
 
@@ -83,11 +83,11 @@ static void settle_waited_for(lua_State *L, lunado_realm *realm, int idx,
 void lunado__settle_waiters(lua_State *L, lunado_realm *realm, int idx,
                             lunado_future *future, int state) {
   lunado_waiter *sole;
-  if (state == LUNADO_FAILED) lunado__failure_note_waiters(L, realm, future);
-  if (future->flags & LUNADO_IS_HEIR) lunado__heir_hold(L, idx, false);
-  sole = lunado_future_take_sole(future, lunado__coroutine_ready);
+  if (state == LUNADO_FAILED) lunado__awaited_note(L, realm, future);
+  if (future->flags & LUNADO_IS_HEIR) lunado__dependent_hold(L, idx, false);
+  sole = lunado_future_take_sole(future, lunado__suspend_ready);
   if (sole != NULL) {
-    lunado__coroutine_ready_sole(L, idx, sole);
+    lunado__suspend_ready_sole(L, idx, sole);
     lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
     future->state = (uint8_t)state;
   } else if (lunado_multi_settle(future, state) ||
@@ -102,19 +102,19 @@ void lunado__settle_waiters(lua_State *L, lunado_realm *realm, int idx,
 }
 
 void lunado__settle(lua_State *L, lunado_realm *realm, int idx, int state) {
-  lunado__settle_future(L, realm, idx, lua_touserdata(L, idx), state);
+  lunado__settle_known(L, realm, idx, lua_touserdata(L, idx), state);
 }
 
 static void settle_failed(lua_State *L, lunado_realm *realm, int idx,
                           lunado_future *future) {
   bool unheeded = lunado__late_unheeded(future);
   future->count = 0;
-  lunado__settle_future(L, realm, idx, future, LUNADO_FAILED);
+  lunado__settle_known(L, realm, idx, future, LUNADO_FAILED);
   if (unheeded) lunado__late_failed(L, realm, idx);
   lunado__untie_tied(L, realm, idx, future);
 }
 
-void lunado__fail(lua_State *L, lunado_realm *realm, int idx) {
+void lunado__settle_failed(lua_State *L, lunado_realm *realm, int idx) {
   lunado_future *future = lua_touserdata(L, idx);
   if (!lunado_future_pending(future)) {
     lua_pop(L, 1);
@@ -123,8 +123,7 @@ void lunado__fail(lua_State *L, lunado_realm *realm, int idx) {
   settle_failed(L, realm, idx, future);
 }
 
-void lunado__copy_outcome(lua_State *L, lunado_realm *realm, int from,
-                          int idx) {
+void lunado__settle_copy(lua_State *L, lunado_realm *realm, int from, int idx) {
   lunado_future *source = lua_touserdata(L, from);
   lunado_future *target = lua_touserdata(L, idx);
   if (!lunado_future_pending(target)) return;
@@ -134,6 +133,6 @@ void lunado__copy_outcome(lua_State *L, lunado_realm *realm, int from,
     settle_failed(L, realm, idx, target);
   } else {
     target->count = source->count;
-    lunado__settle_future(L, realm, idx, target, LUNADO_DONE);
+    lunado__settle_known(L, realm, idx, target, LUNADO_DONE);
   }
 }

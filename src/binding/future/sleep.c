@@ -5,12 +5,12 @@
  * Invariant: the loop holds such a Future exactly while its timer runs; that
  * stops, too, where somebody else settles the Future.
  */
-#include "binding/future/yieldable.h"
 #include "binding/error/failure.h"
 #include "binding/future/future.h"
-#include "binding/loop/ioloop.h"
 #include "binding/future/late.h"
 #include "binding/future/ticket.h"
+#include "binding/future/yieldable.h"
+#include "binding/loop/ioloop.h"
 #include "binding/loop/timeout.h"
 
 /* --- sleep ---------------------------------------------------------------- */
@@ -27,7 +27,7 @@ static void on_awake(lunado_loop *core, lunado_timer *timer) {
   lunado_ioloop *loop = core->owner;
   lua_State *L = loop->L;
   int top = lua_gettop(L);
-  lunado__takeanchor(L, loop, self->anchor);
+  lunado__anchor_take(L, loop, self->anchor);
   if (lunado_future_pending(&self->future)) {
     self->future.count = 0;
     lua_pushnil(L);
@@ -39,15 +39,16 @@ static void on_awake(lunado_loop *core, lunado_timer *timer) {
 /* gen.sleep(seconds) → a Future that is done after that time.
  * Tornado: gen.sleep. */
 static int gen_sleep(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   double seconds = lunado__checkseconds(L, 1);
   sleeper *self =
       lunado__future_new(L, realm, LUNADO_KIND_SLEEP, sizeof *self, 1);
-  lunado_ioloop *loop = lunado__currentloop(L, realm);
+  lunado_ioloop *loop = lunado__ioloop_current(L, realm);
   self->loop = loop;
   lunado_timer_init(&self->timer, on_awake);
-  lunado__starttimer(L, loop, &self->timer,
-                     lunado_loop_time(loop->core) + seconds, &self->anchor);
+  lunado__anchor_starttimer(L, loop, &self->timer,
+                            lunado_loop_time(loop->core) + seconds,
+                            &self->anchor);
   return 1;
 }
 
@@ -56,7 +57,7 @@ static int gen_sleep(lua_State *L) {
 /* The sleep or with_timeout at idx was settled by somebody else. */
 void lunado__sleep_stop(lua_State *L, int idx) {
   sleeper *self = lua_touserdata(L, idx);
-  lunado__stoptimer(L, self->loop, &self->timer, self->anchor);
+  lunado__anchor_stoptimer(L, self->loop, &self->timer, self->anchor);
 }
 
 /* --- looking -------------------------------------------------------------- */

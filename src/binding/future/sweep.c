@@ -11,9 +11,9 @@
 #include "binding/future/sweep.h"
 
 #include "binding/coroutine/coroutine.h"
+#include "binding/coroutine/task.h"
 #include "binding/future/forsaken.h"
 #include "binding/future/future.h"
-#include "binding/coroutine/task.h"
 #include "binding/future/waititer.h"
 
 /* The key of that number, and the least that it begins with. */
@@ -58,7 +58,7 @@ static bool push_behind(lua_State *L, lunado_realm *realm,
                         const lunado_waiter *waiter) {
   const lunado_future *behind;
   if (!lunado__waititer_next(L, waiter, lua_gettop(L)) &&
-      !lunado__push_waiting(L, realm, waiter))
+      !lunado__forsaken_push_waiting(L, realm, waiter))
     return false;
   behind = lunado__tofuture(L, realm, -1);
   return behind != NULL && lunado_future_pending(behind) &&
@@ -69,23 +69,23 @@ static bool push_behind(lua_State *L, lunado_realm *realm,
  * for, where that is coroutines that were closed. */
 static void gather_from(lua_State *L, lunado_realm *realm, int idx, int list,
                         const lunado_waiter *waiter, int depth) {
-  if (waiter->cb == lunado__coroutine_ready) {
-    const lunado_coroutine *task =
-        lunado_container_of(waiter, const lunado_coroutine, waiter);
+  if (waiter->cb == lunado__suspend_ready) {
+    const lunado_task *task =
+        lunado_container_of(waiter, const lunado_task, waiter);
     lua_Integer n = (lua_Integer)lua_rawlen(L, list);
     if (!is_dead(task->thread)) return;
     lua_rawseti(L, list, n + 1);
     lua_pushvalue(L, idx);
     lua_rawseti(L, list, n + 2);
   } else if (depth < DEEPEST && push_behind(L, realm, waiter) &&
-             lunado__find_waiters(L, realm, -1) == LUNADO_WAITER_DEAD) {
+             lunado__forsaken_find(L, realm, -1) == LUNADO_WAITER_DEAD) {
     (void)gather(L, realm, lua_gettop(L), list, depth + 1);
   }
 }
 
-/* Appends to the list the tasks of coroutines that were closed while they waited
- * for the Future at idx, or for others that wait for it, each with its Future.
- * Returns the number of waiters. */
+/* Appends to the list the tasks of coroutines that were closed while they
+ * waited for the Future at idx, or for others that wait for it, each with its
+ * Future. Returns the number of waiters. */
 static lua_Integer gather(lua_State *L, lunado_realm *realm, int idx, int list,
                           int depth) {
   const lunado_future *future = lua_touserdata(L, idx);
@@ -107,8 +107,7 @@ static lua_Integer gather(lua_State *L, lunado_realm *realm, int idx, int list,
 /* (realm, future, list): while nothing else can change who waits. */
 static int gather_alone(lua_State *L) {
   lua_Integer n = gather(L, lua_touserdata(L, 1), 2, 3, 0);
-  if (n <= LEAST ||
-      lua_getiuservalue(L, 2, LUNADO_FUTURE_VALUE) != LUA_TTABLE)
+  if (n <= LEAST || lua_getiuservalue(L, 2, LUNADO_FUTURE_VALUE) != LUA_TTABLE)
     return 0;
   lua_pushinteger(L, n);
   lua_rawseti(L, -2, COUNTDOWN);
@@ -119,14 +118,14 @@ static int gather_alone(lua_State *L) {
 
 /* The task on top waits for the Future at idx no longer; pops it. */
 static void dismiss(lua_State *L, int idx) {
-  lunado_coroutine *task = lua_touserdata(L, -1);
+  lunado_task *task = lua_touserdata(L, -1);
   const lunado_future *future = lua_touserdata(L, idx);
   if (task->waiter.list != &future->waiters) {
     lua_pop(L, 1);
     return;
   }
-  lunado__forget(L, idx, &task->waiter);
-  lunado__task_make_ready(L, &task->waiter);
+  lunado__owner_forget(L, idx, &task->waiter);
+  lunado__suspend_make_ready(L, &task->waiter);
 }
 
 void lunado__sweep(lua_State *L, lunado_realm *realm, int idx) {
@@ -142,7 +141,7 @@ void lunado__sweep(lua_State *L, lunado_realm *realm, int idx) {
   lua_pushlightuserdata(L, realm);
   lua_pushvalue(L, idx);
   lua_pushvalue(L, list);
-  (void)lunado__try_alone(L, 3);
+  (void)lunado__protect_alone(L, 3);
   n = (lua_Integer)lua_rawlen(L, list);
   for (lua_Integer i = 1; i < n; i += 2) {
     lua_rawgeti(L, list, i + 1);

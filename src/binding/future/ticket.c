@@ -8,8 +8,8 @@
 #include "binding/error/failure.h"
 #include "binding/future/forsaken.h"
 #include "binding/future/future.h"
-#include "binding/state/realm.h"
 #include "binding/loop/timeout.h"
+#include "binding/state/realm.h"
 
 /* A Future; user values, beside its own: the line, what it brings along to it,
  * and, once it has withdrawn, the timer of its deadline. */
@@ -50,7 +50,7 @@ static ticket *to_ticket(lunado_future *future) {
 }
 
 static lunado_future *check_ticket(lua_State *L, int arg) {
-  lunado_future *future = lunado__checkfuture(L, lunado__upvalue_realm(L), arg);
+  lunado_future *future = lunado__checkfuture(L, lunado__realm_upvalue(L), arg);
   luaL_argcheck(L, future->kind == LUNADO_KIND_TICKET, arg, "not a ticket");
   return future;
 }
@@ -61,9 +61,9 @@ static lunado_future *check_ticket(lua_State *L, int arg) {
  * Future itself, which those that were put off need. */
 static void on_absent(lunado_settler *settler, lunado_waiter *waiter,
                       lunado_future *future) {
-  lunado_realm *realm = lunado__settler_realm(settler);
+  lunado_realm *realm = lunado__settle_realm(settler);
   (void)future;
-  lunado__push_owner(realm, waiter);
+  lunado__owner_push(realm, waiter);
   lua_pop(realm->frame->L, 1);
 }
 
@@ -89,8 +89,8 @@ static void take_claim(lua_State *L, int idx, ticket *self) {
   lua_call(L, 1, 1);
   if (lunado_future_pending(&self->future)) {
     self->future.count = 1;
-    lunado__settle_future(L, lunado__findrealm(L), idx, &self->future,
-                          LUNADO_DONE);
+    lunado__settle_known(L, lunado__realm_find(L), idx, &self->future,
+                         LUNADO_DONE);
   } else {
     lua_rawgeti(L, top + 1, LINE_CLAIM);
     lua_insert(L, -2);
@@ -142,7 +142,7 @@ bool lunado__ticket_hold(lua_State *L, int idx, lunado_future *future,
     call_line(L, idx, self, true);
     if (!lunado_future_pending(future)) return false;
     if (!lunado__ticket_is_idle(future))
-      return lunado__hold(L, idx, future, owner, waiter);
+      return lunado__owner_hold(L, idx, future, owner, waiter);
   }
   luaL_checkstack(L, LUA_MINSTACK, NULL);
   lua_getiuservalue(L, idx, TICKET_LINE);
@@ -174,8 +174,8 @@ static void stop_timer(lua_State *L) {
   lua_rawgeti(L, timer, TIMER_LOOP);
   lua_rawgeti(L, timer, TIMER_HANDLE);
   if (lua_isinteger(L, -1) &&
-      lunado__taketimeout(L, lua_touserdata(L, -2), lua_tointeger(L, -1),
-                          &when)) {
+      lunado__timeout_take(L, lua_touserdata(L, -2), lua_tointeger(L, -1),
+                           &when)) {
     lua_pushnumber(L, (lua_Number)when);
     lua_rawseti(L, timer, TIMER_WHEN);
     lua_pushboolean(L, 0);
@@ -213,7 +213,7 @@ static void leave_line(lua_State *L, int idx, const ticket *self) {
   if (lua_rawgeti(L, line, LINE_LEFT) == LUA_TFUNCTION) {
     lua_pushvalue(L, line);
     lua_pushvalue(L, idx);
-    (void)lunado__try_alone(L, 2);
+    (void)lunado__protect_alone(L, 2);
   }
   lua_settop(L, line - 1);
 }
@@ -244,7 +244,7 @@ static int standing_of(lua_State *L, int idx, const lunado_future *future) {
   if (!lunado_future_pending(future)) return SETTLED;
   if (future->flags & LUNADO_IS_WITHDRAWN) return WITHDRAWN;
   if (future->waiters == NULL || lunado__ticket_is_idle(future)) return IDLE;
-  found = lunado__find_waiters(L, lunado__upvalue_realm(L), idx);
+  found = lunado__forsaken_find(L, lunado__realm_upvalue(L), idx);
   if (found & LUNADO_WAITER_ALIVE) return WAITS;
   return found & LUNADO_WAITER_DEAD ? GONE : WITHDRAWN;
 }
@@ -261,7 +261,7 @@ static int core_standing(lua_State *L) {
 
 /* ticket(line, number [, value]) → a pending Future; of number 0 a claim. */
 static int core_ticket(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   lua_Integer number = luaL_checkinteger(L, 2);
   ticket *self;
   luaL_checktype(L, 1, LUA_TTABLE);
@@ -317,14 +317,14 @@ static int core_reserve(lua_State *L) {
   return 0;
 }
 
-/* Settles the Future on top, if it is one and pending, with the value at 2; pops
- * it.  There is stack for that. */
+/* Settles the Future on top, if it is one and pending, with the value at 2;
+ * pops it.  There is stack for that. */
 static void settle_one(lua_State *L, lunado_realm *realm, uint32_t count) {
   lunado_future *future = lunado__tofuture(L, realm, -1);
   if (future != NULL && lunado_future_pending(future)) {
     future->count = count;
     lua_pushvalue(L, 2);
-    lunado__settle_future(L, realm, 3, future, LUNADO_DONE);
+    lunado__settle_known(L, realm, 3, future, LUNADO_DONE);
   }
   lua_settop(L, 2);
 }
@@ -332,7 +332,7 @@ static void settle_one(lua_State *L, lunado_realm *realm, uint32_t count) {
 /* settle(future or list of them [, value]): sets the result of those that are
  * pending.  Fails, for want of memory, before it has changed any. */
 static int core_settle(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   uint32_t count = lua_gettop(L) > 1;
   lua_Integer n;
   lua_settop(L, 2);
@@ -372,17 +372,17 @@ static int core_hand(lua_State *L) {
   if (!lunado_future_pending(future)) return 0;
   lua_settop(L, 4);
   future->count = count;
-  lunado__settle_future(L, lunado__upvalue_realm(L), 3, future, LUNADO_DONE);
+  lunado__settle_known(L, lunado__realm_upvalue(L), 3, future, LUNADO_DONE);
   return 0;
 }
 
 /* fail_for_memory(future): fails it with "not enough memory", of which there
  * need not be any. */
 static int core_fail_for_memory(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   lunado__checkfuture(L, realm, 1);
   lunado__failure_nomemory(L, realm);
-  lunado__fail(L, realm, 1);
+  lunado__settle_failed(L, realm, 1);
   return 0;
 }
 

@@ -28,7 +28,7 @@
 /* Pushes the functions for lunado.waiters into the table on top. */
 void lunado__ticket_functions(lua_State *L);
 
-/* lunado__hold for a ticket for which nothing waits.  [-0, +0, e] */
+/* lunado__owner_hold for a ticket for which nothing waits.  [-0, +0, e] */
 bool lunado__ticket_hold(lua_State *L, int idx, lunado_future *future,
                          int owner, lunado_waiter *waiter);
 

@@ -9,11 +9,11 @@
 
 #include <string.h>
 
-#include "binding/future/awaited.h"
 #include "binding/coroutine/coroutine.h"
 #include "binding/error/failure.h"
-#include "binding/future/future.h"
+#include "binding/future/awaited.h"
 #include "binding/future/dependent.h"
+#include "binding/future/future.h"
 #include "binding/future/late.h"
 #include "binding/state/realm.h"
 #include "core/waititer.h"
@@ -88,14 +88,14 @@ static void forget_next(wait_iterator *iter) {
 }
 
 static void on_settled(lunado_settler *settler, lunado_waititer *core) {
-  lunado_realm *realm = lunado__settler_realm(settler);
+  lunado_realm *realm = lunado__settle_realm(settler);
   lua_State *L = realm->frame->L;
   wait_iterator *iter = lunado_container_of(core, wait_iterator, core);
   const lunado_future *next = iter->next;
   int top = lua_gettop(L);
   if (!lua_checkstack(L, 24)) return;
-  lunado__push_owner(realm, &core->last->waiter);
-  lunado__push_heir(L, top + 1);
+  lunado__owner_push(realm, &core->last->waiter);
+  lunado__dependent_push(L, top + 1);
   if (lua_isnil(L, top + 2)) { /* it is gone, and the proxy before it */
     lua_settop(L, top);
     return;
@@ -103,7 +103,7 @@ static void on_settled(lunado_settler *settler, lunado_waititer *core) {
   forget_next(iter); /* its callbacks may ask for one more */
   if (lunado_future_pending(next)) {
     push_child(L, top + 1, iter, lunado_waititer_take(core));
-    lunado__copy_outcome(L, realm, top + 4, top + 2);
+    lunado__settle_copy(L, realm, top + 4, top + 2);
   }
   lua_settop(L, top);
 }
@@ -148,7 +148,7 @@ static void push_current_future(lua_State *L, const wait_iterator *iter) {
 /* wi:done() → whether there are no more results.
  * Tornado: WaitIterator.done. */
 static int iterator_done(lua_State *L) {
-  wait_iterator *iter = check_iterator(L, lunado__upvalue_realm(L));
+  wait_iterator *iter = check_iterator(L, lunado__realm_upvalue(L));
   bool done = is_done(iter);
   if (done) {
     push_iterator(L);
@@ -202,7 +202,7 @@ static lunado_future *push_next(lua_State *L, lunado_realm *realm,
  * the child itself where one is done already.
  * Raises when nothing is left.  Tornado: WaitIterator.next. */
 static int iterator_next(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   wait_iterator *iter = check_iterator(L, realm);
   if (is_done(iter))
     return luaL_error(L, "the WaitIterator has no more results");
@@ -219,13 +219,13 @@ static int push_index(lua_State *L, int top) {
 }
 
 static int results_awaited(lua_State *L, int status, lua_KContext top) {
-  int n = lunado__awaited(L, lunado__upvalue_realm(L), (int)top);
+  int n = lunado__await_result(L, lunado__realm_upvalue(L), (int)top);
   (void)status;
   return push_index(L, lua_gettop(L) - n);
 }
 
 static int results_step(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   wait_iterator *iter = check_iterator(L, realm);
   const lunado_future *next;
   push_iterator(L);
@@ -239,8 +239,8 @@ static int results_step(lua_State *L) {
   lua_settop(L, NEXT);
   if (lunado_future_pending(next))
     return lunado__await(L, realm, NEXT, NEXT, results_awaited);
-  if (next->state == LUNADO_FAILED) return lunado__raise_failed(L, realm, NEXT);
-  (void)lunado__push_results(L, NEXT);
+  if (next->state == LUNADO_FAILED) return lunado__await_raise(L, realm, NEXT);
+  (void)lunado__future_push_results(L, NEXT);
   return push_index(L, NEXT);
 }
 
@@ -248,7 +248,7 @@ static int results_step(lua_State *L) {
  * coroutine, which suspends between the rounds.  A failed child's error is
  * raised from the loop. */
 static int iterator_results(lua_State *L) {
-  (void)check_iterator(L, lunado__upvalue_realm(L));
+  (void)check_iterator(L, lunado__realm_upvalue(L));
   lunado__pushfunction(L, results_step);
   lua_pushvalue(L, PROXY);
   return 2;
@@ -259,7 +259,7 @@ bool lunado__waititer_next(lua_State *L, const lunado_waiter *waiter,
   const wait_iterator *iter = lua_touserdata(L, owner);
   if (!lunado_waititer_owns(waiter)) return false;
   if (iter->next != NULL)
-    lunado__push_heir(L, owner);
+    lunado__dependent_push(L, owner);
   else
     lua_pushnil(L);
   return true;
@@ -283,7 +283,7 @@ static void leave_children(lua_State *L, lunado_realm *realm, int bond,
     if (waiter->list == NULL) continue;
     lua_rawgeti(L, futures, i);
     if (late) lunado__late_as(L, realm, futures + 1, heir);
-    lunado__forget(L, futures + 1, waiter);
+    lunado__owner_forget(L, futures + 1, waiter);
   }
   lua_settop(L, futures - 1);
 }
@@ -292,14 +292,14 @@ static void leave_children(lua_State *L, lunado_realm *realm, int bond,
 static int bind_next(lua_State *L) {
   wait_iterator *iter = lua_touserdata(L, 1);
   iter->bound = true;
-  lunado__heir_bind(L, lunado__findrealm(L), 2, 1, false);
+  lunado__dependent_bind(L, lunado__realm_find(L), 2, 1, false);
   return 0;
 }
 
 /* The user has let the iterator go, but maybe not what next() has given: then
  * that is a heir from now on. */
 static int iterator__gc(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   const wait_iterator *iter = check_iterator(L, realm);
   if (iter->bound) return 0;
   push_iterator(L);
@@ -325,7 +325,7 @@ static int iterator__index(lua_State *L) {
   lua_pushvalue(L, 2);
   if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
   key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
-  proxy = lunado__toclass(L, PROXY, lunado__findrealm(L)->iterator_mt);
+  proxy = lunado__toclass(L, PROXY, lunado__realm_find(L)->iterator_mt);
   if (proxy != NULL) {
     lua_settop(L, 2);
     iter = proxy->iter;
@@ -354,7 +354,7 @@ static void check_child(lua_State *L, lunado_realm *realm, const char *what) {
 static int gather_table(lua_State *L, lunado_realm *realm) {
   int n, length = (int)lua_rawlen(L, 1);
   lua_createtable(L, length, 0);
-  n = lunado__copy_futures(L, realm, 1, 2);
+  n = lunado__future_copy_list(L, realm, 1, 2);
   if (n >= 0) {
     lua_pushnil(L);
     return n;
@@ -426,13 +426,13 @@ static void push_proxy(lua_State *L, const lunado_realm *realm) {
   proxy->iter = lua_touserdata(L, -2);
   lua_pushvalue(L, -2);
   lua_setiuservalue(L, -2, 1);
-  lunado__setclass(L, realm->iterator_mt);
+  lunado__class_set(L, realm->iterator_mt);
 }
 
 /* WaitIterator(f1, f2, ...), WaitIterator{f1, f2}, WaitIterator{name = f}.
  * Tornado: gen.WaitIterator. */
 static int gen_wait_iterator(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   bool table = lua_gettop(L) == 1 && lua_istable(L, 1) != 0;
   int n = table ? gather_table(L, realm) : gather_arguments(L, realm);
   wait_iterator *iter = new_iterator(L, n);
@@ -443,9 +443,9 @@ static int gen_wait_iterator(lua_State *L) {
     lua_rawgeti(L, 2, i);
     child = lua_touserdata(L, 6);
     if (lunado_future_pending(child))
-      (void)lunado__hold(L, 6, child, 4, &node->waiter);
+      (void)lunado__owner_hold(L, 6, child, 4, &node->waiter);
     else
-      lunado__failure_expect(L, realm, 6);
+      lunado__awaited_expect(L, realm, 6);
     lunado_waititer_add(&iter->core, node, child);
     lua_pop(L, 1);
   }
@@ -465,8 +465,8 @@ static const luaL_Reg functions[] = {{"WaitIterator", gen_wait_iterator},
                                      {NULL, NULL}};
 
 void lunado__waititer_functions(lua_State *L) {
-  lunado__findrealm(L)->iterator_mt =
-      lunado__newclass(L, "lunado.WaitIterator", NULL, metamethods);
+  lunado__realm_find(L)->iterator_mt =
+      lunado__class_new(L, "lunado.WaitIterator", NULL, metamethods);
   lua_createtable(L, 0, 3);
   lunado__setfunctions(L, methods);
   lua_pushcclosure(L, iterator__index, 1);

@@ -21,16 +21,16 @@ typedef struct {
 
 static void on_child(lunado_settler *settler, lunado_waiter *waiter,
                      lunado_future *future) {
-  lunado_realm *realm = lunado__settler_realm(settler);
+  lunado_realm *realm = lunado__settle_realm(settler);
   lua_State *L = realm->frame->L;
   timed *self = lunado_container_of(waiter, timed, waiter);
   int top = lua_gettop(L);
   if (!lua_checkstack(L, 24)) return;
-  lunado__push_owner(realm, waiter);
+  lunado__owner_push(realm, waiter);
   lua_getiuservalue(L, top + 1, TIMED_CHILD);
-  lunado__stoptimer(L, self->loop, &self->timer, self->anchor);
+  lunado__anchor_stoptimer(L, self->loop, &self->timer, self->anchor);
   if (lunado_future_pending(&self->future)) {
-    lunado__copy_outcome(L, realm, top + 2, top + 1);
+    lunado__settle_copy(L, realm, top + 2, top + 1);
   } else if (future->state == LUNADO_FAILED) { /* it was settled by hand */
     lua_getiuservalue(L, top + 1, TIMED_QUIET);
     lunado__late_log(L, realm, top + 2, top + 3);
@@ -41,7 +41,7 @@ static void on_child(lunado_settler *settler, lunado_waiter *waiter,
 /* (realm) → Failure */
 static int make_timeout(lua_State *L) {
   lunado_realm *realm = lua_touserdata(L, 1);
-  lunado__pusherror(L, realm, LUNADO_E_TIMEOUT, "Timeout");
+  lunado__exception_push(L, realm, LUNADO_E_TIMEOUT, "Timeout");
   (void)lunado__failure_new(L, realm, 2, -1);
   return 1;
 }
@@ -62,7 +62,7 @@ static void leave_child(lua_State *L, lunado_realm *realm, int idx) {
   lua_getiuservalue(L, idx, TIMED_QUIET);
   if (lunado_future_pending(self->waiter.future)) {
     lunado__late(L, realm, child, quiet);
-    lunado__forget(L, child, &self->waiter);
+    lunado__owner_forget(L, child, &self->waiter);
     lua_pushnil(L);
     lua_setiuservalue(L, idx, TIMED_CHILD);
   }
@@ -74,11 +74,11 @@ static void on_timed_out(lunado_loop *core, lunado_timer *timer) {
   lunado_ioloop *loop = core->owner;
   lua_State *L = loop->L;
   int top = lua_gettop(L);
-  lunado__takeanchor(L, loop, self->anchor);
+  lunado__anchor_take(L, loop, self->anchor);
   leave_child(L, loop->realm, top + 1);
   if (lunado_future_pending(&self->future)) {
     push_timeout(L, loop->realm);
-    lunado__fail(L, loop->realm, top + 1);
+    lunado__settle_failed(L, loop->realm, top + 1);
   }
   lua_settop(L, top);
 }
@@ -86,7 +86,7 @@ static void on_timed_out(lunado_loop *core, lunado_timer *timer) {
 void lunado__with_timeout_stop(lua_State *L, lunado_realm *realm, int idx) {
   timed *self = lua_touserdata(L, idx);
   if (!lunado_timer_running(&self->timer) || !lua_checkstack(L, 24)) return;
-  lunado__stoptimer(L, self->loop, &self->timer, self->anchor);
+  lunado__anchor_stoptimer(L, self->loop, &self->timer, self->anchor);
   leave_child(L, realm, idx);
 }
 
@@ -94,42 +94,42 @@ void lunado__with_timeout_stop(lua_State *L, lunado_realm *realm, int idx) {
  * same outcome, or of TimeoutError when that is not there in time; timeout as
  * in IOLoop:add_timeout.  Tornado: gen.with_timeout. */
 static int gen_with_timeout(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
-  double when = lunado__checkdeadline(L, lunado__currentloop(L, realm), 1);
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  double when = lunado__deadline_check(L, lunado__ioloop_current(L, realm), 1);
   lunado_future *child;
   lunado_ioloop *loop;
   timed *self;
   luaL_checkany(L, 2);
-  lunado__checkquiet(L, 3);
+  lunado__quiet_check(L, 3);
   lua_settop(L, 3);
   lua_pushvalue(L, 2);
-  lunado__convert_one(L, realm);
+  lunado__yieldable_one(L, realm);
   self = lunado__future_new(L, realm, LUNADO_KIND_TIMEOUT, sizeof *self,
                             TIMED_VALUES);
-  loop = lunado__currentloop(L, realm); /* what it was may be gone */
+  loop = lunado__ioloop_current(L, realm); /* what it was may be gone */
   lunado_timer_init(&self->timer, on_timed_out);
   self->waiter.list = NULL;
   self->loop = loop;
   child = lua_touserdata(L, 4);
   if (!lunado_future_pending(child) ||
-      !lunado__hold(L, 4, child, 5, &self->waiter)) {
-    lunado__copy_outcome(L, realm, 4, 5);
+      !lunado__owner_hold(L, 4, child, 5, &self->waiter)) {
+    lunado__settle_copy(L, realm, 4, 5);
     return 1;
   }
   lua_pushvalue(L, 4);
   lua_setiuservalue(L, 5, TIMED_CHILD);
   lua_pushvalue(L, 3);
   lua_setiuservalue(L, 5, TIMED_QUIET);
-  lunado__starttimer(L, loop, &self->timer, when, &self->anchor);
+  lunado__anchor_starttimer(L, loop, &self->timer, when, &self->anchor);
   lunado_future_wait(child, &self->waiter, on_child);
   return 1;
 }
 
-const lunado_timer *lunado__timeout_timer(const lunado_future *future) {
+const lunado_timer *lunado__with_timeout_timer(const lunado_future *future) {
   return &lunado_container_of(future, timed, future)->timer;
 }
 
-void lunado__timeout_child(lua_State *L, int idx) {
+void lunado__with_timeout_child(lua_State *L, int idx) {
   lua_getiuservalue(L, idx, TIMED_CHILD);
 }
 

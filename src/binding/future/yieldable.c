@@ -58,9 +58,9 @@ static int bad_yield(lua_State *L, lunado_realm *realm, int value) {
   const char *name = luaL_typename(L, value), *hint = "";
   if (luaL_getmetafield(L, value, "__name") == LUA_TSTRING)
     name = lua_tostring(L, -1);
-  if (lunado__is_coroutine_function(L, value)) hint = ", which was not called";
-  lunado__pusherror(L, realm, LUNADO_E_BAD_YIELD,
-                    "yielded what is not yieldable: a %s%s", name, hint);
+  if (lunado__coroutine_is_function(L, value)) hint = ", which was not called";
+  lunado__exception_push(L, realm, LUNADO_E_BAD_YIELD,
+                         "yielded what is not yieldable: a %s%s", name, hint);
   return lua_error(L);
 }
 
@@ -80,8 +80,8 @@ static void convert_value(lua_State *L, lunado_realm *realm, int depth,
   int value = lua_gettop(L);
   luaL_checkstack(L, 16, NULL);
   if (depth > NESTING_MAX) {
-    lunado__pusherror(L, realm, LUNADO_E_BAD_YIELD,
-                      "tables of yieldables nested too deeply");
+    lunado__exception_push(L, realm, LUNADO_E_BAD_YIELD,
+                           "tables of yieldables nested too deeply");
     lua_error(L);
   }
   for (int round = 0; round < NESTING_MAX; round++) {
@@ -94,31 +94,31 @@ static void convert_value(lua_State *L, lunado_realm *realm, int depth,
     lua_replace(L, value);
     lua_settop(L, value);
   }
-  lunado__pusherror(L, realm, LUNADO_E_BAD_YIELD,
-                    "__await leads to __await without an end");
+  lunado__exception_push(L, realm, LUNADO_E_BAD_YIELD,
+                         "__await leads to __await without an end");
   lua_error(L);
 }
 
-void lunado__convert_nested(lua_State *L, lunado_realm *realm, int depth) {
+void lunado__yieldable_nested(lua_State *L, lunado_realm *realm, int depth) {
   convert_value(L, realm, depth, false);
 }
 
-void lunado__convert_one(lua_State *L, lunado_realm *realm) {
-  lunado__convert_nested(L, realm, 0);
+void lunado__yieldable_one(lua_State *L, lunado_realm *realm) {
+  lunado__yieldable_nested(L, realm, 0);
 }
 
-void lunado__convert(lua_State *L, lunado_realm *realm, int n) {
+void lunado__yieldable_convert(lua_State *L, lunado_realm *realm, int n) {
   if (n == 0) lua_pushnil(L);
   if (n <= 1) {
-    lunado__convert_one(L, realm);
+    lunado__yieldable_one(L, realm);
     return;
   }
-  lunado__pack(L, n);
+  lunado__future_pack(L, n);
   lunado__multi_spread(L, realm, n);
 }
 
-int lunado__convert_yield(lua_State *L) {
-  lunado__convert(L, lunado__findrealm(L), lua_gettop(L));
+int lunado__yieldable_yield(lua_State *L) {
+  lunado__yieldable_convert(L, lunado__realm_find(L), lua_gettop(L));
   return 1;
 }
 
@@ -127,7 +127,7 @@ int lunado__convert_yield(lua_State *L) {
 /* gen.convert_yielded(x) → Future.  Tornado: gen.convert_yielded. */
 static int gen_convert_yielded(lua_State *L) {
   lua_settop(L, 1);
-  convert_value(L, lunado__upvalue_realm(L), 0, true);
+  convert_value(L, lunado__realm_upvalue(L), 0, true);
   return 1;
 }
 
@@ -141,7 +141,7 @@ static bool is_type_name(lua_State *L, int idx) {
 /* gen.convert_yielded.register(key, fn): fn(x) makes a yieldable of each x
  * whose metatable is `key`, or the name of whose type it is. */
 static int gen_register(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   if (!is_type_name(L, 1) && lua_type(L, 1) != LUA_TTABLE)
     luaL_typeerror(L, 1, "metatable or type name");
   lunado__checkcallable(L, 2);
@@ -155,11 +155,11 @@ static int gen_register(lua_State *L) {
 /* gen.maybe_future(x): x if it is a Future, else a Future done with it.
  * Tornado: gen.maybe_future. */
 static int gen_maybe_future(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_future *future;
   int n = lua_gettop(L);
   if (n == 1 && lunado__tofuture(L, realm, 1) != NULL) return 1;
-  lunado__pack(L, n);
+  lunado__future_pack(L, n);
   future = lunado__future_new(L, realm, LUNADO_KIND_PLAIN, sizeof *future, 1);
   future->count = (uint32_t)n;
   lua_insert(L, -2);
@@ -183,7 +183,7 @@ static int convert__call(lua_State *L) {
 static const luaL_Reg converter_metamethods[] = {{"__call", convert__call},
                                                  {NULL, NULL}};
 
-void lunado__convert_functions(lua_State *L) {
+void lunado__yieldable_functions(lua_State *L) {
   lunado__setfunctions(L, functions);
   lua_createtable(L, 0, 1);
   lunado__setfunctions(L, converter_functions);

@@ -12,20 +12,21 @@
 
 /* Pushes the functions of lunado.gen about yieldables into the table on
  * top. */
-void lunado__convert_functions(lua_State *L);
+void lunado__yieldable_functions(lua_State *L);
 
 /* Replaces the n values on top, which were yielded together, by one Future.
  * Raises BadYieldError, and what a converter raises.  [-n, +1, e] */
-void lunado__convert(lua_State *L, lunado_realm *realm, int n);
+void lunado__yieldable_convert(lua_State *L, lunado_realm *realm, int n);
 
 /* Replaces the value on top by a Future.  [-1, +1, e] */
-void lunado__convert_one(lua_State *L, lunado_realm *realm);
+void lunado__yieldable_one(lua_State *L, lunado_realm *realm);
 
 /* The same for what stands in a table that is nested `depth` deep in others.
  * [-1, +1, e] */
-void lunado__convert_nested(lua_State *L, lunado_realm *realm, int depth);
+void lunado__yieldable_nested(lua_State *L, lunado_realm *realm, int depth);
 
-/* lunado__convert of its arguments, as a Lua function without upvalues. */
-int lunado__convert_yield(lua_State *L);
+/* lunado__yieldable_convert of its arguments, as a Lua function without
+ * upvalues. */
+int lunado__yieldable_yield(lua_State *L);
 
 #endif

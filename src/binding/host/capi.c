@@ -11,14 +11,14 @@
 #include "binding/coroutine/coroutine.h"
 #include "binding/error/failure.h"
 #include "binding/future/future.h"
-#include "binding/loop/ioloop.h"
-#include "binding/state/realm.h"
-#include "binding/loop/runsync.h"
 #include "binding/future/ticket.h"
+#include "binding/loop/ioloop.h"
+#include "binding/loop/promise.h"
+#include "binding/loop/runsync.h"
+#include "binding/module.h"
+#include "binding/state/realm.h"
 #include "core/alloc.h"
 #include "core/handle.h"
-#include "binding/loop/promise.h"
-#include "binding/module.h"
 
 /* --- what hosts pass ----------------------------------------------------- */
 
@@ -31,7 +31,7 @@ static bool has_upvalues(lua_State *L) {
   return lua_getstack(L, 0, &ar) && lua_getinfo(L, "S", &ar) && *ar.what == 'C';
 }
 
-int lunado__hostindex(lua_State *L, int idx) {
+int lunado__capi_index(lua_State *L, int idx) {
   int top = lua_gettop(L);
   if (idx > 0) return idx <= top ? idx : 0;
   if (idx >= -top) return idx == 0 ? 0 : top + idx + 1;
@@ -40,10 +40,11 @@ int lunado__hostindex(lua_State *L, int idx) {
   return has_upvalues(L) ? idx : 0;
 }
 
-lunado_future *lunado__hostfuture(lua_State *L, lunado_realm *realm, int *idx) {
+lunado_future *lunado__capi_future(lua_State *L, lunado_realm *realm,
+                                   int *idx) {
   lunado_future *future = NULL;
   int given = *idx;
-  *idx = lunado__hostindex(L, given);
+  *idx = lunado__capi_index(L, given);
   luaL_checkstack(L, LUA_MINSTACK, NULL);
   if (*idx != 0) future = lunado__tofuture(L, realm, *idx);
   if (future != NULL) return future;
@@ -79,7 +80,7 @@ int lunado_setallocator(lua_Alloc fn, void *ud) {
 /* --- closing ------------------------------------------------------------- */
 
 int lunado_close(lua_State *L) {
-  const lunado_realm *realm = lunado__findrealm(L);
+  const lunado_realm *realm = lunado__realm_find(L);
   lua_State *main = realm != NULL ? realm->main : L;
   lua_Debug ar;
   if (lua_getstack(L, 0, &ar) || lua_getstack(main, 0, &ar)) return UV_EBUSY;
@@ -97,11 +98,11 @@ int lunado_setloop(lua_State *L, uv_loop_t *uv) {
 }
 
 uv_loop_t *lunado_getloop(lua_State *L) {
-  return lunado__defaultloop(L, lunado__module_realm(L))->core->uv;
+  return lunado__ioloop_default(L, lunado__module_realm(L))->core->uv;
 }
 
 lunado_loop *lunado_looponly(lua_State *L) {
-  lunado_loop *core = lunado__defaultloop(L, lunado__module_realm(L))->core;
+  lunado_loop *core = lunado__ioloop_default(L, lunado__module_realm(L))->core;
   lunado_address address;
   if (core->closed) luaL_error(L, "the IOLoop is closed");
   if (lunado_loop_open_posts(core) < 0) luaL_error(L, "not enough memory");
@@ -123,8 +124,8 @@ int lunado_post(lunado_loop *name, void (*fn)(void *arg), void *arg) {
 }
 
 void lunado_setslice(lua_State *L, double seconds) {
-  lunado_ioloop *loop = lunado__defaultloop(L, lunado__module_realm(L));
-  lunado__setslice(L, loop, seconds);
+  lunado_ioloop *loop = lunado__ioloop_default(L, lunado__module_realm(L));
+  lunado__ioloop_setslice(L, loop, seconds);
 }
 
 int lunado_ishandle(const uv_handle_t *handle) {
@@ -147,20 +148,20 @@ void lunado_newfuture(lua_State *L) {
 }
 
 int lunado_isfuture(lua_State *L, int idx) {
-  const lunado_realm *realm = lunado__findrealm(L);
-  idx = lunado__hostindex(L, idx);
+  const lunado_realm *realm = lunado__realm_find(L);
+  idx = lunado__capi_index(L, idx);
   return realm != NULL && idx != 0 && lunado__tofuture(L, realm, idx) != NULL;
 }
 
 int lunado_setresult(lua_State *L, int idx, int nvalues) {
   lunado_realm *realm = lunado__module_realm(L);
-  lunado_future *future = lunado__hostfuture(L, realm, &idx);
+  lunado_future *future = lunado__capi_future(L, realm, &idx);
   check_count(L, idx, nvalues);
   if (!lunado_future_pending(future)) {
     lua_pop(L, nvalues);
     return UV_EALREADY;
   }
-  lunado__pack(L, nvalues);
+  lunado__future_pack(L, nvalues);
   if (!lunado_future_pending(future)) { /* a finalizer was there first */
     lua_pop(L, 1);
     return UV_EALREADY;
@@ -173,25 +174,25 @@ int lunado_setresult(lua_State *L, int idx, int nvalues) {
 
 int lunado_seterror(lua_State *L, int idx) {
   lunado_realm *realm = lunado__module_realm(L);
-  lunado_future *future = lunado__hostfuture(L, realm, &idx);
+  lunado_future *future = lunado__capi_future(L, realm, &idx);
   bool pending;
   check_count(L, idx, 1);
   pending = lunado_future_pending(future);
-  (void)lunado__failure_handed(L, realm, -1, 0);
+  (void)lunado__received_handed(L, realm, -1, 0);
   lua_remove(L, -2);
-  lunado__fail(L, realm, idx);
+  lunado__settle_failed(L, realm, idx);
   return pending ? 0 : UV_EALREADY;
 }
 
 int lunado_result(lua_State *L, int idx) {
   lunado_realm *realm = lunado__module_realm(L);
-  lunado_future *future = lunado__hostfuture(L, realm, &idx);
+  lunado_future *future = lunado__capi_future(L, realm, &idx);
   if ((future->flags & LUNADO_IS_WITHDRAWN) && lunado_future_pending(future))
     lunado__ticket_ask(L, idx);
   if (lunado_future_pending(future)) return -2;
-  if (future->state == LUNADO_DONE) return lunado__push_results(L, idx);
+  if (future->state == LUNADO_DONE) return lunado__future_push_results(L, idx);
   lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
-  lunado__failure_throw(L, realm);
+  lunado__received_throw(L, realm);
   return -1;
 }
 
@@ -200,7 +201,7 @@ int lunado_result(lua_State *L, int idx) {
 int lunado_spawn(lua_State *L, int nargs) {
   lunado_realm *realm = lunado__module_realm(L);
   check_call(L, nargs);
-  lunado__spawn(L, realm, nargs);
+  lunado__coroutine_spawn(L, realm, nargs);
   return 0;
 }
 
@@ -212,7 +213,7 @@ typedef struct {
 /* (run, function, ...) → results or error */
 static int run_protected(lua_State *L) {
   sync_run *run = lua_touserdata(L, 1);
-  lunado_ioloop *loop = lunado__defaultloop(L, lunado__module_realm(L));
+  lunado_ioloop *loop = lunado__ioloop_default(L, lunado__module_realm(L));
   lunado__ioloop_checkidle(L, loop);
   lua_pushboolean(L, 0);
   lunado__setslot(L, loop->realm, LUNADO_SLOT_RUN_FAILED);
@@ -258,7 +259,7 @@ static int awaited(lua_State *L, int status, lua_KContext top) {
   lua_KFunction k =
       (lua_KFunction)(void (*)(void))lua_tocfunction(L, (int)top + 1);
   lua_KContext ctx = (lua_KContext)lua_touserdata(L, (int)top + 2);
-  (void)lunado__awaited(L, realm, (int)top + 2);
+  (void)lunado__await_result(L, realm, (int)top + 2);
   lua_rotate(L, (int)top + 1, -3);
   lua_pop(L, 3);
   return k != NULL ? k(L, status, ctx) : lua_gettop(L) - (int)top;
@@ -266,21 +267,20 @@ static int awaited(lua_State *L, int status, lua_KContext top) {
 
 int lunado_awaitk(lua_State *L, int idx, lua_KContext ctx, lua_KFunction k) {
   lunado_realm *realm = lunado__module_realm(L);
-  lunado_future *future = lunado__hostfuture(L, realm, &idx);
+  lunado_future *future = lunado__capi_future(L, realm, &idx);
   int top = lua_gettop(L), count;
   if (lunado_future_pending(future) || (future->flags & LUNADO_IS_MOMENT)) {
     lua_pushcfunction(L, (lua_CFunction)(void (*)(void))k);
     lua_pushlightuserdata(L, (void *)ctx);
     return lunado__await(L, realm, idx, top, awaited);
   }
-  if (future->state == LUNADO_FAILED)
-    return lunado__raise_failed(L, realm, idx);
-  count = lunado__push_results(L, idx);
+  if (future->state == LUNADO_FAILED) return lunado__await_raise(L, realm, idx);
+  count = lunado__future_push_results(L, idx);
   return k != NULL ? k(L, LUA_OK, ctx) : count;
 }
 
 lunado_promise *lunado_newpromise(lua_State *L, int idx) {
   lunado_realm *realm = lunado__module_realm(L);
-  (void)lunado__hostfuture(L, realm, &idx);
+  (void)lunado__capi_future(L, realm, &idx);
   return lunado__promise_new(L, realm, idx);
 }

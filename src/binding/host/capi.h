@@ -7,10 +7,10 @@
 
 /* An index as Lua counts from the bottom, or a pseudo-index; 0 where nothing
  * can be.  [-0, +0, -] */
-int lunado__hostindex(lua_State *L, int idx);
+int lunado__capi_index(lua_State *L, int idx);
 
 /* The Future at idx, which may be any number at all; *idx becomes absolute.
  * Raises where there is something else.  [-0, +0, v] */
-lunado_future *lunado__hostfuture(lua_State *L, lunado_realm *realm, int *idx);
+lunado_future *lunado__capi_future(lua_State *L, lunado_realm *realm, int *idx);
 
 #endif

@@ -3,12 +3,12 @@
  * by name, and the functions that are called when a Future is done. */
 #include <string.h>
 
-#include "binding/host/capi.h"
 #include "binding/error/classname.h"
 #include "binding/error/failure.h"
 #include "binding/future/future.h"
-#include "binding/state/realm.h"
+#include "binding/host/capi.h"
 #include "binding/module.h"
+#include "binding/state/realm.h"
 
 /* --- tracebacks ----------------------------------------------------------- */
 
@@ -31,7 +31,7 @@ static bool push_failure(lua_State *L, lunado_realm *realm, int idx) {
 int lunado_traceback(lua_State *L, int idx) {
   lunado_realm *realm = lunado__module_realm(L);
   luaL_checkstack(L, LUA_MINSTACK, NULL);
-  idx = lunado__hostindex(L, idx);
+  idx = lunado__capi_index(L, idx);
   if (idx == 0 || !push_failure(L, realm, idx)) return 0;
   lunado__failure_observe(L, -1);
   lua_pop(L, 1);
@@ -46,10 +46,11 @@ int lunado_traceback(lua_State *L, int idx) {
 
 void lunado_ondone(lua_State *L, int idx) {
   lunado_realm *realm = lunado__module_realm(L);
-  (void)lunado__hostfuture(L, realm, &idx);
-  if (lua_gettop(L) <= (idx > 0 ? idx : 0) || !lunado__iscallable(L, -1))
+  (void)lunado__capi_future(L, realm, &idx);
+  if (lua_gettop(L) <= (idx > 0 ? idx : 0) ||
+      !lunado__argument_iscallable(L, -1))
     luaL_error(L, "a function expected above the future");
-  lunado__on_done(L, realm, idx, NULL);
+  lunado__link_on_done(L, realm, idx, NULL);
 }
 
 /* --- classes -------------------------------------------------------------- */
@@ -58,8 +59,8 @@ void lunado_ondone(lua_State *L, int idx) {
 static bool is_called(lua_State *L, const char *name) {
   bool is;
   lua_pushliteral(L, "__name");
-  is = lua_rawget(L, -2) == LUA_TSTRING &&
-       name != NULL && strcmp(lua_tostring(L, -1), name) == 0;
+  is = lua_rawget(L, -2) == LUA_TSTRING && name != NULL &&
+       strcmp(lua_tostring(L, -1), name) == 0;
   lua_pop(L, 1);
   return is;
 }
@@ -67,10 +68,10 @@ static bool is_called(lua_State *L, const char *name) {
 int lunado_iserror(lua_State *L, int idx, const char *name) {
   bool is = false;
   luaL_checkstack(L, LUA_MINSTACK, NULL);
-  idx = lunado__hostindex(L, idx);
+  idx = lunado__capi_index(L, idx);
   if (idx == 0 || lua_type(L, idx) != LUA_TTABLE || !lua_getmetatable(L, idx))
     return 0;
-  while (!is && lunado__isclass(L, -1)) {
+  while (!is && lunado__classname_is_class(L, -1)) {
     is = is_called(L, name);
     lua_pushliteral(L, "__base");
     (void)lua_rawget(L, -2);
@@ -84,8 +85,8 @@ int lunado_iserror(lua_State *L, int idx, const char *name) {
 static bool push_own_class(lua_State *L, lunado_realm *realm,
                            const char *name) {
   for (int which = 0; which < LUNADO_E_COUNT; which++) {
-    lunado__pushclass(L, realm, (lunado_error_class)which);
-    if (lunado__isclass(L, -1) && is_called(L, name)) return true;
+    lunado__exception_pushclass(L, realm, (lunado_error_class)which);
+    if (lunado__classname_is_class(L, -1) && is_called(L, name)) return true;
     lua_pop(L, 1);
   }
   return false;
@@ -99,7 +100,7 @@ static bool push_loaded_class(lua_State *L, lunado_realm *realm,
     if (!lua_istable(L, -1)) continue;
     lua_pushstring(L, name);
     lua_rawget(L, -2);
-    if (lunado__isclass(L, -1)) {
+    if (lunado__classname_is_class(L, -1)) {
       lua_replace(L, -4);
       lua_pop(L, 2);
       return true;
@@ -113,8 +114,8 @@ static bool push_loaded_class(lua_State *L, lunado_realm *realm,
 int lunado_pushclass(lua_State *L, const char *name) {
   lunado_realm *realm = lunado__module_realm(L);
   luaL_checkstack(L, LUA_MINSTACK, NULL);
-  return name != NULL && (push_own_class(L, realm, name) ||
-                          push_loaded_class(L, realm, name));
+  return name != NULL &&
+         (push_own_class(L, realm, name) || push_loaded_class(L, realm, name));
 }
 
 void lunado_pusherror(lua_State *L, const char *name, const char *message) {

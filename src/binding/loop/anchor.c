@@ -50,7 +50,7 @@ static void grow(lunado_ioloop *loop, uint32_t anchor) {
   if (anchor > loop->anchor_room) loop->anchor_room = anchor;
 }
 
-uint32_t lunado__anchor(lua_State *L, lunado_ioloop *loop) {
+uint32_t lunado__anchor_add(lua_State *L, lunado_ioloop *loop) {
   uint32_t anchor = loop->free_anchor, next = loop->next_anchor;
   if (loop->closed) luaL_error(L, "the IOLoop is closed");
   lua_rawgeti(L, LUA_REGISTRYINDEX, loop->anchors);
@@ -97,7 +97,7 @@ static void shrink(lua_State *L, lunado_ioloop *loop) {
   if (!lua_checkstack(L, 4)) return;
   lua_pushcfunction(L, renew);
   lua_pushlightuserdata(L, loop);
-  (void)lunado__try_alone(L, 1);
+  (void)lunado__protect_alone(L, 1);
 }
 
 /* Frees the place in the list on top, which it pops. */
@@ -117,38 +117,39 @@ static void free_anchor(lua_State *L, lunado_ioloop *loop, uint32_t anchor) {
     shrink(L, loop);
 }
 
-void lunado__pushanchor(lua_State *L, lunado_ioloop *loop, uint32_t anchor) {
+void lunado__anchor_push(lua_State *L, lunado_ioloop *loop, uint32_t anchor) {
   lua_rawgeti(L, LUA_REGISTRYINDEX, loop->anchors);
   lua_rawgeti(L, -1, anchor);
   lua_remove(L, -2);
 }
 
-void lunado__unanchor(lua_State *L, lunado_ioloop *loop, uint32_t anchor) {
+void lunado__anchor_drop(lua_State *L, lunado_ioloop *loop, uint32_t anchor) {
   if (loop->closed) return; /* all were let go */
   lua_rawgeti(L, LUA_REGISTRYINDEX, loop->anchors);
   free_anchor(L, loop, anchor);
 }
 
-void lunado__takeanchor(lua_State *L, lunado_ioloop *loop, uint32_t anchor) {
+void lunado__anchor_take(lua_State *L, lunado_ioloop *loop, uint32_t anchor) {
   lua_rawgeti(L, LUA_REGISTRYINDEX, loop->anchors);
   lua_rawgeti(L, -1, anchor);
   lua_insert(L, -2);
   free_anchor(L, loop, anchor);
 }
 
-void lunado__starttimer(lua_State *L, lunado_ioloop *loop, lunado_timer *timer,
-                        double when, uint32_t *anchor) {
+void lunado__anchor_starttimer(lua_State *L, lunado_ioloop *loop,
+                               lunado_timer *timer, double when,
+                               uint32_t *anchor) {
   int rc;
-  *anchor = lunado__anchor(L, loop);
+  *anchor = lunado__anchor_add(L, loop);
   rc = lunado_timer_start(loop->core, timer, when);
   if (rc == 0) return;
-  lunado__unanchor(L, loop, *anchor);
+  lunado__anchor_drop(L, loop, *anchor);
   luaL_error(L, "cannot start a timeout: %s", uv_strerror(rc));
 }
 
-void lunado__stoptimer(lua_State *L, lunado_ioloop *loop, lunado_timer *timer,
-                       uint32_t anchor) {
+void lunado__anchor_stoptimer(lua_State *L, lunado_ioloop *loop,
+                              lunado_timer *timer, uint32_t anchor) {
   if (!lunado_timer_running(timer)) return;
   lunado_timer_stop(loop->core, timer);
-  lunado__unanchor(L, loop, anchor);
+  lunado__anchor_drop(L, loop, anchor);
 }

@@ -5,13 +5,13 @@
  * Nothing that is called through here raises; every error is brought to
  * somebody.
  */
+#include "binding/coroutine/received.h"
 #include "binding/error/failure.h"
 #include "binding/future/future.h"
-#include "binding/state/hook.h"
 #include "binding/loop/interrupt.h"
 #include "binding/loop/ioloop.h"
+#include "binding/state/hook.h"
 #include "binding/state/naming.h"
-#include "binding/coroutine/received.h"
 #include "binding/state/realm.h"
 
 typedef struct {
@@ -23,9 +23,9 @@ typedef struct {
 static int tell_handler(lua_State *L) {
   telling *self = lua_touserdata(L, 1);
   lunado_ioloop *loop = self->loop;
-  lunado__pushmethod(L, loop, "handle_callback_exception");
-  self->theirs = !lunado__is_default_handler(L, -1);
-  lunado__pushloop(L, loop);
+  lunado__ioloop_pushmethod(L, loop, "handle_callback_exception");
+  self->theirs = !lunado__methods_is_default_handler(L, -1);
+  lunado__ioloop_push(L, loop);
   lua_pushvalue(L, 2);
   lunado__failure_observe(L, 3);
   lunado__failure_traceback(L, 3);
@@ -37,18 +37,19 @@ static bool is_empty(lua_State *L, int idx) {
   return lua_type(L, idx) == LUA_TSTRING && lua_rawlen(L, idx) == 0;
 }
 
-void lunado__log_exception(lua_State *L, lunado_realm *realm, int idx) {
+void lunado__callback_log_exception(lua_State *L, lunado_realm *realm,
+                                    int idx) {
   int text = lua_gettop(L) + 1;
   lua_pushliteral(L, "Exception in callback ");
   if (lua_type(L, idx) == LUA_TSTRING)
     lua_pushvalue(L, idx);
   else
-    lunado__pushcallbackname(L, idx);
+    lunado__naming_push(L, idx);
   lua_pushliteral(L, "\n");
-  lunado__pushtext(L, idx + 1);
+  lunado__text_push(L, idx + 1);
   if (!lua_isnil(L, idx + 2) && !is_empty(L, idx + 2)) {
     lua_pushliteral(L, "\n");
-    lunado__pushtext(L, idx + 2);
+    lunado__text_push(L, idx + 2);
   }
   lua_concat(L, lua_gettop(L) - text + 1);
   lunado__log(L, realm, LUNADO_LOG_ERROR);
@@ -59,7 +60,7 @@ static int log_failure(lua_State *L) {
   lunado__failure_observe(L, 3);
   lunado__failure_traceback(L, 3);
   lua_remove(L, 3);
-  lunado__log_exception(L, lua_touserdata(L, 1), 2);
+  lunado__callback_log_exception(L, lua_touserdata(L, 1), 2);
   return 0;
 }
 
@@ -77,7 +78,7 @@ static int log_handler_failure(lua_State *L) {
 static bool call_with(lua_State *L, lunado_realm *realm, lua_CFunction function,
                       void *data, int callback) {
   int base = lua_gettop(L) + 1;
-  lunado__unwrap(L, realm, callback);
+  lunado__context_unwrap(L, realm, callback);
   lua_rawgeti(L, LUA_REGISTRYINDEX, realm->handler);
   lua_pushcfunction(L, function);
   lua_pushlightuserdata(L, data);
@@ -93,15 +94,16 @@ static bool call_with(lua_State *L, lunado_realm *realm, lua_CFunction function,
   return false;
 }
 
-/* Logs the error of the Failure on top, which the user's own handler has raised,
- * and pops it. */
+/* Logs the error of the Failure on top, which the user's own handler has
+ * raised, and pops it. */
 static void report_handler(lua_State *L, lunado_realm *realm) {
   int failure = lua_gettop(L);
   lua_pushnil(L);
   lua_insert(L, failure);
   if (!call_with(L, realm, log_handler_failure, realm, failure))
-    lunado__log_text(L, realm, "Exception in handle_callback_exception; its "
-                               "text cannot be made");
+    lunado__log_text(L, realm,
+                     "Exception in handle_callback_exception; its "
+                     "text cannot be made");
   lua_settop(L, failure - 1);
 }
 
@@ -123,11 +125,12 @@ static void report_protected(lua_State *L, lunado_realm *realm,
                     "made: ");
 }
 
-void lunado__report(lua_State *L, lunado_realm *realm, lunado_ioloop *loop) {
+void lunado__callback_report(lua_State *L, lunado_realm *realm,
+                             lunado_ioloop *loop) {
   int callback;
   callback = lua_gettop(L) - 1;
   ((lunado_failure *)lua_touserdata(L, -1))->observed = true;
-  if (lua_checkstack(L, LUA_MINSTACK) && !lunado__interrupt(L, realm))
+  if (lua_checkstack(L, LUA_MINSTACK) && !lunado__interrupt_note(L, realm))
     report_protected(L, realm, loop, callback);
   lua_settop(L, callback - 1);
 }
@@ -137,13 +140,13 @@ void lunado__report(lua_State *L, lunado_realm *realm, lunado_ioloop *loop) {
 /* (loop, callback, the Future it returned) */
 static int discard(lua_State *L) {
   lunado_ioloop *loop = lua_touserdata(L, 1);
-  lunado__discard(L, loop->realm, loop, 3, 2);
+  lunado__link_discard(L, loop->realm, loop, 3, 2);
   return 0;
 }
 
 /* (realm, callback, seconds) */
 static int log_slow(lua_State *L) {
-  lunado__pushcallbackname(L, 2);
+  lunado__naming_push(L, 2);
   lua_pushfstring(L, "%s held the loop for %f seconds", lua_tostring(L, 4),
                   lua_tonumber(L, 3));
   lunado__log(L, lua_touserdata(L, 1), LUNADO_LOG_WARNING);
@@ -159,7 +162,7 @@ static int call_measured(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
   if (seconds <= loop->threshold) return status;
   lua_pushcfunction(L, log_slow);
   lua_pushlightuserdata(L, realm);
-  lunado__unwrap(L, realm, callback);
+  lunado__context_unwrap(L, realm, callback);
   lua_pushvalue(L, callback);
   lua_pushnumber(L, (lua_Number)seconds);
   if (lua_pcall(L, 3, 0, 0) != LUA_OK)
@@ -167,14 +170,15 @@ static int call_measured(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
   return status;
 }
 
-void lunado__returned(lua_State *L, lunado_realm *realm, lunado_ioloop *loop) {
+void lunado__callback_returned(lua_State *L, lunado_realm *realm,
+                               lunado_ioloop *loop) {
   int callback = lua_gettop(L) - 1;
   if (lunado__tofuture(L, realm, -1) == NULL ||
       call_with(L, realm, discard, loop, callback))
     return;
   lua_replace(L, callback + 1);
   lunado__failure_wrap(L, realm);
-  lunado__report(L, realm, loop);
+  lunado__callback_report(L, realm, loop);
 }
 
 /* The callback below has returned the value on top, or raised it. */
@@ -182,9 +186,9 @@ static void called(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
                    int status) {
   if (status != LUA_OK) {
     lunado__failure_take(L, realm);
-    lunado__report(L, realm, loop);
+    lunado__callback_report(L, realm, loop);
   } else if (loop != NULL && lua_type(L, -1) == LUA_TUSERDATA) {
-    lunado__returned(L, realm, loop);
+    lunado__callback_returned(L, realm, loop);
   }
 }
 
@@ -206,10 +210,10 @@ void lunado__callback(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
     status = lua_pcall(L, nargs, 1, base);
   called(L, realm, loop, status);
   lua_settop(L, base - 1);
-  if (realm->receiver != NULL) lunado__forget_received(L, realm);
+  if (realm->receiver != NULL) lunado__received_forget(L, realm);
 }
 
-void lunado__inner_callback(lua_State *L, lunado_realm *realm,
+void lunado__callback_inner(lua_State *L, lunado_realm *realm,
                             lunado_ioloop *loop) {
   int handler = lua_gettop(L), callback = handler + 1;
   int status;
@@ -222,8 +226,8 @@ void lunado__inner_callback(lua_State *L, lunado_realm *realm,
   lua_settop(L, handler - 1);
 }
 
-void lunado__report_guarded(lua_State *L, lunado_realm *realm, bool begun,
-                            const char *what) {
+void lunado__callback_report_guarded(lua_State *L, lunado_realm *realm,
+                                     bool begun, const char *what) {
   const lunado_failure *failure = lua_touserdata(L, -1);
   if (!begun && !failure->interrupt) {
     lua_pop(L, 1);
@@ -231,18 +235,18 @@ void lunado__report_guarded(lua_State *L, lunado_realm *realm, bool begun,
   }
   lua_pushlightuserdata(L, (void *)what);
   lua_insert(L, -2);
-  lunado__report(L, realm, NULL);
+  lunado__callback_report(L, realm, NULL);
 }
 
-void lunado__enter_open(lua_State *L, lunado_realm *realm) {
-  lunado__pushfunction(L, lunado__failure_handler);
+void lunado__callback_open(lua_State *L, lunado_realm *realm) {
+  lunado__pushfunction(L, lunado__callback_handler);
   realm->handler = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
-int lunado__failure_handler(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
-  bool interrupt = lunado__is_interrupt(L, realm);
-  lunado_failure *self = lunado__failure_raised(L, realm, 1, 1);
+int lunado__callback_handler(lua_State *L) {
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  bool interrupt = lunado__interrupt_is_raised(L, realm);
+  lunado_failure *self = lunado__received_raised(L, realm, 1, 1);
   if (interrupt) self->interrupt = true;
   lunado__setslot(L, realm, LUNADO_SLOT_RAISED);
   lua_settop(L, 1);

@@ -43,7 +43,7 @@ static double whole(double seconds) {
  * stand still is a whole number of seconds, so that sums of times are as exact
  * as their terms, on a machine of any age. */
 static int core_set_virtual(lua_State *L) {
-  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   luaL_checktype(L, 2, LUA_TBOOLEAN);
   double now = lunado_loop_time(loop->core);
   bool still = lua_toboolean(L, 2) != 0;
@@ -54,7 +54,7 @@ static int core_set_virtual(lua_State *L) {
 
 /* advance(loop, seconds): moves the time of a loop that has such a clock. */
 static int core_advance(lua_State *L) {
-  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   double seconds = lunado__checkseconds(L, 2);
   luaL_argcheck(L, loop->clock.clock.now != NULL, 1,
                 "the loop has the system's time");
@@ -68,7 +68,7 @@ static int core_advance(lua_State *L) {
 /* set_limit(loop, seconds): the run is stopped after so many seconds of the
  * system's time, rounded up; infinity: it is not. */
 static int core_set_limit(lua_State *L) {
-  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   double ms = lunado__checkseconds(L, 2) * 1e3;
   uint64_t limit = 0;
   luaL_argcheck(L, ms > 0, 2, "a limit above 0 expected");
@@ -79,7 +79,7 @@ static int core_set_limit(lua_State *L) {
 
 /* is_limited(loop) → whether the limit has stopped it. */
 static int core_is_limited(lua_State *L) {
-  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   lua_pushboolean(L, lunado_loop_limited(loop->core));
   return 1;
 }

@@ -43,7 +43,7 @@ static double interval(lua_State *L, int arg) {
   return sum;
 }
 
-double lunado__checkdeadline(lua_State *L, lunado_ioloop *loop, int arg) {
+double lunado__deadline_check(lua_State *L, lunado_ioloop *loop, int arg) {
   if (lua_istable(L, arg))
     return lunado_loop_time(loop->core) + interval(L, arg);
   if (lua_type(L, arg) != LUA_TNUMBER)

@@ -27,7 +27,7 @@ typedef struct {
   int alive; /* what uv_run returned */
 } attempt;
 
-bool lunado__drives(const lunado_realm *realm, const uv_loop_t *uv) {
+bool lunado__drive_is_running(const lunado_realm *realm, const uv_loop_t *uv) {
   const lunado_link *link = realm->cores.next;
   for (; link != &realm->cores; link = link->next) {
     const lunado_loop *core = lunado_container_of(link, lunado_loop, kin);
@@ -42,7 +42,7 @@ typedef struct {
   unsigned settling;
   unsigned nesting;
   uintptr_t stack_base;
-  lunado_coroutine *current;
+  lunado_task *current;
 } surroundings;
 
 static surroundings remember(const lunado_realm *realm) {
@@ -73,7 +73,8 @@ static int call_luv(lua_State *L, const lunado_luv *luv, uv_run_mode mode) {
  * loop; libuv's flag then ends the run, for no other run can have taken it. */
 static int run_once(lua_State *L) {
   attempt *self = lua_touserdata(L, 1);
-  (void)lunado__reserve_calls(L, LUA_MINSTACK); /* as long as there is memory */
+  (void)lunado__protect_reserve(L,
+                                LUA_MINSTACK); /* as long as there is memory */
   if (self->luv == NULL) {
     self->alive = uv_run(self->uv, self->mode);
     return 0;
@@ -91,10 +92,11 @@ static void recover(lunado_realm *realm, lunado_ioloop *loop,
   static const char what[] = "of a function that libuv calls";
   restore(realm, before);
   if (loop != NULL) lunado__loop_mend(loop->core);
-  if (lunado__luv_istied(realm->luv)) lunado__luv_stopped(realm);
+  if (lunado__attachment_is_live(realm->luv))
+    lunado__attachment_run_stopped(realm);
   lua_pushlightuserdata(L, (void *)what);
   lua_insert(L, -2);
-  lunado__report(L, realm, loop);
+  lunado__callback_report(L, realm, loop);
 }
 
 int lunado__drive(lunado_loop *core, uv_run_mode mode) {
@@ -104,13 +106,13 @@ int lunado__drive(lunado_loop *core, uv_run_mode mode) {
   surroundings before = remember(realm);
   unsigned depth = core->depth;
   attempt self = {NULL, core->uv, mode, 1};
-  if (lunado__luv_istied(realm->luv) && realm->luv->uv == core->uv) {
+  if (lunado__attachment_is_live(realm->luv) && realm->luv->uv == core->uv) {
     self.luv = realm->luv;
-    if (self.luv->buried > 0) lunado__luv_finalize(loop->L, self.luv);
+    if (self.luv->buried > 0) lunado__shutdown_finalize(loop->L, self.luv);
   }
   if (!lua_checkstack(L, LUA_MINSTACK)) return uv_run(core->uv, mode);
   for (int jumps = 0; jumps < MOST_JUMPS; jumps++) {
-    if (lunado__try(L, realm, run_once, &self)) return self.alive;
+    if (lunado__protect_call(L, realm, run_once, &self)) return self.alive;
     while (core->depth > depth) lunado__loop_leave(core);
     recover(realm, loop, &before);
     if (core->stopped || core->closed || mode != UV_RUN_DEFAULT) {
@@ -130,7 +132,7 @@ static int run_luv(lua_State *L) {
 int lunado__drive_luv(lua_State *L, lunado_realm *realm, uv_run_mode mode) {
   lua_State *main = realm->main;
   surroundings before = remember(realm);
-  if (lunado__drives(realm, realm->luv->uv))
+  if (lunado__drive_is_running(realm, realm->luv->uv))
     return luaL_error(L, "loop already running");
   if (!lua_checkstack(main, LUA_MINSTACK) || !lua_checkstack(L, LUA_MINSTACK))
     return luaL_error(L, "not enough memory");
@@ -148,7 +150,7 @@ int lunado__drive_luv(lua_State *L, lunado_realm *realm, uv_run_mode mode) {
     }
     lunado__failure_take(main, realm);
     lua_remove(main, handler);
-    recover(realm, lunado__luv_sharer(realm), &before);
+    recover(realm, lunado__attachment_loop(realm), &before);
     if (mode != UV_RUN_DEFAULT) break;
   }
   lua_pushboolean(L, 1);

@@ -15,7 +15,7 @@ int lunado__drive(lunado_loop *core, uv_run_mode mode);
 
 /* True while a run of any IOLoop of the realm drives the uv_loop_t, or is about
  * to, even when that IOLoop was closed meanwhile.  [-0, +0, -] */
-bool lunado__drives(const lunado_realm *realm, const uv_loop_t *uv);
+bool lunado__drive_is_running(const lunado_realm *realm, const uv_loop_t *uv);
 
 /* Calls luv's own run with the mode, as often as errors jump out of it. Pushes
  * what it returns in the end, and returns how many.  Raises where a run drives

@@ -15,8 +15,8 @@
 #include <limits.h>
 #include <unistd.h>
 
-#include "binding/state/hook.h"
 #include "binding/loop/ioloop.h"
+#include "binding/state/hook.h"
 #include "binding/state/naming.h"
 #include "core/poll.h"
 
@@ -35,7 +35,7 @@ typedef struct {
 
 /* Pushes the loop's table descriptor → handler. */
 static void push_handlers(lua_State *L, lunado_ioloop *loop) {
-  lunado__pushloop(L, loop);
+  lunado__ioloop_push(L, loop);
   lua_getiuservalue(L, -1, 1);
   lua_remove(L, -2);
 }
@@ -52,7 +52,7 @@ static bool has_fields(lua_State *L, int arg) {
 static bool call_method(lua_State *L, int arg, const char *name) {
   if (!has_fields(L, arg)) return false;
   lua_getfield(L, arg, name);
-  if (!lunado__iscallable(L, -1)) {
+  if (!lunado__argument_iscallable(L, -1)) {
     lua_pop(L, 1);
     return false;
   }
@@ -165,17 +165,17 @@ static handler *find(lua_State *L, lunado_ioloop *loop, int fd) {
 /* The same for argument 2.  What was given as an object is found by that, for
  * it may have been closed, or have another descriptor by now. */
 static handler *find_given(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   int fd;
   if (is_object(L, 2)) {
-    push_handlers(L, lunado__checkloop(L, realm, 1));
+    push_handlers(L, lunado__ioloop_check(L, realm, 1));
     lua_pushvalue(L, 2);
     lua_rawget(L, -2);
     if (lua_isuserdata(L, -1)) return lua_touserdata(L, -1);
     lua_pop(L, 2);
   }
   fd = ask_fd(L);
-  return find(L, lunado__checkloop(L, realm, 1), fd);
+  return find(L, lunado__ioloop_check(L, realm, 1), fd);
 }
 
 /* --- events --------------------------------------------------------------- */
@@ -183,8 +183,8 @@ static handler *find_given(lua_State *L) {
 /* (realm, function, descriptor, error): the handler was removed. */
 static int log_refused(lua_State *L) {
   lunado_realm *realm = lua_touserdata(L, 1);
-  lunado__unwrap(L, realm, 2);
-  lunado__pushcallbackname(L, 2);
+  lunado__context_unwrap(L, realm, 2);
+  lunado__naming_push(L, 2);
   lua_pushfstring(L,
                   "descriptor %d was closed or replaced while it was watched "
                   "(%s): its handler %s is removed",
@@ -223,12 +223,12 @@ static void on_events(lunado_watcher *watcher, int events) {
   if (!lua_checkstack(L, LUA_MINSTACK)) return;
   push_handlers(L, loop);
   (void)lua_rawgeti(L, -1, (lua_Integer)watcher->fd);
-  lunado__ioloop_enlist(loop); /* the callback may close it */
+  lunado__ioloop_ref(loop); /* the callback may close it */
   if (events < 0)
     refused(L, loop->realm, events);
   else
     call_handler(L, loop, events);
-  lunado__ioloop_discharge(L, loop);
+  lunado__ioloop_unref(L, loop);
   lua_settop(L, top);
 }
 
@@ -280,18 +280,18 @@ static void watch(lua_State *L, lunado_ioloop *loop, handler *self,
 /* loop:add_handler(fd, fn, events): fn(fd, events) while one of the events
  * lasts.  Tornado: IOLoop.add_handler. */
 static int loop_add_handler(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_ioloop *loop;
   int events, fd;
   handler *self;
-  (void)lunado__checkloop(L, realm, 1);
+  (void)lunado__ioloop_check(L, realm, 1);
   lunado__checkcallable(L, 3);
   events = check_events(L, 4);
   fd = check_fd(L);
   lua_settop(L, 4);
-  lunado__capture(L, realm, 3);
+  lunado__context_capture(L, realm, 3);
   self = new_handler(L, fd);
-  loop = lunado__checkloop(L, realm, 1); /* it may be closed by now */
+  loop = lunado__ioloop_check(L, realm, 1); /* it may be closed by now */
   push_handlers(L, loop);
   lua_insert(L, 5); /* handlers, the handler */
   if (lua_rawgeti(L, 5, fd) != LUA_TNIL)
@@ -303,13 +303,13 @@ static int loop_add_handler(lua_State *L) {
 
 /* loop:update_handler(fd, events).  Tornado: IOLoop.update_handler. */
 static int loop_update_handler(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   handler *self;
   int events, fd, rc;
-  (void)lunado__checkloop(L, realm, 1);
+  (void)lunado__ioloop_check(L, realm, 1);
   events = check_events(L, 3);
   fd = check_fd(L);
-  self = find(L, lunado__checkloop(L, realm, 1), fd);
+  self = find(L, lunado__ioloop_check(L, realm, 1), fd);
   if (self == NULL) return luaL_error(L, "descriptor %d has no handler", fd);
   rc = lunado_watcher_set(self->watcher, events);
   return rc < 0 ? cannot_watch(L, fd, rc) : 0;
@@ -318,7 +318,7 @@ static int loop_update_handler(lua_State *L) {
 /* loop:remove_handler(fd): an unknown one is ignored.
  * Tornado: IOLoop.remove_handler. */
 static int loop_remove_handler(lua_State *L) {
-  (void)lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  (void)lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   if (find_given(L) != NULL) let_object_go(L, lua_gettop(L) - 1, lua_gettop(L));
   return 0;
 }
@@ -366,7 +366,7 @@ static void close_descriptor(lua_State *L, lunado_ioloop *loop) {
     lunado__log_value(L, loop->realm, "Exception in closing a descriptor: ");
 }
 
-void lunado__handlers_closefds(lua_State *L, lunado_ioloop *loop) {
+void lunado__handler_close_all(lua_State *L, lunado_ioloop *loop) {
   int count = list_handlers(L, loop);
   int list = lua_gettop(L);
   luaL_checkstack(L, LUA_MINSTACK, NULL);
@@ -378,9 +378,9 @@ void lunado__handlers_closefds(lua_State *L, lunado_ioloop *loop) {
   lua_settop(L, list - 1);
 }
 
-void lunado__handlers_forget(lua_State *L, lunado_ioloop *loop) {
+void lunado__handler_forget_all(lua_State *L, lunado_ioloop *loop) {
   int top = lua_gettop(L);
-  lunado__pushloop(L, loop);
+  lunado__ioloop_push(L, loop);
   if (lua_isuserdata(L, -1)) {
     lua_getiuservalue(L, -1, 1);
     for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1))
@@ -400,9 +400,9 @@ static const luaL_Reg methods[] = {{"add_handler", loop_add_handler},
  * error with which the system would refuse it. */
 static int core_check_descriptor(lua_State *L) {
   const lunado_ioloop *loop =
-      lunado__currentloop(L, lunado__upvalue_realm(L));
-  int rc = lunado_loop_check_descriptor(loop->core,
-                                        (int)luaL_checkinteger(L, 1));
+      lunado__ioloop_current(L, lunado__realm_upvalue(L));
+  int rc =
+      lunado_loop_check_descriptor(loop->core, (int)luaL_checkinteger(L, 1));
   if (rc == 0) return 0;
   lua_pushstring(L, uv_err_name(rc));
   return 1;

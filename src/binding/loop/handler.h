@@ -14,9 +14,9 @@ void lunado__handler_functions(lua_State *L);
 
 /* Closes every descriptor that the loop watches, objects by their close().
  * [-0, +0, m] */
-void lunado__handlers_closefds(lua_State *L, lunado_ioloop *loop);
+void lunado__handler_close_all(lua_State *L, lunado_ioloop *loop);
 
 /* The loop was closed, and its watchers with it.  [-0, +0, -] */
-void lunado__handlers_forget(lua_State *L, lunado_ioloop *loop);
+void lunado__handler_forget_all(lua_State *L, lunado_ioloop *loop);
 
 #endif

@@ -66,7 +66,7 @@ static bool has_lua_hook(lua_State *L) {
   return has;
 }
 
-bool lunado__is_interrupt(lua_State *L, const lunado_realm *realm) {
+bool lunado__interrupt_is_raised(lua_State *L, const lunado_realm *realm) {
   if (is_named_hook(L)) return true;
   return realm->unnamed_hooks && is_inside_hook(L) && !has_lua_hook(L);
 }
@@ -100,7 +100,7 @@ static void end_run(const lunado_realm *realm) {
   lunado_loop_stop(realm->running->core);
 }
 
-bool lunado__interrupt(lua_State *L, lunado_realm *realm) {
+bool lunado__interrupt_note(lua_State *L, lunado_realm *realm) {
   const lunado_failure *failure = lua_touserdata(L, -1);
   if (!failure->interrupt || realm->running == NULL) return false;
   lua_pushvalue(L, -1);
@@ -110,7 +110,7 @@ bool lunado__interrupt(lua_State *L, lunado_realm *realm) {
   return true;
 }
 
-bool lunado__interrupted(lua_State *L, lunado_realm *realm) {
+bool lunado__interrupt_take(lua_State *L, lunado_realm *realm) {
   if (!realm->interrupted) return false;
   lunado__getslot(L, realm, LUNADO_SLOT_INTERRUPT);
   end_run(realm); /* the next one outwards */
@@ -137,8 +137,8 @@ static void on_wake(lunado_loop *core, lunado_message *message) {
   atomic_store(&loop->waking, false);
   if (core->closed) return;
   /* Where nothing is called, a hook that waits for its chance has it. */
-  if (!lunado__try(loop->L, loop->realm, nothing, NULL))
-    lunado__report_guarded(loop->L, loop->realm, true, "an interrupt");
+  if (!lunado__protect_call(loop->L, loop->realm, nothing, NULL))
+    lunado__callback_report_guarded(loop->L, loop->realm, true, "an interrupt");
 }
 
 static void on_interrupt(int signum) {
@@ -162,7 +162,7 @@ static bool is_handled(const struct sigaction *action) {
          action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN;
 }
 
-bool lunado__watch_interrupts(const lua_State *L, lunado_ioloop *loop) {
+bool lunado__interrupt_watch(const lua_State *L, lunado_ioloop *loop) {
   const lunado_ioloop *nobody = NULL;
   struct sigaction action;
   lunado_address address;
@@ -177,7 +177,7 @@ bool lunado__watch_interrupts(const lua_State *L, lunado_ioloop *loop) {
   return true;
 }
 
-void lunado__unwatch_interrupts(const lunado_ioloop *loop) {
+void lunado__interrupt_unwatch(const lunado_ioloop *loop) {
   struct sigaction action;
   if (atomic_load(&watched_by) != loop) return;
   if (sigaction(SIGINT, NULL, &action) == 0 &&
@@ -192,11 +192,11 @@ void lunado__unwatch_interrupts(const lunado_ioloop *loop) {
 
 #else
 
-bool lunado__watch_interrupts(const lua_State *L, lunado_ioloop *loop) {
+bool lunado__interrupt_watch(const lua_State *L, lunado_ioloop *loop) {
   (void)L, (void)loop;
   return false;
 }
 
-void lunado__unwatch_interrupts(const lunado_ioloop *loop) { (void)loop; }
+void lunado__interrupt_unwatch(const lunado_ioloop *loop) { (void)loop; }
 
 #endif

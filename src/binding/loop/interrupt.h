@@ -17,23 +17,23 @@ void lunado__interrupt_open(lua_State *L, lunado_realm *realm);
 
 /* True if it was a debug hook in C that raised the error for which L runs a
  * message handler.  [-0, +0, m] */
-bool lunado__is_interrupt(lua_State *L, const lunado_realm *realm);
+bool lunado__interrupt_is_raised(lua_State *L, const lunado_realm *realm);
 
 /* Has the Failure on top end the run that is going on, if it is an interrupt;
  * else, and where no loop runs, returns false.  [-0, +0, -] */
-bool lunado__interrupt(lua_State *L, lunado_realm *realm);
+bool lunado__interrupt_note(lua_State *L, lunado_realm *realm);
 
 /* After a run: pushes the Failure that is to be raised in place of its
  * outcome, or returns false.  [-0, +(0|1), -] */
-bool lunado__interrupted(lua_State *L, lunado_realm *realm);
+bool lunado__interrupt_take(lua_State *L, lunado_realm *realm);
 
 /* Has SIGINT wake the loop, which is about to run on L, after whoever handles
  * the signal has done so; a process in which nobody does is left alone.
  * Returns false, and changes nothing, where there is nothing to do. */
-bool lunado__watch_interrupts(const lua_State *L, lunado_ioloop *loop);
+bool lunado__interrupt_watch(const lua_State *L, lunado_ioloop *loop);
 
-/* Ends that, after lunado__watch_interrupts has returned true, or where it may
+/* Ends that, after lunado__interrupt_watch has returned true, or where it may
  * have for this loop. */
-void lunado__unwatch_interrupts(const lunado_ioloop *loop);
+void lunado__interrupt_unwatch(const lunado_ioloop *loop);
 
 #endif

@@ -11,18 +11,18 @@
 
 #include <string.h>
 
-#include "binding/future/awaited.h"
 #include "binding/coroutine/coroutine.h"
-#include "binding/loop/drive.h"
+#include "binding/coroutine/received.h"
 #include "binding/error/failure.h"
+#include "binding/future/awaited.h"
 #include "binding/future/future.h"
+#include "binding/loop/drive.h"
 #include "binding/loop/handler.h"
 #include "binding/loop/interrupt.h"
-#include "binding/luv/luv.h"
 #include "binding/loop/promise.h"
-#include "binding/coroutine/received.h"
 #include "binding/loop/runsync.h"
 #include "binding/loop/timeout.h"
+#include "binding/luv/luv.h"
 
 /* Room on the stack for callbacks of the loop. */
 #define LOOP_STACK 64
@@ -38,8 +38,8 @@ static const char loop_key = 0;
 
 /* --- finding -------------------------------------------------------------- */
 
-lunado_ioloop *lunado__toloop(lua_State *L, const lunado_realm *realm,
-                              int arg) {
+lunado_ioloop *lunado__ioloop_at(lua_State *L, const lunado_realm *realm,
+                                 int arg) {
   lunado_ioloop *loop = lua_touserdata(L, arg);
   bool marked;
   if (loop == NULL) return NULL;
@@ -55,7 +55,7 @@ lunado_ioloop *lunado__toloop(lua_State *L, const lunado_realm *realm,
 }
 
 lunado_ioloop *lunado__ioloop_check_any(lua_State *L, int arg) {
-  lunado_ioloop *loop = lunado__toloop(L, lunado__upvalue_realm(L), arg);
+  lunado_ioloop *loop = lunado__ioloop_at(L, lunado__realm_upvalue(L), arg);
   if (loop == NULL || loop->core == NULL) luaL_typeerror(L, arg, "IOLoop");
   return loop;
 }
@@ -71,21 +71,23 @@ static inline void check_usable(lua_State *L, const lunado_ioloop *loop) {
   if (loop->core->closed || lunado_loop_taken(loop->core)) refuse_loop(L, loop);
 }
 
-lunado_ioloop *lunado__checkloop(lua_State *L, lunado_realm *realm, int arg) {
-  lunado_ioloop *loop = lunado__toloop(L, realm, arg);
+lunado_ioloop *lunado__ioloop_check(lua_State *L, lunado_realm *realm,
+                                    int arg) {
+  lunado_ioloop *loop = lunado__ioloop_at(L, realm, arg);
   if (loop == NULL || loop->core == NULL) luaL_typeerror(L, arg, "IOLoop");
   check_usable(L, loop);
   return loop;
 }
 
-void lunado__pushloop(lua_State *L, lunado_ioloop *loop) {
+void lunado__ioloop_push(lua_State *L, lunado_ioloop *loop) {
   lunado__getslot(L, loop->realm, LUNADO_SLOT_LOOPS);
   lua_rawgetp(L, -1, loop);
   lua_remove(L, -2);
 }
 
-void lunado__pushmethod(lua_State *L, lunado_ioloop *loop, const char *name) {
-  lunado__pushloop(L, loop);
+void lunado__ioloop_pushmethod(lua_State *L, lunado_ioloop *loop,
+                               const char *name) {
+  lunado__ioloop_push(L, loop);
   lua_getfield(L, -1, name);
   lua_remove(L, -2);
 }
@@ -103,7 +105,7 @@ static void forget_if_unused(lua_State *L, lunado_ioloop *loop) {
   lua_pop(L, 1);
 }
 
-void lunado__ioloop_discharge(lua_State *L, lunado_ioloop *loop) {
+void lunado__ioloop_unref(lua_State *L, lunado_ioloop *loop) {
   if (--loop->coroutines == 0 && loop->closed) forget_if_unused(L, loop);
 }
 
@@ -115,26 +117,26 @@ static void on_left(lunado_loop *core) {
 /* What the loop held. */
 static void let_go(lua_State *L, lunado_ioloop *loop) {
   lunado_realm *realm = loop->realm;
-  lunado__failures_leave(loop);
+  lunado__awaited_leave(loop);
   lunado__queue_fini(L, &loop->queue);
   luaL_unref(L, LUA_REGISTRYINDEX, loop->anchors);
   loop->anchors = LUA_NOREF;
   if (realm->loop == loop) realm->loop = NULL;
   if (realm->instance == loop) realm->instance = NULL;
-  lunado__handlers_forget(L, loop);
+  lunado__handler_forget_all(L, loop);
   lunado_slab_fini(&loop->promises);
   lunado_slab_fini(&loop->timeouts);
 }
 
 void lunado__ioloop_close(lua_State *L, lunado_ioloop *loop) {
   bool open = !loop->closed;
-  lunado__ioloop_enlist(loop); /* is kept until all is done */
+  lunado__ioloop_ref(loop); /* is kept until all is done */
   loop->closed = true;
   loop->signals = NULL; /* closed with the other watchers */
-  lunado__unwatch_interrupts(loop);
+  lunado__interrupt_unwatch(loop);
   lunado_loop_close(loop->core);
   if (open) let_go(L, loop);
-  lunado__ioloop_discharge(L, loop);
+  lunado__ioloop_unref(L, loop);
 }
 
 /* (loop) */
@@ -154,7 +156,7 @@ static bool is_called_by_hand(lua_State *L) {
  * when the callback has returned.  Without memory to part from luv the loop is
  * closed all the same. */
 static int loop__gc(lua_State *L) {
-  lunado_ioloop *loop = lunado__toloop(L, lunado__upvalue_realm(L), 1);
+  lunado_ioloop *loop = lunado__ioloop_at(L, lunado__realm_upvalue(L), 1);
   lunado_loop *core;
   if (loop == NULL) return luaL_typeerror(L, 1, "IOLoop");
   core = loop->core;
@@ -184,7 +186,7 @@ static void register_loop(lua_State *L, lunado_ioloop *loop) {
 }
 
 lunado_ioloop *lunado__ioloop_new(lua_State *L, lunado_realm *realm,
-                               uv_loop_t *uv) {
+                                  uv_loop_t *uv) {
   lunado_loop *core;
   lunado_ioloop *loop = lua_newuserdatauv(L, sizeof *loop, 1);
   int rc;
@@ -196,12 +198,12 @@ lunado_ioloop *lunado__ioloop_new(lua_State *L, lunado_realm *realm,
   loop->id = ++realm->loops;
   loop->L = realm->main;
   loop->anchors = LUA_NOREF;
-  lunado__promises_init(loop);
-  lunado__timeouts_init(loop);
-  lunado_task_init(&loop->drain, lunado__queue_run);
+  lunado__promise_init(loop);
+  lunado__timeout_init(loop);
+  lunado_callback_init(&loop->drain, lunado__queue_run);
   lua_newtable(L);
   lua_setiuservalue(L, -2, 1);
-  lunado__setclass(L, realm->ioloop_mt);
+  lunado__class_set(L, realm->ioloop_mt);
   lunado__queue_init(L, &loop->queue);
   lua_newtable(L);
   loop->anchors = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -231,7 +233,7 @@ static int give_up(lua_State *L, lunado_ioloop *loop) {
   return lua_error(L);
 }
 
-lunado_ioloop *lunado__defaultloop(lua_State *L, lunado_realm *realm) {
+lunado_ioloop *lunado__ioloop_default(lua_State *L, lunado_realm *realm) {
   lunado_ioloop *loop;
   uv_loop_t *uv;
   if (realm->instance != NULL) {
@@ -255,9 +257,9 @@ lunado_ioloop *lunado__defaultloop(lua_State *L, lunado_realm *realm) {
   return realm->instance;
 }
 
-lunado_ioloop *lunado__currentloop(lua_State *L, lunado_realm *realm) {
+lunado_ioloop *lunado__ioloop_current(lua_State *L, lunado_realm *realm) {
   if (realm->loop == NULL) {
-    lunado_ioloop *loop = lunado__defaultloop(L, realm);
+    lunado_ioloop *loop = lunado__ioloop_default(L, realm);
     if (realm->loop == NULL) realm->loop = loop;
   }
   check_usable(L, realm->loop);
@@ -269,7 +271,7 @@ lunado_ioloop *lunado__currentloop(lua_State *L, lunado_realm *realm) {
 /* Pushes the current loop, or nil. */
 static void push_current(lua_State *L, const lunado_realm *realm) {
   if (realm->loop != NULL)
-    lunado__pushloop(L, realm->loop);
+    lunado__ioloop_push(L, realm->loop);
   else
     lua_pushnil(L);
 }
@@ -278,23 +280,23 @@ int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, bool forever) {
   lunado_realm *realm = loop->realm;
   lua_State *outer_thread = loop->L;
   lunado_ioloop *outer_loop = realm->loop;
-  lunado_coroutine *outer_coroutine = realm->current;
+  lunado_task *outer_coroutine = realm->current;
   lunado_ioloop *outer_run = realm->running;
   bool watched;
   int rc;
-  if (!lunado__reserve_calls(L, LOOP_STACK)) return UV_ENOMEM;
-  if (realm->receiver != NULL) lunado__forget_received(L, realm);
+  if (!lunado__protect_reserve(L, LOOP_STACK)) return UV_ENOMEM;
+  if (realm->receiver != NULL) lunado__received_forget(L, realm);
   push_current(L, realm); /* which may be closed before the run is over */
   loop->L = L;
   realm->loop = realm->running = loop;
   realm->current = NULL;
   lunado__getslot(L, realm, LUNADO_SLOT_CONTEXT);
   lua_pushboolean(L, 0); /* callbacks bring their own contexts */
-  lunado__set_context(L, realm);
-  watched = lunado__watch_interrupts(L, loop);
+  lunado__context_set(L, realm);
+  watched = lunado__interrupt_watch(L, loop);
   rc = lunado_loop_run(loop->core, forever);
-  if (watched) lunado__unwatch_interrupts(loop);
-  lunado__set_context(L, realm);
+  if (watched) lunado__interrupt_unwatch(loop);
+  lunado__context_set(L, realm);
   realm->current = outer_coroutine;
   realm->running = outer_run;
   if (realm->loop == loop || realm->loop == NULL)
@@ -310,7 +312,7 @@ int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, bool forever) {
 void lunado__ioloop_checkidle(lua_State *L, lunado_ioloop *loop) {
   check_usable(L, loop);
   if (lunado_loop_running(loop->core) ||
-      lunado__drives(loop->realm, loop->core->uv) ||
+      lunado__drive_is_running(loop->realm, loop->core->uv) ||
       lunado__luv_running(L, loop))
     luaL_error(L, "the IOLoop is already running");
 }
@@ -318,7 +320,8 @@ void lunado__ioloop_checkidle(lua_State *L, lunado_ioloop *loop) {
 /* Longer than any program: libuv counts in as many nanoseconds. */
 #define SLICE_MAX 1e9
 
-void lunado__setslice(lua_State *L, lunado_ioloop *loop, double seconds) {
+void lunado__ioloop_setslice(lua_State *L, lunado_ioloop *loop,
+                             double seconds) {
   if (!(seconds > 0)) luaL_error(L, "a slice of more than 0 seconds expected");
   if (seconds > SLICE_MAX) seconds = SLICE_MAX;
   lunado_loop_set_slice(loop->core, (uint64_t)(seconds * 1e9) + 1);
@@ -328,7 +331,7 @@ static const luaL_Reg metamethods[] = {{"__gc", loop__gc}, {NULL, NULL}};
 
 void lunado__ioloop_open(lua_State *L, lunado_realm *realm) {
   lunado__queue_open(L, realm);
-  realm->ioloop_mt = lunado__newclass(L, "lunado.IOLoop", NULL, metamethods);
+  realm->ioloop_mt = lunado__class_new(L, "lunado.IOLoop", NULL, metamethods);
   lua_pushboolean(L, 1);
   lua_rawsetp(L, -2, &loop_key);
   lunado__methods_add(L);

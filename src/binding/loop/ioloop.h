@@ -9,19 +9,19 @@
 #ifndef LUNADO_BINDING_LOOP_IOLOOP_H
 #define LUNADO_BINDING_LOOP_IOLOOP_H
 
-#include "binding/state/binding.h"
 #include "binding/loop/clock.h"
 #include "binding/loop/queue.h"
+#include "binding/state/binding.h"
 #include "core/poll.h"
 #include "core/post.h"
 #include "core/slab.h"
 
 struct lunado_ioloop {
-  lunado_loop *core;   /* one reference; never NULL once it is in LOOPS */
-  lunado_realm *realm; /* of the same state */
-  lua_State *L;        /* the thread that callbacks run on: the one that
-                          called start, else the main one */
-  lunado_task drain;   /* ready while the queue has entries */
+  lunado_loop *core;     /* one reference; never NULL once it is in LOOPS */
+  lunado_realm *realm;   /* of the same state */
+  lua_State *L;          /* the thread that callbacks run on: the one that
+                            called start, else the main one */
+  lunado_callback drain; /* ready while the queue has entries */
   lunado_queue queue;
   int anchors;           /* registry: list of what the loop holds */
   uint32_t free_anchor;  /* first free place of the list, 0: none */
@@ -36,13 +36,14 @@ struct lunado_ioloop {
   bool ending;           /* its finalizer closes it, at the state's end */
   lunado_message wake;   /* on its way while waking: interrupt.c's */
   atomic_bool waking;
-  double threshold;         /* set_blocking_log_threshold; 0: none */
-  lunado_slab promises;     /* promise.c's */
-  lunado_slab timeouts;     /* timeout.c's */
-  lunado_testclock clock;   /* clock.c's */
-  lunado_watcher *signals;  /* signals.c's; NULL: none */
-  lunado_task signal_retry; /* signals.c's; ready while signals are left over */
-  int signal_retries;       /* how often they were */
+  double threshold;        /* set_blocking_log_threshold; 0: none */
+  lunado_slab promises;    /* promise.c's */
+  lunado_slab timeouts;    /* timeout.c's */
+  lunado_testclock clock;  /* clock.c's */
+  lunado_watcher *signals; /* signals.c's; NULL: none */
+  lunado_callback
+      signal_retry;   /* signals.c's; ready while signals are left over */
+  int signal_retries; /* how often they were */
 };
 
 void lunado__ioloop_open(lua_State *L, lunado_realm *realm);
@@ -52,23 +53,24 @@ void lunado__ioloop_open(lua_State *L, lunado_realm *realm);
 void lunado__methods_add(lua_State *L);
 
 /* Pushes the functions of lunado.ioloop into the table on top. */
-void lunado__ioloop_functions(lua_State *L);
+void lunado__methods_functions(lua_State *L);
 
 /* The current loop, made on first use.  [-0, +0, e] */
-lunado_ioloop *lunado__currentloop(lua_State *L, lunado_realm *realm);
+lunado_ioloop *lunado__ioloop_current(lua_State *L, lunado_realm *realm);
 
 /* The default loop, made on first use: on the host's uv_loop_t, else on
  * luv's, else on one of its own.  [-0, +0, e] */
-lunado_ioloop *lunado__defaultloop(lua_State *L, lunado_realm *realm);
+lunado_ioloop *lunado__ioloop_default(lua_State *L, lunado_realm *realm);
 
 /* Pushes the userdata of a loop.  [-0, +1, -] */
-void lunado__pushloop(lua_State *L, lunado_ioloop *loop);
+void lunado__ioloop_push(lua_State *L, lunado_ioloop *loop);
 
 /* The loop at idx, open or not; NULL: it is none.  [-0, +0, -] */
-lunado_ioloop *lunado__toloop(lua_State *L, const lunado_realm *realm, int idx);
+lunado_ioloop *lunado__ioloop_at(lua_State *L, const lunado_realm *realm,
+                                 int idx);
 
 /* The open loop that is argument `arg`.  [-0, +0, v] */
-lunado_ioloop *lunado__checkloop(lua_State *L, lunado_realm *realm, int arg);
+lunado_ioloop *lunado__ioloop_check(lua_State *L, lunado_realm *realm, int arg);
 
 /* Runs the loop on L, with itself the current one; as lunado_loop_run.  The
  * caller sees that the userdata stays, which a script may close meanwhile.
@@ -81,44 +83,46 @@ void lunado__ioloop_checkidle(lua_State *L, lunado_ioloop *loop);
 
 /* Has the slices of the loop last so many seconds.  Raises where that is not
  * more than 0.  [-0, +0, v] */
-void lunado__setslice(lua_State *L, lunado_ioloop *loop, double seconds);
+void lunado__ioloop_setslice(lua_State *L, lunado_ioloop *loop, double seconds);
 
 /* Closes the loop and lets go what it held.  [-0, +0, -] */
 void lunado__ioloop_close(lua_State *L, lunado_ioloop *loop);
 
 /* A coroutine, or a call from libuv, begins and ceases to belong to the loop,
  * which is not collected meanwhile.  [-0, +0, -] */
-static inline void lunado__ioloop_enlist(lunado_ioloop *loop) {
+static inline void lunado__ioloop_ref(lunado_ioloop *loop) {
   loop->coroutines++;
 }
-void lunado__ioloop_discharge(lua_State *L, lunado_ioloop *loop);
+void lunado__ioloop_unref(lua_State *L, lunado_ioloop *loop);
 
 /* Has the loop hold the value on top; returns its place.  Raises where the loop
  * is closed, which the finalizers may have done that making the value ran.
  * [-0, +0, v] */
-uint32_t lunado__anchor(lua_State *L, lunado_ioloop *loop);
+uint32_t lunado__anchor_add(lua_State *L, lunado_ioloop *loop);
 
 /* Pushes the value at a place.  [-0, +1, -] */
-void lunado__pushanchor(lua_State *L, lunado_ioloop *loop, uint32_t anchor);
+void lunado__anchor_push(lua_State *L, lunado_ioloop *loop, uint32_t anchor);
 
 /* Lets the value at a place go.  [-0, +0, -] */
-void lunado__unanchor(lua_State *L, lunado_ioloop *loop, uint32_t anchor);
+void lunado__anchor_drop(lua_State *L, lunado_ioloop *loop, uint32_t anchor);
 
 /* Pushes the value at a place, which lets it go.  [-0, +1, -] */
-void lunado__takeanchor(lua_State *L, lunado_ioloop *loop, uint32_t anchor);
+void lunado__anchor_take(lua_State *L, lunado_ioloop *loop, uint32_t anchor);
 
 /* True if the value at idx is the handle_callback_exception that loops have
  * from the start.  [-0, +0, -] */
-bool lunado__is_default_handler(lua_State *L, int idx);
+bool lunado__methods_is_default_handler(lua_State *L, int idx);
 
 /* Pushes the loop's method `name`, which the user may have replaced.
  * [-0, +1, -] */
-void lunado__pushmethod(lua_State *L, lunado_ioloop *loop, const char *name);
+void lunado__ioloop_pushmethod(lua_State *L, lunado_ioloop *loop,
+                               const char *name);
 
 /* The loop that is argument `arg`, open or not.  [-0, +0, v] */
 lunado_ioloop *lunado__ioloop_check_any(lua_State *L, int arg);
 
 /* Pushes a new loop on a uv_loop_t; NULL: one of its own. */
-lunado_ioloop *lunado__ioloop_new(lua_State *L, lunado_realm *realm, uv_loop_t *uv);
+lunado_ioloop *lunado__ioloop_new(lua_State *L, lunado_realm *realm,
+                                  uv_loop_t *uv);
 
 #endif

@@ -13,25 +13,25 @@
 #include "binding/loop/runsync.h"
 #include "binding/loop/timeout.h"
 #include "binding/luv/luv.h"
-#include <string.h>
 #include "binding/state/realm.h"
+#include <string.h>
 
 /* loop:start(): runs until it is stopped.  Tornado: IOLoop.start. */
 static int loop_start(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
-  lunado_ioloop *loop = lunado__checkloop(L, realm, 1);
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  lunado_ioloop *loop = lunado__ioloop_check(L, realm, 1);
   lunado__ioloop_checkidle(L, loop);
   if (lunado__ioloop_run(L, loop, true) == UV_ENOMEM)
     return luaL_error(L, "not enough memory");
-  if (lunado__interrupted(L, realm) || lunado__queue_gave_up(L, loop))
-    return lunado__raise_outcome(L, realm);
+  if (lunado__interrupt_take(L, realm) || lunado__queue_gave_up(L, loop))
+    return lunado__uncaught_raise(L, realm);
   return 0;
 }
 
 /* loop:stop(): ends start after the turn in progress; before start, has it
  * run one turn.  Tornado: IOLoop.stop. */
 static int loop_stop(lua_State *L) {
-  lunado_loop_stop(lunado__checkloop(L, lunado__upvalue_realm(L), 1)->core);
+  lunado_loop_stop(lunado__ioloop_check(L, lunado__realm_upvalue(L), 1)->core);
   return 0;
 }
 
@@ -40,10 +40,10 @@ static int loop_stop(lua_State *L) {
 /* loop:add_callback(fn, ...): fn(...) on the next turn.
  * Tornado: IOLoop.add_callback, spawn_callback, add_callback_from_signal. */
 static int loop_add_callback(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
-  lunado_ioloop *loop = lunado__checkloop(L, realm, 1);
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  lunado_ioloop *loop = lunado__ioloop_check(L, realm, 1);
   lunado__checkcallable(L, 2);
-  lunado__capture(L, realm, 2);
+  lunado__context_capture(L, realm, 2);
   lunado__queue_add(L, loop, lua_gettop(L) - 2);
   return 0;
 }
@@ -52,7 +52,7 @@ static int loop_add_callback(lua_State *L) {
  * same, outside of the contexts that are current.
  * Tornado: IOLoop.spawn_callback. */
 static int loop_spawn_callback(lua_State *L) {
-  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   lunado__checkcallable(L, 2);
   lunado__queue_add(L, loop, lua_gettop(L) - 2);
   return 0;
@@ -61,13 +61,13 @@ static int loop_spawn_callback(lua_State *L) {
 /* loop:add_future(f, fn): fn(f) on the turn after f is done.
  * Tornado: IOLoop.add_future. */
 static int loop_add_future(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
-  lunado_ioloop *loop = lunado__checkloop(L, realm, 1);
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  lunado_ioloop *loop = lunado__ioloop_check(L, realm, 1);
   lunado__checkfuture(L, realm, 2);
   lunado__checkcallable(L, 3);
   lua_settop(L, 3);
-  lunado__capture(L, realm, 3);
-  lunado__on_done(L, realm, 2, loop);
+  lunado__context_capture(L, realm, 3);
+  lunado__link_on_done(L, realm, 2, loop);
   return 0;
 }
 
@@ -86,18 +86,18 @@ static int loop_time(lua_State *L) {
 static int loop_handle_callback_exception(lua_State *L) {
   lunado__ioloop_check_any(L, 1);
   lua_settop(L, 4);
-  lunado__log_exception(L, lunado__upvalue_realm(L), 2);
+  lunado__callback_log_exception(L, lunado__realm_upvalue(L), 2);
   return 0;
 }
 
-bool lunado__is_default_handler(lua_State *L, int idx) {
+bool lunado__methods_is_default_handler(lua_State *L, int idx) {
   return lua_tocfunction(L, idx) == loop_handle_callback_exception;
 }
 
 /* loop:set_blocking_log_threshold(seconds): callbacks that take longer are
  * logged; nil: none are.  Tornado: IOLoop.set_blocking_log_threshold. */
 static int loop_set_blocking_log_threshold(lua_State *L) {
-  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   loop->threshold = lua_isnil(L, 2) ? 0 : lunado__checkseconds(L, 2);
   return 0;
 }
@@ -105,10 +105,10 @@ static int loop_set_blocking_log_threshold(lua_State *L) {
 /* loop:set_slice(seconds): for how long callbacks and coroutines that are ready
  * run before timers and descriptors have their chance; at first 0.001. */
 static int loop_set_slice(lua_State *L) {
-  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   double seconds = lunado__checkseconds(L, 2);
   luaL_argcheck(L, seconds > 0, 2, "more than 0 seconds expected");
-  lunado__setslice(L, loop, seconds);
+  lunado__ioloop_setslice(L, loop, seconds);
   return 0;
 }
 
@@ -119,9 +119,9 @@ static int loop_close(lua_State *L) {
   lunado_ioloop *loop = lunado__ioloop_check_any(L, 1);
   lua_settop(L, 2);
   if (loop->core->closed) return 0;
-  if (!lunado__promises_ready(loop)) return luaL_error(L, "not enough memory");
-  if (lua_toboolean(L, 2)) lunado__handlers_closefds(L, loop);
-  if (!lunado__promises_ready(loop)) return luaL_error(L, "not enough memory");
+  if (!lunado__promise_reserve(loop)) return luaL_error(L, "not enough memory");
+  if (lua_toboolean(L, 2)) lunado__handler_close_all(L, loop);
+  if (!lunado__promise_reserve(loop)) return luaL_error(L, "not enough memory");
   lunado__luv_release(L, loop);
   lunado__ioloop_close(L, loop);
   lua_gc(L, LUA_GCCOLLECT); /* errors that nobody can observe are logged now */
@@ -135,8 +135,8 @@ static int loop__close(lua_State *L) {
 }
 
 static int loop_make_current(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
-  realm->loop = lunado__checkloop(L, realm, 1);
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  realm->loop = lunado__ioloop_check(L, realm, 1);
   return 0;
 }
 
@@ -184,7 +184,7 @@ static int loop__newindex(lua_State *L) {
  * the current one where there is none, or where make_current is true; with
  * false it does not.  Tornado: IOLoop. */
 static int ioloop__call(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_ioloop *loop;
   bool make_current;
   lua_settop(L, 2);
@@ -198,31 +198,31 @@ static int ioloop__call(lua_State *L) {
 /* IOLoop.current([instance]) → the current loop, made where there is none,
  * unless `instance` is false; then nil.  Tornado: IOLoop.current. */
 static int ioloop_current(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   if (realm->loop == NULL && lua_isboolean(L, 1) && !lua_toboolean(L, 1)) {
     lua_pushnil(L);
     return 1;
   }
-  lunado__pushloop(L, lunado__currentloop(L, realm));
+  lunado__ioloop_push(L, lunado__ioloop_current(L, realm));
   return 1;
 }
 
 /* IOLoop.instance() → the state's default loop.  Tornado: IOLoop.instance. */
 static int ioloop_instance(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
-  lunado__pushloop(L, lunado__defaultloop(L, realm));
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  lunado__ioloop_push(L, lunado__ioloop_default(L, realm));
   return 1;
 }
 
 static int ioloop_clear_current(lua_State *L) {
-  lunado__upvalue_realm(L)->loop = NULL;
+  lunado__realm_upvalue(L)->loop = NULL;
   return 0;
 }
 
 /* is_loop(x) → boolean; for Lua modules that check their arguments. */
 static int core_is_loop(lua_State *L) {
   luaL_checkany(L, 1);
-  lua_pushboolean(L, lunado__toloop(L, lunado__upvalue_realm(L), 1) != NULL);
+  lua_pushboolean(L, lunado__ioloop_at(L, lunado__realm_upvalue(L), 1) != NULL);
   return 1;
 }
 
@@ -231,7 +231,7 @@ static int core_call(lua_State *L) {
   lunado_ioloop *loop = lunado__ioloop_check_any(L, 1);
   lunado__checkcallable(L, 2);
   lua_settop(L, 2);
-  lunado__inner_callback(L, loop->realm, loop);
+  lunado__callback_inner(L, loop->realm, loop);
   return 0;
 }
 
@@ -269,8 +269,8 @@ static const luaL_Reg functions[] = {{"current", ioloop_current},
 static const luaL_Reg class_metamethods[] = {{"__call", ioloop__call},
                                              {NULL, NULL}};
 
-void lunado__ioloop_functions(lua_State *L) {
-  lunado_realm *realm = lunado__findrealm(L);
+void lunado__methods_functions(lua_State *L) {
+  lunado_realm *realm = lunado__realm_find(L);
   lua_rawgetp(L, LUA_REGISTRYINDEX, realm->ioloop_mt);
   lua_getfield(L, -1, "__index");
   lua_setfield(L, -3, "IOLoop");

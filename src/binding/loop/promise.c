@@ -52,7 +52,7 @@ static uint32_t next_ticket(promise_place *self) {
   return ticket;
 }
 
-void lunado__promises_init(lunado_ioloop *loop) {
+void lunado__promise_init(lunado_ioloop *loop) {
   lunado_slab_init(&loop->promises, sizeof(promise_place));
 }
 
@@ -73,7 +73,7 @@ static int call_deliver(lua_State *L) {
   lua_pushlightuserdata(L, self->ud);
   self->called = true;
   if (self->deliver != NULL) self->count = self->deliver(L);
-  lunado__pack(L, self->count);
+  lunado__future_pack(L, self->count);
   return 1;
 }
 
@@ -97,8 +97,8 @@ static void settle_with(lua_State *L, lunado_ioloop *loop, int idx, int status,
     lunado__failure_wrap(L, realm);
     lunado__failure_hand_on(lua_touserdata(L, -1));
     lua_pushvalue(L, -1);
-    lunado__fail(L, realm, idx);
-    if (loop->ending) lunado__failure_report_now(L, realm, -1);
+    lunado__settle_failed(L, realm, idx);
+    if (loop->ending) lunado__awaited_report_now(L, realm, -1);
     lua_pop(L, 1);
   } else if (lunado_future_pending(future)) {
     future->count = (uint32_t)self->count;
@@ -112,7 +112,7 @@ static void leave_place(lua_State *L, lunado_ioloop *loop,
                         promise_place *place) {
   lunado_loop_release(loop->core);
   if (loop->closed) return;
-  lunado__unanchor(L, loop, place->anchor);
+  lunado__anchor_drop(L, loop, place->anchor);
   lunado_slab_give(&loop->promises, place);
 }
 
@@ -127,7 +127,7 @@ static void on_promise_message(lunado_loop *core, lunado_message *message) {
   int top = lua_gettop(L);
   int status = LUA_ERRMEM;
   if (lua_checkstack(L, DELIVER_STACK)) {
-    lunado__pushanchor(L, loop, place->anchor);
+    lunado__anchor_push(L, loop, place->anchor);
     status = try_to_deliver(L, loop->realm, &one);
   }
   if (one.called) {
@@ -139,9 +139,9 @@ static void on_promise_message(lunado_loop *core, lunado_message *message) {
   lua_settop(L, top);
 }
 
-bool lunado__promises_ready(lunado_ioloop *loop) {
+bool lunado__promise_reserve(lunado_ioloop *loop) {
   return loop->promises.count == 0 ||
-         lunado__reserve_calls(loop->L, DELIVER_STACK);
+         lunado__protect_reserve(loop->L, DELIVER_STACK);
 }
 
 /* --- lunado.h ------------------------------------------------------------ */
@@ -164,11 +164,11 @@ lunado_promise *lunado__promise_new(lua_State *L, lunado_realm *realm,
   lunado_future *future = lua_touserdata(L, idx);
   promise_place *place;
   uint32_t ticket, anchor;
-  loop = lunado__currentloop(L, realm);
+  loop = lunado__ioloop_current(L, realm);
   check_promisable(L, loop, &address);
   luaL_checkstack(L, 8, NULL);
   lua_pushvalue(L, idx);
-  anchor = lunado__anchor(L, loop);
+  anchor = lunado__anchor_add(L, loop);
   lua_pop(L, 1);
   place = lunado_slab_take(&loop->promises);
   place->anchor = anchor;

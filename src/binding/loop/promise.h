@@ -7,15 +7,14 @@
 #include "binding/state/binding.h"
 
 /* A promise for the Future at idx, which is not relative.  [-0, +0, e] */
-lunado_promise *lunado__promise_new(lua_State *L, lunado_realm *realm,
-                                    int idx);
+lunado_promise *lunado__promise_new(lua_State *L, lunado_realm *realm, int idx);
 
 /* Sees that what is settled can be delivered while the loop closes, whatever
  * memory is left then, provided that the calling function closes it.  False
  * for want of memory.  [-0, +0, -] */
-bool lunado__promises_ready(lunado_ioloop *loop);
+bool lunado__promise_reserve(lunado_ioloop *loop);
 
 /* Makes the loop's promises, of which there are none. */
-void lunado__promises_init(lunado_ioloop *loop);
+void lunado__promise_init(lunado_ioloop *loop);
 
 #endif

@@ -17,10 +17,10 @@
 #include <string.h>
 
 #include "binding/coroutine/coroutine.h"
+#include "binding/coroutine/received.h"
 #include "binding/error/failure.h"
 #include "binding/future/future.h"
 #include "binding/loop/ioloop.h"
-#include "binding/coroutine/received.h"
 
 #define CHUNK_MIN 32u
 #define CHUNK_MAX 1024u
@@ -329,7 +329,7 @@ enum { TURNS = 1, ENTRY };
 
 static void run_task(lua_State *L, lunado_ioloop *loop) {
   lua_xmove(loop->queue.batch->thread, L, 1);
-  lunado__coroutine_wake(L, loop->realm, ENTRY);
+  lunado__run_wake(L, loop->realm, ENTRY);
 }
 
 /* Calls the n values on the stack from ENTRY on.  What that raises ends the
@@ -342,10 +342,10 @@ static void call(lua_State *L, lunado_ioloop *loop, int n) {
     lua_pushvalue(realm->called, -1);
     lua_xmove(realm->called, L, 1);
     lua_insert(L, ENTRY);
-    lunado__returned(L, realm, loop);
+    lunado__callback_returned(L, realm, loop);
   }
   lua_pop(realm->called, 1);
-  if (realm->receiver != NULL) lunado__forget_received(L, realm);
+  if (realm->receiver != NULL) lunado__received_forget(L, realm);
 }
 
 static void run_callback(lua_State *L, lunado_ioloop *loop, int n) {
@@ -446,17 +446,17 @@ static bool run_protected(lua_State *L, lunado_ioloop *loop, turns *now) {
   lunado_realm *realm = loop->realm;
   int outer = lua_gettop(realm->called);
   now->begun = false;
-  if (lunado__try(L, realm, run_turns, now)) return true;
+  if (lunado__protect_call(L, realm, run_turns, now)) return true;
   if (lua_gettop(realm->called) == outer && !now->begun &&
       !((const lunado_failure *)lua_touserdata(L, -1))->interrupt) {
     not_begun(L, loop);
   } else if (lua_gettop(realm->called) == outer) {
-    lunado__report_guarded(L, realm, now->begun, "running callbacks");
+    lunado__callback_report_guarded(L, realm, now->begun, "running callbacks");
   } else {
     lua_xmove(realm->called, L, 1);
     lua_insert(L, -2);
-    lunado__report(L, realm, loop);
-    if (realm->receiver != NULL) lunado__forget_received(L, realm);
+    lunado__callback_report(L, realm, loop);
+    if (realm->receiver != NULL) lunado__received_forget(L, realm);
   }
   return false;
 }
@@ -473,12 +473,12 @@ static void shrink(lua_State *L, lunado_queue *queue) {
   }
 }
 
-void lunado__queue_run(lunado_loop *core, lunado_task *task) {
+void lunado__queue_run(lunado_loop *core, lunado_callback *task) {
   lunado_ioloop *loop = lunado_container_of(task, lunado_ioloop, drain);
   lunado_queue *queue = &loop->queue;
   lua_State *L = loop->L;
   turns now = {loop, false};
-  lunado__ioloop_enlist(loop); /* a callback may close it */
+  lunado__ioloop_ref(loop); /* a callback may close it */
   if (queue->turn == 0) queue->turn = queue->count;
   while (!run_protected(L, loop, &now) && now.begun &&
          !loop->realm->interrupted && !is_slice_over(loop))
@@ -487,7 +487,7 @@ void lunado__queue_run(lunado_loop *core, lunado_task *task) {
     lunado_loop_ready(core, task);
   else if (!core->closed)
     shrink(L, queue);
-  lunado__ioloop_discharge(L, loop);
+  lunado__ioloop_unref(L, loop);
 }
 
 void lunado__queue_open(lua_State *L, lunado_realm *realm) {

@@ -72,7 +72,7 @@ void lunado__queue_each(const lunado_queue *queue, lunado__queue_visit *visit,
 /* Runs the entries of one turn, errors reported; the loop's task.  Where no
  * turn can begin, as without any memory, time and again, the run in progress is
  * stopped. */
-void lunado__queue_run(lunado_loop *core, lunado_task *task);
+void lunado__queue_run(lunado_loop *core, lunado_callback *task);
 
 /* Pushes the Failure because of which the loop's run was stopped; where there
  * is none, pushes nothing and returns false.  What is in the queue comes with

@@ -16,8 +16,8 @@
 #include "binding/future/future.h"
 #include "binding/loop/interrupt.h"
 #include "binding/loop/ioloop.h"
-#include "binding/state/naming.h"
 #include "binding/loop/timeout.h"
+#include "binding/state/naming.h"
 #include "binding/thread/worker.h"
 
 /* User values of a watch: the loop, and the function that is run; nil: none. */
@@ -43,14 +43,14 @@ static void on_late(lunado_loop *core, lunado_timer *timer) {
   watch *self = lunado_container_of(timer, watch, timer);
   lunado_ioloop *loop = core->owner;
   self->late = true;
-  lunado__unanchor(loop->L, loop, self->anchor);
+  lunado__anchor_drop(loop->L, loop, self->anchor);
   lunado_loop_stop(core);
 }
 
 /* Puts a Failure with the message at idx, and cuts the stack there. */
 static int fail(lua_State *L, lunado_realm *realm, int idx,
                 lunado_error_class which, const char *message) {
-  lunado__pusherror(L, realm, which, "%s", message);
+  lunado__exception_push(L, realm, which, "%s", message);
   lunado__failure_new(L, realm, -1, -1)->observed = true;
   lua_replace(L, idx);
   lua_settop(L, idx);
@@ -59,7 +59,7 @@ static int fail(lua_State *L, lunado_realm *realm, int idx,
 
 /* Pushes the task of the Future at idx; nothing, and returns NULL, where it is
  * not the Future of a coroutine that is suspended. */
-static const lunado_coroutine *push_task(lua_State *L, int idx) {
+static const lunado_task *push_task(lua_State *L, int idx) {
   const lunado_future *future = lua_touserdata(L, idx);
   if (future->kind != LUNADO_KIND_COROUTINE) return NULL;
   if (lua_getiuservalue(L, idx, LUNADO_FUTURE_TASK) == LUA_TUSERDATA)
@@ -90,11 +90,11 @@ static void push_origin(lua_State *L, const lunado_realm *realm, int watch_idx,
                         bool timed) {
   int kind = lua_gettop(L) + 1;
   push_kind(L, ((const lunado_future *)lua_touserdata(L, -1))->kind);
-  lunado__pushplace(L, realm, L);
+  lunado__naming_pushplace(L, realm, L);
   if (lua_getiuservalue(L, watch_idx, WATCH_FUNCTION) == LUA_TNIL)
     lua_pushliteral(L, "");
   else
-    lunado__pushcallbackname(L, lua_gettop(L));
+    lunado__naming_push(L, lua_gettop(L));
   lua_pushfstring(L, "%s for %s%s%s%s", lua_tostring(L, kind + 1),
                   lua_tostring(L, kind), timed ? " in a with_timeout" : "",
                   lua_isnil(L, kind + 2) ? "" : " that was returned by ",
@@ -106,19 +106,19 @@ static void push_origin(lua_State *L, const lunado_realm *realm, int watch_idx,
  * called. */
 static void push_where(lua_State *L, const lunado_realm *realm, int idx,
                        int watch_idx) {
-  const lunado_coroutine *task;
+  const lunado_task *task;
   const lunado_future *future;
   bool timed = false;
   lua_pushvalue(L, idx);
   while (future = lua_touserdata(L, -1),
          future->kind == LUNADO_KIND_TIMEOUT && lunado_future_pending(future)) {
-    lunado__timeout_child(L, lua_gettop(L));
+    lunado__with_timeout_child(L, lua_gettop(L));
     lua_remove(L, -2);
     timed = true;
   }
   task = push_task(L, lua_gettop(L));
   if (task != NULL)
-    lunado__coroutine_where(L, task);
+    lunado__task_pushplace(L, task);
   else
     push_origin(L, realm, watch_idx, timed);
   lua_replace(L, idx + 1);
@@ -149,7 +149,8 @@ static int start_timer(lua_State *L) {
   watch *self = lua_touserdata(L, 1);
   lunado_ioloop *loop = lua_touserdata(L, 2);
   lua_settop(L, 1);
-  lunado__starttimer(L, loop, &self->timer, self->deadline, &self->anchor);
+  lunado__anchor_starttimer(L, loop, &self->timer, self->deadline,
+                            &self->anchor);
   return 0;
 }
 
@@ -166,9 +167,9 @@ static bool start_protected(lua_State *L, lunado_ioloop *loop, int watch_idx) {
 
 /* The watch and the Future at idx let each other go. */
 static void part(lua_State *L, lunado_ioloop *loop, int idx, watch *self) {
-  lunado__forget(L, idx, &self->waiter);
+  lunado__owner_forget(L, idx, &self->waiter);
   if (!loop->core->closed)
-    lunado__stoptimer(L, loop, &self->timer, self->anchor);
+    lunado__anchor_stoptimer(L, loop, &self->timer, self->anchor);
 }
 
 /* Runs the loop until the Future at idx is done, or it is late. */
@@ -178,27 +179,27 @@ static int run_until_done(lua_State *L, lunado_ioloop *loop, int idx,
   lunado_future *future = lua_touserdata(L, idx);
   int rc;
   if (!lunado_future_pending(future) || self->late) return LUNADO_RUN_STOPPED;
-  if (!lunado__wait(L, idx, watch_idx, &self->waiter, on_done))
+  if (!lunado__owner_wait(L, idx, watch_idx, &self->waiter, on_done))
     return LUNADO_RUN_STOPPED;
   if (!start_protected(L, loop, watch_idx)) {
     part(L, loop, idx, self);
-    lunado__withdraw(L, idx);
+    lunado__coroutine_withdraw(L, idx);
     lunado_loop_clear_stop(loop->core); /* a finalizer may have settled it */
     return lua_error(L);
   }
   rc = lunado__ioloop_run(L, loop, false);
   part(L, loop, idx, self);
   if (rc != UV_ENOMEM) return rc;
-  lunado__withdraw(L, idx);
+  lunado__coroutine_withdraw(L, idx);
   return luaL_error(L, "not enough memory");
 }
 
 /* Pushes the Failure that has ended the run, if any has. */
 static bool push_end(lua_State *L, lunado_ioloop *loop, int idx) {
-  if (lunado__interrupted(L, loop->realm)) return true;
+  if (lunado__interrupt_take(L, loop->realm)) return true;
   if (!lunado__queue_gave_up(L, loop)) return false;
   if (lunado_future_pending(lua_touserdata(L, idx))) {
-    lunado__withdraw(L, idx);
+    lunado__coroutine_withdraw(L, idx);
     return true;
   }
   lua_pop(L, 1);
@@ -231,7 +232,7 @@ static int wait_for_outcome(lua_State *L, lunado_ioloop *loop, int idx,
       lua_replace(L, idx);
       return LUA_ERRRUN;
     }
-    (void)lunado__push_results(L, idx);
+    (void)lunado__future_push_results(L, idx);
     lua_remove(L, idx);
   } while (lua_gettop(L) == idx && lunado__tofuture(L, realm, idx) != NULL);
   return LUA_OK;
@@ -240,7 +241,7 @@ static int wait_for_outcome(lua_State *L, lunado_ioloop *loop, int idx,
 /* Pushes a watch, which waits for nothing as yet, and knows no function. */
 static void push_watch(lua_State *L, lunado_ioloop *loop) {
   watch *self;
-  lunado__pushloop(L, loop); /* which may be closed before the run is over */
+  lunado__ioloop_push(L, loop); /* which may be closed before the run is over */
   self = lua_newuserdatauv(L, sizeof *self, WATCH_VALUES);
   lua_insert(L, -2);
   lua_setiuservalue(L, -2, WATCH_LOOP);
@@ -271,7 +272,7 @@ int lunado__runsync(lua_State *L, lunado_ioloop *loop, int nargs,
   lua_setiuservalue(L, -2, WATCH_FUNCTION);
   lua_insert(L, base); /* watch function arguments */
   lunado_loop_clear_stop(loop->core);
-  lunado__spawn_later(L, loop->realm, loop, nargs);
+  lunado__coroutine_spawn_later(L, loop->realm, loop, nargs);
   return run_watched(L, loop, base, timeout);
 }
 
@@ -281,14 +282,14 @@ static int run_and_return(lua_State *L, lunado_ioloop *loop, int nargs,
                           double timeout) {
   int base = lua_gettop(L) - nargs;
   if (lunado__runsync(L, loop, nargs, timeout) != LUA_OK)
-    return lunado__raise_outcome(L, loop->realm);
+    return lunado__uncaught_raise(L, loop->realm);
   return lua_gettop(L) - base + 1;
 }
 
 /* loop:run_sync(fn [, timeout]) → what fn returns; raises its error, and
  * TimeoutError after `timeout` seconds.  Tornado: IOLoop.run_sync. */
 static int loop_run_sync(lua_State *L) {
-  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   double timeout = 0;
   lunado__checkcallable(L, 2);
   if (!lua_isnoneornil(L, 3)) {
@@ -303,10 +304,10 @@ static int loop_run_sync(lua_State *L) {
 /* lunado.run(fn, ...): fn(...) as a coroutine on the current loop, run until
  * it is done; returns its values or raises its error. */
 static int lunado_run(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_ioloop *loop;
   lunado__checkcallable(L, 1);
-  loop = lunado__currentloop(L, realm);
+  loop = lunado__ioloop_current(L, realm);
   lunado__ioloop_checkidle(L, loop);
   return run_and_return(L, loop, lua_gettop(L) - 1, 0);
 }
@@ -314,15 +315,15 @@ static int lunado_run(lua_State *L) {
 /* wait(loop, future) → what the Future comes to, as run_sync of a function that
  * returns it. */
 static int core_wait(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
-  lunado_ioloop *loop = lunado__checkloop(L, realm, 1);
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  lunado_ioloop *loop = lunado__ioloop_check(L, realm, 1);
   lunado__checkfuture(L, realm, 2);
   lunado__ioloop_checkidle(L, loop);
   lua_settop(L, 2);
   push_watch(L, loop);
   lua_insert(L, 2); /* loop watch future */
   if (run_watched(L, loop, 2, 0) != LUA_OK)
-    return lunado__raise_outcome(L, realm);
+    return lunado__uncaught_raise(L, realm);
   return lua_gettop(L) - 1;
 }
 

@@ -16,7 +16,7 @@ int lunado__runsync(lua_State *L, lunado_ioloop *loop, int nargs,
 /* Raises the error of the Failure on top.  One that nobody in Lua will catch
  * shows the lines of its coroutines: a string carries them, and for an object
  * they are written before.  [-1, +0, e] */
-int lunado__raise_outcome(lua_State *L, lunado_realm *realm);
+int lunado__uncaught_raise(lua_State *L, lunado_realm *realm);
 
 /* What runs in this state catches every error itself, as a worker does, which
  * sends it to where the job was submitted.  [-0, +0, m] */

@@ -123,7 +123,7 @@ static void close_watchers(lua_State *L, const lunado_realm *realm) {
 static int signals__gc(lua_State *L) {
   signals *self = lua_touserdata(L, 1);
   if (self->core == NULL) return 0;
-  close_watchers(L, lunado__upvalue_realm(L));
+  close_watchers(L, lunado__realm_upvalue(L));
   lunado_signals_free(self->core);
   self->core = NULL;
   return 0;
@@ -135,7 +135,7 @@ static void push_new(lua_State *L, const lunado_realm *realm) {
   signals *self = lua_newuserdatauv(L, sizeof *self, 1);
   int rc;
   self->core = NULL;
-  (void)lunado__newclass(L, "lunado.Signals", NULL, metamethods);
+  (void)lunado__class_new(L, "lunado.Signals", NULL, metamethods);
   lua_setmetatable(L, -2);
   rc = lunado_signals_new(&self->core);
   if (rc < 0) luaL_error(L, "signals cannot be noticed: %s", uv_strerror(rc));
@@ -173,14 +173,14 @@ static void dispatch(lunado_ioloop *loop, int retries) {
   self = lua_touserdata(L, -1);
   lunado_signals_drain(self->core);
   lua_getiuservalue(L, -1, SIGNALS_DISPATCH);
-  lunado__ioloop_enlist(loop); /* the callback may close it */
+  lunado__ioloop_ref(loop); /* the callback may close it */
   lunado__callback(L, loop->realm, loop, 0);
   if (!loop->closed && retries < MOST_RETRIES &&
       lunado_signals_next(self->core) != 0) {
     loop->signal_retries = retries + 1;
     lunado_loop_ready(loop->core, &loop->signal_retry);
   }
-  lunado__ioloop_discharge(L, loop);
+  lunado__ioloop_unref(L, loop);
   lua_settop(L, top);
 }
 
@@ -189,7 +189,7 @@ static void on_readable(lunado_watcher *watcher, int events) {
   dispatch(watcher->loop->owner, 0);
 }
 
-static void on_retry(lunado_loop *core, lunado_task *task) {
+static void on_retry(lunado_loop *core, lunado_callback *task) {
   lunado_ioloop *loop = core->owner;
   (void)task;
   dispatch(loop, loop->signal_retries);
@@ -198,8 +198,8 @@ static void on_retry(lunado_loop *core, lunado_task *task) {
 /* signal_attach(loop, dispatch): from now on dispatch() is called on the loop
  * when a signal has come, on this loop or before it on another. */
 static int core_signal_attach(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
-  lunado_ioloop *loop = lunado__checkloop(L, realm, 1);
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  lunado_ioloop *loop = lunado__ioloop_check(L, realm, 1);
   lunado_watcher *watcher;
   int fd, rc;
   lua_settop(L, 2);
@@ -213,7 +213,7 @@ static int core_signal_attach(lua_State *L) {
   if (rc < 0)
     return luaL_error(L, "signals cannot wake the loop: %s", uv_strerror(rc));
   lunado_watcher_keep_alive(watcher, false);
-  lunado_task_init(&loop->signal_retry, on_retry);
+  lunado_callback_init(&loop->signal_retry, on_retry);
   loop->signals = watcher;
   return 0;
 }
@@ -221,7 +221,7 @@ static int core_signal_attach(lua_State *L) {
 /* signal_hold(loop, yes): whether the loop waits for signals, as long as
  * nothing else is left to wait for.  Harmless where it is closed. */
 static int core_signal_hold(lua_State *L) {
-  lunado_ioloop *loop = lunado__toloop(L, lunado__upvalue_realm(L), 1);
+  lunado_ioloop *loop = lunado__ioloop_at(L, lunado__realm_upvalue(L), 1);
   if (loop != NULL && loop->signals != NULL)
     lunado_watcher_keep_alive(loop->signals, lua_toboolean(L, 2) != 0);
   return 0;
@@ -232,7 +232,7 @@ static int core_signal_hold(lua_State *L) {
 /* signal_watch(number) → true, or nil and libuv's error. */
 static int core_signal_watch(lua_State *L) {
   lua_Integer number = luaL_checkinteger(L, 1);
-  lunado_signals *core = push_signals(L, lunado__upvalue_realm(L));
+  lunado_signals *core = push_signals(L, lunado__realm_upvalue(L));
   int rc = number < 1 || number > INT_MAX
                ? UV_EINVAL
                : lunado_signals_watch(core, (int)number);
@@ -248,14 +248,14 @@ static int core_signal_watch(lua_State *L) {
 /* signal_unwatch(number). */
 static int core_signal_unwatch(lua_State *L) {
   lua_Integer number = luaL_checkinteger(L, 1);
-  lunado_signals *core = push_signals(L, lunado__upvalue_realm(L));
+  lunado_signals *core = push_signals(L, lunado__realm_upvalue(L));
   lunado_signals_unwatch(core, (int)number);
   return 0;
 }
 
 /* signal_next() → the number of a signal that has come; nil: none is left. */
 static int core_signal_next(lua_State *L) {
-  lunado_signals *core = push_signals(L, lunado__upvalue_realm(L));
+  lunado_signals *core = push_signals(L, lunado__realm_upvalue(L));
   int number;
   lunado_signals_drain(core);
   number = lunado_signals_next(core);
@@ -266,7 +266,7 @@ static int core_signal_next(lua_State *L) {
 
 /* signal_take(): what signal_next gave is dealt with. */
 static int core_signal_take(lua_State *L) {
-  (void)lunado_signals_take(push_signals(L, lunado__upvalue_realm(L)));
+  (void)lunado_signals_take(push_signals(L, lunado__realm_upvalue(L)));
   return 0;
 }
 
@@ -274,7 +274,7 @@ static int core_signal_take(lua_State *L) {
  * that lunado.signals has added. */
 static int core_signal_awaited(lua_State *L) {
   const lunado_future *future =
-      lunado__checkfuture(L, lunado__upvalue_realm(L), 1);
+      lunado__checkfuture(L, lunado__realm_upvalue(L), 1);
   const lunado_waiter *first = future->waiters;
   lua_pushboolean(L, lunado_future_pending(future) && first != NULL &&
                          first->next != first);
@@ -284,7 +284,7 @@ static int core_signal_awaited(lua_State *L) {
 /* signal_alias(wrapper, fn): in messages the wrapper is called what fn is. */
 static int core_signal_alias(lua_State *L) {
   lua_settop(L, 2);
-  lunado__getslot(L, lunado__upvalue_realm(L), LUNADO_SLOT_WRAPPED);
+  lunado__getslot(L, lunado__realm_upvalue(L), LUNADO_SLOT_WRAPPED);
   if (!lua_istable(L, 3)) return 0;
   lua_insert(L, 1);
   lua_rawset(L, 1);

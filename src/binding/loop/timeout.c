@@ -50,7 +50,7 @@ static void unpack_call(lua_State *L, int nargs) {
 
 /* --- timeouts ------------------------------------------------------------- */
 
-void lunado__timeouts_init(lunado_ioloop *loop) {
+void lunado__timeout_init(lunado_ioloop *loop) {
   lunado_slab_init(&loop->timeouts, sizeof(timeout));
 }
 
@@ -66,7 +66,7 @@ static void on_due(lunado_loop *core, lunado_timer *timer) {
   lua_State *L = loop->L;
   int top = lua_gettop(L);
   int nargs = self->nargs;
-  lunado__takeanchor(L, loop, self->anchor);
+  lunado__anchor_take(L, loop, self->anchor);
   end(loop, self);
   if (!lua_checkstack(L, nargs + LUA_MINSTACK)) {
     lunado__log_text(L, loop->realm,
@@ -75,18 +75,18 @@ static void on_due(lunado_loop *core, lunado_timer *timer) {
     return;
   }
   if (nargs > 0) unpack_call(L, nargs);
-  lunado__ioloop_enlist(loop); /* the callback may close it */
+  lunado__ioloop_ref(loop); /* the callback may close it */
   lunado__callback(L, loop->realm, loop, nargs);
-  lunado__ioloop_discharge(L, loop);
+  lunado__ioloop_unref(L, loop);
 }
 
 /* The timeout whose callable is on top, as yet without a timer. */
 static timeout *take(lua_State *L, lunado_ioloop *loop) {
-  uint32_t anchor = lunado__anchor(L, loop);
+  uint32_t anchor = lunado__anchor_add(L, loop);
   int rc = lunado_slab_reserve(&loop->timeouts, NUMBERS);
   timeout *self;
   if (rc < 0) {
-    lunado__unanchor(L, loop, anchor);
+    lunado__anchor_drop(L, loop, anchor);
     luaL_error(L, rc == UV_ENOSPC ? "too many timeouts" : "not enough memory");
   }
   self = lunado_slab_take(&loop->timeouts);
@@ -106,7 +106,7 @@ static int add_timeout(lua_State *L, lunado_ioloop *loop, double when,
   self->nargs = nargs;
   rc = lunado_timer_start(loop->core, &self->timer, when);
   if (rc < 0) {
-    lunado__unanchor(L, loop, self->anchor);
+    lunado__anchor_drop(L, loop, self->anchor);
     end(loop, self);
     return luaL_error(L, "cannot start a timeout: %s", uv_strerror(rc));
   }
@@ -120,13 +120,13 @@ static void check_arguments(lua_State *L, lunado_ioloop *loop, int callable) {
   lunado__checkcallable(L, callable);
   luaL_argcheck(L, lua_gettop(L) - callable < 60000, callable,
                 "too many arguments");
-  lunado__capture(L, loop->realm, callable);
+  lunado__context_capture(L, loop->realm, callable);
 }
 
 /* loop:call_later(delay, fn, ...) → handle, an integer; delay in seconds.
  * Tornado: IOLoop.call_later. */
 static int loop_call_later(lua_State *L) {
-  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   double delay = lunado__checkseconds(L, 2);
   check_arguments(L, loop, 3);
   return add_timeout(L, loop, lunado_loop_time(loop->core) + delay, 3);
@@ -135,7 +135,7 @@ static int loop_call_later(lua_State *L) {
 /* loop:call_at(when, fn, ...) → handle; when on loop:time().
  * Tornado: IOLoop.call_at. */
 static int loop_call_at(lua_State *L) {
-  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   double when = lunado__checkseconds(L, 2);
   check_arguments(L, loop, 3);
   return add_timeout(L, loop, when, 3);
@@ -144,8 +144,8 @@ static int loop_call_at(lua_State *L) {
 /* loop:add_timeout(deadline, fn, ...) → handle.
  * Tornado: IOLoop.add_timeout. */
 static int loop_add_timeout(lua_State *L) {
-  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
-  double when = lunado__checkdeadline(L, loop, 2);
+  lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
+  double when = lunado__deadline_check(L, loop, 2);
   check_arguments(L, loop, 3);
   return add_timeout(L, loop, when, 3);
 }
@@ -181,12 +181,12 @@ static lua_Integer check_handle(lua_State *L, const lunado_realm *realm) {
 /* Stops a timeout that runs. */
 static void stop(lua_State *L, lunado_ioloop *loop, timeout *self) {
   lunado_timer_stop(loop->core, &self->timer);
-  lunado__unanchor(L, loop, self->anchor);
+  lunado__anchor_drop(L, loop, self->anchor);
   end(loop, self);
 }
 
-bool lunado__taketimeout(lua_State *L, lunado_ioloop *loop, lua_Integer handle,
-                         double *when) {
+bool lunado__timeout_take(lua_State *L, lunado_ioloop *loop, lua_Integer handle,
+                          double *when) {
   timeout *self = find(loop, handle);
   if (self == NULL || !lunado_timer_when(loop->core, &self->timer, when))
     return false;
@@ -197,7 +197,7 @@ bool lunado__taketimeout(lua_State *L, lunado_ioloop *loop, lua_Integer handle,
 /* loop:remove_timeout(handle): harmless after it fired, and twice.
  * Tornado: IOLoop.remove_timeout. */
 static int loop_remove_timeout(lua_State *L) {
-  lunado_ioloop *loop = lunado__checkloop(L, lunado__upvalue_realm(L), 1);
+  lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   lua_Integer handle = check_handle(L, loop->realm);
   timeout *self = find(loop, handle);
   if (self == NULL) {

@@ -59,10 +59,10 @@ static bool is_uncaught(lua_State *L, const lunado_realm *realm) {
   return true;
 }
 
-int lunado__raise_outcome(lua_State *L, lunado_realm *realm) {
+int lunado__uncaught_raise(lua_State *L, lunado_realm *realm) {
   int failure = lua_gettop(L);
   lua_pushvalue(L, failure);
-  lunado__failure_throw(L, realm);
+  lunado__received_throw(L, realm);
   if (!is_uncaught(L, realm)) return lua_error(L);
   lunado__failure_traceback(L, failure);
   if (lua_rawlen(L, -1) == 0) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* attachment.c - what ties a Lua state's luv to lunado's default loop. */
+#include "binding/luv/attachment.h"
 #include "binding/loop/drive.h"
 #include "binding/loop/ioloop.h"
-#include "binding/luv/attachment.h"
 #include "binding/luv/luv.h"
 #include "binding/state/realm.h"
 #include "core/jump.h"
@@ -16,14 +16,14 @@ lunado_luv_context *lunado__attachment_context(lua_State *L) {
   return context;
 }
 
-lunado_ioloop *lunado__luv_sharer(const lunado_realm *realm) {
+lunado_ioloop *lunado__attachment_loop(const lunado_realm *realm) {
   lunado_ioloop *loop = realm->instance;
-  if (!lunado__luv_istied(realm->luv) || loop == NULL || loop->closed)
+  if (!lunado__attachment_is_live(realm->luv) || loop == NULL || loop->closed)
     return NULL;
   return loop->core->uv == realm->luv->uv ? loop : NULL;
 }
 
-void lunado__luv_stopped(lunado_realm *realm) {
+void lunado__attachment_run_stopped(lunado_realm *realm) {
   const lunado_luv *self = realm->luv;
   if (self->set_loop != NULL) self->set_loop(realm->main, self->uv);
 }
@@ -40,7 +40,8 @@ static bool has_loop(lua_State *L, int idx) {
   return has;
 }
 
-void lunado__attachment_hold_module(lua_State *L, lunado_realm *realm, int idx) {
+void lunado__attachment_hold_module(lua_State *L, lunado_realm *realm,
+                                    int idx) {
   lunado__getslot(L, realm, LUNADO_SLOT_LUV);
   if (lua_istable(L, -1) && (!has_loop(L, idx) || lua_rawequal(L, -1, idx))) {
     lua_pop(L, 1);
@@ -51,7 +52,8 @@ void lunado__attachment_hold_module(lua_State *L, lunado_realm *realm, int idx) 
   lunado__setslot(L, realm, LUNADO_SLOT_LUV);
 }
 
-lua_CFunction lunado__attachment_function(lua_State *L, int idx, const char *name) {
+lua_CFunction lunado__attachment_function(lua_State *L, int idx,
+                                          const char *name) {
   lua_CFunction function;
   lua_pushstring(L, name);
   lua_rawget(L, idx);
@@ -92,16 +94,16 @@ static int tie_loop(lua_State *L) {
   const tying *self = lua_touserdata(L, 1);
   lunado_realm *realm = self->loop->realm;
   lunado_luv_object object = {0};
-  if (realm->luv == NULL) realm->luv = lunado__luv_newtie(L);
-  lunado__luv_wrap(L, realm->luv, 2);
-  if (!lunado__luv_istied(realm->luv)) {
+  if (realm->luv == NULL) realm->luv = lunado__shutdown_newattachment(L);
+  lunado__wrapper_install(L, realm->luv, 2);
+  if (!lunado__attachment_is_live(realm->luv)) {
     realm->luv->loop_mode = lunado__attachment_function(L, 2, "loop_mode");
-    if (!lunado__luv_inspect(realm->luv->run, &object))
+    if (!lunado__loader_inspect(realm->luv->run, &object))
       object = (lunado_luv_object){0};
-    lunado__luv_dig(L);
+    lunado__shutdown_defer(L);
   }
   lunado__attachment_hold_module(L, realm, 2);
-  if (!lunado__luv_istied(realm->luv)) {
+  if (!lunado__attachment_is_live(realm->luv)) {
     realm->luv->set_loop = object.set_loop;
     take_uv(realm->luv, self->loop->core);
     take_context(realm, realm->luv, self->context, &object);
@@ -111,20 +113,20 @@ static int tie_loop(lua_State *L) {
 }
 
 void lunado__attachment_tie(lua_State *L, lunado_ioloop *loop,
-                lunado_luv_context *context) {
+                            lunado_luv_context *context) {
   tying self = {loop, context};
   lua_pushcfunction(L, tie_loop);
   lua_pushlightuserdata(L, &self);
   lua_pushvalue(L, -3);
   if (lua_pcall(L, 2, 0, 0) == LUA_OK) return;
-  if (!lunado__luv_istied(loop->realm->luv)) lunado__luv_undig(L);
+  if (!lunado__attachment_is_live(loop->realm->luv)) lunado__shutdown_undo(L);
   lua_error(L);
 }
 
 /* --- for the hooks -------------------------------------------------------- */
 
-bool lunado__luv_again(lua_State *L, lunado_realm *realm) {
-  if (!lunado__luv_istied(realm->luv)) return false;
+bool lunado__attachment_again(lua_State *L, lunado_realm *realm) {
+  if (!lunado__attachment_is_live(realm->luv)) return false;
   lunado__getslot(L, realm, LUNADO_SLOT_LUV);
   return true;
 }
@@ -149,30 +151,31 @@ static void part_from_loop(lua_State *L) {
 }
 
 /* What a loader in Lua will open is seen afterwards. */
-void lunado__luv_lend(lua_State *L, lunado_realm *realm, lua_CFunction opener) {
+void lunado__attachment_lend(lua_State *L, lunado_realm *realm,
+                             lua_CFunction opener) {
   lunado_luv_object object;
   lunado_luv_context *context = lunado__attachment_context(L);
   if (realm->instance == NULL || opener == NULL ||
-      !lunado__luv_inspect(opener, &object))
+      !lunado__loader_inspect(opener, &object))
     return;
-  if (!object.same_uv) lunado__luv_refuse(L, &object);
+  if (!object.same_uv) lunado__loader_refuse(L, &object);
   if (context != NULL && context->uv != NULL) part_from_loop(L);
   object.set_loop(realm->main, realm->instance->core->uv);
 }
 
-void lunado__luv_take_back(lua_State *L, lunado_realm *realm) {
+void lunado__attachment_take_back(lua_State *L, lunado_realm *realm) {
   lunado_luv_context *context = lunado__attachment_context(L);
-  if (lunado__luv_istied(realm->luv) || context == NULL ||
+  if (lunado__attachment_is_live(realm->luv) || context == NULL ||
       realm->instance == NULL || context->uv != realm->instance->core->uv)
     return;
   context->uv = NULL;
 }
 
-void lunado__luv_receive(lua_State *L, lunado_realm *realm, int idx) {
+void lunado__attachment_receive(lua_State *L, lunado_realm *realm, int idx) {
   lunado_luv_context *context = lunado__attachment_context(L);
   if (realm->instance == NULL) return;
   if (context == NULL || context->uv != realm->instance->core->uv)
-    lunado__luv_refuse(L, NULL);
+    lunado__loader_refuse(L, NULL);
   lua_pushvalue(L, idx);
   lunado__attachment_tie(L, realm->instance, context);
   lua_pop(L, 1);

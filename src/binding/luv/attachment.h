@@ -9,8 +9,8 @@
 #ifndef LUNADO_BINDING_LUV_ATTACHMENT_H
 #define LUNADO_BINDING_LUV_ATTACHMENT_H
 
-#include "binding/state/binding.h"
 #include "binding/luv/loader.h"
+#include "binding/state/binding.h"
 
 /* The first words of luv's context; the others differ between versions. */
 typedef struct {
@@ -36,44 +36,45 @@ typedef struct lunado_luv {
 } lunado_luv;
 
 /* The default loop, if it is open and on the shared uv_loop_t. */
-lunado_ioloop *lunado__luv_sharer(const lunado_realm *realm);
+lunado_ioloop *lunado__attachment_loop(const lunado_realm *realm);
 
 /* True while luv uses the uv_loop_t that was shared; uv.loop_close() ends
  * that. */
-static inline bool lunado__luv_istied(const lunado_luv *self) {
+static inline bool lunado__attachment_is_live(const lunado_luv *self) {
   return self != NULL && self->context != NULL && self->context->uv == self->uv;
 }
 
-/* --- shutdown.c: the end of the state --------------------------------------- */
+/* --- shutdown.c: the end of the state ---------------------------------------
+ */
 
 /* A new tie, with its finalizer, held by the registry.  [-0, +0, m] */
-lunado_luv *lunado__luv_newtie(lua_State *L);
+lunado_luv *lunado__shutdown_newattachment(lua_State *L);
 
 /* From now on finalizers of luv's handles wait in the grave.  [-0, +0, m] */
-void lunado__luv_dig(lua_State *L);
+void lunado__shutdown_defer(lua_State *L);
 
 /* Undoes that, or what there is of it; nothing has been buried yet.
  * [-0, +0, -] */
-void lunado__luv_undig(lua_State *L);
+void lunado__shutdown_undo(lua_State *L);
 
 /* True if the value at idx is a handle of luv's.  [-0, +0, -] */
-bool lunado__luv_ishandle(lua_State *L, int idx);
+bool lunado__shutdown_ishandle(lua_State *L, int idx);
 
 /* Runs the finalizers in the grave.  For where the state is known to live on,
  * or libuv to be done with the handles.  [-0, +0, -] */
-void lunado__luv_finalize(lua_State *L, lunado_luv *self);
+void lunado__shutdown_finalize(lua_State *L, lunado_luv *self);
 
 /* --- wrapper.c: functions of luv's in whose place are ours ---------------- */
 
 /* Replaces run and walk in luv's table at idx, and notes luv's own in the tie.
  * [-0, +0, m] */
-void lunado__luv_wrap(lua_State *L, lunado_luv *self, int idx);
+void lunado__wrapper_install(lua_State *L, lunado_luv *self, int idx);
 
 /* --- luv.c ---------------------------------------------------------------- */
 
 /* A run of luv's was jumped out of: luv knows that it is not running.
  * [-0, +0, -] */
-void lunado__luv_stopped(lunado_realm *realm);
+void lunado__attachment_run_stopped(lunado_realm *realm);
 
 /* luv's context; NULL: luv is not loaded.  [-0, +0, -] */
 lunado_luv_context *lunado__attachment_context(lua_State *L);
@@ -83,12 +84,14 @@ lunado_luv_context *lunado__attachment_context(lua_State *L);
 void lunado__attachment_hold_module(lua_State *L, lunado_realm *realm, int idx);
 
 /* The C function `name` of luv's table at idx, or NULL.  [-0, +0, -] */
-lua_CFunction lunado__attachment_function(lua_State *L, int idx, const char *name);
+lua_CFunction lunado__attachment_function(lua_State *L, int idx,
+                                          const char *name);
 
 /* Ties the loop to luv, whose context has the loop's uv_loop_t and whose table
  * is on top; where that fails nothing is left of it, and luv is without a
  * loop. */
-void lunado__attachment_tie(lua_State *L, lunado_ioloop *loop, lunado_luv_context *context);
+void lunado__attachment_tie(lua_State *L, lunado_ioloop *loop,
+                            lunado_luv_context *context);
 
 /* In place of luv's runner, which ends the process when a callback fails. */
 int lunado__runner_call(lua_State *L, int nargs, int nresults, int flags);

@@ -25,7 +25,7 @@ static const char *const names[NAMES] = {"luv", "uv"};
 
 #ifdef _WIN32
 
-bool lunado__luv_inspect(lua_CFunction function, lunado_luv_object *object) {
+bool lunado__loader_inspect(lua_CFunction function, lunado_luv_object *object) {
   (void)function, (void)object;
   return false;
 }
@@ -51,7 +51,7 @@ static bool find_function(void *object, const char *name, void *function) {
   return address != NULL;
 }
 
-bool lunado__luv_inspect(lua_CFunction function, lunado_luv_object *self) {
+bool lunado__loader_inspect(lua_CFunction function, lunado_luv_object *self) {
   int (*run)(uv_loop_t *, uv_run_mode);
   const char *(*version)(void);
   void *object = open_object(function);
@@ -68,7 +68,7 @@ bool lunado__luv_inspect(lua_CFunction function, lunado_luv_object *self) {
 
 #endif
 
-int lunado__luv_refuse(lua_State *L, const lunado_luv_object *object) {
+int lunado__loader_refuse(lua_State *L, const lunado_luv_object *object) {
   if (object != NULL)
     lua_pushfstring(L, "it has a libuv of its own (%s beside lunado's %s)",
                     object->uv_version, uv_version_string());
@@ -93,18 +93,18 @@ static bool has_function(lua_State *L, int idx, const char *name) {
   return found;
 }
 
-bool lunado__luv_ismodule(lua_State *L, int idx) {
+bool lunado__loader_ismodule(lua_State *L, int idx) {
   idx = lua_absindex(L, idx);
   return lua_istable(L, idx) && has_function(L, idx, "run") &&
          has_function(L, idx, "walk") && has_function(L, idx, "loop_close");
 }
 
-const char *lunado__luv_pushmodule(lua_State *L) {
+const char *lunado__loader_pushmodule(lua_State *L) {
   lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
   for (int i = 0; lua_istable(L, -1) && i < NAMES; i++) {
     lua_pushstring(L, names[i]);
     lua_rawget(L, -2);
-    if (lunado__luv_ismodule(L, -1)) {
+    if (lunado__loader_ismodule(L, -1)) {
       lua_remove(L, -2);
       return names[i];
     }
@@ -189,30 +189,30 @@ static void unhook(lua_State *L, const char *name) {
  * the default loop if it is luv. */
 static int open_luv(lua_State *L) {
   lua_call(L, 2, 1);
-  if (lunado__luv_ismodule(L, 2))
-    lunado__luv_receive(L, lua_touserdata(L, 1), 2);
+  if (lunado__loader_ismodule(L, 2))
+    lunado__attachment_receive(L, lua_touserdata(L, 1), 2);
   return 1;
 }
 
 /* package.preload[name](name): the module that the searchers find, on the
  * default loop if that is luv; or once more the luv that is tied. */
 static int load_luv(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   const char *name = luaL_checkstring(L, 1);
   lua_settop(L, 1);
-  if (lunado__luv_again(L, realm)) return 1;
+  if (lunado__attachment_again(L, realm)) return 1;
   push_loader(L, name);
-  lunado__luv_lend(L, realm, lua_tocfunction(L, 2));
+  lunado__attachment_lend(L, realm, lua_tocfunction(L, 2));
   lua_pushcfunction(L, open_luv);
   lua_pushlightuserdata(L, realm);
   lua_pushvalue(L, 2);
   lua_pushvalue(L, 1);
   lua_pushvalue(L, 3);
   if (lua_pcall(L, 4, 1, 0) != LUA_OK) {
-    lunado__luv_take_back(L, realm);
+    lunado__attachment_take_back(L, realm);
     return lua_error(L);
   }
-  if (lunado__luv_ismodule(L, 4)) {
+  if (lunado__loader_ismodule(L, 4)) {
     for (int i = 0; i < NAMES; i++)
       if (strcmp(names[i], name) != 0) unhook(L, names[i]);
   }
@@ -231,11 +231,11 @@ static void hook(lua_State *L, const char *name) {
   lua_pop(L, 1);
 }
 
-void lunado__luv_hook(lua_State *L, const char *name) {
+void lunado__loader_hook(lua_State *L, const char *name) {
   for (int i = 0; i < NAMES; i++)
     if (name == NULL || strcmp(name, names[i]) == 0) hook(L, names[i]);
 }
 
-void lunado__luv_unhook(lua_State *L) {
+void lunado__loader_unhook(lua_State *L) {
   for (int i = 0; i < NAMES; i++) unhook(L, names[i]);
 }

@@ -22,43 +22,44 @@ typedef struct {
 
 /* Looks into the object file that the function of C is from.  False where it
  * cannot be told or is not luv's. */
-bool lunado__luv_inspect(lua_CFunction function, lunado_luv_object *object);
+bool lunado__loader_inspect(lua_CFunction function, lunado_luv_object *object);
 
 /* Raises that luv cannot share a loop with lunado, and what helps.
  * [-0, +0, v] */
-int lunado__luv_refuse(lua_State *L, const lunado_luv_object *object);
+int lunado__loader_refuse(lua_State *L, const lunado_luv_object *object);
 
 /* True if the value at idx is luv's module table.  [-0, +0, -] */
-bool lunado__luv_ismodule(lua_State *L, int idx);
+bool lunado__loader_ismodule(lua_State *L, int idx);
 
 /* Pushes luv's module table and returns the name by which package.loaded has
  * it; where it has none, pushes nothing and returns NULL.  [-0, +1, m] */
-const char *lunado__luv_pushmodule(lua_State *L);
+const char *lunado__loader_pushmodule(lua_State *L);
 
 /* --- hooks ---------------------------------------------------------------- */
 
 /* Has package.preload[name], where it is free, see to it that luv is opened on
  * the default loop; NULL: for each name that luv may be required by.
  * [-0, +0, m] */
-void lunado__luv_hook(lua_State *L, const char *name);
+void lunado__loader_hook(lua_State *L, const char *name);
 
 /* Takes what is left of that back.  [-0, +0, -] */
-void lunado__luv_unhook(lua_State *L);
+void lunado__loader_unhook(lua_State *L);
 
 /* --- luv.c, for the hooks ------------------------------------------------- */
 
 /* Pushes the table of the luv that is tied already; false: there is none, and
  * nothing is pushed.  [-0, +1, -] */
-bool lunado__luv_again(lua_State *L, lunado_realm *realm);
+bool lunado__attachment_again(lua_State *L, lunado_realm *realm);
 
 /* Has luv, which `opener` will open, use the default loop; does nothing where
  * it is not luv's.  [-0, +0, e] */
-void lunado__luv_lend(lua_State *L, lunado_realm *realm, lua_CFunction opener);
+void lunado__attachment_lend(lua_State *L, lunado_realm *realm,
+                             lua_CFunction opener);
 
 /* luv was not opened after all: it is without a loop.  [-0, +0, -] */
-void lunado__luv_take_back(lua_State *L, lunado_realm *realm);
+void lunado__attachment_take_back(lua_State *L, lunado_realm *realm);
 
 /* luv has been opened, and its table is at idx.  [-0, +0, e] */
-void lunado__luv_receive(lua_State *L, lunado_realm *realm, int idx);
+void lunado__attachment_receive(lua_State *L, lunado_realm *realm, int idx);
 
 #endif

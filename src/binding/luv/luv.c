@@ -32,7 +32,7 @@ static int call_loop_mode(lua_State *L) {
 bool lunado__luv_running(lua_State *L, const lunado_ioloop *loop) {
   lunado_luv *self = loop->realm->luv;
   bool running;
-  if (!lunado__luv_istied(self) || self->uv != loop->core->uv ||
+  if (!lunado__attachment_is_live(self) || self->uv != loop->core->uv ||
       self->loop_mode == NULL)
     return false;
   lua_pushcfunction(L, call_loop_mode);
@@ -47,7 +47,7 @@ bool lunado__luv_running(lua_State *L, const lunado_ioloop *loop) {
 /* Pushes luv's table and returns the name it goes by; NULL: luv is not loaded,
  * or was forgotten, and then its loop may be gone. */
 static const char *push_module(lua_State *L, lunado_realm *realm) {
-  const char *name = lunado__luv_pushmodule(L);
+  const char *name = lunado__loader_pushmodule(L);
   if (name != NULL) return name;
   lunado__getslot(L, realm, LUNADO_SLOT_LUV);
   if (lua_istable(L, -1)) return "luv";
@@ -59,12 +59,12 @@ uv_loop_t *lunado__luv_loop(lua_State *L, lunado_realm *realm) {
   lunado_luv_context *context = lunado__attachment_context(L);
   lunado_luv_object object;
   if (context == NULL || context->uv == NULL) return NULL;
-  if (lunado__luv_istied(realm->luv)) return context->uv;
+  if (lunado__attachment_is_live(realm->luv)) return context->uv;
   if (push_module(L, realm) == NULL) return NULL;
-  if (!lunado__luv_inspect(lunado__attachment_function(L, lua_gettop(L), "loop_close"),
-                           &object))
-    lunado__luv_refuse(L, NULL);
-  if (!object.same_uv) lunado__luv_refuse(L, &object);
+  if (!lunado__loader_inspect(
+          lunado__attachment_function(L, lua_gettop(L), "loop_close"), &object))
+    lunado__loader_refuse(L, NULL);
+  if (!object.same_uv) lunado__loader_refuse(L, &object);
   lua_pop(L, 1);
   return context->uv;
 }
@@ -73,10 +73,10 @@ void lunado__luv_share(lua_State *L, lunado_ioloop *loop) {
   lunado_luv_context *context = lunado__attachment_context(L);
   const char *name = push_module(L, loop->realm);
   if (name == NULL || context == NULL || context->uv == NULL) {
-    lunado__luv_hook(L, NULL);
+    lunado__loader_hook(L, NULL);
   } else if (context->uv == loop->core->uv) {
     lunado__attachment_tie(L, loop, context);
-    lunado__luv_hook(L, name);
+    lunado__loader_hook(L, name);
   }
   if (name != NULL) lua_pop(L, 1);
 }
@@ -85,14 +85,14 @@ void lunado__luv_release(lua_State *L, lunado_ioloop *loop) {
   lunado_realm *realm = loop->realm;
   lunado_luv_context *context = lunado__attachment_context(L);
   if (realm->instance != loop) return;
-  lunado__luv_unhook(L);
-  if (!lunado__luv_istied(realm->luv) && context != NULL &&
+  lunado__loader_unhook(L);
+  if (!lunado__attachment_is_live(realm->luv) && context != NULL &&
       context->uv == loop->core->own)
     context->uv = NULL; /* luv was given it, and could not be opened */
 }
 
 void lunado__luv_open(lua_State *L, lunado_realm *realm) {
-  if (lunado__luv_pushmodule(L) == NULL) return;
+  if (lunado__loader_pushmodule(L) == NULL) return;
   lunado__attachment_hold_module(L, realm, lua_gettop(L));
   lua_pop(L, 1);
 }

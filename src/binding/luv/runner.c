@@ -18,20 +18,20 @@
  * with errors brought to the loop, which the stack holds meanwhile. */
 static void call_for_luv(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
                          int nargs) {
-  lunado_coroutine *outer = realm->current;
+  lunado_task *outer = realm->current;
   lunado_loop *core = loop->core;
-  lunado__pushloop(L, loop);
+  lunado__ioloop_push(L, loop);
   lunado__getslot(L, realm, LUNADO_SLOT_CONTEXT);
   lua_rotate(L, -3 - nargs, 2); /* loop context function arguments */
   lua_pushboolean(L, 0);
-  lunado__set_context(L, realm);
+  lunado__context_set(L, realm);
   realm->current = NULL;
   lunado__loop_enter(core);
   lunado__callback(L, realm, loop, nargs);
   lunado__watchers_check(core); /* libuv may be about to poll */
-  lunado__loop_exit(core); /* it may have been a timer */
+  lunado__loop_exit(core);      /* it may have been a timer */
   realm->current = outer;
-  lunado__set_context(L, realm);
+  lunado__context_set(L, realm);
   lua_pop(L, 1);
 }
 
@@ -42,11 +42,11 @@ int lunado__runner_call(lua_State *L, int nargs, int nresults, int flags) {
     lua_pop(L, nargs + 1);
     return -LUA_ERRMEM;
   }
-  realm = lunado__findrealm(L);
+  realm = lunado__realm_find(L);
   if (nresults != 0)
     return realm->luv->plain(L, nargs, nresults, flags | NO_EXIT);
-  if (realm->luv->buried > 0) lunado__luv_finalize(L, realm->luv);
-  loop = lunado__luv_sharer(realm);
+  if (realm->luv->buried > 0) lunado__shutdown_finalize(L, realm->luv);
+  loop = lunado__attachment_loop(realm);
   if (loop != NULL)
     call_for_luv(L, realm, loop, nargs);
   else

@@ -28,7 +28,7 @@ static void push_grave(lua_State *L) {
 
 /* Whether the state is ending, a finalizer cannot tell. */
 static int bury(lua_State *L) {
-  lunado_luv *self = lunado__findrealm(L)->luv;
+  lunado_luv *self = lunado__realm_find(L)->luv;
   lua_settop(L, 1);
   lua_pushvalue(L, lua_upvalueindex(1));
   lua_insert(L, 1); /* finalizer handle */
@@ -48,7 +48,7 @@ static int bury(lua_State *L) {
 static int handle__gc(lua_State *L) { return bury(L); }
 static int work__gc(lua_State *L) { return bury(L); }
 
-void lunado__luv_finalize(lua_State *L, lunado_luv *self) {
+void lunado__shutdown_finalize(lua_State *L, lunado_luv *self) {
   push_grave(L);
   while (self->buried > 0) {
     lua_rawgeti(L, -1, self->buried - 1);
@@ -76,7 +76,7 @@ static bool push_finalizer(lua_State *L, const char *type) {
          lua_getfield(L, -1, "__gc") == LUA_TFUNCTION;
 }
 
-void lunado__luv_dig(lua_State *L) {
+void lunado__shutdown_defer(lua_State *L) {
   int top = lua_gettop(L);
   for (int i = 0; types[i].name != NULL; i++) {
     if (push_finalizer(L, types[i].name) &&
@@ -89,7 +89,7 @@ void lunado__luv_dig(lua_State *L) {
 }
 
 /* The strings are those of the metatables: they are found, not made. */
-void lunado__luv_undig(lua_State *L) {
+void lunado__shutdown_undo(lua_State *L) {
   int top = lua_gettop(L);
   for (int i = 0; types[i].name != NULL; i++) {
     if (push_finalizer(L, types[i].name) &&
@@ -114,7 +114,7 @@ static bool has_finalizer(lua_State *L, int idx, lua_CFunction gc) {
   return has;
 }
 
-bool lunado__luv_ishandle(lua_State *L, int idx) {
+bool lunado__shutdown_ishandle(lua_State *L, int idx) {
   return has_finalizer(L, idx, handle__gc);
 }
 
@@ -147,7 +147,7 @@ static int close_handles(lua_State *L) {
   lua_Integer depth = lua_tointeger(L, 2), count = 0;
   lua_settop(L, 1);
   for (lua_pushnil(L); lua_next(L, 1) != 0; lua_settop(L, 2)) {
-    if (lunado__luv_ishandle(L, 3)) {
+    if (lunado__shutdown_ishandle(L, 3)) {
       lua_pushcfunction(L, close_handle);
       lua_insert(L, 3);
       (void)lua_pcall(L, 1, 0, 0);
@@ -211,7 +211,7 @@ typedef struct {
 static int log_waiting(lua_State *L) {
   lua_pushliteral(L, "the end of the Lua state waits for a job of luv's "
                      "(queue_work), which cannot be stopped");
-  lunado__log(L, lunado__findrealm(L), LUNADO_LOG_WARNING);
+  lunado__log(L, lunado__realm_find(L), LUNADO_LOG_WARNING);
   return 0;
 }
 
@@ -281,26 +281,26 @@ static int tie__gc(lua_State *L) {
   lunado_luv *self = lua_touserdata(L, 1);
   lunado_ioloop *loop;
   if (self->context == NULL || self->over) return 0;
-  loop = lunado__luv_sharer(lunado__findrealm(L));
+  loop = lunado__attachment_loop(lunado__realm_find(L));
   if (loop != NULL) lunado__ioloop_close(L, loop);
-  if (lunado__luv_istied(self))
+  if (lunado__attachment_is_live(self))
     end_shared(L, self);
   else if (self->lender != NULL)
     lunado_loop_reclaim_uv(self->lender, false); /* luv has closed it */
   self->over = true;
-  lunado__luv_finalize(L, self);
+  lunado__shutdown_finalize(L, self);
   return 0;
 }
 
 /* --- the tie ------------------------------------------------------------- */
 
-lunado_luv *lunado__luv_newtie(lua_State *L) {
+lunado_luv *lunado__shutdown_newattachment(lua_State *L) {
   static const luaL_Reg metamethods[] = {{"__gc", tie__gc}, {NULL, NULL}};
   lunado_luv *self = lua_newuserdatauv(L, sizeof *self, 1);
   *self = (lunado_luv){0};
   lua_newtable(L);
   lua_setiuservalue(L, -2, TIE_GRAVE);
-  (void)lunado__newclass(L, "lunado.Luv", NULL, metamethods);
+  (void)lunado__class_new(L, "lunado.Luv", NULL, metamethods);
   lua_setmetatable(L, -2);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &tie_key);
   return self;

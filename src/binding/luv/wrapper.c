@@ -22,9 +22,10 @@ static int call_own(lua_State *L, lua_CFunction own) {
 /* luv.run([mode]), as luv's. */
 static int luv_run(lua_State *L) {
   static const char *const modes[] = {"default", "once", "nowait", NULL};
-  lunado_realm *realm = lunado__findrealm(L);
+  lunado_realm *realm = lunado__realm_find(L);
   int mode = luaL_checkoption(L, 1, "default", modes);
-  if (!lunado__luv_istied(realm->luv)) return call_own(L, realm->luv->run);
+  if (!lunado__attachment_is_live(realm->luv))
+    return call_own(L, realm->luv->run);
   lua_settop(L, 0);
   return lunado__drive_luv(L, realm, (uv_run_mode)mode);
 }
@@ -35,7 +36,7 @@ static int luv_run(lua_State *L) {
 static void collect(lua_State *L, int depth) {
   luaL_checkstack(L, LUA_MINSTACK, NULL);
   for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1)) {
-    if (lunado__luv_ishandle(L, -1)) {
+    if (lunado__shutdown_ishandle(L, -1)) {
       lua_pushvalue(L, -1);
       if (lua_rawget(L, 3) == LUA_TNIL) {
         lua_pushvalue(L, -2);
@@ -54,9 +55,9 @@ static void collect(lua_State *L, int depth) {
 /* luv.walk(fn), as luv's: fn(handle) for each of luv's handles.  The registry
  * holds each until it is closed, or holds a table that does. */
 static int luv_walk(lua_State *L) {
-  const lunado_luv *self = lunado__findrealm(L)->luv;
+  const lunado_luv *self = lunado__realm_find(L)->luv;
   luaL_checktype(L, 1, LUA_TFUNCTION);
-  if (!lunado__luv_istied(self)) return call_own(L, self->walk);
+  if (!lunado__attachment_is_live(self)) return call_own(L, self->walk);
   lua_settop(L, 1);
   lua_newtable(L); /* list at 2 */
   lua_newtable(L); /* set at 3 */
@@ -87,7 +88,7 @@ static void replace(lua_State *L, int idx, const char *name,
   *own = before;
 }
 
-void lunado__luv_wrap(lua_State *L, lunado_luv *self, int idx) {
+void lunado__wrapper_install(lua_State *L, lunado_luv *self, int idx) {
   replace(L, idx, "run", luv_run, &self->run);
   replace(L, idx, "walk", luv_walk, &self->walk);
 }

@@ -6,7 +6,7 @@
 /* A __call may be an object with a __call of its own; Lua follows no circle. */
 #define CALL_DEPTH 16
 
-bool lunado__iscallable(lua_State *L, int idx) {
+bool lunado__argument_iscallable(lua_State *L, int idx) {
   int top;
   bool callable = false;
   if (lua_isfunction(L, idx)) return true;
@@ -26,12 +26,12 @@ bool lunado__iscallable(lua_State *L, int idx) {
  * their arguments.  A metatable that is protected hides nothing from it. */
 static int core_is_callable(lua_State *L) {
   lua_settop(L, 1);
-  lua_pushboolean(L, lunado__iscallable(L, 1));
+  lua_pushboolean(L, lunado__argument_iscallable(L, 1));
   return 1;
 }
 
 void lunado__checkcallable(lua_State *L, int arg) {
-  if (!lunado__iscallable(L, arg)) luaL_typeerror(L, arg, "function");
+  if (!lunado__argument_iscallable(L, arg)) luaL_typeerror(L, arg, "function");
 }
 
 double lunado__checkseconds(lua_State *L, int arg) {

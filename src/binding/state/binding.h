@@ -30,13 +30,14 @@
 #include "lunado.h"
 
 #if LUA_FLOAT_TYPE != LUA_FLOAT_DOUBLE || LUA_MAXINTEGER < 0x7fffffffffffffff
-#error "lunado needs a Lua whose numbers have 64 bits: in those of LUA_32BITS \
+#error \
+    "lunado needs a Lua whose numbers have 64 bits: in those of LUA_32BITS \
 times cannot tell milliseconds"
 #endif
 
 typedef struct lunado_realm lunado_realm;
 typedef struct lunado_ioloop lunado_ioloop;
-typedef struct lunado_coroutine lunado_coroutine;
+typedef struct lunado_task lunado_task;
 typedef struct lunado_failure lunado_failure;
 
 /* Upvalues of every function of the binding. */
@@ -119,41 +120,41 @@ typedef void (*const *lunado_realm_filler)(lua_State *L, lunado_realm *realm);
 
 struct lunado_realm {
   lunado_realm_filler filler; /* of this realm */
-  lunado_settler settler; /* of all Futures of this state */
-  lunado_frame *frame;    /* innermost settle; lives on the C stack */
-  unsigned deferred;      /* entries of SLOT_DEFERRED, */
-  unsigned deferred_most; /* and the most since it was made */
-  lua_State *main;        /* the state's main thread */
-  int table;              /* reference in the registry to the slots */
-  int handler;            /* the same, to lunado__failure_handler */
-  int future_class;       /* and to Future's metatable */
-  const void *kwargs_mt;  /* of util.kwargs; NULL: not loaded */
-  const void *future_mt;  /* identities of metatables, for fast tests; */
-  const void *task_mt;    /* the registry holds them all */
+  lunado_settler settler;     /* of all Futures of this state */
+  lunado_frame *frame;        /* innermost settle; lives on the C stack */
+  unsigned deferred;          /* entries of SLOT_DEFERRED, */
+  unsigned deferred_most;     /* and the most since it was made */
+  lua_State *main;            /* the state's main thread */
+  int table;                  /* reference in the registry to the slots */
+  int handler;                /* the same, to lunado__callback_handler */
+  int future_class;           /* and to Future's metatable */
+  const void *kwargs_mt;      /* of util.kwargs; NULL: not loaded */
+  const void *future_mt;      /* identities of metatables, for fast tests; */
+  const void *task_mt;        /* the registry holds them all */
   const void *ioloop_mt;
   const void *failure_mt;
   const void *iterator_mt;
   const void *witness_mt;
   const void *bond_mt;
-  lunado_coroutine *current; /* the coroutine that runs; its caller's stack
-                                holds it */
-  lunado_coroutine *yielder; /* whose yield is being converted; its runner's
-                                stack holds it */
-  lunado_coroutine *callee;  /* to be started in place of a caller that has
-                                just yielded for it; on the caller's stack */
-  lunado_ioloop *loop;       /* the current one; held by SLOT_LOOPS */
-  lunado_ioloop *running;    /* whose start or run_sync is innermost; held by
-                                its caller's stack */
-  lunado_ioloop *instance;   /* the default one; held by SLOT_LOOPS */
-  uv_loop_t *host_uv;        /* given by the host before the default loop */
-  struct lunado_luv *luv;    /* what is known of luv; luv.c's */
-  unsigned nesting;     /* coroutines started on the C stack in each other */
-  uintptr_t stack_base; /* where on the C stack the first of them runs */
+  lunado_task *current;    /* the coroutine that runs; its caller's stack
+                                   holds it */
+  lunado_task *yielder;    /* whose yield is being converted; its runner's
+                                   stack holds it */
+  lunado_task *callee;     /* to be started in place of a caller that has
+                                   just yielded for it; on the caller's stack */
+  lunado_ioloop *loop;     /* the current one; held by SLOT_LOOPS */
+  lunado_ioloop *running;  /* whose start or run_sync is innermost; held by
+                              its caller's stack */
+  lunado_ioloop *instance; /* the default one; held by SLOT_LOOPS */
+  uv_loop_t *host_uv;      /* given by the host before the default loop */
+  struct lunado_luv *luv;  /* what is known of luv; luv.c's */
+  unsigned nesting;        /* coroutines started on the C stack in each other */
+  uintptr_t stack_base;    /* where on the C stack the first of them runs */
   lua_State *pool; /* has the tasks ready for reuse on its stack; held by the
                       registry */
   int pooled;      /* their number */
-  lunado_coroutine *idle[LUNADO_POOL_SIZE]; /* and addresses */
-  int log_level;                            /* least level that is logged */
+  lunado_task *idle[LUNADO_POOL_SIZE]; /* and addresses */
+  int log_level;                       /* least level that is logged */
   lua_State *called;   /* has the callables that queues are calling, innermost
                           on top; held by the registry */
   uint64_t timeouts;   /* started so far */
@@ -165,10 +166,10 @@ struct lunado_realm {
   lua_Hook user_hook;  /* of the coroutine an error is raised into */
   int user_hook_mask;
   int user_hook_count;
-  const void *context;     /* identity of SLOT_CONTEXT; NULL: none */
-  bool awaiting;           /* the yield in progress is gen.await's */
-  bool throwing;           /* the value being resumed with is an error */
-  bool passing;            /* lunado's own code raises SLOT_RECEIVED again */
+  const void *context;       /* identity of SLOT_CONTEXT; NULL: none */
+  bool awaiting;             /* the yield in progress is gen.await's */
+  bool throwing;             /* the value being resumed with is an error */
+  bool passing;              /* lunado's own code raises SLOT_RECEIVED again */
   const lua_State *receiver; /* where SLOT_RECEIVED was given; NULL: nowhere */
   lua_CFunction base;      /* at the base of each coroutine: lunado__body_run */
   lua_CFunction decorated; /* what gen.coroutine returns; upvalue 3 is the
@@ -200,7 +201,7 @@ void lunado__realm_prepare(lua_State *L, lunado_realm_filler filler);
 lunado_realm *lunado__realm(lua_State *L);
 
 /* The realm, for functions of the binding. */
-static inline lunado_realm *lunado__upvalue_realm(lua_State *L) {
+static inline lunado_realm *lunado__realm_upvalue(lua_State *L) {
   return lua_touserdata(L, lua_upvalueindex(LUNADO_UP_REALM));
 }
 
@@ -227,13 +228,13 @@ void lunado__setfunctions(lua_State *L, const luaL_Reg *functions);
 /* Pushes the metatable `name`, made on first use with __index a table of
  * `methods` and with `metamethods`, and returns its identity, under which the
  * registry has it, too.  [-0, +1, m] */
-const void *lunado__newclass(lua_State *L, const char *name,
-                             const luaL_Reg *methods,
-                             const luaL_Reg *metamethods);
+const void *lunado__class_new(lua_State *L, const char *name,
+                              const luaL_Reg *methods,
+                              const luaL_Reg *metamethods);
 
-/* Gives the userdata on top the class that lunado__newclass returned.
+/* Gives the userdata on top the class that lunado__class_new returned.
  * [-0, +0, m] */
-void lunado__setclass(lua_State *L, const void *mt);
+void lunado__class_set(lua_State *L, const void *mt);
 
 /* The userdata at idx if `mt` is its metatable, else NULL.  [-0, +0, -] */
 static inline void *lunado__toclass(lua_State *L, int idx, const void *mt) {
@@ -249,7 +250,7 @@ void lunado__checkcallable(lua_State *L, int arg);
 
 /* True if the value at idx can be called: the one test for that, also for Lua
  * modules.  [-0, +0, m] */
-bool lunado__iscallable(lua_State *L, int idx);
+bool lunado__argument_iscallable(lua_State *L, int idx);
 
 /* Adds is_callable to the table on top. */
 void lunado__argument_functions(lua_State *L);
@@ -262,30 +263,30 @@ double lunado__checkseconds(lua_State *L, int arg);
 void lunado__exception_open(lua_State *L, lunado_realm *realm);
 
 /* Pushes a class.  [-0, +1, -] */
-void lunado__pushclass(lua_State *L, lunado_realm *realm,
-                       lunado_error_class which);
+void lunado__exception_pushclass(lua_State *L, lunado_realm *realm,
+                                 lunado_error_class which);
 
 /* Pushes a new error object with a formatted message, as lua_pushfstring.
  * [-0, +1, m] */
-void lunado__pusherror(lua_State *L, lunado_realm *realm,
-                       lunado_error_class which, const char *format, ...);
+void lunado__exception_push(lua_State *L, lunado_realm *realm,
+                            lunado_error_class which, const char *format, ...);
 
 /* True if the value at idx is an instance of the class.  [-0, +0, -] */
-bool lunado__isinstance(lua_State *L, lunado_realm *realm, int idx,
-                        lunado_error_class which);
+bool lunado__exception_is(lua_State *L, lunado_realm *realm, int idx,
+                          lunado_error_class which);
 
 /* True if the class at `class_idx` is that of the value at idx or one of its
  * ancestors.  [-0, +0, -] */
-bool lunado__isinstanceof(lua_State *L, int idx, int class_idx);
+bool lunado__exception_isinstance(lua_State *L, int idx, int class_idx);
 
 /* True if quiet_exceptions at `quiet` (nil: none) covers the error at `err`.
  * Where they raise an error, that is logged, and the other is not covered: it
  * is rather told than lost.  [-0, +0, m] */
-bool lunado__isquiet(lua_State *L, int err, int quiet);
+bool lunado__quiet_covers(lua_State *L, int err, int quiet);
 
 /* Raises "bad argument …" unless argument `arg` can be quiet_exceptions.
  * [-0, +0, v] */
-void lunado__checkquiet(lua_State *L, int arg);
+void lunado__quiet_check(lua_State *L, int arg);
 
 /* --- log.c ---------------------------------------------------------------- */
 
@@ -310,25 +311,26 @@ void lunado__log_value(lua_State *L, lunado_realm *realm, const char *text);
 
 /* Replaces the callable at idx by one that runs within the stack contexts that
  * are current now.  [-0, +0, e] */
-void lunado__wrap(lua_State *L, const lunado_realm *realm, int idx);
+void lunado__context_wrap(lua_State *L, const lunado_realm *realm, int idx);
 
 /* The same where no context may be current, which costs nothing. */
-static inline void lunado__capture(lua_State *L, const lunado_realm *realm,
-                                   int idx) {
-  if (realm->context != NULL) lunado__wrap(L, realm, idx);
+static inline void lunado__context_capture(lua_State *L,
+                                           const lunado_realm *realm, int idx) {
+  if (realm->context != NULL) lunado__context_wrap(L, realm, idx);
 }
 
-/* Replaces what lunado__wrap or core.on_behalf has made, at idx, by what it was
- * made of; leaves all else alone.  [-0, +0, -] */
-void lunado__unwrap(lua_State *L, const lunado_realm *realm, int idx);
+/* Replaces what lunado__context_wrap or core.on_behalf has made, at idx, by
+ * what it was made of; leaves all else alone.  [-0, +0, -] */
+void lunado__context_unwrap(lua_State *L, const lunado_realm *realm, int idx);
 
 /* Makes the value on top the current contexts; false: none.  [-1, +0, -] */
-void lunado__set_context(lua_State *L, lunado_realm *realm);
+void lunado__context_set(lua_State *L, lunado_realm *realm);
 
 /* Adds the functions for lunado.stack_context to the table on top. */
 void lunado__context_functions(lua_State *L);
 
-/* --- callback.c: from a callback into Lua ------------------------------------ */
+/* --- callback.c: from a callback into Lua ------------------------------------
+ */
 
 /* Calls the function below nargs arguments.  An error is brought to the
  * loop's handle_callback_exception (loop may be NULL: is logged); a Future
@@ -339,42 +341,44 @@ void lunado__callback(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
 
 /* The same for the callable on top, within a callback that is measured itself.
  * [-1, +0, m] */
-void lunado__inner_callback(lua_State *L, lunado_realm *realm,
+void lunado__callback_inner(lua_State *L, lunado_realm *realm,
                             lunado_ioloop *loop);
 
 /* The callback below has returned the value on top, and not raised: has the
  * error of a Future reported.  [-(0|2), +0, -] */
-void lunado__returned(lua_State *L, lunado_realm *realm, lunado_ioloop *loop);
+void lunado__callback_returned(lua_State *L, lunado_realm *realm,
+                               lunado_ioloop *loop);
 
 /* Logs the error at idx + 1, of the callback at idx (or a text), with the
  * traceback at idx + 2, a text or nil.  [-0, +0, m] */
-void lunado__log_exception(lua_State *L, lunado_realm *realm, int idx);
+void lunado__callback_log_exception(lua_State *L, lunado_realm *realm, int idx);
 
 /* Brings the Failure on top, of the callback below it, to the loop's
  * handle_callback_exception.  [-2, +0, -] */
-void lunado__report(lua_State *L, lunado_realm *realm, lunado_ioloop *loop);
+void lunado__callback_report(lua_State *L, lunado_realm *realm,
+                             lunado_ioloop *loop);
 
 /* Sees that callbacks can be called from the function that runs on L, whatever
  * memory is left by then, and that they find so many places on the stack.
  * False for want of memory.  [-0, +0, -] */
-bool lunado__reserve_calls(lua_State *L, int places);
+bool lunado__protect_reserve(lua_State *L, int places);
 
 /* Calls a function of C that takes `data`.  False if it raised; the Failure is
  * on top.  [-0, +(0|1), -] */
-bool lunado__try(lua_State *L, lunado_realm *realm, lua_CFunction function,
-                 void *data);
+bool lunado__protect_call(lua_State *L, lunado_realm *realm,
+                          lua_CFunction function, void *data);
 
 /* Calls the C function below nargs arguments, for no results, while neither
  * finalizers nor debug hooks run.  False if it raised, which is forgotten.
  * [-(nargs+1), +0, -] */
-bool lunado__try_alone(lua_State *L, int nargs);
+bool lunado__protect_alone(lua_State *L, int nargs);
 
-/* Logs the Failure on top, of a function called by lunado__try, as one of
- * `what`; nothing where there was no memory even for beginning.
+/* Logs the Failure on top, of a function called by lunado__protect_call, as one
+ * of `what`; nothing where there was no memory even for beginning.
  * [-1, +0, -] */
-void lunado__report_guarded(lua_State *L, lunado_realm *realm, bool begun,
-                            const char *what);
+void lunado__callback_report_guarded(lua_State *L, lunado_realm *realm,
+                                     bool begun, const char *what);
 
-void lunado__enter_open(lua_State *L, lunado_realm *realm);
+void lunado__callback_open(lua_State *L, lunado_realm *realm);
 
 #endif

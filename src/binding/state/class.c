@@ -5,9 +5,9 @@
 
 #include "binding/state/binding.h"
 
-const void *lunado__newclass(lua_State *L, const char *name,
-                             const luaL_Reg *methods,
-                             const luaL_Reg *metamethods) {
+const void *lunado__class_new(lua_State *L, const char *name,
+                              const luaL_Reg *methods,
+                              const luaL_Reg *metamethods) {
   const void *identity;
   luaL_newmetatable(L, name); /* mt */
   if (metamethods != NULL) lunado__setfunctions(L, metamethods);
@@ -24,7 +24,7 @@ const void *lunado__newclass(lua_State *L, const char *name,
   return identity;
 }
 
-void lunado__setclass(lua_State *L, const void *mt) {
+void lunado__class_set(lua_State *L, const void *mt) {
   lua_rawgetp(L, LUA_REGISTRYINDEX, mt);
   lua_setmetatable(L, -2);
 }

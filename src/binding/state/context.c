@@ -9,7 +9,7 @@
 #include "binding/state/binding.h"
 #include "binding/state/naming.h"
 
-void lunado__wrap(lua_State *L, const lunado_realm *realm, int idx) {
+void lunado__context_wrap(lua_State *L, const lunado_realm *realm, int idx) {
   luaL_checkstack(L, 4, NULL);
   lunado__getslot(L, realm, LUNADO_SLOT_WRAP);
   lua_pushvalue(L, idx);
@@ -30,19 +30,19 @@ static void unwrap_context(lua_State *L, const lunado_realm *realm, int idx) {
   lua_pop(L, 1);
 }
 
-void lunado__unwrap(lua_State *L, const lunado_realm *realm, int idx) {
+void lunado__context_unwrap(lua_State *L, const lunado_realm *realm, int idx) {
   unwrap_context(L, realm, idx);
-  lunado__unwrap_behalf(L, idx);
+  lunado__naming_unwrap(L, idx);
 }
 
-void lunado__set_context(lua_State *L, lunado_realm *realm) {
+void lunado__context_set(lua_State *L, lunado_realm *realm) {
   realm->context = lua_toboolean(L, -1) ? lua_topointer(L, -1) : NULL;
   lunado__setslot(L, realm, LUNADO_SLOT_CONTEXT);
 }
 
 /* get_context() → the current contexts, or false. */
 static int core_get_context(lua_State *L) {
-  lunado__getslot(L, lunado__upvalue_realm(L), LUNADO_SLOT_CONTEXT);
+  lunado__getslot(L, lunado__realm_upvalue(L), LUNADO_SLOT_CONTEXT);
   return 1;
 }
 
@@ -51,7 +51,7 @@ static int core_set_context(lua_State *L) {
   if (lua_toboolean(L, 1)) luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
   if (lua_isnil(L, 1)) lua_pushboolean(L, 0);
-  lunado__set_context(L, lunado__upvalue_realm(L));
+  lunado__context_set(L, lunado__realm_upvalue(L));
   return 0;
 }
 
@@ -60,7 +60,7 @@ static int core_set_context(lua_State *L) {
  * suspended within a context it had entered; wrapped: table from each function
  * that wrap has made to its fn. */
 static int core_set_context_hooks(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   luaL_checktype(L, 1, LUA_TFUNCTION);
   luaL_checktype(L, 2, LUA_TFUNCTION);
   luaL_checktype(L, 3, LUA_TTABLE);

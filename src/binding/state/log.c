@@ -10,8 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "binding/state/binding.h"
 #include "binding/error/failure.h"
+#include "binding/state/binding.h"
 
 static const char *const level_names[] = {"debug", "info", "warning", "error",
                                           NULL};
@@ -48,7 +48,7 @@ static void call_handler(lua_State *L, lunado_realm *realm, const char *level,
   lua_pushstring(L, level);
   lua_pushvalue(L, message);
   if (lua_pcall(L, 2, 0, 0) == LUA_OK) return;
-  lunado__pushtext(L, -1);
+  lunado__text_push(L, -1);
   (void)fprintf(stderr, "error: the log handler failed: %s\n",
                 push_whole(L, lua_gettop(L)));
   write_default(realm, level, push_whole(L, message));
@@ -86,7 +86,7 @@ void lunado__log(lua_State *L, lunado_realm *realm, lunado_log_level level) {
 static int log_value(lua_State *L) {
   lua_pushstring(L, lua_touserdata(L, 2));
   if (lua_gettop(L) > 3) {
-    lunado__pushtext(L, 3);
+    lunado__text_push(L, 3);
     lua_concat(L, 2);
   }
   lunado__log(L, lua_touserdata(L, 1), LUNADO_LOG_ERROR);
@@ -123,7 +123,7 @@ static int check_level(lua_State *L, int arg) {
 
 /* log(level, message) */
 static int log_log(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   int level = check_level(L, 1);
   luaL_checkstring(L, 2);
   lua_settop(L, 2);
@@ -133,14 +133,14 @@ static int log_log(lua_State *L) {
 
 /* log_enabled(level) → boolean */
 static int log_enabled(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   lua_pushboolean(L, check_level(L, 1) >= realm->log_level);
   return 1;
 }
 
 /* set_log_handler(function or nil) */
 static int log_set_handler(lua_State *L) {
-  lunado_realm *realm = lunado__upvalue_realm(L);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   if (!lua_isnoneornil(L, 1)) lunado__checkcallable(L, 1);
   lua_settop(L, 1);
   if (lua_isnil(L, 1)) lua_pushboolean(L, 0);
@@ -150,14 +150,14 @@ static int log_set_handler(lua_State *L) {
 
 /* log_handler() → the function, or nil */
 static int log_handler(lua_State *L) {
-  lunado__getslot(L, lunado__upvalue_realm(L), LUNADO_SLOT_LOG_HANDLER);
+  lunado__getslot(L, lunado__realm_upvalue(L), LUNADO_SLOT_LOG_HANDLER);
   if (!lua_toboolean(L, -1)) lua_pushnil(L);
   return 1;
 }
 
 /* set_log_level(level) */
 static int log_set_level(lua_State *L) {
-  lunado__upvalue_realm(L)->log_level = check_level(L, 1);
+  lunado__realm_upvalue(L)->log_level = check_level(L, 1);
   return 0;
 }
 

@@ -24,7 +24,7 @@ static int loaded__newindex(lua_State *L) {
   lua_rawset(L, 1);
   if (!lua_getstack(L, 1, &ar) || !lua_getinfo(L, "S", &ar) || !has_source(&ar))
     return 0;
-  lunado__getslot(L, lunado__upvalue_realm(L), LUNADO_SLOT_SOURCES);
+  lunado__getslot(L, lunado__realm_upvalue(L), LUNADO_SLOT_SOURCES);
   lua_pushboolean(L, 1);
   lua_setfield(L, -2, ar.source);
   lua_pushboolean(L, 1);
@@ -54,8 +54,8 @@ static bool is_own_source(lua_State *L, const lunado_realm *realm,
   return own;
 }
 
-bool lunado__is_own(lua_State *L, const lunado_realm *realm,
-                    const lua_Debug *ar) {
+bool lunado__naming_is_own(lua_State *L, const lunado_realm *realm,
+                           const lua_Debug *ar) {
   return is_own_source(L, realm, ar->source);
 }
 
@@ -69,7 +69,7 @@ static bool push_user_place(lua_State *L, const lunado_realm *realm,
   for (int level = 0; lua_getstack(thread, level, &ar); level++) {
     lua_getinfo(thread, "Sl", &ar);
     if (ar.currentline <= 0) continue;
-    if (!lunado__is_own(L, realm, &ar)) {
+    if (!lunado__naming_is_own(L, realm, &ar)) {
       lua_pushfstring(L, "%s:%d", ar.short_src, ar.currentline);
       return true;
     }
@@ -78,8 +78,8 @@ static bool push_user_place(lua_State *L, const lunado_realm *realm,
   return false;
 }
 
-void lunado__pushplace(lua_State *L, const lunado_realm *realm,
-                       lua_State *thread) {
+void lunado__naming_pushplace(lua_State *L, const lunado_realm *realm,
+                              lua_State *thread) {
   lua_Debug own;
   if (push_user_place(L, realm, thread, &own)) return;
   if (own.currentline > 0)
@@ -105,7 +105,7 @@ static int behalf_call(lua_State *L) {
   return lua_gettop(L);
 }
 
-void lunado__unwrap_behalf(lua_State *L, int idx) {
+void lunado__naming_unwrap(lua_State *L, int idx) {
   if (lua_tocfunction(L, idx) != behalf_call) return;
   (void)lua_getupvalue(L, idx, BEHALF_FN);
   lua_replace(L, idx);
@@ -116,7 +116,7 @@ void lunado__unwrap_behalf(lua_State *L, int idx) {
 static bool to_behind(lua_State *L, const lunado_realm *realm) {
   int top = lua_gettop(L);
   lua_pushvalue(L, top);
-  lunado__unwrap(L, realm, top + 1);
+  lunado__context_unwrap(L, realm, top + 1);
   if (lua_tocfunction(L, top + 1) == realm->decorated) {
     (void)lua_getupvalue(L, top + 1, LUNADO_UPVALUES + 1);
     lua_replace(L, top + 1);
@@ -162,15 +162,14 @@ static void name_in_module(lua_State *L, int idx, int best) {
     if (global)
       lua_pushvalue(L, -2);
     else
-      lua_pushfstring(L, "%s.%s", lua_tostring(L, module),
-                      lua_tostring(L, -2));
+      lua_pushfstring(L, "%s.%s", lua_tostring(L, module), lua_tostring(L, -2));
     keep_name(L, best);
   }
 }
 
 /* A function may have many names, and Lua's order of tables is another one in
  * each process. */
-bool lunado__push_globalname(lua_State *L, int idx) {
+bool lunado__naming_pushglobal(lua_State *L, int idx) {
   int best = lua_gettop(L) + 1;
   lua_pushnil(L);
   lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
@@ -304,7 +303,7 @@ static void find_function(lua_State *L, int value, int name) {
 static void find_object(lua_State *L, int value, int name) {
   if (lua_isnil(L, name)) {
     if (luaL_getmetafield(L, value, "__tostring") != LUA_TNIL) {
-      lunado__pushtext(L, value);
+      lunado__text_push(L, value);
     } else if (luaL_getmetafield(L, value, "__name") != LUA_TSTRING) {
       lua_pushfstring(L, "callable %s", luaL_typename(L, value));
     }
@@ -317,18 +316,18 @@ static void find_object(lua_State *L, int value, int name) {
     push_definition(L, lua_gettop(L));
 }
 
-void lunado__pushcallbackname(lua_State *L, int idx) {
-  const lunado_realm *realm = lunado__findrealm(L);
+void lunado__naming_push(lua_State *L, int idx) {
+  const lunado_realm *realm = lunado__realm_find(L);
   int value = lua_gettop(L) + 1, name = value + 1;
   luaL_checkstack(L, 16, NULL);
-  if (lua_islightuserdata(L, idx)) { /* lunado__report_guarded's */
+  if (lua_islightuserdata(L, idx)) { /* lunado__callback_report_guarded's */
     lua_pushstring(L, lua_touserdata(L, idx));
     return;
   }
   lua_pushvalue(L, idx);
   lua_pushnil(L);
   for (int i = 0; i < STANDS_FOR_MAX; i++) {
-    if (lua_isnil(L, name) && lunado__push_globalname(L, value))
+    if (lua_isnil(L, name) && lunado__naming_pushglobal(L, value))
       lua_replace(L, name);
     lua_pushvalue(L, value);
     if (!to_behind(L, realm)) break;
@@ -355,7 +354,7 @@ void lunado__pushcallbackname(lua_State *L, int idx) {
 static int core_describe(lua_State *L) {
   luaL_checkany(L, 1);
   lua_settop(L, 1);
-  lunado__pushcallbackname(L, 1);
+  lunado__naming_push(L, 1);
   return 1;
 }
 
@@ -364,7 +363,7 @@ static int core_describe(lua_State *L) {
 static int core_where(lua_State *L) {
   lua_Debug own;
   lua_settop(L, 0);
-  if (push_user_place(L, lunado__upvalue_realm(L), L, &own))
+  if (push_user_place(L, lunado__realm_upvalue(L), L, &own))
     lua_pushliteral(L, ": ");
   else
     lua_pushliteral(L, "");
@@ -376,7 +375,7 @@ static int core_where(lua_State *L) {
  * lunado's own. */
 static int core_is_own(lua_State *L) {
   const char *source = luaL_checkstring(L, 1);
-  lua_pushboolean(L, is_own_source(L, lunado__upvalue_realm(L), source));
+  lua_pushboolean(L, is_own_source(L, lunado__realm_upvalue(L), source));
   return 1;
 }
 
@@ -398,7 +397,7 @@ static int core_on_behalf(lua_State *L) {
 static int core_set_behind(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
-  lunado__setslot(L, lunado__upvalue_realm(L), LUNADO_SLOT_BEHIND);
+  lunado__setslot(L, lunado__realm_upvalue(L), LUNADO_SLOT_BEHIND);
   return 0;
 }
 

@@ -21,14 +21,14 @@ void lunado__naming_functions(lua_State *L);
 
 /* True if the function of the record, for which lua_getinfo has filled in "S",
  * is one of lunado's own Lua modules.  [-0, +0, m] */
-bool lunado__is_own(lua_State *L, const lunado_realm *realm,
-                    const lua_Debug *ar);
+bool lunado__naming_is_own(lua_State *L, const lunado_realm *realm,
+                           const lua_Debug *ar);
 
 /* Pushes "file:line" of the innermost active Lua function of the thread that is
  * the user's; where all are lunado's own, of the innermost; "?" where there is
  * none.  [-0, +1, m] */
-void lunado__pushplace(lua_State *L, const lunado_realm *realm,
-                       lua_State *thread);
+void lunado__naming_pushplace(lua_State *L, const lunado_realm *realm,
+                              lua_State *thread);
 
 /* Pushes what the callback at idx is called in messages:
  *   refresh (crawler.lua:12)      a function with a name, which is a global, a
@@ -40,10 +40,10 @@ void lunado__pushplace(lua_State *L, const lunado_realm *realm,
  *   Future:set_result             a function of C
  * A coroutine function, an engine, and a function that was wrapped in contexts
  * is called as the user's function in it.  [-0, +1, m] */
-void lunado__pushcallbackname(lua_State *L, int idx);
+void lunado__naming_push(lua_State *L, int idx);
 
 /* Replaces a closure that on_behalf has made, at idx, by the callable that it
  * was made for; leaves all else alone.  [-0, +0, -] */
-void lunado__unwrap_behalf(lua_State *L, int idx);
+void lunado__naming_unwrap(lua_State *L, int idx);
 
 #endif

@@ -26,7 +26,7 @@ static int load_embedded(lua_State *L) {
   return 1;
 }
 
-void lunado__preload(lua_State *L) {
+void lunado__open_preload(lua_State *L) {
   const lunado__embedded_module *module = lunado__embedded_modules;
   luaL_checkstack(L, 4, NULL);
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
@@ -45,7 +45,7 @@ int luaopen_lunado(lua_State *L) {
   if (lua_getglobal(L, "require") != LUA_TFUNCTION)
     return luaL_error(L, "lunado needs Lua's standard libraries: call "
                          "luaL_openlibs first");
-  lunado__preload(L);
+  lunado__open_preload(L);
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
   lua_getfield(L, -1, "lunado");
   lua_pushliteral(L, "lunado");
@@ -55,6 +55,6 @@ int luaopen_lunado(lua_State *L) {
 
 #else
 
-void lunado__preload(lua_State *L) { (void)L; }
+void lunado__open_preload(lua_State *L) { (void)L; }
 
 #endif

@@ -7,6 +7,6 @@
 
 /* Has `require` find lunado's modules without a file, where they were compiled
  * in; else does nothing.  [-0, +0, m] */
-void lunado__preload(lua_State *L);
+void lunado__open_preload(lua_State *L);
 
 #endif

@@ -142,7 +142,7 @@ static int make(lua_State *L) {
   return 1;
 }
 
-lunado_realm *lunado__findrealm(lua_State *L) {
+lunado_realm *lunado__realm_find(lua_State *L) {
   lunado_realm *realm;
   lua_rawgetp(L, LUA_REGISTRYINDEX, &realm_key);
   realm = lua_touserdata(L, -1);
@@ -151,7 +151,7 @@ lunado_realm *lunado__findrealm(lua_State *L) {
 }
 
 lunado_realm *lunado__realm_make(lua_State *L, lunado_realm_filler filler) {
-  lunado_realm *realm = lunado__findrealm(L);
+  lunado_realm *realm = lunado__realm_find(L);
   if (realm != NULL) return realm;
   luaL_checkstack(L, LUA_MINSTACK, NULL);
   lua_pushcfunction(L, make);
@@ -175,7 +175,7 @@ void lunado__realm_prepare(lua_State *L, lunado_realm_filler filler) {
 }
 
 lunado_realm *lunado__realm(lua_State *L) {
-  lunado_realm *realm = lunado__findrealm(L);
+  lunado_realm *realm = lunado__realm_find(L);
   lunado_realm_filler filler;
   if (realm != NULL) return realm;
   lua_rawgetp(L, LUA_REGISTRYINDEX, &filler_key);

@@ -7,6 +7,6 @@
 
 /* The realm if there is one, else NULL; for hooks and finalizers, which have
  * no upvalues.  [-0, +0, -] */
-lunado_realm *lunado__findrealm(lua_State *L);
+lunado_realm *lunado__realm_find(lua_State *L);
 
 #endif

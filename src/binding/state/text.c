@@ -14,7 +14,7 @@ static int to_text(lua_State *L) {
   return 1;
 }
 
-void lunado__pushtext(lua_State *L, int idx) {
+void lunado__text_push(lua_State *L, int idx) {
   idx = lua_absindex(L, idx);
   if (lua_type(L, idx) == LUA_TSTRING) {
     lua_pushvalue(L, idx);

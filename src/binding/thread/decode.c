@@ -111,7 +111,7 @@ static void make_function(lua_State *L, reader *r) {
 /* [-0, +1, m] */
 static void make_class(lua_State *L, reader *r) {
   size_t length = read_size(r);
-  lunado__findclass(L, read_bytes(r, length), length);
+  lunado__classname_find(L, read_bytes(r, length), length);
 }
 
 /* [-0, +1, m] */

@@ -8,8 +8,8 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "binding/state/binding.h"
 #include "binding/error/classname.h"
+#include "binding/state/binding.h"
 #include "binding/thread/parcel.h"
 #include "core/alloc.h"
 
@@ -91,16 +91,17 @@ static void check_object(lua_State *L, lunado__packing *p, int idx) {
     break;
   case LUA_TTABLE:
     if (is_marked(L, idx))
-      lunado__refuse(L, p, idx, "table marked __copy = false");
+      lunado__error_path_raise(L, p, idx, "table marked __copy = false");
     break;
   case LUA_TFUNCTION:
-    if (lua_iscfunction(L, idx)) lunado__refuse(L, p, idx, "C function");
+    if (lua_iscfunction(L, idx))
+      lunado__error_path_raise(L, p, idx, "C function");
     break;
   case LUA_TLIGHTUSERDATA:
-    lunado__refuse(L, p, idx, "light userdata");
+    lunado__error_path_raise(L, p, idx, "light userdata");
     break;
   default:
-    lunado__refuse(L, p, idx, luaL_typename(L, idx));
+    lunado__error_path_raise(L, p, idx, luaL_typename(L, idx));
   }
 }
 
@@ -175,7 +176,7 @@ static void put_value(lua_State *L, lunado__packing *p, int idx) {
     break;
   }
   case LUA_TFUNCTION:
-    if (lunado__push_plain(L, p, idx)) {
+    if (lunado__parcel_push_substitute(L, p, idx)) {
       put_object(L, p, lua_gettop(L));
       lua_pop(L, 1);
       break;
@@ -230,7 +231,7 @@ static void write_fields(lua_State *L, lunado__packing *p) {
 static void write_class(lua_State *L, lunado__packing *p, char tag) {
   size_t length;
   const char *name;
-  lunado__nameclass(L, -1);
+  lunado__classname_give(L, -1);
   name = lua_tolstring(L, -1, &length);
   put_bytes(L, &p->parcel.births, tag, name, length);
   lua_pop(L, 2);
@@ -238,13 +239,13 @@ static void write_class(lua_State *L, lunado__packing *p, char tag) {
 
 /* Writes the table on top.  [-0, +0, e] */
 static void write_table(lua_State *L, lunado__packing *p) {
-  if (lunado__isclass(L, -1)) {
+  if (lunado__classname_is_class(L, -1)) {
     lua_pushvalue(L, -1);
     write_class(L, p, TAG_CLASS);
     return;
   }
   if (lua_getmetatable(L, -1)) {
-    if (lunado__isclass(L, -1))
+    if (lunado__classname_is_class(L, -1))
       write_class(L, p, TAG_ERROR);
     else
       lua_pop(L, 1);

@@ -53,7 +53,8 @@ static bool is_sent_as(lua_State *L, const lunado__packing *p, int idx,
                        int child) {
   bool same;
   if (lua_rawequal(L, idx, child)) return true;
-  if (!lua_isfunction(L, idx) || !lunado__push_plain(L, p, idx)) return false;
+  if (!lua_isfunction(L, idx) || !lunado__parcel_push_substitute(L, p, idx))
+    return false;
   same = lua_rawequal(L, -1, child) != 0;
   lua_pop(L, 1);
   return same;
@@ -177,8 +178,8 @@ static void push_path(lua_State *L, const lunado__packing *p, int idx) {
   lua_remove(L, child);
 }
 
-void lunado__refuse(lua_State *L, const lunado__packing *p, int idx,
-                    const char *what) {
+void lunado__error_path_raise(lua_State *L, const lunado__packing *p, int idx,
+                              const char *what) {
   luaL_checkstack(L, 20, NULL);
   push_path(L, p, idx);
   luaL_where(L, p->route->level);

@@ -11,9 +11,9 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "binding/thread/pool.h"
 #include "binding/future/multi.h"
 #include "binding/thread/parcel.h"
+#include "binding/thread/pool.h"
 
 #define EXECUTOR "lunado.ThreadPoolExecutor"
 
@@ -23,10 +23,10 @@
 
 /* A handle; its user value 1 is the crew. */
 typedef struct {
-  lunado__crew *crew; /* NULL until there is one */
+  lunado__pool *crew; /* NULL until there is one */
 } executor;
 
-static lunado__crew *check_executor(lua_State *L, int arg) {
+static lunado__pool *check_executor(lua_State *L, int arg) {
   return ((executor *)luaL_checkudata(L, arg, EXECUTOR))->crew;
 }
 
@@ -83,9 +83,9 @@ static int unfold_callable(lua_State *L, int idx) {
 static int executor_submit(lua_State *L) {
   lunado__route route = {
       "to a worker", push_argument_name, -1, {NULL, NULL}, 1, 0};
-  lunado__crew *crew = check_executor(L, 1);
+  lunado__pool *crew = check_executor(L, 1);
   route.folded = unfold_callable(L, 2);
-  lunado__crew_send(L, crew, lunado__encode(L, 2, lua_gettop(L) - 1, &route));
+  lunado__pool_send(L, crew, lunado__encode(L, 2, lua_gettop(L) - 1, &route));
   return 1;
 }
 
@@ -93,14 +93,14 @@ static int executor_submit(lua_State *L) {
  * `io_loop` are the fields of self that stay here.  For a function that is
  * called by the method's caller. */
 static int executor_submit_method(lua_State *L) {
-  lunado__crew *crew = check_executor(L, 1);
+  lunado__pool *crew = check_executor(L, 1);
   lunado__route route = {
       "to a worker", push_method_name, 1, {NULL, NULL}, 2, 0};
   route.left_out[0] = luaL_checkstring(L, 2);
   route.left_out[1] = luaL_checkstring(L, 3);
   luaL_checkany(L, 5);
   route.folded = unfold_callable(L, 4);
-  lunado__crew_send(L, crew, lunado__encode(L, 4, lua_gettop(L) - 3, &route));
+  lunado__pool_send(L, crew, lunado__encode(L, 4, lua_gettop(L) - 3, &route));
   return 1;
 }
 
@@ -122,10 +122,10 @@ static void push_item_parcels(lua_State *L, lua_Integer n) {
 }
 
 /* Replaces the parcels in the list on top by Futures.  [-0, +0, e] */
-static void send_parcels(lua_State *L, lunado__crew *crew, lua_Integer n) {
+static void send_parcels(lua_State *L, lunado__pool *crew, lua_Integer n) {
   for (lua_Integer i = 1; i <= n; i++) {
     lua_rawgeti(L, -1, i);
-    lunado__crew_send(L, crew, lunado__toparcel(L, -1));
+    lunado__pool_send(L, crew, lunado__parcel_at(L, -1));
     lua_rawseti(L, -3, i);
     lua_pop(L, 1);
   }
@@ -134,7 +134,7 @@ static void send_parcels(lua_State *L, lunado__crew *crew, lua_Integer n) {
 /* ex:map(fn, list) → a Future of the list of fn(item).  All items are packed,
  * and known to have a place, before the first is sent. */
 static int executor_map(lua_State *L) {
-  lunado__crew *crew = check_executor(L, 1);
+  lunado__pool *crew = check_executor(L, 1);
   lua_Integer n;
   lunado__checkcallable(L, 2);
   luaL_checktype(L, 3, LUA_TTABLE);
@@ -142,29 +142,29 @@ static int executor_map(lua_State *L) {
   n = luaL_len(L, 3);
   luaL_argcheck(L, n <= INT_MAX, 3, "list too long");
   push_item_parcels(L, n);
-  lunado__crew_check_room(L, crew, (size_t)n);
+  lunado__pool_check_room(L, crew, (size_t)n);
   send_parcels(L, crew, n);
-  lunado__multi_new(L, lunado__upvalue_realm(L), 4, 0);
+  lunado__multi_new(L, lunado__realm_upvalue(L), 4, 0);
   return 1;
 }
 
 /* ex:shutdown([wait]): waits unless `wait` is false.
  * Tornado: Executor.shutdown of concurrent.futures. */
 static int executor_shutdown(lua_State *L) {
-  lunado__crew *crew = check_executor(L, 1);
+  lunado__pool *crew = check_executor(L, 1);
   bool wait = lua_isnoneornil(L, 2) || lua_toboolean(L, 2);
-  lunado__crew_shut_down(L, crew, wait);
+  lunado__pool_shut_down(L, crew, wait);
   return 0;
 }
 
 static int executor__close(lua_State *L) {
-  lunado__crew_shut_down(L, check_executor(L, 1), true);
+  lunado__pool_shut_down(L, check_executor(L, 1), true);
   return 0;
 }
 
 static int executor__gc(lua_State *L) {
   executor *self = lua_touserdata(L, 1);
-  if (self->crew != NULL) lunado__crew_shut_down(L, self->crew, false);
+  if (self->crew != NULL) lunado__pool_shut_down(L, self->crew, false);
   return 0;
 }
 
@@ -213,7 +213,7 @@ static int concurrent_thread_pool_executor(lua_State *L) {
   self = lua_newuserdatauv(L, sizeof *self, 1);
   self->crew = NULL;
   luaL_setmetatable(L, EXECUTOR);
-  self->crew = lunado__newcrew(L, lunado__upvalue_realm(L), threads, queue);
+  self->crew = lunado__pool_new(L, lunado__realm_upvalue(L), threads, queue);
   lua_setiuservalue(L, -2, 1);
   return 1;
 }
@@ -222,7 +222,7 @@ static int concurrent_thread_pool_executor(lua_State *L) {
 static int executor_send_as(lua_State *L) {
   luaL_checktype(L, 1, LUA_TFUNCTION);
   luaL_checktype(L, 2, LUA_TFUNCTION);
-  lunado__send_as(L, 1, 2);
+  lunado__parcel_substitute(L, 1, 2);
   return 0;
 }
 
@@ -254,8 +254,8 @@ static const luaL_Reg executor_functions[] = {
     {NULL, NULL}};
 
 void lunado__executor_functions(lua_State *L) {
-  lunado__crew_open(L);
-  (void)lunado__newclass(L, EXECUTOR, executor_methods, executor_metamethods);
+  lunado__pool_open(L);
+  (void)lunado__class_new(L, EXECUTOR, executor_methods, executor_metamethods);
   lua_pop(L, 1);
   lunado__setfunctions(L, executor_functions);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* parcel.c - values of one Lua state, written down for another. */
+#include "binding/thread/parcel.h"
 #include "binding/error/classname.h"
 #include "binding/state/binding.h"
-#include "binding/thread/parcel.h"
 #include "core/alloc.h"
 #include <lauxlib.h>
 #include <stdbool.h>
@@ -47,7 +47,7 @@ static int push_plain_functions(lua_State *L) {
   return lua_rawgetp(L, LUA_REGISTRYINDEX, &plain_functions_key);
 }
 
-void lunado__send_as(lua_State *L, int idx, int plain) {
+void lunado__parcel_substitute(lua_State *L, int idx, int plain) {
   idx = lua_absindex(L, idx);
   plain = lua_absindex(L, plain);
   if (push_plain_functions(L) == LUA_TNIL) {
@@ -66,7 +66,8 @@ void lunado__send_as(lua_State *L, int idx, int plain) {
   lua_pop(L, 1);
 }
 
-bool lunado__push_plain(lua_State *L, const lunado__packing *p, int idx) {
+bool lunado__parcel_push_substitute(lua_State *L, const lunado__packing *p,
+                                    int idx) {
   if (!lua_istable(L, p->plain)) return false;
   lua_pushvalue(L, idx);
   if (lua_rawget(L, p->plain) == LUA_TFUNCTION) return true;
@@ -113,7 +114,7 @@ lunado__packing *lunado__parcel_new_packing(lua_State *L) {
   return p;
 }
 
-lunado__parcel *lunado__toparcel(lua_State *L, int idx) {
+lunado__parcel *lunado__parcel_at(lua_State *L, int idx) {
   lunado__packing *p = lua_touserdata(L, idx);
   if (p == NULL || !lua_getmetatable(L, idx)) return NULL;
   push_packing_metatable(L);

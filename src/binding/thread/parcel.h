@@ -12,7 +12,7 @@
  * every upvalue named _ENV become the globals of the other state.  Metatables
  * stay behind, but for those of lunado's own exception classes.  Anything else
  * is refused, with the path to it.
-  *
+ *
  * Objects are tables, Lua functions and strings of LUNADO_LONG_STRING bytes
  * and more.  Each gets a number where it is first met, is remembered under
  * it, and is written down when its turn comes: breadth first, so that neither
@@ -42,11 +42,11 @@ lunado__parcel *lunado__encode(lua_State *L, int first, int count,
 
 /* Has the function at idx sent as the one at `plain`, wherever it is met.
  * [-0, +0, m] */
-void lunado__send_as(lua_State *L, int idx, int plain);
+void lunado__parcel_substitute(lua_State *L, int idx, int plain);
 
 /* The parcel that the userdata at idx owns; NULL where it is none.
  * [-0, +0, m] */
-lunado__parcel *lunado__toparcel(lua_State *L, int idx);
+lunado__parcel *lunado__parcel_at(lua_State *L, int idx);
 
 /* Pushes copies of what was packed; the parcel stays as it is, and may be
  * unpacked again.  [-0, +parcel->count, m] */
@@ -90,7 +90,8 @@ struct lunado__parcel {
   int count;              /* of the values packed */
 };
 
-/* --- for encode.c and decode.c --------------------------------------------- */
+/* --- for encode.c and decode.c ---------------------------------------------
+ */
 
 /* Strings of this length and more are sent once, however many refer to them;
  * to copy a shorter one is cheaper than to remember it.  Below, the length is
@@ -134,7 +135,7 @@ typedef struct {
   int known;                  /* stack index of a table: number -> object, its
                                  identity -> number, and the identity of an
                                  upvalue -> which one of which function */
-  int plain;                  /* stack index of lunado__send_as's table */
+  int plain; /* stack index of lunado__parcel_substitute's table */
 } lunado__packing;
 
 /* Where `size` more bytes go, which then count; NULL when memory is short. */
@@ -149,11 +150,12 @@ lunado__packing *lunado__parcel_new_packing(lua_State *L);
 
 /* Whether the function at idx is sent as another one, which is pushed then.
  * [-0, +(0|1), -] */
-bool lunado__push_plain(lua_State *L, const lunado__packing *p, int idx);
+bool lunado__parcel_push_substitute(lua_State *L, const lunado__packing *p,
+                                    int idx);
 
 /* Raises "cannot send a <what> <way>: <path>" for the value at `idx`, which
  * was met in the object at work.  [-0, +0, v] */
-void lunado__refuse(lua_State *L, const lunado__packing *p, int idx,
-                    const char *what);
+void lunado__error_path_raise(lua_State *L, const lunado__packing *p, int idx,
+                              const char *what);
 
 #endif

@@ -22,7 +22,7 @@
 /* User value of a job's Future: its loop. */
 enum { JOB_FUTURE_LOOP = 3 };
 
-struct lunado__crew {
+struct lunado__pool {
   lunado_workers *workers; /* owned; NULL once all threads have ended */
   lunado_realm *realm;     /* of the same state */
   lua_State *L;            /* where jobs are settled; NULL: on their loop's */
@@ -45,21 +45,21 @@ typedef struct {
 
 /* Lets the crew go, unless it is at work further up the C stack: a callback
  * may shut it down while its Future is being settled. */
-static void release_crew(lua_State *L, lunado__crew *crew) {
+static void release_crew(lua_State *L, lunado__pool *crew) {
   if (crew->busy > 0 || !lua_checkstack(L, 2)) return;
   lua_pushnil(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, crew);
 }
 
 /* Pushes the table of the Futures of pending jobs.  [-0, +1, -] */
-static void push_job_futures(lua_State *L, lunado__crew *crew) {
+static void push_job_futures(lua_State *L, lunado__pool *crew) {
   lua_rawgetp(L, LUA_REGISTRYINDEX, crew);
   lua_getiuservalue(L, -1, 1);
   lua_remove(L, -2);
 }
 
 /* [-0, +0, -] */
-static void forget_job_future(lua_State *L, lunado__crew *crew,
+static void forget_job_future(lua_State *L, lunado__pool *crew,
                               lunado_future *future) {
   push_job_futures(L, crew);
   lua_pushnil(L);
@@ -71,17 +71,17 @@ static void forget_job_future(lua_State *L, lunado__crew *crew,
 
 /* The finalizer of a Failure made while the state is being closed does not
  * run: what it would say is said here. */
-static void report_at_close(lua_State *L, lunado__crew *crew, int failure) {
-  if (crew->closing) lunado__failure_report_now(L, crew->realm, failure);
+static void report_at_close(lua_State *L, lunado__pool *crew, int failure) {
+  if (crew->closing) lunado__awaited_report_now(L, crew->realm, failure);
 }
 
 /* Pushes the Failure of a job that has no results.  [-0, +1, m] */
-static void push_job_failure(lua_State *L, lunado__crew *crew,
+static void push_job_failure(lua_State *L, lunado__pool *crew,
                              const crew_job *self) {
   int base = lua_gettop(L);
   if (self->job.dropped) {
-    lunado__pusherror(L, crew->realm, LUNADO_E_EXCEPTION,
-                      "the executor was closed before the job began");
+    lunado__exception_push(L, crew->realm, LUNADO_E_EXCEPTION,
+                           "the executor was closed before the job began");
     (void)lunado__failure_new(L, crew->realm, -1, -1);
   } else if (self->work.parcel.count == 0) {
     lunado__failure_nomemory(L, crew->realm);
@@ -96,11 +96,11 @@ static void push_job_failure(lua_State *L, lunado__crew *crew,
 }
 
 /* Settles the Future at idx with the job's results.  [-0, +0, m] */
-static void succeed_job(lua_State *L, lunado__crew *crew, const crew_job *self,
+static void succeed_job(lua_State *L, lunado__pool *crew, const crew_job *self,
                         int idx) {
   int count = self->work.parcel.count;
   lunado__decode(L, &self->work.parcel);
-  lunado__pack(L, count);
+  lunado__future_pack(L, count);
   if (!lunado_future_pending(self->future)) return; /* a finalizer was there */
   self->future->count = (uint32_t)count;
   lunado__settle(L, crew->realm, idx, LUNADO_DONE);
@@ -109,7 +109,7 @@ static void succeed_job(lua_State *L, lunado__crew *crew, const crew_job *self,
 /* (job [, failure]): the Future may have been settled by its holder. */
 static int settle_job(lua_State *L) {
   const crew_job *self = lua_touserdata(L, 1);
-  lunado__crew *crew = lunado_workers_data(self->job.workers);
+  lunado__pool *crew = lunado_workers_data(self->job.workers);
   lua_settop(L, 2);
   push_job_futures(L, crew);
   lua_rawgetp(L, 3, self->future);
@@ -123,7 +123,7 @@ static int settle_job(lua_State *L) {
     lua_replace(L, 2);
   }
   lua_pushvalue(L, 2);
-  lunado__fail(L, crew->realm, 4);
+  lunado__settle_failed(L, crew->realm, 4);
   if (!self->job.dropped) report_at_close(L, crew, 2);
   return 0;
 }
@@ -144,7 +144,7 @@ static void settle_job_protected(lua_State *L, lunado_realm *realm,
 /* --- hooks ---------------------------------------------------------------- */
 
 static void *crew_start(lunado_workers *workers) {
-  const lunado__crew *crew = lunado_workers_data(workers);
+  const lunado__pool *crew = lunado_workers_data(workers);
   return lunado__worker_new(crew->realm->filler, crew->path, crew->cpath);
 }
 
@@ -159,7 +159,7 @@ static void crew_finish(lunado_workers *workers, void *state) {
 }
 
 static void crew_done(lunado_workers *workers, lunado_job *job) {
-  lunado__crew *crew = lunado_workers_data(workers);
+  lunado__pool *crew = lunado_workers_data(workers);
   crew_job *self = lunado_container_of(job, crew_job, job);
   lua_State *L = crew->L != NULL ? crew->L : self->loop->L;
   if (!lua_checkstack(L, LUA_MINSTACK)) return;
@@ -177,7 +177,7 @@ static void crew_free_job(lunado_job *job) {
 }
 
 static void crew_ended(lunado_workers *workers) {
-  lunado__crew *crew = lunado_workers_data(workers);
+  lunado__pool *crew = lunado_workers_data(workers);
   crew->workers = NULL;
   lunado_workers_free(workers);
   crew->over = true;
@@ -192,13 +192,13 @@ static const lunado_workers_hooks crew_hooks = {
 /* lunado.queues has the class.  [-0, +1, m] */
 static void push_queue_full(lua_State *L) {
   static const char name[] = "QueueFull\nException\n";
-  lunado__findclass(L, name, sizeof name - 1);
+  lunado__classname_find(L, name, sizeof name - 1);
   lua_pushliteral(L, "the executor's queue is full");
   lua_call(L, 1, 1);
 }
 
 /* [-0, +0, v] */
-static void raise_refusal(lua_State *L, lunado__crew *crew, int rc) {
+static void raise_refusal(lua_State *L, lunado__pool *crew, int rc) {
   switch (rc) {
   case UV_ENOBUFS:
     push_queue_full(L);
@@ -207,17 +207,17 @@ static void raise_refusal(lua_State *L, lunado__crew *crew, int rc) {
     luaL_error(L, "not enough memory");
     break;
   case UV_ECANCELED:
-    lunado__pusherror(L, crew->realm, LUNADO_E_EXCEPTION,
-                      "the executor was shut down");
+    lunado__exception_push(L, crew->realm, LUNADO_E_EXCEPTION,
+                           "the executor was shut down");
     break;
   default:
-    lunado__pusherror(L, crew->realm, LUNADO_E_EXCEPTION,
-                      "cannot start a thread: %s", uv_strerror(rc));
+    lunado__exception_push(L, crew->realm, LUNADO_E_EXCEPTION,
+                           "cannot start a thread: %s", uv_strerror(rc));
   }
   lua_error(L);
 }
 
-void lunado__crew_check_room(lua_State *L, lunado__crew *crew, size_t n) {
+void lunado__pool_check_room(lua_State *L, lunado__pool *crew, size_t n) {
   if (crew->shut || crew->workers == NULL) raise_refusal(L, crew, UV_ECANCELED);
   if (n > lunado_workers_room(crew->workers))
     raise_refusal(L, crew, UV_ENOBUFS);
@@ -225,13 +225,13 @@ void lunado__crew_check_room(lua_State *L, lunado__crew *crew, size_t n) {
 
 /* Pushes a pending Future that the crew and that holds its loop.
  * [-0, +1, m] */
-static lunado_future *push_job_future(lua_State *L, lunado__crew *crew,
+static lunado_future *push_job_future(lua_State *L, lunado__pool *crew,
                                       lunado_ioloop *loop) {
   lunado_future *future;
-  lunado__pushloop(L, loop);
+  lunado__ioloop_push(L, loop);
   future = lunado__future_new(L, crew->realm, LUNADO_KIND_JOB, sizeof *future,
                               JOB_FUTURE_LOOP);
-  lunado__crew_check_room(L, crew, 0); /* a finalizer may have shut it down */
+  lunado__pool_check_room(L, crew, 0); /* a finalizer may have shut it down */
   lua_insert(L, -2);
   lua_setiuservalue(L, -2, JOB_FUTURE_LOOP);
   push_job_futures(L, crew);
@@ -241,7 +241,7 @@ static lunado_future *push_job_future(lua_State *L, lunado__crew *crew,
   return future;
 }
 
-static int submit_job(lunado__crew *crew, lunado_ioloop *loop,
+static int submit_job(lunado__pool *crew, lunado_ioloop *loop,
                       lunado_future *future, lunado__parcel *parcel) {
   crew_job *self = lunado__alloc(sizeof *self);
   int rc;
@@ -257,13 +257,13 @@ static int submit_job(lunado__crew *crew, lunado_ioloop *loop,
   return rc;
 }
 
-void lunado__crew_send(lua_State *L, lunado__crew *crew,
+void lunado__pool_send(lua_State *L, lunado__pool *crew,
                        lunado__parcel *parcel) {
   lunado_ioloop *loop;
   lunado_future *future;
   int rc;
-  lunado__crew_check_room(L, crew, 0);
-  loop = lunado__currentloop(L, crew->realm);
+  lunado__pool_check_room(L, crew, 0);
+  loop = lunado__ioloop_current(L, crew->realm);
   future = push_job_future(L, crew, loop);
   rc = submit_job(crew, loop, future, parcel);
   if (rc == 0) return;
@@ -271,7 +271,7 @@ void lunado__crew_send(lua_State *L, lunado__crew *crew,
   raise_refusal(L, crew, rc);
 }
 
-void lunado__crew_shut_down(lua_State *L, lunado__crew *crew, bool wait) {
+void lunado__pool_shut_down(lua_State *L, lunado__pool *crew, bool wait) {
   lua_State *outer = crew->L;
   crew->shut = true;
   if (crew->workers == NULL) return;
@@ -288,7 +288,7 @@ void lunado__crew_shut_down(lua_State *L, lunado__crew *crew, bool wait) {
 
 /* --- life cycle ----------------------------------------------------------- */
 
-static void log_dropped(lua_State *L, lunado__crew *crew, size_t count) {
+static void log_dropped(lua_State *L, lunado__pool *crew, size_t count) {
   if (count == 0 || !lua_checkstack(L, 4)) return;
   lua_pushfstring(L,
                   "ThreadPoolExecutor was closed before %I of its jobs began",
@@ -297,14 +297,14 @@ static void log_dropped(lua_State *L, lunado__crew *crew, size_t count) {
 }
 
 static int crew__gc(lua_State *L) {
-  lunado__crew *crew = lua_touserdata(L, 1);
+  lunado__pool *crew = lua_touserdata(L, 1);
   lunado_workers *workers = crew->workers;
   size_t dropped = 0;
   if (workers != NULL) {
     crew->closing = true;
     (void)lunado_workers_shut_down(workers);
     dropped = lunado_workers_drop(workers);
-    lunado__crew_shut_down(L, crew, true);
+    lunado__pool_shut_down(L, crew, true);
     crew->workers = NULL;
     lunado_workers_free(workers);
   }
@@ -314,9 +314,9 @@ static int crew__gc(lua_State *L) {
   return 0;
 }
 
-void lunado__crew_open(lua_State *L) {
+void lunado__pool_open(lua_State *L) {
   static const luaL_Reg metamethods[] = {{"__gc", crew__gc}, {NULL, NULL}};
-  (void)lunado__newclass(L, CREW, NULL, metamethods);
+  (void)lunado__class_new(L, CREW, NULL, metamethods);
   lua_pop(L, 1);
 }
 
@@ -331,7 +331,7 @@ static void push_package_field(lua_State *L, const char *name) {
 }
 
 /* Threads cannot look these up when they start.  [-0, +0, m] */
-static void copy_paths(lua_State *L, lunado__crew *crew) {
+static void copy_paths(lua_State *L, lunado__pool *crew) {
   const char *path, *cpath;
   size_t size, csize;
   push_package_field(L, "path");
@@ -348,9 +348,9 @@ static void copy_paths(lua_State *L, lunado__crew *crew) {
   lua_pop(L, 2);
 }
 
-lunado__crew *lunado__newcrew(lua_State *L, lunado_realm *realm,
-                              unsigned threads, size_t queue) {
-  lunado__crew *crew = lua_newuserdatauv(L, sizeof *crew, 1);
+lunado__pool *lunado__pool_new(lua_State *L, lunado_realm *realm,
+                               unsigned threads, size_t queue) {
+  lunado__pool *crew = lua_newuserdatauv(L, sizeof *crew, 1);
   int rc;
   memset(crew, 0, sizeof *crew);
   crew->realm = realm;

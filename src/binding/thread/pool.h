@@ -12,29 +12,29 @@
 #include "binding/state/binding.h"
 #include "binding/thread/parcel.h"
 
-typedef struct lunado__crew lunado__crew;
+typedef struct lunado__pool lunado__pool;
 
 /* Makes the metatable of crews.  [-0, +0, m] */
-void lunado__crew_open(lua_State *L);
+void lunado__pool_open(lua_State *L);
 
 /* Pushes a crew of at most `threads` threads, none of which is started yet;
  * at most `queue` jobs wait for one.  Workers find modules as this state does
  * now.  [-0, +1, e] */
-lunado__crew *lunado__newcrew(lua_State *L, lunado_realm *realm,
-                              unsigned threads, size_t queue);
+lunado__pool *lunado__pool_new(lua_State *L, lunado_realm *realm,
+                               unsigned threads, size_t queue);
 
 /* Raises unless n jobs can be sent now.  [-0, +0, v] */
-void lunado__crew_check_room(lua_State *L, lunado__crew *crew, size_t n);
+void lunado__pool_check_room(lua_State *L, lunado__pool *crew, size_t n);
 
 /* Moves the job out of the parcel and sends it; pushes the Future of its
  * outcome.  Raises, and then nothing has changed, after a shut-down, when the
  * queue is full, and when memory is short.  [-0, +1, e] */
-void lunado__crew_send(lua_State *L, lunado__crew *crew,
+void lunado__pool_send(lua_State *L, lunado__pool *crew,
                        lunado__parcel *parcel);
 
 /* Refuses jobs from now on.  With `wait`, all Futures are settled and all
  * threads have ended when it returns; else both happen as the loop turns.
  * May be repeated.  [-0, +0, -] */
-void lunado__crew_shut_down(lua_State *L, lunado__crew *crew, bool wait);
+void lunado__pool_shut_down(lua_State *L, lunado__pool *crew, bool wait);
 
 #endif

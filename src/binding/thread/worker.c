@@ -12,10 +12,10 @@
 #include <string.h>
 
 #include "binding/error/failure.h"
+#include "binding/loop/runsync.h"
 #include "binding/state/open.h"
 #include "binding/state/realm.h"
 #include "core/alloc.h"
-#include "binding/loop/runsync.h"
 
 /* Kilobytes by which a state may grow before its garbage is collected at the
  * end of a job, for it may then wait for the next one for long. */
@@ -41,7 +41,7 @@ static int open_worker(lua_State *L) {
   luaL_openlibs(L);
   lunado__realm_prepare(L, lua_touserdata(L, 3));
   lunado__uncaught_none(L);
-  lunado__preload(L);
+  lunado__open_preload(L);
   lua_getglobal(L, "package");
   lua_pushstring(L, lua_touserdata(L, 1));
   lua_setfield(L, -2, "path");
@@ -53,8 +53,8 @@ static int open_worker(lua_State *L) {
   return 0;
 }
 
-static lua_State *new_worker_state(lunado_realm_filler filler,
-                                   const char *path, const char *cpath) {
+static lua_State *new_worker_state(lunado_realm_filler filler, const char *path,
+                                   const char *cpath) {
   lua_State *L = luaL_newstate();
   if (L == NULL) return NULL;
   lua_pushcfunction(L, open_worker);
@@ -105,12 +105,12 @@ static const lunado__route error_route = {
 /* Pushes the stack where the error at 1 was raised; where the job uses lunado
  * itself, with what the error has come through. */
 static void push_worker_traceback(lua_State *L) {
-  lunado_realm *realm = lunado__findrealm(L);
+  lunado_realm *realm = lunado__realm_find(L);
   if (realm == NULL) {
     luaL_traceback(L, L, NULL, 1);
     return;
   }
-  (void)lunado__failure_raised(L, realm, 1, 1);
+  (void)lunado__received_raised(L, realm, 1, 1);
   lunado__failure_traceback(L, lua_gettop(L));
 }
 
@@ -176,7 +176,7 @@ static int run_work(lua_State *L) {
     work->failed = true;
     pack_worker_error(L);
   }
-  lunado__parcel_move(&work->parcel, lunado__toparcel(L, -1));
+  lunado__parcel_move(&work->parcel, lunado__parcel_at(L, -1));
   return 0;
 }
 
@@ -186,7 +186,7 @@ static int fail_work(lua_State *L) {
   lunado__work *work = lua_touserdata(L, 1);
   lua_settop(L, 2);
   pack_worker_error(L);
-  lunado__parcel_move(&work->parcel, lunado__toparcel(L, -1));
+  lunado__parcel_move(&work->parcel, lunado__parcel_at(L, -1));
   return 0;
 }
 

@@ -9,8 +9,8 @@
 
 #include <stdbool.h>
 
-#include "binding/thread/parcel.h"
 #include "binding/state/binding.h"
+#include "binding/thread/parcel.h"
 
 typedef struct lunado__worker lunado__worker;
 
