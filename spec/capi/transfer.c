@@ -2,6 +2,8 @@
 /* transfer.c - values from one Lua state in another. */
 #include "host.h"
 
+#include "binding/thread/decode.h"
+#include "binding/thread/encode.h"
 #include "binding/thread/parcel.h"
 
 /* A chunk whose results are sent, and one that gets them and checks. */

@@ -3,7 +3,7 @@
 #ifndef LUNADO_BINDING_MODULE_H
 #define LUNADO_BINDING_MODULE_H
 
-#include "binding/state/binding.h"
+#include "binding/state/realm.h"
 
 /* The realm of L's state, made on first use.  [-0, +0, m] */
 lunado_realm *lunado__module_realm(lua_State *L);

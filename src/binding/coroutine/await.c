@@ -2,12 +2,15 @@
 /*
  * await.c - gen.await, and waiting in C functions.
  */
+#include "binding/coroutine/await.h"
+
 #include <string.h>
 
-#include "binding/coroutine/coroutine.h"
+#include "binding/coroutine/received.h"
+#include "binding/coroutine/suspend.h"
 #include "binding/coroutine/task.h"
-#include "binding/error/failure.h"
 #include "binding/future/future.h"
+#include "binding/state/naming.h"
 
 /* True for what a coroutine can be suspended in, though it is a C function. */
 static bool is_protected_call(lua_State *L, int function) {

@@ -7,13 +7,15 @@
  * returns what lunado__future_pack makes of the results, nothing for none; or a
  * Failure.
  */
+#include "binding/coroutine/body.h"
+
 #include <limits.h>
 
-#include "binding/coroutine/coroutine.h"
+#include "binding/coroutine/received.h"
 #include "binding/coroutine/task.h"
+#include "binding/error/exception.h"
 #include "binding/error/failure.h"
 #include "binding/future/future.h"
-#include "binding/state/realm.h"
 
 /* How many values the Return object at idx has; scripts may have changed it. */
 static int return_count(lua_State *L, int idx) {

@@ -11,13 +11,16 @@
 
 #include <string.h>
 
+#include "binding/coroutine/await.h"
+#include "binding/coroutine/body.h"
+#include "binding/coroutine/gc_canary.h"
+#include "binding/coroutine/run.h"
+#include "binding/coroutine/suspend.h"
 #include "binding/coroutine/task.h"
 #include "binding/coroutine/watch.h"
-#include "binding/debug/inspect.h"
-#include "binding/error/failure.h"
 #include "binding/future/future.h"
 #include "binding/loop/ioloop.h"
-#include "binding/state/realm.h"
+#include "binding/state/argument.h"
 
 /* --- starting ------------------------------------------------------------- */
 

@@ -16,7 +16,7 @@
 #ifndef LUNADO_BINDING_COROUTINE_COROUTINE_H
 #define LUNADO_BINDING_COROUTINE_COROUTINE_H
 
-#include "binding/state/binding.h"
+#include "binding/state/realm.h"
 
 enum {
   LUNADO_TASK_THREAD = 1,
@@ -50,42 +50,5 @@ bool lunado__coroutine_is_function(lua_State *L, int idx);
 /* Room on the stack for waking a coroutine and settling its Future, which may
  * have waiters of any kind: there it must not find too little. */
 #define LUNADO_WAKE_STACK (2 * LUA_MINSTACK)
-
-/* Resumes the coroutine of the task at idx, which the queue gave.
- * [-0, +0, m] */
-void lunado__run_wake(lua_State *L, lunado_realm *realm, int idx);
-
-/* The callback of a suspended task's waiter. */
-void lunado__suspend_ready(lunado_settler *settler, lunado_waiter *waiter,
-                           lunado_future *future);
-
-/* Queues the task that is the owner of the sole waiter of the Future at idx,
- * which lunado_future_take_sole has just taken.  [-0, +0, -] */
-void lunado__suspend_ready_sole(lua_State *L, int idx, lunado_waiter *waiter);
-
-/* The base of every coroutine: calls the function that is its second
- * argument, with the handler that is its first. */
-int lunado__body_run(lua_State *L);
-
-/* Yields for the Future at idx, which is pending; k runs when it is done, and
- * begins with lunado__await_result.  Raises where the running function is not a
- * coroutine of lunado's, or cannot yield.  For C functions:
- * return lunado__await(...).  [-?, +?, e] */
-int lunado__await(lua_State *L, lunado_realm *realm, int idx, lua_KContext ctx,
-                  lua_KFunction k);
-
-/* In the continuation of lunado__await, with `top` the stack's height when
- * that was called: raises the Future's error, or returns the number of its
- * results, which are on top.  [-0, +0, v] */
-int lunado__await_result(lua_State *L, lunado_realm *realm, int top);
-
-/* Raises the error of the Future at idx, which has failed; the traceback of
- * the running coroutine goes on with the Future's.  [-0, +0, v] */
-int lunado__await_raise(lua_State *L, lunado_realm *realm, int idx);
-
-/* Pushes "file:line" of where the user's function in the thread of the task is
- * suspended, or "?".
- * [-0, +1, m] */
-void lunado__task_pushplace(lua_State *L, const lunado_task *task);
 
 #endif

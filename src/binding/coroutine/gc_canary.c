@@ -5,11 +5,10 @@
  * That is nearly always a bug, and logged; but not when it is the whole state
  * that goes.
  */
-#include "binding/coroutine/coroutine.h"
-#include "binding/coroutine/task.h"
-#include "binding/loop/ioloop.h"
-#include "binding/state/naming.h"
-#include "binding/state/realm.h"
+#include "binding/coroutine/gc_canary.h"
+
+#include "binding/state/class.h"
+#include "binding/state/log.h"
 
 /* --- collected, or closing? ----------------------------------------------- */
 

@@ -5,10 +5,10 @@
  */
 #include "binding/coroutine/raise.h"
 
-#include "binding/coroutine/coroutine.h"
 #include "binding/coroutine/received.h"
 #include "binding/error/failure.h"
 #include "binding/future/future.h"
+#include "binding/future/settle.h"
 
 /* fail(future, err): fails the Future with an error, or with a Failure that
  * `try` has returned.  A Future is anyone's to settle: where it is settled

@@ -5,7 +5,7 @@
 #ifndef LUNADO_BINDING_COROUTINE_RAISE_H
 #define LUNADO_BINDING_COROUTINE_RAISE_H
 
-#include "binding/state/binding.h"
+#include "binding/state/realm.h"
 
 /* Adds the functions to the table on top, lunado.core. */
 void lunado__raise_functions(lua_State *L);

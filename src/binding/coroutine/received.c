@@ -5,7 +5,6 @@
 #include <ctype.h>
 #include <string.h>
 
-#include "binding/coroutine/coroutine.h"
 #include "binding/error/failure.h"
 
 /* The task of the coroutine that runs, if it can be reached: at realm->place of

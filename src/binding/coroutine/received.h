@@ -16,7 +16,7 @@
 
 #include "binding/coroutine/coroutine.h"
 #include "binding/coroutine/task.h"
-#include "binding/state/binding.h"
+#include "binding/state/realm.h"
 
 /* Remembers the Failure on top for the code that runs on L, and pops it.
  * `passing`: lunado's own code raises the error again on its way, and where
@@ -42,5 +42,23 @@ void lunado__received_open(lua_State *L, lunado_realm *realm);
 
 /* Forgets what was remembered outside of coroutines.  [-0, +0, -] */
 void lunado__received_forget(lua_State *L, lunado_realm *realm);
+
+/* Pushes the Failure of the error at `err`, which is being raised on L: the one
+ * that lunado's own code is raising again, else a new one with the functions
+ * from `level` on.  It counts as observed.  [-0, +1, m] */
+lunado_failure *lunado__received_raised(lua_State *L, lunado_realm *realm,
+                                        int err, int level);
+
+/* Replaces the Failure on top, which is about to be raised, by its error, and
+ * remembers it for where the error is caught (received.h).  [-1, +1, -] */
+void lunado__received_throw(lua_State *L, lunado_realm *realm);
+
+/* Pushes a Failure of the error at `err`, which is not raised but handed to a
+ * Future, with the active functions from `level` on.  If the running code was
+ * given the same error before, its Failure becomes the inner one.  However
+ * often an error is handed on, the chain stays short, and its end is where the
+ * error was first raised.  [-0, +1, m] */
+lunado_failure *lunado__received_handed(lua_State *L, lunado_realm *realm,
+                                        int err, int level);
 
 #endif

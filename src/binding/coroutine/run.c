@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /* run.c - the runner: resume, suspend, end. */
-#include "binding/coroutine/coroutine.h"
-#include "binding/coroutine/task.h"
-#include "binding/coroutine/watch.h"
-#include "binding/debug/inspect.h"
-#include "binding/error/failure.h"
-#include "binding/future/future.h"
-#include "binding/loop/ioloop.h"
-#include "binding/state/realm.h"
+#include "binding/coroutine/run.h"
+
 #include <string.h>
+
+#include "binding/coroutine/coroutine.h"
+#include "binding/coroutine/suspend.h"
+#include "binding/coroutine/task.h"
+#include "binding/coroutine/throw.h"
+#include "binding/coroutine/watch.h"
+#include "binding/error/failure.h"
+#include "binding/future/settle.h"
+#include "binding/loop/ioloop.h"
 
 /* Coroutines started inside each other on the C stack.  Each takes some three
  * of Lua's 200 C calls. */

@@ -6,17 +6,20 @@
  * Lua has no way to raise an error in a coroutine from outside.  A hook on the
  * first return in it does: that is the return of the yield itself.
  */
-#include "binding/coroutine/coroutine.h"
-#include "binding/coroutine/received.h"
+#include "binding/coroutine/suspend.h"
+
+#include "binding/coroutine/run.h"
 #include "binding/coroutine/task.h"
+#include "binding/coroutine/throw.h"
 #include "binding/coroutine/watch.h"
-#include "binding/debug/inspect.h"
-#include "binding/error/failure.h"
 #include "binding/future/future.h"
+#include "binding/future/owner.h"
+#include "binding/future/settle.h"
 #include "binding/future/yieldable.h"
 #include "binding/loop/ioloop.h"
+#include "binding/loop/queue.h"
+#include "binding/state/context.h"
 #include "binding/state/hook.h"
-#include "binding/state/realm.h"
 
 /* Pushes what the Future on top of the task's thread came to; returns how
  * many values to resume with. */

@@ -3,15 +3,17 @@
  * task.c - what runs a coroutine: the object, and the idle ones that are kept.
  */
 #include "binding/coroutine/task.h"
+
+#include <string.h>
+
+#include "binding/coroutine/body.h"
 #include "binding/coroutine/coroutine.h"
+#include "binding/coroutine/gc_canary.h"
 #include "binding/coroutine/watch.h"
-#include "binding/debug/inspect.h"
-#include "binding/error/failure.h"
 #include "binding/future/future.h"
 #include "binding/loop/ioloop.h"
+#include "binding/state/class.h"
 #include "binding/state/naming.h"
-#include "binding/state/realm.h"
-#include <string.h>
 
 /* Lets the idle task at t go; it needs no finalizer any more. */
 static void retire(lua_State *L, int t) {

@@ -16,7 +16,7 @@
 #ifndef LUNADO_BINDING_COROUTINE_TASK_H
 #define LUNADO_BINDING_COROUTINE_TASK_H
 
-#include "binding/state/binding.h"
+#include "binding/state/realm.h"
 
 enum {
   TASK_FAILED = 1,      /* what the body returned is a Failure */
@@ -67,86 +67,19 @@ struct lunado_task {
  * function it is less than what Lua gives each function of C. */
 #define LUNADO_RUN_STACK 14
 
-/* --- body.c: the function at the base of a coroutine ---------------------- */
-
-/* Message handler of the body: notes where the error was raised. */
-int lunado__body_handler(lua_State *L);
-
 /* --- suspend.c: from a yield to being queued again ------------------------ */
 
 /* The task at t leaves the stack of its runner: from now on it and the Future
  * above it hold each other.  [-0, +0, -] */
 void lunado__task_bind(lua_State *L, int t, lunado_task *task);
 
-/* Counts the task, which is to be suspended `how` (TASK_WAITING or
- * TASK_QUEUED), as one of its loop's.  [-0, +0, -] */
-void lunado__suspend_ref(lua_State *L, int t, lunado_task *task, uint32_t how);
-
-/* Keeps the current stack contexts, where there are any, for when the task at
- * t is resumed.  [-0, +0, e] */
-void lunado__suspend_capture(lua_State *L, const lunado_realm *realm, int t);
-
-/* Puts the task at t, which is to be resumed, into its loop's queue, which has
- * room.  [-0, +0, -] */
-void lunado__suspend_queue(lua_State *L, lunado_realm *realm, int t,
-                           lunado_task *task);
-
-/* Queues the task on top, which waits and whose waiter has just been taken
- * back, and pops it.  [-1, +0, -] */
-void lunado__suspend_make_ready(lua_State *L, lunado_waiter *waiter);
-
-/* Deals with a yield of n values.  Returns SUSPENDED when the task at t is,
- * else how many values, on top of its thread's stack, to resume it with, or
- * STOLEN.  [-0, +0, -] */
-int lunado__suspend_wait(lua_State *L, lunado_realm *realm, int t,
-                         lunado_task *task, int n);
-
-/* The short way of lunado__suspend_wait: pushes the one result of a Future
- * that is done.  Returns false, and has changed nothing, for all else.
- * [-0, +(0|1), -] */
-bool lunado__suspend_push_ready(lua_State *thread, lunado_realm *realm, int n);
-
-/* Pushes what the Future on top of the task's thread came to; returns how many
- * values to resume with. */
-int lunado__suspend_push_outcome(lua_State *L, int t, lunado_task *task,
-                                 lunado_future *future);
-
-/* Has the error that function() raises raised where the task at t yielded.
- * Returns how many values to resume it with, or STOLEN. */
-int lunado__throw_raised(lua_State *L, lunado_realm *realm, int t,
-                         lua_CFunction function);
-
-/* The coroutine of the task at t, which is suspended, waits no longer: the
- * error of the failed Future on top is raised at its yield.  Returns false, and
- * has changed nothing, where it is not suspended, was resumed by somebody else,
- * or has an error on its way.  [-1, +0, -] */
-bool lunado__suspend_fail_wait(lua_State *L, int t);
-
-/* Deals with what a coroutine left behind in the realm when it was suspended
- * or ended. */
-void lunado__throw_resumed(lunado_realm *realm, lunado_task *task);
-
 /* --- gc_canary.c -----------------------------------------------------------
  */
-
-void lunado__gc_canary_open(lua_State *L, lunado_realm *realm);
-
-/* Why the finalizer runs of an object with this `born`.  [-0, +0, m] */
-lunado_gc_cause lunado__gc_canary_cause(lua_State *L, lunado_realm *realm,
-                                        uint32_t born);
-
-/* Logs the warning on top, now or when the cause is certain, and pops it.
- * [-1, +0, m] */
-void lunado__gc_canary_log(lua_State *L, lunado_realm *realm,
-                           lunado_gc_cause cause);
 
 /* Makes the class of tasks, and where idle ones are kept.  [-0, +0, m] */
 void lunado__task_open(lua_State *L, lunado_realm *realm);
 
 /* --- await.c -------------------------------------------------------------- */
-
-/* Adds gen.await to the table on top. */
-void lunado__await_functions(lua_State *L);
 
 /* True if the task's thread is as the runner left it. */
 static inline bool lunado__task_untouched(const lunado_task *task) {
@@ -182,43 +115,14 @@ void lunado__task_forget_received(lua_State *L, int t);
  * arguments to follow. */
 lunado_task *lunado__task_push(lua_State *L, lunado_realm *realm, int nargs);
 
-/* Runs the coroutine of the task at t, whose thread has nargs values to be
- * resumed with, or that is STOLEN, until it is suspended or ends.  Its Future
- * is at t + 1.  Those that it starts by yielding to the runner are above, each
- * with its Future. */
-void lunado__run(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
-                 int nargs);
+/* Pushes "file:line" of where the user's function in the thread of the task is
+ * suspended, or "?".
+ * [-0, +1, m] */
+void lunado__task_pushplace(lua_State *L, const lunado_task *task);
 
-/* True if one more coroutine may be started on the C stack.  The calls between
- * the coroutines count as well: Lua allows some 200 in all, of which each
- * takes more than a hundred bytes. */
-bool lunado__run_may_nest(const lunado_realm *realm);
-
-/* Deals with a yield of n values by the task at t.  Returns how many values to
- * resume it with, or SUSPENDED. */
-int lunado__suspend_next(lua_State *L, lunado_realm *realm, int t,
-                         lunado_task *task, int n, const void *context);
-
-/* The coroutine of the task at t starts on the next turn of the loop.
+/* Notes in SLOT_TRACKED when the task at t, which has a loop, was suspended
+ * first.  To be called while realm->tracking.  Runs no finalizer.
  * [-0, +0, m] */
-void lunado__suspend_start_later(lua_State *L, int t, lunado_ioloop *loop);
-
-/* Has the value on top of the task's thread raised when it is resumed. */
-void lunado__throw_value(lunado_realm *realm, lunado_task *task);
-
-/* The same for the error of the Failure on top of the thread of the task at t,
- * which is replaced by it.  [-0, +0, -] */
-void lunado__throw_failure(lua_State *L, int t, lunado_task *task);
-
-/* Calls function(task); on failure moves the error to the task's thread and
- * has it raised there.  Where functions of the user's have raised it, such as
- * __await, the traceback begins with them.  Where the thread was closed
- * meanwhile that is what the coroutine ends with. */
-bool lunado__throw_protected(lua_State *L, lunado_realm *realm, int t,
-                             lua_CFunction function, int nargs);
-
-/* With what a task that was not suspended goes on after `protected` has failed:
- * an error, unless somebody has closed its thread. */
-int lunado__throw_pending(const lunado_task *task);
+void lunado__task_track(lua_State *L, const lunado_realm *realm, int t);
 
 #endif

@@ -1,16 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* throw.c - raising an error where a coroutine has yielded. */
-#include "binding/coroutine/coroutine.h"
+#include "binding/coroutine/throw.h"
+
 #include "binding/coroutine/received.h"
 #include "binding/coroutine/task.h"
-#include "binding/coroutine/watch.h"
-#include "binding/debug/inspect.h"
 #include "binding/error/failure.h"
-#include "binding/future/future.h"
-#include "binding/future/yieldable.h"
-#include "binding/loop/ioloop.h"
-#include "binding/state/hook.h"
-#include "binding/state/realm.h"
 
 static void restore_hook(lua_State *L, lunado_realm *realm) {
   lua_sethook(L, realm->user_hook, realm->user_hook_mask,

@@ -9,9 +9,12 @@
 #include "binding/coroutine/watch.h"
 
 #include "binding/coroutine/coroutine.h"
+#include "binding/coroutine/suspend.h"
 #include "binding/coroutine/task.h"
 #include "binding/future/future.h"
-#include "binding/state/realm.h"
+#include "binding/state/argument.h"
+#include "binding/state/context.h"
+#include "binding/state/log.h"
 
 /* Places of a record. */
 enum {

@@ -10,7 +10,7 @@
 #ifndef LUNADO_BINDING_COROUTINE_WATCH_H
 #define LUNADO_BINDING_COROUTINE_WATCH_H
 
-#include "binding/state/binding.h"
+#include "binding/state/realm.h"
 
 /* Calls the thread hook with the thread of the task at t, which has no function
  * yet.  An error of the hook is logged.  Coroutines that the hook starts have

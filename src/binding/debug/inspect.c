@@ -10,9 +10,12 @@
 #include "binding/coroutine/coroutine.h"
 #include "binding/coroutine/task.h"
 #include "binding/future/future.h"
+#include "binding/future/link.h"
 #include "binding/future/multi.h"
+#include "binding/future/sleep.h"
+#include "binding/future/with_timeout.h"
 #include "binding/loop/ioloop.h"
-#include "binding/loop/timeout.h"
+#include "binding/state/class.h"
 
 /* --- tracking ------------------------------------------------------------- */
 

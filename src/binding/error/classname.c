@@ -9,8 +9,7 @@
 
 #include <string.h>
 
-#include "binding/state/binding.h"
-#include "binding/state/realm.h"
+#include "binding/error/exception.h"
 
 /* Between the names of a class and of the one it derives from; and before
  * what tells two classes of one name apart. */

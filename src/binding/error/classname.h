@@ -15,6 +15,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "binding/state/realm.h"
+
 /* True if the value at idx is a class of errors.  [-0, +0, -] */
 bool lunado__classname_is_class(lua_State *L, int idx);
 

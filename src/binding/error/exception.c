@@ -5,13 +5,12 @@
  * A class is a table that is the metatable and the __index of its instances;
  * __name is its name and __base the class it was derived from.
  */
+#include "binding/error/exception.h"
+
 #include <stdarg.h>
 #include <string.h>
 
 #include "binding/error/classname.h"
-#include "binding/error/exception.h"
-#include "binding/error/failure.h"
-#include "binding/state/binding.h"
 
 #define MARK "lunado.class"
 

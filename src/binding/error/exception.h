@@ -3,9 +3,39 @@
 #ifndef LUNADO_BINDING_ERROR_EXCEPTION_H
 #define LUNADO_BINDING_ERROR_EXCEPTION_H
 
-#include "binding/state/binding.h"
+#include "binding/state/realm.h"
 
 /* Adds util.isinstance to the table on top. */
 void lunado__exception_functions(lua_State *L);
+
+/* Lua's classes of error that the binding raises itself. */
+typedef enum {
+  LUNADO_E_EXCEPTION,
+  LUNADO_E_TIMEOUT,
+  LUNADO_E_BAD_YIELD,
+  LUNADO_E_INVALID_STATE,
+  LUNADO_E_RETURN_IGNORED,
+  LUNADO_E_RETURN,
+  LUNADO_E_COUNT
+} lunado_error_class;
+
+void lunado__exception_open(lua_State *L, lunado_realm *realm);
+
+/* Pushes a class.  [-0, +1, -] */
+void lunado__exception_pushclass(lua_State *L, lunado_realm *realm,
+                                 lunado_error_class which);
+
+/* Pushes a new error object with a formatted message, as lua_pushfstring.
+ * [-0, +1, m] */
+void lunado__exception_push(lua_State *L, lunado_realm *realm,
+                            lunado_error_class which, const char *format, ...);
+
+/* True if the value at idx is an instance of the class.  [-0, +0, -] */
+bool lunado__exception_is(lua_State *L, lunado_realm *realm, int idx,
+                          lunado_error_class which);
+
+/* True if the class at `class_idx` is that of the value at idx or one of its
+ * ancestors.  [-0, +0, -] */
+bool lunado__exception_isinstance(lua_State *L, int idx, int class_idx);
 
 #endif

@@ -10,7 +10,8 @@
 
 #include <string.h>
 
-#include "binding/state/realm.h"
+#include "binding/state/naming.h"
+#include "binding/state/text.h"
 
 /* As luaL_traceback: the first and the last frames of a deep stack. */
 #define FRAMES_FIRST 10

@@ -10,7 +10,8 @@
 #ifndef LUNADO_BINDING_ERROR_FAILURE_H
 #define LUNADO_BINDING_ERROR_FAILURE_H
 
-#include "binding/state/binding.h"
+#include "binding/state/class.h"
+#include "binding/state/realm.h"
 
 /* User values of a Failure; the functions of the frames follow. */
 enum {
@@ -61,12 +62,6 @@ static inline lunado_failure *lunado__failure_at(lua_State *L,
   return lunado__toclass(L, idx, realm->failure_mt);
 }
 
-/* Pushes the Failure of the error at `err`, which is being raised on L: the one
- * that lunado's own code is raising again, else a new one with the functions
- * from `level` on.  It counts as observed.  [-0, +1, m] */
-lunado_failure *lunado__received_raised(lua_State *L, lunado_realm *realm,
-                                        int err, int level);
-
 /* True if the value at `failure` is the Failure of the error at `err`; an
  * error that is nil is that of any.  [-0, +0, -] */
 bool lunado__failure_is_of(lua_State *L, int failure, int err);
@@ -77,11 +72,6 @@ static inline void lunado__failure_hand_on(lunado_failure *failure) {
   failure->observed = failure->queued = false;
   failure->home = 0;
 }
-
-/* Logs the error of the Failure at idx now, unless it was observed or is
- * awaited.  While the state is being closed, when what is made has no
- * finalizer.  [-0, +0, -] */
-void lunado__awaited_report_now(lua_State *L, lunado_realm *realm, int idx);
 
 /* Pushes the error of the Failure at idx, which counts as observed now.
  * [-0, +1, -] */
@@ -95,18 +85,6 @@ void lunado__failure_origin(lua_State *L);
  * through.  [-0, +0, -] */
 void lunado__failure_told(lua_State *L, lunado_realm *realm, int idx);
 
-/* Replaces the Failure on top, which is about to be raised, by its error, and
- * remembers it for where the error is caught (received.h).  [-1, +1, -] */
-void lunado__received_throw(lua_State *L, lunado_realm *realm);
-
-/* Pushes a Failure of the error at `err`, which is not raised but handed to a
- * Future, with the active functions from `level` on.  If the running code was
- * given the same error before, its Failure becomes the inner one.  However
- * often an error is handed on, the chain stays short, and its end is where the
- * error was first raised.  [-0, +1, m] */
-lunado_failure *lunado__received_handed(lua_State *L, lunado_realm *realm,
-                                        int err, int level);
-
 /* Drops the frames of the Failure on top from that of `function` on, which
  * called what raised the error.  Returns how many are left.  [-0, +0, -] */
 int lunado__failure_cut(lua_State *L, lua_CFunction function);
@@ -119,9 +97,6 @@ void lunado__failure_raised_during(lua_State *L, int idx, int first);
 /* Pushes the traceback of the Failure at idx.  [-0, +1, m] */
 void lunado__failure_traceback(lua_State *L, int idx);
 
-/* Pushes the value at idx as text, whatever it is.  [-0, +1, m] */
-void lunado__text_push(lua_State *L, int idx);
-
 /* Pushes the error of the Failure at idx as text, whatever it is.
  * [-0, +1, m] */
 void lunado__failure_errortext(lua_State *L, int idx);
@@ -129,17 +104,6 @@ void lunado__failure_errortext(lua_State *L, int idx);
 /* Pushes the error as text, and its traceback below; "<error>" and the
  * traceback, where there is one, as one string.  [-0, +1, m] */
 void lunado__failure_text(lua_State *L, int idx);
-
-/* Pushes the name under which package.loaded knows the function at idx (not
- * relative to the top), such as "string.rep"; of several the shortest, of those
- * the first in the order of bytes.  Pushes nothing and returns false where it
- * knows none.  [-0, +(0|1), m] */
-bool lunado__naming_pushglobal(lua_State *L, int idx);
-
-/* Message handler that leaves the error alone and its Failure in
- * LUNADO_SLOT_RAISED: a new one, or the one that lunado's own code is raising
- * again. */
-int lunado__callback_handler(lua_State *L);
 
 /* Replaces the error on top, which went through that handler, by its Failure.
  * [-1, +1, -] */

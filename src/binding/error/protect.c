@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* protect.c - protected calls. */
-#include "binding/coroutine/received.h"
+#include "binding/error/protect.h"
+
 #include "binding/error/failure.h"
-#include "binding/future/future.h"
-#include "binding/loop/interrupt.h"
-#include "binding/loop/ioloop.h"
 #include "binding/state/hook.h"
-#include "binding/state/naming.h"
-#include "binding/state/realm.h"
 
 static int do_nothing(lua_State *L) {
   (void)L;

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* quiet.c - quiet_exceptions: which errors are not logged. */
-#include "binding/error/classname.h"
-#include "binding/error/exception.h"
-#include "binding/error/failure.h"
-#include "binding/state/binding.h"
-#include "binding/state/realm.h"
+#include "binding/error/quiet.h"
+
 #include <stdarg.h>
 #include <string.h>
+
+#include "binding/error/classname.h"
+#include "binding/error/exception.h"
+#include "binding/state/argument.h"
+#include "binding/state/log.h"
+#include "binding/state/text.h"
 
 static bool matches_pattern(lua_State *L, int err, int pattern) {
   bool found;

@@ -8,11 +8,14 @@
  */
 #include "binding/future/awaited.h"
 
-#include "binding/coroutine/coroutine.h"
+#include "binding/coroutine/suspend.h"
 #include "binding/coroutine/task.h"
 #include "binding/error/failure.h"
 #include "binding/future/future.h"
 #include "binding/loop/ioloop.h"
+#include "binding/loop/queue.h"
+#include "binding/state/class.h"
+#include "binding/state/log.h"
 #include "core/multi.h"
 #include "core/waititer.h"
 

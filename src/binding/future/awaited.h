@@ -10,7 +10,7 @@
 #ifndef LUNADO_BINDING_FUTURE_AWAITED_H
 #define LUNADO_BINDING_FUTURE_AWAITED_H
 
-#include "binding/state/binding.h"
+#include "binding/state/realm.h"
 
 /* The Future with these waiters is about to fail with the Failure on top: notes
  * whether any waiter gets it later.  [-0, +0, -] */
@@ -36,5 +36,10 @@ void lunado__awaited_leave(lunado_ioloop *loop);
 /* Gives Failures their finalizer, which logs an error that was never retrieved.
  * Those made before have none.  [-0, +0, m] */
 void lunado__awaited_open(lua_State *L, lunado_realm *realm);
+
+/* Logs the error of the Failure at idx now, unless it was observed or is
+ * awaited.  While the state is being closed, when what is made has no
+ * finalizer.  [-0, +0, -] */
+void lunado__awaited_report_now(lua_State *L, lunado_realm *realm, int idx);
 
 #endif

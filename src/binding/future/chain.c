@@ -2,10 +2,15 @@
 /*
  * chain.c - chain_future: one Future gets the outcome of another.
  */
+#include "binding/future/chain.h"
+
 #include "binding/future/dependent.h"
 #include "binding/future/future.h"
 #include "binding/future/late.h"
+#include "binding/future/owner.h"
+#include "binding/future/settle.h"
 #include "binding/future/ticket.h"
+#include "binding/future/untie.h"
 
 /* What waits for the source.  User values, beside the heir: the source, which
  * it must hold, for the heir does not; the line of a heir that is a ticket. */

@@ -11,7 +11,8 @@
  */
 #include "binding/future/dependent.h"
 
-#include "binding/state/realm.h"
+#include "binding/future/future.h"
+#include "binding/state/class.h"
 
 /* User values of a witness: the heir, which it holds until the bonds have left;
  * the bond that the heir holds, or nil; the list. */

@@ -17,7 +17,7 @@
 #ifndef LUNADO_BINDING_FUTURE_DEPENDENT_H
 #define LUNADO_BINDING_FUTURE_DEPENDENT_H
 
-#include "binding/future/future.h"
+#include "binding/state/realm.h"
 
 typedef struct lunado_bond lunado_bond;
 

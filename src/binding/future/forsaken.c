@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "binding/future/forsaken.h"
 
-#include "binding/coroutine/coroutine.h"
+#include "binding/coroutine/suspend.h"
 #include "binding/coroutine/task.h"
 #include "binding/error/failure.h"
+#include "binding/future/chain.h"
 #include "binding/future/dependent.h"
 #include "binding/future/future.h"
+#include "binding/future/settle.h"
 #include "core/multi.h"
 
 /* How many Futures that wait for Futures are looked through. */

@@ -8,7 +8,7 @@
 #ifndef LUNADO_BINDING_FUTURE_FORSAKEN_H
 #define LUNADO_BINDING_FUTURE_FORSAKEN_H
 
-#include "binding/state/binding.h"
+#include "binding/state/realm.h"
 
 /* What is found among the waiters of a Future. */
 enum {

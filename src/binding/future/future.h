@@ -13,7 +13,8 @@
 #ifndef LUNADO_BINDING_FUTURE_FUTURE_H
 #define LUNADO_BINDING_FUTURE_FUTURE_H
 
-#include "binding/state/binding.h"
+#include "binding/state/class.h"
+#include "binding/state/realm.h"
 
 enum { LUNADO_FUTURE_VALUE = 1, LUNADO_FUTURE_TASK = 2 };
 
@@ -83,122 +84,11 @@ int lunado__future_copy_list(lua_State *L, lunado_realm *realm, int from,
 
 /* --- outcomes ------------------------------------------------------------- */
 
-/* Settles the pending Future at idx with the value on top, in the form of
- * user value 1; future->count is set by the caller.
- * [-1, +0, m] and raises only before anything has changed. */
-void lunado__settle(lua_State *L, lunado_realm *realm, int idx, int state);
-
-/* The same for a Future that has waiters, and whose address is known. */
-void lunado__settle_waiters(lua_State *L, lunado_realm *realm, int idx,
-                            lunado_future *future, int state);
-
-/* lunado__settle for who knows the address.  [-1, +0, m] */
-static inline void lunado__settle_known(lua_State *L, lunado_realm *realm,
-                                        int idx, lunado_future *future,
-                                        int state) {
-  if (future->waiters != NULL) {
-    lunado__settle_waiters(L, realm, idx, future, state);
-    return;
-  }
-  lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
-  future->state = (uint8_t)state;
-}
-
-/* Settles the Future at idx as failed with the Failure on top.  Where the
- * Future is settled already the Failure is only popped: one that was not
- * observed is logged when it is collected.  Every producer of errors whose
- * Future somebody else may settle first ends here.  [-1, +0, m] */
-void lunado__settle_failed(lua_State *L, lunado_realm *realm, int idx);
-
-/* Settles the Future at idx as the done one at `from`.  Where it is settled
- * already nothing changes: an error remains that of `from`, unobserved if it
- * was.  [-0, +0, m] */
-void lunado__settle_copy(lua_State *L, lunado_realm *realm, int from, int idx);
-
-/* The Future at idx was settled by somebody else than time, or its line: it
- * lets its timer go, its place and what it waits for.  To be called for those
- * of a kind from LUNADO_KIND_TIED on, and harmless twice.  [-0, +0, -] */
-void lunado__untie(lua_State *L, lunado_realm *realm, int idx);
-
-/* The same for all kinds. */
-static inline void lunado__untie_tied(lua_State *L, lunado_realm *realm,
-                                      int idx, const lunado_future *future) {
-  if (future->kind >= LUNADO_KIND_TIED) lunado__untie(L, realm, idx);
-}
-
 /* Packs the n values on top into the form of user value 1.  [-n, +1, m] */
 void lunado__future_pack(lua_State *L, int n);
 
 /* Pushes the values of the Future at idx, which is done, and returns their
  * number.  [-0, +n, m] */
 int lunado__future_push_results(lua_State *L, int idx);
-
-/* --- waiting -------------------------------------------------------------- */
-
-/* Links a waiter of the object at `owner` to the Future at idx, and has the
- * Future hold the owner.  Returns false, and has changed nothing, where it is
- * not pending, or not any more: a finalizer may have settled it meanwhile.
- * [-0, +0, m] */
-bool lunado__owner_wait(lua_State *L, int idx, int owner, lunado_waiter *waiter,
-                        lunado_done_cb cb);
-
-/* lunado__owner_hold where the Future has waiters already, or is a heir. */
-bool lunado__owner_hold_behind(lua_State *L, int idx, lunado_future *future,
-                               int owner, lunado_waiter *waiter);
-
-/* Only has the pending Future at idx hold the owner of a waiter, which the
- * caller links next; no index is relative.  Returns false where it is not
- * pending any more.  [-0, +0, m] */
-static inline bool lunado__owner_hold(lua_State *L, int idx,
-                                      lunado_future *future, int owner,
-                                      lunado_waiter *waiter) {
-  if (future->waiters != NULL || future->flags & LUNADO_IS_HEIR)
-    return lunado__owner_hold_behind(L, idx, future, owner, waiter);
-  lua_pushvalue(L, owner);
-  lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
-  return true;
-}
-
-/* Takes a waiter back from the Future at idx, which then holds nothing of it.
- * A private multi that nobody waits for any more leaves its children, too.
- * O(1), but for what a peak of waiters has left.  [-0, +0, -] */
-void lunado__owner_forget(lua_State *L, int idx, lunado_waiter *waiter);
-
-/* True for the waiter of add_done_callback. */
-bool lunado__link_is_done_callback(const lunado_waiter *waiter);
-
-/* In a lunado_done_cb: pushes the waiter's owner onto the stack of
- * realm->frame->L.  [-0, +1, -] */
-void lunado__owner_push(lunado_realm *realm, lunado_waiter *waiter);
-
-static inline lunado_realm *lunado__settle_realm(lunado_settler *settler) {
-  return lunado_container_of(settler, lunado_realm, settler);
-}
-
-/* Has function(future) called on the loop's next turn after the Future at idx
- * is done (loop NULL: at once when it is done, with errors logged).  The
- * function is on top.  [-1, +0, m] */
-void lunado__link_on_done(lua_State *L, lunado_realm *realm, int idx,
-                          lunado_ioloop *loop);
-
-/* Has the error of the Future at idx, should it fail, reported as one of the
- * callback at `callback`, which returned it.  [-0, +0, m] */
-void lunado__link_discard(lua_State *L, lunado_realm *realm,
-                          lunado_ioloop *loop, int idx, int callback);
-
-/* Appends to the list at `list` the pending Futures that get the outcome of the
- * pending one at idx, or may: by lunado__chain and WaitIterators.
- * [-0, +0, m] */
-void lunado__link_push_dependents(lua_State *L, lunado_realm *realm, int idx,
-                                  int list);
-
-/* chain_future: b at `to` gets the outcome of a at `from`; no index is
- * relative.
- * [-0, +0, m] */
-void lunado__chain(lua_State *L, lunado_realm *realm, int from, int to);
-
-/* True for a waiter of lunado__chain, whose owner is at `owner`; pushes what
- * gets the outcome, nil where that is gone.  [-0, +(0|1), -] */
-bool lunado__chain_target(lua_State *L, const lunado_waiter *waiter, int owner);
 
 #endif

@@ -10,8 +10,12 @@
 #include "binding/future/late.h"
 
 #include "binding/error/failure.h"
+#include "binding/error/quiet.h"
+#include "binding/future/future.h"
+#include "binding/future/link.h"
 #include "binding/future/multi.h"
 #include "binding/future/ticket.h"
+#include "binding/state/log.h"
 
 /* Different quiet_exceptions that one Future keeps. */
 #define QUIET_MAX 16

@@ -13,7 +13,7 @@
 #ifndef LUNADO_BINDING_FUTURE_LATE_H
 #define LUNADO_BINDING_FUTURE_LATE_H
 
-#include "binding/future/future.h"
+#include "binding/state/realm.h"
 
 /* Marks the Future at idx, where it is pending, for one that has timed out on
  * it with the quiet_exceptions at `quiet` (nil: none).  No index is relative.

@@ -1,18 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* link.c - functions to be called when a Future is done. */
-#include "binding/coroutine/coroutine.h"
-#include "binding/error/failure.h"
+#include "binding/future/link.h"
+
 #include "binding/future/awaited.h"
-#include "binding/future/dependent.h"
+#include "binding/future/chain.h"
 #include "binding/future/future.h"
-#include "binding/future/late.h"
-#include "binding/future/multi.h"
-#include "binding/future/sweep.h"
-#include "binding/future/ticket.h"
+#include "binding/future/owner.h"
+#include "binding/future/settle.h"
 #include "binding/future/waititer.h"
+#include "binding/loop/callback.h"
 #include "binding/loop/ioloop.h"
 #include "binding/loop/queue.h"
-#include "binding/state/realm.h"
 #include "core/multi.h"
 #include "core/waititer.h"
 

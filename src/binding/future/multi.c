@@ -11,9 +11,13 @@
 #include <stdlib.h>
 
 #include "binding/error/failure.h"
+#include "binding/error/quiet.h"
 #include "binding/future/awaited.h"
-#include "binding/future/future.h"
+#include "binding/future/dependent.h"
 #include "binding/future/late.h"
+#include "binding/future/multilog.h"
+#include "binding/future/owner.h"
+#include "binding/future/settle.h"
 #include "binding/future/yieldable.h"
 
 /* A private one. */

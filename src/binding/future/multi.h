@@ -3,8 +3,8 @@
 #ifndef LUNADO_BINDING_FUTURE_MULTI_H
 #define LUNADO_BINDING_FUTURE_MULTI_H
 
-#include "binding/future/dependent.h"
 #include "binding/future/future.h"
+#include "binding/state/realm.h"
 #include "core/multi.h"
 
 /* Pushes the functions of lunado.gen about many Futures into the table on
@@ -82,11 +82,5 @@ static inline void lunado__multi_child(lua_State *L, int results, int keys,
   lua_rawgeti(L, keys, i);
   lua_rawget(L, results);
 }
-
-/* Logs the errors of the multi at idx but for that of the Failure at `failure`,
- * which it raises, and for quiet ones; also those that the multis among its
- * children have left to it.  [-0, +0, -] */
-void lunado__multilog_others(lua_State *L, lunado_realm *realm, int idx,
-                             int failure);
 
 #endif

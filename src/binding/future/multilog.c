@@ -5,8 +5,13 @@
  * Children may have got their errors from each other, or all from one Future:
  * that is one error, which is told once, or not at all where it is raised.
  */
+#include "binding/future/multilog.h"
+
 #include "binding/error/failure.h"
+#include "binding/error/quiet.h"
+#include "binding/future/future.h"
 #include "binding/future/multi.h"
+#include "binding/state/log.h"
 
 /* Stack of log_others. */
 enum { LOG_MULTI = 1, LOG_REALM, LOG_SEEN };

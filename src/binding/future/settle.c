@@ -1,18 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* settle.c - giving Futures their outcomes. */
-#include "binding/coroutine/coroutine.h"
+#include "binding/future/settle.h"
+
+#include "binding/coroutine/suspend.h"
 #include "binding/error/failure.h"
+#include "binding/error/protect.h"
 #include "binding/future/awaited.h"
 #include "binding/future/dependent.h"
-#include "binding/future/future.h"
 #include "binding/future/late.h"
-#include "binding/future/multi.h"
-#include "binding/future/sweep.h"
-#include "binding/future/ticket.h"
-#include "binding/future/waititer.h"
-#include "binding/loop/ioloop.h"
-#include "binding/loop/queue.h"
-#include "binding/state/realm.h"
+#include "binding/future/untie.h"
+#include "binding/state/log.h"
 #include "core/multi.h"
 #include "core/waititer.h"
 

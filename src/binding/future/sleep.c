@@ -5,13 +5,13 @@
  * Invariant: the loop holds such a Future exactly while its timer runs; that
  * stops, too, where somebody else settles the Future.
  */
-#include "binding/error/failure.h"
+#include "binding/future/sleep.h"
+
 #include "binding/future/future.h"
-#include "binding/future/late.h"
-#include "binding/future/ticket.h"
-#include "binding/future/yieldable.h"
+#include "binding/future/settle.h"
+#include "binding/loop/anchor.h"
 #include "binding/loop/ioloop.h"
-#include "binding/loop/timeout.h"
+#include "binding/state/argument.h"
 
 /* --- sleep ---------------------------------------------------------------- */
 

@@ -10,10 +10,12 @@
  */
 #include "binding/future/sweep.h"
 
-#include "binding/coroutine/coroutine.h"
+#include "binding/coroutine/suspend.h"
 #include "binding/coroutine/task.h"
+#include "binding/error/protect.h"
 #include "binding/future/forsaken.h"
 #include "binding/future/future.h"
+#include "binding/future/owner.h"
 #include "binding/future/waititer.h"
 
 /* The key of that number, and the least that it begins with. */

@@ -3,7 +3,7 @@
 #ifndef LUNADO_BINDING_FUTURE_SWEEP_H
 #define LUNADO_BINDING_FUTURE_SWEEP_H
 
-#include "binding/state/binding.h"
+#include "binding/state/realm.h"
 
 /* One more is to wait for the pending Future at idx, which has waiters.  True
  * where those are to be looked at.  [-0, +0, m] */

@@ -6,10 +6,12 @@
 #include "binding/future/ticket.h"
 
 #include "binding/error/failure.h"
+#include "binding/error/protect.h"
 #include "binding/future/forsaken.h"
 #include "binding/future/future.h"
+#include "binding/future/owner.h"
+#include "binding/future/settle.h"
 #include "binding/loop/timeout.h"
-#include "binding/state/realm.h"
 
 /* A Future; user values, beside its own: the line, what it brings along to it,
  * and, once it has withdrawn, the timer of its deadline. */

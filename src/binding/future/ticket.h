@@ -23,7 +23,7 @@
 #ifndef LUNADO_BINDING_FUTURE_TICKET_H
 #define LUNADO_BINDING_FUTURE_TICKET_H
 
-#include "binding/state/binding.h"
+#include "binding/state/realm.h"
 
 /* Pushes the functions for lunado.waiters into the table on top. */
 void lunado__ticket_functions(lua_State *L);

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* untie.c - Futures that somebody else has settled than what was to. */
-#include "binding/error/failure.h"
-#include "binding/future/future.h"
-#include "binding/future/late.h"
+#include "binding/future/untie.h"
+
+#include "binding/future/sleep.h"
 #include "binding/future/ticket.h"
-#include "binding/future/yieldable.h"
-#include "binding/loop/ioloop.h"
-#include "binding/loop/timeout.h"
+#include "binding/future/with_timeout.h"
 
 void lunado__untie(lua_State *L, lunado_realm *realm, int idx) {
   lunado_future *future = lua_touserdata(L, idx);

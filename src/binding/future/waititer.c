@@ -9,13 +9,15 @@
 
 #include <string.h>
 
-#include "binding/coroutine/coroutine.h"
+#include "binding/coroutine/await.h"
 #include "binding/error/failure.h"
 #include "binding/future/awaited.h"
 #include "binding/future/dependent.h"
 #include "binding/future/future.h"
 #include "binding/future/late.h"
-#include "binding/state/realm.h"
+#include "binding/future/owner.h"
+#include "binding/future/settle.h"
+#include "binding/state/class.h"
 #include "core/waititer.h"
 
 /* User values of the bond: the Future that next() gave last while nothing was

@@ -3,7 +3,7 @@
 #ifndef LUNADO_BINDING_FUTURE_WAITITER_H
 #define LUNADO_BINDING_FUTURE_WAITITER_H
 
-#include "binding/state/binding.h"
+#include "binding/state/realm.h"
 
 /* Adds WaitIterator to the table on top.  [-0, +0, m] */
 void lunado__waititer_functions(lua_State *L);

@@ -1,12 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /* with_timeout.c - gen.with_timeout. */
+#include "binding/future/with_timeout.h"
+
+#include "binding/error/exception.h"
 #include "binding/error/failure.h"
+#include "binding/error/quiet.h"
 #include "binding/future/future.h"
 #include "binding/future/late.h"
-#include "binding/future/ticket.h"
+#include "binding/future/owner.h"
+#include "binding/future/settle.h"
 #include "binding/future/yieldable.h"
+#include "binding/loop/anchor.h"
+#include "binding/loop/deadline.h"
 #include "binding/loop/ioloop.h"
-#include "binding/loop/timeout.h"
 
 /* User values beside the Future's own: what it waits for; quiet_exceptions. */
 enum { TIMED_CHILD = 2, TIMED_QUIET, TIMED_VALUES = TIMED_QUIET };

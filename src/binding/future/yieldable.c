@@ -5,9 +5,11 @@
 #include <string.h>
 
 #include "binding/coroutine/coroutine.h"
+#include "binding/error/exception.h"
 #include "binding/future/future.h"
 #include "binding/future/multi.h"
-#include "binding/state/realm.h"
+#include "binding/future/settle.h"
+#include "binding/state/argument.h"
 
 /* How deep lists may be nested in each other, and __await in __await. */
 #define NESTING_MAX 100

@@ -8,7 +8,7 @@
 #ifndef LUNADO_BINDING_FUTURE_YIELDABLE_H
 #define LUNADO_BINDING_FUTURE_YIELDABLE_H
 
-#include "binding/state/binding.h"
+#include "binding/state/realm.h"
 
 /* Pushes the functions of lunado.gen about yieldables into the table on
  * top. */

@@ -8,15 +8,18 @@
 
 #include <string.h>
 
+#include "binding/coroutine/await.h"
 #include "binding/coroutine/coroutine.h"
+#include "binding/coroutine/received.h"
 #include "binding/error/failure.h"
 #include "binding/future/future.h"
+#include "binding/future/settle.h"
 #include "binding/future/ticket.h"
+#include "binding/future/untie.h"
 #include "binding/loop/ioloop.h"
 #include "binding/loop/promise.h"
 #include "binding/loop/runsync.h"
 #include "binding/module.h"
-#include "binding/state/realm.h"
 #include "core/alloc.h"
 #include "core/handle.h"
 

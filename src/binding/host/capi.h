@@ -3,7 +3,7 @@
 #ifndef LUNADO_BINDING_HOST_CAPI_H
 #define LUNADO_BINDING_HOST_CAPI_H
 
-#include "binding/state/binding.h"
+#include "binding/state/realm.h"
 
 /* An index as Lua counts from the bottom, or a pseudo-index; 0 where nothing
  * can be.  [-0, +0, -] */

@@ -4,11 +4,15 @@
 #include <string.h>
 
 #include "binding/error/classname.h"
+#include "binding/error/exception.h"
 #include "binding/error/failure.h"
 #include "binding/future/future.h"
+#include "binding/future/link.h"
 #include "binding/host/capi.h"
 #include "binding/module.h"
+#include "binding/state/argument.h"
 #include "binding/state/realm.h"
+#include "lunado.h"
 
 /* --- tracebacks ----------------------------------------------------------- */
 

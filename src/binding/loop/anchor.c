@@ -15,6 +15,9 @@
  * Invariant: places up to anchor_count are free or have a value; of those
  * beyond, `strays` have one.
  */
+#include "binding/loop/anchor.h"
+
+#include "binding/error/protect.h"
 #include "binding/loop/ioloop.h"
 
 /* loop->next_anchor, where it has to be looked up. */

@@ -5,14 +5,19 @@
  * Nothing that is called through here raises; every error is brought to
  * somebody.
  */
+#include "binding/loop/callback.h"
+
 #include "binding/coroutine/received.h"
 #include "binding/error/failure.h"
 #include "binding/future/future.h"
+#include "binding/future/link.h"
 #include "binding/loop/interrupt.h"
 #include "binding/loop/ioloop.h"
-#include "binding/state/hook.h"
+#include "binding/loop/methods.h"
+#include "binding/state/context.h"
+#include "binding/state/log.h"
 #include "binding/state/naming.h"
-#include "binding/state/realm.h"
+#include "binding/state/text.h"
 
 typedef struct {
   lunado_ioloop *loop;

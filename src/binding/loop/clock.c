@@ -8,6 +8,7 @@
 #include "binding/loop/clock.h"
 
 #include "binding/loop/ioloop.h"
+#include "binding/state/argument.h"
 
 static double clock_now(lunado_clock *clock) {
   const lunado_testclock *self =

@@ -3,7 +3,7 @@
 #ifndef LUNADO_BINDING_LOOP_CLOCK_H
 #define LUNADO_BINDING_LOOP_CLOCK_H
 
-#include "binding/state/binding.h"
+#include "binding/state/realm.h"
 
 /* The loop's clock once it has been stopped: from then on its time never is
  * the system's again, though it may go as fast. */

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* deadline.c - deadlines as Lua gives them. */
-#include "binding/loop/ioloop.h"
-#include "binding/loop/timeout.h"
-#include "binding/state/realm.h"
+#include "binding/loop/deadline.h"
+
 #include <math.h>
 #include <string.h>
+
+#include "binding/loop/ioloop.h"
+#include "binding/state/argument.h"
 
 static const struct {
   const char *name;

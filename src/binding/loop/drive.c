@@ -11,8 +11,11 @@
 #include "binding/loop/drive.h"
 
 #include "binding/error/failure.h"
+#include "binding/error/protect.h"
+#include "binding/loop/callback.h"
 #include "binding/loop/ioloop.h"
 #include "binding/luv/attachment.h"
+#include "binding/luv/shutdown.h"
 #include "core/jump.h"
 
 /* So many errors in a row, with no run ending between them, are taken for one

@@ -5,7 +5,7 @@
 #ifndef LUNADO_BINDING_LOOP_DRIVE_H
 #define LUNADO_BINDING_LOOP_DRIVE_H
 
-#include "binding/state/binding.h"
+#include "binding/state/realm.h"
 
 /* Drives the loop's uv_loop_t, through luv where luv shares it; as uv_run. An
  * error that a callback lets out is brought to handle_callback_exception, and

@@ -15,8 +15,12 @@
 #include <limits.h>
 #include <unistd.h>
 
+#include "binding/loop/callback.h"
 #include "binding/loop/ioloop.h"
+#include "binding/state/argument.h"
+#include "binding/state/context.h"
 #include "binding/state/hook.h"
+#include "binding/state/log.h"
 #include "binding/state/naming.h"
 #include "core/poll.h"
 

@@ -3,7 +3,7 @@
 #ifndef LUNADO_BINDING_LOOP_HANDLER_H
 #define LUNADO_BINDING_LOOP_HANDLER_H
 
-#include "binding/state/binding.h"
+#include "binding/state/realm.h"
 
 /* Adds the methods of IOLoop about descriptors, and the constants READ, WRITE,
  * ERROR and NONE, to the table on top. */

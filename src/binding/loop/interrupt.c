@@ -11,7 +11,6 @@
 #if !defined(_POSIX_C_SOURCE) && !defined(_GNU_SOURCE)
 #define _POSIX_C_SOURCE 200809L /* sigaction */
 #endif
-
 #include "binding/loop/interrupt.h"
 
 #include <errno.h>
@@ -19,8 +18,9 @@
 #include <string.h>
 
 #include "binding/error/failure.h"
+#include "binding/error/protect.h"
+#include "binding/loop/callback.h"
 #include "binding/loop/ioloop.h"
-#include "core/address.h"
 
 /* --- errors --------------------------------------------------------------- */
 

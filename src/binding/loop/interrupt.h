@@ -9,7 +9,7 @@
 #ifndef LUNADO_BINDING_LOOP_INTERRUPT_H
 #define LUNADO_BINDING_LOOP_INTERRUPT_H
 
-#include "binding/state/binding.h"
+#include "binding/state/realm.h"
 
 /* Finds out what this release of Lua tells of hooks: until 5.4.3 it does not
  * name one that was called from a C function.  [-0, +0, m] */

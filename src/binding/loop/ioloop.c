@@ -11,18 +11,18 @@
 
 #include <string.h>
 
-#include "binding/coroutine/coroutine.h"
 #include "binding/coroutine/received.h"
-#include "binding/error/failure.h"
+#include "binding/error/protect.h"
 #include "binding/future/awaited.h"
-#include "binding/future/future.h"
 #include "binding/loop/drive.h"
 #include "binding/loop/handler.h"
 #include "binding/loop/interrupt.h"
+#include "binding/loop/methods.h"
 #include "binding/loop/promise.h"
-#include "binding/loop/runsync.h"
 #include "binding/loop/timeout.h"
 #include "binding/luv/luv.h"
+#include "binding/state/class.h"
+#include "binding/state/context.h"
 
 /* Room on the stack for callbacks of the loop. */
 #define LOOP_STACK 64

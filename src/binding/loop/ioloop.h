@@ -11,7 +11,7 @@
 
 #include "binding/loop/clock.h"
 #include "binding/loop/queue.h"
-#include "binding/state/binding.h"
+#include "binding/state/realm.h"
 #include "core/poll.h"
 #include "core/post.h"
 #include "core/slab.h"
@@ -47,13 +47,6 @@ struct lunado_ioloop {
 };
 
 void lunado__ioloop_open(lua_State *L, lunado_realm *realm);
-
-/* Gives the metatable of loops, on top, their methods and metamethods, but for
- * __gc.  [-0, +0, m] */
-void lunado__methods_add(lua_State *L);
-
-/* Pushes the functions of lunado.ioloop into the table on top. */
-void lunado__methods_functions(lua_State *L);
 
 /* The current loop, made on first use.  [-0, +0, e] */
 lunado_ioloop *lunado__ioloop_current(lua_State *L, lunado_realm *realm);
@@ -94,24 +87,6 @@ static inline void lunado__ioloop_ref(lunado_ioloop *loop) {
   loop->coroutines++;
 }
 void lunado__ioloop_unref(lua_State *L, lunado_ioloop *loop);
-
-/* Has the loop hold the value on top; returns its place.  Raises where the loop
- * is closed, which the finalizers may have done that making the value ran.
- * [-0, +0, v] */
-uint32_t lunado__anchor_add(lua_State *L, lunado_ioloop *loop);
-
-/* Pushes the value at a place.  [-0, +1, -] */
-void lunado__anchor_push(lua_State *L, lunado_ioloop *loop, uint32_t anchor);
-
-/* Lets the value at a place go.  [-0, +0, -] */
-void lunado__anchor_drop(lua_State *L, lunado_ioloop *loop, uint32_t anchor);
-
-/* Pushes the value at a place, which lets it go.  [-0, +1, -] */
-void lunado__anchor_take(lua_State *L, lunado_ioloop *loop, uint32_t anchor);
-
-/* True if the value at idx is the handle_callback_exception that loops have
- * from the start.  [-0, +0, -] */
-bool lunado__methods_is_default_handler(lua_State *L, int idx);
 
 /* Pushes the loop's method `name`, which the user may have replaced.
  * [-0, +1, -] */

@@ -1,20 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /* methods.c - IOLoop's methods, and the functions of lunado.ioloop. */
-#include "binding/coroutine/coroutine.h"
-#include "binding/coroutine/received.h"
-#include "binding/error/failure.h"
-#include "binding/future/awaited.h"
+#include "binding/loop/methods.h"
+
+#include <string.h>
+
 #include "binding/future/future.h"
-#include "binding/loop/drive.h"
+#include "binding/future/link.h"
+#include "binding/loop/callback.h"
 #include "binding/loop/handler.h"
 #include "binding/loop/interrupt.h"
 #include "binding/loop/ioloop.h"
 #include "binding/loop/promise.h"
+#include "binding/loop/queue.h"
 #include "binding/loop/runsync.h"
 #include "binding/loop/timeout.h"
+#include "binding/loop/uncaught.h"
 #include "binding/luv/luv.h"
-#include "binding/state/realm.h"
-#include <string.h>
+#include "binding/state/argument.h"
+#include "binding/state/context.h"
 
 /* loop:start(): runs until it is stopped.  Tornado: IOLoop.start. */
 static int loop_start(lua_State *L) {

@@ -18,7 +18,12 @@
 #include <stdatomic.h>
 
 #include "binding/error/failure.h"
+#include "binding/error/protect.h"
+#include "binding/future/awaited.h"
 #include "binding/future/future.h"
+#include "binding/future/settle.h"
+#include "binding/future/untie.h"
+#include "binding/loop/anchor.h"
 #include "binding/loop/ioloop.h"
 
 /* A name has the address in its upper half and the ticket in the lower; a

@@ -4,7 +4,8 @@
 #ifndef LUNADO_BINDING_LOOP_PROMISE_H
 #define LUNADO_BINDING_LOOP_PROMISE_H
 
-#include "binding/state/binding.h"
+#include "binding/state/realm.h"
+#include "lunado.h"
 
 /* A promise for the Future at idx, which is not relative.  [-0, +0, e] */
 lunado_promise *lunado__promise_new(lua_State *L, lunado_realm *realm, int idx);

@@ -18,9 +18,12 @@
 
 #include "binding/coroutine/coroutine.h"
 #include "binding/coroutine/received.h"
+#include "binding/coroutine/run.h"
 #include "binding/error/failure.h"
-#include "binding/future/future.h"
+#include "binding/error/protect.h"
+#include "binding/loop/callback.h"
 #include "binding/loop/ioloop.h"
+#include "binding/state/log.h"
 
 #define CHUNK_MIN 32u
 #define CHUNK_MAX 1024u

@@ -12,7 +12,7 @@
 #ifndef LUNADO_BINDING_LOOP_QUEUE_H
 #define LUNADO_BINDING_LOOP_QUEUE_H
 
-#include "binding/state/binding.h"
+#include "binding/state/realm.h"
 
 typedef struct lunado_chunk lunado_chunk;
 

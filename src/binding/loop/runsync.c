@@ -12,13 +12,19 @@
 #include <stdio.h>
 
 #include "binding/coroutine/coroutine.h"
+#include "binding/coroutine/task.h"
+#include "binding/error/exception.h"
 #include "binding/error/failure.h"
 #include "binding/future/future.h"
+#include "binding/future/owner.h"
+#include "binding/future/with_timeout.h"
+#include "binding/loop/anchor.h"
 #include "binding/loop/interrupt.h"
 #include "binding/loop/ioloop.h"
-#include "binding/loop/timeout.h"
+#include "binding/loop/queue.h"
+#include "binding/loop/uncaught.h"
+#include "binding/state/argument.h"
 #include "binding/state/naming.h"
-#include "binding/thread/worker.h"
 
 /* User values of a watch: the loop, and the function that is run; nil: none. */
 enum { WATCH_LOOP = 1, WATCH_FUNCTION, WATCH_VALUES = WATCH_FUNCTION };

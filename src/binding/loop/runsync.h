@@ -3,7 +3,7 @@
 #ifndef LUNADO_BINDING_LOOP_RUNSYNC_H
 #define LUNADO_BINDING_LOOP_RUNSYNC_H
 
-#include "binding/state/binding.h"
+#include "binding/state/realm.h"
 
 /* Runs the function below nargs arguments as a coroutine on the loop, which
  * is idle, until it is done; a Future that it returns is awaited.  `timeout`
@@ -12,15 +12,6 @@
  * [-(nargs+1), +?, m] */
 int lunado__runsync(lua_State *L, lunado_ioloop *loop, int nargs,
                     double timeout);
-
-/* Raises the error of the Failure on top.  One that nobody in Lua will catch
- * shows the lines of its coroutines: a string carries them, and for an object
- * they are written before.  [-1, +0, e] */
-int lunado__uncaught_raise(lua_State *L, lunado_realm *realm);
-
-/* What runs in this state catches every error itself, as a worker does, which
- * sends it to where the job was submitted.  [-0, +0, m] */
-void lunado__uncaught_none(lua_State *L);
 
 /* Adds IOLoop's run_sync to the table on top. */
 void lunado__runsync_methods(lua_State *L);

@@ -17,7 +17,9 @@
 #include <string.h>
 
 #include "binding/future/future.h"
+#include "binding/loop/callback.h"
 #include "binding/loop/ioloop.h"
+#include "binding/state/class.h"
 #include "core/poll.h"
 #include "core/signals.h"
 

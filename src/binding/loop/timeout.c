@@ -15,8 +15,13 @@
 #include <math.h>
 #include <string.h>
 
+#include "binding/loop/anchor.h"
+#include "binding/loop/callback.h"
+#include "binding/loop/deadline.h"
 #include "binding/loop/ioloop.h"
-#include "binding/state/realm.h"
+#include "binding/state/argument.h"
+#include "binding/state/context.h"
+#include "binding/state/log.h"
 
 /* A handle has the number of the item in its lower bits, and realm->timeouts
  * above. */

@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* uncaught.c - errors that no Lua code will catch. */
-#include "binding/coroutine/coroutine.h"
-#include "binding/error/failure.h"
-#include "binding/future/future.h"
-#include "binding/loop/interrupt.h"
-#include "binding/loop/ioloop.h"
-#include "binding/loop/runsync.h"
-#include "binding/loop/timeout.h"
-#include "binding/state/naming.h"
+#include "binding/loop/uncaught.h"
+
 #include <math.h>
 #include <stdio.h>
+
+#include "binding/coroutine/received.h"
+#include "binding/error/failure.h"
 
 /* Marks a state that lunado__uncaught_none was called for. */
 static const char none_key = 0;

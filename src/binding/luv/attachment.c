@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* attachment.c - what ties a Lua state's luv to lunado's default loop. */
 #include "binding/luv/attachment.h"
-#include "binding/loop/drive.h"
+
 #include "binding/loop/ioloop.h"
-#include "binding/luv/luv.h"
-#include "binding/state/realm.h"
+#include "binding/luv/runner.h"
+#include "binding/luv/shutdown.h"
+#include "binding/luv/wrapper.h"
 #include "core/jump.h"
 #include "core/poll.h"
 

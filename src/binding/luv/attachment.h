@@ -10,7 +10,7 @@
 #define LUNADO_BINDING_LUV_ATTACHMENT_H
 
 #include "binding/luv/loader.h"
-#include "binding/state/binding.h"
+#include "binding/state/realm.h"
 
 /* The first words of luv's context; the others differ between versions. */
 typedef struct {
@@ -47,29 +47,6 @@ static inline bool lunado__attachment_is_live(const lunado_luv *self) {
 /* --- shutdown.c: the end of the state ---------------------------------------
  */
 
-/* A new tie, with its finalizer, held by the registry.  [-0, +0, m] */
-lunado_luv *lunado__shutdown_newattachment(lua_State *L);
-
-/* From now on finalizers of luv's handles wait in the grave.  [-0, +0, m] */
-void lunado__shutdown_defer(lua_State *L);
-
-/* Undoes that, or what there is of it; nothing has been buried yet.
- * [-0, +0, -] */
-void lunado__shutdown_undo(lua_State *L);
-
-/* True if the value at idx is a handle of luv's.  [-0, +0, -] */
-bool lunado__shutdown_ishandle(lua_State *L, int idx);
-
-/* Runs the finalizers in the grave.  For where the state is known to live on,
- * or libuv to be done with the handles.  [-0, +0, -] */
-void lunado__shutdown_finalize(lua_State *L, lunado_luv *self);
-
-/* --- wrapper.c: functions of luv's in whose place are ours ---------------- */
-
-/* Replaces run and walk in luv's table at idx, and notes luv's own in the tie.
- * [-0, +0, m] */
-void lunado__wrapper_install(lua_State *L, lunado_luv *self, int idx);
-
 /* --- luv.c ---------------------------------------------------------------- */
 
 /* A run of luv's was jumped out of: luv knows that it is not running.
@@ -93,7 +70,19 @@ lua_CFunction lunado__attachment_function(lua_State *L, int idx,
 void lunado__attachment_tie(lua_State *L, lunado_ioloop *loop,
                             lunado_luv_context *context);
 
-/* In place of luv's runner, which ends the process when a callback fails. */
-int lunado__runner_call(lua_State *L, int nargs, int nresults, int flags);
+/* Pushes the table of the luv that is tied already; false: there is none, and
+ * nothing is pushed.  [-0, +1, -] */
+bool lunado__attachment_again(lua_State *L, lunado_realm *realm);
+
+/* Has luv, which `opener` will open, use the default loop; does nothing where
+ * it is not luv's.  [-0, +0, e] */
+void lunado__attachment_lend(lua_State *L, lunado_realm *realm,
+                             lua_CFunction opener);
+
+/* luv was not opened after all: it is without a loop.  [-0, +0, -] */
+void lunado__attachment_take_back(lua_State *L, lunado_realm *realm);
+
+/* luv has been opened, and its table is at idx.  [-0, +0, e] */
+void lunado__attachment_receive(lua_State *L, lunado_realm *realm, int idx);
 
 #endif

@@ -10,11 +10,13 @@
 #endif
 #include "binding/luv/loader.h"
 
-#include <string.h>
-
 #ifndef _WIN32
 #include <dlfcn.h>
 #endif
+
+#include <string.h>
+
+#include "binding/luv/attachment.h"
 
 enum { NAMES = 2 };
 

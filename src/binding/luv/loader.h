@@ -5,7 +5,7 @@
 #ifndef LUNADO_BINDING_LUV_LOADER_H
 #define LUNADO_BINDING_LUV_LOADER_H
 
-#include "binding/state/binding.h"
+#include "binding/state/realm.h"
 
 /* How luv calls back: calls the function below nargs arguments, and returns
  * how many results it left, or less than 0 for an error, which is dealt with
@@ -44,22 +44,5 @@ void lunado__loader_hook(lua_State *L, const char *name);
 
 /* Takes what is left of that back.  [-0, +0, -] */
 void lunado__loader_unhook(lua_State *L);
-
-/* --- luv.c, for the hooks ------------------------------------------------- */
-
-/* Pushes the table of the luv that is tied already; false: there is none, and
- * nothing is pushed.  [-0, +1, -] */
-bool lunado__attachment_again(lua_State *L, lunado_realm *realm);
-
-/* Has luv, which `opener` will open, use the default loop; does nothing where
- * it is not luv's.  [-0, +0, e] */
-void lunado__attachment_lend(lua_State *L, lunado_realm *realm,
-                             lua_CFunction opener);
-
-/* luv was not opened after all: it is without a loop.  [-0, +0, -] */
-void lunado__attachment_take_back(lua_State *L, lunado_realm *realm);
-
-/* luv has been opened, and its table is at idx.  [-0, +0, e] */
-void lunado__attachment_receive(lua_State *L, lunado_realm *realm, int idx);
 
 #endif

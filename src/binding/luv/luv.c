@@ -12,10 +12,9 @@
  */
 #include "binding/luv/luv.h"
 
-#include "binding/loop/drive.h"
 #include "binding/loop/ioloop.h"
 #include "binding/luv/attachment.h"
-#include "binding/state/realm.h"
+#include "binding/luv/loader.h"
 #include "core/jump.h"
 #include "core/poll.h"
 

@@ -8,7 +8,7 @@
 #ifndef LUNADO_BINDING_LUV_LUV_H
 #define LUNADO_BINDING_LUV_LUV_H
 
-#include "binding/state/binding.h"
+#include "binding/state/realm.h"
 
 void lunado__luv_open(lua_State *L, lunado_realm *realm);
 

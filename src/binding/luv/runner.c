@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* runner.c - luv's callbacks, called as the loop calls its own. */
-#include "binding/loop/drive.h"
+#include "binding/luv/runner.h"
+
+#include "binding/loop/callback.h"
 #include "binding/loop/ioloop.h"
 #include "binding/luv/attachment.h"
-#include "binding/luv/luv.h"
-#include "binding/state/realm.h"
+#include "binding/luv/shutdown.h"
+#include "binding/state/context.h"
 #include "core/jump.h"
 #include "core/poll.h"
 

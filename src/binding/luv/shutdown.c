@@ -9,9 +9,11 @@
  * the finalizer of the tie has had libuv be done with them.  So do those of
  * luv's work, whose jobs a thread may be running.
  */
+#include "binding/luv/shutdown.h"
+
 #include "binding/loop/ioloop.h"
-#include "binding/luv/attachment.h"
-#include "binding/state/realm.h"
+#include "binding/state/class.h"
+#include "binding/state/log.h"
 
 /* User value of the tie: list of handles, each after its finalizer. */
 enum { TIE_GRAVE = 1 };

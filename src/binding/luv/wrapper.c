@@ -6,9 +6,10 @@
  * out, and then luv takes itself for running for ever.  A walk of luv before
  * 1.50 takes every handle of the loop for its own.
  */
+#include "binding/luv/wrapper.h"
+
 #include "binding/loop/drive.h"
-#include "binding/luv/attachment.h"
-#include "binding/state/realm.h"
+#include "binding/luv/shutdown.h"
 
 /* Calls luv's own function, whose arguments are on the stack: its loop is not
  * shared. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* argument.c - checks of arguments. */
-#include "binding/state/binding.h"
+#include "binding/state/argument.h"
+
 #include <math.h>
 
 /* A __call may be an object with a __call of its own; Lua follows no circle. */

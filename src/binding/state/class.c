@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* class.c - metatables and argument checks; no other file makes metatables
  * of userdata. */
-#include <math.h>
+#include "binding/state/class.h"
 
-#include "binding/state/binding.h"
+#include <math.h>
 
 const void *lunado__class_new(lua_State *L, const char *name,
                               const luaL_Reg *methods,

@@ -6,7 +6,8 @@
  * binding carries the current ones, as one opaque value, from where something
  * is registered to where it runs.
  */
-#include "binding/state/binding.h"
+#include "binding/state/context.h"
+
 #include "binding/state/naming.h"
 
 void lunado__context_wrap(lua_State *L, const lunado_realm *realm, int idx) {

@@ -12,6 +12,8 @@
 
 #include <stddef.h>
 
+#include "binding/state/realm.h"
+
 /* One Lua file. */
 typedef struct {
   const char *name;            /* as for require: "lunado", "lunado.gen" */

@@ -12,6 +12,8 @@
 #include <lua.h>
 #include <stddef.h>
 
+#include "binding/state/realm.h"
+
 typedef struct {
   lua_Hook hook; /* NULL: there is none */
   int mask;

@@ -10,8 +10,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "binding/error/failure.h"
-#include "binding/state/binding.h"
+#include "binding/state/argument.h"
+#include "binding/state/text.h"
 
 static const char *const level_names[] = {"debug", "info", "warning", "error",
                                           NULL};

@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-#include "binding/error/failure.h"
-#include "binding/state/realm.h"
+#include "binding/state/context.h"
+#include "binding/state/text.h"
 
 /* A function can stand for another, which stands for another, so often. */
 #define STANDS_FOR_MAX 8

@@ -10,7 +10,7 @@
 #ifndef LUNADO_BINDING_STATE_NAMING_H
 #define LUNADO_BINDING_STATE_NAMING_H
 
-#include "binding/state/binding.h"
+#include "binding/state/realm.h"
 
 /* Gives the table of loaded modules, on top, the metatable that notes their
  * sources.  [-0, +0, m] */
@@ -45,5 +45,11 @@ void lunado__naming_push(lua_State *L, int idx);
 /* Replaces a closure that on_behalf has made, at idx, by the callable that it
  * was made for; leaves all else alone.  [-0, +0, -] */
 void lunado__naming_unwrap(lua_State *L, int idx);
+
+/* Pushes the name under which package.loaded knows the function at idx (not
+ * relative to the top), such as "string.rep"; of several the shortest, of those
+ * the first in the order of bytes.  Pushes nothing and returns false where it
+ * knows none.  [-0, +(0|1), m] */
+bool lunado__naming_pushglobal(lua_State *L, int idx);
 
 #endif

@@ -3,7 +3,7 @@
 #ifndef LUNADO_BINDING_STATE_OPEN_H
 #define LUNADO_BINDING_STATE_OPEN_H
 
-#include "binding/state/binding.h"
+#include "binding/state/realm.h"
 
 /* Has `require` find lunado's modules without a file, where they were compiled
  * in; else does nothing.  [-0, +0, m] */

@@ -5,7 +5,7 @@
  */
 #include "binding/state/realm.h"
 
-#include "binding/state/binding.h"
+#include "binding/state/log.h"
 
 static const char realm_key = 0;
 

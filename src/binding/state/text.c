@@ -1,11 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* text.c - values as text, for messages. */
-#include "binding/coroutine/coroutine.h"
-#include "binding/coroutine/received.h"
-#include "binding/error/failure.h"
-#include "binding/future/awaited.h"
-#include "binding/loop/interrupt.h"
-#include "binding/state/realm.h"
+#include "binding/state/text.h"
+
 #include <string.h>
 
 /* (value) → its text */

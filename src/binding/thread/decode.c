@@ -4,13 +4,14 @@
  *
  * Parcels come from lunado__encode alone: what they say is not doubted.
  */
+#include "binding/thread/decode.h"
+
 #include <assert.h>
 #include <lauxlib.h>
 #include <limits.h>
 #include <string.h>
 
 #include "binding/error/classname.h"
-#include "binding/thread/parcel.h"
 
 /* A place in a parcel. */
 typedef struct {

@@ -4,13 +4,14 @@
  *
  * Whatever raises does so while the buffers belong to a userdata.
  */
+#include "binding/thread/encode.h"
+
 #include <lauxlib.h>
 #include <stdbool.h>
 #include <string.h>
 
 #include "binding/error/classname.h"
-#include "binding/state/binding.h"
-#include "binding/thread/parcel.h"
+#include "binding/thread/error_path.h"
 #include "core/alloc.h"
 
 /* So many nils in a row stay in the list part of a table, so that a list with

@@ -5,11 +5,11 @@
  * The way to an object is not kept while all goes well: it is found again by
  * looking, from the object at work up to the values, where each was first met.
  */
+#include "binding/thread/error_path.h"
+
 #include <lauxlib.h>
 #include <stdbool.h>
 #include <string.h>
-
-#include "binding/thread/parcel.h"
 
 /* A path shows so many steps at each end, and of a name so many bytes. */
 #define PATH_ENDS 5

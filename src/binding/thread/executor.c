@@ -12,6 +12,9 @@
 #include <string.h>
 
 #include "binding/future/multi.h"
+#include "binding/state/argument.h"
+#include "binding/state/class.h"
+#include "binding/thread/encode.h"
 #include "binding/thread/parcel.h"
 #include "binding/thread/pool.h"
 

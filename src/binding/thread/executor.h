@@ -3,7 +3,7 @@
 #ifndef LUNADO_BINDING_THREAD_EXECUTOR_H
 #define LUNADO_BINDING_THREAD_EXECUTOR_H
 
-#include "binding/state/binding.h"
+#include "binding/state/realm.h"
 
 /* Pushes the functions of lunado.executor into the table on top. */
 void lunado__executor_functions(lua_State *L);

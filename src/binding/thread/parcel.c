@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* parcel.c - values of one Lua state, written down for another. */
 #include "binding/thread/parcel.h"
-#include "binding/error/classname.h"
-#include "binding/state/binding.h"
-#include "core/alloc.h"
+
 #include <lauxlib.h>
 #include <stdbool.h>
 #include <string.h>
+
+#include "core/alloc.h"
 
 /* The least that a buffer takes. */
 #define BYTES_MIN 128

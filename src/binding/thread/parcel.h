@@ -31,14 +31,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "binding/state/realm.h"
+
 typedef struct lunado__parcel lunado__parcel;
 typedef struct lunado__route lunado__route;
-
-/* Packs the `count` values from stack index `first` on.  Pushes a userdata
- * that owns the parcel until it is moved out of it, and returns that parcel.
- * Raises where a value cannot be sent, or memory is short.  [-0, +1, e] */
-lunado__parcel *lunado__encode(lua_State *L, int first, int count,
-                               const lunado__route *route);
 
 /* Has the function at idx sent as the one at `plain`, wherever it is met.
  * [-0, +0, m] */
@@ -47,10 +43,6 @@ void lunado__parcel_substitute(lua_State *L, int idx, int plain);
 /* The parcel that the userdata at idx owns; NULL where it is none.
  * [-0, +0, m] */
 lunado__parcel *lunado__parcel_at(lua_State *L, int idx);
-
-/* Pushes copies of what was packed; the parcel stays as it is, and may be
- * unpacked again.  [-0, +parcel->count, m] */
-void lunado__decode(lua_State *L, const lunado__parcel *parcel);
 
 /* Moves what is in `from` to `to`, which holds nothing; `from` is empty then.
  */
@@ -152,10 +144,5 @@ lunado__packing *lunado__parcel_new_packing(lua_State *L);
  * [-0, +(0|1), -] */
 bool lunado__parcel_push_substitute(lua_State *L, const lunado__packing *p,
                                     int idx);
-
-/* Raises "cannot send a <what> <way>: <path>" for the value at `idx`, which
- * was met in the object at work.  [-0, +0, v] */
-void lunado__error_path_raise(lua_State *L, const lunado__packing *p, int idx,
-                              const char *what);
 
 #endif

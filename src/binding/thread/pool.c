@@ -10,9 +10,15 @@
 #include <string.h>
 
 #include "binding/error/classname.h"
+#include "binding/error/exception.h"
 #include "binding/error/failure.h"
+#include "binding/future/awaited.h"
 #include "binding/future/future.h"
+#include "binding/future/settle.h"
 #include "binding/loop/ioloop.h"
+#include "binding/state/class.h"
+#include "binding/state/log.h"
+#include "binding/thread/decode.h"
 #include "binding/thread/worker.h"
 #include "core/alloc.h"
 #include "core/workers.h"

@@ -9,7 +9,7 @@
 #ifndef LUNADO_BINDING_THREAD_POOL_H
 #define LUNADO_BINDING_THREAD_POOL_H
 
-#include "binding/state/binding.h"
+#include "binding/state/realm.h"
 #include "binding/thread/parcel.h"
 
 typedef struct lunado__pool lunado__pool;

@@ -11,10 +11,12 @@
 #include <lualib.h>
 #include <string.h>
 
+#include "binding/coroutine/received.h"
 #include "binding/error/failure.h"
-#include "binding/loop/runsync.h"
+#include "binding/loop/uncaught.h"
 #include "binding/state/open.h"
-#include "binding/state/realm.h"
+#include "binding/thread/decode.h"
+#include "binding/thread/encode.h"
 #include "core/alloc.h"
 
 /* Kilobytes by which a state may grow before its garbage is collected at the

@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 
-#include "binding/state/binding.h"
+#include "binding/state/realm.h"
 #include "binding/thread/parcel.h"
 
 typedef struct lunado__worker lunado__worker;

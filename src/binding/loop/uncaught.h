@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/* uncaught.h - errors that no Lua code will catch. */
+#ifndef LUNADO_BINDING_LOOP_UNCAUGHT_H
+#define LUNADO_BINDING_LOOP_UNCAUGHT_H
+
+#include "binding/state/realm.h"
+
+/* Raises the error of the Failure on top.  One that nobody in Lua will catch
+ * shows the lines of its coroutines: a string carries them, and for an object
+ * they are written before.  [-1, +0, e] */
+int lunado__uncaught_raise(lua_State *L, lunado_realm *realm);
+
+/* What runs in this state catches every error itself, as a worker does, which
+ * sends it to where the job was submitted.  [-0, +0, m] */
+void lunado__uncaught_none(lua_State *L);
+
+#endif

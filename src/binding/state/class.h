@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * class.h - metatables and argument checks; no other file makes metatables of
+ * userdata.
+ */
+#ifndef LUNADO_BINDING_STATE_CLASS_H
+#define LUNADO_BINDING_STATE_CLASS_H
+
+#include "binding/state/realm.h"
+
+/* Pushes the metatable `name`, made on first use with __index a table of
+ * `methods` and with `metamethods`, and returns its identity, under which the
+ * registry has it, too.  [-0, +1, m] */
+const void *lunado__class_new(lua_State *L, const char *name,
+                              const luaL_Reg *methods,
+                              const luaL_Reg *metamethods);
+
+/* Gives the userdata on top the class that lunado__class_new returned.
+ * [-0, +0, m] */
+void lunado__class_set(lua_State *L, const void *mt);
+
+/* The userdata at idx if `mt` is its metatable, else NULL.  [-0, +0, -] */
+static inline void *lunado__toclass(lua_State *L, int idx, const void *mt) {
+  void *object = lua_touserdata(L, idx);
+  if (object == NULL || !lua_getmetatable(L, idx)) return NULL;
+  if (lua_topointer(L, -1) != mt) object = NULL;
+  lua_pop(L, 1);
+  return object;
+}
+
+#endif
