@@ -38,7 +38,7 @@ static void push_boundary(lua_State *L) {
 }
 
 static int cannot_await(lua_State *L, lunado_realm *realm) {
-  if (realm->current == NULL)
+  if (realm->coroutines.current == NULL)
     return luaL_error(L, "cannot await outside of a coroutine: start the "
                          "function with gen.coroutine or lunado.run");
   if (!lunado__task_is_running(L, realm))
@@ -63,13 +63,13 @@ int lunado__await(lua_State *L, lunado_realm *realm, int idx, lua_KContext ctx,
                   lua_KFunction k) {
   check_can_await(L, realm);
   lua_pushvalue(L, idx);
-  realm->awaiting = true;
+  realm->coroutines.awaiting = true;
   return lua_yieldk(L, 1, ctx, k);
 }
 
 int lunado__await_result(lua_State *L, lunado_realm *realm, int top) {
-  if (realm->throwing) {
-    realm->throwing = false;
+  if (realm->coroutines.throwing) {
+    realm->coroutines.throwing = false;
     return lua_error(L);
   }
   return lua_gettop(L) - top - 1;
@@ -89,7 +89,7 @@ int lunado__await_raise(lua_State *L, lunado_realm *realm, int idx) {
 /* Has the runner convert the arguments, as those of a plain yield. */
 static int await_values(lua_State *L, lunado_realm *realm) {
   check_can_await(L, realm);
-  realm->awaiting = true;
+  realm->coroutines.awaiting = true;
   return lua_yieldk(L, lua_gettop(L), 0, await_done);
 }
 

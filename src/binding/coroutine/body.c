@@ -54,7 +54,7 @@ static int return_packed(lua_State *L, int n) {
   luaL_checkstack(L, 2, "too many results");
   realm = lunado__realm_find(L);
   if (!lunado__task_is_running(L, realm)) return n;
-  realm->current->results = (uint32_t)n;
+  realm->coroutines.current->results = (uint32_t)n;
   if (n == 0) return 0;
   lunado__future_pack(L, n);
   return 1;
@@ -65,8 +65,8 @@ static int body_failed(lua_State *L) {
   int n;
   if (!lunado__task_is_running(L, realm)) return lua_error(L);
   if (!lunado__exception_is(L, realm, -1, LUNADO_E_RETURN)) {
-    realm->current->flags |= TASK_FAILED;
-    take_failure(L, realm, realm->current);
+    realm->coroutines.current->flags |= TASK_FAILED;
+    take_failure(L, realm, realm->coroutines.current);
     return 1;
   }
   n = unpack_return(L);
@@ -94,7 +94,7 @@ int lunado__body_handler(lua_State *L) {
   (void)lunado__received_raised(L, realm, 1, 1);
   lunado__getslot(L, realm, LUNADO_SLOT_FAILURES);
   lua_insert(L, -2);
-  lua_rawsetp(L, -2, realm->current);
+  lua_rawsetp(L, -2, realm->coroutines.current);
   lua_settop(L, 1);
   return 1;
 }

@@ -90,10 +90,10 @@ static int callee_started(lua_State *L, int status, lua_KContext ctx) {
 /* True if the last of nargs arguments is util.kwargs. */
 static bool has_kwargs(lua_State *L, const lunado_realm *realm, int nargs) {
   bool found;
-  if (realm->kwargs_mt == NULL || lua_type(L, nargs) != LUA_TTABLE ||
+  if (realm->types.kwargs == NULL || lua_type(L, nargs) != LUA_TTABLE ||
       !lua_getmetatable(L, nargs))
     return false;
-  found = lua_topointer(L, -1) == realm->kwargs_mt;
+  found = lua_topointer(L, -1) == realm->types.kwargs;
   lua_pop(L, 1);
   return found;
 }
@@ -122,8 +122,8 @@ static int coroutine_call(lua_State *L) {
   for (int i = 1; i <= nargs; i++) lua_pushvalue(L, i);
   lua_xmove(L, task->thread, nargs + 1);
   if (!lunado__run_may_nest(realm) && lunado__task_is_running(L, realm) &&
-      lua_isyieldable(L) && realm->context == NULL) {
-    realm->callee = task;
+      lua_isyieldable(L) && realm->contexts.current == NULL) {
+    realm->coroutines.callee = task;
     return lua_yieldk(L, 2, 0, callee_started);
   }
   start(L, realm, nargs + 1, task);
@@ -159,10 +159,10 @@ static int gen_is_coroutine_function(lua_State *L) {
 static int gen_reuse_threads(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   luaL_checktype(L, 1, LUA_TBOOLEAN);
-  realm->reuse = lua_toboolean(L, 1) != 0;
-  if (realm->reuse) return 0;
-  lua_settop(realm->pool, 0);
-  realm->pooled = 0;
+  realm->idle.reuse = lua_toboolean(L, 1) != 0;
+  if (realm->idle.reuse) return 0;
+  lua_settop(realm->idle.thread, 0);
+  realm->idle.count = 0;
   return 0;
 }
 
@@ -173,7 +173,7 @@ static int core_set_kwargs(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   luaL_checktype(L, 2, LUA_TFUNCTION);
   lua_settop(L, 2);
-  realm->kwargs_mt = lua_topointer(L, 1);
+  realm->types.kwargs = lua_topointer(L, 1);
   lunado__setslot(L, realm, LUNADO_SLOT_KWARGS);
   return 0;
 }
@@ -192,8 +192,8 @@ void lunado__coroutine_functions(lua_State *L) {
 }
 
 void lunado__coroutine_open(lua_State *L, lunado_realm *realm) {
-  realm->base = lunado__body_run;
-  realm->decorated = coroutine_call;
+  realm->coroutines.base = lunado__body_run;
+  realm->coroutines.decorated = coroutine_call;
   lunado__task_open(L, realm);
   lunado__gc_canary_open(L, realm);
 }

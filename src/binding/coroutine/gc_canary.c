@@ -47,17 +47,18 @@ static void push_cycle(lua_State *L, uint32_t born, bool held) {
 
 /* Makes the next cycle object, and its companion. */
 static void make_cycle(lua_State *L, lunado_realm *realm) {
-  uint32_t born = ++realm->born;
-  realm->cycle_lost = true; /* where memory is short, until there is some */
+  uint32_t born = ++realm->collector.born;
+  realm->collector.cycle_lost =
+      true; /* where memory is short, until there is some */
   push_cycle(L, born, true);
   lunado__getslot(L, realm, LUNADO_SLOT_CYCLE);
   push_cycle(L, born, false);
   lua_rawseti(L, -2, 1);
   lua_pop(L, 1);
   lunado__setslot(L, realm, LUNADO_SLOT_COMPANION);
-  realm->last_cycle = realm->cycle_born;
-  realm->cycle_born = born;
-  realm->cycle_lost = false;
+  realm->collector.last_cycle = realm->collector.cycle;
+  realm->collector.cycle = born;
+  realm->collector.cycle_lost = false;
 }
 
 /* What was uncertain before the collection that has just been noticed was none
@@ -83,20 +84,21 @@ static void log_uncertain(lua_State *L, lunado_realm *realm) {
  * short. */
 lunado_gc_cause lunado__gc_canary_cause(lua_State *L, lunado_realm *realm,
                                         uint32_t born) {
-  if (realm->cycle_lost && !realm->closing) make_cycle(L, realm);
-  if (realm->closing) return LUNADO_GC_CLOSING;
+  if (realm->collector.cycle_lost && !realm->collector.closing)
+    make_cycle(L, realm);
+  if (realm->collector.closing) return LUNADO_GC_CLOSING;
   if (was_collection(L, realm)) return LUNADO_GC_COLLECTED;
-  realm->closing = is_younger(born, realm->cycle_born);
-  if (realm->closing) return LUNADO_GC_CLOSING;
-  return is_younger(born, realm->last_cycle) ? LUNADO_GC_UNCERTAIN
-                                             : LUNADO_GC_COLLECTED;
+  realm->collector.closing = is_younger(born, realm->collector.cycle);
+  if (realm->collector.closing) return LUNADO_GC_CLOSING;
+  return is_younger(born, realm->collector.last_cycle) ? LUNADO_GC_UNCERTAIN
+                                                       : LUNADO_GC_COLLECTED;
 }
 
 /* A companion that has been let go is collected after the cycle object that
  * was made then. */
 static bool was_held(lua_State *L, const lunado_realm *realm, uint32_t born) {
-  if (born == realm->cycle_born) return true;
-  return born == realm->last_cycle && !was_collection(L, realm);
+  if (born == realm->collector.cycle) return true;
+  return born == realm->collector.last_cycle && !was_collection(L, realm);
 }
 
 void lunado__gc_canary_log(lua_State *L, lunado_realm *realm,
@@ -114,14 +116,14 @@ void lunado__gc_canary_log(lua_State *L, lunado_realm *realm,
 static int cycle__gc(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   const lunado_cycle *cycle = lua_touserdata(L, 1);
-  if (realm->closing) return 0;
+  if (realm->collector.closing) return 0;
   if (cycle->held) {
-    realm->closing = was_held(L, realm, cycle->born);
+    realm->collector.closing = was_held(L, realm, cycle->born);
   } else if (was_collection(L, realm)) {
     make_cycle(L, realm);
     log_uncertain(L, realm);
   } else {
-    realm->closing = true;
+    realm->collector.closing = true;
   }
   return 0;
 }

@@ -42,7 +42,7 @@ static int core_try(lua_State *L) {
   const lunado_realm *realm = lunado__realm_upvalue(L);
   int nargs = lua_gettop(L) - 1;
   luaL_checkany(L, 1);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->handler);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->errors.handler);
   lua_insert(L, 1);
   return tried(L, lua_pcallk(L, nargs, LUA_MULTRET, 1, 0, tried), 0);
 }

@@ -7,14 +7,15 @@
 
 #include "binding/error/failure.h"
 
-/* The task of the coroutine that runs, if it can be reached: at realm->place of
- * the C function that runs it, unless that thread has gone on meanwhile, for
- * callbacks that run within the coroutine.  realm->runner is in the C stack
- * below, and so alive. */
+/* The task of the coroutine that runs, if it can be reached: at
+ * realm->coroutines.place of the C function that runs it, unless that thread
+ * has gone on meanwhile, for callbacks that run within the coroutine.
+ * realm->coroutines.runner is in the C stack below, and so alive. */
 static lunado_task *running_task(lunado_realm *realm) {
-  lunado_task *task = realm->current;
-  if (task == NULL || !lua_checkstack(realm->runner, 1) ||
-      lua_touserdata(realm->runner, realm->place) != (void *)task)
+  lunado_task *task = realm->coroutines.current;
+  if (task == NULL || !lua_checkstack(realm->coroutines.runner, 1) ||
+      lua_touserdata(realm->coroutines.runner, realm->coroutines.place) !=
+          (void *)task)
     return NULL;
   return task;
 }
@@ -26,12 +27,13 @@ void lunado__received_note(lua_State *L, lunado_realm *realm, bool passing) {
     lua_insert(L, -2);
     lua_rawseti(L, -2, 1);
     lua_pop(L, 1);
-    realm->receiver = L;
-    realm->passing = passing;
+    realm->errors.receiver = L;
+    realm->errors.passing = passing;
     return;
   }
-  lua_xmove(L, realm->runner, 1);
-  lua_setiuservalue(realm->runner, realm->place, LUNADO_TASK_RECEIVED);
+  lua_xmove(L, realm->coroutines.runner, 1);
+  lua_setiuservalue(realm->coroutines.runner, realm->coroutines.place,
+                    LUNADO_TASK_RECEIVED);
   task->flags |= TASK_RECEIVED | TASK_PASSING;
   if (!passing) task->flags &= ~(uint32_t)TASK_PASSING;
 }
@@ -41,16 +43,17 @@ void lunado__received_note(lua_State *L, lunado_realm *realm, bool passing) {
 static bool push_remembered(lua_State *L, lunado_realm *realm, bool *passing) {
   lunado_task *task = running_task(realm);
   if (task != NULL && task->flags & TASK_RECEIVED) {
-    lua_getiuservalue(realm->runner, realm->place, LUNADO_TASK_RECEIVED);
-    lua_xmove(realm->runner, L, 1);
+    lua_getiuservalue(realm->coroutines.runner, realm->coroutines.place,
+                      LUNADO_TASK_RECEIVED);
+    lua_xmove(realm->coroutines.runner, L, 1);
     *passing = (task->flags & TASK_PASSING) != 0;
     return true;
   }
-  if (realm->receiver != L) return false;
+  if (realm->errors.receiver != L) return false;
   lunado__getslot(L, realm, LUNADO_SLOT_RECEIVED);
   lua_rawgeti(L, -1, 1);
   lua_remove(L, -2);
-  *passing = realm->passing;
+  *passing = realm->errors.passing;
   return true;
 }
 
@@ -85,7 +88,7 @@ bool lunado__received_push(lua_State *L, lunado_realm *realm, int err,
 }
 
 void lunado__received_forget(lua_State *L, lunado_realm *realm) {
-  realm->receiver = NULL;
+  realm->errors.receiver = NULL;
   lunado__getslot(L, realm, LUNADO_SLOT_RECEIVED);
   lua_pushboolean(L, 0);
   lua_rawseti(L, -2, 1);

@@ -62,13 +62,14 @@ static void finish(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
 
 static int resume(lua_State *L, lunado_realm *realm, lunado_task *task,
                   int nargs, int *n) {
-  lunado_task *outer = realm->current;
+  lunado_task *outer = realm->coroutines.current;
   int status;
-  realm->current = task;
+  realm->coroutines.current = task;
   status = lua_resume(task->thread, L, nargs, n);
-  realm->current = outer;
+  realm->coroutines.current = outer;
   task->flags &= ~(uint32_t)TASK_AWAITING;
-  if (realm->awaiting || realm->throwing) lunado__throw_resumed(realm, task);
+  if (realm->coroutines.awaiting || realm->coroutines.throwing)
+    lunado__throw_resumed(realm, task);
   return status;
 }
 
@@ -111,9 +112,9 @@ static int end_stolen(const lunado_task *task) {
  */
 static int descend(lua_State *L, lunado_realm *realm, int *t,
                    lunado_task **task) {
-  lunado_task *callee = realm->callee;
+  lunado_task *callee = realm->coroutines.callee;
   lua_State *thread = (*task)->thread;
-  realm->callee = NULL;
+  realm->coroutines.callee = NULL;
   if (!lua_checkstack(L, LUNADO_RUN_STACK))
     return lunado__throw_raised(L, realm, *t, make_overflow);
   lua_pushvalue(thread, -2);
@@ -128,21 +129,22 @@ static int descend(lua_State *L, lunado_realm *realm, int *t,
 void lunado__run(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
                  int nargs) {
   lunado_task *caller;
-  const void *context = realm->context;
-  lua_State *outer = realm->runner;
-  int outer_place = realm->place;
-  if (realm->nesting++ == 0) realm->stack_base = stack_here();
-  realm->runner = L;
-  realm->place = t;
+  const void *context = realm->contexts.current;
+  lua_State *outer = realm->coroutines.runner;
+  int outer_place = realm->coroutines.place;
+  if (realm->coroutines.nesting++ == 0)
+    realm->coroutines.stack_base = stack_here();
+  realm->coroutines.runner = L;
+  realm->coroutines.place = t;
   for (;;) {
     int n = 1;
     int status =
         nargs == STOLEN ? end_stolen(task) : resume(L, realm, task, nargs, &n);
     caller = task->caller;
     if (status == LUA_YIELD) {
-      if (realm->callee != NULL) {
+      if (realm->coroutines.callee != NULL) {
         nargs = descend(L, realm, &t, &task);
-        realm->place = t;
+        realm->coroutines.place = t;
         continue;
       }
       nargs = lunado__suspend_next(L, realm, t, task, n,
@@ -156,12 +158,12 @@ void lunado__run(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
     nargs = awaits_start(caller, task) ? 0 : STOLEN;
     task = caller;
     t -= 2;
-    realm->place = t;
+    realm->coroutines.place = t;
     lua_settop(L, t + 1);
   }
-  realm->runner = outer;
-  realm->place = outer_place;
-  realm->nesting--;
+  realm->coroutines.runner = outer;
+  realm->coroutines.place = outer_place;
+  realm->coroutines.nesting--;
 }
 
 void lunado__run_wake(lua_State *L, lunado_realm *realm, int t) {
@@ -185,7 +187,8 @@ void lunado__run_wake(lua_State *L, lunado_realm *realm, int t) {
 }
 
 bool lunado__run_may_nest(const lunado_realm *realm) {
-  ptrdiff_t used = (ptrdiff_t)(realm->stack_base - stack_here());
-  if (realm->nesting == 0) return true;
-  return realm->nesting < NEST_MAX && used < NEST_STACK && -used < NEST_STACK;
+  ptrdiff_t used = (ptrdiff_t)(realm->coroutines.stack_base - stack_here());
+  if (realm->coroutines.nesting == 0) return true;
+  return realm->coroutines.nesting < NEST_MAX && used < NEST_STACK &&
+         -used < NEST_STACK;
 }

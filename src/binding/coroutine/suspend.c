@@ -82,7 +82,7 @@ static void make_ready(lua_State *L, lunado_waiter *waiter) {
 void lunado__suspend_ready(lunado_settler *settler, lunado_waiter *waiter,
                            lunado_future *future) {
   lunado_realm *realm = lunado__settle_realm(settler);
-  lua_State *L = realm->frame->L;
+  lua_State *L = realm->futures.frame->L;
   (void)future;
   lunado__owner_push(realm, waiter);
   make_ready(L, waiter);
@@ -113,15 +113,16 @@ static int find_place(lua_State *L) {
   if (is_new) task->loop = lunado__ioloop_current(L, realm);
   if (task->loop->closed) return raise_closed(L);
   lunado__ioloop_push(L, task->loop);
-  if (is_new && realm->tracking) lunado__task_track(L, realm, 1);
+  if (is_new && realm->coroutines.tracking) lunado__task_track(L, realm, 1);
   lunado__queue_add_place(L, &task->loop->queue);
   return 1;
 }
 
 static bool has_place(lunado_realm *realm, lunado_task *task) {
   if (task->loop == NULL) {
-    if (realm->tracking) return false; /* which may fail: find_place does it */
-    task->loop = realm->loop;
+    if (realm->coroutines.tracking)
+      return false; /* which may fail: find_place does it */
+    task->loop = realm->loops.current;
   }
   return task->loop != NULL && lunado__queue_has_place(&task->loop->queue);
 }
@@ -148,7 +149,7 @@ static int capture(lua_State *L) {
 }
 
 void lunado__suspend_capture(lua_State *L, const lunado_realm *realm, int t) {
-  if (realm->context == NULL) return;
+  if (realm->contexts.current == NULL) return;
   lua_pushcfunction(L, capture);
   lua_pushvalue(L, t);
   lua_call(L, 1, 0);
@@ -160,7 +161,7 @@ static bool has_all(lua_State *L, lunado_realm *realm, int t,
                     lunado_task *task) {
   bool found;
   if (task->flags & TASK_ENTERING) lunado__watch_enter(L, realm, t, task);
-  if (realm->context != NULL) {
+  if (realm->contexts.current != NULL) {
     lua_pushvalue(L, t);
     if (!lunado__throw_protected(L, realm, t, capture, 1)) return false;
   }
@@ -196,7 +197,7 @@ static int find_all(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
 static inline int ensure_place(lua_State *L, lunado_realm *realm, int t,
                                lunado_task *task) {
   lunado_ioloop *home = task->loop;
-  if (!(task->flags & TASK_ENTERING) && realm->context == NULL &&
+  if (!(task->flags & TASK_ENTERING) && realm->contexts.current == NULL &&
       has_place(realm, task))
     return 0;
   return find_all(L, realm, t, task, home);
@@ -292,7 +293,7 @@ static int wait_for(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
  */
 static bool convert(lua_State *L, lunado_realm *realm, int t, int n) {
   lunado_task *task = lua_touserdata(L, t);
-  lunado_task *outer = realm->yielder;
+  lunado_task *outer = realm->coroutines.yielder;
   bool converted;
   if (!lua_checkstack(task->thread, 4) || !lua_checkstack(L, n + 4)) {
     lua_pushliteral(task->thread, "not enough memory");
@@ -300,9 +301,9 @@ static bool convert(lua_State *L, lunado_realm *realm, int t, int n) {
     return false;
   }
   lua_xmove(task->thread, L, n);
-  realm->yielder = task;
+  realm->coroutines.yielder = task;
   converted = lunado__throw_protected(L, realm, t, lunado__yieldable_yield, n);
-  realm->yielder = outer;
+  realm->coroutines.yielder = outer;
   if (!converted) return false;
   if (lua_status(task->thread) != LUA_YIELD) {
     lua_pop(L, 1);
@@ -338,7 +339,7 @@ bool lunado__suspend_push_ready(lua_State *thread, lunado_realm *realm, int n) {
   if (n != 1) return false;
   future = lua_touserdata(thread, -1);
   if (future == NULL || !lua_getmetatable(thread, -1)) return false;
-  if (lua_topointer(thread, -1) == realm->future_mt &&
+  if (lua_topointer(thread, -1) == realm->types.future &&
       future->state == LUNADO_DONE && future->count == 1) {
     /* What is below the result is dropped when the yield returns. */
     lua_getiuservalue(thread, -2, LUNADO_FUTURE_VALUE);
@@ -395,7 +396,8 @@ static int make_inconsistent(lua_State *L) {
 
 int lunado__suspend_next(lua_State *L, lunado_realm *realm, int t,
                          lunado_task *task, int n, const void *context) {
-  if (realm->context != context && !lunado__watch_is_within(L, realm, task))
+  if (realm->contexts.current != context &&
+      !lunado__watch_is_within(L, realm, task))
     return lunado__throw_raised(L, realm, t, make_inconsistent);
   if (lunado__suspend_push_ready(task->thread, realm, n)) return 1;
   n = lunado__suspend_wait(L, realm, t, task, n);
@@ -410,7 +412,7 @@ void lunado__suspend_start_later(lua_State *L, int t, lunado_ioloop *loop) {
   lunado__queue_add_place(L, &loop->queue);
   lua_pop(L, 1);
   task->loop = loop;
-  if (loop->realm->tracking) lunado__task_track(L, loop->realm, t);
+  if (loop->realm->coroutines.tracking) lunado__task_track(L, loop->realm, t);
   lunado__suspend_ref(L, t, task, TASK_QUEUED | TASK_STARTING);
   lunado__suspend_queue(L, loop->realm, t, task);
 }

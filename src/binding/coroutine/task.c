@@ -23,13 +23,13 @@ static void retire(lua_State *L, int t) {
 
 void lunado__task_recycle(lua_State *L, lunado_realm *realm, int t,
                           lunado_task *task) {
-  if (!realm->reuse || realm->pooled == LUNADO_POOL_SIZE) {
+  if (!realm->idle.reuse || realm->idle.count == LUNADO_IDLE_TASKS) {
     retire(L, t);
     return;
   }
   lua_pushvalue(L, t);
-  lua_xmove(L, realm->pool, 1);
-  realm->idle[realm->pooled++] = task;
+  lua_xmove(L, realm->idle.thread, 1);
+  realm->idle.tasks[realm->idle.count++] = task;
 }
 
 void lunado__task_drop_thread(lua_State *L, int t, lunado_task *task) {
@@ -61,16 +61,16 @@ static lunado_task *task_new(lua_State *L, lunado_realm *realm) {
   lunado_task *task = lua_newuserdatauv(L, sizeof *task, LUNADO_TASK_VALUES);
   *task = (lunado_task){0};
   set_thread(L, task);
-  task->born = ++realm->born;
-  lunado__class_set(L, realm->task_mt);
+  task->born = ++realm->collector.born;
+  lunado__class_set(L, realm->types.task);
   return task;
 }
 
 static lunado_task *task_from_pool(lua_State *L, lunado_realm *realm) {
   lunado_task *task;
   lua_Hook hook = lua_gethook(L);
-  lua_xmove(realm->pool, L, 1);
-  task = realm->idle[--realm->pooled];
+  lua_xmove(realm->idle.thread, L, 1);
+  task = realm->idle.tasks[--realm->idle.count];
   if (task->thread == NULL || lua_gethook(task->thread) != NULL)
     set_thread(L, task); /* a hook may have been set meanwhile */
   else                   /* as lua_newthread does */
@@ -84,8 +84,9 @@ static lunado_task *task_from_pool(lua_State *L, lunado_realm *realm) {
 
 lunado_task *lunado__task_push(lua_State *L, lunado_realm *realm, int nargs) {
   lunado_task *task;
-  task = realm->pooled > 0 ? task_from_pool(L, realm) : task_new(L, realm);
-  if (realm->has_thread_hook) lunado__watch_thread(L, realm, lua_gettop(L));
+  task = realm->idle.count > 0 ? task_from_pool(L, realm) : task_new(L, realm);
+  if (realm->coroutines.has_thread_hook)
+    lunado__watch_thread(L, realm, lua_gettop(L));
   if (nargs > LUA_MINSTACK / 2 && !lua_checkstack(task->thread, nargs + 4))
     luaL_error(L, "too many arguments");
   task->future = lunado__future_new(L, realm, LUNADO_KIND_COROUTINE,
@@ -145,7 +146,7 @@ static int task__gc(lua_State *L) {
   if ((how & TASK_QUEUED) && !task->loop->closed) {
     /* Another finalizer has woken it, or the state is closed. */
     lua_settop(L, 1);
-    lunado__class_set(L, realm->task_mt);
+    lunado__class_set(L, realm->types.task);
     return 0;
   }
   if (how & TASK_WAITING) task->loop->queue.reserved--;
@@ -171,10 +172,10 @@ void lunado__task_track(lua_State *L, const lunado_realm *realm, int t) {
 static const luaL_Reg metamethods[] = {{"__gc", task__gc}, {NULL, NULL}};
 
 void lunado__task_open(lua_State *L, lunado_realm *realm) {
-  realm->task_mt = lunado__class_new(L, "lunado.Task", NULL, metamethods);
+  realm->types.task = lunado__class_new(L, "lunado.Task", NULL, metamethods);
   lua_pop(L, 1);
-  realm->pool = lua_newthread(L);
-  if (!lua_checkstack(realm->pool, LUNADO_POOL_SIZE))
+  realm->idle.thread = lua_newthread(L);
+  if (!lua_checkstack(realm->idle.thread, LUNADO_IDLE_TASKS))
     luaL_error(L, "not enough memory");
-  lua_rawsetp(L, LUA_REGISTRYINDEX, realm->idle);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, realm->idle.tasks);
 }

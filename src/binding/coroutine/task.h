@@ -58,7 +58,7 @@ struct lunado_task {
                             its runner, else LUNADO_TASK_FUTURE holds it */
   uint32_t count;        /* values to start with */
   uint32_t results;      /* of the body, once it has returned */
-  uint32_t born;         /* realm->born when it was made */
+  uint32_t born;         /* realm->collector.born when it was made */
   uint32_t flags;
 };
 
@@ -92,7 +92,8 @@ static inline bool lunado__task_untouched(const lunado_task *task) {
 /* True if L is the thread of the coroutine that runs. */
 static inline bool lunado__task_is_running(lua_State *L,
                                            const lunado_realm *realm) {
-  return realm->current != NULL && realm->current->thread == L;
+  return realm->coroutines.current != NULL &&
+         realm->coroutines.current->thread == L;
 }
 
 /* Keeps the idle task at t for later, where there is room. */
@@ -121,7 +122,7 @@ lunado_task *lunado__task_push(lua_State *L, lunado_realm *realm, int nargs);
 void lunado__task_pushplace(lua_State *L, const lunado_task *task);
 
 /* Notes in SLOT_TRACKED when the task at t, which has a loop, was suspended
- * first.  To be called while realm->tracking.  Runs no finalizer.
+ * first.  To be called while realm->coroutines.tracking.  Runs no finalizer.
  * [-0, +0, m] */
 void lunado__task_track(lua_State *L, const lunado_realm *realm, int t);
 

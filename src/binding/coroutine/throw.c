@@ -7,9 +7,9 @@
 #include "binding/error/failure.h"
 
 static void restore_hook(lua_State *L, lunado_realm *realm) {
-  lua_sethook(L, realm->user_hook, realm->user_hook_mask,
-              realm->user_hook_count);
-  realm->user_hook = NULL;
+  lua_sethook(L, realm->coroutines.user_hook, realm->coroutines.user_hook_mask,
+              realm->coroutines.user_hook_count);
+  realm->coroutines.user_hook = NULL;
 }
 
 /* The first return in a coroutine that is resumed is that of the yield
@@ -18,18 +18,18 @@ static void raise_at_return(lua_State *L, lua_Debug *ar) {
   lunado_realm *realm = lunado__realm_find(L);
   (void)ar;
   restore_hook(L, realm);
-  realm->throwing = false;
+  realm->coroutines.throwing = false;
   (void)lua_error(L);
 }
 
 void lunado__throw_value(lunado_realm *realm, lunado_task *task) {
   lua_State *thread = task->thread;
   task->flags |= TASK_THROWN;
-  realm->throwing = true;
+  realm->coroutines.throwing = true;
   if (task->flags & TASK_AWAITING) return;
-  realm->user_hook = lua_gethook(thread);
-  realm->user_hook_mask = lua_gethookmask(thread);
-  realm->user_hook_count = lua_gethookcount(thread);
+  realm->coroutines.user_hook = lua_gethook(thread);
+  realm->coroutines.user_hook_mask = lua_gethookmask(thread);
+  realm->coroutines.user_hook_count = lua_gethookcount(thread);
   lua_sethook(thread, raise_at_return, LUA_MASKRET, 0);
 }
 
@@ -44,7 +44,7 @@ bool lunado__throw_protected(lua_State *L, lunado_realm *realm, int t,
                              lua_CFunction function, int nargs) {
   lunado_task *task = lua_touserdata(L, t);
   int base = lua_gettop(L) - nargs + 1, below;
-  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->handler);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->errors.handler);
   lua_pushcfunction(L, function);
   lua_rotate(L, base, 2);
   if (lua_pcall(L, nargs, LUA_MULTRET, base) == LUA_OK) {
@@ -80,12 +80,12 @@ int lunado__throw_raised(lua_State *L, lunado_realm *realm, int t,
 /* Deals with what a coroutine left behind in the realm when it was suspended
  * or ended. */
 void lunado__throw_resumed(lunado_realm *realm, lunado_task *task) {
-  if (realm->awaiting) {
-    realm->awaiting = false;
+  if (realm->coroutines.awaiting) {
+    realm->coroutines.awaiting = false;
     task->flags |= TASK_AWAITING;
   }
-  if (realm->throwing) { /* it could not be resumed */
-    realm->throwing = false;
+  if (realm->coroutines.throwing) { /* it could not be resumed */
+    realm->coroutines.throwing = false;
     if (lua_gethook(task->thread) == raise_at_return)
       restore_hook(task->thread, realm);
   }

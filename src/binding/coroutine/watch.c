@@ -35,13 +35,13 @@ static int call_thread_hook(lua_State *L) {
 
 void lunado__watch_thread(lua_State *L, lunado_realm *realm, int t) {
   luaL_checkstack(L, 4, NULL);
-  realm->has_thread_hook = false;
+  realm->coroutines.has_thread_hook = false;
   lua_pushcfunction(L, call_thread_hook);
   lua_getiuservalue(L, t, LUNADO_TASK_THREAD);
   if (lua_pcall(L, 1, 0, 0) != LUA_OK)
     lunado__log_value(L, realm, "Exception in the thread hook: ");
   lunado__getslot(L, realm, LUNADO_SLOT_THREAD_HOOK);
-  realm->has_thread_hook = lua_toboolean(L, -1) != 0;
+  realm->coroutines.has_thread_hook = lua_toboolean(L, -1) != 0;
   lua_pop(L, 1);
 }
 
@@ -52,7 +52,7 @@ static int core_set_thread_hook(lua_State *L) {
   if (!lua_isnoneornil(L, 1)) lunado__checkcallable(L, 1);
   lua_settop(L, 1);
   lunado__getslot(L, realm, LUNADO_SLOT_THREAD_HOOK);
-  realm->has_thread_hook = !lua_isnil(L, 1);
+  realm->coroutines.has_thread_hook = !lua_isnil(L, 1);
   lua_pushvalue(L, 1);
   lunado__setslot(L, realm, LUNADO_SLOT_THREAD_HOOK);
   if (!lua_toboolean(L, -1)) lua_pushnil(L); /* slots begin as false */
@@ -90,7 +90,7 @@ bool lunado__watch_is_within(lua_State *L, const lunado_realm *realm,
   if (!(task->flags & TASK_ENTERED)) return false;
   push_record(L, realm, task->thread);
   lua_rawgeti(L, -1, RECORD_CONTEXTS);
-  within = lua_topointer(L, -1) == realm->context;
+  within = lua_topointer(L, -1) == realm->contexts.current;
   lua_pop(L, 2);
   return within;
 }
@@ -146,7 +146,8 @@ static int core_set_finish_hook(lua_State *L) {
 
 /* The coroutine whose yield is being converted, or that runs, or NULL. */
 static lunado_task *current(const lunado_realm *realm) {
-  return realm->yielder != NULL ? realm->yielder : realm->current;
+  return realm->coroutines.yielder != NULL ? realm->coroutines.yielder
+                                           : realm->coroutines.current;
 }
 
 /* current_thread() → the thread of the coroutine whose yield is being

@@ -24,21 +24,21 @@
  * gets into it; it holds none. */
 static int core_track(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
-  if (!realm->tracking) {
+  if (!realm->coroutines.tracking) {
     lua_newtable(L);
     lua_createtable(L, 0, 1);
     lua_pushliteral(L, "k");
     lua_setfield(L, -2, "__mode");
     lua_setmetatable(L, -2);
     lunado__setslot(L, realm, LUNADO_SLOT_TRACKED);
-    realm->tracking = true;
+    realm->coroutines.tracking = true;
   }
   lunado__getslot(L, realm, LUNADO_SLOT_TRACKED);
   return 1;
 }
 
 static lunado_task *to_task(lua_State *L, int idx) {
-  return lunado__toclass(L, idx, lunado__realm_upvalue(L)->task_mt);
+  return lunado__toclass(L, idx, lunado__realm_upvalue(L)->types.task);
 }
 
 /* At the end of the state the loop may be gone before the task. */
@@ -52,7 +52,8 @@ static bool is_suspended(const lunado_task *task) {
 static int core_track_task(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   const lunado_task *task = to_task(L, 1);
-  if (task == NULL || !realm->tracking || !is_suspended(task)) return 0;
+  if (task == NULL || !realm->coroutines.tracking || !is_suspended(task))
+    return 0;
   lunado__getslot(L, realm, LUNADO_SLOT_TRACKED);
   lua_pushvalue(L, 1);
   if (lua_rawget(L, -2) == LUA_TNIL) lunado__task_track(L, realm, 1);

@@ -25,7 +25,7 @@ typedef struct lunado_failure_frame frame;
 static bool is_base(lua_State *L, const lunado_realm *realm, lua_Debug *ar) {
   bool base;
   lua_getinfo(L, "f", ar);
-  base = lua_tocfunction(L, -1) == realm->base;
+  base = lua_tocfunction(L, -1) == realm->coroutines.base;
   lua_pop(L, 1);
   return base;
 }
@@ -104,7 +104,7 @@ lunado_failure *lunado__failure_new(lua_State *L, lunado_realm *realm, int err,
     lua_setiuservalue(L, -2, LUNADO_FAILURE_FRAMES + i);
   }
   forget_unheld_names(self, count >= FRAMES_MAX - 1);
-  lunado__class_set(L, realm->failure_mt);
+  lunado__class_set(L, realm->types.failure);
   return self;
 }
 
@@ -310,7 +310,7 @@ void lunado__failure_text(lua_State *L, int idx) {
 
 void lunado__failure_open(lua_State *L, lunado_realm *realm) {
   lunado_failure *spare;
-  realm->failure_mt = lunado__class_new(L, "lunado.Failure", NULL, NULL);
+  realm->types.failure = lunado__class_new(L, "lunado.Failure", NULL, NULL);
   lua_pop(L, 1);
   lua_pushliteral(L, "not enough memory");
   spare = lunado__failure_new(L, realm, -1, -1);

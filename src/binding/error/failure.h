@@ -59,7 +59,7 @@ void lunado__failure_wrap(lua_State *L, lunado_realm *realm);
 static inline lunado_failure *lunado__failure_at(lua_State *L,
                                                  const lunado_realm *realm,
                                                  int idx) {
-  return lunado__toclass(L, idx, realm->failure_mt);
+  return lunado__toclass(L, idx, realm->types.failure);
 }
 
 /* True if the value at `failure` is the Failure of the error at `err`; an

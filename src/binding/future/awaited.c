@@ -28,7 +28,7 @@ static uint32_t home_of(const lunado_realm *realm,
   if (waiter->cb == lunado__suspend_ready)
     return lunado_container_of(waiter, lunado_task, waiter)->loop->id;
   if (!lunado_multi_owns(waiter) && !lunado_waititer_owns(waiter)) return 0;
-  return realm->loop != NULL ? realm->loop->id : NO_LOOP;
+  return realm->loops.current != NULL ? realm->loops.current->id : NO_LOOP;
 }
 
 void lunado__awaited_note(lua_State *L, lunado_realm *realm,
@@ -47,7 +47,8 @@ void lunado__awaited_expect(lua_State *L, lunado_realm *realm, int idx) {
   if (future->state != LUNADO_FAILED) return;
   lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
   self = lua_touserdata(L, -1);
-  self->home = realm->loop != NULL ? realm->loop->id : NO_LOOP;
+  self->home =
+      realm->loops.current != NULL ? realm->loops.current->id : NO_LOOP;
   lua_pop(L, 1);
 }
 
@@ -136,7 +137,7 @@ bool lunado__awaited_still(lua_State *L, lunado_realm *realm, int idx) {
   if (!is_open(L, realm, self->home)) return true;
   self->home = 0; /* the next time it is reported */
   lua_pushvalue(L, idx);
-  lunado__class_set(L, realm->failure_mt);
+  lunado__class_set(L, realm->types.failure);
   lua_pop(L, 1);
   return true;
 }
@@ -180,7 +181,7 @@ static int failure__gc(lua_State *L) {
 static const luaL_Reg metamethods[] = {{"__gc", failure__gc}, {NULL, NULL}};
 
 void lunado__awaited_open(lua_State *L, lunado_realm *realm) {
-  lua_rawgetp(L, LUA_REGISTRYINDEX, realm->failure_mt);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, realm->types.failure);
   lunado__setfunctions(L, metamethods);
   lua_pop(L, 1);
 }

@@ -34,7 +34,7 @@ static void pass_on(lua_State *L, lunado_realm *realm, int from, int to) {
 static void on_source(lunado_settler *settler, lunado_waiter *waiter,
                       lunado_future *source) {
   lunado_realm *realm = lunado__settle_realm(settler);
-  lua_State *L = realm->frame->L;
+  lua_State *L = realm->futures.frame->L;
   int top = lua_gettop(L);
   (void)source;
   lunado__owner_push(realm, waiter);

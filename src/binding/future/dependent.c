@@ -105,7 +105,7 @@ static witness *push_new_witness(lua_State *L, lunado_realm *realm, int idx) {
   lua_pushvalue(L, idx);
   lua_setiuservalue(L, -3, WITNESS_HEIR);
   lua_pushvalue(L, -2);
-  lunado__class_set(L, realm->witness_mt);
+  lunado__class_set(L, realm->types.witness);
   lua_pop(L, 1);
   return self;
 }
@@ -222,7 +222,7 @@ static void leave_target(lua_State *L, lunado_realm *realm) {
  * it waits for is.) */
 static int witness__gc(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
-  const witness *self = lunado__toclass(L, 1, realm->witness_mt);
+  const witness *self = lunado__toclass(L, 1, realm->types.witness);
   if (self == NULL) return 0;
   lua_settop(L, 1);
   lua_getiuservalue(L, 1, WITNESS_HEIR);
@@ -278,7 +278,7 @@ static int core_bond(lua_State *L) {
   lua_pushvalue(L, 3);
   lua_setiuservalue(L, 4, ENTRY_KEY);
   lua_pushvalue(L, 4);
-  lunado__class_set(L, realm->bond_mt);
+  lunado__class_set(L, realm->types.bond);
   lua_pop(L, 1);
   lunado__dependent_bind(L, realm, 1, 4, false);
   lua_rawset(L, 2);
@@ -287,7 +287,7 @@ static int core_bond(lua_State *L) {
 
 /* heir(bond) → its Future; nil where that is gone. */
 static int core_heir(lua_State *L) {
-  if (lunado__toclass(L, 1, lunado__realm_upvalue(L)->bond_mt) == NULL)
+  if (lunado__toclass(L, 1, lunado__realm_upvalue(L)->types.bond) == NULL)
     luaL_typeerror(L, 1, "bond");
   lunado__dependent_push(L, 1);
   return 1;
@@ -313,7 +313,8 @@ void lunado__dependent_functions(lua_State *L) {
 static const luaL_Reg metamethods[] = {{"__gc", witness__gc}, {NULL, NULL}};
 
 void lunado__dependent_open(lua_State *L, lunado_realm *realm) {
-  realm->witness_mt = lunado__class_new(L, "lunado.Witness", NULL, metamethods);
-  realm->bond_mt = lunado__class_new(L, "lunado.Bond", NULL, NULL);
+  realm->types.witness =
+      lunado__class_new(L, "lunado.Witness", NULL, metamethods);
+  realm->types.bond = lunado__class_new(L, "lunado.Bond", NULL, NULL);
   lua_pop(L, 2);
 }

@@ -27,7 +27,7 @@ void *lunado__future_new(lua_State *L, lunado_realm *realm, lunado_kind kind,
   lunado_future *future = lua_newuserdatauv(L, size, values);
   lunado_future_init(future);
   future->kind = (uint8_t)kind;
-  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->future_class);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->types.future_class);
   lua_setmetatable(L, -2);
   return future;
 }
@@ -316,9 +316,9 @@ void lunado__future_open(lua_State *L, lunado_realm *realm) {
   lunado_future *moment;
   lunado__dependent_open(L, realm);
   (void)lunado__class_new(L, "lunado.Future", methods, metamethods);
-  realm->future_class = luaL_ref(L, LUA_REGISTRYINDEX);
+  realm->types.future_class = luaL_ref(L, LUA_REGISTRYINDEX);
   moment = lunado__future_new(L, realm, LUNADO_KIND_PLAIN, sizeof *moment, 1);
   moment->flags = LUNADO_IS_MOMENT;
-  (void)lunado_future_settle(&realm->settler, moment, LUNADO_DONE);
+  (void)lunado_future_settle(&realm->futures.settler, moment, LUNADO_DONE);
   lunado__setslot(L, realm, LUNADO_SLOT_MOMENT);
 }

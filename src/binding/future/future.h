@@ -70,7 +70,7 @@ void *lunado__future_new(lua_State *L, lunado_realm *realm, lunado_kind kind,
 static inline lunado_future *lunado__tofuture(lua_State *L,
                                               const lunado_realm *realm,
                                               int idx) {
-  return lunado__toclass(L, idx, realm->future_mt);
+  return lunado__toclass(L, idx, realm->types.future);
 }
 
 /* Argument `arg`, which must be a Future.  [-0, +0, v] */

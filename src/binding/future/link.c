@@ -53,7 +53,7 @@ static bool link_new(lua_State *L, int source, int target, lunado_ioloop *loop,
 static void on_done_now(lunado_settler *settler, lunado_waiter *waiter,
                         lunado_future *future) {
   lunado_realm *realm = lunado__settle_realm(settler);
-  lua_State *L = realm->frame->L;
+  lua_State *L = realm->futures.frame->L;
   (void)future;
   lunado__owner_push(realm, waiter);
   lua_getiuservalue(L, -1, LINK_TARGET);
@@ -69,7 +69,7 @@ bool lunado__link_is_done_callback(const lunado_waiter *waiter) {
 static void on_done_loop(lunado_settler *settler, lunado_waiter *waiter,
                          lunado_future *future) {
   lunado_realm *realm = lunado__settle_realm(settler);
-  lua_State *L = realm->frame->L;
+  lua_State *L = realm->futures.frame->L;
   link_object *self = lunado_container_of(waiter, link_object, waiter);
   lunado__owner_push(realm, waiter);
   if (self->loop != NULL) { /* else it is gone, and its callbacks with it */
@@ -111,7 +111,7 @@ static void report_failure(lua_State *L, lunado_realm *realm,
 static void on_discard(lunado_settler *settler, lunado_waiter *waiter,
                        lunado_future *future) {
   lunado_realm *realm = lunado__settle_realm(settler);
-  lua_State *L = realm->frame->L;
+  lua_State *L = realm->futures.frame->L;
   link_object *self = lunado_container_of(waiter, link_object, waiter);
   int top = lua_gettop(L);
   (void)future;

@@ -168,7 +168,7 @@ static void complete(lua_State *L, lunado_realm *realm, int idx, int holder,
 
 static void on_all_done(lunado_settler *settler, lunado_multi *multi) {
   lunado_realm *realm = lunado__settle_realm(settler);
-  lua_State *L = realm->frame->L;
+  lua_State *L = realm->futures.frame->L;
   const multi_part *part = lunado_container_of(multi, multi_part, multi);
   int holder = lua_gettop(L) + 1, idx = holder;
   lunado__owner_push(realm, multi->last);

@@ -142,14 +142,14 @@ static int renew_deferred(lua_State *L) {
   lunado_realm *realm = lua_touserdata(L, 1);
   lua_newtable(L);
   lunado__setslot(L, realm, LUNADO_SLOT_DEFERRED);
-  realm->deferred_most = 0;
+  realm->futures.deferred_most = 0;
   return 0;
 }
 
 /* One of them has left.  Lua's tables keep the size that they once had. */
 static void count_undeferred(lua_State *L, lunado_realm *realm) {
-  if (--realm->deferred > 0 || realm->deferred_most <= DEFERRED_KEPT ||
-      !lua_checkstack(L, 4))
+  if (--realm->futures.deferred > 0 ||
+      realm->futures.deferred_most <= DEFERRED_KEPT || !lua_checkstack(L, 4))
     return;
   lua_pushcfunction(L, renew_deferred);
   lua_pushlightuserdata(L, realm);
@@ -159,7 +159,7 @@ static void count_undeferred(lua_State *L, lunado_realm *realm) {
 /* The waiter was put off. */
 static void drop_deferred_owner(lua_State *L, const lunado_waiter *waiter) {
   lunado_realm *realm = lunado__realm_find(L);
-  if (realm->deferred == 0) return;
+  if (realm->futures.deferred == 0) return;
   lunado__getslot(L, realm, LUNADO_SLOT_DEFERRED);
   if (lua_rawgetp(L, -1, waiter) != LUA_TNIL) {
     lua_pushnil(L);
@@ -202,9 +202,10 @@ static bool push_deferred_owner(lua_State *L, lunado_realm *realm,
 }
 
 void lunado__owner_push(lunado_realm *realm, lunado_waiter *waiter) {
-  lua_State *L = realm->frame->L;
-  int owners = realm->frame->owners;
-  if (realm->deferred > 0 && push_deferred_owner(L, realm, waiter)) return;
+  lua_State *L = realm->futures.frame->L;
+  int owners = realm->futures.frame->owners;
+  if (realm->futures.deferred > 0 && push_deferred_owner(L, realm, waiter))
+    return;
   if (lua_type(L, owners) != LUA_TTABLE)
     lua_pushvalue(L, owners);
   else

@@ -36,7 +36,7 @@ static inline bool lunado__owner_hold(lua_State *L, int idx,
 void lunado__owner_forget(lua_State *L, int idx, lunado_waiter *waiter);
 
 /* In a lunado_done_cb: pushes the waiter's owner onto the stack of
- * realm->frame->L.  [-0, +1, -] */
+ * realm->futures.frame->L.  [-0, +1, -] */
 void lunado__owner_push(lunado_realm *realm, lunado_waiter *waiter);
 
 #endif

@@ -30,8 +30,8 @@ static int defer_owners(lua_State *L) {
     else
       lua_pushvalue(L, 3);
     lua_rawsetp(L, 4, waiter);
-    if (++realm->deferred > realm->deferred_most)
-      realm->deferred_most = realm->deferred;
+    if (++realm->futures.deferred > realm->futures.deferred_most)
+      realm->futures.deferred_most = realm->futures.deferred;
     waiter = waiter->next;
   } while (waiter != future->waiters);
   return 0;
@@ -46,7 +46,7 @@ static void prepare_to_defer(lua_State *L, lunado_realm *realm,
   lua_pushlightuserdata(L, future);
   lua_pushvalue(L, owners);
   if (lunado__protect_alone(L, 3)) return;
-  realm->settler.depth--;
+  realm->futures.settler.depth--;
 }
 
 /* Room on the stack for settling.  The outermost settle raises where there is
@@ -54,7 +54,7 @@ static void prepare_to_defer(lua_State *L, lunado_realm *realm,
  * allowed. */
 static bool has_room(lua_State *L, lunado_realm *realm) {
   if (lua_checkstack(L, SETTLE_STACK)) return true;
-  if (realm->frame == NULL) luaL_error(L, "not enough memory");
+  if (realm->futures.frame == NULL) luaL_error(L, "not enough memory");
   lunado__log_text(L, realm, "a Future was not settled: not enough memory");
   return false;
 }
@@ -62,18 +62,18 @@ static bool has_room(lua_State *L, lunado_realm *realm) {
 static void settle_waited_for(lua_State *L, lunado_realm *realm, int idx,
                               lunado_future *future, int state) {
   lunado_frame frame = {L, 0};
-  lunado_frame *outer = realm->frame;
-  unsigned depth = realm->settler.depth;
+  lunado_frame *outer = realm->futures.frame;
+  unsigned depth = realm->futures.settler.depth;
   lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
   frame.owners = lua_gettop(L);
   if (depth >= LUNADO_SETTLE_DEPTH)
     prepare_to_defer(L, realm, future, frame.owners);
   lua_pushvalue(L, -2);
   lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
-  realm->frame = &frame;
-  (void)lunado_future_settle(&realm->settler, future, state);
-  realm->settler.depth = depth;
-  realm->frame = outer;
+  realm->futures.frame = &frame;
+  (void)lunado_future_settle(&realm->futures.settler, future, state);
+  realm->futures.settler.depth = depth;
+  realm->futures.frame = outer;
   lua_pop(L, 2);
 }
 
@@ -88,7 +88,7 @@ void lunado__settle_waiters(lua_State *L, lunado_realm *realm, int idx,
     lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
     future->state = (uint8_t)state;
   } else if (lunado_multi_settle(future, state) ||
-             (realm->deferred == 0 && /* they come first */
+             (realm->futures.deferred == 0 && /* they come first */
               lunado_waititer_settle(future, state))) {
     lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
   } else if (has_room(L, realm)) {

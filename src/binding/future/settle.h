@@ -39,7 +39,7 @@ void lunado__settle_failed(lua_State *L, lunado_realm *realm, int idx);
 void lunado__settle_copy(lua_State *L, lunado_realm *realm, int from, int idx);
 
 static inline lunado_realm *lunado__settle_realm(lunado_settler *settler) {
-  return lunado_container_of(settler, lunado_realm, settler);
+  return lunado_container_of(settler, lunado_realm, futures.settler);
 }
 
 #endif

@@ -66,7 +66,7 @@ static void on_absent(lunado_settler *settler, lunado_waiter *waiter,
   lunado_realm *realm = lunado__settle_realm(settler);
   (void)future;
   lunado__owner_push(realm, waiter);
-  lua_pop(realm->frame->L, 1);
+  lua_pop(realm->futures.frame->L, 1);
 }
 
 /* Nothing waits for the pending ticket at idx. */

@@ -52,7 +52,8 @@ typedef struct {
 enum { PROXY = 1, ITERATOR, NEXT };
 
 static wait_iterator *check_iterator(lua_State *L, const lunado_realm *realm) {
-  const iterator_proxy *proxy = lunado__toclass(L, PROXY, realm->iterator_mt);
+  const iterator_proxy *proxy =
+      lunado__toclass(L, PROXY, realm->types.iterator);
   if (proxy == NULL) luaL_typeerror(L, PROXY, "WaitIterator");
   return proxy->iter;
 }
@@ -91,7 +92,7 @@ static void forget_next(wait_iterator *iter) {
 
 static void on_settled(lunado_settler *settler, lunado_waititer *core) {
   lunado_realm *realm = lunado__settle_realm(settler);
-  lua_State *L = realm->frame->L;
+  lua_State *L = realm->futures.frame->L;
   wait_iterator *iter = lunado_container_of(core, wait_iterator, core);
   const lunado_future *next = iter->next;
   int top = lua_gettop(L);
@@ -327,7 +328,7 @@ static int iterator__index(lua_State *L) {
   lua_pushvalue(L, 2);
   if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
   key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
-  proxy = lunado__toclass(L, PROXY, lunado__realm_find(L)->iterator_mt);
+  proxy = lunado__toclass(L, PROXY, lunado__realm_find(L)->types.iterator);
   if (proxy != NULL) {
     lua_settop(L, 2);
     iter = proxy->iter;
@@ -428,7 +429,7 @@ static void push_proxy(lua_State *L, const lunado_realm *realm) {
   proxy->iter = lua_touserdata(L, -2);
   lua_pushvalue(L, -2);
   lua_setiuservalue(L, -2, 1);
-  lunado__class_set(L, realm->iterator_mt);
+  lunado__class_set(L, realm->types.iterator);
 }
 
 /* WaitIterator(f1, f2, ...), WaitIterator{f1, f2}, WaitIterator{name = f}.
@@ -467,7 +468,7 @@ static const luaL_Reg functions[] = {{"WaitIterator", gen_wait_iterator},
                                      {NULL, NULL}};
 
 void lunado__waititer_functions(lua_State *L) {
-  lunado__realm_find(L)->iterator_mt =
+  lunado__realm_find(L)->types.iterator =
       lunado__class_new(L, "lunado.WaitIterator", NULL, metamethods);
   lua_createtable(L, 0, 3);
   lunado__setfunctions(L, methods);

@@ -28,7 +28,7 @@ typedef struct {
 static void on_child(lunado_settler *settler, lunado_waiter *waiter,
                      lunado_future *future) {
   lunado_realm *realm = lunado__settle_realm(settler);
-  lua_State *L = realm->frame->L;
+  lua_State *L = realm->futures.frame->L;
   timed *self = lunado_container_of(waiter, timed, waiter);
   int top = lua_gettop(L);
   if (!lua_checkstack(L, 24)) return;

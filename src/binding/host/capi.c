@@ -95,8 +95,8 @@ int lunado_close(lua_State *L) {
 
 int lunado_setloop(lua_State *L, uv_loop_t *uv) {
   lunado_realm *realm = lunado__module_realm(L);
-  if (realm->instance != NULL) return UV_EBUSY;
-  realm->host_uv = uv;
+  if (realm->loops.default_loop != NULL) return UV_EBUSY;
+  realm->loops.host_uv = uv;
   return 0;
 }
 
@@ -137,8 +137,8 @@ int lunado_ishandle(const uv_handle_t *handle) {
 
 void lunado_setlog(lua_State *L, lunado_log_fn *fn, void *ud) {
   lunado_realm *realm = lunado__module_realm(L);
-  realm->host_log = fn;
-  realm->host_log_data = ud;
+  realm->logging.host_log = fn;
+  realm->logging.host_log_data = ud;
 }
 
 /* --- futures ------------------------------------------------------------- */

@@ -84,7 +84,7 @@ static bool call_with(lua_State *L, lunado_realm *realm, lua_CFunction function,
                       void *data, int callback) {
   int base = lua_gettop(L) + 1;
   lunado__context_unwrap(L, realm, callback);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->handler);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->errors.handler);
   lua_pushcfunction(L, function);
   lua_pushlightuserdata(L, data);
   lua_pushvalue(L, callback);
@@ -206,7 +206,7 @@ void lunado__callback(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
     lua_settop(L, base - 1);
     return;
   }
-  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->handler);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->errors.handler);
   lua_pushvalue(L, base);
   lua_rotate(L, base, 2); /* handler callback callback arguments */
   if (loop != NULL && loop->threshold > 0)
@@ -215,7 +215,7 @@ void lunado__callback(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
     status = lua_pcall(L, nargs, 1, base);
   called(L, realm, loop, status);
   lua_settop(L, base - 1);
-  if (realm->receiver != NULL) lunado__received_forget(L, realm);
+  if (realm->errors.receiver != NULL) lunado__received_forget(L, realm);
 }
 
 void lunado__callback_inner(lua_State *L, lunado_realm *realm,
@@ -223,7 +223,7 @@ void lunado__callback_inner(lua_State *L, lunado_realm *realm,
   int handler = lua_gettop(L), callback = handler + 1;
   int status;
   luaL_checkstack(L, LUA_MINSTACK, NULL);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->handler);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->errors.handler);
   lua_insert(L, handler);
   lua_pushvalue(L, callback);
   status = lua_pcall(L, 0, 1, handler);
@@ -245,7 +245,7 @@ void lunado__callback_report_guarded(lua_State *L, lunado_realm *realm,
 
 void lunado__callback_open(lua_State *L, lunado_realm *realm) {
   lunado__pushfunction(L, lunado__callback_handler);
-  realm->handler = luaL_ref(L, LUA_REGISTRYINDEX);
+  realm->errors.handler = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
 int lunado__callback_handler(lua_State *L) {

@@ -31,8 +31,8 @@ typedef struct {
 } attempt;
 
 bool lunado__drive_is_running(const lunado_realm *realm, const uv_loop_t *uv) {
-  const lunado_link *link = realm->cores.next;
-  for (; link != &realm->cores; link = link->next) {
+  const lunado_link *link = realm->loops.cores.next;
+  for (; link != &realm->loops.cores; link = link->next) {
     const lunado_loop *core = lunado_container_of(link, lunado_loop, kin);
     if (core->running && core->uv == uv) return true;
   }
@@ -49,16 +49,17 @@ typedef struct {
 } surroundings;
 
 static surroundings remember(const lunado_realm *realm) {
-  return (surroundings){realm->frame, realm->settler.depth, realm->nesting,
-                        realm->stack_base, realm->current};
+  return (surroundings){realm->futures.frame, realm->futures.settler.depth,
+                        realm->coroutines.nesting, realm->coroutines.stack_base,
+                        realm->coroutines.current};
 }
 
 static void restore(lunado_realm *realm, const surroundings *before) {
-  realm->frame = before->frame;
-  realm->settler.depth = before->settling;
-  realm->nesting = before->nesting;
-  realm->stack_base = before->stack_base;
-  realm->current = before->current;
+  realm->futures.frame = before->frame;
+  realm->futures.settler.depth = before->settling;
+  realm->coroutines.nesting = before->nesting;
+  realm->coroutines.stack_base = before->stack_base;
+  realm->coroutines.current = before->current;
 }
 
 /* Calls luv's run; its results are on the stack. */
@@ -141,7 +142,7 @@ int lunado__drive_luv(lua_State *L, lunado_realm *realm, uv_run_mode mode) {
     return luaL_error(L, "not enough memory");
   for (int jumps = 0; jumps < MOST_JUMPS; jumps++) {
     int handler = lua_gettop(main) + 1;
-    lua_rawgeti(main, LUA_REGISTRYINDEX, realm->handler);
+    lua_rawgeti(main, LUA_REGISTRYINDEX, realm->errors.handler);
     lua_pushcfunction(main, run_luv);
     lua_pushlightuserdata(main, realm);
     lua_pushinteger(main, mode);

@@ -68,7 +68,7 @@ static bool has_lua_hook(lua_State *L) {
 
 bool lunado__interrupt_is_raised(lua_State *L, const lunado_realm *realm) {
   if (is_named_hook(L)) return true;
-  return realm->unnamed_hooks && is_inside_hook(L) && !has_lua_hook(L);
+  return realm->errors.unnamed_hooks && is_inside_hook(L) && !has_lua_hook(L);
 }
 
 static void on_try(lua_State *L, lua_Debug *ar) {
@@ -89,35 +89,35 @@ void lunado__interrupt_open(lua_State *L, lunado_realm *realm) {
   lua_pushcfunction(thread, tell_if_named);
   lua_pushcfunction(thread, nothing);
   (void)lua_pcall(thread, 0, 0, -2);
-  realm->unnamed_hooks = !lua_toboolean(thread, -1);
+  realm->errors.unnamed_hooks = !lua_toboolean(thread, -1);
   lua_pop(L, 1);
 }
 
 /* The turn is not completed; what is left of it comes with the next run. */
 static void end_run(const lunado_realm *realm) {
-  if (realm->running == NULL) return;
-  realm->running->queue.turn = 0;
-  lunado_loop_stop(realm->running->core);
+  if (realm->loops.running == NULL) return;
+  realm->loops.running->queue.turn = 0;
+  lunado_loop_stop(realm->loops.running->core);
 }
 
 bool lunado__interrupt_note(lua_State *L, lunado_realm *realm) {
   const lunado_failure *failure = lua_touserdata(L, -1);
-  if (!failure->interrupt || realm->running == NULL) return false;
+  if (!failure->interrupt || realm->loops.running == NULL) return false;
   lua_pushvalue(L, -1);
   lunado__setslot(L, realm, LUNADO_SLOT_INTERRUPT);
-  realm->interrupted = true;
+  realm->errors.interrupted = true;
   end_run(realm);
   return true;
 }
 
 bool lunado__interrupt_take(lua_State *L, lunado_realm *realm) {
-  if (!realm->interrupted) return false;
+  if (!realm->errors.interrupted) return false;
   lunado__getslot(L, realm, LUNADO_SLOT_INTERRUPT);
   end_run(realm); /* the next one outwards */
-  if (realm->running != NULL) return true;
+  if (realm->loops.running != NULL) return true;
   lua_pushboolean(L, 0);
   lunado__setslot(L, realm, LUNADO_SLOT_INTERRUPT);
-  realm->interrupted = false;
+  realm->errors.interrupted = false;
   return true;
 }
 

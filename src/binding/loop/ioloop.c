@@ -43,9 +43,10 @@ lunado_ioloop *lunado__ioloop_at(lua_State *L, const lunado_realm *realm,
   lunado_ioloop *loop = lua_touserdata(L, arg);
   bool marked;
   if (loop == NULL) return NULL;
-  if (loop == realm->loop && lua_type(L, arg) == LUA_TUSERDATA) return loop;
+  if (loop == realm->loops.current && lua_type(L, arg) == LUA_TUSERDATA)
+    return loop;
   if (!lua_getmetatable(L, arg)) return NULL;
-  if (lua_topointer(L, -1) == realm->ioloop_mt) {
+  if (lua_topointer(L, -1) == realm->types.ioloop) {
     lua_pop(L, 1);
     return loop;
   }
@@ -121,8 +122,8 @@ static void let_go(lua_State *L, lunado_ioloop *loop) {
   lunado__queue_fini(L, &loop->queue);
   luaL_unref(L, LUA_REGISTRYINDEX, loop->anchors);
   loop->anchors = LUA_NOREF;
-  if (realm->loop == loop) realm->loop = NULL;
-  if (realm->instance == loop) realm->instance = NULL;
+  if (realm->loops.current == loop) realm->loops.current = NULL;
+  if (realm->loops.default_loop == loop) realm->loops.default_loop = NULL;
   lunado__handler_forget_all(L, loop);
   lunado_slab_fini(&loop->promises);
   lunado_slab_fini(&loop->timeouts);
@@ -195,7 +196,7 @@ lunado_ioloop *lunado__ioloop_new(lua_State *L, lunado_realm *realm,
     luaL_error(L, "not enough memory");
   *loop = (lunado_ioloop){0};
   loop->realm = realm;
-  loop->id = ++realm->loops;
+  loop->id = ++realm->loops.made;
   loop->L = realm->main;
   loop->anchors = LUA_NOREF;
   lunado__promise_init(loop);
@@ -203,7 +204,7 @@ lunado_ioloop *lunado__ioloop_new(lua_State *L, lunado_realm *realm,
   lunado_callback_init(&loop->drain, lunado__queue_run);
   lua_newtable(L);
   lua_setiuservalue(L, -2, 1);
-  lunado__class_set(L, realm->ioloop_mt);
+  lunado__class_set(L, realm->types.ioloop);
   lunado__queue_init(L, &loop->queue);
   lua_newtable(L);
   loop->anchors = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -213,7 +214,7 @@ lunado_ioloop *lunado__ioloop_new(lua_State *L, lunado_realm *realm,
   lunado_loop_set_left(core, on_left);
   lunado_loop_set_drive(core, lunado__drive);
   loop->core = core;
-  lunado_list_append(&realm->cores, &core->kin);
+  lunado_list_append(&realm->loops.cores, &core->kin);
   register_loop(L, loop);
   return loop;
 }
@@ -236,42 +237,44 @@ static int give_up(lua_State *L, lunado_ioloop *loop) {
 lunado_ioloop *lunado__ioloop_default(lua_State *L, lunado_realm *realm) {
   lunado_ioloop *loop;
   uv_loop_t *uv;
-  if (realm->instance != NULL) {
-    check_usable(L, realm->instance);
-    return realm->instance;
+  if (realm->loops.default_loop != NULL) {
+    check_usable(L, realm->loops.default_loop);
+    return realm->loops.default_loop;
   }
   luaL_checkstack(L, LUA_MINSTACK, NULL);
-  uv = realm->host_uv != NULL ? realm->host_uv : lunado__luv_loop(L, realm);
+  uv = realm->loops.host_uv != NULL ? realm->loops.host_uv
+                                    : lunado__luv_loop(L, realm);
   loop = lunado__ioloop_new(L, realm, uv);
-  if (realm->instance != NULL) { /* a finalizer has needed it before */
+  if (realm->loops.default_loop !=
+      NULL) { /* a finalizer has needed it before */
     lunado__ioloop_close(L, loop);
     lua_pop(L, 1);
-    return realm->instance;
+    return realm->loops.default_loop;
   }
-  realm->instance = loop;
+  realm->loops.default_loop = loop;
   lua_pushcfunction(L, share_luv);
   lua_pushlightuserdata(L, loop);
   if (lua_pcall(L, 1, 0, 0) != LUA_OK) (void)give_up(L, loop);
   lua_pop(L, 1);
-  if (realm->instance == NULL) luaL_error(L, "the IOLoop is closed");
-  return realm->instance;
+  if (realm->loops.default_loop == NULL) luaL_error(L, "the IOLoop is closed");
+  return realm->loops.default_loop;
 }
 
 lunado_ioloop *lunado__ioloop_current(lua_State *L, lunado_realm *realm) {
-  if (realm->loop == NULL) {
+  if (realm->loops.current == NULL) {
     lunado_ioloop *loop = lunado__ioloop_default(L, realm);
-    if (realm->loop == NULL) realm->loop = loop;
+    if (realm->loops.current == NULL) realm->loops.current = loop;
   }
-  check_usable(L, realm->loop);
-  return realm->loop;
+  check_usable(L, realm->loops.current);
+  return realm->loops.current;
 }
 
 /* --- running -------------------------------------------------------------- */
 
 /* Pushes the current loop, or nil. */
 static void push_current(lua_State *L, const lunado_realm *realm) {
-  if (realm->loop != NULL)
-    lunado__ioloop_push(L, realm->loop);
+  if (realm->loops.current != NULL)
+    lunado__ioloop_push(L, realm->loops.current);
   else
     lua_pushnil(L);
 }
@@ -279,17 +282,17 @@ static void push_current(lua_State *L, const lunado_realm *realm) {
 int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, bool forever) {
   lunado_realm *realm = loop->realm;
   lua_State *outer_thread = loop->L;
-  lunado_ioloop *outer_loop = realm->loop;
-  lunado_task *outer_coroutine = realm->current;
-  lunado_ioloop *outer_run = realm->running;
+  lunado_ioloop *outer_loop = realm->loops.current;
+  lunado_task *outer_coroutine = realm->coroutines.current;
+  lunado_ioloop *outer_run = realm->loops.running;
   bool watched;
   int rc;
   if (!lunado__protect_reserve(L, LOOP_STACK)) return UV_ENOMEM;
-  if (realm->receiver != NULL) lunado__received_forget(L, realm);
+  if (realm->errors.receiver != NULL) lunado__received_forget(L, realm);
   push_current(L, realm); /* which may be closed before the run is over */
   loop->L = L;
-  realm->loop = realm->running = loop;
-  realm->current = NULL;
+  realm->loops.current = realm->loops.running = loop;
+  realm->coroutines.current = NULL;
   lunado__getslot(L, realm, LUNADO_SLOT_CONTEXT);
   lua_pushboolean(L, 0); /* callbacks bring their own contexts */
   lunado__context_set(L, realm);
@@ -297,13 +300,13 @@ int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, bool forever) {
   rc = lunado_loop_run(loop->core, forever);
   if (watched) lunado__interrupt_unwatch(loop);
   lunado__context_set(L, realm);
-  realm->current = outer_coroutine;
-  realm->running = outer_run;
-  if (realm->loop == loop || realm->loop == NULL)
-    realm->loop = outer_loop != NULL && outer_loop->core != NULL &&
-                          !outer_loop->core->closed
-                      ? outer_loop
-                      : NULL;
+  realm->coroutines.current = outer_coroutine;
+  realm->loops.running = outer_run;
+  if (realm->loops.current == loop || realm->loops.current == NULL)
+    realm->loops.current = outer_loop != NULL && outer_loop->core != NULL &&
+                                   !outer_loop->core->closed
+                               ? outer_loop
+                               : NULL;
   lua_pop(L, 1);
   loop->L = outer_thread;
   return rc;
@@ -331,7 +334,8 @@ static const luaL_Reg metamethods[] = {{"__gc", loop__gc}, {NULL, NULL}};
 
 void lunado__ioloop_open(lua_State *L, lunado_realm *realm) {
   lunado__queue_open(L, realm);
-  realm->ioloop_mt = lunado__class_new(L, "lunado.IOLoop", NULL, metamethods);
+  realm->types.ioloop =
+      lunado__class_new(L, "lunado.IOLoop", NULL, metamethods);
   lua_pushboolean(L, 1);
   lua_rawsetp(L, -2, &loop_key);
   lunado__methods_add(L);

@@ -139,7 +139,7 @@ static int loop__close(lua_State *L) {
 
 static int loop_make_current(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
-  realm->loop = lunado__ioloop_check(L, realm, 1);
+  realm->loops.current = lunado__ioloop_check(L, realm, 1);
   return 0;
 }
 
@@ -192,9 +192,9 @@ static int ioloop__call(lua_State *L) {
   bool make_current;
   lua_settop(L, 2);
   make_current =
-      lua_isnil(L, 2) ? realm->loop == NULL : lua_toboolean(L, 2) != 0;
+      lua_isnil(L, 2) ? realm->loops.current == NULL : lua_toboolean(L, 2) != 0;
   loop = lunado__ioloop_new(L, realm, NULL);
-  if (make_current) realm->loop = loop;
+  if (make_current) realm->loops.current = loop;
   return 1;
 }
 
@@ -202,7 +202,8 @@ static int ioloop__call(lua_State *L) {
  * unless `instance` is false; then nil.  Tornado: IOLoop.current. */
 static int ioloop_current(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
-  if (realm->loop == NULL && lua_isboolean(L, 1) && !lua_toboolean(L, 1)) {
+  if (realm->loops.current == NULL && lua_isboolean(L, 1) &&
+      !lua_toboolean(L, 1)) {
     lua_pushnil(L);
     return 1;
   }
@@ -218,7 +219,7 @@ static int ioloop_instance(lua_State *L) {
 }
 
 static int ioloop_clear_current(lua_State *L) {
-  lunado__realm_upvalue(L)->loop = NULL;
+  lunado__realm_upvalue(L)->loops.current = NULL;
   return 0;
 }
 
@@ -274,7 +275,7 @@ static const luaL_Reg class_metamethods[] = {{"__call", ioloop__call},
 
 void lunado__methods_functions(lua_State *L) {
   lunado_realm *realm = lunado__realm_find(L);
-  lua_rawgetp(L, LUA_REGISTRYINDEX, realm->ioloop_mt);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, realm->types.ioloop);
   lua_getfield(L, -1, "__index");
   lua_setfield(L, -3, "IOLoop");
   lua_pop(L, 1);

@@ -85,7 +85,7 @@ static int call_deliver(lua_State *L) {
 /* Calls deliver; its results, packed, or its error are pushed then. */
 static int try_to_deliver(lua_State *L, const lunado_realm *realm,
                           delivery *self) {
-  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->handler);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->errors.handler);
   lua_pushcfunction(L, call_deliver);
   lua_pushlightuserdata(L, self);
   return lua_pcall(L, 1, 1, -3);

@@ -336,19 +336,19 @@ static void run_task(lua_State *L, lunado_ioloop *loop) {
 }
 
 /* Calls the n values on the stack from ENTRY on.  What that raises ends the
- * turns, which run_protected begins again; the callable is on realm->called
- * then. */
+ * turns, which run_protected begins again; the callable is on
+ * realm->loops.called then. */
 static void call(lua_State *L, lunado_ioloop *loop, int n) {
   lunado_realm *realm = loop->realm;
   lua_call(L, n - 1, 1);
   if (lua_type(L, ENTRY) == LUA_TUSERDATA) {
-    lua_pushvalue(realm->called, -1);
-    lua_xmove(realm->called, L, 1);
+    lua_pushvalue(realm->loops.called, -1);
+    lua_xmove(realm->loops.called, L, 1);
     lua_insert(L, ENTRY);
     lunado__callback_returned(L, realm, loop);
   }
-  lua_pop(realm->called, 1);
-  if (realm->receiver != NULL) lunado__received_forget(L, realm);
+  lua_pop(realm->loops.called, 1);
+  if (realm->errors.receiver != NULL) lunado__received_forget(L, realm);
 }
 
 static void run_callback(lua_State *L, lunado_ioloop *loop, int n) {
@@ -360,7 +360,7 @@ static void run_callback(lua_State *L, lunado_ioloop *loop, int n) {
     return;
   }
   lua_pushvalue(batch, -n);
-  lua_xmove(batch, realm->called, 1);
+  lua_xmove(batch, realm->loops.called, 1);
   lua_xmove(batch, L, n);
   call(L, loop, n);
 }
@@ -405,7 +405,7 @@ static int run_turns(lua_State *L) {
   turns *self = lua_touserdata(L, TURNS);
   lunado_ioloop *loop = self->loop;
   luaL_checkstack(L, ENTRY + LUNADO_WAKE_STACK, NULL);
-  if (!lua_checkstack(loop->realm->called, 2))
+  if (!lua_checkstack(loop->realm->loops.called, 2))
     luaL_error(L, "not enough memory");
   self->begun = true;
   loop->queue.failed = 0;
@@ -447,19 +447,19 @@ bool lunado__queue_gave_up(lua_State *L, lunado_ioloop *loop) {
 /* Runs turns; false if an error, which was reported, came between. */
 static bool run_protected(lua_State *L, lunado_ioloop *loop, turns *now) {
   lunado_realm *realm = loop->realm;
-  int outer = lua_gettop(realm->called);
+  int outer = lua_gettop(realm->loops.called);
   now->begun = false;
   if (lunado__protect_call(L, realm, run_turns, now)) return true;
-  if (lua_gettop(realm->called) == outer && !now->begun &&
+  if (lua_gettop(realm->loops.called) == outer && !now->begun &&
       !((const lunado_failure *)lua_touserdata(L, -1))->interrupt) {
     not_begun(L, loop);
-  } else if (lua_gettop(realm->called) == outer) {
+  } else if (lua_gettop(realm->loops.called) == outer) {
     lunado__callback_report_guarded(L, realm, now->begun, "running callbacks");
   } else {
-    lua_xmove(realm->called, L, 1);
+    lua_xmove(realm->loops.called, L, 1);
     lua_insert(L, -2);
     lunado__callback_report(L, realm, loop);
-    if (realm->receiver != NULL) lunado__received_forget(L, realm);
+    if (realm->errors.receiver != NULL) lunado__received_forget(L, realm);
   }
   return false;
 }
@@ -484,7 +484,7 @@ void lunado__queue_run(lunado_loop *core, lunado_callback *task) {
   lunado__ioloop_ref(loop); /* a callback may close it */
   if (queue->turn == 0) queue->turn = queue->count;
   while (!run_protected(L, loop, &now) && now.begun &&
-         !loop->realm->interrupted && !is_slice_over(loop))
+         !loop->realm->errors.interrupted && !is_slice_over(loop))
     continue;
   if (!core->closed && queue->count > 0)
     lunado_loop_ready(core, task);
@@ -494,6 +494,6 @@ void lunado__queue_run(lunado_loop *core, lunado_callback *task) {
 }
 
 void lunado__queue_open(lua_State *L, lunado_realm *realm) {
-  realm->called = lua_newthread(L);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &realm->called);
+  realm->loops.called = lua_newthread(L);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &realm->loops.called);
 }

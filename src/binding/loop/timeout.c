@@ -23,8 +23,8 @@
 #include "binding/state/context.h"
 #include "binding/state/log.h"
 
-/* A handle has the number of the item in its lower bits, and realm->timeouts
- * above. */
+/* A handle has the number of the item in its lower bits, and
+ * realm->loops.timeouts above. */
 #define NUMBER_BITS 24
 #define NUMBERS (1u << NUMBER_BITS)
 
@@ -115,8 +115,8 @@ static int add_timeout(lua_State *L, lunado_ioloop *loop, double when,
     end(loop, self);
     return luaL_error(L, "cannot start a timeout: %s", uv_strerror(rc));
   }
-  self->handle =
-      (lua_Integer)(++loop->realm->timeouts << NUMBER_BITS | self->slot.number);
+  self->handle = (lua_Integer)(++loop->realm->loops.timeouts << NUMBER_BITS |
+                               self->slot.number);
   lua_pushinteger(L, self->handle);
   return 1;
 }
@@ -178,7 +178,7 @@ static lua_Integer check_handle(lua_State *L, const lunado_realm *realm) {
   uint64_t born;
   if (!lua_isinteger(L, 2)) luaL_typeerror(L, 2, "timeout");
   born = (uint64_t)lua_tointeger(L, 2) >> NUMBER_BITS;
-  luaL_argcheck(L, born > 0 && born <= realm->timeouts, 2,
+  luaL_argcheck(L, born > 0 && born <= realm->loops.timeouts, 2,
                 "not the handle of a timeout");
   return lua_tointeger(L, 2);
 }

@@ -18,7 +18,7 @@ lunado_luv_context *lunado__attachment_context(lua_State *L) {
 }
 
 lunado_ioloop *lunado__attachment_loop(const lunado_realm *realm) {
-  lunado_ioloop *loop = realm->instance;
+  lunado_ioloop *loop = realm->loops.default_loop;
   if (!lunado__attachment_is_live(realm->luv) || loop == NULL || loop->closed)
     return NULL;
   return loop->core->uv == realm->luv->uv ? loop : NULL;
@@ -156,28 +156,29 @@ void lunado__attachment_lend(lua_State *L, lunado_realm *realm,
                              lua_CFunction opener) {
   lunado_luv_object object;
   lunado_luv_context *context = lunado__attachment_context(L);
-  if (realm->instance == NULL || opener == NULL ||
+  if (realm->loops.default_loop == NULL || opener == NULL ||
       !lunado__loader_inspect(opener, &object))
     return;
   if (!object.same_uv) lunado__loader_refuse(L, &object);
   if (context != NULL && context->uv != NULL) part_from_loop(L);
-  object.set_loop(realm->main, realm->instance->core->uv);
+  object.set_loop(realm->main, realm->loops.default_loop->core->uv);
 }
 
 void lunado__attachment_take_back(lua_State *L, lunado_realm *realm) {
   lunado_luv_context *context = lunado__attachment_context(L);
   if (lunado__attachment_is_live(realm->luv) || context == NULL ||
-      realm->instance == NULL || context->uv != realm->instance->core->uv)
+      realm->loops.default_loop == NULL ||
+      context->uv != realm->loops.default_loop->core->uv)
     return;
   context->uv = NULL;
 }
 
 void lunado__attachment_receive(lua_State *L, lunado_realm *realm, int idx) {
   lunado_luv_context *context = lunado__attachment_context(L);
-  if (realm->instance == NULL) return;
-  if (context == NULL || context->uv != realm->instance->core->uv)
+  if (realm->loops.default_loop == NULL) return;
+  if (context == NULL || context->uv != realm->loops.default_loop->core->uv)
     lunado__loader_refuse(L, NULL);
   lua_pushvalue(L, idx);
-  lunado__attachment_tie(L, realm->instance, context);
+  lunado__attachment_tie(L, realm->loops.default_loop, context);
   lua_pop(L, 1);
 }

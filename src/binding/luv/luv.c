@@ -83,7 +83,7 @@ void lunado__luv_share(lua_State *L, lunado_ioloop *loop) {
 void lunado__luv_release(lua_State *L, lunado_ioloop *loop) {
   lunado_realm *realm = loop->realm;
   lunado_luv_context *context = lunado__attachment_context(L);
-  if (realm->instance != loop) return;
+  if (realm->loops.default_loop != loop) return;
   lunado__loader_unhook(L);
   if (!lunado__attachment_is_live(realm->luv) && context != NULL &&
       context->uv == loop->core->own)

@@ -20,19 +20,19 @@
  * with errors brought to the loop, which the stack holds meanwhile. */
 static void call_for_luv(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
                          int nargs) {
-  lunado_task *outer = realm->current;
+  lunado_task *outer = realm->coroutines.current;
   lunado_loop *core = loop->core;
   lunado__ioloop_push(L, loop);
   lunado__getslot(L, realm, LUNADO_SLOT_CONTEXT);
   lua_rotate(L, -3 - nargs, 2); /* loop context function arguments */
   lua_pushboolean(L, 0);
   lunado__context_set(L, realm);
-  realm->current = NULL;
+  realm->coroutines.current = NULL;
   lunado__loop_enter(core);
   lunado__callback(L, realm, loop, nargs);
   lunado__watchers_check(core); /* libuv may be about to poll */
   lunado__loop_exit(core);      /* it may have been a timer */
-  realm->current = outer;
+  realm->coroutines.current = outer;
   lunado__context_set(L, realm);
   lua_pop(L, 1);
 }

@@ -37,7 +37,7 @@ void lunado__context_unwrap(lua_State *L, const lunado_realm *realm, int idx) {
 }
 
 void lunado__context_set(lua_State *L, lunado_realm *realm) {
-  realm->context = lua_toboolean(L, -1) ? lua_topointer(L, -1) : NULL;
+  realm->contexts.current = lua_toboolean(L, -1) ? lua_topointer(L, -1) : NULL;
   lunado__setslot(L, realm, LUNADO_SLOT_CONTEXT);
 }
 

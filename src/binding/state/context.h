@@ -12,7 +12,7 @@ void lunado__context_wrap(lua_State *L, const lunado_realm *realm, int idx);
 /* The same where no context may be current, which costs nothing. */
 static inline void lunado__context_capture(lua_State *L,
                                            const lunado_realm *realm, int idx) {
-  if (realm->context != NULL) lunado__context_wrap(L, realm, idx);
+  if (realm->contexts.current != NULL) lunado__context_wrap(L, realm, idx);
 }
 
 /* Replaces what lunado__context_wrap or core.on_behalf has made, at idx, by

@@ -18,8 +18,8 @@ static const char *const level_names[] = {"debug", "info", "warning", "error",
 
 static void write_default(lunado_realm *realm, const char *level,
                           const char *message) {
-  if (realm->host_log != NULL) {
-    realm->host_log(realm->host_log_data, level, message);
+  if (realm->logging.host_log != NULL) {
+    realm->logging.host_log(realm->logging.host_log_data, level, message);
     return;
   }
   (void)fprintf(stderr, "%s: %s\n", level, message);
@@ -67,7 +67,7 @@ static int log_message(lua_State *L) {
 }
 
 void lunado__log(lua_State *L, lunado_realm *realm, lunado_log_level level) {
-  if ((int)level < realm->log_level || !lua_checkstack(L, 8)) {
+  if ((int)level < realm->logging.level || !lua_checkstack(L, 8)) {
     lua_pop(L, 1);
     return;
   }
@@ -134,7 +134,7 @@ static int log_log(lua_State *L) {
 /* log_enabled(level) → boolean */
 static int log_enabled(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
-  lua_pushboolean(L, check_level(L, 1) >= realm->log_level);
+  lua_pushboolean(L, check_level(L, 1) >= realm->logging.level);
   return 1;
 }
 
@@ -157,7 +157,7 @@ static int log_handler(lua_State *L) {
 
 /* set_log_level(level) */
 static int log_set_level(lua_State *L) {
-  lunado__realm_upvalue(L)->log_level = check_level(L, 1);
+  lunado__realm_upvalue(L)->logging.level = check_level(L, 1);
   return 0;
 }
 

@@ -117,7 +117,7 @@ static bool to_behind(lua_State *L, const lunado_realm *realm) {
   int top = lua_gettop(L);
   lua_pushvalue(L, top);
   lunado__context_unwrap(L, realm, top + 1);
-  if (lua_tocfunction(L, top + 1) == realm->decorated) {
+  if (lua_tocfunction(L, top + 1) == realm->coroutines.decorated) {
     (void)lua_getupvalue(L, top + 1, LUNADO_UPVALUES + 1);
     lua_replace(L, top + 1);
   } else {

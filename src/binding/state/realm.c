@@ -99,9 +99,9 @@ static lua_State *main_thread(lua_State *L) {
  * its finalizer: then Lua forgets that. */
 static int realm__gc(lua_State *L) {
   lunado_realm *realm = lua_touserdata(L, 1);
-  while (!lunado_list_empty(&realm->cores)) {
+  while (!lunado_list_empty(&realm->loops.cores)) {
     lunado_loop *core =
-        lunado_container_of(realm->cores.next, lunado_loop, kin);
+        lunado_container_of(realm->loops.cores.next, lunado_loop, kin);
     lunado_link_remove(&core->kin);
     if (core->closed) lunado_loop_unref(core);
   }
@@ -122,15 +122,15 @@ static int make(lua_State *L) {
   lunado_realm_filler filler = (lunado_realm_filler)lua_touserdata(L, 1);
   lunado_realm *realm = lua_newuserdatauv(L, sizeof *realm, 1);
   *realm = (lunado_realm){0};
-  lunado_link_init(&realm->cores);
+  lunado_link_init(&realm->loops.cores);
   set_finalizer(L);
   realm->main = main_thread(L);
   realm->table = LUA_NOREF;
-  realm->reuse = true;
-  realm->log_level = LUNADO_LOG_WARNING;
-  lunado_settler_init(&realm->settler);
+  realm->idle.reuse = true;
+  realm->logging.level = LUNADO_LOG_WARNING;
+  lunado_settler_init(&realm->futures.settler);
   luaL_newmetatable(L, "lunado.Future"); /* realm mt */
-  realm->future_mt = lua_topointer(L, -1);
+  realm->types.future = lua_topointer(L, -1);
   lua_setiuservalue(L, -2, 1);
   lua_pushvalue(L, -1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &realm_key);

@@ -101,7 +101,7 @@ struct lunado_frame {
 };
 
 /* Threads of finished coroutines that are kept for later ones. */
-#define LUNADO_POOL_SIZE 256
+#define LUNADO_IDLE_TASKS 256
 
 /* Points to the function that makes the parts of a realm that belong to other
  * files. */
@@ -109,71 +109,109 @@ typedef void (*const *lunado_realm_filler)(lua_State *L, lunado_realm *realm);
 
 struct lunado_realm {
   lunado_realm_filler filler; /* of this realm */
-  lunado_settler settler;     /* of all Futures of this state */
-  lunado_frame *frame;        /* innermost settle; lives on the C stack */
-  unsigned deferred;          /* entries of SLOT_DEFERRED, */
-  unsigned deferred_most;     /* and the most since it was made */
   lua_State *main;            /* the state's main thread */
   int table;                  /* reference in the registry to the slots */
-  int handler;                /* the same, to lunado__callback_handler */
-  int future_class;           /* and to Future's metatable */
-  const void *kwargs_mt;      /* of util.kwargs; NULL: not loaded */
-  const void *future_mt;      /* identities of metatables, for fast tests; */
-  const void *task_mt;        /* the registry holds them all */
-  const void *ioloop_mt;
-  const void *failure_mt;
-  const void *iterator_mt;
-  const void *witness_mt;
-  const void *bond_mt;
-  lunado_task *current;    /* the coroutine that runs; its caller's stack
-                                   holds it */
-  lunado_task *yielder;    /* whose yield is being converted; its runner's
-                                   stack holds it */
-  lunado_task *callee;     /* to be started in place of a caller that has
-                                   just yielded for it; on the caller's stack */
-  lunado_ioloop *loop;     /* the current one; held by SLOT_LOOPS */
-  lunado_ioloop *running;  /* whose start or run_sync is innermost; held by
-                              its caller's stack */
-  lunado_ioloop *instance; /* the default one; held by SLOT_LOOPS */
-  uv_loop_t *host_uv;      /* given by the host before the default loop */
-  struct lunado_luv *luv;  /* what is known of luv; luv.c's */
-  unsigned nesting;        /* coroutines started on the C stack in each other */
-  uintptr_t stack_base;    /* where on the C stack the first of them runs */
-  lua_State *pool; /* has the tasks ready for reuse on its stack; held by the
-                      registry */
-  int pooled;      /* their number */
-  lunado_task *idle[LUNADO_POOL_SIZE]; /* and addresses */
-  int log_level;                       /* least level that is logged */
-  lua_State *called;   /* has the callables that queues are calling, innermost
-                          on top; held by the registry */
-  uint64_t timeouts;   /* started so far */
-  uint32_t loops;      /* made so far */
-  lunado_link cores;   /* of those whose finalizer has not run */
-  uint32_t born;       /* tasks and cycle objects made so far */
-  uint32_t cycle_born; /* `born` of the present cycle object */
-  uint32_t last_cycle; /* and of the one before */
-  lua_Hook user_hook;  /* of the coroutine an error is raised into */
-  int user_hook_mask;
-  int user_hook_count;
-  const void *context;       /* identity of SLOT_CONTEXT; NULL: none */
-  bool awaiting;             /* the yield in progress is gen.await's */
-  bool throwing;             /* the value being resumed with is an error */
-  bool passing;              /* lunado's own code raises SLOT_RECEIVED again */
-  const lua_State *receiver; /* where SLOT_RECEIVED was given; NULL: nowhere */
-  lua_CFunction base;      /* at the base of each coroutine: lunado__body_run */
-  lua_CFunction decorated; /* what gen.coroutine returns; upvalue 3 is the
-                              user's function */
-  lua_State *runner;       /* runs `current`, whose task is at this index of */
-  int place;               /* the C function there; good while current is */
-  bool interrupted;        /* SLOT_INTERRUPT is in use */
-  bool unnamed_hooks;      /* Lua does not name a hook called from C */
-  bool reuse;              /* finished threads may serve again */
-  bool closing;            /* the state is being closed */
-  bool has_thread_hook;    /* SLOT_THREAD_HOOK is to be called */
-  bool cycle_lost;         /* there was no memory for a cycle object */
-  bool tracking;           /* debug asks for tasks: SLOT_TRACKED is a table */
-  lunado_log_fn *host_log; /* the host's log handler; NULL: none */
-  void *host_log_data;
+  struct lunado_luv *luv;     /* what ties luv to the default loop; luv/'s */
+
+  /* Identities of metatables, for fast tests.  The registry holds them all. */
+  struct {
+    const void *future;
+    const void *task;
+    const void *ioloop;
+    const void *failure;
+    const void *iterator; /* of WaitIterator */
+    const void *witness;
+    const void *bond;
+    const void *kwargs; /* of util.kwargs; NULL: not loaded */
+    int future_class;   /* reference in the registry to Future's metatable */
+  } types;
+
+  /* state/log.c's */
+  struct {
+    int level;               /* least level that is logged */
+    lunado_log_fn *host_log; /* the host's log handler; NULL: none */
+    void *host_log_data;
+  } logging;
+
+  /* state/context.c's */
+  struct {
+    const void *current; /* identity of SLOT_CONTEXT; NULL: none */
+  } contexts;
+
+  /* Of error/, coroutine/received.c and loop/interrupt.c. */
+  struct {
+    int handler;  /* reference in the registry to the message
+                     handler, lunado__callback_handler */
+    bool passing; /* lunado's own code raises SLOT_RECEIVED again */
+    const lua_State
+        *receiver;      /* where SLOT_RECEIVED was given; NULL: nowhere */
+    bool interrupted;   /* SLOT_INTERRUPT is in use */
+    bool unnamed_hooks; /* Lua does not name a hook called from C */
+  } errors;
+
+  /* future/'s */
+  struct {
+    lunado_settler settler; /* of all Futures of this state */
+    lunado_frame *frame;    /* innermost settle; lives on the C stack */
+    unsigned deferred;      /* entries of SLOT_DEFERRED */
+    unsigned deferred_most; /* that it has had since it was made */
+  } futures;
+
+  /* coroutine/'s */
+  struct {
+    lunado_task *current; /* of the coroutine that runs; its caller's stack
+                             holds it */
+    lunado_task *yielder; /* whose yield is being converted; its runner's
+                             stack holds it */
+    lunado_task *callee;  /* to be started in place of a caller that has just
+                             yielded for it; on the caller's stack */
+    lua_State *runner;    /* runs `current`, whose task is at the index */
+    int place;            /* of the C function there; good while `current`
+                             is */
+    unsigned nesting;     /* coroutines started on the C stack in each other */
+    uintptr_t stack_base; /* where on the C stack the first of them runs */
+    bool awaiting;        /* the yield in progress is gen.await's */
+    bool throwing;        /* the value being resumed with is an error */
+    bool has_thread_hook; /* SLOT_THREAD_HOOK is to be called */
+    bool tracking;        /* debug asks for tasks: SLOT_TRACKED is a table */
+    lua_Hook user_hook;   /* of the coroutine an error is raised into */
+    int user_hook_mask;
+    int user_hook_count;
+    lua_CFunction base;      /* at the base of each: lunado__body_run */
+    lua_CFunction decorated; /* what gen.coroutine returns; upvalue 3 is the
+                                user's function */
+  } coroutines;
+
+  /* coroutine/task.c's: tasks of coroutines that have ended */
+  struct {
+    lua_State *thread; /* has them on its stack; held by the registry */
+    int count;
+    lunado_task *tasks[LUNADO_IDLE_TASKS]; /* their addresses */
+    bool reuse;                            /* they may serve again */
+  } idle;
+
+  /* coroutine/gc_canary.c's */
+  struct {
+    uint32_t born;       /* tasks and canaries made so far */
+    uint32_t cycle;      /* `born` of the present canary, */
+    uint32_t last_cycle; /* and of the one before */
+    bool cycle_lost;     /* there was no memory for a canary */
+    bool closing;        /* the state is being closed */
+  } collector;
+
+  /* loop/'s; loops are held by SLOT_LOOPS */
+  struct {
+    lunado_ioloop *current;
+    lunado_ioloop *running; /* whose start or run_sync is innermost; held
+                               by its caller's stack */
+    lunado_ioloop *default_loop;
+    uv_loop_t *host_uv; /* given by the host before the default loop */
+    lua_State *called;  /* has the callables that queues are calling, innermost
+                           on top; held by the registry */
+    uint64_t timeouts;  /* started so far */
+    uint32_t made;      /* loops, so far */
+    lunado_link cores;  /* of loops whose finalizer has not run */
+  } loops;
 };
 
 /* --- context.c: stack contexts -------------------------------------------- */
