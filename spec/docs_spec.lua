@@ -37,7 +37,8 @@ local function pages_in(folder, pages)
 end
 
 local pages = pages_in("docs", { "README.md", "CONTRIBUTING.md",
-  "src/README.md", "spec/README.md", "bench/README.md" })
+  "src/README.md", "src/binding/README.md", "spec/README.md",
+  "bench/README.md" })
 table.sort(pages)
 
 -- The fenced blocks of a page, in order: what stands behind the fence, the
