@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * queue.c - the chunks, and running one turn of what is in them.
+ * queue.c - the segments, and running one turn of what is in them.
  *
- * A stack gives its values back in reverse.  So the entries of the first chunk
- * are moved, the last one first, to the batch, from which they are taken: each
- * value is moved three times in all, a few instructions each, and nothing
- * holds it once it is taken.
+ * A stack gives its values back in reverse.  So the entries of the first
+ * segment are moved, the last one first, to the batch, from which they are
+ * taken: each value is moved three times in all, a few instructions each, and
+ * nothing holds it once it is taken.
  *
- * Invariants: reserved <= free; the batch has room for the largest chunk; the
- * threads of chunks have stack for their capacity, so that moving values
+ * Invariants: reserved <= free; the batch has room for the largest segment; the
+ * threads of segments have stack for their capacity, so that moving values
  * cannot fail.  Entries beyond `turn` were added during this turn and belong
  * to the next one.
  */
@@ -25,16 +25,16 @@
 #include "binding/loop/ioloop.h"
 #include "binding/state/log.h"
 
-#define CHUNK_MIN 32u
-#define CHUNK_MAX 1024u
+#define SEGMENT_MIN 32u
+#define SEGMENT_MAX 1024u
 
 /* Free places beyond the reserved ones that an idle queue keeps. */
 #define KEPT_FREE 8192u
 
-/* User value 1 is the thread; the queue's table holds the chunk. */
-struct lunado_chunk {
+/* User value 1 is the thread; the queue's table holds the segment. */
+struct lunado_segment {
   lua_State *thread;
-  lunado_chunk *next;
+  lunado_segment *next;
   uint32_t capacity;  /* values that fit on the thread's stack */
   uint32_t used;      /* values on it */
   uint32_t entries;   /* that these are */
@@ -44,7 +44,7 @@ struct lunado_chunk {
 /* The arity of an entry that is the task of a coroutine, one value. */
 enum { TASK = 0 };
 
-/* --- chunks ---------------------------------------------------------------
+/* --- segments ---------------------------------------------------------------
  * Whatever makes an object may run finalizers, which may use the queue, and
  * close it. */
 
@@ -52,87 +52,88 @@ static bool is_closed(const lunado_queue *queue) {
   return queue->table == LUA_NOREF;
 }
 
-static lunado_chunk *new_chunk(lua_State *L, lunado_queue *queue,
-                               uint32_t capacity) {
-  lunado_chunk *chunk;
-  size_t size = sizeof *chunk + capacity * sizeof *chunk->arities;
+static lunado_segment *new_segment(lua_State *L, lunado_queue *queue,
+                                   uint32_t capacity) {
+  lunado_segment *segment;
+  size_t size = sizeof *segment + capacity * sizeof *segment->arities;
   luaL_checkstack(L, 4, NULL);
   lua_rawgeti(L, LUA_REGISTRYINDEX, queue->table);
-  chunk = lua_newuserdatauv(L, size, 1);
-  *chunk = (lunado_chunk){.capacity = capacity};
-  chunk->thread = lua_newthread(L);
+  segment = lua_newuserdatauv(L, size, 1);
+  *segment = (lunado_segment){.capacity = capacity};
+  segment->thread = lua_newthread(L);
   lua_setiuservalue(L, -2, 1);
   /* Two places more: for a callable, which is copied while the batch is full,
    * and for looking at what is there. */
-  if (!lua_checkstack(chunk->thread, (int)capacity + 2))
+  if (!lua_checkstack(segment->thread, (int)capacity + 2))
     luaL_error(L, "not enough memory");
-  lua_rawsetp(L, -2, chunk);
+  lua_rawsetp(L, -2, segment);
   lua_pop(L, 1);
-  return chunk;
+  return segment;
 }
 
-static void drop_chunk(lua_State *L, lunado_queue *queue,
-                       const lunado_chunk *chunk) {
+static void drop_segment(lua_State *L, lunado_queue *queue,
+                         const lunado_segment *segment) {
   lua_rawgeti(L, LUA_REGISTRYINDEX, queue->table);
   lua_pushnil(L);
-  lua_rawsetp(L, -2, chunk);
+  lua_rawsetp(L, -2, segment);
   lua_pop(L, 1);
 }
 
 /* Moves the entries of the batch to a larger one, which is empty. */
-static void move_batch(lua_State *L, lunado_queue *queue, lunado_chunk *batch) {
-  lunado_chunk *old = queue->batch;
+static void move_batch(lua_State *L, lunado_queue *queue,
+                       lunado_segment *batch) {
+  lunado_segment *old = queue->batch;
   lua_xmove(old->thread, batch->thread, (int)old->used);
   memcpy(batch->arities, old->arities, old->entries * sizeof *old->arities);
   batch->used = old->used;
   batch->entries = old->entries;
   queue->batch = batch;
-  drop_chunk(L, queue, old);
+  drop_segment(L, queue, old);
 }
 
 /* Sees that the batch has room for `capacity` values. */
 static void enlarge_batch(lua_State *L, lunado_queue *queue,
                           uint32_t capacity) {
-  lunado_chunk *batch;
+  lunado_segment *batch;
   if (queue->batch->capacity >= capacity) return;
-  batch = new_chunk(L, queue, capacity);
+  batch = new_segment(L, queue, capacity);
   if (is_closed(queue)) return;
   if (queue->batch->capacity < capacity)
     move_batch(L, queue, batch);
   else
-    drop_chunk(L, queue, batch);
+    drop_segment(L, queue, batch);
 }
 
-/* Puts an empty chunk behind `filling`. */
-static void insert(lunado_queue *queue, lunado_chunk *chunk) {
-  chunk->next = queue->filling->next;
-  queue->filling->next = chunk;
-  queue->free += chunk->capacity;
+/* Puts an empty segment behind `filling`. */
+static void insert(lunado_queue *queue, lunado_segment *segment) {
+  segment->next = queue->filling->next;
+  queue->filling->next = segment;
+  queue->free += segment->capacity;
 }
 
-/* Inserts a new chunk, with room for an entry of `size` values at least. */
-static void add_chunk(lua_State *L, lunado_queue *queue, uint32_t size) {
+/* Inserts a new segment, with room for an entry of `size` values at least. */
+static void add_segment(lua_State *L, lunado_queue *queue, uint32_t size) {
   uint32_t capacity = queue->capacity;
-  lunado_chunk *chunk;
+  lunado_segment *segment;
   if (is_closed(queue)) return;
-  if (capacity > CHUNK_MAX) capacity = CHUNK_MAX;
+  if (capacity > SEGMENT_MAX) capacity = SEGMENT_MAX;
   if (capacity < size) capacity = size;
   enlarge_batch(L, queue, capacity);
   if (is_closed(queue)) return;
-  chunk = new_chunk(L, queue, capacity);
+  segment = new_segment(L, queue, capacity);
   if (is_closed(queue)) return;
   queue->capacity += capacity;
-  insert(queue, chunk);
+  insert(queue, segment);
 }
 
 void lunado__queue_init(lua_State *L, lunado_queue *queue) {
   *queue = (lunado_queue){.table = LUA_NOREF};
   lua_newtable(L);
   queue->table = luaL_ref(L, LUA_REGISTRYINDEX);
-  queue->batch = new_chunk(L, queue, CHUNK_MIN);
-  queue->filling = new_chunk(L, queue, CHUNK_MIN);
+  queue->batch = new_segment(L, queue, SEGMENT_MIN);
+  queue->filling = new_segment(L, queue, SEGMENT_MIN);
   queue->first = queue->filling;
-  queue->capacity = queue->free = CHUNK_MIN;
+  queue->capacity = queue->free = SEGMENT_MIN;
 }
 
 void lunado__queue_fini(lua_State *L, lunado_queue *queue) {
@@ -142,8 +143,8 @@ void lunado__queue_fini(lua_State *L, lunado_queue *queue) {
 
 /* --- adding --------------------------------------------------------------- */
 
-static uint32_t room(const lunado_chunk *chunk) {
-  return chunk->capacity - chunk->used;
+static uint32_t room(const lunado_segment *segment) {
+  return segment->capacity - segment->used;
 }
 
 /* Leaves what room `filling` has. */
@@ -153,7 +154,7 @@ static void advance(lunado_queue *queue) {
 }
 
 void lunado__queue_add_place(lua_State *L, lunado_queue *queue) {
-  if (!lunado__queue_has_place(queue)) add_chunk(L, queue, 1);
+  if (!lunado__queue_has_place(queue)) add_segment(L, queue, 1);
   if (is_closed(queue)) luaL_error(L, "the IOLoop is closed");
 }
 
@@ -163,9 +164,9 @@ static bool has_room(const lunado_queue *queue, uint32_t n) {
   return room(queue->filling) >= n && queue->free >= queue->reserved + n;
 }
 
-/* True if it would fit into the next chunk. */
+/* True if it would fit into the next segment. */
 static bool has_room_behind(const lunado_queue *queue, uint32_t n) {
-  const lunado_chunk *filling = queue->filling;
+  const lunado_segment *filling = queue->filling;
   return room(filling) < n && filling->next != NULL &&
          filling->next->capacity >= n &&
          queue->free >= queue->reserved + n + room(filling);
@@ -179,7 +180,7 @@ static bool make_room(lua_State *L, lunado_queue *queue, uint32_t n) {
     if (has_room_behind(queue, n))
       advance(queue);
     else
-      add_chunk(L, queue, n);
+      add_segment(L, queue, n);
   }
   return false;
 }
@@ -188,10 +189,10 @@ static bool make_room(lua_State *L, lunado_queue *queue, uint32_t n) {
 static void push_entry(lua_State *L, lunado_ioloop *loop, uint32_t n,
                        uint32_t arity) {
   lunado_queue *queue = &loop->queue;
-  lunado_chunk *chunk = queue->filling;
-  lua_xmove(L, chunk->thread, (int)n);
-  chunk->arities[chunk->entries++] = arity;
-  chunk->used += n;
+  lunado_segment *segment = queue->filling;
+  lua_xmove(L, segment->thread, (int)n);
+  segment->arities[segment->entries++] = arity;
+  segment->used += n;
   queue->free -= n;
   if (queue->count++ == 0) lunado_loop_ready(loop->core, &loop->drain);
 }
@@ -248,61 +249,61 @@ void lunado__queue_callback(lua_State *L, lunado_realm *realm,
 
 /* --- looking -------------------------------------------------------------- */
 
-static void visit_chunk(const lunado_chunk *chunk, lunado__queue_visit *visit,
-                        void *data) {
+static void visit_segment(const lunado_segment *segment,
+                          lunado__queue_visit *visit, void *data) {
   int idx = 1;
-  for (uint32_t i = 0; i < chunk->entries; i++) {
-    uint32_t arity = chunk->arities[i];
-    if (arity != TASK) visit(chunk->thread, idx, (int)arity, data);
+  for (uint32_t i = 0; i < segment->entries; i++) {
+    uint32_t arity = segment->arities[i];
+    if (arity != TASK) visit(segment->thread, idx, (int)arity, data);
     idx += arity != TASK ? (int)arity : 1;
   }
 }
 
 void lunado__queue_each(const lunado_queue *queue, lunado__queue_visit *visit,
                         void *data) {
-  const lunado_chunk *chunk;
+  const lunado_segment *segment;
   if (is_closed(queue)) return;
-  visit_chunk(queue->batch, visit, data);
-  for (chunk = queue->first; chunk != NULL; chunk = chunk->next)
-    visit_chunk(chunk, visit, data);
+  visit_segment(queue->batch, visit, data);
+  for (segment = queue->first; segment != NULL; segment = segment->next)
+    visit_segment(segment, visit, data);
 }
 
 /* --- running -------------------------------------------------------------- */
 
 static uint32_t values(uint32_t arity) { return arity == TASK ? 1 : arity; }
 
-/* Takes a chunk whose entries are gone out of the list, and puts it back as an
- * empty one. */
+/* Takes a segment whose entries are gone out of the list, and puts it back as
+ * an empty one. */
 static void recycle_first(lunado_queue *queue) {
-  lunado_chunk *chunk = queue->first;
-  chunk->used = 0;
-  queue->first = chunk->next;
-  insert(queue, chunk);
+  lunado_segment *segment = queue->first;
+  segment->used = 0;
+  queue->first = segment->next;
+  insert(queue, segment);
 }
 
-/* Moves the entries of the first chunk that has any to the empty batch. */
+/* Moves the entries of the first segment that has any to the empty batch. */
 static void fill_batch(lunado_queue *queue) {
-  lunado_chunk *batch = queue->batch;
-  lunado_chunk *chunk;
+  lunado_segment *batch = queue->batch;
+  lunado_segment *segment;
   while (queue->first->entries == 0) recycle_first(queue);
-  chunk = queue->first;
-  while (chunk->entries > 0) {
-    uint32_t arity = chunk->arities[--chunk->entries];
-    lua_xmove(chunk->thread, batch->thread, (int)values(arity));
+  segment = queue->first;
+  while (segment->entries > 0) {
+    uint32_t arity = segment->arities[--segment->entries];
+    lua_xmove(segment->thread, batch->thread, (int)values(arity));
     batch->arities[batch->entries++] = arity;
   }
-  batch->used = chunk->used;
-  if (chunk != queue->filling) {
+  batch->used = segment->used;
+  if (segment != queue->filling) {
     recycle_first(queue);
   } else {
-    queue->free += chunk->used;
-    chunk->used = 0;
+    queue->free += segment->used;
+    segment->used = 0;
   }
 }
 
 /* The values of the first entry, which is in the batch, leave it next. */
 static uint32_t drop_entry(lunado_queue *queue) {
-  lunado_chunk *batch = queue->batch;
+  lunado_segment *batch = queue->batch;
   uint32_t arity = batch->arities[--batch->entries];
   batch->used -= values(arity);
   queue->count--;
@@ -315,7 +316,7 @@ enum { FEW = 8 };
 
 /* True if there is stack for the first entry; drops it where there is not. */
 static bool has_stack(lua_State *L, lunado_ioloop *loop) {
-  lunado_chunk *batch = loop->queue.batch;
+  lunado_segment *batch = loop->queue.batch;
   uint32_t n;
   if (batch->entries == 0) fill_batch(&loop->queue);
   n = values(batch->arities[batch->entries - 1]);
@@ -464,15 +465,15 @@ static bool run_protected(lua_State *L, lunado_ioloop *loop, turns *now) {
   return false;
 }
 
-/* Gives chunks back that are not needed any more. */
+/* Gives segments back that are not needed any more. */
 static void shrink(lua_State *L, lunado_queue *queue) {
-  lunado_chunk *chunk = queue->filling->next;
-  while (chunk != NULL && queue->free > queue->reserved + KEPT_FREE) {
-    queue->filling->next = chunk->next;
-    queue->free -= chunk->capacity;
-    queue->capacity -= chunk->capacity;
-    drop_chunk(L, queue, chunk);
-    chunk = queue->filling->next;
+  lunado_segment *segment = queue->filling->next;
+  while (segment != NULL && queue->free > queue->reserved + KEPT_FREE) {
+    queue->filling->next = segment->next;
+    queue->free -= segment->capacity;
+    queue->capacity -= segment->capacity;
+    drop_segment(L, queue, segment);
+    segment = queue->filling->next;
   }
 }
 

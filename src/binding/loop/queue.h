@@ -14,21 +14,22 @@
 
 #include "binding/state/realm.h"
 
-typedef struct lunado_chunk lunado_chunk;
+typedef struct lunado_segment lunado_segment;
 
 typedef struct {
-  int table;           /* reference in the registry: what holds the chunks;
-                          LUA_NOREF when closed */
-  lunado_chunk *batch; /* entries to be run next, the first one on top */
-  lunado_chunk *first; /* list of chunks: those with entries, in order, up to */
-  lunado_chunk *filling; /* this one, and empty ones behind it */
-  uint32_t capacity;     /* places of the chunks in the list */
-  uint32_t free;         /* places left in `filling` and behind it */
-  uint32_t reserved;     /* places promised to suspended coroutines */
-  uint32_t count;        /* entries, those of the batch included */
-  uint32_t turn;         /* entries left that belong to the present turn */
-  uint32_t failed;       /* attempts of a run to begin a turn, since one has */
-  bool gave_up;          /* the run was stopped because of them */
+  int table;             /* reference in the registry: what holds the segments;
+                            LUA_NOREF when closed */
+  lunado_segment *batch; /* entries to be run next, the first one on top */
+  lunado_segment
+      *first; /* list of segments: those with entries, in order, up to */
+  lunado_segment *filling; /* this one, and empty ones behind it */
+  uint32_t capacity;       /* places of the segments in the list */
+  uint32_t free;           /* places left in `filling` and behind it */
+  uint32_t reserved;       /* places promised to suspended coroutines */
+  uint32_t count;          /* entries, those of the batch included */
+  uint32_t turn;           /* entries left that belong to the present turn */
+  uint32_t failed; /* attempts of a run to begin a turn, since one has */
+  bool gave_up;    /* the run was stopped because of them */
 } lunado_queue;
 
 void lunado__queue_open(lua_State *L, lunado_realm *realm);
