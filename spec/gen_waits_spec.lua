@@ -250,7 +250,7 @@ describe("children of a multi that is gone", function()
 end)
 
 -- Each gives a Future that gets its outcome from f, and maybe others.
-local heirs = {
+local dependents = {
   function(f) return gen.multi { f } end,
   function(f) return gen.multi { a = f, b = { f } } end,
   function(f) return gen.WaitIterator(f, Future()):next() end,
@@ -273,11 +273,11 @@ local heirs = {
 }
 
 describe("a Future that gets its outcome from others", function()
-  -- Nests heirs by the digits of `number`, `depth` deep.
+  -- Nests dependents by the digits of `number`, `depth` deep.
   local function nest(f, number, depth)
     for _ = 1, depth do
-      f = heirs[number % #heirs + 1](f)
-      number = number // #heirs
+      f = dependents[number % #dependents + 1](f)
+      number = number // #dependents
     end
     return f
   end
@@ -286,7 +286,7 @@ describe("a Future that gets its outcome from others", function()
 
   it("gets it while a coroutine waits for it, whatever is collected",
     function()
-      for number = 0, (#heirs) ^ DEPTH // 1 | 0, 31 do
+      for number = 0, (#dependents) ^ DEPTH // 1 | 0, 31 do
         local f = Future()
         local got
         gen.coroutine(function()
@@ -304,40 +304,40 @@ describe("a Future that gets its outcome from others", function()
     end)
 
   it("gets it while somebody has it, and waits for it later", function()
-    for number = 0, (#heirs) ^ 2 // 1 | 0, 2 do
+    for number = 0, (#dependents) ^ 2 // 1 | 0, 2 do
       local f = Future()
-      local heir = nest(f, number, 2)
+      local dependent = nest(f, number, 2)
       gc.collect()
-      local waiter = gen.coroutine(yield)(heir)
+      local waiter = gen.coroutine(yield)(dependent)
       gc.collect()
       f:set_result(number)
       loops.turn(loop, 4)
       assert.is_true(waiter:done(), number)
-      assert.is_true(heir:done(), number)
+      assert.is_true(dependent:done(), number)
     end
     assert.equal("", log:text())
   end)
 
   it("is settled while somebody has it, and nobody waits", function()
-    for number = 0, (#heirs) ^ 2 // 1 | 0, 2 do
+    for number = 0, (#dependents) ^ 2 // 1 | 0, 2 do
       local f = Future()
-      local heir = nest(f, number, 2)
+      local dependent = nest(f, number, 2)
       gc.collect()
       f:set_exception("boom")
       loops.turn(loop, 4)
-      assert.is_true(heir:done(), number)
-      assert.equal("boom", heir:exception(), number)
-      heir, f = nil, nil -- luacheck: ignore
+      assert.is_true(dependent:done(), number)
+      assert.equal("boom", dependent:exception(), number)
+      dependent, f = nil, nil -- luacheck: ignore
     end
     gc.collect()
     assert.equal("", log:text())
   end)
 
   it("has its callbacks called, though nobody has it", function()
-    for number, heir in ipairs(heirs) do
+    for number, dependent in ipairs(dependents) do
       local f = Future()
       local called = 0
-      heir(f):add_done_callback(function() called = called + 1 end)
+      dependent(f):add_done_callback(function() called = called + 1 end)
       gc.collect()
       f:set_result(number)
       loops.turn(loop, 3)
@@ -347,10 +347,12 @@ describe("a Future that gets its outcome from others", function()
 
   it("is collected when nobody has it, though the others are there",
     function()
-      for number, heir in ipairs(heirs) do
+      for number, dependent in ipairs(dependents) do
         if number < 6 or number == 8 then
           local f = Future()
-          assert.is_true(gc.collects(function() return heir(f) end), number)
+          assert.is_true(gc.collects(function()
+            return dependent(f)
+          end), number)
           f:set_result()
         end
       end
@@ -388,11 +390,11 @@ describe("a Future that gets its outcome from others", function()
   end)
 
   it("is collected when those have gone that waited for it", function()
-    for number, heir in ipairs(heirs) do
+    for number, dependent in ipairs(dependents) do
       if number < 6 or number == 8 then
         local f = Future()
         assert.is_true(gc.collects(function()
-          local target = heir(f)
+          local target = dependent(f)
           run(function()
             local one = gen.with_timeout(A_MOMENT, target)
             local two = gen.with_timeout(A_MOMENT, { target, target })

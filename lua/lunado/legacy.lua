@@ -163,7 +163,7 @@ function Runner:run()
   local waiting, started = self.waiting, self.started
   local points, idle = {}, {}
   for point, bond in pairs(waiting) do
-    local future = core.heir(bond)
+    local future = core.dependent(bond)
     if future then
       points[#points + 1] = point
       idle[point] = not core.is_awaited(future)
@@ -174,7 +174,7 @@ function Runner:run()
     return started[a] < started[b]
   end)
   for _, point in ipairs(points) do
-    local future = waiting[point] and core.heir(waiting[point])
+    local future = waiting[point] and core.dependent(waiting[point])
     if future and poll(point, future) then
       waiting[point] = nil
       if idle[point] then future:exc_info() end -- it counts as seen

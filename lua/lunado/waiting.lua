@@ -149,9 +149,9 @@ end
 local function find_sources(list)
   local sources = {}
   for _, entry in ipairs(list) do
-    for _, heir in ipairs(core.heirs(entry.future)) do
-      sources[heir] = sources[heir] or {}
-      table.insert(sources[heir], entry.future)
+    for _, dependent in ipairs(core.dependents(entry.future)) do
+      sources[dependent] = sources[dependent] or {}
+      table.insert(sources[dependent], entry.future)
     end
   end
   return sources

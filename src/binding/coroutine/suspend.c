@@ -220,8 +220,8 @@ static int requeue(lua_State *L, lunado_realm *realm, int t,
   return SUSPENDED;
 }
 
-/* (task, future): another waiter is there already, or the Future is a heir: a
- * table of owners has to be made, or to grow, which may fail. */
+/* (task, future): another waiter is there already, or the Future is a
+ * dependent: a table of owners has to be made, or to grow, which may fail. */
 static int wait_behind_others(lua_State *L) {
   lunado_task *task = lua_touserdata(L, 1);
   (void)lunado__owner_wait(L, 2, 1, &task->waiter, lunado__suspend_ready);
@@ -234,8 +234,8 @@ static bool is_on_top(lua_State *thread, const lunado_future *future) {
          lua_touserdata(thread, -1) == (const void *)future;
 }
 
-/* Links the task, which is on top of L, to a heir, or behind other waiters of
- * the Future.  Returns as link_task. */
+/* Links the task, which is on top of L, to a dependent, or behind other waiters
+ * of the Future.  Returns as link_task. */
 static int link_behind(lua_State *L, lunado_realm *realm, int t,
                        lunado_task *task, lunado_future *future) {
   lua_State *thread = task->thread;
@@ -261,7 +261,7 @@ static int link_task(lua_State *L, lunado_realm *realm, int t,
   if (!lunado_future_pending(future))
     return lunado__suspend_push_outcome(L, t, task, future);
   lua_pushvalue(L, t);
-  if (future->waiters != NULL || future->flags & LUNADO_IS_HEIR)
+  if (future->waiters != NULL || future->flags & LUNADO_IS_DEPENDENT)
     return link_behind(L, realm, t, task, future);
   lua_xmove(L, thread, 1);
   lua_setiuservalue(thread, -2, LUNADO_FUTURE_VALUE);

@@ -210,9 +210,9 @@ static int core_parts(lua_State *L) {
   return lua_gettop(L) - 1;
 }
 
-/* heirs(future) → a list of the pending Futures that get the outcome of this
- * one, or may: by chain_future and WaitIterator. */
-static int core_heirs(lua_State *L) {
+/* dependents(future) → a list of the pending Futures that get the outcome of
+ * this one, or may: by chain_future and WaitIterator. */
+static int core_dependents(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   const lunado_future *future = lunado__checkfuture(L, realm, 1);
   lua_settop(L, 1);
@@ -225,7 +225,7 @@ static int core_heirs(lua_State *L) {
 static const luaL_Reg functions[] = {
     {"track", core_track}, {"track_task", core_track_task},
     {"stack", core_stack}, {"task", core_task},
-    {"parts", core_parts}, {"heirs", core_heirs},
+    {"parts", core_parts}, {"dependents", core_dependents},
     {NULL, NULL}};
 
 void lunado__inspect_functions(lua_State *L) {

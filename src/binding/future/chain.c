@@ -12,10 +12,11 @@
 #include "binding/future/ticket.h"
 #include "binding/future/untie.h"
 
-/* What waits for the source.  User values, beside the heir: the source, which
- * it must hold, for the heir does not; the line of a heir that is a ticket. */
+/* What waits for the source.  User values, beside the dependent: the source,
+ * which it must hold, for the dependent does not; the line of a dependent that
+ * is a ticket. */
 enum {
-  CHAIN_SOURCE = LUNADO_BOND_HEIR + 1,
+  CHAIN_SOURCE = LUNADO_BOND_DEPENDENT + 1,
   CHAIN_LINE,
   CHAIN_VALUES = CHAIN_LINE
 };
@@ -45,13 +46,14 @@ static void on_source(lunado_settler *settler, lunado_waiter *waiter,
 }
 
 static void leave_source(lua_State *L, lunado_realm *realm, int bond,
-                         int heir) {
+                         int dependent) {
   chain_link *self = lua_touserdata(L, bond);
-  const lunado_future *target = lua_touserdata(L, heir);
+  const lunado_future *target = lua_touserdata(L, dependent);
   int source = lua_gettop(L) + 1;
   if (self->waiter.list == NULL || !lua_checkstack(L, 16)) return;
   lua_getiuservalue(L, bond, CHAIN_SOURCE);
-  if (lunado_future_pending(target)) lunado__late_as(L, realm, source, heir);
+  if (lunado_future_pending(target))
+    lunado__late_as(L, realm, source, dependent);
   lunado__owner_forget(L, source, &self->waiter);
   lua_pop(L, 1);
 }

@@ -2,24 +2,25 @@
 /*
  * dependent.c - who holds a Future that gets its outcome from others.
  *
- * A heir, its bonds and its witness know each other by a list with weak values:
- * the heir, and then those bonds that only what they wait for holds.  Each heir
- * has a list of its own, for a table of Lua's stays as large as it once was.
+ * A dependent, its bonds and its witness know each other by a list with weak
+ * values: the dependent, and then those bonds that only what they wait for
+ * holds.  Each dependent has a list of its own, for a table of Lua's stays as
+ * large as it once was.
  *
  * A ticket has its witness in an ephemeron table, and is none of those that are
- * flagged as heirs: its bonds never hold it.
+ * flagged as dependents: its bonds never hold it.
  */
 #include "binding/future/dependent.h"
 
 #include "binding/future/future.h"
 #include "binding/state/class.h"
 
-/* User values of a witness: the heir, which it holds until the bonds have left;
- * the bond that the heir holds, or nil; the list. */
-enum { WITNESS_HEIR = 1, WITNESS_OWN, WITNESS_LIST };
+/* User values of a witness: the dependent, which it holds until the bonds have
+ * left; the bond that the dependent holds, or nil; the list. */
+enum { WITNESS_DEPENDENT = 1, WITNESS_OWN, WITNESS_LIST };
 
 /* Places of the list. */
-enum { LIST_HEIR = 1, LIST_BONDS };
+enum { LIST_DEPENDENT = 1, LIST_BONDS };
 
 typedef struct {
   lua_Integer last; /* place of the list that is used */
@@ -31,8 +32,8 @@ static const char witness_key = 0;
 /* --- looking -------------------------------------------------------------- */
 
 void lunado__dependent_push(lua_State *L, int idx) {
-  if (lua_getiuservalue(L, idx, LUNADO_BOND_HEIR) != LUA_TTABLE) return;
-  lua_rawgeti(L, -1, LIST_HEIR);
+  if (lua_getiuservalue(L, idx, LUNADO_BOND_DEPENDENT) != LUA_TTABLE) return;
+  lua_rawgeti(L, -1, LIST_DEPENDENT);
   lua_remove(L, -2);
 }
 
@@ -46,7 +47,7 @@ static witness *push_witness(lua_State *L, int idx) {
     lua_remove(L, -2);
     return lua_touserdata(L, -1);
   }
-  if (!(future->flags & LUNADO_IS_HEIR)) {
+  if (!(future->flags & LUNADO_IS_DEPENDENT)) {
     lua_pushnil(L);
     return NULL;
   }
@@ -59,9 +60,9 @@ static witness *push_witness(lua_State *L, int idx) {
 /* --- holding -------------------------------------------------------------- */
 
 /* The bond on top, which it pops, gets what is at `value`. */
-static void set_heir(lua_State *L, int value) {
+static void set_dependent(lua_State *L, int value) {
   lua_pushvalue(L, value);
-  lua_setiuservalue(L, -2, LUNADO_BOND_HEIR);
+  lua_setiuservalue(L, -2, LUNADO_BOND_DEPENDENT);
   lua_pop(L, 1);
 }
 
@@ -73,10 +74,10 @@ void lunado__dependent_hold(lua_State *L, int idx, bool hold) {
   self = push_witness(L, idx);
   lua_getiuservalue(L, top + 1, WITNESS_LIST);
   if (lua_getiuservalue(L, top + 1, WITNESS_OWN) != LUA_TNIL)
-    set_heir(L, value);
+    set_dependent(L, value);
   for (lua_Integer i = LIST_BONDS; i <= self->last; i++) {
     lua_settop(L, list);
-    if (lua_rawgeti(L, list, i) != LUA_TNIL) set_heir(L, value);
+    if (lua_rawgeti(L, list, i) != LUA_TNIL) set_dependent(L, value);
   }
   lua_settop(L, top);
 }
@@ -94,16 +95,16 @@ void lunado__dependent_move(lua_State *L, int from, int to) {
 /* Pushes a new witness of the Future at idx, and its list. */
 static witness *push_new_witness(lua_State *L, lunado_realm *realm, int idx) {
   witness *self = lua_newuserdatauv(L, sizeof *self, WITNESS_LIST);
-  self->last = LIST_HEIR;
+  self->last = LIST_DEPENDENT;
   lua_createtable(L, LIST_BONDS, 0);
   lunado__getslot(L, realm, LUNADO_SLOT_WEAK);
   lua_setmetatable(L, -2);
   lua_pushvalue(L, idx);
-  lua_rawseti(L, -2, LIST_HEIR);
+  lua_rawseti(L, -2, LIST_DEPENDENT);
   lua_pushvalue(L, -1);
   lua_setiuservalue(L, -3, WITNESS_LIST);
   lua_pushvalue(L, idx);
-  lua_setiuservalue(L, -3, WITNESS_HEIR);
+  lua_setiuservalue(L, -3, WITNESS_DEPENDENT);
   lua_pushvalue(L, -2);
   lunado__class_set(L, realm->types.witness);
   lua_pop(L, 1);
@@ -132,7 +133,7 @@ static void give_witness(lua_State *L, int idx, int source, int owners) {
 
 /* Moves the bonds in the list at idx together: some may be gone. */
 static void compact(lua_State *L, witness *self, int idx) {
-  lua_Integer kept = LIST_HEIR;
+  lua_Integer kept = LIST_DEPENDENT;
   for (lua_Integer i = LIST_BONDS; i <= self->last; i++) {
     if (lua_rawgeti(L, idx, i) == LUA_TNIL || ++kept == i) {
       lua_pop(L, 1);
@@ -153,19 +154,19 @@ static void add_bond(lua_State *L, witness *self, int idx) {
   self->last++;
 }
 
-void lunado__dependent_bind_ticket(lua_State *L, lunado_realm *realm, int heir,
-                                   int bond) {
+void lunado__dependent_bind_ticket(lua_State *L, lunado_realm *realm,
+                                   int dependent, int bond) {
   int source = lua_gettop(L) + 1, list = source + 1;
   witness *self;
   luaL_checkstack(L, 12, NULL);
-  self = push_witness(L, heir);
+  self = push_witness(L, dependent);
   if (self != NULL) {
     lua_getiuservalue(L, source, WITNESS_LIST);
   } else {
     lua_pop(L, 1);
-    self = push_new_witness(L, realm, heir);
+    self = push_new_witness(L, realm, dependent);
     lunado__getslot(L, realm, LUNADO_SLOT_CHAINED);
-    lua_pushvalue(L, heir);
+    lua_pushvalue(L, dependent);
     lua_pushvalue(L, source);
     lua_rawset(L, -3);
     lua_pop(L, 1);
@@ -173,23 +174,23 @@ void lunado__dependent_bind_ticket(lua_State *L, lunado_realm *realm, int heir,
   lua_pushvalue(L, bond);
   add_bond(L, self, list);
   lua_pushvalue(L, bond);
-  set_heir(L, list);
+  set_dependent(L, list);
   lua_settop(L, source - 1);
 }
 
 /* What is made comes first: no finalizer runs afterwards. */
-void lunado__dependent_bind(lua_State *L, lunado_realm *realm, int heir,
+void lunado__dependent_bind(lua_State *L, lunado_realm *realm, int dependent,
                             int bond, bool own) {
-  lunado_future *future = lua_touserdata(L, heir);
+  lunado_future *future = lua_touserdata(L, dependent);
   int source = lua_gettop(L) + 1, list = source + 1, owners = source + 2;
   witness *self;
   luaL_checkstack(L, 12, NULL);
-  self = push_witness(L, heir);
+  self = push_witness(L, dependent);
   if (self != NULL) {
     lua_getiuservalue(L, source, WITNESS_LIST);
   } else {
     lua_pop(L, 1);
-    self = push_new_witness(L, realm, heir);
+    self = push_new_witness(L, realm, dependent);
   }
   lua_createtable(L, 0, 2);
   if (lunado_future_pending(future)) {
@@ -198,12 +199,12 @@ void lunado__dependent_bind(lua_State *L, lunado_realm *realm, int heir,
       lua_setiuservalue(L, source, WITNESS_OWN);
     else
       add_bond(L, self, list);
-    if (!(future->flags & LUNADO_IS_HEIR)) {
-      give_witness(L, heir, source, owners);
-      future->flags |= LUNADO_IS_HEIR;
+    if (!(future->flags & LUNADO_IS_DEPENDENT)) {
+      give_witness(L, dependent, source, owners);
+      future->flags |= LUNADO_IS_DEPENDENT;
     }
     lua_pushvalue(L, bond);
-    set_heir(L, future->waiters != NULL ? heir : list);
+    set_dependent(L, future->waiters != NULL ? dependent : list);
   }
   lua_settop(L, source - 1);
 }
@@ -215,17 +216,17 @@ static void leave_target(lua_State *L, lunado_realm *realm) {
   const lunado_bond *bond = lua_touserdata(L, -1);
   bond->leave(L, realm, lua_gettop(L), 2);
   lua_pushnil(L);
-  lua_setiuservalue(L, -2, LUNADO_BOND_HEIR);
+  lua_setiuservalue(L, -2, LUNADO_BOND_DEPENDENT);
 }
 
-/* The heir is gone or settled.  (A bond in the list is there exactly while what
- * it waits for is.) */
+/* The dependent is gone or settled.  (A bond in the list is there exactly while
+ * what it waits for is.) */
 static int witness__gc(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   const witness *self = lunado__toclass(L, 1, realm->types.witness);
   if (self == NULL) return 0;
   lua_settop(L, 1);
-  lua_getiuservalue(L, 1, WITNESS_HEIR);
+  lua_getiuservalue(L, 1, WITNESS_DEPENDENT);
   lua_getiuservalue(L, 1, WITNESS_LIST);
   if (lua_getiuservalue(L, 1, WITNESS_OWN) != LUA_TNIL) leave_target(L, realm);
   for (lua_Integer i = LIST_BONDS; i <= self->last; i++) {
@@ -237,17 +238,18 @@ static int witness__gc(lua_State *L) {
 
 /* --- bonds of Lua's ------------------------------------------------------- */
 
-/* User values, beside the heir: the table that has the bond, and under which
- * key. */
+/* User values, beside the dependent: the table that has the bond, and under
+ * which key. */
 enum {
-  ENTRY_TABLE = LUNADO_BOND_HEIR + 1,
+  ENTRY_TABLE = LUNADO_BOND_DEPENDENT + 1,
   ENTRY_KEY,
   ENTRY_VALUES = ENTRY_KEY
 };
 
-static void leave_table(lua_State *L, lunado_realm *realm, int bond, int heir) {
+static void leave_table(lua_State *L, lunado_realm *realm, int bond,
+                        int dependent) {
   int table = lua_gettop(L) + 1;
-  (void)realm, (void)heir;
+  (void)realm, (void)dependent;
   if (!lua_checkstack(L, 4)) return;
   lua_getiuservalue(L, bond, ENTRY_TABLE);
   lua_getiuservalue(L, bond, ENTRY_KEY);
@@ -285,8 +287,8 @@ static int core_bond(lua_State *L) {
   return 0;
 }
 
-/* heir(bond) → its Future; nil where that is gone. */
-static int core_heir(lua_State *L) {
+/* dependent(bond) → its Future; nil where that is gone. */
+static int core_dependent(lua_State *L) {
   if (lunado__toclass(L, 1, lunado__realm_upvalue(L)->types.bond) == NULL)
     luaL_typeerror(L, 1, "bond");
   lunado__dependent_push(L, 1);
@@ -302,7 +304,7 @@ static int core_is_awaited(lua_State *L) {
 }
 
 static const luaL_Reg functions[] = {{"bond", core_bond},
-                                     {"heir", core_heir},
+                                     {"dependent", core_dependent},
                                      {"is_awaited", core_is_awaited},
                                      {NULL, NULL}};
 

@@ -31,7 +31,7 @@ bool lunado__forsaken_push_waiting(lua_State *L, lunado_realm *realm,
  * other owner counts as alive. */
 static int find_behind(lua_State *L, lunado_realm *realm,
                        const lunado_waiter *waiter, int depth) {
-  lunado_future *heir;
+  lunado_future *dependent;
   if (waiter->cb == lunado__suspend_ready) {
     const lunado_task *task =
         lunado_container_of(waiter, const lunado_task, waiter);
@@ -40,9 +40,9 @@ static int find_behind(lua_State *L, lunado_realm *realm,
   }
   if (depth == DEEPEST || !lunado__forsaken_push_waiting(L, realm, waiter))
     return LUNADO_WAITER_ALIVE;
-  heir = lunado__tofuture(L, realm, -1);
-  if (heir == NULL || !lunado_future_pending(heir)) return 0;
-  if (heir->waiters == NULL) return LUNADO_WAITER_ALIVE;
+  dependent = lunado__tofuture(L, realm, -1);
+  if (dependent == NULL || !lunado_future_pending(dependent)) return 0;
+  if (dependent->waiters == NULL) return LUNADO_WAITER_ALIVE;
   return find(L, realm, lua_gettop(L), depth + 1);
 }
 

@@ -50,8 +50,8 @@ enum {
   LUNADO_IS_LATE_QUIET = 16, /* one with quiet_exceptions has: SLOT_QUIET */
   LUNADO_IS_WITHDRAWN = 32,  /* a ticket, and */
   LUNADO_IS_CLAIM = 64,      /* one that passes for done; see ticket.h */
-  LUNADO_IS_HEIR = 128       /* it gets its outcome from others; while it is
-                                pending, user value 1 is a table: dependent.h */
+  LUNADO_IS_DEPENDENT = 128  /* it gets its outcome from others; while it is
+                           pending, user value 1 is a table: dependent.h */
 };
 
 void lunado__future_open(lua_State *L, lunado_realm *realm);

@@ -131,7 +131,7 @@ void lunado__link_discard(lua_State *L, lunado_realm *realm,
 }
 
 /* Pushes what gets the outcome by way of the waiter, whose owner is on top. */
-static void push_heir(lua_State *L, const lunado_waiter *waiter) {
+static void push_dependent(lua_State *L, const lunado_waiter *waiter) {
   int owner = lua_gettop(L);
   if (!lunado__chain_target(L, waiter, owner) &&
       !lunado__waititer_next(L, waiter, owner))
@@ -146,12 +146,12 @@ void lunado__link_push_dependents(lua_State *L, lunado_realm *realm, int idx,
   luaL_checkstack(L, 6, NULL);
   if (waiter == NULL) return;
   do {
-    const lunado_future *heir;
+    const lunado_future *dependent;
     if (lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE) == LUA_TTABLE)
       lua_rawgetp(L, -1, waiter);
-    push_heir(L, waiter);
-    heir = lunado__tofuture(L, realm, -1);
-    if (heir != NULL && lunado_future_pending(heir))
+    push_dependent(L, waiter);
+    dependent = lunado__tofuture(L, realm, -1);
+    if (dependent != NULL && lunado_future_pending(dependent))
       lua_rawseti(L, list, (lua_Integer)lua_rawlen(L, list) + 1);
     lua_settop(L, top);
     waiter = waiter->next;

@@ -301,7 +301,7 @@ void lunado__multi_spread(lua_State *L, lunado_realm *realm, int n) {
 }
 
 static void leave_children(lua_State *L, lunado_realm *realm, int bond,
-                           int heir);
+                           int dependent);
 
 /* Pushes the bond of a multi of the table at idx. */
 static multi_bond *push_multi_bond(lua_State *L, lunado_realm *realm, int idx,
@@ -353,9 +353,9 @@ void lunado__multi_new(lua_State *L, lunado_realm *realm, int idx, int quiet) {
 /* --- leaving -------------------------------------------------------------- */
 
 /* Has the multi of the holder leave its children; these get the marks of the
- * one at `heir`, 0: none. */
+ * one at `dependent`, 0: none. */
 static void leave_marked(lua_State *L, lunado_realm *realm, int holder,
-                         const multi_part *part, int heir) {
+                         const multi_part *part, int dependent) {
   int top = lua_gettop(L);
   if (!lua_checkstack(L, 16)) return;
   lua_getiuservalue(L, holder, MULTI_RESULTS);
@@ -364,7 +364,7 @@ static void leave_marked(lua_State *L, lunado_realm *realm, int holder,
     lunado_waiter *waiter = &part->nodes[i - 1].waiter;
     if (waiter->list == NULL) continue;
     lunado__multi_child(L, top + 1, part->list ? 0 : top + 2, i);
-    if (heir != 0) lunado__late_as(L, realm, top + 3, heir);
+    if (dependent != 0) lunado__late_as(L, realm, top + 3, dependent);
     lunado__owner_forget(L, top + 3, waiter);
   }
   lua_settop(L, top);
@@ -376,11 +376,11 @@ void lunado__multi_dissolve(lua_State *L, int idx) {
 }
 
 static void leave_children(lua_State *L, lunado_realm *realm, int bond,
-                           int heir) {
+                           int dependent) {
   const multi_bond *self = lua_touserdata(L, bond);
-  const lunado_future *multi = lua_touserdata(L, heir);
+  const lunado_future *multi = lua_touserdata(L, dependent);
   leave_marked(L, realm, bond, &self->part,
-               lunado_future_pending(multi) ? heir : 0);
+               lunado_future_pending(multi) ? dependent : 0);
 }
 
 void lunado__multi_late(lua_State *L, lunado_realm *realm, int idx, int quiet) {

@@ -31,7 +31,7 @@ bool lunado__owner_hold_behind(lua_State *L, int idx, lunado_future *future,
     lunado__sweep(L, lunado__realm_find(L), idx);
     if (!lunado_future_pending(future)) return false;
     first = future->waiters == NULL;
-    if (first && !(future->flags & LUNADO_IS_HEIR))
+    if (first && !(future->flags & LUNADO_IS_DEPENDENT))
       return lunado__owner_hold(L, idx, future, owner, waiter);
   }
   if (lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE) != LUA_TTABLE) {
@@ -108,7 +108,8 @@ static void drop_owner(lua_State *L, int idx, lunado_future *future,
                        const lunado_waiter *waiter) {
   const lunado_waiter *left = future->waiters;
   lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
-  if (left != NULL && left->next == left && !(future->flags & LUNADO_IS_HEIR)) {
+  if (left != NULL && left->next == left &&
+      !(future->flags & LUNADO_IS_DEPENDENT)) {
     lua_rawgetp(L, -1, left);
     lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
     future->count = 0;
@@ -123,7 +124,7 @@ static void drop_owner(lua_State *L, int idx, lunado_future *future,
 /* The waiter, which was the only one, has left the Future at idx. */
 static void drop_last_owner(lua_State *L, int idx, lunado_future *future,
                             const lunado_waiter *waiter) {
-  if (future->flags & LUNADO_IS_HEIR) {
+  if (future->flags & LUNADO_IS_DEPENDENT) {
     drop_owner(L, idx, future, waiter);
     lunado__dependent_hold(L, idx, false);
     return;

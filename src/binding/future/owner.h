@@ -13,7 +13,8 @@
 bool lunado__owner_wait(lua_State *L, int idx, int owner, lunado_waiter *waiter,
                         lunado_done_cb cb);
 
-/* lunado__owner_hold where the Future has waiters already, or is a heir. */
+/* lunado__owner_hold where the Future has waiters already, or is a dependent.
+ */
 bool lunado__owner_hold_behind(lua_State *L, int idx, lunado_future *future,
                                int owner, lunado_waiter *waiter);
 
@@ -23,7 +24,7 @@ bool lunado__owner_hold_behind(lua_State *L, int idx, lunado_future *future,
 static inline bool lunado__owner_hold(lua_State *L, int idx,
                                       lunado_future *future, int owner,
                                       lunado_waiter *waiter) {
-  if (future->waiters != NULL || future->flags & LUNADO_IS_HEIR)
+  if (future->waiters != NULL || future->flags & LUNADO_IS_DEPENDENT)
     return lunado__owner_hold_behind(L, idx, future, owner, waiter);
   lua_pushvalue(L, owner);
   lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);

@@ -81,7 +81,8 @@ void lunado__settle_waiters(lua_State *L, lunado_realm *realm, int idx,
                             lunado_future *future, int state) {
   lunado_waiter *sole;
   if (state == LUNADO_FAILED) lunado__awaited_note(L, realm, future);
-  if (future->flags & LUNADO_IS_HEIR) lunado__dependent_hold(L, idx, false);
+  if (future->flags & LUNADO_IS_DEPENDENT)
+    lunado__dependent_hold(L, idx, false);
   sole = lunado_future_take_sole(future, lunado__suspend_ready);
   if (sole != NULL) {
     lunado__suspend_ready_sole(L, idx, sole);

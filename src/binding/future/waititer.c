@@ -24,7 +24,7 @@
  * done; Futures by number, false for those before the current one; keys by
  * number (nil: the numbers). */
 enum {
-  ITER_NEXT = LUNADO_BOND_HEIR,
+  ITER_NEXT = LUNADO_BOND_DEPENDENT,
   ITER_FUTURES,
   ITER_KEYS,
   ITER_VALUES = ITER_KEYS
@@ -32,12 +32,12 @@ enum {
 
 /* The children hold this, and what the user has is a proxy of it, whose user
  * value 1 it is.  While there is the proxy, ITER_NEXT is what it will be asked
- * for again; later, a heir like others. */
+ * for again; later, a dependent like others. */
 typedef struct {
   lunado_bond bond;
   lunado_waititer core;
   lunado_future *next; /* pending, and there; or NULL */
-  bool bound;          /* the proxy is gone, and next is a heir */
+  bool bound;          /* the proxy is gone, and next is a dependent */
   int current;         /* number of what was handed out last; 0: none */
   lunado_waititer_node nodes[];
 } wait_iterator;
@@ -272,9 +272,10 @@ bool lunado__waititer_next(lua_State *L, const lunado_waiter *waiter,
 
 /* Nobody will ask for more: what waits in the children's lists leaves them. */
 static void leave_children(lua_State *L, lunado_realm *realm, int bond,
-                           int heir) {
+                           int dependent) {
   wait_iterator *iter = lua_touserdata(L, bond);
-  bool late = heir != 0 && lunado_future_pending(lua_touserdata(L, heir));
+  bool late =
+      dependent != 0 && lunado_future_pending(lua_touserdata(L, dependent));
   int futures = lua_gettop(L) + 1;
   int n;
   if (!lua_checkstack(L, 16)) return;
@@ -285,7 +286,7 @@ static void leave_children(lua_State *L, lunado_realm *realm, int bond,
     lunado_waiter *waiter = &iter->nodes[i - 1].waiter;
     if (waiter->list == NULL) continue;
     lua_rawgeti(L, futures, i);
-    if (late) lunado__late_as(L, realm, futures + 1, heir);
+    if (late) lunado__late_as(L, realm, futures + 1, dependent);
     lunado__owner_forget(L, futures + 1, waiter);
   }
   lua_settop(L, futures - 1);
@@ -300,7 +301,7 @@ static int bind_next(lua_State *L) {
 }
 
 /* The user has let the iterator go, but maybe not what next() has given: then
- * that is a heir from now on. */
+ * that is a dependent from now on. */
 static int iterator__gc(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   const wait_iterator *iter = check_iterator(L, realm);
