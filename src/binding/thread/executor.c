@@ -2,7 +2,7 @@
 /*
  * executor.c - ThreadPoolExecutor: Lua functions on threads of their own.
  *
- * What the user holds is a handle on a crew.  An executor that nobody can
+ * What the user holds is a handle on a pool.  An executor that nobody can
  * reach any more shuts down without waiting: its jobs come to their end.
  */
 #include "binding/thread/executor.h"
@@ -24,13 +24,13 @@
  * for files and the network more than to compute. */
 #define THREADS_FOR_EACH_CORE 5
 
-/* A handle; its user value 1 is the crew. */
+/* A handle; its user value 1 is the pool. */
 typedef struct {
-  lunado__pool *crew; /* NULL until there is one */
+  lunado__pool *pool; /* NULL until there is one */
 } executor;
 
 static lunado__pool *check_executor(lua_State *L, int arg) {
-  return ((executor *)luaL_checkudata(L, arg, EXECUTOR))->crew;
+  return ((executor *)luaL_checkudata(L, arg, EXECUTOR))->pool;
 }
 
 /* --- the names of what is sent -------------------------------------------- */
@@ -86,9 +86,9 @@ static int unfold_callable(lua_State *L, int idx) {
 static int executor_submit(lua_State *L) {
   lunado__route route = {
       "to a worker", push_argument_name, -1, {NULL, NULL}, 1, 0};
-  lunado__pool *crew = check_executor(L, 1);
+  lunado__pool *pool = check_executor(L, 1);
   route.folded = unfold_callable(L, 2);
-  lunado__pool_send(L, crew, lunado__encode(L, 2, lua_gettop(L) - 1, &route));
+  lunado__pool_send(L, pool, lunado__encode(L, 2, lua_gettop(L) - 1, &route));
   return 1;
 }
 
@@ -96,14 +96,14 @@ static int executor_submit(lua_State *L) {
  * `io_loop` are the fields of self that stay here.  For a function that is
  * called by the method's caller. */
 static int executor_submit_method(lua_State *L) {
-  lunado__pool *crew = check_executor(L, 1);
+  lunado__pool *pool = check_executor(L, 1);
   lunado__route route = {
       "to a worker", push_method_name, 1, {NULL, NULL}, 2, 0};
   route.left_out[0] = luaL_checkstring(L, 2);
   route.left_out[1] = luaL_checkstring(L, 3);
   luaL_checkany(L, 5);
   route.folded = unfold_callable(L, 4);
-  lunado__pool_send(L, crew, lunado__encode(L, 4, lua_gettop(L) - 3, &route));
+  lunado__pool_send(L, pool, lunado__encode(L, 4, lua_gettop(L) - 3, &route));
   return 1;
 }
 
@@ -125,10 +125,10 @@ static void push_item_parcels(lua_State *L, lua_Integer n) {
 }
 
 /* Replaces the parcels in the list on top by Futures.  [-0, +0, e] */
-static void send_parcels(lua_State *L, lunado__pool *crew, lua_Integer n) {
+static void send_parcels(lua_State *L, lunado__pool *pool, lua_Integer n) {
   for (lua_Integer i = 1; i <= n; i++) {
     lua_rawgeti(L, -1, i);
-    lunado__pool_send(L, crew, lunado__parcel_at(L, -1));
+    lunado__pool_send(L, pool, lunado__parcel_at(L, -1));
     lua_rawseti(L, -3, i);
     lua_pop(L, 1);
   }
@@ -137,7 +137,7 @@ static void send_parcels(lua_State *L, lunado__pool *crew, lua_Integer n) {
 /* ex:map(fn, list) → a Future of the list of fn(item).  All items are packed,
  * and known to have a place, before the first is sent. */
 static int executor_map(lua_State *L) {
-  lunado__pool *crew = check_executor(L, 1);
+  lunado__pool *pool = check_executor(L, 1);
   lua_Integer n;
   lunado__checkcallable(L, 2);
   luaL_checktype(L, 3, LUA_TTABLE);
@@ -145,8 +145,8 @@ static int executor_map(lua_State *L) {
   n = luaL_len(L, 3);
   luaL_argcheck(L, n <= INT_MAX, 3, "list too long");
   push_item_parcels(L, n);
-  lunado__pool_check_room(L, crew, (size_t)n);
-  send_parcels(L, crew, n);
+  lunado__pool_check_room(L, pool, (size_t)n);
+  send_parcels(L, pool, n);
   lunado__multi_new(L, lunado__realm_upvalue(L), 4, 0);
   return 1;
 }
@@ -154,9 +154,9 @@ static int executor_map(lua_State *L) {
 /* ex:shutdown([wait]): waits unless `wait` is false.
  * Tornado: Executor.shutdown of concurrent.futures. */
 static int executor_shutdown(lua_State *L) {
-  lunado__pool *crew = check_executor(L, 1);
+  lunado__pool *pool = check_executor(L, 1);
   bool wait = lua_isnoneornil(L, 2) || lua_toboolean(L, 2);
-  lunado__pool_shut_down(L, crew, wait);
+  lunado__pool_shut_down(L, pool, wait);
   return 0;
 }
 
@@ -167,7 +167,7 @@ static int executor__close(lua_State *L) {
 
 static int executor__gc(lua_State *L) {
   executor *self = lua_touserdata(L, 1);
-  if (self->crew != NULL) lunado__pool_shut_down(L, self->crew, false);
+  if (self->pool != NULL) lunado__pool_shut_down(L, self->pool, false);
   return 0;
 }
 
@@ -214,9 +214,9 @@ static int concurrent_thread_pool_executor(lua_State *L) {
   executor *self;
   lua_settop(L, 0);
   self = lua_newuserdatauv(L, sizeof *self, 1);
-  self->crew = NULL;
+  self->pool = NULL;
   luaL_setmetatable(L, EXECUTOR);
-  self->crew = lunado__pool_new(L, lunado__realm_upvalue(L), threads, queue);
+  self->pool = lunado__pool_new(L, lunado__realm_upvalue(L), threads, queue);
   lua_setiuservalue(L, -2, 1);
   return 1;
 }

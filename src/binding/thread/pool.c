@@ -2,7 +2,7 @@
 /*
  * pool.c - the threads behind an executor, and the Futures of their jobs.
  *
- * Invariant: the Future of every pending job is in the crew's user value 1,
+ * Invariant: the Future of every pending job is in the pool's user value 1,
  * under its address; and its loop's userdata is in the Future's.
  */
 #include "binding/thread/pool.h"
@@ -23,7 +23,7 @@
 #include "core/alloc.h"
 #include "core/workers.h"
 
-#define CREW "lunado.Crew"
+#define POOL "lunado.Pool"
 
 /* User value of a job's Future: its loop. */
 enum { JOB_FUTURE_LOOP = 3 };
@@ -34,7 +34,7 @@ struct lunado__pool {
   lua_State *L;            /* where jobs are settled; NULL: on their loop's */
   char *path;              /* owned; package.path and, behind its zero, */
   char *cpath;             /* package.cpath */
-  unsigned busy;           /* calls of crew_done on the C stack */
+  unsigned busy;           /* calls of pool_done on the C stack */
   bool shut;               /* refuses jobs */
   bool over;               /* and has neither threads nor pending jobs */
   bool closing;            /* the state is being closed */
@@ -43,31 +43,31 @@ struct lunado__pool {
 typedef struct {
   lunado_job job;
   lunado__work work;
-  lunado_future *future; /* borrowed from the crew's user value */
+  lunado_future *future; /* borrowed from the pool's user value */
   lunado_ioloop *loop;   /* borrowed from the Future's */
-} crew_job;
+} pool_job;
 
-/* --- what the crew holds -------------------------------------------------- */
+/* --- what the pool holds -------------------------------------------------- */
 
-/* Lets the crew go, unless it is at work further up the C stack: a callback
+/* Lets the pool go, unless it is at work further up the C stack: a callback
  * may shut it down while its Future is being settled. */
-static void release_crew(lua_State *L, lunado__pool *crew) {
-  if (crew->busy > 0 || !lua_checkstack(L, 2)) return;
+static void release_pool(lua_State *L, lunado__pool *pool) {
+  if (pool->busy > 0 || !lua_checkstack(L, 2)) return;
   lua_pushnil(L);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, crew);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, pool);
 }
 
 /* Pushes the table of the Futures of pending jobs.  [-0, +1, -] */
-static void push_job_futures(lua_State *L, lunado__pool *crew) {
-  lua_rawgetp(L, LUA_REGISTRYINDEX, crew);
+static void push_job_futures(lua_State *L, lunado__pool *pool) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, pool);
   lua_getiuservalue(L, -1, 1);
   lua_remove(L, -2);
 }
 
 /* [-0, +0, -] */
-static void forget_job_future(lua_State *L, lunado__pool *crew,
+static void forget_job_future(lua_State *L, lunado__pool *pool,
                               lunado_future *future) {
-  push_job_futures(L, crew);
+  push_job_futures(L, pool);
   lua_pushnil(L);
   lua_rawsetp(L, -2, future);
   lua_pop(L, 1);
@@ -77,23 +77,23 @@ static void forget_job_future(lua_State *L, lunado__pool *crew,
 
 /* The finalizer of a Failure made while the state is being closed does not
  * run: what it would say is said here. */
-static void report_at_close(lua_State *L, lunado__pool *crew, int failure) {
-  if (crew->closing) lunado__awaited_report_now(L, crew->realm, failure);
+static void report_at_close(lua_State *L, lunado__pool *pool, int failure) {
+  if (pool->closing) lunado__awaited_report_now(L, pool->realm, failure);
 }
 
 /* Pushes the Failure of a job that has no results.  [-0, +1, m] */
-static void push_job_failure(lua_State *L, lunado__pool *crew,
-                             const crew_job *self) {
+static void push_job_failure(lua_State *L, lunado__pool *pool,
+                             const pool_job *self) {
   int base = lua_gettop(L);
   if (self->job.dropped) {
-    lunado__exception_push(L, crew->realm, LUNADO_E_EXCEPTION,
+    lunado__exception_push(L, pool->realm, LUNADO_E_EXCEPTION,
                            "the executor was closed before the job began");
-    (void)lunado__failure_new(L, crew->realm, -1, -1);
+    (void)lunado__failure_new(L, pool->realm, -1, -1);
   } else if (self->work.parcel.count == 0) {
-    lunado__failure_nomemory(L, crew->realm);
+    lunado__failure_nomemory(L, pool->realm);
   } else {
     lunado__decode(L, &self->work.parcel);
-    (void)lunado__failure_new(L, crew->realm, base + 1, -1);
+    (void)lunado__failure_new(L, pool->realm, base + 1, -1);
     lua_pushvalue(L, base + 2);
     lua_setiuservalue(L, -2, LUNADO_FAILURE_TEXT);
   }
@@ -102,41 +102,41 @@ static void push_job_failure(lua_State *L, lunado__pool *crew,
 }
 
 /* Settles the Future at idx with the job's results.  [-0, +0, m] */
-static void succeed_job(lua_State *L, lunado__pool *crew, const crew_job *self,
+static void succeed_job(lua_State *L, lunado__pool *pool, const pool_job *self,
                         int idx) {
   int count = self->work.parcel.count;
   lunado__decode(L, &self->work.parcel);
   lunado__future_pack(L, count);
   if (!lunado_future_pending(self->future)) return; /* a finalizer was there */
   self->future->count = (uint32_t)count;
-  lunado__settle(L, crew->realm, idx, LUNADO_DONE);
+  lunado__settle(L, pool->realm, idx, LUNADO_DONE);
 }
 
 /* (job [, failure]): the Future may have been settled by its holder. */
 static int settle_job(lua_State *L) {
-  const crew_job *self = lua_touserdata(L, 1);
-  lunado__pool *crew = lunado_workers_data(self->job.workers);
+  const pool_job *self = lua_touserdata(L, 1);
+  lunado__pool *pool = lunado_workers_data(self->job.workers);
   lua_settop(L, 2);
-  push_job_futures(L, crew);
+  push_job_futures(L, pool);
   lua_rawgetp(L, 3, self->future);
   if (lua_isnil(L, 2)) {
     if (!self->job.dropped && !self->work.failed) {
-      if (lunado_future_pending(self->future)) succeed_job(L, crew, self, 4);
+      if (lunado_future_pending(self->future)) succeed_job(L, pool, self, 4);
       return 0;
     }
     if (self->job.dropped && !lunado_future_pending(self->future)) return 0;
-    push_job_failure(L, crew, self);
+    push_job_failure(L, pool, self);
     lua_replace(L, 2);
   }
   lua_pushvalue(L, 2);
-  lunado__settle_failed(L, crew->realm, 4);
-  if (!self->job.dropped) report_at_close(L, crew, 2);
+  lunado__settle_failed(L, pool->realm, 4);
+  if (!self->job.dropped) report_at_close(L, pool, 2);
   return 0;
 }
 
 /* Where there is no memory for the outcome, that is the outcome. */
 static void settle_job_protected(lua_State *L, lunado_realm *realm,
-                                 crew_job *self) {
+                                 pool_job *self) {
   lua_pushcfunction(L, settle_job);
   lua_pushlightuserdata(L, self);
   if (lua_pcall(L, 1, 0, 0) == LUA_OK) return;
@@ -149,49 +149,49 @@ static void settle_job_protected(lua_State *L, lunado_realm *realm,
 
 /* --- hooks ---------------------------------------------------------------- */
 
-static void *crew_start(lunado_workers *workers) {
-  const lunado__pool *crew = lunado_workers_data(workers);
-  return lunado__worker_new(crew->realm->filler, crew->path, crew->cpath);
+static void *pool_start(lunado_workers *workers) {
+  const lunado__pool *pool = lunado_workers_data(workers);
+  return lunado__worker_new(pool->realm->filler, pool->path, pool->cpath);
 }
 
-static void crew_run(lunado_workers *workers, void *state, lunado_job *job) {
+static void pool_run(lunado_workers *workers, void *state, lunado_job *job) {
   (void)workers;
-  lunado__worker_run(state, &lunado_container_of(job, crew_job, job)->work);
+  lunado__worker_run(state, &lunado_container_of(job, pool_job, job)->work);
 }
 
-static void crew_finish(lunado_workers *workers, void *state) {
+static void pool_finish(lunado_workers *workers, void *state) {
   (void)workers;
   lunado__worker_free(state);
 }
 
-static void crew_done(lunado_workers *workers, lunado_job *job) {
-  lunado__pool *crew = lunado_workers_data(workers);
-  crew_job *self = lunado_container_of(job, crew_job, job);
-  lua_State *L = crew->L != NULL ? crew->L : self->loop->L;
+static void pool_done(lunado_workers *workers, lunado_job *job) {
+  lunado__pool *pool = lunado_workers_data(workers);
+  pool_job *self = lunado_container_of(job, pool_job, job);
+  lua_State *L = pool->L != NULL ? pool->L : self->loop->L;
   if (!lua_checkstack(L, LUA_MINSTACK)) return;
-  crew->busy++;
-  settle_job_protected(L, crew->realm, self);
-  forget_job_future(L, crew, self->future);
-  crew->busy--;
-  if (crew->over) release_crew(L, crew);
+  pool->busy++;
+  settle_job_protected(L, pool->realm, self);
+  forget_job_future(L, pool, self->future);
+  pool->busy--;
+  if (pool->over) release_pool(L, pool);
 }
 
-static void crew_free_job(lunado_job *job) {
-  crew_job *self = lunado_container_of(job, crew_job, job);
+static void pool_free_job(lunado_job *job) {
+  pool_job *self = lunado_container_of(job, pool_job, job);
   lunado__parcel_free(&self->work.parcel);
   lunado__free(self);
 }
 
-static void crew_ended(lunado_workers *workers) {
-  lunado__pool *crew = lunado_workers_data(workers);
-  crew->workers = NULL;
+static void pool_ended(lunado_workers *workers) {
+  lunado__pool *pool = lunado_workers_data(workers);
+  pool->workers = NULL;
   lunado_workers_free(workers);
-  crew->over = true;
-  release_crew(crew->realm->main, crew);
+  pool->over = true;
+  release_pool(pool->realm->main, pool);
 }
 
-static const lunado_workers_hooks crew_hooks = {
-    crew_start, crew_run, crew_finish, crew_done, crew_free_job, crew_ended};
+static const lunado_workers_hooks pool_hooks = {
+    pool_start, pool_run, pool_finish, pool_done, pool_free_job, pool_ended};
 
 /* --- sending -------------------------------------------------------------- */
 
@@ -204,7 +204,7 @@ static void push_queue_full(lua_State *L) {
 }
 
 /* [-0, +0, v] */
-static void raise_refusal(lua_State *L, lunado__pool *crew, int rc) {
+static void raise_refusal(lua_State *L, lunado__pool *pool, int rc) {
   switch (rc) {
   case UV_ENOBUFS:
     push_queue_full(L);
@@ -213,49 +213,49 @@ static void raise_refusal(lua_State *L, lunado__pool *crew, int rc) {
     luaL_error(L, "not enough memory");
     break;
   case UV_ECANCELED:
-    lunado__exception_push(L, crew->realm, LUNADO_E_EXCEPTION,
+    lunado__exception_push(L, pool->realm, LUNADO_E_EXCEPTION,
                            "the executor was shut down");
     break;
   default:
-    lunado__exception_push(L, crew->realm, LUNADO_E_EXCEPTION,
+    lunado__exception_push(L, pool->realm, LUNADO_E_EXCEPTION,
                            "cannot start a thread: %s", uv_strerror(rc));
   }
   lua_error(L);
 }
 
-void lunado__pool_check_room(lua_State *L, lunado__pool *crew, size_t n) {
-  if (crew->shut || crew->workers == NULL) raise_refusal(L, crew, UV_ECANCELED);
-  if (n > lunado_workers_room(crew->workers))
-    raise_refusal(L, crew, UV_ENOBUFS);
+void lunado__pool_check_room(lua_State *L, lunado__pool *pool, size_t n) {
+  if (pool->shut || pool->workers == NULL) raise_refusal(L, pool, UV_ECANCELED);
+  if (n > lunado_workers_room(pool->workers))
+    raise_refusal(L, pool, UV_ENOBUFS);
 }
 
-/* Pushes a pending Future that the crew and that holds its loop.
+/* Pushes a pending Future that the pool and that holds its loop.
  * [-0, +1, m] */
-static lunado_future *push_job_future(lua_State *L, lunado__pool *crew,
+static lunado_future *push_job_future(lua_State *L, lunado__pool *pool,
                                       lunado_ioloop *loop) {
   lunado_future *future;
   lunado__ioloop_push(L, loop);
-  future = lunado__future_new(L, crew->realm, LUNADO_KIND_JOB, sizeof *future,
+  future = lunado__future_new(L, pool->realm, LUNADO_KIND_JOB, sizeof *future,
                               JOB_FUTURE_LOOP);
-  lunado__pool_check_room(L, crew, 0); /* a finalizer may have shut it down */
+  lunado__pool_check_room(L, pool, 0); /* a finalizer may have shut it down */
   lua_insert(L, -2);
   lua_setiuservalue(L, -2, JOB_FUTURE_LOOP);
-  push_job_futures(L, crew);
+  push_job_futures(L, pool);
   lua_pushvalue(L, -2);
   lua_rawsetp(L, -2, future);
   lua_pop(L, 1);
   return future;
 }
 
-static int submit_job(lunado__pool *crew, lunado_ioloop *loop,
+static int submit_job(lunado__pool *pool, lunado_ioloop *loop,
                       lunado_future *future, lunado__parcel *parcel) {
-  crew_job *self = lunado__alloc(sizeof *self);
+  pool_job *self = lunado__alloc(sizeof *self);
   int rc;
   if (self == NULL) return UV_ENOMEM;
   self->future = future;
   self->loop = loop;
   self->work.parcel = *parcel;
-  rc = lunado_workers_submit(crew->workers, loop->core, &self->job);
+  rc = lunado_workers_submit(pool->workers, loop->core, &self->job);
   if (rc == 0)
     memset(parcel, 0, sizeof *parcel);
   else
@@ -263,66 +263,66 @@ static int submit_job(lunado__pool *crew, lunado_ioloop *loop,
   return rc;
 }
 
-void lunado__pool_send(lua_State *L, lunado__pool *crew,
+void lunado__pool_send(lua_State *L, lunado__pool *pool,
                        lunado__parcel *parcel) {
   lunado_ioloop *loop;
   lunado_future *future;
   int rc;
-  lunado__pool_check_room(L, crew, 0);
-  loop = lunado__ioloop_current(L, crew->realm);
-  future = push_job_future(L, crew, loop);
-  rc = submit_job(crew, loop, future, parcel);
+  lunado__pool_check_room(L, pool, 0);
+  loop = lunado__ioloop_current(L, pool->realm);
+  future = push_job_future(L, pool, loop);
+  rc = submit_job(pool, loop, future, parcel);
   if (rc == 0) return;
-  forget_job_future(L, crew, future);
-  raise_refusal(L, crew, rc);
+  forget_job_future(L, pool, future);
+  raise_refusal(L, pool, rc);
 }
 
-void lunado__pool_shut_down(lua_State *L, lunado__pool *crew, bool wait) {
-  lua_State *outer = crew->L;
-  crew->shut = true;
-  if (crew->workers == NULL) return;
-  if (lunado_workers_shut_down(crew->workers) && !wait &&
-      !lunado_workers_deserted(crew->workers))
+void lunado__pool_shut_down(lua_State *L, lunado__pool *pool, bool wait) {
+  lua_State *outer = pool->L;
+  pool->shut = true;
+  if (pool->workers == NULL) return;
+  if (lunado_workers_shut_down(pool->workers) && !wait &&
+      !lunado_workers_deserted(pool->workers))
     return;
-  lunado_workers_join(crew->workers);
-  crew->L = L;
-  lunado_workers_settle(crew->workers);
-  crew->L = outer;
-  crew->over = true;
-  release_crew(L, crew);
+  lunado_workers_join(pool->workers);
+  pool->L = L;
+  lunado_workers_settle(pool->workers);
+  pool->L = outer;
+  pool->over = true;
+  release_pool(L, pool);
 }
 
 /* --- life cycle ----------------------------------------------------------- */
 
-static void log_dropped(lua_State *L, lunado__pool *crew, size_t count) {
+static void log_dropped(lua_State *L, lunado__pool *pool, size_t count) {
   if (count == 0 || !lua_checkstack(L, 4)) return;
   lua_pushfstring(L,
                   "ThreadPoolExecutor was closed before %I of its jobs began",
                   (LUAI_UACINT)count);
-  lunado__log(L, crew->realm, LUNADO_LOG_WARNING);
+  lunado__log(L, pool->realm, LUNADO_LOG_WARNING);
 }
 
-static int crew__gc(lua_State *L) {
-  lunado__pool *crew = lua_touserdata(L, 1);
-  lunado_workers *workers = crew->workers;
+static int pool__gc(lua_State *L) {
+  lunado__pool *pool = lua_touserdata(L, 1);
+  lunado_workers *workers = pool->workers;
   size_t dropped = 0;
   if (workers != NULL) {
-    crew->closing = true;
+    pool->closing = true;
     (void)lunado_workers_shut_down(workers);
     dropped = lunado_workers_drop(workers);
-    lunado__pool_shut_down(L, crew, true);
-    crew->workers = NULL;
+    lunado__pool_shut_down(L, pool, true);
+    pool->workers = NULL;
     lunado_workers_free(workers);
   }
-  lunado__free(crew->path);
-  crew->path = NULL;
-  log_dropped(L, crew, dropped);
+  lunado__free(pool->path);
+  pool->path = NULL;
+  log_dropped(L, pool, dropped);
   return 0;
 }
 
 void lunado__pool_open(lua_State *L) {
-  static const luaL_Reg metamethods[] = {{"__gc", crew__gc}, {NULL, NULL}};
-  (void)lunado__class_new(L, CREW, NULL, metamethods);
+  static const luaL_Reg metamethods[] = {{"__gc", pool__gc}, {NULL, NULL}};
+  (void)lunado__class_new(L, POOL, NULL, metamethods);
   lua_pop(L, 1);
 }
 
@@ -337,7 +337,7 @@ static void push_package_field(lua_State *L, const char *name) {
 }
 
 /* Threads cannot look these up when they start.  [-0, +0, m] */
-static void copy_paths(lua_State *L, lunado__pool *crew) {
+static void copy_paths(lua_State *L, lunado__pool *pool) {
   const char *path, *cpath;
   size_t size, csize;
   push_package_field(L, "path");
@@ -346,27 +346,27 @@ static void copy_paths(lua_State *L, lunado__pool *crew) {
   cpath = lua_tostring(L, -1);
   size = strlen(path) + 1;
   csize = strlen(cpath) + 1;
-  crew->path = lunado__realloc(NULL, size + csize);
-  if (crew->path == NULL) raise_refusal(L, crew, UV_ENOMEM);
-  crew->cpath = crew->path + size;
-  memcpy(crew->path, path, size);
-  memcpy(crew->cpath, cpath, csize);
+  pool->path = lunado__realloc(NULL, size + csize);
+  if (pool->path == NULL) raise_refusal(L, pool, UV_ENOMEM);
+  pool->cpath = pool->path + size;
+  memcpy(pool->path, path, size);
+  memcpy(pool->cpath, cpath, csize);
   lua_pop(L, 2);
 }
 
 lunado__pool *lunado__pool_new(lua_State *L, lunado_realm *realm,
                                unsigned threads, size_t queue) {
-  lunado__pool *crew = lua_newuserdatauv(L, sizeof *crew, 1);
+  lunado__pool *pool = lua_newuserdatauv(L, sizeof *pool, 1);
   int rc;
-  memset(crew, 0, sizeof *crew);
-  crew->realm = realm;
-  luaL_setmetatable(L, CREW);
+  memset(pool, 0, sizeof *pool);
+  pool->realm = realm;
+  luaL_setmetatable(L, POOL);
   lua_newtable(L);
   lua_setiuservalue(L, -2, 1);
-  copy_paths(L, crew);
-  rc = lunado_workers_new(&crew->workers, threads, queue, &crew_hooks, crew);
-  if (rc < 0) raise_refusal(L, crew, rc);
+  copy_paths(L, pool);
+  rc = lunado_workers_new(&pool->workers, threads, queue, &pool_hooks, pool);
+  if (rc < 0) raise_refusal(L, pool, rc);
   lua_pushvalue(L, -1);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, crew);
-  return crew;
+  lua_rawsetp(L, LUA_REGISTRYINDEX, pool);
+  return pool;
 }

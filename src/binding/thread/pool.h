@@ -2,8 +2,8 @@
 /*
  * pool.h - the threads behind an executor, and the Futures of their jobs.
  *
- * A crew is a userdata.  The registry holds it until it is shut down and its
- * threads have ended; so the finalizer of a crew with threads runs only when
+ * A pool is a userdata.  The registry holds it until it is shut down and its
+ * threads have ended; so the finalizer of a pool with threads runs only when
  * the state is closed, and may wait for them.
  */
 #ifndef LUNADO_BINDING_THREAD_POOL_H
@@ -14,27 +14,27 @@
 
 typedef struct lunado__pool lunado__pool;
 
-/* Makes the metatable of crews.  [-0, +0, m] */
+/* Makes the metatable of pools.  [-0, +0, m] */
 void lunado__pool_open(lua_State *L);
 
-/* Pushes a crew of at most `threads` threads, none of which is started yet;
+/* Pushes a pool of at most `threads` threads, none of which is started yet;
  * at most `queue` jobs wait for one.  Workers find modules as this state does
  * now.  [-0, +1, e] */
 lunado__pool *lunado__pool_new(lua_State *L, lunado_realm *realm,
                                unsigned threads, size_t queue);
 
 /* Raises unless n jobs can be sent now.  [-0, +0, v] */
-void lunado__pool_check_room(lua_State *L, lunado__pool *crew, size_t n);
+void lunado__pool_check_room(lua_State *L, lunado__pool *pool, size_t n);
 
 /* Moves the job out of the parcel and sends it; pushes the Future of its
  * outcome.  Raises, and then nothing has changed, after a shut-down, when the
  * queue is full, and when memory is short.  [-0, +1, e] */
-void lunado__pool_send(lua_State *L, lunado__pool *crew,
+void lunado__pool_send(lua_State *L, lunado__pool *pool,
                        lunado__parcel *parcel);
 
 /* Refuses jobs from now on.  With `wait`, all Futures are settled and all
  * threads have ended when it returns; else both happen as the loop turns.
  * May be repeated.  [-0, +0, -] */
-void lunado__pool_shut_down(lua_State *L, lunado__pool *crew, bool wait);
+void lunado__pool_shut_down(lua_State *L, lunado__pool *pool, bool wait);
 
 #endif
