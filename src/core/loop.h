@@ -21,9 +21,9 @@
 #include <stdbool.h>
 #include <uv.h>
 
-#include "core/address.h"
 #include "core/heap.h"
 #include "core/list.h"
+#include "core/loopid.h"
 #include "core/post.h"
 #include "core/timer.h"
 
@@ -201,7 +201,7 @@ struct lunado_loop {
   lunado_heap heap;        /* running timers */
   lunado_clock *clock;     /* borrowed; NULL: uv_hrtime */
   lunado_mailbox mail;     /* messages from other threads */
-  lunado_address address;  /* address.h's; 0: none */
+  lunado_loopid address;   /* loopid.h's; 0: none */
   lunado_link kin;         /* in a list of its owner's, who takes it out */
   lunado_drive_cb drive;   /* uv_run, or what stands for it */
   lunado_left_cb left;     /* not called yet; NULL: nobody is to be told */

@@ -106,10 +106,10 @@ uv_loop_t *lunado_getloop(lua_State *L) {
 
 lunado_loop *lunado_looponly(lua_State *L) {
   lunado_loop *core = lunado__ioloop_default(L, lunado__module_realm(L))->core;
-  lunado_address address;
+  lunado_loopid address;
   if (core->closed) luaL_error(L, "the IOLoop is closed");
   if (lunado_loop_open_posts(core) < 0) luaL_error(L, "not enough memory");
-  if (lunado_loop_address(core, &address) < 0)
+  if (lunado_loop_id(core, &address) < 0)
     luaL_error(L, "too many IOLoops are known to other threads");
   return (lunado_loop *)(uintptr_t)address;
 }
@@ -117,12 +117,12 @@ lunado_loop *lunado_looponly(lua_State *L) {
 static void wake_only(void *arg) { (void)arg; }
 
 int lunado_post(lunado_loop *name, void (*fn)(void *arg), void *arg) {
-  lunado_address address = (lunado_address)(uintptr_t)name;
-  lunado_loop *core = lunado_address_enter(address);
+  lunado_loopid address = (lunado_loopid)(uintptr_t)name;
+  lunado_loop *core = lunado_loopid_enter(address);
   int rc;
   if (core == NULL) return UV_ECANCELED;
   rc = lunado_loop_post(core, fn != NULL ? fn : wake_only, arg);
-  lunado_address_leave(address);
+  lunado_loopid_leave(address);
   return rc;
 }
 

@@ -128,7 +128,7 @@ bool lunado__interrupt_take(lua_State *L, lunado_realm *realm) {
 typedef void (*signal_handler)(int);
 
 static _Atomic(const lunado_ioloop *) watched_by; /* NULL: nobody */
-static _Atomic(lunado_address) woken;             /* its core */
+static _Atomic(lunado_loopid) woken;              /* its core */
 static _Atomic(signal_handler) handler_before;
 
 static void on_wake(lunado_loop *core, lunado_message *message) {
@@ -143,16 +143,16 @@ static void on_wake(lunado_loop *core, lunado_message *message) {
 
 static void on_interrupt(int signum) {
   int error = errno;
-  lunado_address address;
+  lunado_loopid address;
   lunado_loop *core;
   atomic_load (&handler_before)(signum);
   address = atomic_load(&woken);
-  core = lunado_address_enter(address);
+  core = lunado_loopid_enter(address);
   if (core != NULL) {
     lunado_ioloop *loop = core->owner;
     if (!atomic_exchange(&loop->waking, true))
       (void)lunado_loop_send(core, &loop->wake, on_wake);
-    lunado_address_leave(address);
+    lunado_loopid_leave(address);
   }
   errno = error;
 }
@@ -165,9 +165,9 @@ static bool is_handled(const struct sigaction *action) {
 bool lunado__interrupt_watch(const lua_State *L, lunado_ioloop *loop) {
   const lunado_ioloop *nobody = NULL;
   struct sigaction action;
-  lunado_address address;
+  lunado_loopid address;
   if (L != loop->realm->main || sigaction(SIGINT, NULL, &action) != 0 ||
-      !is_handled(&action) || lunado_loop_address(loop->core, &address) < 0 ||
+      !is_handled(&action) || lunado_loop_id(loop->core, &address) < 0 ||
       !atomic_compare_exchange_strong(&watched_by, &nobody, loop))
     return false;
   atomic_store(&handler_before, action.sa_handler);

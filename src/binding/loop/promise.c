@@ -28,7 +28,7 @@
 
 /* A name has the address in its upper half and the ticket in the lower; a
  * ticket the place in its lower bits and the count of uses above. */
-#define TICKET_BITS LUNADO_ADDRESS_BITS
+#define TICKET_BITS LUNADO_LOOPID_BITS
 #define PLACE_BITS (TICKET_BITS == 32 ? 20u : 12u)
 #define PLACES_MAX (1u << PLACE_BITS)
 
@@ -152,10 +152,10 @@ bool lunado__promise_reserve(lunado_ioloop *loop) {
 /* --- lunado.h ------------------------------------------------------------ */
 
 static void check_promisable(lua_State *L, lunado_ioloop *loop,
-                             lunado_address *address) {
+                             lunado_loopid *address) {
   int rc;
   if (loop->core->closed) luaL_error(L, "the IOLoop is closed");
-  if (lunado_loop_address(loop->core, address) < 0)
+  if (lunado_loop_id(loop->core, address) < 0)
     luaL_error(L, "too many IOLoops are known to other threads");
   rc = lunado_slab_reserve(&loop->promises, PLACES_MAX);
   if (rc == UV_ENOSPC) luaL_error(L, "too many promises");
@@ -165,7 +165,7 @@ static void check_promisable(lua_State *L, lunado_ioloop *loop,
 lunado_promise *lunado__promise_new(lua_State *L, lunado_realm *realm,
                                     int idx) {
   lunado_ioloop *loop;
-  lunado_address address;
+  lunado_loopid address;
   lunado_future *future = lua_touserdata(L, idx);
   promise_place *place;
   uint32_t ticket, anchor;
@@ -199,13 +199,13 @@ static int settle_place(lunado_loop *core, uint32_t ticket,
 int lunado_promise_settle(lunado_promise *promise, lua_CFunction deliver,
                           void *ud) {
   uintptr_t name = (uintptr_t)promise;
-  lunado_address address = (lunado_address)(name >> TICKET_BITS);
-  lunado_loop *core = lunado_address_enter(address);
+  lunado_loopid address = (lunado_loopid)(name >> TICKET_BITS);
+  lunado_loop *core = lunado_loopid_enter(address);
   int rc;
   if (core == NULL) return UV_ECANCELED;
   rc =
       settle_place(core, (uint32_t)(name & (((uintptr_t)1 << TICKET_BITS) - 1)),
                    deliver, ud);
-  lunado_address_leave(address);
+  lunado_loopid_leave(address);
   return rc;
 }

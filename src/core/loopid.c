@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * address.c - places that loops take one after the other.
+ * loopid.c - places that loops take one after the other.
  *
- * Invariants: a visitor announces itself before it looks at the address, and
- * who closes takes the address down before it looks for visitors; so once it
+ * Invariants: a reader announces itself before it looks at the id, and
+ * who closes takes the id down before it looks for readers; so once it
  * has found none, none is left that saw its loop.  The places are static, so
  * that anybody may look at one at any time.
  */
-#include "core/address.h"
+#include "core/loopid.h"
 
 #include <stdatomic.h>
 #include <uv.h>
@@ -15,11 +15,11 @@
 #include "core/loop.h"
 
 typedef struct {
-  atomic_bool taken;    /* by a loop that is open, or still has visitors */
-  atomic_uint address;  /* of the open loop; 0: there is none */
-  atomic_uint visitors; /* between enter and leave */
-  unsigned round;       /* how often it was taken; the taker's */
-  lunado_loop *loop;    /* the taker's; to be read by visitors */
+  atomic_bool taken;   /* by a loop that is open, or still has readers */
+  atomic_uint address; /* of the open loop; 0: there is none */
+  atomic_uint readers; /* between enter and leave */
+  unsigned round;      /* how often it was taken; the taker's */
+  lunado_loop *loop;   /* the taker's; to be read by readers */
 } place;
 
 static place places[LUNADO_ADDRESSES];
@@ -27,7 +27,7 @@ static place places[LUNADO_ADDRESSES];
 /* Where the search for a free place begins: each rests as long as it can. */
 static atomic_uint next_place;
 
-static place *place_of(lunado_address address) {
+static place *place_of(lunado_loopid address) {
   return &places[address % LUNADO_ADDRESSES];
 }
 
@@ -41,17 +41,17 @@ static place *take_place(void) {
 }
 
 /* 0 is nobody's address. */
-static lunado_address next_address(place *self) {
-  lunado_address address;
+static lunado_loopid next_address(place *self) {
+  lunado_loopid address;
   do {
     uint64_t count = (uint64_t)self->round++ * LUNADO_ADDRESSES;
-    address = (lunado_address)(count % ((uint64_t)1 << LUNADO_ADDRESS_BITS)) +
-              (lunado_address)(self - places);
+    address = (lunado_loopid)(count % ((uint64_t)1 << LUNADO_LOOPID_BITS)) +
+              (lunado_loopid)(self - places);
   } while (address == 0);
   return address;
 }
 
-int lunado_loop_address(lunado_loop *loop, lunado_address *address) {
+int lunado_loop_id(lunado_loop *loop, lunado_loopid *address) {
   place *self;
   *address = loop->address;
   if (loop->closed) return UV_ECANCELED;
@@ -64,16 +64,16 @@ int lunado_loop_address(lunado_loop *loop, lunado_address *address) {
   return 0;
 }
 
-lunado_loop *lunado_address_enter(lunado_address address) {
+lunado_loop *lunado_loopid_enter(lunado_loopid address) {
   place *self = place_of(address);
-  atomic_fetch_add(&self->visitors, 1);
+  atomic_fetch_add(&self->readers, 1);
   if (address != 0 && atomic_load(&self->address) == address) return self->loop;
-  atomic_fetch_sub(&self->visitors, 1);
+  atomic_fetch_sub(&self->readers, 1);
   return NULL;
 }
 
-void lunado_address_leave(lunado_address address) {
-  atomic_fetch_sub(&place_of(address)->visitors, 1);
+void lunado_loopid_leave(lunado_loopid address) {
+  atomic_fetch_sub(&place_of(address)->readers, 1);
 }
 
 void lunado__address_close(lunado_loop *loop) {
@@ -81,6 +81,6 @@ void lunado__address_close(lunado_loop *loop) {
   if (loop->address == 0) return;
   loop->address = 0;
   atomic_store(&self->address, 0);
-  while (atomic_load(&self->visitors) > 0) continue;
+  while (atomic_load(&self->readers) > 0) continue;
   atomic_store(&self->taken, false);
 }

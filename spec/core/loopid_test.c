@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* address_test.c - names of loops, used in time and too late. */
-#include "core/address.h"
+/* loopid_test.c - names of loops, used in time and too late. */
+#include "core/loopid.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -9,9 +9,9 @@
 
 enum { THREADS = 4, ROUNDS = 300 };
 
-static lunado_address address_of(lunado_loop *loop) {
-  lunado_address address;
-  assert_int_equal(lunado_loop_address(loop, &address), 0);
+static lunado_loopid address_of(lunado_loop *loop) {
+  lunado_loopid address;
+  assert_int_equal(lunado_loop_id(loop, &address), 0);
   assert_true(address != 0);
   return address;
 }
@@ -27,15 +27,15 @@ static void close_loop(lunado_loop *loop) {
   lunado_loop_unref(loop);
 }
 
-static bool finds(lunado_address address, lunado_loop *loop) {
-  lunado_loop *found = lunado_address_enter(address);
-  if (found != NULL) lunado_address_leave(address);
+static bool finds(lunado_loopid address, lunado_loop *loop) {
+  lunado_loop *found = lunado_loopid_enter(address);
+  if (found != NULL) lunado_loopid_leave(address);
   return found == loop;
 }
 
 static void a_loop_has_one_address(void **state) {
   lunado_loop *loop = *state;
-  lunado_address address = address_of(loop);
+  lunado_loopid address = address_of(loop);
   assert_int_equal(address_of(loop), address);
   assert_true(finds(address, loop));
   assert_true(finds(address, loop));
@@ -43,15 +43,15 @@ static void a_loop_has_one_address(void **state) {
 
 static void a_closed_loop_is_not_found(void **state) {
   lunado_loop *loop = *state;
-  lunado_address address = address_of(loop), none;
+  lunado_loopid address = address_of(loop), none;
   lunado_loop_close(loop);
   assert_true(finds(address, NULL));
-  assert_int_equal(lunado_loop_address(loop, &none), UV_ECANCELED);
+  assert_int_equal(lunado_loop_id(loop, &none), UV_ECANCELED);
   assert_int_equal(none, 0);
 }
 
 static void nobody_is_at_other_addresses(void **state) {
-  lunado_address address = address_of(*state);
+  lunado_loopid address = address_of(*state);
   assert_true(finds(0, NULL));
   assert_true(finds(address + LUNADO_ADDRESSES, NULL));
   assert_true(finds(address + 1, NULL));
@@ -59,13 +59,13 @@ static void nobody_is_at_other_addresses(void **state) {
 
 /* Many times as many loops as there are places. */
 static void an_address_is_not_given_again_soon(void **state) {
-  lunado_address first = address_of(*state), last = first;
+  lunado_loopid first = address_of(*state), last = first;
   lunado_loop *closed = open_loop();
-  lunado_address gone = address_of(closed);
+  lunado_loopid gone = address_of(closed);
   close_loop(closed);
   for (unsigned i = 0; i < 3 * LUNADO_ADDRESSES; i++) {
     lunado_loop *loop = open_loop();
-    lunado_address address = address_of(loop);
+    lunado_loopid address = address_of(loop);
     assert_true(address != first && address != last && address != gone);
     close_loop(loop);
     last = address;
@@ -78,12 +78,12 @@ static void an_address_is_not_given_again_soon(void **state) {
 static void there_is_a_limit(void **state) {
   static lunado_loop *loops[LUNADO_ADDRESSES + 1];
   lunado_loop *loop = *state;
-  lunado_address address;
+  lunado_loopid address;
   unsigned n = 0;
   int rc;
   do {
     assert_int_equal(lunado_loop_new(&loops[n], loop->uv), 0);
-    rc = lunado_loop_address(loops[n++], &address);
+    rc = lunado_loop_id(loops[n++], &address);
   } while (rc == 0);
   assert_int_equal(rc, UV_ENFILE);
   assert_int_equal(address, 0);
@@ -94,7 +94,7 @@ static void there_is_a_limit(void **state) {
 
 /* --- threads ------------------------------------------------------------- */
 
-static _Atomic lunado_address current;
+static _Atomic lunado_loopid current;
 static atomic_bool over;
 static atomic_uint sent, refused, handled;
 
@@ -111,14 +111,14 @@ static void on_letter(lunado_loop *loop, lunado_message *message) {
 
 /* An entered loop is open: what is sent to it is accepted. */
 static void send_letter(letter *self) {
-  lunado_address address = atomic_load(&current);
-  lunado_loop *loop = lunado_address_enter(address);
+  lunado_loopid address = atomic_load(&current);
+  lunado_loop *loop = lunado_loopid_enter(address);
   if (loop == NULL) return;
   atomic_store(&self->away, true);
   atomic_fetch_add(&sent, 1);
   if (lunado_loop_send(loop, &self->message, on_letter) < 0)
     atomic_fetch_add(&refused, 1);
-  lunado_address_leave(address);
+  lunado_loopid_leave(address);
 }
 
 static void *keep_sending(void *arg) {

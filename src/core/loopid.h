@@ -1,49 +1,49 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * address.h - the name of a loop, which may be used when the loop is gone.
+ * loopid.h - the name of a loop, which may be used when the loop is gone.
  *
- * Other threads and signal handlers hold addresses instead of pointers: who
+ * Other threads and signal handlers hold ids instead of pointers: who
  * comes too late finds nobody, and nobody has to wait for the latecomers
  * before a loop may be freed.
  *
  * An address is a number other than 0.  It is given again when some two to the
- * power of LUNADO_ADDRESS_BITS loops have had addresses in the meantime.
+ * power of LUNADO_LOOPID_BITS loops have had ids in the meantime.
  */
-#ifndef LUNADO_CORE_ADDRESS_H
-#define LUNADO_CORE_ADDRESS_H
+#ifndef LUNADO_CORE_LOOPID_H
+#define LUNADO_CORE_LOOPID_H
 
 #include <stdint.h>
 
 /* Half of a pointer's, so that an address and a number within the loop's
  * affairs fit into one together. */
 #if UINTPTR_MAX > 0xffffffffu
-#define LUNADO_ADDRESS_BITS 32
-#define LUNADO_ADDRESS_PLACE_BITS 12
+#define LUNADO_LOOPID_BITS 32
+#define LUNADO_LOOPID_PLACE_BITS 12
 #else
-#define LUNADO_ADDRESS_BITS 16
-#define LUNADO_ADDRESS_PLACE_BITS 8
+#define LUNADO_LOOPID_BITS 16
+#define LUNADO_LOOPID_PLACE_BITS 8
 #endif
 
 /* How many open loops of the process may have an address at once. */
-#define LUNADO_ADDRESSES (1u << LUNADO_ADDRESS_PLACE_BITS)
+#define LUNADO_ADDRESSES (1u << LUNADO_LOOPID_PLACE_BITS)
 
-typedef uint32_t lunado_address;
+typedef uint32_t lunado_loopid;
 typedef struct lunado_loop lunado_loop;
 
 /* Puts the loop's address, made on first use, into *address; on the loop's
  * thread.
  * Returns 0; UV_ENFILE when LUNADO_ADDRESSES are in use; UV_ECANCELED when
  * the loop is closed; then *address is 0. */
-int lunado_loop_address(lunado_loop *loop, lunado_address *address);
+int lunado_loop_id(lunado_loop *loop, lunado_loopid *address);
 
-/* The open loop at the address, which cannot close until it is left; NULL
+/* The open loop at the id, which cannot close until it is left; NULL
  * when it has closed, and then there is nothing to leave.  For as long as it
  * takes to send a message: who closes the loop waits actively.  From any
  * thread or signal handler. */
-lunado_loop *lunado_address_enter(lunado_address address);
+lunado_loop *lunado_loopid_enter(lunado_loopid address);
 
-/* Leaves the loop that lunado_address_enter gave. */
-void lunado_address_leave(lunado_address address);
+/* Leaves the loop that lunado_loopid_enter gave. */
+void lunado_loopid_leave(lunado_loopid address);
 
 /* --- for the loop -------------------------------------------------------- */
 
