@@ -21,7 +21,7 @@
 #include "binding/thread/decode.h"
 #include "binding/thread/worker.h"
 #include "core/alloc.h"
-#include "core/workers.h"
+#include "core/threadpool.h"
 
 #define POOL "lunado.Pool"
 
@@ -29,15 +29,15 @@
 enum { JOB_FUTURE_LOOP = 3 };
 
 struct lunado__pool {
-  lunado_workers *workers; /* owned; NULL once all threads have ended */
-  lunado_realm *realm;     /* of the same state */
-  lua_State *L;            /* where jobs are settled; NULL: on their loop's */
-  char *path;              /* owned; package.path and, behind its zero, */
-  char *cpath;             /* package.cpath */
-  unsigned busy;           /* calls of pool_done on the C stack */
-  bool shut;               /* refuses jobs */
-  bool over;               /* and has neither threads nor pending jobs */
-  bool closing;            /* the state is being closed */
+  lunado_threadpool *workers; /* owned; NULL once all threads have ended */
+  lunado_realm *realm;        /* of the same state */
+  lua_State *L;  /* where jobs are settled; NULL: on their loop's */
+  char *path;    /* owned; package.path and, behind its zero, */
+  char *cpath;   /* package.cpath */
+  unsigned busy; /* calls of pool_done on the C stack */
+  bool shut;     /* refuses jobs */
+  bool over;     /* and has neither threads nor pending jobs */
+  bool closing;  /* the state is being closed */
 };
 
 typedef struct {
@@ -115,7 +115,7 @@ static void succeed_job(lua_State *L, lunado__pool *pool, const pool_job *self,
 /* (job [, failure]): the Future may have been settled by its holder. */
 static int settle_job(lua_State *L) {
   const pool_job *self = lua_touserdata(L, 1);
-  lunado__pool *pool = lunado_workers_data(self->job.workers);
+  lunado__pool *pool = lunado_threadpool_data(self->job.workers);
   lua_settop(L, 2);
   push_job_futures(L, pool);
   lua_rawgetp(L, 3, self->future);
@@ -149,23 +149,23 @@ static void settle_job_protected(lua_State *L, lunado_realm *realm,
 
 /* --- hooks ---------------------------------------------------------------- */
 
-static void *pool_start(lunado_workers *workers) {
-  const lunado__pool *pool = lunado_workers_data(workers);
+static void *pool_start(lunado_threadpool *workers) {
+  const lunado__pool *pool = lunado_threadpool_data(workers);
   return lunado__worker_new(pool->realm->filler, pool->path, pool->cpath);
 }
 
-static void pool_run(lunado_workers *workers, void *state, lunado_job *job) {
+static void pool_run(lunado_threadpool *workers, void *state, lunado_job *job) {
   (void)workers;
   lunado__worker_run(state, &lunado_container_of(job, pool_job, job)->work);
 }
 
-static void pool_finish(lunado_workers *workers, void *state) {
+static void pool_finish(lunado_threadpool *workers, void *state) {
   (void)workers;
   lunado__worker_free(state);
 }
 
-static void pool_done(lunado_workers *workers, lunado_job *job) {
-  lunado__pool *pool = lunado_workers_data(workers);
+static void pool_done(lunado_threadpool *workers, lunado_job *job) {
+  lunado__pool *pool = lunado_threadpool_data(workers);
   pool_job *self = lunado_container_of(job, pool_job, job);
   lua_State *L = pool->L != NULL ? pool->L : self->loop->L;
   if (!lua_checkstack(L, LUA_MINSTACK)) return;
@@ -182,15 +182,15 @@ static void pool_free_job(lunado_job *job) {
   lunado__free(self);
 }
 
-static void pool_ended(lunado_workers *workers) {
-  lunado__pool *pool = lunado_workers_data(workers);
+static void pool_ended(lunado_threadpool *workers) {
+  lunado__pool *pool = lunado_threadpool_data(workers);
   pool->workers = NULL;
-  lunado_workers_free(workers);
+  lunado_threadpool_free(workers);
   pool->over = true;
   release_pool(pool->realm->main, pool);
 }
 
-static const lunado_workers_hooks pool_hooks = {
+static const lunado_threadpool_hooks pool_hooks = {
     pool_start, pool_run, pool_finish, pool_done, pool_free_job, pool_ended};
 
 /* --- sending -------------------------------------------------------------- */
@@ -225,7 +225,7 @@ static void raise_refusal(lua_State *L, lunado__pool *pool, int rc) {
 
 void lunado__pool_check_room(lua_State *L, lunado__pool *pool, size_t n) {
   if (pool->shut || pool->workers == NULL) raise_refusal(L, pool, UV_ECANCELED);
-  if (n > lunado_workers_room(pool->workers))
+  if (n > lunado_threadpool_room(pool->workers))
     raise_refusal(L, pool, UV_ENOBUFS);
 }
 
@@ -255,7 +255,7 @@ static int submit_job(lunado__pool *pool, lunado_ioloop *loop,
   self->future = future;
   self->loop = loop;
   self->work.parcel = *parcel;
-  rc = lunado_workers_submit(pool->workers, loop->core, &self->job);
+  rc = lunado_threadpool_submit(pool->workers, loop->core, &self->job);
   if (rc == 0)
     memset(parcel, 0, sizeof *parcel);
   else
@@ -281,12 +281,12 @@ void lunado__pool_shut_down(lua_State *L, lunado__pool *pool, bool wait) {
   lua_State *outer = pool->L;
   pool->shut = true;
   if (pool->workers == NULL) return;
-  if (lunado_workers_shut_down(pool->workers) && !wait &&
-      !lunado_workers_deserted(pool->workers))
+  if (lunado_threadpool_shut_down(pool->workers) && !wait &&
+      !lunado_threadpool_deserted(pool->workers))
     return;
-  lunado_workers_join(pool->workers);
+  lunado_threadpool_join(pool->workers);
   pool->L = L;
-  lunado_workers_settle(pool->workers);
+  lunado_threadpool_settle(pool->workers);
   pool->L = outer;
   pool->over = true;
   release_pool(L, pool);
@@ -304,15 +304,15 @@ static void log_dropped(lua_State *L, lunado__pool *pool, size_t count) {
 
 static int pool__gc(lua_State *L) {
   lunado__pool *pool = lua_touserdata(L, 1);
-  lunado_workers *workers = pool->workers;
+  lunado_threadpool *workers = pool->workers;
   size_t dropped = 0;
   if (workers != NULL) {
     pool->closing = true;
-    (void)lunado_workers_shut_down(workers);
-    dropped = lunado_workers_drop(workers);
+    (void)lunado_threadpool_shut_down(workers);
+    dropped = lunado_threadpool_drop(workers);
     lunado__pool_shut_down(L, pool, true);
     pool->workers = NULL;
-    lunado_workers_free(workers);
+    lunado_threadpool_free(workers);
   }
   lunado__free(pool->path);
   pool->path = NULL;
@@ -364,7 +364,7 @@ lunado__pool *lunado__pool_new(lua_State *L, lunado_realm *realm,
   lua_newtable(L);
   lua_setiuservalue(L, -2, 1);
   copy_paths(L, pool);
-  rc = lunado_workers_new(&pool->workers, threads, queue, &pool_hooks, pool);
+  rc = lunado_threadpool_new(&pool->workers, threads, queue, &pool_hooks, pool);
   if (rc < 0) raise_refusal(L, pool, rc);
   lua_pushvalue(L, -1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, pool);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * workers.c - threads that run jobs and bring them back to their loop.
+ * threadpool.c - threads that run jobs and bring them back to their loop.
  *
  * Invariants: a job is in `pending` from submit until done.  From being taken
  * out of the queue until it is sent it belongs to one thread, which does not
@@ -12,7 +12,7 @@
  * sends, and again when that was refused; the owner looks at it when the
  * message has arrived, or the thread was joined.
  */
-#include "core/workers.h"
+#include "core/threadpool.h"
 
 #include <assert.h>
 
@@ -22,7 +22,7 @@
 typedef struct {
   lunado_link link; /* in workers->threads until joined */
   uv_thread_t id;
-  lunado_workers *workers; /* borrowed: they outlive their threads */
+  lunado_threadpool *workers; /* borrowed: they outlive their threads */
 } worker_thread;
 
 /* --- done ----------------------------------------------------------------- */
@@ -33,7 +33,7 @@ static void job_done(lunado_job *job) {
   job->workers->hooks->done(job->workers, job);
 }
 
-static void job_free(const lunado_workers_hooks *hooks, lunado_job *job) {
+static void job_free(const lunado_threadpool_hooks *hooks, lunado_job *job) {
   lunado_loop_unref(job->loop);
   hooks->free_job(job);
 }
@@ -42,7 +42,7 @@ static void job_free(const lunado_workers_hooks *hooks, lunado_job *job) {
  * settle has begun with, while the callbacks of that let the loop turn. */
 static void on_job_message(lunado_loop *loop, lunado_message *message) {
   lunado_job *job = lunado_container_of(message, lunado_job, message);
-  const lunado_workers_hooks *hooks = job->hooks;
+  const lunado_threadpool_hooks *hooks = job->hooks;
   bool pending = !lunado_list_empty(&job->pending);
   job->mailed = false;
   if (job->settling || (pending && loop->closed)) return;
@@ -50,13 +50,13 @@ static void on_job_message(lunado_loop *loop, lunado_message *message) {
   job_free(hooks, job);
 }
 
-void lunado_workers_settle(lunado_workers *workers) {
+void lunado_threadpool_settle(lunado_threadpool *workers) {
   assert(lunado_list_empty(&workers->threads) &&
          "a job that a thread may hold cannot be settled");
   while (!lunado_list_empty(&workers->pending)) {
     lunado_job *job =
         lunado_container_of(workers->pending.next, lunado_job, pending);
-    const lunado_workers_hooks *hooks = job->hooks;
+    const lunado_threadpool_hooks *hooks = job->hooks;
     job->settling = true;
     job_done(job);
     job->settling = false;
@@ -64,7 +64,7 @@ void lunado_workers_settle(lunado_workers *workers) {
   }
 }
 
-static void workers_free_storage(lunado_workers *workers) {
+static void workers_free_storage(lunado_threadpool *workers) {
   if (workers->loop != NULL) lunado_loop_unref(workers->loop);
   uv_cond_destroy(&workers->changed);
   uv_mutex_destroy(&workers->mutex);
@@ -72,14 +72,14 @@ static void workers_free_storage(lunado_workers *workers) {
 }
 
 static void on_workers_message(lunado_loop *loop, lunado_message *message) {
-  lunado_workers *workers =
-      lunado_container_of(message, lunado_workers, message);
+  lunado_threadpool *workers =
+      lunado_container_of(message, lunado_threadpool, message);
   workers->mailed = false;
   if (workers->freed) {
     workers_free_storage(workers);
   } else if (!loop->closed && !lunado_list_empty(&workers->threads)) {
-    lunado_workers_join(workers);
-    lunado_workers_settle(workers);
+    lunado_threadpool_join(workers);
+    lunado_threadpool_settle(workers);
     workers->hooks->ended(workers);
   }
 }
@@ -87,7 +87,7 @@ static void on_workers_message(lunado_loop *loop, lunado_message *message) {
 /* --- on the threads ------------------------------------------------------- */
 
 /* The next job; NULL when there will be none. */
-static lunado_job *worker_take(lunado_workers *workers) {
+static lunado_job *worker_take(lunado_threadpool *workers) {
   lunado_job *job = NULL;
   uv_mutex_lock(&workers->mutex);
   while (lunado_list_empty(&workers->queue) && !workers->shut)
@@ -102,7 +102,7 @@ static lunado_job *worker_take(lunado_workers *workers) {
   return job;
 }
 
-static void worker_bring_back(lunado_workers *workers, lunado_job *job) {
+static void worker_bring_back(lunado_threadpool *workers, lunado_job *job) {
   uv_mutex_lock(&workers->mutex);
   workers->idle++;
   uv_mutex_unlock(&workers->mutex);
@@ -112,7 +112,7 @@ static void worker_bring_back(lunado_workers *workers, lunado_job *job) {
 }
 
 /* The last thread to end says so. */
-static void worker_leave(lunado_workers *workers) {
+static void worker_leave(lunado_threadpool *workers) {
   bool last;
   uv_mutex_lock(&workers->mutex);
   workers->idle--;
@@ -125,8 +125,8 @@ static void worker_leave(lunado_workers *workers) {
 }
 
 static void worker_main(void *argument) {
-  lunado_workers *workers = ((worker_thread *)argument)->workers;
-  const lunado_workers_hooks *hooks = workers->hooks;
+  lunado_threadpool *workers = ((worker_thread *)argument)->workers;
+  const lunado_threadpool_hooks *hooks = workers->hooks;
   void *state = hooks->start(workers);
   lunado_job *job;
   while ((job = worker_take(workers)) != NULL) {
@@ -141,7 +141,7 @@ static void worker_main(void *argument) {
 /* --- submitting ----------------------------------------------------------- */
 
 /* Starts one more thread; with the mutex held. */
-static int workers_grow(lunado_workers *workers) {
+static int workers_grow(lunado_threadpool *workers) {
   worker_thread *thread = lunado__alloc(sizeof *thread);
   int rc;
   if (thread == NULL) return UV_ENOMEM;
@@ -159,7 +159,7 @@ static int workers_grow(lunado_workers *workers) {
 
 /* Sees to it that there is a thread for one more job, or else a place in the
  * queue; with the mutex held. */
-static int workers_admit(lunado_workers *workers) {
+static int workers_admit(lunado_threadpool *workers) {
   int rc = 0;
   if (workers->queue_length < workers->idle) return 0;
   if (workers->running < workers->max_threads) {
@@ -171,7 +171,7 @@ static int workers_admit(lunado_workers *workers) {
              : UV_ENOBUFS;
 }
 
-size_t lunado_workers_room(lunado_workers *workers) {
+size_t lunado_threadpool_room(lunado_threadpool *workers) {
   size_t places;
   uv_mutex_lock(&workers->mutex);
   places = workers->max_threads - workers->running + workers->idle;
@@ -183,21 +183,21 @@ size_t lunado_workers_room(lunado_workers *workers) {
 }
 
 /* With the mutex held, for the last thread reads workers->loop. */
-static void workers_use_loop(lunado_workers *workers, lunado_loop *loop) {
+static void workers_use_loop(lunado_threadpool *workers, lunado_loop *loop) {
   if (workers->loop == loop) return;
   lunado_loop_ref(loop);
   if (workers->loop != NULL) lunado_loop_unref(workers->loop);
   workers->loop = loop;
 }
 
-static void workers_enqueue(lunado_workers *workers, lunado_job *job) {
+static void workers_enqueue(lunado_threadpool *workers, lunado_job *job) {
   workers_use_loop(workers, job->loop);
   lunado_list_append(&workers->queue, &job->queued);
   workers->queue_length++;
 }
 
-int lunado_workers_submit(lunado_workers *workers, lunado_loop *loop,
-                          lunado_job *job) {
+int lunado_threadpool_submit(lunado_threadpool *workers, lunado_loop *loop,
+                             lunado_job *job) {
   int rc;
   if (workers->shut || loop->closed) return UV_ECANCELED;
   job->hooks = workers->hooks;
@@ -218,10 +218,10 @@ int lunado_workers_submit(lunado_workers *workers, lunado_loop *loop,
 
 /* --- life cycle ----------------------------------------------------------- */
 
-int lunado_workers_new(lunado_workers **result, unsigned max_threads,
-                       size_t max_queue, const lunado_workers_hooks *hooks,
-                       void *data) {
-  lunado_workers *workers = lunado__alloc(sizeof *workers);
+int lunado_threadpool_new(lunado_threadpool **result, unsigned max_threads,
+                          size_t max_queue,
+                          const lunado_threadpool_hooks *hooks, void *data) {
+  lunado_threadpool *workers = lunado__alloc(sizeof *workers);
   int rc;
   *result = NULL;
   if (workers == NULL) return UV_ENOMEM;
@@ -244,7 +244,7 @@ int lunado_workers_new(lunado_workers **result, unsigned max_threads,
   return rc;
 }
 
-bool lunado_workers_shut_down(lunado_workers *workers) {
+bool lunado_threadpool_shut_down(lunado_threadpool *workers) {
   uv_mutex_lock(&workers->mutex);
   workers->shut = true;
   uv_cond_broadcast(&workers->changed);
@@ -252,12 +252,12 @@ bool lunado_workers_shut_down(lunado_workers *workers) {
   return !lunado_list_empty(&workers->threads);
 }
 
-bool lunado_workers_deserted(const lunado_workers *workers) {
+bool lunado_threadpool_deserted(const lunado_threadpool *workers) {
   return lunado_list_empty(&workers->pending) && workers->loop != NULL &&
          workers->loop->closed;
 }
 
-size_t lunado_workers_drop(lunado_workers *workers) {
+size_t lunado_threadpool_drop(lunado_threadpool *workers) {
   size_t dropped;
   uv_mutex_lock(&workers->mutex);
   dropped = workers->queue_length;
@@ -272,7 +272,7 @@ size_t lunado_workers_drop(lunado_workers *workers) {
   return dropped;
 }
 
-void lunado_workers_join(lunado_workers *workers) {
+void lunado_threadpool_join(lunado_threadpool *workers) {
   assert(workers->shut && "threads end after a shut-down only");
   while (!lunado_list_empty(&workers->threads)) {
     worker_thread *thread =
@@ -283,7 +283,7 @@ void lunado_workers_join(lunado_workers *workers) {
   }
 }
 
-void lunado_workers_free(lunado_workers *workers) {
+void lunado_threadpool_free(lunado_threadpool *workers) {
   assert(lunado_list_empty(&workers->threads) &&
          lunado_list_empty(&workers->pending) &&
          "workers are freed when all is done");

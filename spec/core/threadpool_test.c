@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* workers_test.c - jobs run on threads and come back to their loop. */
-#include "core/workers.h"
+/* threadpool_test.c - jobs run on threads and come back to their loop. */
+#include "core/threadpool.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -21,7 +21,7 @@ struct sample {
 };
 
 static lunado_loop *the_loop;
-static lunado_workers *the_workers;
+static lunado_threadpool *the_workers;
 static uv_sem_t gate;             /* what jobs wait at */
 static atomic_int threads;        /* started and not finished */
 static atomic_int ever;           /* started */
@@ -30,15 +30,15 @@ static atomic_bool out_of_memory; /* start returns NULL */
 static int endings;               /* calls of `ended` */
 static bool free_at_end;
 
-static void *on_start(lunado_workers *workers) {
-  assert_ptr_equal(lunado_workers_data(workers), &gate);
+static void *on_start(lunado_threadpool *workers) {
+  assert_ptr_equal(lunado_threadpool_data(workers), &gate);
   if (atomic_load(&out_of_memory)) return NULL;
   atomic_fetch_add(&threads, 1);
   atomic_fetch_add(&ever, 1);
   return &threads;
 }
 
-static void on_run(lunado_workers *workers, void *state, lunado_job *job) {
+static void on_run(lunado_threadpool *workers, void *state, lunado_job *job) {
   sample *self = lunado_container_of(job, sample, job);
   (void)workers;
   if (state == NULL) atomic_fetch_add(&without, 1);
@@ -46,13 +46,13 @@ static void on_run(lunado_workers *workers, void *state, lunado_job *job) {
   self->output = 2 * self->input;
 }
 
-static void on_finish(lunado_workers *workers, void *state) {
+static void on_finish(lunado_threadpool *workers, void *state) {
   (void)workers;
   assert_ptr_equal(state, &threads);
   atomic_fetch_sub(&threads, 1);
 }
 
-static void on_done(lunado_workers *workers, lunado_job *job) {
+static void on_done(lunado_threadpool *workers, lunado_job *job) {
   sample *self = lunado_container_of(job, sample, job);
   assert_ptr_equal(workers, the_workers);
   assert_false(self->done);
@@ -69,22 +69,22 @@ static void on_free(lunado_job *job) {
   self->freed = true;
 }
 
-static void on_ended(lunado_workers *workers) {
+static void on_ended(lunado_threadpool *workers) {
   assert_ptr_equal(workers, the_workers);
   assert_int_equal(atomic_load(&threads), 0);
   endings++;
   lunado_loop_stop(the_loop);
   if (!free_at_end) return;
-  lunado_workers_free(workers);
+  lunado_threadpool_free(workers);
   the_workers = NULL;
 }
 
-static const lunado_workers_hooks hooks = {on_start, on_run,  on_finish,
+static const lunado_threadpool_hooks hooks = {on_start, on_run,  on_finish,
                                            on_done,  on_free, on_ended};
 
 static void open_workers(unsigned max_threads, size_t max_queue) {
   assert_int_equal(
-      lunado_workers_new(&the_workers, max_threads, max_queue, &hooks, &gate),
+      lunado_threadpool_new(&the_workers, max_threads, max_queue, &hooks, &gate),
       0);
 }
 
@@ -97,7 +97,7 @@ static sample *prepare(int i, char name) {
 }
 
 static int try_submit(sample *self) {
-  return lunado_workers_submit(the_workers, the_loop, &self->job);
+  return lunado_threadpool_submit(the_workers, the_loop, &self->job);
 }
 
 static sample *submit(int i, char name, void (*act)(sample *self)) {
@@ -139,10 +139,10 @@ static int finish(void **state) {
   memory_fail_at(0);
   if (the_workers != NULL) {
     for (int i = 0; i < 8; i++) uv_sem_post(&gate); /* after a failure */
-    (void)lunado_workers_shut_down(the_workers);
-    lunado_workers_join(the_workers);
-    lunado_workers_settle(the_workers);
-    lunado_workers_free(the_workers);
+    (void)lunado_threadpool_shut_down(the_workers);
+    lunado_threadpool_join(the_workers);
+    lunado_threadpool_settle(the_workers);
+    lunado_threadpool_free(the_workers);
   }
   assert_int_equal(atomic_load(&threads), 0);
   loop_drop(the_loop);
@@ -163,7 +163,7 @@ static void runs_every_job_once(void **state) {
 static void starts_no_thread_before_a_job(void **state) {
   (void)state;
   open_workers(4, SIZE_MAX);
-  assert_false(lunado_workers_shut_down(the_workers));
+  assert_false(lunado_threadpool_shut_down(the_workers));
   assert_int_equal(atomic_load(&ever), 0);
 }
 
@@ -211,13 +211,13 @@ static void done_may_submit(void **state) {
 static void a_queue_can_be_full(void **state) {
   (void)state;
   open_workers(2, 3);
-  assert_int_equal(lunado_workers_room(the_workers), 5);
+  assert_int_equal(lunado_threadpool_room(the_workers), 5);
   for (int i = 0; i < 5; i++) submit(i, '\0', pass);
-  assert_int_equal(lunado_workers_room(the_workers), 0);
+  assert_int_equal(lunado_threadpool_room(the_workers), 0);
   assert_int_equal(try_submit(prepare(5, '\0')), UV_ENOBUFS);
   for (int i = 0; i < 5; i++) uv_sem_post(&gate);
   run_until_empty();
-  assert_int_equal(lunado_workers_room(the_workers), 5);
+  assert_int_equal(lunado_threadpool_room(the_workers), 5);
   submit(5, 'x', NULL);
   run_until_empty();
   assert_string_equal(noted(), "x");
@@ -242,7 +242,7 @@ static void a_shut_down_runs_what_is_queued(void **state) {
   free_at_end = true;
   open_workers(1, SIZE_MAX);
   for (int i = 0; i < 3; i++) submit(i, (char)('a' + i), pass);
-  assert_true(lunado_workers_shut_down(the_workers));
+  assert_true(lunado_threadpool_shut_down(the_workers));
   assert_int_equal(try_submit(prepare(3, '\0')), UV_ECANCELED);
   for (int i = 0; i < 3; i++) uv_sem_post(&gate);
   assert_int_equal(lunado_loop_run(the_loop, true), LUNADO_RUN_STOPPED);
@@ -254,10 +254,10 @@ static void settle_needs_no_turn(void **state) {
   (void)state;
   open_workers(2, SIZE_MAX);
   for (int i = 0; i < 9; i++) submit(i, 'x', NULL);
-  (void)lunado_workers_shut_down(the_workers);
-  lunado_workers_join(the_workers);
+  (void)lunado_threadpool_shut_down(the_workers);
+  lunado_threadpool_join(the_workers);
   assert_string_equal(noted(), "");
-  lunado_workers_settle(the_workers);
+  lunado_threadpool_settle(the_workers);
   assert_string_equal(noted(), "xxxxxxxxx");
   lunado_loop_hold(the_loop); /* nothing else makes it look for messages */
   lunado_loop_stop(the_loop);
@@ -279,9 +279,9 @@ static void the_loop_may_turn_while_settling(void **state) {
   (void)state;
   open_workers(1, SIZE_MAX);
   for (int i = 0; i < 3; i++) submit(i, 'x', NULL)->then = turn_the_loop;
-  (void)lunado_workers_shut_down(the_workers);
-  lunado_workers_join(the_workers);
-  lunado_workers_settle(the_workers);
+  (void)lunado_threadpool_shut_down(the_workers);
+  lunado_threadpool_join(the_workers);
+  lunado_threadpool_settle(the_workers);
   assert_string_equal(noted(), "xxx");
   for (int i = 0; i < 3; i++) assert_true(samples[i].freed);
 }
@@ -290,10 +290,10 @@ static void workers_can_be_freed_before_their_last_message(void **state) {
   (void)state;
   open_workers(2, SIZE_MAX);
   submit(0, 'x', NULL);
-  (void)lunado_workers_shut_down(the_workers);
-  lunado_workers_join(the_workers);
-  lunado_workers_settle(the_workers);
-  lunado_workers_free(the_workers);
+  (void)lunado_threadpool_shut_down(the_workers);
+  lunado_threadpool_join(the_workers);
+  lunado_threadpool_settle(the_workers);
+  lunado_threadpool_free(the_workers);
   the_workers = NULL;
   assert_string_equal(noted(), "x");
 }
@@ -306,11 +306,11 @@ static void what_was_not_begun_can_be_dropped(void **state) {
   run_until_empty();
   submit(1, 'b', pass);
   for (int i = 2; i < 5; i++) submit(i, 'c', pass);
-  (void)lunado_workers_shut_down(the_workers);
-  size_t dropped = lunado_workers_drop(the_workers);
+  (void)lunado_threadpool_shut_down(the_workers);
+  size_t dropped = lunado_threadpool_drop(the_workers);
   for (int i = 1; i < 5; i++) uv_sem_post(&gate);
-  lunado_workers_join(the_workers);
-  lunado_workers_settle(the_workers);
+  lunado_threadpool_join(the_workers);
+  lunado_threadpool_settle(the_workers);
   assert_string_equal(noted(), "abccc");
   assert_true(dropped == 3 || dropped == 4);
   for (int i = 2; i < 5; i++) assert_true(samples[i].job.dropped);
@@ -323,17 +323,17 @@ static void jobs_survive_their_loop(void **state) {
   open_workers(2, SIZE_MAX);
   sample *early = prepare(0, 'e'), *late = prepare(1, 'l');
   late->act = pass;
-  assert_int_equal(lunado_workers_submit(the_workers, loop, &early->job), 0);
-  assert_int_equal(lunado_workers_submit(the_workers, loop, &late->job), 0);
+  assert_int_equal(lunado_threadpool_submit(the_workers, loop, &early->job), 0);
+  assert_int_equal(lunado_threadpool_submit(the_workers, loop, &late->job), 0);
   lunado_loop_close(loop);
   lunado_loop_unref(loop);
-  assert_int_equal(lunado_workers_submit(the_workers, loop, &early->job),
+  assert_int_equal(lunado_threadpool_submit(the_workers, loop, &early->job),
                    UV_ECANCELED);
   uv_sem_post(&gate);
-  (void)lunado_workers_shut_down(the_workers);
-  lunado_workers_join(the_workers);
+  (void)lunado_threadpool_shut_down(the_workers);
+  lunado_threadpool_join(the_workers);
   assert_string_equal(noted(), "");
-  lunado_workers_settle(the_workers);
+  lunado_threadpool_settle(the_workers);
   assert_string_equal(noted(), "el");
   assert_true(early->freed && late->freed);
 }
@@ -356,10 +356,10 @@ static void a_thread_without_memory_tries_again(void **state) {
 }
 
 static void memory_can_be_short(void **state) {
-  lunado_workers *workers = (lunado_workers *)1;
+  lunado_threadpool *workers = (lunado_threadpool *)1;
   (void)state;
   memory_fail_at(1);
-  assert_int_equal(lunado_workers_new(&workers, 1, 1, &hooks, &gate),
+  assert_int_equal(lunado_threadpool_new(&workers, 1, 1, &hooks, &gate),
                    UV_ENOMEM);
   assert_null(workers);
   open_workers(2, SIZE_MAX);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * workers.h - threads that run jobs and bring them back to their loop.
+ * threadpool.h - threads that run jobs and bring them back to their loop.
  *
  * Each submitted job is run once on a thread, or dropped; then it is done,
  * once, on the thread that submitted it: in a turn of its loop, or by
- * lunado_workers_settle.  Threads are started as they are needed, each has a
+ * lunado_threadpool_settle.  Threads are started as they are needed, each has a
  * state of its own that lasts as long as the thread, and they are the
  * workers' own: libuv's pool is left to files and name lookups.
  *
@@ -15,8 +15,8 @@
  * Everything here belongs to one thread, the owner's, but for the hooks start,
  * run and finish, which are called on the workers' threads.
  */
-#ifndef LUNADO_CORE_WORKERS_H
-#define LUNADO_CORE_WORKERS_H
+#ifndef LUNADO_CORE_THREADPOOL_H
+#define LUNADO_CORE_THREADPOOL_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -26,71 +26,71 @@
 #include "core/loop.h"
 #include "core/post.h"
 
-typedef struct lunado_workers lunado_workers;
+typedef struct lunado_threadpool lunado_threadpool;
 typedef struct lunado_job lunado_job;
 
 /* What the owner does; borrowed, and the same for all threads. */
 typedef struct {
   /* On a new thread, and again before a job where it returned NULL before:
    * the thread's state; NULL where there is no memory for one. */
-  void *(*start)(lunado_workers *workers);
+  void *(*start)(lunado_threadpool *workers);
   /* On a thread: runs the job.  `state` is what start returned. */
-  void (*run)(lunado_workers *workers, void *state, lunado_job *job);
+  void (*run)(lunado_threadpool *workers, void *state, lunado_job *job);
   /* On a thread, last: frees its state, which is not NULL. */
-  void (*finish)(lunado_workers *workers, void *state);
+  void (*finish)(lunado_threadpool *workers, void *state);
   /* On the owner's thread: the job was run, or is job->dropped. */
-  void (*done)(lunado_workers *workers, lunado_job *job);
+  void (*done)(lunado_threadpool *workers, lunado_job *job);
   /* On the owner's thread, after done: nobody refers to the job any more.
    * The workers may be gone by then. */
   void (*free_job)(lunado_job *job);
   /* On the owner's thread, in a turn of the loop, after a shut-down: all jobs
    * are done and all threads have ended.  It may free the workers.  Left out
-   * when the loop closed first, or lunado_workers_join was called. */
-  void (*ended)(lunado_workers *workers);
-} lunado_workers_hooks;
+   * when the loop closed first, or lunado_threadpool_join was called. */
+  void (*ended)(lunado_threadpool *workers);
+} lunado_threadpool_hooks;
 
 /* Makes workers without a thread.  At most `max_threads` run at once; at most
  * `max_queue` jobs wait for one.
  * Returns 0 or a negative libuv error, and then *workers is NULL. */
-int lunado_workers_new(lunado_workers **workers, unsigned max_threads,
-                       size_t max_queue, const lunado_workers_hooks *hooks,
-                       void *data);
+int lunado_threadpool_new(lunado_threadpool **workers, unsigned max_threads,
+                          size_t max_queue,
+                          const lunado_threadpool_hooks *hooks, void *data);
 
 /* Has the caller's job run and done; its storage is the workers' until
  * free_job.  Meanwhile the loop is kept alive.
  * Returns 0; UV_ECANCELED after a shut-down; UV_ENOBUFS when the queue is
  * full; another libuv error when no thread runs and none can be started. */
-int lunado_workers_submit(lunado_workers *workers, lunado_loop *loop,
-                          lunado_job *job);
+int lunado_threadpool_submit(lunado_threadpool *workers, lunado_loop *loop,
+                             lunado_job *job);
 
 /* How many jobs a row of submits could place now. */
-size_t lunado_workers_room(lunado_workers *workers);
+size_t lunado_threadpool_room(lunado_threadpool *workers);
 
 /* Refuses jobs from now on; threads end as soon as the queue is empty.  The
  * hook `ended` follows unless there is no thread: then false is returned. */
-bool lunado_workers_shut_down(lunado_workers *workers);
+bool lunado_threadpool_shut_down(lunado_threadpool *workers);
 
 /* True if `ended` cannot follow, although nothing is left to be done: the loop
  * that would tell is closed. */
-bool lunado_workers_deserted(const lunado_workers *workers);
+bool lunado_threadpool_deserted(const lunado_threadpool *workers);
 
 /* Drops the jobs that no thread has begun; settle has them done.  Returns how
  * many they are. */
-size_t lunado_workers_drop(lunado_workers *workers);
+size_t lunado_threadpool_drop(lunado_threadpool *workers);
 
 /* Waits until all threads have ended, after a shut-down. */
-void lunado_workers_join(lunado_workers *workers);
+void lunado_threadpool_join(lunado_threadpool *workers);
 
 /* Calls done for all jobs that were run or dropped and are not done yet,
- * without waiting for their loops; after lunado_workers_join. */
-void lunado_workers_settle(lunado_workers *workers);
+ * without waiting for their loops; after lunado_threadpool_join. */
+void lunado_threadpool_settle(lunado_threadpool *workers);
 
 /* Frees workers all of whose threads have ended and all of whose jobs are
  * done. */
-void lunado_workers_free(lunado_workers *workers);
+void lunado_threadpool_free(lunado_threadpool *workers);
 
 /* What new was given. */
-static inline void *lunado_workers_data(const lunado_workers *workers);
+static inline void *lunado_threadpool_data(const lunado_threadpool *workers);
 
 /* --- layout: private to the core, visible so that owners can embed it ----- */
 
@@ -98,16 +98,16 @@ struct lunado_job {
   lunado_message message; /* brings it back */
   lunado_link queued;     /* in workers->queue until a thread takes it */
   lunado_link pending;    /* in workers->pending until done */
-  const lunado_workers_hooks *hooks; /* the workers' */
-  lunado_workers *workers;           /* borrowed until done */
-  lunado_loop *loop;                 /* a reference, until free_job */
-  bool mailed;                       /* the message is on its way */
-  bool dropped;                      /* it was never run */
-  bool settling;                     /* settle has begun with it */
+  const lunado_threadpool_hooks *hooks; /* the workers' */
+  lunado_threadpool *workers;           /* borrowed until done */
+  lunado_loop *loop;                    /* a reference, until free_job */
+  bool mailed;                          /* the message is on its way */
+  bool dropped;                         /* it was never run */
+  bool settling;                        /* settle has begun with it */
 };
 
-struct lunado_workers {
-  const lunado_workers_hooks *hooks;
+struct lunado_threadpool {
+  const lunado_threadpool_hooks *hooks;
   void *data;             /* the owner's */
   unsigned max_threads;   /* at least 1 */
   size_t max_queue;       /* jobs that may be waiting for a thread */
@@ -127,7 +127,7 @@ struct lunado_workers {
   bool mailed;      /* the message is on its way */
 };
 
-static inline void *lunado_workers_data(const lunado_workers *workers) {
+static inline void *lunado_threadpool_data(const lunado_threadpool *workers) {
   return workers->data;
 }
 
