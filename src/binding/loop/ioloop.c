@@ -98,7 +98,7 @@ void lunado__ioloop_pushmethod(lua_State *L, lunado_ioloop *loop,
 /* The realm lets a closed loop go that no coroutine belongs to, and that
  * nothing on the C stack works on. */
 static void forget_if_unused(lua_State *L, lunado_ioloop *loop) {
-  if (!loop->closed || loop->coroutines > 0) return;
+  if (!loop->closed || loop->refs > 0) return;
   if (loop->core != NULL && lunado_loop_running(loop->core)) return;
   lunado__getslot(L, loop->realm, LUNADO_SLOT_LOOPS);
   lua_pushnil(L);
@@ -107,7 +107,7 @@ static void forget_if_unused(lua_State *L, lunado_ioloop *loop) {
 }
 
 void lunado__ioloop_unref(lua_State *L, lunado_ioloop *loop) {
-  if (--loop->coroutines == 0 && loop->closed) forget_if_unused(L, loop);
+  if (--loop->refs == 0 && loop->closed) forget_if_unused(L, loop);
 }
 
 static void on_left(lunado_loop *core) {

@@ -30,7 +30,8 @@ struct lunado_ioloop {
   uint32_t anchored;     /* values in the list */
   uint32_t anchor_room;  /* places that it was made for */
   uint32_t strays;       /* values beyond anchor_count */
-  uint32_t coroutines;   /* that are suspended or queued on this loop */
+  uint32_t refs;         /* of coroutines that are suspended or queued on this
+                                  loop, and of calls from libuv */
   uint32_t id;           /* which loop of the realm it is, from 1 */
   bool closed;           /* as core->closed, good also when core is gone */
   bool ending;           /* its finalizer closes it, at the state's end */
@@ -83,9 +84,7 @@ void lunado__ioloop_close(lua_State *L, lunado_ioloop *loop);
 
 /* A coroutine, or a call from libuv, begins and ceases to belong to the loop,
  * which is not collected meanwhile.  [-0, +0, -] */
-static inline void lunado__ioloop_ref(lunado_ioloop *loop) {
-  loop->coroutines++;
-}
+static inline void lunado__ioloop_ref(lunado_ioloop *loop) { loop->refs++; }
 void lunado__ioloop_unref(lua_State *L, lunado_ioloop *loop);
 
 /* Pushes the loop's method `name`, which the user may have replaced.
