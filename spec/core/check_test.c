@@ -83,7 +83,7 @@ static void lose_deadline(lunado_loop *loop) {
 static void aim_too_late(lunado_loop *loop) {
   uv_idle_stop(&loop->idle);
   lunado_link_init(&loop->ready);
-  loop->aimed = INFINITY;
+  loop->armed = INFINITY;
 }
 
 static void unref_timer(lunado_loop *loop) {
@@ -186,7 +186,7 @@ static const fault faults[] = {
     {overfill, "a heap has room for its entries"},
     {lose_deadline, "something comes back for the first deadline"},
     {aim_too_late,
-     "the timer handle is aimed no later than the first deadline"},
+     "the timer handle is armed no later than the first deadline"},
     {unref_timer, "the timer handle counts as alive while there is a deadline"},
     {keep_for_nothing,
      "no timer handle keeps a loop alive that has no deadline"},

@@ -212,7 +212,7 @@ static void stands_still_while_the_loop_is_held(void **state) {
     assert_int_equal(uv_async_init(loop->uv, &async, bring), 0);
     async.data = loop;
     start(loop, 0, 1000 + HOUR);
-    lunado_loop_hold(loop);
+    lunado_loop_keep_alive(loop);
     assert_int_equal(uv_thread_create(&thread, send_later, &async), 0);
     run_to_timer(loop, forever != 0);
     assert_true(brought);
@@ -290,7 +290,7 @@ static void skips_to_what_a_message_starts(void **state) {
   lunado_loop *loop = with_fake(state);
   lunado_message message;
   for (int i = 0; i < 5; i++) (void)uv_run(loop->uv, UV_RUN_NOWAIT);
-  lunado_loop_hold(loop);
+  lunado_loop_keep_alive(loop);
   assert_int_equal(lunado_loop_send(loop, &message, on_message), 0);
   run(loop);
   assert_string_equal(noted(), "a");

@@ -243,7 +243,7 @@ static void a_closed_loop_does_nothing(void **state) {
   lunado_loop_close(loop);
   lunado_loop_ready(loop, &task);
   assert_true(lunado_list_empty(&task.link));
-  lunado_loop_hold(loop);
+  lunado_loop_keep_alive(loop);
   lunado_loop_release(loop);
   lunado_loop_stop(loop);
   lunado_loop_set_clock(loop, NULL);

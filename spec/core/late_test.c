@@ -64,7 +64,7 @@ static int setup(void **state) {
   (void)uv_prepare_start(&observer, observe);
   uv_unref((uv_handle_t *)&observer);
   assert_int_equal(lunado_loop_new(&loop, &host), 0);
-  lunado_loop_hold(loop); /* messages alone keep no loop going */
+  lunado_loop_keep_alive(loop); /* messages alone keep no loop going */
   *state = loop;
   return 0;
 }

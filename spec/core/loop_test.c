@@ -256,7 +256,7 @@ static void uv_stop_stops_too(void **state) {
   uv_timer_t timer;
   uv_timer_init(loop->uv, &timer);
   uv_timer_start(&timer, on_stopper, 1, 0);
-  lunado_loop_hold(loop);
+  lunado_loop_keep_alive(loop);
   assert_int_equal(lunado_loop_run(loop, false), LUNADO_RUN_STOPPED);
   lunado_loop_release(loop);
   run(loop);
@@ -273,7 +273,7 @@ static void forever_waits_though_nothing_is_left(void **state) {
   lunado_timer timer;
   lunado_timer_init(&timer, on_later);
   (void)lunado_timer_start(loop, &timer, lunado_loop_time(loop) + 0.002);
-  lunado_loop_hold(loop); /* stands for what could still happen */
+  lunado_loop_keep_alive(loop); /* stands for what could still happen */
   assert_int_equal(lunado_loop_run(loop, true), LUNADO_RUN_STOPPED);
   lunado_loop_release(loop);
   assert_string_equal(noted(), "t");
@@ -308,8 +308,8 @@ static void release_last(lunado_loop *loop, named *self) {
 
 static void holds_count(void **state) {
   lunado_loop *loop = *state;
-  lunado_loop_hold(loop);
-  lunado_loop_hold(loop);
+  lunado_loop_keep_alive(loop);
+  lunado_loop_keep_alive(loop);
   lunado__check(loop);
   lunado_loop_release(loop);
   lunado__check(loop);

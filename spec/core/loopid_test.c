@@ -140,7 +140,7 @@ static void who_has_entered_finds_the_loop_open(void **state) {
   for (int i = 0; i < ROUNDS || atomic_load(&sent) < ROUNDS; i++) {
     lunado_loop *loop = open_loop();
     atomic_store(&current, address_of(loop));
-    lunado_loop_hold(loop);
+    lunado_loop_keep_alive(loop);
     for (int n = 0; n < 3; n++) (void)uv_run(loop->uv, UV_RUN_NOWAIT);
     close_loop(loop);
   }

@@ -39,7 +39,7 @@ static int mail(lunado_loop *loop, named *self) {
 /* One turn, however long it takes. */
 static void turn(lunado_loop *loop) {
   lunado_loop_set_slice(loop, 60 * 1000000000ull);
-  lunado_loop_hold(loop);
+  lunado_loop_keep_alive(loop);
   (void)uv_run(loop->uv, UV_RUN_NOWAIT);
   lunado_loop_release(loop);
   lunado__check(loop);
@@ -218,7 +218,7 @@ static void each_message_of_eight_threads_comes_once(void **state) {
   uv_thread_t threads[THREADS];
   senders = malloc(THREADS * sizeof *senders);
   close_after = 0;
-  lunado_loop_hold(loop);
+  lunado_loop_keep_alive(loop);
   send_from_threads(loop, threads);
   while (handled < THREADS * EACH) (void)uv_run(loop->uv, UV_RUN_ONCE);
   lunado_loop_release(loop);
@@ -233,7 +233,7 @@ static void close_under_fire(bool from_callback) {
   unsigned limit = 1 + random_below(THREADS * EACH / 8);
   close_after = from_callback ? limit : 0;
   send_from_threads(loop, threads);
-  lunado_loop_hold(loop);
+  lunado_loop_keep_alive(loop);
   while (handled < limit && !loop->closed)
     (void)uv_run(loop->uv, UV_RUN_NOWAIT);
   lunado_loop_close(loop);
@@ -377,7 +377,7 @@ static void eight_threads_share_the_posts(void **state) {
   (void)lunado_loop_open_posts(loop);
   posted = 0;
   atomic_store(&accepted, 0);
-  lunado_loop_hold(loop);
+  lunado_loop_keep_alive(loop);
   for (int i = 0; i < THREADS; i++)
     assert_int_equal(uv_thread_create(&threads[i], post_all, loop), 0);
   while (posted < THREADS * EACH) (void)uv_run(loop->uv, UV_RUN_ONCE);

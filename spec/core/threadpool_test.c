@@ -259,7 +259,7 @@ static void settle_needs_no_turn(void **state) {
   assert_string_equal(noted(), "");
   lunado_threadpool_settle(the_workers);
   assert_string_equal(noted(), "xxxxxxxxx");
-  lunado_loop_hold(the_loop); /* nothing else makes it look for messages */
+  lunado_loop_keep_alive(the_loop); /* nothing else makes it look for messages */
   lunado_loop_stop(the_loop);
   assert_int_equal(lunado_loop_run(the_loop, false), LUNADO_RUN_STOPPED);
   lunado_loop_release(the_loop);
@@ -269,7 +269,7 @@ static void settle_needs_no_turn(void **state) {
 
 static void turn_the_loop(sample *self) {
   (void)self;
-  lunado_loop_hold(the_loop);
+  lunado_loop_keep_alive(the_loop);
   lunado_loop_stop(the_loop);
   (void)lunado_loop_run(the_loop, false);
   lunado_loop_release(the_loop);

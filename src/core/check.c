@@ -64,7 +64,7 @@ void lunado__check_heap(const lunado_heap *heap) {
   invariant(heap->finite == finite, "a heap counts the deadlines that come");
 }
 
-/* True of all times but while timers run: then the aim is taken anew. */
+/* True of all times but while timers run: then the arm is taken anew. */
 static void check_aim(const lunado_loop *loop) {
   bool waiting = loop->heap.finite > 0;
   invariant(waiting || !active(&loop->timer) || !referenced(&loop->timer),
@@ -72,8 +72,8 @@ static void check_aim(const lunado_loop *loop) {
   if (!waiting) return;
   invariant(referenced(&loop->timer),
             "the timer handle counts as alive while there is a deadline");
-  invariant(active(&loop->idle) || loop->aimed <= loop->heap.entries[0].when,
-            "the timer handle is aimed no later than the first deadline");
+  invariant(active(&loop->idle) || loop->armed <= loop->heap.entries[0].when,
+            "the timer handle is armed no later than the first deadline");
   invariant(active(&loop->idle) || active(&loop->timer),
             "something comes back for the first deadline");
 }

@@ -117,7 +117,7 @@ static void run_slice(lunado_loop *loop) {
   do {
     run_turn(loop);
   } while (!lunado_list_empty(&loop->ready) && !loop->stopped &&
-           !loop->closed && !lunado_loop_tired(loop));
+           !loop->closed && !lunado_loop_slice_expired(loop));
 }
 
 static bool can_skip(lunado_loop *loop, double now) {
@@ -162,7 +162,7 @@ static void on_idle(uv_idle_t *handle) {
     run_pass(loop, now);
   if (!loop->closed && lunado_list_empty(&loop->ready)) {
     (void)uv_idle_stop(&loop->idle);
-    lunado__timers_aim(loop);
+    lunado__timers_arm(loop);
   }
   lunado__loop_leave(loop);
 }
@@ -189,8 +189,8 @@ void lunado_callback_cancel(lunado_callback *task) {
 
 void lunado_loop_set_clock(lunado_loop *loop, lunado_clock *clock) {
   loop->clock = clock;
-  loop->aimed = INFINITY;
-  lunado__timers_aim(loop);
+  loop->armed = INFINITY;
+  lunado__timers_arm(loop);
 }
 
 /* --- driving ------------------------------------------------------------- */
@@ -207,7 +207,7 @@ void lunado_loop_set_left(lunado_loop *loop, lunado_left_cb left) {
   loop->left = left;
 }
 
-void lunado_loop_hold(lunado_loop *loop) {
+void lunado_loop_keep_alive(lunado_loop *loop) {
   if (loop->holds++ == 0 && !loop->closed) uv_ref((uv_handle_t *)&loop->async);
 }
 
@@ -349,7 +349,7 @@ int lunado_loop_new(lunado_loop **result, uv_loop_t *uv) {
   lunado_callback_init(&loop->refusal, lunado__watchers_tell);
   lunado_heap_init(&loop->heap);
   atomic_init(&loop->refs, 1);
-  loop->aimed = INFINITY;
+  loop->armed = INFINITY;
   loop->due = -INFINITY;
   loop->slice = SLICE_NS;
   loop->drive = drive_uv;
@@ -430,7 +430,7 @@ int lunado_loop_run(lunado_loop *loop, bool forever) {
   loop->running = true;
   loop->polling = false;
   loop->forever = forever;
-  if (forever) lunado_loop_hold(loop);
+  if (forever) lunado_loop_keep_alive(loop);
   rc = run_until_stopped(loop);
   if (forever) lunado_loop_release(loop);
   loop->forever = false;

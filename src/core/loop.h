@@ -151,12 +151,12 @@ void lunado_callback_cancel(lunado_callback *task);
 
 /* For tasks that do much: true when the slice is used up, so that the rest
  * should be left for later.  Cheap enough to ask at each step. */
-static inline bool lunado_loop_tired(lunado_loop *loop);
+static inline bool lunado_loop_slice_expired(lunado_loop *loop);
 
 /* --- for the owners of things that may happen ---------------------------- */
 
 /* Keeps a run from ending as empty, until released as often. */
-void lunado_loop_hold(lunado_loop *loop);
+void lunado_loop_keep_alive(lunado_loop *loop);
 void lunado_loop_release(lunado_loop *loop);
 
 /* Around code that the loop's uv_loop_t calls for somebody else. To leave adds
@@ -209,7 +209,7 @@ struct lunado_loop {
   uv_async_cb works_cb;    /* libuv's own function for them */
   uv_loop_t *shown;        /* what that is called with; NULL: those of this loop
                               are not guarded */
-  double aimed;            /* deadline the timer handle is armed for */
+  double armed;            /* deadline the timer handle is armed for */
   double due;              /* while timers run: those up to here; else -inf */
   uint64_t slice;          /* how long one is, in nanoseconds */
   uint64_t slice_end;      /* uv_hrtime when the slice is used up */
@@ -220,7 +220,7 @@ struct lunado_loop {
   uint32_t ages;           /* timers started so far */
   uint32_t turn_age;       /* while timers run: `ages` when that began */
   unsigned depth;          /* callbacks and runs of the loop on the C stack */
-  unsigned holds;          /* lunado_loop_hold less lunado_loop_release */
+  unsigned holds;          /* lunado_loop_keep_alive less lunado_loop_release */
   unsigned handles;        /* open handles of the loop's own */
   atomic_uint refs;        /* references to this storage */
   bool running;            /* inside lunado_loop_run */
@@ -262,7 +262,7 @@ static inline bool lunado_loop_running(const lunado_loop *loop) {
   return loop->running || loop->depth > 0;
 }
 
-static inline bool lunado_loop_tired(lunado_loop *loop) {
+static inline bool lunado_loop_slice_expired(lunado_loop *loop) {
   if (loop->steps > 0) {
     loop->steps--;
     return false;

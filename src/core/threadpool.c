@@ -212,7 +212,7 @@ int lunado_threadpool_submit(lunado_threadpool *workers, lunado_loop *loop,
   uv_cond_signal(&workers->changed);
   lunado_list_append(&workers->pending, &job->pending);
   lunado_loop_ref(loop);
-  lunado_loop_hold(loop);
+  lunado_loop_keep_alive(loop);
   return 0;
 }
 

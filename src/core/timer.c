@@ -2,9 +2,9 @@
 /*
  * timer.c - starting, stopping and running the deadlines of a loop.
  *
- * Invariants: the uv_timer_t is aimed at `aimed`, which is never later than
- * the earliest deadline; it may be earlier, when the timer it was aimed at
- * has been stopped, and then fires for nothing and is aimed anew.  For a
+ * Invariants: the uv_timer_t is armed at `armed`, which is never later than
+ * the earliest deadline; it may be earlier, when the timer it was armed at
+ * has been stopped, and then fires for nothing and is armed anew.  For a
  * deadline that has passed, or that the clock can skip to, the idle handle is
  * active instead.  The uv_timer_t keeps the uv_loop_t alive exactly while a
  * timer with a finite deadline runs.
@@ -36,15 +36,15 @@ static uint64_t wait_ms(const lunado_loop *loop, double when, double now) {
 static void renew_time(lunado_loop *loop) {
   if (loop->closed) return;
   uv_update_time(loop->uv);
-  if (loop->aimed > lunado_loop_time(loop)) return;
+  if (loop->armed > lunado_loop_time(loop)) return;
   (void)uv_timer_stop(&loop->timer);
-  loop->aimed = INFINITY;
-  lunado__timers_aim(loop);
+  loop->armed = INFINITY;
+  lunado__timers_arm(loop);
 }
 
 static void on_timeout(uv_timer_t *handle) {
   lunado_loop *loop = lunado_container_of(handle, lunado_loop, timer);
-  loop->aimed = INFINITY;
+  loop->armed = INFINITY;
   lunado__loop_enter(loop);
   lunado__timers_run(loop, lunado_loop_time(loop));
   renew_time(loop);
@@ -55,23 +55,23 @@ static bool skips(const lunado_loop *loop) {
   return loop->clock != NULL && loop->clock->skip_to != NULL;
 }
 
-static void aim(lunado_loop *loop, double when) {
+static void arm(lunado_loop *loop, double when) {
   double now = lunado_loop_time(loop);
   if (when <= now || skips(loop)) {
     lunado__loop_wake(loop);
-  } else if (when < loop->aimed &&
+  } else if (when < loop->armed &&
              !uv_is_closing((uv_handle_t *)&loop->timer)) {
-    loop->aimed = when;
+    loop->armed = when;
     (void)uv_timer_start(&loop->timer, on_timeout, wait_ms(loop, when, now), 0);
   }
 }
 
 /* A timer that others have closed may be referenced, but not be started. */
-void lunado__timers_aim(lunado_loop *loop) {
+void lunado__timers_arm(lunado_loop *loop) {
   if (loop->closed) return;
   if (loop->heap.finite > 0) {
     uv_ref((uv_handle_t *)&loop->timer);
-    aim(loop, lunado_heap_min(&loop->heap)->when);
+    arm(loop, lunado_heap_min(&loop->heap)->when);
   } else {
     uv_unref((uv_handle_t *)&loop->timer);
   }
@@ -90,14 +90,14 @@ int lunado_timer_start(lunado_loop *loop, lunado_timer *timer, double when) {
   timer->age = loop->ages++;
   rc = lunado_heap_push(&loop->heap, not_before_due(loop, when), timer);
   if (rc < 0) return rc;
-  if (timer->place == 1 || loop->heap.finite == 1) lunado__timers_aim(loop);
+  if (timer->place == 1 || loop->heap.finite == 1) lunado__timers_arm(loop);
   return 0;
 }
 
 void lunado_timer_stop(lunado_loop *loop, lunado_timer *timer) {
   if (timer->place == 0) return;
   lunado_heap_remove(&loop->heap, timer);
-  if (loop->heap.finite == 0) lunado__timers_aim(loop);
+  if (loop->heap.finite == 0) lunado__timers_arm(loop);
 }
 
 bool lunado_timer_when(const lunado_loop *loop, const lunado_timer *timer,
@@ -133,8 +133,8 @@ void lunado__timers_run(lunado_loop *loop, double due) {
   loop->due = due;
   loop->turn_age = loop->ages;
   lunado__loop_begin_slice(loop);
-  while (run_first(loop) && !lunado_loop_tired(loop)) continue;
+  while (run_first(loop) && !lunado_loop_slice_expired(loop)) continue;
   loop->due = outer;
   loop->turn_age = outer_age;
-  lunado__timers_aim(loop);
+  lunado__timers_arm(loop);
 }

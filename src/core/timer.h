@@ -48,7 +48,7 @@ bool lunado_timer_when(const lunado_loop *loop, const lunado_timer *timer,
 void lunado__timers_run(lunado_loop *loop, double due);
 
 /* Has the loop come back for the earliest deadline. */
-void lunado__timers_aim(lunado_loop *loop);
+void lunado__timers_arm(lunado_loop *loop);
 
 /* --- layout: private to the core, visible so that owners can embed it ---- */
 

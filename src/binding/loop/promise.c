@@ -178,7 +178,7 @@ lunado_promise *lunado__promise_new(lua_State *L, lunado_realm *realm,
   place = lunado_slab_take(&loop->promises);
   place->anchor = anchor;
   if (future->kind == LUNADO_KIND_PLAIN) future->kind = LUNADO_KIND_PROMISE;
-  lunado_loop_hold(loop->core);
+  lunado_loop_keep_alive(loop->core);
   ticket = next_ticket(place);
   atomic_store(&place->ticket, ticket);
   return (lunado_promise *)(((uintptr_t)address << TICKET_BITS) | ticket);

@@ -393,7 +393,7 @@ static bool has_turn(lunado_ioloop *loop) {
 
 /* A turn in which the loop was stopped is completed. */
 static bool is_slice_over(const lunado_ioloop *loop) {
-  return lunado_loop_tired(loop->core) && !loop->core->stopped;
+  return lunado_loop_slice_expired(loop->core) && !loop->core->stopped;
 }
 
 typedef struct {
