@@ -61,8 +61,8 @@ static bool has_room(lua_State *L, lunado_realm *realm) {
 
 static void settle_waited_for(lua_State *L, lunado_realm *realm, int idx,
                               lunado_future *future, int state) {
-  lunado_frame frame = {L, 0};
-  lunado_frame *outer = realm->futures.frame;
+  lunado_settle_frame frame = {L, 0};
+  lunado_settle_frame *outer = realm->futures.frame;
   unsigned depth = realm->futures.settler.depth;
   lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
   frame.owners = lua_gettop(L);

@@ -41,7 +41,7 @@ bool lunado__drive_is_running(const lunado_realm *realm, const uv_loop_t *uv) {
 
 /* What a jump leaves as it was within the run. */
 typedef struct {
-  lunado_frame *frame;
+  lunado_settle_frame *frame;
   unsigned settling;
   unsigned nesting;
   uintptr_t stack_base;

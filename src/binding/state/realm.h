@@ -94,8 +94,8 @@ enum {
 };
 
 /* Where a settle on the C stack finds the owners of the waiters it runs. */
-typedef struct lunado_frame lunado_frame;
-struct lunado_frame {
+typedef struct lunado_settle_frame lunado_settle_frame;
+struct lunado_settle_frame {
   lua_State *L;
   int owners; /* stack index: the owner, or a table address -> owner */
 };
@@ -151,10 +151,10 @@ struct lunado_realm {
 
   /* future/'s */
   struct {
-    lunado_settler settler; /* of all Futures of this state */
-    lunado_frame *frame;    /* innermost settle; lives on the C stack */
-    unsigned deferred;      /* entries of SLOT_DEFERRED */
-    unsigned deferred_most; /* that it has had since it was made */
+    lunado_settler settler;     /* of all Futures of this state */
+    lunado_settle_frame *frame; /* innermost settle; lives on the C stack */
+    unsigned deferred;          /* entries of SLOT_DEFERRED */
+    unsigned deferred_most;     /* that it has had since it was made */
   } futures;
 
   /* coroutine/'s */
