@@ -15,50 +15,50 @@
 /* A collection clears weak references before it runs any finalizer; the
  * closing of a state does not.  Finalizers run in batches: those of each
  * collection, then those of the closing, each from the youngest object to the
- * oldest.  A cycle object, of which there is a weak reference only, is in the
+ * oldest.  A canary, of which there is a weak reference only, is in the
  * batch of the first collection after it was made, whose finalizers may still
  * be due when the state is closed.  Its companion, of the same age, is held:
  * it is in the batch of the closing, before all that is older. */
 typedef struct {
-  uint32_t born; /* of the cycle object, also in its companion */
-  bool held;     /* this is the companion */
-} lunado_cycle;
+  uint32_t sequence; /* of the canary, also in its companion */
+  bool held;         /* this is the companion */
+} lunado_canary;
 
-/* True if what has `born` was made after what has `other`. */
-static bool is_younger(uint32_t born, uint32_t other) {
-  return (int32_t)(born - other) > 0;
+/* True if what has `sequence` was made after what has `other`. */
+static bool is_younger(uint32_t sequence, uint32_t other) {
+  return (int32_t)(sequence - other) > 0;
 }
 
-/* True if there was a collection since the cycle object was made. */
+/* True if there was a collection since the canary was made. */
 static bool was_collection(lua_State *L, const lunado_realm *realm) {
   bool cleared;
-  lunado__getslot(L, realm, LUNADO_SLOT_CYCLE);
+  lunado__getslot(L, realm, LUNADO_SLOT_CANARY);
   cleared = lua_rawgeti(L, -1, 1) == LUA_TNIL;
   lua_pop(L, 2);
   return cleared;
 }
 
-static void push_cycle(lua_State *L, uint32_t born, bool held) {
-  lunado_cycle *cycle = lua_newuserdatauv(L, sizeof *cycle, 0);
-  cycle->born = born;
-  cycle->held = held;
-  luaL_setmetatable(L, "lunado.Cycle");
+static void push_canary(lua_State *L, uint32_t sequence, bool held) {
+  lunado_canary *canary = lua_newuserdatauv(L, sizeof *canary, 0);
+  canary->sequence = sequence;
+  canary->held = held;
+  luaL_setmetatable(L, "lunado.Canary");
 }
 
-/* Makes the next cycle object, and its companion. */
-static void make_cycle(lua_State *L, lunado_realm *realm) {
-  uint32_t born = ++realm->collector.born;
-  realm->collector.cycle_lost =
+/* Makes the next canary, and its companion. */
+static void make_canary(lua_State *L, lunado_realm *realm) {
+  uint32_t sequence = ++realm->collector.sequence;
+  realm->collector.canary_lost =
       true; /* where memory is short, until there is some */
-  push_cycle(L, born, true);
-  lunado__getslot(L, realm, LUNADO_SLOT_CYCLE);
-  push_cycle(L, born, false);
+  push_canary(L, sequence, true);
+  lunado__getslot(L, realm, LUNADO_SLOT_CANARY);
+  push_canary(L, sequence, false);
   lua_rawseti(L, -2, 1);
   lua_pop(L, 1);
   lunado__setslot(L, realm, LUNADO_SLOT_COMPANION);
-  realm->collector.last_cycle = realm->collector.cycle;
-  realm->collector.cycle = born;
-  realm->collector.cycle_lost = false;
+  realm->collector.last_canary = realm->collector.canary;
+  realm->collector.canary = sequence;
+  realm->collector.canary_lost = false;
 }
 
 /* What was uncertain before the collection that has just been noticed was none
@@ -75,7 +75,7 @@ static void log_uncertain(lua_State *L, lunado_realm *realm) {
   lua_pop(L, 1);
 }
 
-/* Why the finalizer runs of a task with this `born`, with a cycle object there.
+/* Why the finalizer runs of a task with this `sequence`, with a canary there.
  * Where the reference to that has been cleared, its batch is not over, and the
  * closing's comes later.  Where not, a task that is younger than it has seen no
  * collection.  One that is older than the last companion would come after that,
@@ -83,22 +83,24 @@ static void log_uncertain(lua_State *L, lunado_realm *realm) {
  * second collection before the first has run its finalizers, as where memory is
  * short. */
 lunado_gc_cause lunado__gc_canary_cause(lua_State *L, lunado_realm *realm,
-                                        uint32_t born) {
-  if (realm->collector.cycle_lost && !realm->collector.closing)
-    make_cycle(L, realm);
+                                        uint32_t sequence) {
+  if (realm->collector.canary_lost && !realm->collector.closing)
+    make_canary(L, realm);
   if (realm->collector.closing) return LUNADO_GC_CLOSING;
   if (was_collection(L, realm)) return LUNADO_GC_COLLECTED;
-  realm->collector.closing = is_younger(born, realm->collector.cycle);
+  realm->collector.closing = is_younger(sequence, realm->collector.canary);
   if (realm->collector.closing) return LUNADO_GC_CLOSING;
-  return is_younger(born, realm->collector.last_cycle) ? LUNADO_GC_UNCERTAIN
-                                                       : LUNADO_GC_COLLECTED;
+  return is_younger(sequence, realm->collector.last_canary)
+             ? LUNADO_GC_UNCERTAIN
+             : LUNADO_GC_COLLECTED;
 }
 
-/* A companion that has been let go is collected after the cycle object that
+/* A companion that has been let go is collected after the canary that
  * was made then. */
-static bool was_held(lua_State *L, const lunado_realm *realm, uint32_t born) {
-  if (born == realm->collector.cycle) return true;
-  return born == realm->collector.last_cycle && !was_collection(L, realm);
+static bool was_held(lua_State *L, const lunado_realm *realm,
+                     uint32_t sequence) {
+  if (sequence == realm->collector.canary) return true;
+  return sequence == realm->collector.last_canary && !was_collection(L, realm);
 }
 
 void lunado__gc_canary_log(lua_State *L, lunado_realm *realm,
@@ -113,14 +115,14 @@ void lunado__gc_canary_log(lua_State *L, lunado_realm *realm,
   lua_pop(L, 1);
 }
 
-static int cycle__gc(lua_State *L) {
+static int canary__gc(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
-  const lunado_cycle *cycle = lua_touserdata(L, 1);
+  const lunado_canary *canary = lua_touserdata(L, 1);
   if (realm->collector.closing) return 0;
-  if (cycle->held) {
-    realm->collector.closing = was_held(L, realm, cycle->born);
+  if (canary->held) {
+    realm->collector.closing = was_held(L, realm, canary->sequence);
   } else if (was_collection(L, realm)) {
-    make_cycle(L, realm);
+    make_canary(L, realm);
     log_uncertain(L, realm);
   } else {
     realm->collector.closing = true;
@@ -128,10 +130,10 @@ static int cycle__gc(lua_State *L) {
   return 0;
 }
 
-static const luaL_Reg metamethods[] = {{"__gc", cycle__gc}, {NULL, NULL}};
+static const luaL_Reg metamethods[] = {{"__gc", canary__gc}, {NULL, NULL}};
 
 void lunado__gc_canary_open(lua_State *L, lunado_realm *realm) {
-  (void)lunado__class_new(L, "lunado.Cycle", NULL, metamethods);
+  (void)lunado__class_new(L, "lunado.Canary", NULL, metamethods);
   lua_pop(L, 1);
-  make_cycle(L, realm);
+  make_canary(L, realm);
 }

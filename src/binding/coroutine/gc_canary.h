@@ -8,9 +8,9 @@
 
 void lunado__gc_canary_open(lua_State *L, lunado_realm *realm);
 
-/* Why the finalizer runs of an object with this `born`.  [-0, +0, m] */
+/* Why the finalizer runs of an object with this `sequence`.  [-0, +0, m] */
 lunado_gc_cause lunado__gc_canary_cause(lua_State *L, lunado_realm *realm,
-                                        uint32_t born);
+                                        uint32_t sequence);
 
 /* Logs the warning on top, now or when the cause is certain, and pops it.
  * [-1, +0, m] */

@@ -61,7 +61,7 @@ static lunado_task *task_new(lua_State *L, lunado_realm *realm) {
   lunado_task *task = lua_newuserdatauv(L, sizeof *task, LUNADO_TASK_VALUES);
   *task = (lunado_task){0};
   set_thread(L, task);
-  task->born = ++realm->collector.born;
+  task->sequence = ++realm->collector.sequence;
   lunado__class_set(L, realm->types.task);
   return task;
 }
@@ -132,7 +132,7 @@ static void push_warning(lua_State *L, const lunado_task *task) {
 
 /* Logs that a task was collected while it waited, if it was. */
 static void report(lua_State *L, lunado_realm *realm, const lunado_task *task) {
-  lunado_gc_cause cause = lunado__gc_canary_cause(L, realm, task->born);
+  lunado_gc_cause cause = lunado__gc_canary_cause(L, realm, task->sequence);
   if (cause == LUNADO_GC_CLOSING) return;
   push_warning(L, task);
   lunado__gc_canary_log(L, realm, cause);

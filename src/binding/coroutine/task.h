@@ -58,7 +58,7 @@ struct lunado_task {
                             its runner, else LUNADO_TASK_FUTURE holds it */
   uint32_t count;        /* values to start with */
   uint32_t results;      /* of the body, once it has returned */
-  uint32_t born;         /* realm->collector.born when it was made */
+  uint32_t sequence;     /* realm->collector.sequence when it was made */
   uint32_t flags;
 };
 

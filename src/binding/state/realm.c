@@ -82,7 +82,7 @@ static void make_tables(lua_State *L, lunado_realm *realm) {
   set_table(L, realm, LUNADO_SLOT_CONVERTERS, NULL);
   set_table(L, realm, LUNADO_SLOT_CLASSES, NULL);
   set_table(L, realm, LUNADO_SLOT_LOADED, NULL);
-  set_table(L, realm, LUNADO_SLOT_CYCLE, "v");
+  set_table(L, realm, LUNADO_SLOT_CANARY, "v");
   set_table(L, realm, LUNADO_SLOT_UNCERTAIN, NULL);
 }
 

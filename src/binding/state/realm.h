@@ -76,7 +76,7 @@ enum {
                                over; may raise */
   LUNADO_SLOT_THREAD_HOOK,  /* function(thread): a coroutine begins; or false */
   LUNADO_SLOT_LUV,          /* luv's module table, once the loop is shared */
-  LUNADO_SLOT_CYCLE,        /* weak: the object that notices collections */
+  LUNADO_SLOT_CANARY,       /* weak: the object that notices collections */
   LUNADO_SLOT_COMPANION,    /* the one that notices the end of the state */
   LUNADO_SLOT_UNCERTAIN,    /* warnings that the next collection confirms */
   LUNADO_SLOT_TRACKED,      /* while tracking: a task that is suspended -> the
@@ -192,11 +192,11 @@ struct lunado_realm {
 
   /* coroutine/gc_canary.c's */
   struct {
-    uint32_t born;       /* tasks and canaries made so far */
-    uint32_t cycle;      /* `born` of the present canary, */
-    uint32_t last_cycle; /* and of the one before */
-    bool cycle_lost;     /* there was no memory for a canary */
-    bool closing;        /* the state is being closed */
+    uint32_t sequence;    /* tasks and canaries made so far */
+    uint32_t canary;      /* `sequence` of the present canary, */
+    uint32_t last_canary; /* and of the one before */
+    bool canary_lost;     /* there was no memory for a canary */
+    bool closing;         /* the state is being closed */
   } collector;
 
   /* loop/'s; loops are held by SLOT_LOOPS */
