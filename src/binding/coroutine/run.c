@@ -98,7 +98,7 @@ static bool awaits_start(const lunado_task *caller, const lunado_task *callee) {
 
 /* Puts an end to a coroutine that somebody else has resumed or closed, with an
  * error on its thread's stack. */
-static int end_stolen(const lunado_task *task) {
+static int end_resumed_outside(const lunado_task *task) {
   (void)lua_resetthread(task->thread);
   lua_settop(task->thread, 0);
   lua_pushliteral(task->thread,
@@ -138,8 +138,8 @@ void lunado__run(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
   realm->coroutines.place = t;
   for (;;) {
     int n = 1;
-    int status =
-        nargs == STOLEN ? end_stolen(task) : resume(L, realm, task, nargs, &n);
+    int status = nargs == RESUMED_OUTSIDE ? end_resumed_outside(task)
+                                          : resume(L, realm, task, nargs, &n);
     caller = task->caller;
     if (status == LUA_YIELD) {
       if (realm->coroutines.callee != NULL) {
@@ -155,7 +155,7 @@ void lunado__run(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
     if (task->flags & TASK_ENTERED) lunado__watch_leave(L, realm, task);
     if (status != LUA_YIELD) finish(L, realm, t, task, status, n);
     if (caller == NULL) break;
-    nargs = awaits_start(caller, task) ? 0 : STOLEN;
+    nargs = awaits_start(caller, task) ? 0 : RESUMED_OUTSIDE;
     task = caller;
     t -= 2;
     realm->coroutines.place = t;
@@ -176,7 +176,7 @@ void lunado__run_wake(lua_State *L, lunado_realm *realm, int t) {
     task->flags &= ~(uint32_t)TASK_STARTING;
     lunado__run(L, realm, t, task, (int)task->count);
   } else if (!lunado__task_untouched(task)) {
-    lunado__run(L, realm, t, task, STOLEN);
+    lunado__run(L, realm, t, task, RESUMED_OUTSIDE);
   } else if (task->waiter.future == NULL) {
     lunado__run(L, realm, t, task, 0);
   } else {

@@ -10,9 +10,9 @@
 void lunado__run_wake(lua_State *L, lunado_realm *realm, int idx);
 
 /* Runs the coroutine of the task at t, whose thread has nargs values to be
- * resumed with, or that is STOLEN, until it is suspended or ends.  Its Future
- * is at t + 1.  Those that it starts by yielding to the runner are above, each
- * with its Future. */
+ * resumed with, or that is RESUMED_OUTSIDE, until it is suspended or ends.  Its
+ * Future is at t + 1.  Those that it starts by yielding to the runner are
+ * above, each with its Future. */
 void lunado__run(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
                  int nargs);
 

@@ -185,7 +185,7 @@ static int find_all(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
     rc = lunado__throw_pending(task);
   else if (lua_status(thread) != LUA_YIELD || lua_gettop(thread) != n ||
            (n > 0 && lua_topointer(thread, -1) != top))
-    rc = STOLEN;
+    rc = RESUMED_OUTSIDE;
   if (rc != 0) task->loop = home;
   return rc;
 }
@@ -248,7 +248,7 @@ static int link_behind(lua_State *L, lunado_realm *realm, int t,
   lunado__hook_on(L, &hook);
   if (!linked) return lunado__throw_pending(task);
   if (task->waiter.list != NULL) return SUSPENDED;
-  if (!is_on_top(thread, future)) return STOLEN;
+  if (!is_on_top(thread, future)) return RESUMED_OUTSIDE;
   return lunado__suspend_push_outcome(L, t, task, future);
 }
 
@@ -315,7 +315,7 @@ static bool convert(lua_State *L, lunado_realm *realm, int t, int n) {
 
 /* Deals with a yield of n values, of which the last one is not a Future that
  * is done.  Returns SUSPENDED when the task is, else how many values to resume
- * it with, or STOLEN. */
+ * it with, or RESUMED_OUTSIDE. */
 int lunado__suspend_wait(lua_State *L, lunado_realm *realm, int t,
                          lunado_task *task, int n) {
   lua_State *thread = task->thread;

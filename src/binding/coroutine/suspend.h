@@ -35,7 +35,7 @@ void lunado__suspend_make_ready(lua_State *L, lunado_waiter *waiter);
 
 /* Deals with a yield of n values.  Returns SUSPENDED when the task at t is,
  * else how many values, on top of its thread's stack, to resume it with, or
- * STOLEN.  [-0, +0, -] */
+ * RESUMED_OUTSIDE.  [-0, +0, -] */
 int lunado__suspend_wait(lua_State *L, lunado_realm *realm, int t,
                          lunado_task *task, int n);
 

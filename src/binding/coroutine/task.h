@@ -36,7 +36,7 @@ enum {
 
 /* In place of a number of values to resume a coroutine with: it is suspended;
  * it is to end, for somebody else has resumed or closed it. */
-enum { SUSPENDED = -1, STOLEN = -2 };
+enum { SUSPENDED = -1, RESUMED_OUTSIDE = -2 };
 
 /* How it comes that a finalizer runs. */
 typedef enum {

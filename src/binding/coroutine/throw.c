@@ -68,7 +68,7 @@ bool lunado__throw_protected(lua_State *L, lunado_realm *realm, int t,
 }
 
 int lunado__throw_pending(const lunado_task *task) {
-  return lua_status(task->thread) == LUA_YIELD ? 1 : STOLEN;
+  return lua_status(task->thread) == LUA_YIELD ? 1 : RESUMED_OUTSIDE;
 }
 
 int lunado__throw_raised(lua_State *L, lunado_realm *realm, int t,

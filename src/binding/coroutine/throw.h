@@ -6,7 +6,7 @@
 #include "binding/state/realm.h"
 
 /* Has the error that function() raises raised where the task at t yielded.
- * Returns how many values to resume it with, or STOLEN. */
+ * Returns how many values to resume it with, or RESUMED_OUTSIDE. */
 int lunado__throw_raised(lua_State *L, lunado_realm *realm, int t,
                          lua_CFunction function);
 
