@@ -24,7 +24,7 @@
 
 /* One attempt. */
 typedef struct {
-  lunado_luv *luv; /* whose run is called; NULL: uv_run */
+  lunado_attachment *luv; /* whose run is called; NULL: uv_run */
   uv_loop_t *uv;
   uv_run_mode mode;
   int alive; /* what uv_run returned */
@@ -63,7 +63,8 @@ static void restore(lunado_realm *realm, const surroundings *before) {
 }
 
 /* Calls luv's run; its results are on the stack. */
-static int call_luv(lua_State *L, const lunado_luv *luv, uv_run_mode mode) {
+static int call_luv(lua_State *L, const lunado_attachment *luv,
+                    uv_run_mode mode) {
   static const char *const modes[] = {"default", "once", "nowait"};
   int top = lua_gettop(L);
   lua_pushcfunction(L, luv->run);
@@ -112,7 +113,7 @@ int lunado__drive(lunado_loop *core, uv_run_mode mode) {
   attempt self = {NULL, core->uv, mode, 1};
   if (lunado__attachment_is_live(realm->luv) && realm->luv->uv == core->uv) {
     self.luv = realm->luv;
-    if (self.luv->buried > 0) lunado__shutdown_finalize(loop->L, self.luv);
+    if (self.luv->deferred > 0) lunado__shutdown_finalize(loop->L, self.luv);
   }
   if (!lua_checkstack(L, LUA_MINSTACK)) return uv_run(core->uv, mode);
   for (int jumps = 0; jumps < MOST_JUMPS; jumps++) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* attachment.c - what ties a Lua state's luv to lunado's default loop. */
+/* attachment.c - what attaches a Lua state's luv to lunado's default loop. */
 #include "binding/luv/attachment.h"
 
 #include "binding/loop/ioloop.h"
@@ -25,11 +25,12 @@ lunado_ioloop *lunado__attachment_loop(const lunado_realm *realm) {
 }
 
 void lunado__attachment_run_stopped(lunado_realm *realm) {
-  const lunado_luv *self = realm->luv;
+  const lunado_attachment *self = realm->luv;
   if (self->set_loop != NULL) self->set_loop(realm->main, self->uv);
 }
 
-/* --- tying ---------------------------------------------------------------- */
+/* --- attaching
+ * ---------------------------------------------------------------- */
 
 /* True if luv's table at idx holds a loop that luv made. */
 static bool has_loop(lua_State *L, int idx) {
@@ -65,7 +66,7 @@ lua_CFunction lunado__attachment_function(lua_State *L, int idx,
 
 /* luv's callbacks run on the main thread, for the coroutine that opened luv
  * may be gone; a runner that the host has set stays. */
-static void take_context(lunado_realm *realm, lunado_luv *self,
+static void take_context(lunado_realm *realm, lunado_attachment *self,
                          lunado_luv_context *context,
                          const lunado_luv_object *object) {
   self->context = context;
@@ -78,21 +79,21 @@ static void take_context(lunado_realm *realm, lunado_luv *self,
 
 /* luv goes on with the uv_loop_t of the IOLoop's own when that is closed.  The
  * one that was lent before, if any, luv has closed. */
-static void take_uv(lunado_luv *self, lunado_loop *core) {
+static void take_uv(lunado_attachment *self, lunado_loop *core) {
   if (self->lender == core) return;
   if (self->lender != NULL) lunado_loop_reclaim_uv(self->lender, false);
   self->lender = lunado_loop_lend_uv(core) ? core : NULL;
 }
 
-/* What ties the loop to luv. */
+/* What attaches the loop to luv. */
 typedef struct {
   lunado_ioloop *loop;
   lunado_luv_context *context; /* has the loop's uv_loop_t */
-} tying;
+} attaching;
 
-/* (tying, luv's table): all that may fail comes first. */
-static int tie_loop(lua_State *L) {
-  const tying *self = lua_touserdata(L, 1);
+/* (attaching, luv's table): all that may fail comes first. */
+static int attach_loop(lua_State *L) {
+  const attaching *self = lua_touserdata(L, 1);
   lunado_realm *realm = self->loop->realm;
   lunado_luv_object object = {0};
   if (realm->luv == NULL) realm->luv = lunado__shutdown_newattachment(L);
@@ -115,8 +116,8 @@ static int tie_loop(lua_State *L) {
 
 void lunado__attachment_tie(lua_State *L, lunado_ioloop *loop,
                             lunado_luv_context *context) {
-  tying self = {loop, context};
-  lua_pushcfunction(L, tie_loop);
+  attaching self = {loop, context};
+  lua_pushcfunction(L, attach_loop);
   lua_pushlightuserdata(L, &self);
   lua_pushvalue(L, -3);
   if (lua_pcall(L, 2, 0, 0) == LUA_OK) return;

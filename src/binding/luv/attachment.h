@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * attachment.h - what ties a Lua state's luv to lunado's default loop.
+ * attachment.h - what attaches a Lua state's luv to lunado's default loop.
  *
- * The tie is a userdata that the registry holds.  It is younger than luv's own
- * loop and than the IOLoop that luv came to, so that at the end of the state
- * its finalizer comes before theirs.
+ * The attachment is a userdata that the registry holds.  It is younger than
+ * luv's own loop and than the IOLoop that luv came to, so that at the end of
+ * the state its finalizer comes before theirs.
  */
 #ifndef LUNADO_BINDING_LUV_ATTACHMENT_H
 #define LUNADO_BINDING_LUV_ATTACHMENT_H
@@ -19,9 +19,9 @@ typedef struct {
   lunado_luv_runner *runner;
 } lunado_luv_context;
 
-typedef struct lunado_luv {
+typedef struct lunado_attachment {
   lunado_luv_context *context; /* luv's; the registry holds it.  NULL: not
-                                  tied yet */
+                                  attached yet */
   uv_loop_t *uv;               /* the shared one */
   lunado_loop *lender;         /* who has lent that, and is there until it is
                                   reclaimed; NULL: it is luv's or the host's */
@@ -31,16 +31,16 @@ typedef struct lunado_luv {
   lua_CFunction run;                             /* luv's own functions */
   lua_CFunction walk;
   lua_CFunction loop_mode; /* NULL before luv 1.40 */
-  int buried;              /* values in the grave, see shutdown.c */
-  bool over;               /* the state is being closed */
-} lunado_luv;
+  int deferred; /* values in the list of deferred finalizers, see shutdown.c */
+  bool over;    /* the state is being closed */
+} lunado_attachment;
 
 /* The default loop, if it is open and on the shared uv_loop_t. */
 lunado_ioloop *lunado__attachment_loop(const lunado_realm *realm);
 
 /* True while luv uses the uv_loop_t that was shared; uv.loop_close() ends
  * that. */
-static inline bool lunado__attachment_is_live(const lunado_luv *self) {
+static inline bool lunado__attachment_is_live(const lunado_attachment *self) {
   return self != NULL && self->context != NULL && self->context->uv == self->uv;
 }
 
@@ -70,8 +70,8 @@ lua_CFunction lunado__attachment_function(lua_State *L, int idx,
 void lunado__attachment_tie(lua_State *L, lunado_ioloop *loop,
                             lunado_luv_context *context);
 
-/* Pushes the table of the luv that is tied already; false: there is none, and
- * nothing is pushed.  [-0, +1, -] */
+/* Pushes the table of the luv that is attached already; false: there is none,
+ * and nothing is pushed.  [-0, +1, -] */
 bool lunado__attachment_again(lua_State *L, lunado_realm *realm);
 
 /* Has luv, which `opener` will open, use the default loop; does nothing where

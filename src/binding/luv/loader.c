@@ -187,8 +187,8 @@ static void unhook(lua_State *L, const char *name) {
   lua_pop(L, 1);
 }
 
-/* (realm, loader, name, what the searcher gave) → the module, which is tied to
- * the default loop if it is luv. */
+/* (realm, loader, name, what the searcher gave) → the module, which is attached
+ * to the default loop if it is luv. */
 static int open_luv(lua_State *L) {
   lua_call(L, 2, 1);
   if (lunado__loader_ismodule(L, 2))
@@ -197,7 +197,7 @@ static int open_luv(lua_State *L) {
 }
 
 /* package.preload[name](name): the module that the searchers find, on the
- * default loop if that is luv; or once more the luv that is tied. */
+ * default loop if that is luv; or once more the luv that is attached. */
 static int load_luv(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   const char *name = luaL_checkstring(L, 1);

@@ -6,9 +6,9 @@
  * the default loop before it is opened, and from then on that uv_loop_t is
  * kept here, since luv goes on with it when the IOLoop is closed.
  *
- * Invariant: while luv is tied, its table is in LUNADO_SLOT_LUV, its callbacks
- * run on the main thread, and those that fail end in the default loop's
- * handle_callback_exception.
+ * Invariant: while luv is attached, its table is in LUNADO_SLOT_LUV, its
+ * callbacks run on the main thread, and those that fail end in the default
+ * loop's handle_callback_exception.
  */
 #include "binding/luv/luv.h"
 
@@ -22,14 +22,14 @@
 
 /* (lunado__attachment_tie) → what luv's loop_mode returns. */
 static int call_loop_mode(lua_State *L) {
-  const lunado_luv *self = lua_touserdata(L, 1);
+  const lunado_attachment *self = lua_touserdata(L, 1);
   lua_pushcfunction(L, self->loop_mode);
   lua_call(L, 0, 1);
   return 1;
 }
 
 bool lunado__luv_running(lua_State *L, const lunado_ioloop *loop) {
-  lunado_luv *self = loop->realm->luv;
+  lunado_attachment *self = loop->realm->luv;
   bool running;
   if (!lunado__attachment_is_live(self) || self->uv != loop->core->uv ||
       self->loop_mode == NULL)

@@ -17,7 +17,7 @@ void lunado__luv_open(lua_State *L, lunado_realm *realm);
  * to do.  [-0, +0, e] */
 uv_loop_t *lunado__luv_loop(lua_State *L, lunado_realm *realm);
 
-/* The default loop has been made: ties it to luv, or has luv, when it is
+/* The default loop has been made: attaches it to luv, or has luv, when it is
  * required later, use the loop's uv_loop_t.  [-0, +0, e] */
 void lunado__luv_share(lua_State *L, lunado_ioloop *loop);
 

@@ -4,10 +4,11 @@
  *
  * luv frees the memory of a handle whose finalizer runs while it is closing,
  * although libuv goes on with it; and it leaves handles open on a loop that it
- * did not make.  So finalizers of luv's handles wait in the grave, where the
- * handles are whole, until a callback proves that the state lives on, or until
- * the finalizer of the tie has had libuv be done with them.  So do those of
- * luv's work, whose jobs a thread may be running.
+ * did not make.  So finalizers of luv's handles wait in the list of deferred
+ * finalizers, where the handles are whole, until a callback proves that the
+ * state lives on, or until the finalizer of the attachment has had libuv be
+ * done with them.  So do those of luv's work, whose jobs a thread may be
+ * running.
  */
 #include "binding/luv/shutdown.h"
 
@@ -15,22 +16,22 @@
 #include "binding/state/class.h"
 #include "binding/state/log.h"
 
-/* User value of the tie: list of handles, each after its finalizer. */
-enum { TIE_GRAVE = 1 };
+/* User value of the attachment: list of handles, each after its finalizer. */
+enum { DEFERRED_LIST = 1 };
 
-static const char tie_key = 0;
+static const char attachment_key = 0;
 
 /* --- handles that were collected ------------------------------------------ */
 
-static void push_grave(lua_State *L) {
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &tie_key);
-  lua_getiuservalue(L, -1, TIE_GRAVE);
+static void push_deferred(lua_State *L) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &attachment_key);
+  lua_getiuservalue(L, -1, DEFERRED_LIST);
   lua_remove(L, -2);
 }
 
 /* Whether the state is ending, a finalizer cannot tell. */
-static int bury(lua_State *L) {
-  lunado_luv *self = lunado__realm_find(L)->luv;
+static int defer(lua_State *L) {
+  lunado_attachment *self = lunado__realm_find(L)->luv;
   lua_settop(L, 1);
   lua_pushvalue(L, lua_upvalueindex(1));
   lua_insert(L, 1); /* finalizer handle */
@@ -38,27 +39,27 @@ static int bury(lua_State *L) {
     lua_call(L, 1, 0);
     return 0;
   }
-  push_grave(L);
+  push_deferred(L);
   lua_insert(L, 1);
-  lua_rawseti(L, 1, self->buried + 2);
-  lua_rawseti(L, 1, self->buried + 1);
-  self->buried += 2;
+  lua_rawseti(L, 1, self->deferred + 2);
+  lua_rawseti(L, 1, self->deferred + 1);
+  self->deferred += 2;
   return 0;
 }
 
 /* In place of luv's finalizer, its upvalue: of handles, and of work. */
-static int handle__gc(lua_State *L) { return bury(L); }
-static int work__gc(lua_State *L) { return bury(L); }
+static int handle__gc(lua_State *L) { return defer(L); }
+static int work__gc(lua_State *L) { return defer(L); }
 
-void lunado__shutdown_finalize(lua_State *L, lunado_luv *self) {
-  push_grave(L);
-  while (self->buried > 0) {
-    lua_rawgeti(L, -1, self->buried - 1);
-    lua_rawgeti(L, -2, self->buried);
+void lunado__shutdown_finalize(lua_State *L, lunado_attachment *self) {
+  push_deferred(L);
+  while (self->deferred > 0) {
+    lua_rawgeti(L, -1, self->deferred - 1);
+    lua_rawgeti(L, -2, self->deferred);
     lua_pushnil(L);
-    lua_rawseti(L, -4, self->buried--);
+    lua_rawseti(L, -4, self->deferred--);
     lua_pushnil(L);
-    lua_rawseti(L, -4, self->buried--);
+    lua_rawseti(L, -4, self->deferred--);
     if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
   }
   lua_pop(L, 1);
@@ -179,7 +180,7 @@ static bool close_all(lua_State *L) {
 }
 
 /* Gives the loop its uv_loop_t back, and closes that. */
-static void end_lender(lunado_luv *self) {
+static void end_lender(lunado_attachment *self) {
   lunado_loop *core = self->lender;
   self->lender = NULL;
   lunado_loop_close(core);
@@ -269,7 +270,7 @@ static void end_closing(uv_loop_t *uv) {
   }
 }
 
-static void end_shared(lua_State *L, lunado_luv *self) {
+static void end_shared(lua_State *L, lunado_attachment *self) {
   bool any = close_all(L);
   if (self->plain != NULL) self->context->runner = run_nothing;
   end_jobs(L, self->uv);
@@ -279,8 +280,8 @@ static void end_shared(lua_State *L, lunado_luv *self) {
     end_closing(self->uv);
 }
 
-static int tie__gc(lua_State *L) {
-  lunado_luv *self = lua_touserdata(L, 1);
+static int attachment__gc(lua_State *L) {
+  lunado_attachment *self = lua_touserdata(L, 1);
   lunado_ioloop *loop;
   if (self->context == NULL || self->over) return 0;
   loop = lunado__attachment_loop(lunado__realm_find(L));
@@ -294,16 +295,18 @@ static int tie__gc(lua_State *L) {
   return 0;
 }
 
-/* --- the tie ------------------------------------------------------------- */
+/* --- the attachment
+ * ------------------------------------------------------------- */
 
-lunado_luv *lunado__shutdown_newattachment(lua_State *L) {
-  static const luaL_Reg metamethods[] = {{"__gc", tie__gc}, {NULL, NULL}};
-  lunado_luv *self = lua_newuserdatauv(L, sizeof *self, 1);
-  *self = (lunado_luv){0};
+lunado_attachment *lunado__shutdown_newattachment(lua_State *L) {
+  static const luaL_Reg metamethods[] = {{"__gc", attachment__gc},
+                                         {NULL, NULL}};
+  lunado_attachment *self = lua_newuserdatauv(L, sizeof *self, 1);
+  *self = (lunado_attachment){0};
   lua_newtable(L);
-  lua_setiuservalue(L, -2, TIE_GRAVE);
+  lua_setiuservalue(L, -2, DEFERRED_LIST);
   (void)lunado__class_new(L, "lunado.Luv", NULL, metamethods);
   lua_setmetatable(L, -2);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &tie_key);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &attachment_key);
   return self;
 }

@@ -6,21 +6,22 @@
 #include "binding/luv/attachment.h"
 #include "binding/state/realm.h"
 
-/* A new tie, with its finalizer, held by the registry.  [-0, +0, m] */
-lunado_luv *lunado__shutdown_newattachment(lua_State *L);
+/* A new attachment, with its finalizer, held by the registry.  [-0, +0, m] */
+lunado_attachment *lunado__shutdown_newattachment(lua_State *L);
 
-/* From now on finalizers of luv's handles wait in the grave.  [-0, +0, m] */
+/* From now on finalizers of luv's handles wait in the list of deferred
+ * finalizers.  [-0, +0, m] */
 void lunado__shutdown_defer(lua_State *L);
 
-/* Undoes that, or what there is of it; nothing has been buried yet.
+/* Undoes that, or what there is of it; nothing has been deferred yet.
  * [-0, +0, -] */
 void lunado__shutdown_undo(lua_State *L);
 
 /* True if the value at idx is a handle of luv's.  [-0, +0, -] */
 bool lunado__shutdown_ishandle(lua_State *L, int idx);
 
-/* Runs the finalizers in the grave.  For where the state is known to live on,
- * or libuv to be done with the handles.  [-0, +0, -] */
-void lunado__shutdown_finalize(lua_State *L, lunado_luv *self);
+/* Runs the finalizers in the list of deferred finalizers.  For where the state
+ * is known to live on, or libuv to be done with the handles.  [-0, +0, -] */
+void lunado__shutdown_finalize(lua_State *L, lunado_attachment *self);
 
 #endif

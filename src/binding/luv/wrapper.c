@@ -56,7 +56,7 @@ static void collect(lua_State *L, int depth) {
 /* luv.walk(fn), as luv's: fn(handle) for each of luv's handles.  The registry
  * holds each until it is closed, or holds a table that does. */
 static int luv_walk(lua_State *L) {
-  const lunado_luv *self = lunado__realm_find(L)->luv;
+  const lunado_attachment *self = lunado__realm_find(L)->luv;
   luaL_checktype(L, 1, LUA_TFUNCTION);
   if (!lunado__attachment_is_live(self)) return call_own(L, self->walk);
   lua_settop(L, 1);
@@ -89,7 +89,7 @@ static void replace(lua_State *L, int idx, const char *name,
   *own = before;
 }
 
-void lunado__wrapper_install(lua_State *L, lunado_luv *self, int idx) {
+void lunado__wrapper_install(lua_State *L, lunado_attachment *self, int idx) {
   replace(L, idx, "run", luv_run, &self->run);
   replace(L, idx, "walk", luv_walk, &self->walk);
 }

@@ -6,8 +6,9 @@
 #include "binding/luv/attachment.h"
 #include "binding/state/realm.h"
 
-/* Replaces run and walk in luv's table at idx, and notes luv's own in the tie.
+/* Replaces run and walk in luv's table at idx, and notes luv's own in the
+ * attachment.
  * [-0, +0, m] */
-void lunado__wrapper_install(lua_State *L, lunado_luv *self, int idx);
+void lunado__wrapper_install(lua_State *L, lunado_attachment *self, int idx);
 
 #endif

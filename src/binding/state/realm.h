@@ -111,7 +111,8 @@ struct lunado_realm {
   lunado_realm_filler filler; /* of this realm */
   lua_State *main;            /* the state's main thread */
   int table;                  /* reference in the registry to the slots */
-  struct lunado_luv *luv;     /* what ties luv to the default loop; luv/'s */
+  struct lunado_attachment
+      *luv; /* what attaches luv to the default loop; luv/'s */
 
   /* Identities of metatables, for fast tests.  The registry holds them all. */
   struct {
