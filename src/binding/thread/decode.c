@@ -140,9 +140,9 @@ static void make_object(lua_State *L, reader *r) {
   }
 }
 
-/* Fills the table on top, whose birth is next in `births`.  [-0, +0, m] */
-static void fill_table(lua_State *L, reader *births, reader *r) {
-  size_t length = read_size(births), fields = read_size(births), i;
+/* Fills the table on top, whose birth is next in `headers`.  [-0, +0, m] */
+static void fill_table(lua_State *L, reader *headers, reader *r) {
+  size_t length = read_size(headers), fields = read_size(headers), i;
   for (i = 1; i <= length; i++) {
     char tag = *read_bytes(r, 1);
     if (tag == TAG_NIL) continue;
@@ -175,39 +175,39 @@ static void fill_function(lua_State *L, reader *r) {
 }
 
 /* Fills the object on top.  [-0, +0, m] */
-static void fill_object(lua_State *L, reader *births, reader *r) {
-  char tag = *read_bytes(births, 1);
+static void fill_object(lua_State *L, reader *headers, reader *r) {
+  char tag = *read_bytes(headers, 1);
   if (tag == TAG_ERROR) {
-    (void)read_bytes(births, read_size(births));
-    tag = *read_bytes(births, 1);
+    (void)read_bytes(headers, read_size(headers));
+    tag = *read_bytes(headers, 1);
   }
   if (tag == TAG_TABLE) {
-    fill_table(L, births, r);
+    fill_table(L, headers, r);
   } else {
-    (void)read_bytes(births, read_size(births));
+    (void)read_bytes(headers, read_size(headers));
     if (tag == TAG_CODE) fill_function(L, r);
   }
 }
 
 void lunado__decode(lua_State *L, const lunado__parcel *parcel) {
   size_t objects = parcel->objects, i;
-  reader births, contents;
+  reader headers, bodies;
   int n;
   if (!lua_checkstack(L, parcel->count + LUA_MINSTACK))
     luaL_error(L, "stack overflow (too many values from another state)");
   lua_createtable(L, size_hint(objects), 0);
-  births = start_reading(&parcel->births, lua_gettop(L));
-  contents = start_reading(&parcel->contents, lua_gettop(L));
+  headers = start_reading(&parcel->headers, lua_gettop(L));
+  bodies = start_reading(&parcel->bodies, lua_gettop(L));
   for (i = 1; i <= objects; i++) {
-    make_object(L, &births);
-    lua_rawseti(L, births.objects, (lua_Integer)i);
+    make_object(L, &headers);
+    lua_rawseti(L, headers.objects, (lua_Integer)i);
   }
-  births = start_reading(&parcel->births, births.objects);
-  for (n = 0; n < parcel->count; n++) push_next_value(L, &contents);
+  headers = start_reading(&parcel->headers, headers.objects);
+  for (n = 0; n < parcel->count; n++) push_next_value(L, &bodies);
   for (i = 1; i <= objects; i++) {
-    lua_rawgeti(L, births.objects, (lua_Integer)i);
-    fill_object(L, &births, &contents);
+    lua_rawgeti(L, headers.objects, (lua_Integer)i);
+    fill_object(L, &headers, &bodies);
     lua_pop(L, 1);
   }
-  lua_remove(L, births.objects);
+  lua_remove(L, headers.objects);
 }

@@ -145,33 +145,33 @@ static void put_object(lua_State *L, lunado__packing *p, int idx) {
   const void *identity = lua_topointer(L, idx);
   size_t number;
   if (identity == p->globals) {
-    put_tag(L, &p->parcel.contents, TAG_GLOBALS);
+    put_tag(L, &p->parcel.bodies, TAG_GLOBALS);
     return;
   }
   if (p->parcel.objects == 0) make_known(L, p);
   number = recall(L, p, identity);
   if (number == 0) number = number_object(L, p, idx);
-  put_size(L, &p->parcel.contents, TAG_OBJECT, number);
+  put_size(L, &p->parcel.bodies, TAG_OBJECT, number);
 }
 
 /* Writes the value at the absolute or negative index `idx`.  [-0, +0, e] */
 static void put_value(lua_State *L, lunado__packing *p, int idx) {
-  lunado__bytes *contents = &p->parcel.contents;
+  lunado__bytes *bodies = &p->parcel.bodies;
   switch (lua_type(L, idx)) {
   case LUA_TNIL:
-    put_tag(L, contents, TAG_NIL);
+    put_tag(L, bodies, TAG_NIL);
     break;
   case LUA_TBOOLEAN:
-    put_tag(L, contents, lua_toboolean(L, idx) ? TAG_TRUE : TAG_FALSE);
+    put_tag(L, bodies, lua_toboolean(L, idx) ? TAG_TRUE : TAG_FALSE);
     break;
   case LUA_TNUMBER:
-    put_number(L, contents, idx);
+    put_number(L, bodies, idx);
     break;
   case LUA_TSTRING: {
     size_t length;
     const char *string = lua_tolstring(L, idx, &length);
     if (length < LUNADO_LONG_STRING)
-      put_short_string(L, contents, string, length);
+      put_short_string(L, bodies, string, length);
     else
       put_object(L, p, lua_absindex(L, idx));
     break;
@@ -217,15 +217,16 @@ static void write_fields(lua_State *L, lunado__packing *p) {
     if (self && is_left_out(L, p->route, -2)) continue;
     if (fields == 0 && continues_list(L, -2, length, &nils)) {
       length += nils + 1;
-      while (nils-- > 0) put_tag(L, &p->parcel.contents, TAG_NIL);
+      while (nils-- > 0) put_tag(L, &p->parcel.bodies, TAG_NIL);
     } else {
       fields++;
       put_value(L, p, -2);
     }
     put_value(L, p, -1);
   }
-  put_size(L, &p->parcel.births, TAG_TABLE, length);
-  memcpy(put_room(L, &p->parcel.births, sizeof fields), &fields, sizeof fields);
+  put_size(L, &p->parcel.headers, TAG_TABLE, length);
+  memcpy(put_room(L, &p->parcel.headers, sizeof fields), &fields,
+         sizeof fields);
 }
 
 /* Writes the name of the class on top and pops it.  [-1, +0, m] */
@@ -234,7 +235,7 @@ static void write_class(lua_State *L, lunado__packing *p, char tag) {
   const char *name;
   lunado__classname_give(L, -1);
   name = lua_tolstring(L, -1, &length);
-  put_bytes(L, &p->parcel.births, tag, name, length);
+  put_bytes(L, &p->parcel.headers, tag, name, length);
   lua_pop(L, 2);
 }
 
@@ -268,14 +269,14 @@ static int dump_writer(lua_State *L, const void *chunk, size_t size,
 /* Writes the code of the function on top, with its line numbers.
  * [-0, +0, m] */
 static void write_code(lua_State *L, lunado__packing *p) {
-  lunado__bytes *births = &p->parcel.births;
+  lunado__bytes *headers = &p->parcel.headers;
   size_t start, length = 0;
-  put_size(L, births, TAG_CODE, length);
-  start = births->length;
-  if (lua_dump(L, dump_writer, births, 0) != 0)
+  put_size(L, headers, TAG_CODE, length);
+  start = headers->length;
+  if (lua_dump(L, dump_writer, headers, 0) != 0)
     luaL_error(L, "not enough memory");
-  length = births->length - start;
-  memcpy(births->data + start - sizeof length, &length, sizeof length);
+  length = headers->length - start;
+  memcpy(headers->data + start - sizeof length, &length, sizeof length);
 }
 
 static size_t upvalue_id(size_t function, int n) {
@@ -286,16 +287,16 @@ static size_t upvalue_id(size_t function, int n) {
  * [-0, +0, e] */
 static void write_upvalue(lua_State *L, lunado__packing *p, const char *name,
                           int n) {
-  lunado__bytes *contents = &p->parcel.contents;
+  lunado__bytes *bodies = &p->parcel.bodies;
   const void *identity = lua_upvalueid(L, -2, n);
   size_t joined;
   if (strcmp(name, "_ENV") == 0) {
-    put_tag(L, contents, TAG_GLOBALS);
+    put_tag(L, bodies, TAG_GLOBALS);
     return;
   }
   joined = recall(L, p, identity);
   if (joined != 0) {
-    put_size(L, contents, TAG_JOIN, joined);
+    put_size(L, bodies, TAG_JOIN, joined);
   } else {
     remember(L, p, identity, upvalue_id(p->current, n));
     put_value(L, p, -1);
@@ -311,14 +312,14 @@ static void write_function(lua_State *L, lunado__packing *p) {
     write_upvalue(L, p, name, n);
     lua_pop(L, 1);
   }
-  put_tag(L, &p->parcel.contents, TAG_LAST);
+  put_tag(L, &p->parcel.bodies, TAG_LAST);
 }
 
 /* Writes the long string on top.  [-0, +0, m] */
 static void write_string(lua_State *L, lunado__packing *p) {
   size_t length;
   const char *string = lua_tolstring(L, -1, &length);
-  put_bytes(L, &p->parcel.births, TAG_BYTES, string, length);
+  put_bytes(L, &p->parcel.headers, TAG_BYTES, string, length);
 }
 
 /* Writes the object at work.  [-0, +0, e] */

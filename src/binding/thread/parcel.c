@@ -40,17 +40,17 @@ void lunado__parcel_free_bytes(lunado__bytes *bytes) {
   memset(bytes, 0, sizeof *bytes);
 }
 
-static const char plain_functions_key = 0;
+static const char substitutes_key = 0;
 
 /* Pushes the table of these, which may be nil.  [-0, +1, -] */
-static int push_plain_functions(lua_State *L) {
-  return lua_rawgetp(L, LUA_REGISTRYINDEX, &plain_functions_key);
+static int push_substitutes(lua_State *L) {
+  return lua_rawgetp(L, LUA_REGISTRYINDEX, &substitutes_key);
 }
 
 void lunado__parcel_substitute(lua_State *L, int idx, int plain) {
   idx = lua_absindex(L, idx);
   plain = lua_absindex(L, plain);
-  if (push_plain_functions(L) == LUA_TNIL) {
+  if (push_substitutes(L) == LUA_TNIL) {
     lua_pop(L, 1);
     lua_newtable(L);
     lua_createtable(L, 0, 1);
@@ -58,7 +58,7 @@ void lunado__parcel_substitute(lua_State *L, int idx, int plain) {
     lua_setfield(L, -2, "__mode");
     lua_setmetatable(L, -2);
     lua_pushvalue(L, -1);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &plain_functions_key);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &substitutes_key);
   }
   lua_pushvalue(L, idx);
   lua_pushvalue(L, plain);
@@ -98,7 +98,7 @@ static void push_packing_metatable(lua_State *L) {
 }
 
 /* Pushes an empty packing, a place for its table of what is known, and the
- * table of plain functions.  [-0, +3, m] */
+ * table of substitutes.  [-0, +3, m] */
 lunado__packing *lunado__parcel_new_packing(lua_State *L) {
   lunado__packing *p = lua_newuserdatauv(L, sizeof *p, 0);
   memset(p, 0, sizeof *p);
@@ -109,7 +109,7 @@ lunado__packing *lunado__parcel_new_packing(lua_State *L) {
   lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
   p->globals = lua_topointer(L, -1);
   lua_pop(L, 1);
-  (void)push_plain_functions(L);
+  (void)push_substitutes(L);
   p->plain = lua_gettop(L);
   return p;
 }
@@ -129,11 +129,11 @@ void lunado__parcel_move(lunado__parcel *to, lunado__parcel *from) {
 }
 
 void lunado__parcel_free(lunado__parcel *parcel) {
-  lunado__parcel_free_bytes(&parcel->births);
-  lunado__parcel_free_bytes(&parcel->contents);
+  lunado__parcel_free_bytes(&parcel->headers);
+  lunado__parcel_free_bytes(&parcel->bodies);
   memset(parcel, 0, sizeof *parcel);
 }
 
 size_t lunado__parcel_size(const lunado__parcel *parcel) {
-  return parcel->births.length + parcel->contents.length;
+  return parcel->headers.length + parcel->bodies.length;
 }

@@ -19,9 +19,9 @@
  * side recurses, however deep the graph, and the path to what is refused is
  * the shortest.
  *
- * An object is written in two places.  `births` has what is needed to make it
+ * An object is written in two places.  `headers` has what is needed to make it
  * without any other object: a string's bytes, a function's code, the sizes of
- * a table.  `contents` has what refers to others.  The reader makes all
+ * a table.  `bodies` has what refers to others.  The reader makes all
  * objects first and fills them then: a reference always finds its object.
  */
 #ifndef LUNADO_BINDING_THREAD_PARCEL_H
@@ -76,10 +76,10 @@ typedef struct {
 
 /* All zeros: an empty parcel of no value. */
 struct lunado__parcel {
-  lunado__bytes births;   /* what makes each object, in order of number */
-  lunado__bytes contents; /* the values packed, then what is in each object */
-  size_t objects;         /* how many, numbered from 1 on */
-  int count;              /* of the values packed */
+  lunado__bytes headers; /* what makes each object, in order of number */
+  lunado__bytes bodies;  /* the values packed, then what is in each object */
+  size_t objects;        /* how many, numbered from 1 on */
+  int count;             /* of the values packed */
 };
 
 /* --- for encode.c and decode.c ---------------------------------------------
@@ -106,7 +106,7 @@ enum {
   /* instead of the value of an upvalue: */
   TAG_JOIN, /* size_t: the one that it is the same as, written before */
   TAG_LAST, /* there are no more upvalues */
-  /* in births: */
+  /* in headers: */
   TAG_TABLE, /* size_t, size_t: length of the list part, number of fields */
   TAG_CODE,  /* size_t, bytes: a function as lua_dump writes it */
   TAG_BYTES, /* size_t, bytes: a string */
