@@ -15,12 +15,14 @@ local Future, chain = concurrent.Future, concurrent.chain_future
 local yield = coroutine.yield
 
 local loop, log
+local kept = {} -- what is waited for in vain: a collector would tell of it
 before_each(function()
   log = capture()
   loop = loops.open()
   testing.virtual_clock(loop)
 end)
 after_each(function()
+  kept = {}
   loops.close(loop)
   gc.collect()
   log:restore()
@@ -33,8 +35,9 @@ local A_MOMENT, LONG = { seconds = 0.001 }, { hours = 1 }
 
 -- No timer runs on the loop: its clock does not skip to any deadline.
 local function assert_at_rest(what)
-  local start = loop:time()
-  local ok, err = pcall(loop.run_sync, loop, function() yield(Future()) end)
+  local start, never = loop:time(), Future()
+  kept[#kept + 1] = never
+  local ok, err = pcall(loop.run_sync, loop, function() yield(never) end)
   assert.is_false(ok)
   assert.is_truthy(tostring(err):find("never end", 1, true), err)
   assert.equal(start, loop:time(), what)

@@ -703,10 +703,10 @@ describe("a Future of luv's", function()
   spec("can time out", function()
     local pipe = uv.new_pipe(false)
     local ok, err = pcall(await, gen.with_timeout({ seconds = 0.01 },
-      uv.signal("sigusr1")))
+      uv.signal("sigwinch")))
     assert.is_false(ok)
     assert.equal("TimeoutError: Timeout", tostring(err))
-    luv.kill(luv.os_getpid(), "sigusr1")
+    luv.kill(luv.os_getpid(), "sigwinch")
     await(uv.close(pipe))
   end)
 
