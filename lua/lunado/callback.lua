@@ -6,6 +6,7 @@ local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.callback"] then return loaded["lunado.callback"] end
 
+local argument = require "lunado.argument"
 local stack_context = require "lunado.stack_context"
 local util = require "lunado.util"
 
@@ -19,9 +20,7 @@ local is_callable = core.is_callable
 local callback = {}
 
 local function check_function(name, position, value)
-  if is_callable(value) then return end
-  error(("bad argument #%d to '%s' (function expected, got %s)")
-    :format(position, name, value == nil and "nil" or type(value)), 3)
+  argument.check_callable(value, position, name, 3)
 end
 
 -- Names ---------------------------------------------------------------------
@@ -198,8 +197,7 @@ end
 callback.Arguments = setmetatable(Arguments, {
   __call = function(_, args, kwargs)
     if args ~= nil and type(args) ~= "table" then
-      error(("bad argument #1 to 'Arguments' (table expected, got %s)")
-        :format(type(args)), 2)
+      argument.unexpected(1, "Arguments", "table", args, 2)
     end
     args = args or {}
     if args.n == nil then args.n = #args end

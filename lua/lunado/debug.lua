@@ -9,6 +9,7 @@ local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.debug"] then return loaded["lunado.debug"] end
 
+local argument = require "lunado.argument"
 local waiting = require "lunado.waiting"
 
 local tracked = core.track()
@@ -111,7 +112,7 @@ lunado_debug.set_thread_hook = core.set_thread_hook
 local function check_file(file)
   local kind = type(file)
   if (kind == "userdata" or kind == "table") and file.write then return end
-  error(("bad argument #1 to 'dump' (file expected, got %s)"):format(kind), 3)
+  argument.unexpected(1, "dump", "file", file, 3)
 end
 
 --- Writes the tree of who waits for whom to the file, stderr by default.

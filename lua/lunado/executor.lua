@@ -5,6 +5,7 @@ local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.executor"] then return loaded["lunado.executor"] end
 
+local argument = require "lunado.argument"
 local callback = require "lunado.callback"
 
 local Future, IOLoop, multi = core.Future, core.IOLoop, core.multi
@@ -15,11 +16,6 @@ local function has_method(value, name)
   if type(value) ~= "table" and type(value) ~= "userdata" then return false end
   local ok, method = pcall(function() return value[name] end)
   return ok and is_callable(method)
-end
-
-local function bad_argument(position, name, expected, value)
-  return ("bad argument #%d to '%s' (%s expected, got %s)")
-    :format(position, name, expected, type(value))
 end
 
 -- The dummy -----------------------------------------------------------------
@@ -40,20 +36,14 @@ end
 
 --- A Future, which is done, of fn(...).
 function DummyExecutor.submit(_, fn, ...)
-  if not is_callable(fn) then
-    error(bad_argument(1, "submit", "function", fn), 2)
-  end
+  argument.check_callable(fn, 1, "submit", 2)
   return settle(Future(), core.try(fn, ...))
 end
 
 --- A Future of the list of fn(item).
 function DummyExecutor:map(fn, list)
-  if not is_callable(fn) then
-    error(bad_argument(1, "map", "function", fn), 2)
-  end
-  if type(list) ~= "table" then
-    error(bad_argument(2, "map", "table", list), 2)
-  end
+  argument.check_callable(fn, 1, "map", 2)
+  argument.check_type(list, "table", 2, "map", 2)
   local futures = {}
   for i = 1, #list do futures[i] = self:submit(fn, list[i]) end
   return multi(futures)
@@ -127,9 +117,7 @@ end
 
 local function decorator(names)
   return function(fn)
-    if not is_callable(fn) then
-      error(bad_argument(1, "run_on_executor", "function", fn), 2)
-    end
+    argument.check_callable(fn, 1, "run_on_executor", 2)
     local function method(self, ...)
       local done, arguments = callback.take(...)
       return call(fn, names, self, done, unpack(arguments, 1, arguments.n))
@@ -143,8 +131,8 @@ end
 local function read_names(options)
   for key, value in pairs(options) do
     if key ~= "executor" and key ~= "io_loop" or type(value) ~= "string" then
-      error("bad argument #1 to 'run_on_executor' (the fields 'executor' and "
-        .. "'io_loop' may be named)", 3)
+      argument.bad(1, "run_on_executor",
+        "the fields 'executor' and 'io_loop' may be named", 3)
     end
   end
   return {
@@ -170,7 +158,7 @@ local function run_on_executor(...)
   if n == 0 or type(what) == "table" then
     return decorator(read_names(what or {}))
   end
-  error(bad_argument(1, "run_on_executor", "function or table", what), 2)
+  argument.unexpected(1, "run_on_executor", "function or table", what, 2)
 end
 
 local executor = {

@@ -5,6 +5,7 @@ local loaded = core.loaded
 if loaded["lunado.ioloop"] then return loaded["lunado.ioloop"] end
 
 local IOLoop = core.IOLoop
+local argument = require "lunado.argument"
 require "lunado.signals" -- its methods about signals
 
 --- Calls a function every so many milliseconds.  Tornado: PeriodicCallback.
@@ -12,11 +13,7 @@ local PeriodicCallback = {}
 PeriodicCallback.__index = PeriodicCallback
 PeriodicCallback.__name = "PeriodicCallback"
 
-local function check_argument(number, expected, value)
-  if type(value) == expected then return end
-  error(("bad argument #%d to 'PeriodicCallback' (%s expected, got %s)")
-    :format(number, expected, type(value)), 3)
-end
+local NAME <const> = PeriodicCallback.__name
 
 --- The first deadline after `now` that is a whole number of periods after
 -- `last`: on overrun those in between are skipped.  Periods too short for the
@@ -81,17 +78,13 @@ setmetatable(PeriodicCallback, {
   -- @param callback_time period in milliseconds, more than 0
   -- @param io_loop the loop; the current one by default
   __call = function(class, callback, callback_time, io_loop)
-    if not core.is_callable(callback) then
-      check_argument(1, "function", callback)
-    end
-    check_argument(2, "number", callback_time)
+    argument.check_callable(callback, 1, NAME, 2)
+    argument.check_type(callback_time, "number", 2, NAME, 2)
     if callback_time ~= callback_time or callback_time <= 0 then
-      error("bad argument #2 to 'PeriodicCallback' "
-        .. "(a period of more than 0 milliseconds expected)", 2)
+      argument.bad(2, NAME, "a period of more than 0 milliseconds expected", 2)
     end
     if io_loop ~= nil and not core.is_loop(io_loop) then
-      error(("bad argument #3 to 'PeriodicCallback' (IOLoop expected, got %s)")
-        :format(type(io_loop)), 2)
+      argument.unexpected(3, NAME, "IOLoop", io_loop, 2)
     end
     local self = setmetatable({
       callback = callback,

@@ -16,6 +16,7 @@ local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.iostream"] then return loaded["lunado.iostream"] end
 
+local argument = require "lunado.argument"
 local uv = require "lunado.uv" -- says what is missing where luv is
 local luv = require "luv"
 local buffer = require "lunado.buffer"
@@ -53,44 +54,24 @@ function IOStream:_state() return self._closed and "closed" or "open" end
 
 -- Arguments -----------------------------------------------------------------
 
-local function bad_argument(position, name, expected, value, level)
-  error(("bad argument #%d to '%s' (%s expected, got %s)")
-    :format(position, name, expected, type(value)), level + 1)
-end
-
-local function check_string(value, position, name)
-  if type(value) ~= "string" then
-    bad_argument(position, name, "string", value, 3)
-  end
-end
-
---- A string that is a name for the system, for which it ends at a zero.
-local function check_name(value, position, name)
-  if type(value) ~= "string" then
-    bad_argument(position, name, "string", value, 3)
-  end
-  if value:find("\0", 1, true) then
-    error(("bad argument #%d to '%s' (string contains zeros)")
-      :format(position, name), 3)
-  end
-end
-
 --- `max`, an optional argument.
 local function check_max(value, position, name)
   if value == nil then return nil end
-  local max = waiters.check_count(value, position, name, 4)
+  local max = argument.check_count(value, position, name, 3)
   return max
 end
 
 --- What is to be written, as one string: of a list what it holds now.
 local function check_data(data)
   if type(data) == "string" then return data end
-  if type(data) ~= "table" then bad_argument(1, "write", "string", data, 3) end
+  if type(data) ~= "table" then
+    argument.unexpected(1, "write", "string", data, 3)
+  end
   local pieces = {}
   for i = 1, #data do
     local piece = data[i]
     if type(piece) ~= "string" then
-      bad_argument(1, "write", "list of strings", piece, 3)
+      argument.unexpected(1, "write", "list of strings", piece, 3)
     end
     pieces[i] = piece
   end
@@ -108,10 +89,10 @@ end
 local function check_handle(handle)
   if filehandle.is_file(handle) then return end
   if not STREAMS[kind_of(handle)] then
-    bad_argument(1, "IOStream", "stream of luv's", handle, 4)
+    argument.unexpected(1, "IOStream", "stream of luv's", handle, 4)
   end
   if luv.is_closing(handle) then
-    error("bad argument #1 to 'IOStream' (the stream is closed)", 4)
+    argument.bad(1, "IOStream", "the stream is closed", 4)
   end
 end
 
@@ -123,8 +104,8 @@ local function check_options(options, position, name, level)
     local value = options[field]
     local size = math.type(value) and math.tointeger(value)
     if value ~= nil and (not size or size < 1) then
-      error(("bad argument #%d to '%s' (%s: a number of bytes expected)")
-        :format(position, name, field), level)
+      argument.bad(position, name, field .. ": a number of bytes expected",
+        level)
     end
   end
 end
@@ -483,7 +464,7 @@ end
 --- A Future of the next n bytes; with `partial` of those that there are, at
 -- least one and at most n.
 function IOStream:read_bytes(n, partial)
-  n = waiters.check_count(n, 1, "read_bytes", 3)
+  n = argument.check_count(n, 1, "read_bytes", 2)
   begin(self, n)
   self._partial = partial
   return read(self, finders.bytes)
@@ -492,9 +473,9 @@ end
 --- A Future of what comes up to and with the delimiter. Where that is not
 -- within `max` bytes, the stream closes by an UnsatisfiableReadError.
 function IOStream:read_until(delimiter, max)
-  check_string(delimiter, 1, "read_until")
+  argument.check_type(delimiter, "string", 1, "read_until", 2)
   if delimiter == "" then
-    error("bad argument #1 to 'read_until' (the delimiter is empty)", 2)
+    argument.bad(1, "read_until", "the delimiter is empty", 2)
   end
   max = check_max(max, 2, "read_until")
   begin(self, delimiter, max)
@@ -504,11 +485,9 @@ end
 --- A Future of what comes up to and with the first match of the pattern.
 -- Tornado: read_until_regex.
 function IOStream:read_until_pattern(pattern, max)
-  check_string(pattern, 1, "read_until_pattern")
+  argument.check_type(pattern, "string", 1, "read_until_pattern", 2)
   local ok, err = pcall(string.find, "", pattern)
-  if not ok then
-    error(("bad argument #1 to 'read_until_pattern' (%s)"):format(err), 2)
-  end
+  if not ok then argument.bad(1, "read_until_pattern", err, 2) end
   max = check_max(max, 2, "read_until_pattern")
   begin(self, pattern, max)
   self._reach = buffer.reach(pattern)
@@ -656,8 +635,8 @@ end
 -- max_write_buffer_size: how much may wait to be written
 function IOStream:_init(handle, options)
   check_handle(handle)
-  if options ~= nil and type(options) ~= "table" then
-    bad_argument(2, "IOStream", "table", options, 3)
+  if options ~= nil then
+    argument.check_type(options, "table", 2, "IOStream", 3)
   end
   options = options or {}
   check_options(options, 2, "IOStream", 4)
@@ -721,12 +700,12 @@ end
 --- A Future of the stream itself when it is connected: a TCP stream to an
 -- address in numbers and a port, a pipe to a path.
 function IOStream:connect(address, port)
-  check_name(address, 1, "connect")
+  argument.check_name(address, 1, "connect", 2)
   local kind = kind_of(self.handle)
   if kind == "uv_pipe" then
     port = nil
   elseif kind == "uv_tcp" then
-    port = waiters.check_count(port, 2, "connect", 3)
+    port = argument.check_count(port, 2, "connect", 2)
   else
     error("a file or terminal cannot be connected", 2)
   end
@@ -746,8 +725,8 @@ end
 -- none is. With it the stream notices that, as long as its buffer has room,
 -- while nobody reads.
 function IOStream:set_close_callback(fn)
-  if fn ~= nil and not core.is_callable(fn) then
-    bad_argument(1, "set_close_callback", "function", fn, 2)
+  if fn ~= nil then
+    argument.check_callable(fn, 1, "set_close_callback", 2)
   end
   self._close_callback = fn and stack_context.wrap(fn)
   if self._closed then return run_close_callback(self) end
@@ -809,13 +788,13 @@ end)
 -- @param mode as for io.open: "r", which it is by default, "w", "a" or "r+"
 -- @param options as for IOStream
 local function open_file(path, mode, options)
-  check_name(path, 1, "open")
+  argument.check_name(path, 1, "open", 2)
   if mode == nil then mode = "r" end
   if not MODES[mode] then
-    error("bad argument #2 to 'open' (invalid mode)", 2)
+    argument.bad(2, "open", "invalid mode", 2)
   end
-  if options ~= nil and type(options) ~= "table" then
-    bad_argument(3, "open", "table", options, 2)
+  if options ~= nil then
+    argument.check_type(options, "table", 3, "open", 2)
   end
   check_options(options or {}, 3, "open", 3)
   local future = open(path, mode, options)

@@ -6,6 +6,7 @@ local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.legacy"] then return loaded["lunado.legacy"] end
 
+local argument = require "lunado.argument"
 local callback = require "lunado.callback"
 local stack_context = require "lunado.stack_context"
 local waiters = require "lunado.waiters"
@@ -231,10 +232,7 @@ end
 --- Derives a class; its init(...), where there is one, gets the constructor's
 -- arguments.
 function YieldPoint:subclass(name)
-  if type(name) ~= "string" then
-    error(("bad argument #1 to 'subclass' (string expected, got %s)")
-      :format(type(name)), 2)
-  end
+  argument.check_type(name, "string", 1, "subclass", 2)
   local class = { __name = name, __await = self.__await }
   class.__index = class
   return setmetatable(class, { __index = self, __call = new })
@@ -247,8 +245,8 @@ setmetatable(YieldPoint, { __call = new })
 --- Raises at the line where the class was called, for its init; for a
 -- function that init has called, with a level of 1.
 local function bad_argument(name, expected, value, level)
-  error(("bad argument #1 to '%s' (%s expected, got %s)")
-    :format(name, expected, value ~= value and "NaN" or type(value)),
+  local got = value ~= value and "NaN" or type(value)
+  argument.bad(1, name, ("%s expected, got %s"):format(expected, got),
     4 + (level or 0))
 end
 

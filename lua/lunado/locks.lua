@@ -4,6 +4,7 @@ local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.locks"] then return loaded["lunado.locks"] end
 
+local argument = require "lunado.argument"
 local waiters = require "lunado.waiters"
 
 local class, done = waiters.class, waiters.done
@@ -62,7 +63,7 @@ end
 
 --- Wakes the n (1) that have waited longest.
 function Condition:notify(n)
-  wake(self, n == nil and 1 or waiters.check_count(n, 1, "notify", 3))
+  wake(self, n == nil and 1 or argument.check_count(n, 1, "notify", 2))
 end
 
 --- Wakes all that wait.
@@ -266,7 +267,7 @@ local Semaphore = class("Semaphore")
 
 function Semaphore:_init(value)
   self._value = value == nil and 1
-    or waiters.check_count(value, 1, self.__name, 4)
+    or argument.check_count(value, 1, self.__name, 3)
   self._initial = self._value
   self._by_hand, self._by_held = false, false
   self._lost, self._guard = 0, false

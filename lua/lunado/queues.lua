@@ -4,6 +4,7 @@ local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.queues"] then return loaded["lunado.queues"] end
 
+local argument = require "lunado.argument"
 local locks = require "lunado.locks"
 local waiters = require "lunado.waiters"
 
@@ -27,7 +28,7 @@ local serve_getter, serve_putter
 
 function Queue:_init(maxsize)
   self.maxsize = maxsize == nil and 0
-    or waiters.check_count(maxsize, 1, self.__name, 4)
+    or argument.check_count(maxsize, 1, self.__name, 3)
   self._getters = waiters.new(function(future) serve_getter(self, future) end)
   self._putters = waiters.new(function(future) serve_putter(self, future) end)
   self._unfinished, self._finished = 0, locks.Event()

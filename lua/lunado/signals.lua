@@ -12,6 +12,7 @@ local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.signals"] then return loaded["lunado.signals"] end
 
+local argument = require "lunado.argument"
 local Future, IOLoop = core.Future, core.IOLoop
 
 local function weak(mode) return setmetatable({}, { __mode = mode }) end
@@ -124,8 +125,7 @@ end
 
 local function check_loop(loop, name)
   if not core.is_loop(loop) then
-    error(("bad argument #1 to '%s' (IOLoop expected, got %s)")
-      :format(name, type(loop)), 3)
+    argument.unexpected(1, name, "IOLoop", loop, 3)
   end
   if core.is_closed(loop) then error("the IOLoop is closed", 3) end
 end
@@ -133,8 +133,7 @@ end
 local function check_signal(signal, name)
   local number, got = number_of(signal)
   if number then return number end
-  error(("bad argument #1 to '%s' (signal expected, got %s)")
-    :format(name, got), 3)
+  argument.bad(1, name, "signal expected, got " .. got, 3)
 end
 
 --- What calls fn(...) while the handler is the loop's, and is called fn in
@@ -164,10 +163,7 @@ end
 function IOLoop.add_signal_handler(loop, signal, fn, ...)
   check_loop(loop, "add_signal_handler")
   local number = check_signal(signal, "add_signal_handler")
-  if not core.is_callable(fn) then
-    error(("bad argument #2 to 'add_signal_handler' (function expected, "
-      .. "got %s)"):format(type(fn)), 2)
-  end
+  argument.check_callable(fn, 2, "add_signal_handler", 2)
   local handler = new_handler(fn, ...)
   handlers[number] = handlers[number] or weak "k"
   core.signal_attach(loop, dispatch)

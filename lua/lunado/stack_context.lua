@@ -15,6 +15,7 @@ if loaded["lunado.stack_context"] then
   return loaded["lunado.stack_context"]
 end
 
+local argument = require "lunado.argument"
 local get_context, set_context = core.get_context, core.set_context
 local is_callable = core.is_callable
 
@@ -118,10 +119,7 @@ Context.__index = Context
 -- deactivate() takes the context from whatever was registered in it.  Raises
 -- what fn raises, unless the context handles it.
 function Context:run(fn, ...)
-  if not is_callable(fn) then
-    error(("bad argument #1 to 'run' (function expected, got %s)")
-      :format(type(fn)), 2)
-  end
+  argument.check_callable(fn, 1, "run", 2)
   local before = get_context()
   local context = setmetatable({ definition = self, active = true },
     getmetatable(self))
@@ -142,15 +140,12 @@ function Context:run(fn, ...)
   if results then return table.unpack(results, 1, results.n) end
 end
 
-local function class(name, enter_context, leave_context, argument)
+local function class(name, enter_context, leave_context, takes_function)
   local methods = { run = Context.run, _enter = enter_context,
     _leave = leave_context }
   local metatable = { __index = methods, __name = name }
   return function(value)
-    if argument and not is_callable(value) then
-      error(("bad argument #1 to '%s' (function expected, got %s)")
-        :format(name, type(value)), 2)
-    end
+    if takes_function then argument.check_callable(value, 1, name, 2) end
     return setmetatable({ value = value }, metatable)
   end
 end
@@ -201,10 +196,7 @@ local NullContext
 do
   local metatable = { __name = "NullContext", __index = {
     run = function(_, fn, ...)
-      if not is_callable(fn) then
-        error(("bad argument #1 to 'run' (function expected, got %s)")
-          :format(type(fn)), 2)
-      end
+      argument.check_callable(fn, 1, "run", 2)
       local before = get_context()
       set_context(false)
       local results
@@ -223,10 +215,7 @@ end
 -- now, wherever it is called from; nil for nil.
 local function wrap(fn)
   if fn == nil then return nil end
-  if not is_callable(fn) then
-    error(("bad argument #1 to 'wrap' (function expected, got %s)")
-      :format(type(fn)), 2)
-  end
+  argument.check_callable(fn, 1, "wrap", 2)
   return capture(fn)
 end
 
@@ -235,13 +224,9 @@ end
 local function run_with_stack_context(context, fn)
   local ok, run = pcall(function() return context.run end)
   if not ok or not is_callable(run) then
-    error(("bad argument #1 to 'run_with_stack_context' (context expected, "
-      .. "got %s)"):format(type(context)), 2)
+    argument.unexpected(1, "run_with_stack_context", "context", context, 2)
   end
-  if not is_callable(fn) then
-    error(("bad argument #2 to 'run_with_stack_context' (function expected, "
-      .. "got %s)"):format(type(fn)), 2)
-  end
+  argument.check_callable(fn, 2, "run_with_stack_context", 2)
   return context:run(function() return fn() end)
 end
 

@@ -4,6 +4,7 @@ local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.tcpclient"] then return loaded["lunado.tcpclient"] end
 
+local argument = require "lunado.argument"
 local iostream = require "lunado.iostream"
 local uv = require "lunado.uv"
 local waiters = require "lunado.waiters"
@@ -115,23 +116,13 @@ function TCPClient:_init() end -- luacheck: ignore self
 
 function TCPClient:_state() return "ready" end -- luacheck: ignore self
 
-local function check_port(port)
-  local number = waiters.check_count(port, 2, "connect", 4)
-  if number <= 65535 then return number end
-  error("bad argument #2 to 'connect' (a port is at most 65535)", 3)
-end
-
 local function check_options(options)
   if options == nil then return {} end
-  if type(options) ~= "table" then
-    error(("bad argument #3 to 'connect' (table expected, got %s)")
-      :format(type(options)), 3)
-  end
+  argument.check_type(options, "table", 3, "connect", 3)
   iostream._check_options(options, 3, "connect", 4)
   local family = options.family
   if family ~= nil and family ~= "inet" and family ~= "inet6" then
-    error("bad argument #3 to 'connect' (family: 'inet' or 'inet6' expected)",
-      3)
+    argument.bad(3, "connect", "family: 'inet' or 'inet6' expected", 3)
   end
   return options
 end
@@ -145,22 +136,17 @@ local function set_timeout(race, timeout)
     race.timeout = handle
     return
   end
-  error(("bad argument #3 to 'connect' (timeout: %s)")
-    :format(tostring(handle):match("%((.*)%)$") or tostring(handle)), 3)
+  local what = tostring(handle)
+  what = what:match "%((.*)%)$" or what
+  argument.bad(3, "connect", "timeout: " .. what, 3)
 end
 
 --- A Future of an IOStream that is connected to the host.
 -- @param options timeout: a deadline as for IOLoop:add_timeout; family: "inet"
 -- or "inet6" alone; and what IOStream takes
 function TCPClient:connect(host, port, options) -- luacheck: ignore self
-  if type(host) ~= "string" then
-    error(("bad argument #1 to 'connect' (string expected, got %s)")
-      :format(type(host)), 2)
-  end
-  if host:find("\0", 1, true) then
-    error("bad argument #1 to 'connect' (string contains zeros)", 2)
-  end
-  port = check_port(port)
+  argument.check_name(host, 1, "connect", 2)
+  port = argument.check_port(port, 2, "connect", 2)
   options = check_options(options)
   local race = new_race(host, options)
   race.loop = IOLoop.instance()

@@ -4,6 +4,7 @@ local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.tcpserver"] then return loaded["lunado.tcpserver"] end
 
+local argument = require "lunado.argument"
 local iostream = require "lunado.iostream"
 local luv = require "luv"
 local stack_context = require "lunado.stack_context"
@@ -30,15 +31,13 @@ end
 --- @param options fields of the server: handle_stream, backlog, and what
 -- IOStream takes
 function TCPServer:_init(options)
-  if options ~= nil and type(options) ~= "table" then
-    error(("bad argument #1 to '%s' (table expected, got %s)")
-      :format(self.__name, type(options)), 3)
+  if options ~= nil then
+    argument.check_type(options, "table", 1, self.__name, 3)
   end
   for name, value in pairs(options or {}) do self[name] = value end
   iostream._check_options(self, 1, self.__name, 4)
   if not backlog_of(self) then
-    error(("bad argument #1 to '%s' (backlog: a positive number expected)")
-      :format(self.__name), 3)
+    argument.bad(1, self.__name, "backlog: a positive number expected", 3)
   end
   self._listeners = {}
 end
@@ -49,10 +48,7 @@ end
 
 --- Derives a class: `function Class:handle_stream(stream, address)`.
 function TCPServer:subclass(name)
-  if type(name) ~= "string" then
-    error(("bad argument #1 to 'subclass' (string expected, got %s)")
-      :format(type(name)), 2)
-  end
+  argument.check_type(name, "string", 1, "subclass", 2)
   return waiters.class(name, self)
 end
 
@@ -123,8 +119,8 @@ function TCPServer:add_socket(handle)
   local mt = debug.getmetatable(handle)
   if type(handle) ~= "userdata" or not mt
     or mt.__name ~= "uv_tcp" and mt.__name ~= "uv_pipe" then
-    error(("bad argument #1 to 'add_socket' (TCP handle or pipe of luv's "
-      .. "expected, got %s)"):format(type(handle)), 2)
+    argument.unexpected(1, "add_socket", "TCP handle or pipe of luv's", handle,
+      2)
   end
   local ok, err = listen(self, handle)
   if not ok then error(err, 0) end
@@ -180,12 +176,6 @@ local function open_all(self, addresses, port)
   return nil, failed
 end
 
-local function check_port(port)
-  local number = waiters.check_count(port, 1, "listen", 4)
-  if number <= 65535 then return number end
-  error("bad argument #1 to 'listen' (a port is at most 65535)", 3)
-end
-
 --- Accepts connections from now on; may be called for several ports. Raises
 -- luv's error where it cannot.
 -- @param port 0: one that is free
@@ -193,14 +183,8 @@ end
 -- is nil or empty
 -- @return the port
 function TCPServer:listen(port, address)
-  port = check_port(port)
-  if address ~= nil and type(address) ~= "string" then
-    error(("bad argument #2 to 'listen' (string expected, got %s)")
-      :format(type(address)), 2)
-  end
-  if address and address:find("\0", 1, true) then
-    error("bad argument #2 to 'listen' (string contains zeros)", 2)
-  end
+  port = argument.check_port(port, 1, "listen", 2)
+  if address ~= nil then argument.check_name(address, 2, "listen", 2) end
   if address == "" then address = nil end
   local addresses, refused = luv.getaddrinfo(address, tostring(port),
     { socktype = "stream", passive = true })

@@ -5,15 +5,12 @@ local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.testing"] then return loaded["lunado.testing"] end
 
+local argument = require "lunado.argument"
 local IOLoop = require("lunado.ioloop").IOLoop
 local gen = require "lunado.gen"
 local coroutine_of, is_coroutine_function = gen.coroutine,
   gen.is_coroutine_function
 local waiting = require "lunado.waiting"
-
-local function bad_argument(number, name, what)
-  error(("bad argument #%d to '%s' (%s)"):format(number, name, what), 3)
-end
 
 -- What is left behind ---------------------------------------------------------
 
@@ -229,10 +226,7 @@ local CHECKS = {
 -- Level 3 is the caller of gen_test.
 local function check_options(options)
   if options == nil then return {} end
-  if type(options) ~= "table" then
-    error(("bad argument #2 to 'gen_test' (table expected, got %s)")
-      :format(type(options)), 3)
-  end
+  argument.check_type(options, "table", 2, "gen_test", 3)
   for name, value in next, options do
     local check = CHECKS[name]
     local expected
@@ -243,9 +237,7 @@ local function check_options(options)
       expected = expected and ("field '%s': %s expected, got %s"):format(name,
         expected, type(value))
     end
-    if expected then
-      error(("bad argument #2 to 'gen_test' (%s)"):format(expected), 3)
-    end
+    if expected then argument.bad(2, "gen_test", expected, 3) end
   end
   return options
 end
@@ -256,9 +248,7 @@ end
 -- @param options `timeout` in seconds of the system's time (5, or what the
 --   environment's ASYNC_TEST_TIMEOUT says); `io_loop`, instead of a new one
 function testing.gen_test(fn, options)
-  if not core.is_callable(fn) then
-    bad_argument(1, "gen_test", "function expected, got " .. type(fn))
-  end
+  argument.check_callable(fn, 1, "gen_test", 2)
   options = check_options(options)
   local timeout, io_loop = options.timeout, options.io_loop
   return function(...)
@@ -274,9 +264,9 @@ Clock.__name = "lunado.Clock"
 --- Moves the time on, by seconds; what is due then runs when the loop does.
 function Clock:advance(seconds)
   if type(seconds) ~= "number" then
-    bad_argument(1, "advance", "number expected, got " .. type(seconds))
+    argument.bad(1, "advance", "number expected, got " .. type(seconds), 2)
   elseif not (seconds >= 0 and seconds < math.huge) then
-    bad_argument(1, "advance", "a time that goes forward expected")
+    argument.bad(1, "advance", "a time that goes forward expected", 2)
   end
   core.advance(self._loop, seconds)
 end
@@ -295,7 +285,7 @@ function testing.virtual_clock(loop)
   if loop == nil then
     loop = IOLoop.current()
   elseif not core.is_loop(loop) then
-    bad_argument(1, "virtual_clock", "IOLoop expected, got " .. type(loop))
+    argument.bad(1, "virtual_clock", "IOLoop expected, got " .. type(loop), 2)
   end
   if core.is_closed(loop) then error("the IOLoop is closed", 2) end
   core.set_virtual(loop, true)

@@ -4,6 +4,7 @@ local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.util"] then return loaded["lunado.util"] end
 
+local argument = require "lunado.argument"
 local util = {
   --- The root of lunado's error classes.  `Exception(message)` makes an error
   -- object, `Exception:subclass(name)` derives a class.
@@ -25,12 +26,9 @@ function util.timedelta(span)
     for key, value in pairs(span) do copy[key] = value end
     return copy
   end
-  if type(span) ~= "number" then
-    error(("bad argument #1 to 'timedelta' (number expected, got %s)")
-      :format(type(span)), 2)
-  end
+  argument.check_type(span, "number", 1, "timedelta", 2)
   if span ~= span then
-    error("bad argument #1 to 'timedelta' (a time cannot be NaN)", 2)
+    argument.bad(1, "timedelta", "a time cannot be NaN", 2)
   end
   return { seconds = span }
 end
@@ -42,10 +40,7 @@ local Kwargs = { __name = "kwargs" }
 -- is passed on as the last argument.
 -- @param names table name → value
 function util.kwargs(names)
-  if type(names) ~= "table" then
-    error(("bad argument #1 to 'kwargs' (table expected, got %s)")
-      :format(type(names)), 2)
-  end
+  argument.check_type(names, "table", 1, "kwargs", 2)
   local kwargs = {}
   for name, value in pairs(names) do kwargs[name] = value end
   return setmetatable(kwargs, Kwargs)

@@ -12,6 +12,7 @@
 local core = require "lunado.core"
 if core.loaded["lunado.uv"] then return core.loaded["lunado.uv"] end
 
+local argument = require "lunado.argument"
 local waiters = require "lunado.waiters"
 
 local Future = core.Future
@@ -98,22 +99,19 @@ local POSITION = { fs_opendir = { [3] = 2 } }
 
 local uv = {}
 
-local function bad_argument(position, name, what)
-  return ("bad argument #%d to '%s' (%s)"):format(position, name, what)
-end
-
 local function failed(err)
   local future = Future()
   future:set_exception(err)
   return future
 end
 
--- luv's message in the caller's terms; nil when it is about something else.
+-- What luv's message says of which of the caller's arguments; nil when it is
+-- about something else.
 local function argument_error(err, name)
   local position, what = guard.argument_error(err)
   if not position then return nil end
   local moved = POSITION[name]
-  return bad_argument(moved and moved[position] or position, name, what)
+  return moved and moved[position] or position, what
 end
 
 -- A callback that settles the Future.
@@ -131,8 +129,8 @@ end
 -- the user called: an error at level 3 is at the user's line.
 local function judge(name, future, ok, first, err)
   if not ok then
-    local message = argument_error(first, name)
-    if message then error(message, 3) end
+    local position, what = argument_error(first, name)
+    if position then argument.bad(position, name, what, 3) end
     future:set_exception(first)
   elseif first == nil and err ~= nil then
     future:set_exception(err)
@@ -168,13 +166,13 @@ local function wrap(name, fn, arity)
   return function(...)
     local extra = select(arity + 1, ...)
     if extra ~= nil then
-      error(bad_argument(arity + 1, name, "no value expected, got "
-        .. type(extra) .. "; a Future stands for the callback"), 2)
+      argument.bad(arity + 1, name, "no value expected, got "
+        .. type(extra) .. "; a Future stands for the callback", 2)
     end
     if check then
       local position, what, code = check(...)
       if code then return failed(code .. ": " .. what) end
-      if position then error(bad_argument(position, name, what), 2) end
+      if position then argument.bad(position, name, what, 2) end
     end
     local future = Future()
     judge(name, future, call(fn, settles(future), ...))
@@ -276,7 +274,7 @@ setmetatable(uv, {
 --- A Future that is done, without a value, when the handle is closed.
 function uv.close(handle)
   local position, what = guard.checks.close(handle)
-  if position then error(bad_argument(position, "close", what), 2) end
+  if position then argument.bad(position, "close", what, 2) end
   local future = Future()
   judge("close", future, pcall(luv.close, handle, function()
     deliver(future)
@@ -294,9 +292,10 @@ function uv.udp_recv(handle)
   end
   if code then return failed(code .. ": " .. what) end
   local ok, err = pcall(luv.udp_get_send_queue_size, handle)
-  what = what or not ok and argument_error(err, "udp_recv")
-  if position then what = bad_argument(position, "udp_recv", what) end
-  if what then error(what, 2) end
+  if not position and not ok then
+    position, what = argument_error(err, "udp_recv")
+  end
+  if position then argument.bad(position, "udp_recv", what, 2) end
   return udp.receive(handle)
 end
 
@@ -304,7 +303,7 @@ end
 local function signal_number(signal, name)
   local number, got = signals.number_of(signal)
   if not number then
-    error(bad_argument(1, name, "signal expected, got " .. got), 3)
+    argument.bad(1, name, "signal expected, got " .. got, 3)
   end
   return number
 end
@@ -345,7 +344,7 @@ end
 --- Starts a program with luv's options; raises luv's error when it cannot.
 function uv.spawn(path, options)
   local position, what = guard.checks.spawn(path, options)
-  if position then error(bad_argument(position, "spawn", what), 2) end
+  if position then argument.bad(position, "spawn", what, 2) end
   share_loop()
   local ended = Future()
   local ok, handle, pid
@@ -354,7 +353,11 @@ function uv.spawn(path, options)
       if luv.is_closing(handle) then return deliver(ended, code, signal) end
       luv.close(handle, function() deliver(ended, code, signal) end)
     end)
-  if not ok then error(argument_error(handle, "spawn") or handle, 2) end
+  if not ok then
+    position, what = argument_error(handle, "spawn")
+    if position then argument.bad(position, "spawn", what, 2) end
+    error(handle, 2)
+  end
   if not handle then error(("%s (program %q)"):format(pid, path), 0) end
   return setmetatable({ pid = pid, handle = handle, _ended = ended }, Process)
 end
@@ -465,11 +468,11 @@ end
 -- booleans, numbers and strings.
 function uv.queue_work(fn, ...)
   local complaint = not_portable(fn)
-  if complaint then error(bad_argument(1, "queue_work", complaint), 2) end
+  if complaint then argument.bad(1, "queue_work", complaint, 2) end
   local packed, position, kind = encode(...)
   if not packed then
-    error(bad_argument(position + 1, "queue_work",
-      ("cannot send a %s to a thread"):format(kind)), 2)
+    argument.bad(position + 1, "queue_work",
+      ("cannot send a %s to a thread"):format(kind), 2)
   end
   share_loop()
   work = work or luv.new_work(WORKER, work_done)

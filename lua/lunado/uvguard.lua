@@ -10,6 +10,7 @@
 local core = require "lunado.core"
 if core.loaded["lunado.uvguard"] then return core.loaded["lunado.uvguard"] end
 
+local argument = require "lunado.argument"
 local luv = require "luv"
 
 -- Handles --------------------------------------------------------------------
@@ -348,7 +349,7 @@ local function returned(name, handle, ok, ...)
   local err = ...
   local position, what = guard.argument_error(err)
   if not position then error(err, 2) end
-  error(("bad argument #%d to '%s' (%s)"):format(position, name, what), 2)
+  argument.bad(position, name, what, 2)
 end
 
 --- luv's function `fn`, whose arguments are checked.
@@ -359,7 +360,7 @@ function guard.wrap(name, fn)
     local position, what = check(...)
     if position == 0 then error(what, 2) end
     if position then
-      error(("bad argument #%d to '%s' (%s)"):format(position, name, what), 2)
+      argument.bad(position, name, what, 2)
     end
     if name == "run" then return fn(...) end
     return returned(name, (...), pcall(fn, ...))

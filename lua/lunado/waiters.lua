@@ -40,17 +40,6 @@ local function class(name, base)
   })
 end
 
---- An argument that is a count, as an integer; raises at `level`, counted from
--- here.
-local function check_count(value, position, name, level)
-  local count = math.type(value) and math.tointeger(value)
-  if count and count >= 0 then return count end
-  local what = count and "must not be negative"
-    or math.type(value) and "number has no integer representation"
-    or ("number expected, got %s"):format(type(value))
-  error(("bad argument #%d to '%s' (%s)"):format(position, name, what), level)
-end
-
 -- Timeouts ------------------------------------------------------------------
 
 --- Raises the error of loop:add_timeout as one of argument `position` of
@@ -373,7 +362,6 @@ end
 
 local waiters = {
   class = class,
-  check_count = check_count,
   check = check,
   done = done,
   done_with_nothing = done_with_nothing,

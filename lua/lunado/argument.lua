@@ -1,0 +1,69 @@
+-- SPDX-License-Identifier: MIT
+--- lunado.argument: checks of arguments, and the errors about bad ones.
+--
+-- `level` says at whose line an error is raised, as in Lua's `error`: 1 is the
+-- function that calls one of these, 2 its caller, and so on.
+local core = require "lunado.core"
+local loaded = core.loaded
+if loaded["lunado.argument"] then return loaded["lunado.argument"] end
+
+local MOST_PORT <const> = 65535
+
+--- Raises "bad argument #position to 'name' (what)".
+local function bad(position, name, what, level)
+  error(("bad argument #%d to '%s' (%s)"):format(position, name, what),
+    level + 1)
+end
+
+--- Raises the error of a value that is no `expected`, such as "function".
+local function unexpected(position, name, expected, value, level)
+  bad(position, name, ("%s expected, got %s"):format(expected, type(value)),
+    level + 1)
+end
+
+local function check_type(value, expected, position, name, level)
+  if type(value) == expected then return end
+  unexpected(position, name, expected, value, level + 1)
+end
+
+local function check_callable(value, position, name, level)
+  if core.is_callable(value) then return end
+  unexpected(position, name, "function", value, level + 1)
+end
+
+--- Checks a string that is a name for the system, which ends it at a zero.
+local function check_name(value, position, name, level)
+  check_type(value, "string", position, name, level + 1)
+  if not value:find("\0", 1, true) then return end
+  bad(position, name, "string contains zeros", level + 1)
+end
+
+--- Returns a count, a number that is not negative, as an integer.
+local function check_count(value, position, name, level)
+  local count = math.type(value) and math.tointeger(value)
+  if count and count >= 0 then return count end
+  local what = count and "must not be negative"
+    or math.type(value) and "number has no integer representation"
+    or ("number expected, got %s"):format(type(value))
+  bad(position, name, what, level + 1)
+end
+
+--- Returns a port as an integer.
+local function check_port(value, position, name, level)
+  local port = check_count(value, position, name, level + 1)
+  if port <= MOST_PORT then return port end
+  bad(position, name, "a port is at most " .. MOST_PORT, level + 1)
+end
+
+local argument = {
+  bad = bad,
+  unexpected = unexpected,
+  check_type = check_type,
+  check_callable = check_callable,
+  check_name = check_name,
+  check_count = check_count,
+  check_port = check_port,
+}
+
+loaded["lunado.argument"] = argument
+return argument
