@@ -22,6 +22,15 @@
 
 /* --- ending --------------------------------------------------------------- */
 
+/* Lua 5.4.5 alone asks for a caller. */
+static void reset(lua_State *thread) {
+#if defined(LUA_VERSION_RELEASE_NUM) && LUA_VERSION_RELEASE_NUM == 50405
+  (void)lua_resetthread(thread, NULL);
+#else
+  (void)lua_resetthread(thread);
+#endif
+}
+
 /* The coroutine of the task at t has died of the error on top. */
 static void finish_failed(lua_State *L, lunado_realm *realm, int t) {
   lunado__failure_wrap(L, realm);
@@ -42,7 +51,7 @@ static void finish(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
     lua_pushnil(L);
   if (status != LUA_OK) {
     task->flags |= TASK_FAILED;
-    (void)lua_resetthread(task->thread);
+    reset(task->thread);
   }
   if (task->flags & TASK_WATCHED) lunado__watch_end(L, t, task);
   if (task->flags & TASK_FAILED || lua_gethook(task->thread) != NULL)
@@ -99,7 +108,7 @@ static bool awaits_start(const lunado_task *caller, const lunado_task *callee) {
 /* Puts an end to a coroutine that somebody else has resumed or closed, with an
  * error on its thread's stack. */
 static int end_resumed_outside(const lunado_task *task) {
-  (void)lua_resetthread(task->thread);
+  reset(task->thread);
   lua_settop(task->thread, 0);
   lua_pushliteral(task->thread,
                   "the coroutine was resumed or closed by somebody else");
