@@ -20,7 +20,6 @@ package.path = here .. "/?.lua;" .. package.path
 
 local lunado = require "lunado"
 local demo = require "support.demo"
-local gate = require "support.gate"
 local http = require "support.http"
 local terminal = require "support.terminal"
 local timeline = require "support.timeline"
@@ -59,12 +58,12 @@ local function parse_arguments()
   return options
 end
 
--- One page from its turn at the gate to its end, which is in `page` then:
+-- One page from its turn at the semaphore to its end, which is in `page` then:
 -- code and body, or err; bytes; and the times queued, started, answered and
 -- finished. Never fails.
 local visit = lunado.coroutine(function(page, places, seconds)
   page.bytes, page.queued = 0, loop:time()
-  local _ <close> = places:enter()
+  local _ <close> = await(places:acquire())
   page.started = loop:time()
   local ok, answer = pcall(await, http.fetch(page.url, seconds,
     function(head, bytes)
@@ -139,7 +138,7 @@ end
 
 -- Fetches all pages, showing each as it comes.
 local function fetch_all(pages, limit, seconds)
-  local places, tasks, done = gate.new(limit), {}, 0
+  local places, tasks, done = lunado.locks.Semaphore(limit), {}, 0
   for i, page in ipairs(pages) do tasks[i] = visit(page, places, seconds) end
   local ticker = lunado.ioloop.PeriodicCallback(function()
     show_progress(pages, done)

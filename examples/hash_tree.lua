@@ -172,7 +172,8 @@ lunado.run(function()
     show_progress(started)
   end, 100)
   ticker:start()
-  await(crew.run(limit, { first_job(root) }, work))
+  local job = first_job(root)
+  if job then crew.run(limit, job, work) end
   ticker:stop()
   terminal.progress(nil)
   local seconds = loop:time() - started

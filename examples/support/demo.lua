@@ -3,7 +3,7 @@
 -- fetch.lua's own pages: a server of its own, as a second process, and what
 -- shall become of each page that it serves.
 
-local stream = require "support.stream"
+local IOStream = require("lunado.iostream").IOStream
 local uv = require "lunado.uv"
 
 local await = coroutine.yield
@@ -32,9 +32,9 @@ local function start(here, root)
     args = { here .. "/support/server.lua", root },
     stdio = { input, output, 2 },
   })
-  local first <close> = stream.new(output)
-  local port = first:read_until("\n", 16)
-  if not port then error("the demonstration's server did not start", 0) end
+  local first <close> = IOStream(output)
+  local ok, port = pcall(await, first:read_line(16))
+  if not ok then error("the demonstration's server did not start", 0) end
   return process, input, port
 end
 

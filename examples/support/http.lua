@@ -4,10 +4,16 @@
 -- bodies by Content-Length, in chunks, or up to the end of the connection.
 
 local gen = require "lunado.gen"
-local stream = require "support.stream"
+local iostream = require "lunado.iostream"
+local isinstance = require("lunado.util").isinstance
+local loop = require("lunado.ioloop").IOLoop.current()
+local client = require("lunado.tcpclient").TCPClient()
 
 local MAX_HEAD = 64 * 1024
 local MAX_BODY = 64 * 1024 * 1024
+local MAX_PIECE = 64 * 1024
+
+local await = coroutine.yield
 
 -- http://host[:port][/path][?query], as { host, port, authority, target }; nil
 -- and a reason for anything else.
@@ -40,10 +46,41 @@ local function parse_head(head)
   return { status = tonumber(status), reason = reason, headers = headers }
 end
 
+-- What the Future of a read gives; nil when the other side has ended.
+local function before_end(future)
+  local ok, value = pcall(await, future)
+  if ok then return value end
+  if not isinstance(value, iostream.StreamClosedError) then error(value, 0) end
+  local cause = value.real_error
+  if isinstance(cause, iostream.UnsatisfiableReadError) then
+    error("line or header is too long", 0)
+  end
+  if cause then error(cause, 0) end
+end
+
+-- What comes before the delimiter; nil when the other side ends first.
+local function read_before(connection, delimiter, max)
+  local text = before_end(connection:read_until(delimiter, max))
+  return text and text:sub(1, -#delimiter - 1)
+end
+
+-- Calls sink(piece) for the next `count` bytes; returns how many of them never
+-- came.
+local function read_bytes(connection, count, sink)
+  while count > 0 do
+    local piece = before_end(
+      connection:read_bytes(math.min(count, MAX_PIECE), true))
+    if not piece then break end
+    count = count - #piece
+    sink(piece)
+  end
+  return count
+end
+
 -- The heads of interim answers (100 Continue, 103 Early Hints) are skipped.
 local function read_head(connection)
   repeat
-    local head = connection:read_until("\r\n\r\n", MAX_HEAD)
+    local head = read_before(connection, "\r\n\r\n", MAX_HEAD)
     if not head then error("closed before an answer came", 0) end
     local answer = parse_head(head)
     if answer.status >= 200 then return answer end
@@ -58,19 +95,19 @@ end
 local function read_chunked(connection, sink)
   local line
   repeat
-    line = connection:read_until("\r\n", MAX_HEAD)
+    line = read_before(connection, "\r\n", MAX_HEAD)
     if not line then error("cut off before the last chunk", 0) end
     local digits = line:match("^%x+")
     if not digits or #digits > 8 then error("a bad size of a chunk", 0) end
     local size = tonumber(digits, 16)
-    local missing = connection:read_bytes(size, sink)
+    local missing = read_bytes(connection, size, sink)
     if missing > 0 then truncated(missing) end
-    if size > 0 and connection:read_until("\r\n", 2) ~= "" then
+    if size > 0 and read_before(connection, "\r\n", MAX_HEAD) ~= "" then
       error("a chunk without its end", 0)
     end
   until size == 0
   repeat -- trailers, up to an empty line
-    line = connection:read_until("\r\n", MAX_HEAD)
+    line = read_before(connection, "\r\n", MAX_HEAD)
   until line == "" or not line
 end
 
@@ -83,23 +120,22 @@ local function read_body(connection, answer, sink)
   elseif length then
     local digits = length:match("^%d+$")
     if not digits or #digits > 15 then error("a bad Content-Length", 0) end
-    local missing = connection:read_bytes(tonumber(digits), sink)
+    local missing = read_bytes(connection, math.tointeger(digits), sink)
     if missing > 0 then truncated(missing) end
   else
-    connection:read_bytes(math.maxinteger, sink)
+    read_bytes(connection, math.maxinteger, sink)
   end
 end
 
 local exchange = gen.coroutine(function(connection, url, progress)
-  connection:connect(url.host, url.port)
-  connection:write(table.concat({
+  await(connection:write(table.concat({
     ("GET %s HTTP/1.1"):format(url.target),
     "Host: " .. url.authority,
     "User-Agent: lunado-fetch",
     "Accept: */*",
     "Connection: close",
     "\r\n",
-  }, "\r\n"))
+  }, "\r\n")))
   local answer = read_head(connection)
   local pieces, bytes = {}, 0
   progress(answer, bytes)
@@ -118,12 +154,16 @@ end)
 -- each piece of the body. The connection is closed in every case: what is left
 -- of the exchange after a timeout fails at once, and quietly.
 local fetch = gen.coroutine(function(url, seconds, progress)
+  local deadline = loop:time() + seconds
   local parsed, complaint = parse_url(url)
   if not parsed then error(complaint, 0) end
-  local connection <close> = stream.new()
-  return coroutine.yield(gen.with_timeout({ seconds = seconds },
+  local ok, got = pcall(await, client:connect(parsed.host, parsed.port,
+    { timeout = deadline }))
+  if not ok then error(type(got) == "table" and got.real_error or got, 0) end
+  local connection <close> = got
+  return await(gen.with_timeout(deadline,
     exchange(connection, parsed, progress or function() end),
-    { stream.CLOSED, "ECANCELED" }))
+    function() return true end))
 end)
 
 return { fetch = fetch, parse_url = parse_url }

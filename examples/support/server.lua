@@ -19,7 +19,8 @@ package.path = here .. "/../?.lua;" .. package.path
 
 local lunado = require "lunado"
 local uv = require "lunado.uv"
-local stream = require "support.stream"
+local IOStream = require("lunado.iostream").IOStream
+local TCPServer = require("lunado.tcpserver").TCPServer
 
 local ROOT = arg[1] or "."
 local PIECES, PAUSE = 8, 0.05
@@ -57,43 +58,40 @@ end
 local ways = {}
 
 function ways.whole(client, text)
-  client:write(head("200 OK", length(text)) .. text)
+  await(client:write(head("200 OK", length(text)) .. text))
 end
 
 function ways.chunked(client, text)
-  client:write(head("200 OK", "Transfer-Encoding: chunked"))
+  await(client:write(head("200 OK", "Transfer-Encoding: chunked")))
   for piece in pieces(text) do
-    client:write(("%x\r\n%s\r\n"):format(#piece, piece))
+    await(client:write(("%x\r\n%s\r\n"):format(#piece, piece)))
   end
-  client:write("0\r\n\r\n")
+  await(client:write("0\r\n\r\n"))
 end
 
 function ways.slow(client, text)
   await(lunado.sleep(PAUSE))
-  client:write(head("200 OK", length(text)))
+  await(client:write(head("200 OK", length(text))))
   for piece in pieces(text) do
-    client:write(piece)
+    await(client:write(piece))
     await(lunado.sleep(PAUSE))
   end
 end
 
 function ways.cut(client, text)
-  client:write(head("200 OK", length(text)) .. text:sub(1, #text // 2))
+  await(client:write(head("200 OK", length(text)) .. text:sub(1, #text // 2)))
 end
 
 local function refuse(client, status)
   local text = status .. "\n"
-  client:write(head(status, length(text)) .. text)
+  await(client:write(head(status, length(text)) .. text))
 end
 
 local function answer(client)
-  local request = client:read_until("\r\n\r\n", 16 * 1024)
-  local path = request and request:match("^GET (/%S*) HTTP/1%.1")
+  local request = await(client:read_until("\r\n\r\n", 16 * 1024))
+  local path = request:match("^GET (/%S*) HTTP/1%.1")
   if not path then return refuse(client, "400 Bad Request") end
-  if path == "/never" then
-    repeat until not client:read_some()
-    return
-  end
+  if path == "/never" then return await(client:read_until_close()) end
   local way, file = path:match("^/(%l+)/(.+)$")
   if not ways[way] or file:find("..", 1, true) then
     return refuse(client, "404 Not Found")
@@ -103,29 +101,19 @@ local function answer(client)
   ways[way](client, text)
 end
 
--- A client that goes away in the middle is no matter to the others.
-local serve = lunado.coroutine(function(handle)
-  local client <close> = stream.new(handle)
-  pcall(answer, client)
-end)
+local server = TCPServer()
 
-local function listen()
-  local server = uv.new_tcp()
-  assert(uv.tcp_bind(server, "127.0.0.1", 0))
-  assert(uv.listen(server, 128, function(err)
-    if err then return end
-    local client = uv.new_tcp()
-    uv.accept(server, client)
-    serve(client)
-  end))
-  return uv.tcp_getsockname(server).port
+-- A client that goes away in the middle is no matter to the others.
+function server.handle_stream(_, stream)
+  local client <close> = stream
+  pcall(answer, client)
 end
 
 lunado.run(function()
-  uv.signal("sigint") -- meant for whoever started the server
-  io.stdout:write(listen(), "\n"):flush()
-  local input = stream.new(uv.new_pipe(false))
-  assert(uv.pipe_open(input.handle, 0))
-  repeat until not input:read_some()
+  uv.signal("sigint") -- meant for the program that has started the server
+  io.stdout:write(server:listen(0, "127.0.0.1"), "\n"):flush()
+  local input = uv.new_pipe(false)
+  assert(uv.pipe_open(input, 0))
+  await(IOStream(input):read_until_close())
 end)
 os.exit(true)
