@@ -8,9 +8,12 @@ local callback = require "lunado.callback"
 local executor = require "lunado.executor"
 
 local concurrent = {
+  --- Future(): a pending Future.
   Future = core.Future,
   TracebackFuture = core.Future,
+  --- is_future(x): whether x is a Future.
   is_future = core.is_future,
+  --- chain_future(a, b): b gets the outcome of a, unless b is done by then.
   chain_future = core.chain_future,
   return_future = callback.return_future,
   run_on_executor = executor.run_on_executor,

@@ -1,5 +1,9 @@
 -- SPDX-License-Identifier: MIT
 --- lunado: Tornado's futures for Lua.
+--
+-- Each module begins by asking core.loaded for itself, and ends by entering
+-- itself there: so a second require, after package.loaded was cleared, gets the
+-- same module, and messages know which chunks are lunado's own.
 local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado"] then return loaded["lunado"] end

@@ -44,7 +44,7 @@ int lunado_future_settle(lunado_settler *settler, lunado_future *future,
                          int state) {
   assert(state != LUNADO_PENDING && "a future is settled as done or failed");
   if (future->state != LUNADO_PENDING) return UV_EALREADY;
-  future->state = (uint8_t)state;
+  lunado_future_set_state(future, state);
   if (future->waiters == NULL) return 0;
   if (settler->depth >= LUNADO_SETTLE_DEPTH) {
     defer_all(settler, future);

@@ -108,6 +108,12 @@ static inline void lunado_future_init(lunado_future *future) {
   future->count = 0;
 }
 
+/* Gives a pending future its state.  Nothing else writes it; the caller wakes
+ * the waiters, before or afterwards. */
+static inline void lunado_future_set_state(lunado_future *future, int state) {
+  future->state = (uint8_t)state;
+}
+
 static inline bool lunado_future_pending(const lunado_future *future) {
   return future->state == LUNADO_PENDING;
 }

@@ -41,7 +41,7 @@ bool lunado_multi_settle(lunado_future *future, int state) {
   multi = lunado_container_of(waiter, lunado_multi_node, waiter)->multi;
   if (multi->pending == 1) return false;
   lunado_waiter_forget(waiter);
-  future->state = (uint8_t)state;
+  lunado_future_set_state(future, state);
   if (state == LUNADO_FAILED) multi->failed = true;
   multi->pending--;
   return true;

@@ -37,7 +37,7 @@ bool lunado_waititer_settle(lunado_future *future, int state) {
   node = lunado_container_of(waiter, lunado_waititer_node, waiter);
   if (node->iter->wanted) return false;
   lunado_waiter_forget(waiter);
-  future->state = (uint8_t)state;
+  lunado_future_set_state(future, state);
   enqueue(node->iter, node);
   return true;
 }

@@ -87,7 +87,7 @@ void lunado__settle_waiters(lua_State *L, lunado_realm *realm, int idx,
   if (sole != NULL) {
     lunado__suspend_ready_sole(L, idx, sole);
     lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
-    future->state = (uint8_t)state;
+    lunado_future_set_state(future, state);
   } else if (lunado_multi_settle(future, state) ||
              (realm->futures.deferred == 0 && /* they come first */
               lunado_waititer_settle(future, state))) {

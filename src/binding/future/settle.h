@@ -24,7 +24,7 @@ static inline void lunado__settle_known(lua_State *L, lunado_realm *realm,
     return;
   }
   lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
-  future->state = (uint8_t)state;
+  lunado_future_set_state(future, state);
 }
 
 /* Settles the Future at idx as failed with the Failure on top.  Where the
