@@ -39,10 +39,6 @@ local StreamBufferFullError = core.Exception:subclass("StreamBufferFullError")
 local MAX_BUFFER_SIZE = 100 * 1024 * 1024
 local READ_CHUNK_SIZE = 64 * 1024
 
--- What is longer than this often does not fit into the system's buffer; the
--- rest would be copied, and the system be asked once more.
-local AT_ONCE = 16 * 1024
-
 -- Lua's error for want of memory.
 local NO_MEMORY = "not enough memory"
 
@@ -582,10 +578,9 @@ function IOStream:write(data)
   if max and box:size() + #data > max then
     return failed(StreamBufferFullError("Reached maximum write buffer size"))
   end
-  if #data <= AT_ONCE and box:is_empty() and not self._connecting then
-    local ok, written = pcall(handle.try_write, handle, data)
-    if ok and written == #data then return done() end
-    if ok and written and written > 0 then data = data:sub(written + 1) end
+  if box:is_empty() and not self._connecting then
+    data = outbox.write_at_once(handle.try_write, handle, data)
+    if not data then return done() end
   end
   local future = Future()
   box:put(future, data)

@@ -109,7 +109,23 @@ function Outbox:close(err)
   end
 end
 
-local outbox = { new = new }
+-- What is longer than this often does not fit into the system's buffer: the
+-- rest would be copied, and the system be asked once more.
+local AT_ONCE <const> = 16 * 1024
+
+--- Writes a short string at once, for which libuv needs no request. Returns
+-- what is left of it; nil where nothing is. An error is told by the write of
+-- the rest.
+-- @param try_write luv's, which takes the handle and the data
+local function write_at_once(try_write, handle, data)
+  if #data > AT_ONCE then return data end
+  local ok, written = pcall(try_write, handle, data)
+  if not ok or not written then return data end
+  if written == #data then return nil end
+  return written > 0 and data:sub(written + 1) or data
+end
+
+local outbox = { new = new, write_at_once = write_at_once }
 
 loaded["lunado.outbox"] = outbox
 return outbox

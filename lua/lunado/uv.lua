@@ -25,6 +25,7 @@ if not found then
 end
 
 local guard = require "lunado.uvguard"
+local outbox = require "lunado.outbox"
 local signals = require "lunado.signals"
 
 -- As udp_recv_start, but beside other calls of udp_recv.
@@ -222,19 +223,12 @@ end
 -- goes on with them.  Where lunado's loop is luv's, they are closed before.
 local function share_loop() pcall(core.IOLoop.instance) end
 
--- Most writes fit into the system's buffer, and need no request then. What is
--- longer than this often does not; the rest would be copied, and the system be
--- asked once more.
-local AT_ONCE = 16384
-
 local function write_at_once(write, try_write)
   local check = guard.checks.write
   return function(stream, data, excess)
-    if type(data) == "string" and #data <= AT_ONCE and excess == nil
-      and not check(stream) then
-      local ok, written = pcall(try_write, stream, data)
-      if ok and written == #data then return waiters.done() end
-      if ok and written and written > 0 then data = data:sub(written + 1) end
+    if type(data) == "string" and excess == nil and not check(stream) then
+      data = outbox.write_at_once(try_write, stream, data)
+      if not data then return waiters.done() end
     end
     return write(stream, data, excess)
   end

@@ -156,6 +156,7 @@ void lunado__run(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
         realm->coroutines.place = t;
         continue;
       }
+      /* A callee starts here only where no stack context is in use. */
       nargs = lunado__suspend_next(L, realm, t, task, n,
                                    caller == NULL ? context : NULL);
       if (nargs != SUSPENDED) continue;

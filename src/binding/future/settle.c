@@ -77,6 +77,9 @@ static void settle_waited_for(lua_State *L, lunado_realm *realm, int idx,
   lua_pop(L, 2);
 }
 
+/* Where waking a waiter only queues it, or counts down, the value may be stored
+ * afterwards: no code runs in between.  Where done-callbacks run it is stored
+ * before. */
 void lunado__settle_waiters(lua_State *L, lunado_realm *realm, int idx,
                             lunado_future *future, int state) {
   lunado_waiter *sole;

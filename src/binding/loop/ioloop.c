@@ -289,6 +289,7 @@ int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, bool forever) {
   int rc;
   if (!lunado__protect_reserve(L, LOOP_STACK)) return UV_ENOMEM;
   if (realm->errors.receiver != NULL) lunado__received_forget(L, realm);
+  /* What was current before is below the run on the stack, to be put back. */
   push_current(L, realm); /* which may be closed before the run is over */
   loop->L = L;
   realm->loops.current = realm->loops.running = loop;
