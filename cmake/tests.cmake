@@ -161,7 +161,7 @@ if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
 endif()
 
 # One test for each spec file: a crash takes only its own file along.
-foreach(folder . tornado regress limit)
+foreach(folder . tornado limit)
   lunado_names(names spec/${folder}/*_spec.lua)
   foreach(name IN LISTS names)
     string(REGEX REPLACE "/\\./" "/" path spec/${folder}/${name})

@@ -8,10 +8,10 @@
 -- The Future of a read is a ticket (ticket.h in src). What comes while
 -- nothing waits for it any more stays in the buffer, until the ticket asks.
 --
--- Invariants: luv's handle, which it keeps until it is closed, holds the
--- stream only while somebody waits for something to happen to it, so that a
--- stream that everybody forgot is collected, and closes its handle then. Just
--- as long the handle keeps the loop running.
+-- Invariants: luv keeps a handle until it is closed. The handle references the
+-- stream only while a reader or a close callback waits. So a stream that the
+-- program has dropped is collected, and its finalizer closes the handle. The
+-- handle keeps the loop running for exactly as long as it references the stream.
 local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.iostream"] then return loaded["lunado.iostream"] end

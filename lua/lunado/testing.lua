@@ -57,8 +57,9 @@ end
 -- How a line of a traceback names this file.
 local HERE = "\t" .. debug.getinfo(1, "S").short_src .. ":"
 
---- A text without the lines that tell how the test was run: of each section
--- what stands below the first that names this file, and the calls of C above.
+--- Returns the traceback without the lines about how the test was run. In each
+-- section these are the first line that names this file, all lines below it, and
+-- the C calls directly above it.
 local function without_runner(text)
   local lines, within = {}, false
   for line in text:gmatch "[^\n]*" do

@@ -34,9 +34,9 @@ static uint32_t age(const lunado_heap_entry *entry) {
   return entry->of.timer->age;
 }
 
-/* By deadline, then by age.  Of ages, 31 bits count, as many as are left in an
- * address; the difference of two is right even where the counter has wrapped.
- */
+/* Orders by deadline, then by age.  An age has 31 bits, those that are free in
+ * a pointer-sized field; the difference of two ages is right even after the
+ * counter has wrapped. */
 bool lunado__heap_earlier(const lunado_heap_entry *a,
                           const lunado_heap_entry *b) {
   if (a->when < b->when) return true;

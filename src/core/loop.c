@@ -27,7 +27,8 @@
 #define NS_PER_SECOND 1000000000ull
 #define SLICE_NS 1000000ull /* unless another was set */
 #define LOOK_NS 50000ull
-/* What is cheap and becomes dear overdraws its slice by so many steps. */
+/* Steps that were cheap and become expensive overrun the slice by at most this
+ * many. */
 #define STRIDE_MAX 32u
 
 /* --- time ---------------------------------------------------------------- */

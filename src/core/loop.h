@@ -10,7 +10,7 @@
  * operating system for a slice of at most a millisecond; then descriptors and
  * timers have their chance.
  *
- * Life cycle: new, or attach; run and stop as often as wanted; close; the
+ * Life cycle: new; run and stop as often as wanted; close; the
  * storage goes with the last reference.  Everything here belongs to one
  * thread, but for lunado_loop_ref, lunado_loop_unref and post.h.
  */

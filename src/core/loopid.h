@@ -2,20 +2,20 @@
 /*
  * loopid.h - the name of a loop, which may be used when the loop is gone.
  *
- * Other threads and signal handlers hold ids instead of pointers: who
- * comes too late finds nobody, and nobody has to wait for the latecomers
- * before a loop may be freed.
+ * Other threads and signal handlers hold ids instead of pointers.  A reader
+ * that comes too late gets NULL, so that a loop may be freed without waiting
+ * for late readers.
  *
- * An address is a number other than 0.  It is given again when some two to the
- * power of LUNADO_LOOPID_BITS loops have had ids in the meantime.
+ * An id is a number other than 0.  It is used again after some two to the power
+ * of LUNADO_LOOPID_BITS other loops have had one.
  */
 #ifndef LUNADO_CORE_LOOPID_H
 #define LUNADO_CORE_LOOPID_H
 
 #include <stdint.h>
 
-/* Half of a pointer's, so that an address and a number within the loop's
- * affairs fit into one together. */
+/* Half of the bits of a pointer, so that an id and a number that the loop gives
+ * out fit into one pointer together. */
 #if UINTPTR_MAX > 0xffffffffu
 #define LUNADO_LOOPID_BITS 32
 #define LUNADO_LOOPID_PLACE_BITS 12
@@ -24,7 +24,7 @@
 #define LUNADO_LOOPID_PLACE_BITS 8
 #endif
 
-/* How many open loops of the process may have an address at once. */
+/* How many open loops of the process may have an id at once. */
 #define LUNADO_ADDRESSES (1u << LUNADO_LOOPID_PLACE_BITS)
 
 typedef uint32_t lunado_loopid;

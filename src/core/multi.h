@@ -2,8 +2,8 @@
 /*
  * multi.h - knowing when the last of many futures is settled.
  *
- * Life cycle: init; add each future; then, when lunado_multi_pending is 0 all
- * of them were settled already, else `cb` runs once, after the last one.
+ * Life cycle: init; add each future.  Where `pending` is 0 then, all of them
+ * were settled already; otherwise `cb` runs once, when the last one is.
  */
 #ifndef LUNADO_CORE_MULTI_H
 #define LUNADO_CORE_MULTI_H

@@ -45,8 +45,8 @@ static lunado_message *oldest_first(lunado_message *last) {
   return first;
 }
 
-/* Behind what has arrived before: when a message closes the loop there may be
- * some of that. */
+/* Appends what was posted to the messages that arrived before.  There may be
+ * some left from before when a message closes the loop. */
 static void collect(lunado_mailbox *mail) {
   lunado_message **end = &mail->arrived;
   while (*end != NULL) end = &(*end)->next;

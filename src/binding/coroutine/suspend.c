@@ -190,10 +190,11 @@ static int find_all(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
   return rc;
 }
 
-/* Readies the task to be suspended: sees that it will have a place in its
- * loop's queue, and keeps its stack contexts.  Returns 0, or with what to
- * resume it.  One that is not suspended after all belongs to no loop that it
- * did not belong to before, since it would not keep it. */
+/* Prepares a task for suspension: reserves a slot in its loop's queue, and
+ * saves the current stack contexts.  Returns 0, or the number of values to
+ * resume it with.  On failure task->loop is restored, because a task that is
+ * not suspended does not count as one of the loop's and would not keep it
+ * alive. */
 static inline int ensure_place(lua_State *L, lunado_realm *realm, int t,
                                lunado_task *task) {
   lunado_ioloop *home = task->loop;

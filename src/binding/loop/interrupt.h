@@ -2,9 +2,9 @@
 /*
  * interrupt.h - what ends a run from outside: an error of a debug hook in C.
  *
- * So the standalone interpreter makes an error of Ctrl-C, and so hosts limit
- * their scripts.  Such an error is no callback's own, in which it happens to be
- * raised: it ends the run of the loop, which raises it.
+ * The standalone interpreter turns Ctrl-C into such an error, and hosts limit
+ * their scripts by one.  The error does not belong to the callback in which it
+ * is raised: it ends the run of the loop, and the run raises it.
  */
 #ifndef LUNADO_BINDING_LOOP_INTERRUPT_H
 #define LUNADO_BINDING_LOOP_INTERRUPT_H

@@ -10,9 +10,9 @@
 /* A promise for the Future at idx, which is not relative.  [-0, +0, e] */
 lunado_promise *lunado__promise_new(lua_State *L, lunado_realm *realm, int idx);
 
-/* Sees that what is settled can be delivered while the loop closes, whatever
- * memory is left then, provided that the calling function closes it.  False
- * for want of memory.  [-0, +0, -] */
+/* Ensures that settled promises can be delivered while the loop closes, even if
+ * no memory is left then.  The calling function must be the one that closes the
+ * loop.  Returns false when memory is short.  [-0, +0, -] */
 bool lunado__promise_reserve(lunado_ioloop *loop);
 
 /* Makes the loop's promises, of which there are none. */

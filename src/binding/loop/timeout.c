@@ -2,10 +2,10 @@
 /*
  * timeout.c - IOLoop's call_later, call_at, add_timeout, remove_timeout.
  *
- * A timeout is no object of Lua's, for most are removed before their time: its
- * handle is a number, which says what item of the loop's slab it is, and the
- * how manieth timeout of the realm.  So the handle of one that is over, or that
- * is another loop's, is recognized, for 2^40 timeouts.
+ * A timeout is not a Lua object, because most are removed before their time.
+ * Its handle is an integer: the index of an item in the loop's slab, and a
+ * sequence number among the timeouts of the realm.  So a handle whose timeout
+ * is over, or belongs to another loop, is recognized, for 2^40 timeouts.
  *
  * Invariant: an item is taken exactly while its timer runs; meanwhile the loop
  * holds the callable.

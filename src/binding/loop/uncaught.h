@@ -5,9 +5,9 @@
 
 #include "binding/state/realm.h"
 
-/* Raises the error of the Failure on top.  One that nobody in Lua will catch
- * shows the lines of its coroutines: a string carries them, and for an object
- * they are written before.  [-1, +0, e] */
+/* Raises the error of the Failure on top.  If no pcall on the stack will catch
+ * it, the traceback of the coroutines is shown as well: appended to a string
+ * error, or written to stderr first if the error is an object.  [-1, +0, e] */
 int lunado__uncaught_raise(lua_State *L, lunado_realm *realm);
 
 /* What runs in this state catches every error itself, as a worker does, which

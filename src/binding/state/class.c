@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* class.c - metatables and argument checks; no other file makes metatables
- * of userdata. */
+/* class.c - metatables of userdata. */
 #include "binding/state/class.h"
 
 #include <math.h>

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * class.h - metatables and argument checks; no other file makes metatables of
- * userdata.
- */
+/* class.h - metatables of userdata, and the test for them. */
 #ifndef LUNADO_BINDING_STATE_CLASS_H
 #define LUNADO_BINDING_STATE_CLASS_H
 
