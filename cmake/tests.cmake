@@ -143,8 +143,9 @@ foreach(name IN LISTS in_pieces)
 endforeach()
 
 # Without memory luv, libuv and the C library lose some of theirs.
-foreach(piece IN LISTS pieces_of_luv_memory)
-  set_property(TEST capi/luv_memory_${piece} APPEND PROPERTY ENVIRONMENT
+list(TRANSFORM pieces_of_luv_memory PREPEND luv_memory_ OUTPUT_VARIABLE with_luv)
+foreach(name IN LISTS with_luv ITEMS memory_calls_streams memory_calls_uv)
+  set_property(TEST capi/${name} APPEND PROPERTY ENVIRONMENT
     "LUNADO_LEAKS=luv"
     "ASAN_OPTIONS=detect_stack_use_after_return=1:detect_leaks=0")
 endforeach()

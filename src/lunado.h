@@ -101,8 +101,8 @@ LUNADO_EXPORT int luaopen_lunado_core(lua_State *L);
  * lua_close itself has no way to refuse.  It may be called, as this function
  * may, outside of all callbacks and
  *   - from a function given to lunado_post,
- *   - from any callback of the host's own handles and requests, and from that of
- *     uv_walk, on the host's uv_loop_t and on lunado's own,
+ *   - from any callback of the host's own handles and requests, and from that
+ *     of uv_walk, on the host's uv_loop_t and on lunado's own,
  * provided that the host drives the loop with uv_run.  It must not be called
  * where Lua runs: while IOLoop:start, lunado_runsync or any other function that
  * takes a lua_State is on the C stack, hence from C functions that Lua calls
@@ -129,9 +129,10 @@ LUNADO_EXPORT int lunado_close(lua_State *L);
 LUNADO_EXPORT int lunado_setloop(lua_State *L, uv_loop_t *loop);
 
 /* The uv_loop_t of the default loop, which is made on first use: the host's,
- * else luv's where luv is loaded, else one of lunado's own.  Owned by whoever
- * made it; lunado's is there until the state or a script closes the loop, and
- * longer where the host has handles on it: see lunado_close.  Raises where luv is there and cannot be shared with.  [-0, +0, v] */
+ * else luv's where luv is loaded, else one of lunado's own.  The code that made
+ * it owns it.  lunado's is there until the state or a script closes the loop,
+ * and longer where the host has handles on it: see lunado_close.  Raises where luv
+ * is loaded and its loop cannot be shared.  [-0, +0, v] */
 LUNADO_EXPORT uv_loop_t *lunado_getloop(lua_State *L);
 
 /* How long callbacks and coroutines that are ready may run, in seconds, before
@@ -178,7 +179,7 @@ LUNADO_EXPORT int lunado_setresult(lua_State *L, int idx, int nvalues);
 
 /* Pops an error, which may be any value, and settles the Future at idx with
  * it, as lunado_setresult does with a result.  nil becomes the string
- * "<no error object>".  An error that nobody asks the Future for is logged
+ * "<no error object>".  An error that no caller asks the Future for is logged
  * when that is collected.
  * Returns 0; UV_EALREADY when the Future is settled already: it stays as it is,
  * the error is popped, and logged as one that was never retrieved.

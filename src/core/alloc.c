@@ -3,7 +3,7 @@
  * alloc.c - the allocator in use: the C library's, the host's, or a test's.
  *
  * A host's is told the old size of a block, as Lua's allocators are; so its
- * blocks have a header.  `blocks` counts those in use, whoever made them.
+ * blocks have a header.  `blocks` counts those in use, from every allocator.
  */
 #include "core/alloc.h"
 

@@ -28,7 +28,7 @@ void lunado__handle_mark(const void *object);
  * else's handle next. */
 void lunado__handle_unmark(const void *object);
 
-/* Closes a handle of lunado's, as uv_close, where somebody else has not done
+/* Closes a handle of lunado's, as uv_close, where other code has not done
  * so: an owner of the uv_loop_t may walk it and close all there is.  `cb` is
  * called in any case, and at once where libuv is done with the handle. */
 void lunado__handle_close(void *handle, uv_close_cb cb);

@@ -2,8 +2,8 @@
 /*
  * loop.h - the turn: ready tasks, then timers and descriptors, then wait.
  *
- * A loop runs on a uv_loop_t, its own or a borrowed one; whoever drives that
- * (lunado_loop_run, or the owner with uv_run) drives the loop.
+ * A loop runs on a uv_loop_t, its own or a borrowed one; the code that drives
+ * that (lunado_loop_run, or the owner with uv_run) drives the loop.
  *
  * A turn runs the tasks that were ready when it began; what they make ready
  * belongs to the next turn.  Turns follow each other without asking the
@@ -72,7 +72,7 @@ int lunado_loop_new(lunado_loop **loop, uv_loop_t *uv);
  * twice is harmless. */
 void lunado_loop_close(lunado_loop *loop);
 
-/* Lends the uv_loop_t of the loop's own to somebody who goes on with it when
+/* Lends the uv_loop_t of the loop's own to a library that goes on with it when
  * the loop is closed, as with a borrowed one.  False, and nothing has changed,
  * when the loop has none that is open, or has lent it already. */
 bool lunado_loop_lend_uv(lunado_loop *loop);
@@ -109,7 +109,7 @@ void lunado_loop_set_limit(lunado_loop *loop, uint64_t ms);
 /* True from when the limit has stopped the loop until the next is set. */
 static inline bool lunado_loop_limited(const lunado_loop *loop);
 
-/* True when somebody else has closed the loop's handles: the owner of a
+/* True when other code has closed the loop's handles: the owner of a
  * borrowed uv_loop_t may walk it and close all there is.  Such a loop does
  * nothing any more, and does not touch the uv_loop_t; close it. */
 static inline bool lunado_loop_taken(const lunado_loop *loop);
@@ -159,7 +159,7 @@ static inline bool lunado_loop_slice_expired(lunado_loop *loop);
 void lunado_loop_keep_alive(lunado_loop *loop);
 void lunado_loop_release(lunado_loop *loop);
 
-/* Around code that the loop's uv_loop_t calls for somebody else. To leave adds
+/* Around code that the loop's uv_loop_t calls for other code. To leave adds
  * the work to libuv's time; not so to exit, as it must be where libuv may be
  * running its timers: it goes on with those that are due by that time, and
  * one that works for longer than it waits would keep it there for ever. */
@@ -204,7 +204,7 @@ struct lunado_loop {
   lunado_loopid address;   /* loopid.h's; 0: none */
   lunado_link kin;         /* in a list of its owner's, who takes it out */
   lunado_drive_cb drive;   /* uv_run, or what stands for it */
-  lunado_left_cb left;     /* not called yet; NULL: nobody is to be told */
+  lunado_left_cb left;     /* not called yet; NULL: there is none */
   lunado_link works;       /* jump.h's: finished works, not yet told of */
   uv_async_cb works_cb;    /* libuv's own function for them */
   uv_loop_t *shown;        /* what that is called with; NULL: those of this loop

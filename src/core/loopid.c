@@ -5,7 +5,7 @@
  * Invariants: a reader announces itself before it looks at the id, and
  * who closes takes the id down before it looks for readers; so once it
  * has found none, none is left that saw its loop.  The places are static, so
- * that anybody may look at one at any time.
+ * that any thread may read one at any time.
  */
 #include "core/loopid.h"
 
@@ -40,7 +40,7 @@ static place *take_place(void) {
   return NULL;
 }
 
-/* 0 is nobody's address. */
+/* 0 is no id. */
 static lunado_loopid next_address(place *self) {
   lunado_loopid address;
   do {

@@ -47,7 +47,7 @@ void lunado_loopid_leave(lunado_loopid address);
 
 /* --- for the loop -------------------------------------------------------- */
 
-/* Nobody enters from now on; returns when all who have entered have left. */
+/* No reader enters from now on; returns when all readers have left. */
 void lunado__address_close(lunado_loop *loop);
 
 #endif

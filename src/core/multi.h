@@ -39,8 +39,8 @@ void lunado_multi_add(lunado_multi *multi, lunado_multi_node *node,
                       lunado_future *future);
 
 /* Settles a future whose only waiter belongs to a multi that waits for others,
- * too, so that nobody has to be told.  Returns false, and has changed nothing,
- * for any other. */
+ * too, so that no waiter has to be called.  Returns false, and has changed
+ * nothing, for any other. */
 bool lunado_multi_settle(lunado_future *future, int state);
 
 /* True if the waiter is the node of a multi. */

@@ -91,7 +91,7 @@ static bool is_left(lunado_loop *loop) {
   return count(loop).open == 0 && loop->own->active_reqs.count == 0;
 }
 
-/* Whoever walks it has taken handles out of libuv's list: then some of ours
+/* A walk takes handles out of libuv's list: then some of ours
  * are missing. */
 static bool is_others(lunado_loop *loop) {
   census now = count(loop);

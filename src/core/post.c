@@ -4,7 +4,7 @@
  *
  * Invariants: a sender announces itself in `senders` before it looks at
  * `closed`, and the closing thread sets `closed` before it waits for
- * `senders` to be 0; so once the wait is over nobody touches the async handle
+ * `senders` to be 0; so once the wait is over no sender uses the async handle
  * or the stack.  Of the posts, each is in the free list or on its way.
  */
 #include "core/post.h"

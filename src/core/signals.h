@@ -4,8 +4,9 @@
  *
  * libuv gives a signal its default effect back when the last handle for it is
  * closed, and its handles belong to a loop.  So the handles are kept on a
- * uv_loop_t of their own that nobody drives.  Its descriptor can be read when a
- * signal has come; any loop may watch that, and any may ask which it was.
+ * uv_loop_t of their own that no program drives.  Its descriptor can be read
+ * when a signal has come; any loop may watch that, and any may ask which it
+ * was.
  *
  * Life cycle: new; watch and unwatch; drain and take; free.  Everything here
  * belongs to one thread.  Several owners, and other users of libuv's signals in
@@ -22,7 +23,7 @@ typedef struct lunado_signals lunado_signals;
 /* Returns 0 or a negative libuv error, and then *signals is NULL. */
 int lunado_signals_new(lunado_signals **signals);
 
-/* Lets all signals go.  Those that nobody else watches have their default
+/* Lets all signals go.  Those without another watcher have their default
  * effect again. */
 void lunado_signals_free(lunado_signals *self);
 

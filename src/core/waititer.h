@@ -43,7 +43,7 @@ void lunado_waititer_add(lunado_waititer *iter, lunado_waititer_node *node,
                          lunado_future *future);
 
 /* Settles a future whose only waiter belongs to an iterator that is not
- * wanted, so that nobody has to be told.  Returns false, and has changed
+ * wanted, so that no waiter has to be called.  Returns false, and has changed
  * nothing, for any other. */
 bool lunado_waititer_settle(lunado_future *future, int state);
 

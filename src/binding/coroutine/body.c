@@ -47,7 +47,7 @@ static void take_failure(lua_State *L, lunado_realm *realm, lunado_task *task) {
   if (!lunado__failure_is_of(L, -1, -2)) lua_pop(L, 1);
 }
 
-/* Returns n results, not one, those on top.  Somebody else who has resumed the
+/* Returns n results, not one, those on top.  Other code that has resumed the
  * coroutine gets them as they are; its runner will find it dead. */
 static int return_packed(lua_State *L, int n) {
   const lunado_realm *realm;

@@ -5,7 +5,7 @@
  *
  * The task of the coroutine remembers it until the coroutine ends or is given
  * the next error.  Outside of coroutines the realm does, until the callback
- * returns, and no longer than somebody else holds the Failure.  When the same
+ * returns, and no longer than the Failure is held elsewhere.  When the same
  * error is raised once more, or set on another Future, the new Failure takes
  * the remembered one as its inner one.  So the traceback begins where the error
  * was first raised.  A string is also the same behind a position, as

@@ -62,7 +62,7 @@ static void finish(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
   } else if (lunado_future_pending(future)) {
     future->count = task->results;
     lunado__settle_known(L, realm, t + 1, future, LUNADO_DONE);
-  } else { /* somebody else has set it */
+  } else { /* other code has settled it */
     lua_pop(L, 1);
   }
 }
@@ -105,7 +105,7 @@ static bool awaits_start(const lunado_task *caller, const lunado_task *callee) {
          lua_touserdata(thread, -2) == (const void *)callee;
 }
 
-/* Puts an end to a coroutine that somebody else has resumed or closed, with an
+/* Puts an end to a coroutine that other code has resumed or closed, with an
  * error on its thread's stack. */
 static int end_resumed_outside(const lunado_task *task) {
   reset(task->thread);

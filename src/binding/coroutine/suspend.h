@@ -51,7 +51,7 @@ int lunado__suspend_push_outcome(lua_State *L, int t, lunado_task *task,
 
 /* The coroutine of the task at t, which is suspended, waits no longer: the
  * error of the failed Future on top is raised at its yield.  Returns false, and
- * has changed nothing, where it is not suspended, was resumed by somebody else,
+ * has changed nothing, where it is not suspended, was resumed outside,
  * or has an error on its way.  [-1, +0, -] */
 bool lunado__suspend_fail_wait(lua_State *L, int t);
 

@@ -35,7 +35,7 @@ enum {
 };
 
 /* In place of a number of values to resume a coroutine with: it is suspended;
- * it is to end, for somebody else has resumed or closed it. */
+ * it is to end, because other code has resumed or closed it. */
 enum { SUSPENDED = -1, RESUMED_OUTSIDE = -2 };
 
 /* How it comes that a finalizer runs. */

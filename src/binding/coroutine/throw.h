@@ -29,7 +29,7 @@ bool lunado__throw_protected(lua_State *L, lunado_realm *realm, int t,
                              lua_CFunction function, int nargs);
 
 /* With what a task that was not suspended goes on after `protected` has failed:
- * an error, unless somebody has closed its thread. */
+ * an error, unless its thread was closed. */
 int lunado__throw_pending(const lunado_task *task);
 
 #endif

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * failure.h - the outcome of a failed Future: an error, where it was raised,
- * and whether anybody has looked at it.
+ * and whether any caller has observed it.
  *
  * A Failure is a userdata of its own, so that only failed Futures have a
- * finalizer: it logs an error that nobody observed.  It keeps the functions
+ * finalizer: it logs an error that was never observed.  It keeps the functions
  * that were active and their lines; the text is made when asked for.
  */
 #ifndef LUNADO_BINDING_ERROR_FAILURE_H
@@ -23,13 +23,13 @@ enum {
 };
 
 struct lunado_failure {
-  bool observed;  /* somebody took the error, or it was logged */
+  bool observed;  /* a caller took the error, or it was logged */
   bool interrupt; /* a debug hook in C raised it; no callback's own */
   bool queued;    /* a function was put into a queue to be called with it */
   bool told;      /* it was logged beside another error, or too late */
   uint8_t handed; /* how often the error was handed on since it was raised */
-  uint32_t home;  /* number of the loop on which somebody is to get the error;
-                     0: nobody is */
+  uint32_t home;  /* number of the loop on which a waiter will get the error;
+                     0: none will */
   int count;      /* frames */
   struct lunado_failure_frame {
     const char *name;     /* of the function, borrowed from its caller's

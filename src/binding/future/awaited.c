@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * awaited.c - errors that are on their way to somebody.
+ * awaited.c - errors that a waiter will get, and errors that were never
+ * retrieved.
  *
  * A finalizer cannot ask whether the state is being closed.  A Failure whose
  * error is awaited asks for its finalizer to be called once more, by the next

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * awaited.h - errors that are on their way to somebody.
+ * awaited.h - errors that a waiter will get, and errors that were never
+ * retrieved.
  *
  * A coroutine, multi, WaitIterator or function of add_future that was waiting
  * for a Future gets its error later, in a turn of a loop.  Where the loop or

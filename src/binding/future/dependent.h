@@ -6,7 +6,7 @@
  * multi, what a WaitIterator's next has given.  What waits for it in the lists
  * of the others is a bond, a userdata, which they hold.
  *
- * A bond holds its dependent exactly while somebody waits for the dependent,
+ * A bond holds its dependent exactly while the dependent has a waiter,
  * who must get what comes.  Otherwise a dependent lives as long as somebody can
  * reach it.  When it is collected, or settled, its bonds leave what they wait
  * for: so nothing is left there of a multi that has lost a race.

@@ -68,7 +68,7 @@ int lunado__forsaken_find(lua_State *L, lunado_realm *realm, int idx) {
 }
 
 /* forsaken(future) → whether it is pending, and all that wait for it, one at
- * least, are coroutines that were closed, or resumed by somebody else. */
+ * least, are coroutines that were closed, or resumed outside. */
 static int core_forsaken(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_future *future = lunado__checkfuture(L, realm, 1);

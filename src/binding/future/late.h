@@ -3,11 +3,11 @@
  * late.h - Futures that a with_timeout has given up.
  *
  * A with_timeout that has timed out leaves its child.  All that stays there is
- * a mark: should the child fail when nobody waits for it, its error is logged
+ * a mark: should the child fail when it has no waiter, its error is logged
  * at once, and once however many timed out on it, unless it is quiet for all of
  * them.
  *
- * A Future that nobody can have but the with_timeout, a multi that it made of a
+ * A Future that only the with_timeout can reach, a multi that it made of a
  * table, gets no mark; its children do.
  */
 #ifndef LUNADO_BINDING_FUTURE_LATE_H

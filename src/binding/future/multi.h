@@ -16,7 +16,7 @@ void lunado__multi_functions(lua_State *L);
 void lunado__multi_new(lua_State *L, lunado_realm *realm, int idx, int quiet);
 
 /* The same for a table that is nested `depth` deep in others, and for a Future
- * that nobody will have but what waits for it.  [-0, +1, e] */
+ * that only its waiter can reach.  [-0, +1, e] */
 void lunado__multi_nested(lua_State *L, lunado_realm *realm, int idx,
                           int depth);
 
@@ -24,7 +24,7 @@ void lunado__multi_nested(lua_State *L, lunado_realm *realm, int idx,
  * [-1, +1, e] */
 void lunado__multi_spread(lua_State *L, lunado_realm *realm, int n);
 
-/* True for a multi that nobody has but its one waiter, or nobody at all. */
+/* True for a multi that only its one waiter can reach, or that has none. */
 static inline bool lunado__multi_is_sole(const lunado_future *future) {
   const lunado_waiter *waiter = future->waiters;
   return future->flags & LUNADO_IS_PRIVATE &&

@@ -32,7 +32,7 @@ static inline bool lunado__owner_hold(lua_State *L, int idx,
 }
 
 /* Takes a waiter back from the Future at idx, which then holds nothing of it.
- * A private multi that nobody waits for any more leaves its children, too.
+ * A private multi without waiters leaves its children, too.
  * O(1), but for what a peak of waiters has left.  [-0, +0, -] */
 void lunado__owner_forget(lua_State *L, int idx, lunado_waiter *waiter);
 

@@ -3,7 +3,7 @@
  * sleep.c - Futures that time settles: gen.sleep and gen.with_timeout.
  *
  * Invariant: the loop holds such a Future exactly while its timer runs; that
- * stops, too, where somebody else settles the Future.
+ * stops, too, where other code settles the Future.
  */
 #include "binding/future/sleep.h"
 
@@ -54,7 +54,7 @@ static int gen_sleep(lua_State *L) {
 
 /* --- with_timeout --------------------------------------------------------- */
 
-/* The sleep or with_timeout at idx was settled by somebody else. */
+/* The sleep or with_timeout at idx was settled by other code. */
 void lunado__sleep_stop(lua_State *L, int idx) {
   sleeper *self = lua_touserdata(L, idx);
   lunado__anchor_stoptimer(L, self->loop, &self->timer, self->anchor);

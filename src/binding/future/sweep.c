@@ -2,7 +2,7 @@
 /*
  * sweep.c - coroutines that were closed while they waited for a Future.
  *
- * Lua tells nobody that coroutine.close has closed a thread, and the Future
+ * Lua does not report that coroutine.close has closed a thread, and the Future
  * holds the task.  So when one more is to wait for a Future, those that wait
  * already are looked at now and then: the more they are, the less often.
  *

@@ -32,7 +32,7 @@ typedef struct {
  * stand in it, held weakly, and timers; the functions that are asked by a
  * ticket that has withdrawn, and by a claim, and the one that takes a ticket
  * out of the line.  A line that has LEFT calls it with itself and a ticket that
- * has withdrawn, or that somebody else has settled. */
+ * has withdrawn, or that other code has settled. */
 enum {
   LINE_HELD = 1,
   LINE_WEAK,

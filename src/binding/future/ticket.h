@@ -41,7 +41,7 @@ void lunado__ticket_push_line(lua_State *L, int idx);
 /* The last waiter of the pending ticket at idx has withdrawn.  [-0, +0, -] */
 void lunado__ticket_left(lua_State *L, int idx, lunado_future *future);
 
-/* The ticket at idx was settled by somebody else than its line.  [-0, +0, -] */
+/* The ticket at idx was settled by other code than its line.  [-0, +0, -] */
 void lunado__ticket_settled(lua_State *L, int idx);
 
 /* Has the withdrawn ticket at idx settled, if what it stands for can be had.

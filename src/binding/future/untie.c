@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* untie.c - Futures that somebody else has settled than what was to. */
+/* untie.c - Futures that other code has settled before their timer or line. */
 #include "binding/future/untie.h"
 
 #include "binding/future/sleep.h"

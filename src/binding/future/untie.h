@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* untie.h - Futures that somebody else has settled than what was to. */
+/* untie.h - Futures that other code has settled before their timer or line. */
 #ifndef LUNADO_BINDING_FUTURE_UNTIE_H
 #define LUNADO_BINDING_FUTURE_UNTIE_H
 
 #include "binding/future/future.h"
 #include "binding/state/realm.h"
 
-/* The Future at idx was settled by somebody else than time, or its line: it
+/* The Future at idx was settled by other code than its timer or line: it
  * lets its timer go, its place and what it waits for.  To be called for those
  * of a kind from LUNADO_KIND_TIED on, and harmless twice.  [-0, +0, -] */
 void lunado__untie(lua_State *L, lunado_realm *realm, int idx);

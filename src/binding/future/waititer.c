@@ -161,7 +161,7 @@ static int iterator_done(lua_State *L) {
   return 1;
 }
 
-/* Whoever gets a failed Future has to look at it. */
+/* The caller that gets a failed Future has to observe it. */
 static void hand_on(lua_State *L, const lunado_future *future) {
   if (future->state != LUNADO_FAILED) return;
   lua_getiuservalue(L, -1, LUNADO_FUTURE_VALUE);
@@ -270,7 +270,7 @@ bool lunado__waititer_next(lua_State *L, const lunado_waiter *waiter,
 
 /* --- leaving -------------------------------------------------------------- */
 
-/* Nobody will ask for more: what waits in the children's lists leaves them. */
+/* No caller will ask for more: the waiters leave the children's lists. */
 static void leave_children(lua_State *L, lunado_realm *realm, int bond,
                            int dependent) {
   wait_iterator *iter = lua_touserdata(L, bond);

@@ -6,7 +6,7 @@
  * Lua next calls a function.  A loop that waits calls none: it has to be woken
  * by the signal.  Invariants: at most one loop of the process is woken; our
  * handler is in place only while that one runs, and calls the one before first;
- * if somebody has put another in its place meanwhile, that stays.
+ * if another handler was installed meanwhile, that one stays.
  */
 #if !defined(_POSIX_C_SOURCE) && !defined(_GNU_SOURCE)
 #define _POSIX_C_SOURCE 200809L /* sigaction */
@@ -127,7 +127,7 @@ bool lunado__interrupt_take(lua_State *L, lunado_realm *realm) {
 
 typedef void (*signal_handler)(int);
 
-static _Atomic(const lunado_ioloop *) watched_by; /* NULL: nobody */
+static _Atomic(const lunado_ioloop *) watched_by; /* NULL: none */
 static _Atomic(lunado_loopid) woken;              /* its core */
 static _Atomic(signal_handler) handler_before;
 

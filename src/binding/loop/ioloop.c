@@ -28,8 +28,8 @@
 #define LOOP_STACK 64
 
 /* Stands for the core of a loop that was finalized, of which finalizers that
- * run later, and whoever calls this one by hand, may have the userdata still: a
- * closed loop, on which nothing has an effect. */
+ * run later, and programs that call this one by hand, may have the userdata
+ * still: a closed loop, on which nothing has an effect. */
 static lunado_loop gone = {.refs = 1, .closed = true, .mail = {.closed = true}};
 
 /* Marks the metatables of loops: the class's, and those of single loops whose

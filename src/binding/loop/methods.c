@@ -127,7 +127,9 @@ static int loop_close(lua_State *L) {
   if (!lunado__promise_reserve(loop)) return luaL_error(L, "not enough memory");
   lunado__luv_release(L, loop);
   lunado__ioloop_close(L, loop);
-  lua_gc(L, LUA_GCCOLLECT); /* errors that nobody can observe are logged now */
+  lua_gc(
+      L,
+      LUA_GCCOLLECT); /* errors that can no longer be observed are logged now */
   return 0;
 }
 

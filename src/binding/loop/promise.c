@@ -5,7 +5,7 @@
  * What a host holds is not a pointer but a name: the address of the loop, and
  * a ticket, which says what place the promise has among the loop's promises
  * and how often that place was used before.  So a name that was used up, or
- * whose loop has closed, is recognized for ever, nobody has to free anything,
+ * whose loop has closed, is recognized for ever, nothing has to be freed,
  * and the memory of the loop's promises goes when the loop closes.
  *
  * Invariants: a place is free, or has a Future, which the loop holds, and a

@@ -142,7 +142,7 @@ static int keep_loop(lua_State *L) {
 }
 
 /* luv has a loop, but its table was forgotten: either the loop is garbage, or
- * somebody holds the table still. */
+ * the program still holds the table. */
 static void part_from_loop(lua_State *L) {
   lua_gc(L, LUA_GCCOLLECT);
   if (luaL_getmetatable(L, "uv_loop.meta") == LUA_TTABLE) {

@@ -145,7 +145,7 @@ static int close_handle(lua_State *L) {
 
 /* (table, depth) → how many handles of luv's there are in the table and in
  * tables in it; they are closing now.  luv's walk would do, but stops the
- * process at a handle of somebody else. */
+ * process at a handle that is not luv's. */
 static int close_handles(lua_State *L) {
   lua_Integer depth = lua_tointeger(L, 2), count = 0;
   lua_settop(L, 1);

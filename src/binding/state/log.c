@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * log.c - where errors go that nobody took.
+ * log.c - where errors go that no caller has taken.
  *
  * A Lua handler comes first, then the host's, then stderr.  One that raises
  * is reported on stderr and does no other harm.

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* log.h - where errors go that nobody took. */
+/* log.h - where errors go that no caller has taken. */
 #ifndef LUNADO_BINDING_STATE_LOG_H
 #define LUNADO_BINDING_STATE_LOG_H
 
