@@ -3,7 +3,7 @@
 --
 -- What has arrived waits in a buffer; a read that it does not satisfy waits
 -- for more. luv goes on reading when a read is satisfied, up to so many bytes
--- that nobody asked for: most often the next read comes soon.
+-- ahead of reads: most often the next read comes soon.
 --
 -- The Future of a read is a ticket (ticket.h in src). What comes while
 -- nothing waits for it any more stays in the buffer, until the ticket asks.
@@ -11,7 +11,7 @@
 -- Invariants: luv keeps a handle until it is closed. The handle references the
 -- stream only while a reader or a close callback waits. So a stream that the
 -- program has dropped is collected, and its finalizer closes the handle. The
--- handle keeps the loop running for exactly as long as it references the stream.
+-- handle keeps the loop running for as long as it references the stream.
 local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.iostream"] then return loaded["lunado.iostream"] end
@@ -139,7 +139,8 @@ local function run_close_callback(self)
 end
 
 --- Whether nothing was lost of what the other side has sent: it, or we, ended
--- in good order. A write that nobody reads, EPIPE, says nothing against it.
+-- in good order. A write that the peer does not read, EPIPE,
+-- says nothing against it.
 local function ended_well(self)
   return self.error == nil
     or self._ended and tostring(self.error):find("^EPIPE")
@@ -150,7 +151,7 @@ local SETTLED <const>, WITHDRAWN <const>, GONE <const> = 0, 3, 4
 
 --- The Future of the read that waits, if one does; with `withdrawn` also one
 -- for which something waited, such as with_timeout, and nothing does by now. A
--- read is over where somebody else has settled its Future, or the coroutine
+-- read is over where other code has settled its Future, or the coroutine
 -- that waited for it was closed.
 local function pending_read(self, withdrawn)
   local future = self._future
@@ -228,7 +229,7 @@ end
 
 -- Reading -------------------------------------------------------------------
 
---- Whether somebody waits for what happens to the stream.
+--- Keeps the stream and the loop alive while something waits for the stream.
 local function attend(self, wanted)
   if self._attended == wanted then return end
   if wanted then
@@ -305,7 +306,7 @@ local function reset_error(self)
   return ok and code == "ECONNRESET" and code or nil
 end
 
---- The other side has ended. While nobody reads that is no reason to close:
+--- The other side has ended. While no read waits that is no reason to close:
 -- it may still wait for an answer.
 local function on_end(self)
   self._reading = false
@@ -360,7 +361,7 @@ local function start_reading(self)
   end_reading(self, ok and err or started)
 end
 
---- Lets luv read where nobody does, to notice the end.
+--- Lets luv read while no read waits, to notice the end.
 local function watch(self)
   if not self._ended and not self._connecting and not self._gone
     and self._buffer.size < self._read_ahead and self.handle:is_readable() then
@@ -393,7 +394,7 @@ local function ask(line, future, _, waits)
   wait_or_end(self, err or hopeless(self), waits)
 end
 
---- core's: a read has withdrawn, or somebody else has settled it.
+--- core's: a read has withdrawn, or other code has settled it.
 local function left(line, future)
   if line.stream._future == future then reader(line.stream) end
 end
@@ -626,7 +627,7 @@ end
 
 --- @param handle luv's stream (TCP, pipe, TTY), which is the IOStream's now
 -- @param options max_buffer_size: how much a read may take; read_chunk_size:
--- how much may come that nobody asked for, before reading stops;
+-- how much may arrive ahead of reads, before reading stops;
 -- max_write_buffer_size: how much may wait to be written
 function IOStream:_init(handle, options)
   check_handle(handle)
@@ -718,7 +719,7 @@ end
 
 --- fn() is called, on the loop, when the stream is closed by either side; nil:
 -- none is. With it the stream notices that, as long as its buffer has room,
--- while nobody reads.
+-- while no read waits.
 function IOStream:set_close_callback(fn)
   if fn ~= nil then
     argument.check_callable(fn, 1, "set_close_callback", 2)
@@ -749,7 +750,7 @@ function IOStream:__close()
   if not self._ended then close_handle(self) end
 end
 
--- Nobody waits for anything here.
+-- A stream that is collected has no waiters.
 function IOStream:__gc()
   if self._gone == false then pcall(self.handle.close, self.handle) end
 end

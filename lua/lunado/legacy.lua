@@ -159,7 +159,7 @@ function Runner:add(point, future)
 end
 
 --- Looks again at the YieldPoints that were not ready, in their order; last at
--- those that nobody waits for, which get what the others have left.
+-- those without waiters, which get what the others have left.
 function Runner:run()
   local waiting, started = self.waiting, self.started
   local points, idle = {}, {}

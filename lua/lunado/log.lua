@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
---- lunado.log: where lunado tells what nobody else was told.
+--- lunado.log: where lunado reports what reached no caller.
 local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.log"] then return loaded["lunado.log"] end

@@ -96,7 +96,7 @@ local function give_up(future, err)
 end
 
 --- Gives up what has not left: err() makes the error of each of its Futures.
--- Nobody is told twice: the close callback, and the next call, tell of it.
+-- No caller is told twice: the close callback, and the next call, report it.
 function Outbox:close(err)
   local entries, from, to = self.entries, self.first, self.last
   self.first, self.last, self.waiting = to + 1, to, 0

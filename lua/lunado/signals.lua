@@ -17,11 +17,11 @@ local Future, IOLoop = core.Future, core.IOLoop
 
 local function weak(mode) return setmetatable({}, { __mode = mode }) end
 
-local wanted = {}   -- numbers that somebody asked a Future of, once
+local wanted = {}   -- numbers of which a Future was asked, once
 local waits = {}    -- number -> { future =, loops = set of those that wait }
 local held = weak "k" -- loop -> how many waits it has
 local dropped = weak "v" -- number -> Future that was set while nothing waited
-local kept = {}     -- numbers that came while nobody waited
+local kept = {}     -- numbers that came while no Future waited
 local handlers = {} -- number -> ephemeron: loop -> { fn, arguments }
 
 -- Names -----------------------------------------------------------------------
@@ -40,7 +40,7 @@ local function hold(loop, change)
   core.signal_hold(loop, held[loop] > 0)
 end
 
---- The Future is done, whoever has set it.
+--- The Future is done, by the signal or by hand.
 local function finish(number, wait)
   if waits[number] == wait then waits[number] = nil end
   for loop in pairs(wait.loops) do hold(loop, -1) end
@@ -54,7 +54,8 @@ local function new_wait(number)
   return wait
 end
 
---- True where a signal came while nobody waited, and nobody has got it since.
+--- True where a signal came while no Future waited, and was not given out
+-- since.
 -- A Future that was set then and is still held has told its holder.
 local function take_kept(number)
   local told = kept[number]

@@ -55,7 +55,7 @@ function Race:win(stream)
   self.future:set_result(stream)
 end
 
---- Ends the race when nobody waits for it any more.
+--- Ends the race when it has no waiter any more.
 function Race:is_over()
   waiters.give_up_forsaken(self.future)
   if self.queues and self.future:done() then self:finish() end

@@ -14,7 +14,7 @@ local waiting = require "lunado.waiting"
 
 -- What is left behind ---------------------------------------------------------
 
--- What lunado logs of errors that nobody took.
+-- What lunado logs of errors that were never observed.
 local LEFT = { "^Future exception was never retrieved: ",
   "^Exception in callback", "^Exception in handle_callback_exception: " }
 
@@ -58,8 +58,8 @@ end
 local HERE = "\t" .. debug.getinfo(1, "S").short_src .. ":"
 
 --- Returns the traceback without the lines about how the test was run. In each
--- section these are the first line that names this file, all lines below it, and
--- the C calls directly above it.
+-- section these are the first line that names this file, all lines below it,
+-- and the C calls directly above it.
 local function without_runner(text)
   local lines, within = {}, false
   for line in text:gmatch "[^\n]*" do

@@ -32,7 +32,7 @@ end)
 function guard.after.udp_recv_start(handle) started[handle] = true end
 function guard.after.udp_recv_stop(handle) started[handle] = nil end
 
---- Takes the first that waits out of the line; nil: nobody does.
+--- Takes the first waiter out of the line; nil: there is none.
 local function take(socket)
   local number, future = socket.line:first()
   if number then socket.line:remove(number) end
@@ -114,7 +114,7 @@ function udp.receive(handle)
   return future
 end
 
---- The handle is closing: libuv tells nobody that waits.
+--- The handle is closing: libuv does not tell the waiters.
 function udp.closed(handle)
   local socket = sockets[handle]
   if not socket then return end

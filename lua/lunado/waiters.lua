@@ -8,7 +8,7 @@
 -- withdrawn: the line passes over it, and it asks the line again when the
 -- program does something with it.
 --
--- A Future is anyone's to settle: those that somebody else settled leave the
+-- A Future is anyone's to settle: those that other code settled leave the
 -- line when their turn comes, and so do those whose coroutines were closed.
 --
 -- What the line hands out is not lost for want of memory: whatever may fail
@@ -191,7 +191,7 @@ local function forsake(future)
     "the coroutine that waited for it was closed"))
 end
 
---- Takes out tickets that somebody else has settled, those of coroutines that
+--- Takes out tickets that other code has settled, those of coroutines that
 -- were closed, and the timers of tickets that were collected, and makes the
 -- tables anew, without the room that a crowd has left in them; not too often.
 -- More are collected meanwhile: a timer that is not removed is kept.
@@ -355,7 +355,7 @@ local function deliver(future, ...)
 end
 
 --- Fails a Future for which only coroutines wait that were closed, or resumed
--- by somebody else: what it stands for is not lost on them.
+-- outside: what it stands for is not lost on them.
 local function give_up_forsaken(future)
   if core.forsaken(future) then forsake(future) end
 end

@@ -223,7 +223,7 @@ local function find_awaited(list, state)
 end
 
 --- Calls write(line) for each line of the tree of all coroutines: at the left
--- those that nobody waits for.
+-- those without waiters.
 function waiting.write_all(tracked, write)
   local list, by_task = waiting.coroutines(tracked)
   local state = new_state(list, function(task) return by_task[task] end)
