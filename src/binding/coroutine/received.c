@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "binding/error/failure.h"
+#include "binding/state/class.h"
 
 /* The task of the coroutine that runs, if it can be reached: at
  * realm->coroutines.place of the C function that runs it, unless that thread
@@ -101,10 +102,7 @@ void lunado__received_open(lua_State *L, lunado_realm *realm) {
   lua_createtable(L, 1, 0);
   lua_pushboolean(L, 0);
   lua_rawseti(L, -2, 1);
-  lua_createtable(L, 0, 1);
-  lua_pushliteral(L, "v");
-  lua_setfield(L, -2, "__mode");
-  lua_setmetatable(L, -2);
+  lunado__class_setweak(L, "v");
   lunado__setslot(L, realm, LUNADO_SLOT_RECEIVED);
 }
 

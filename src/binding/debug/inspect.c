@@ -26,10 +26,7 @@ static int core_track(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   if (!realm->coroutines.tracking) {
     lua_newtable(L);
-    lua_createtable(L, 0, 1);
-    lua_pushliteral(L, "k");
-    lua_setfield(L, -2, "__mode");
-    lua_setmetatable(L, -2);
+    lunado__class_setweak(L, "k");
     lunado__setslot(L, realm, LUNADO_SLOT_TRACKED);
     realm->coroutines.tracking = true;
   }

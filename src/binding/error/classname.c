@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "binding/error/exception.h"
+#include "binding/state/class.h"
 
 /* Between the names of a class and of the one it derives from; and before
  * what tells two classes of one name apart. */
@@ -34,10 +35,7 @@ static void push_classnames(lua_State *L) {
   if (lua_rawgetp(L, LUA_REGISTRYINDEX, &classnames_key) == LUA_TTABLE) return;
   lua_pop(L, 1);
   lua_newtable(L);
-  lua_createtable(L, 0, 1);
-  lua_pushliteral(L, "kv");
-  lua_setfield(L, -2, "__mode");
-  lua_setmetatable(L, -2);
+  lunado__class_setweak(L, "kv");
   lua_pushvalue(L, -1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &classnames_key);
 }

@@ -27,3 +27,10 @@ void lunado__class_set(lua_State *L, const void *mt) {
   lua_rawgetp(L, LUA_REGISTRYINDEX, mt);
   lua_setmetatable(L, -2);
 }
+
+void lunado__class_setweak(lua_State *L, const char *mode) {
+  lua_createtable(L, 0, 1);
+  lua_pushstring(L, mode);
+  lua_setfield(L, -2, "__mode");
+  lua_setmetatable(L, -2);
+}

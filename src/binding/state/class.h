@@ -25,4 +25,7 @@ static inline void *lunado__toclass(lua_State *L, int idx, const void *mt) {
   return object;
 }
 
+/* Makes the table on top weak: "k", "v" or "kv".  [-0, +0, m] */
+void lunado__class_setweak(lua_State *L, const char *mode);
+
 #endif

@@ -5,6 +5,7 @@
  */
 #include "binding/state/realm.h"
 
+#include "binding/state/class.h"
 #include "binding/state/log.h"
 
 static const char realm_key = 0;
@@ -58,12 +59,7 @@ static void make_slots(lua_State *L, lunado_realm *realm) {
 static void set_table(lua_State *L, lunado_realm *realm, int slot,
                       const char *mode) {
   lua_newtable(L);
-  if (mode != NULL) {
-    lua_createtable(L, 0, 1);
-    lua_pushstring(L, mode);
-    lua_setfield(L, -2, "__mode");
-    lua_setmetatable(L, -2);
-  }
+  if (mode != NULL) lunado__class_setweak(L, mode);
   lunado__setslot(L, realm, slot);
 }
 

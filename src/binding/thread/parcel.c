@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* parcel.c - values of one Lua state, written down for another. */
 #include "binding/thread/parcel.h"
+#include "binding/state/class.h"
 
 #include <lauxlib.h>
 #include <stdbool.h>
@@ -53,10 +54,7 @@ void lunado__parcel_substitute(lua_State *L, int idx, int plain) {
   if (push_substitutes(L) == LUA_TNIL) {
     lua_pop(L, 1);
     lua_newtable(L);
-    lua_createtable(L, 0, 1);
-    lua_pushliteral(L, "k");
-    lua_setfield(L, -2, "__mode");
-    lua_setmetatable(L, -2);
+    lunado__class_setweak(L, "k");
     lua_pushvalue(L, -1);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &substitutes_key);
   }
