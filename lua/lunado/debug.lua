@@ -10,7 +10,7 @@ local loaded = core.loaded
 if loaded["lunado.debug"] then return loaded["lunado.debug"] end
 
 local argument = require "lunado.argument"
-local waiting = require "lunado.waiting"
+local waitgraph = require "lunado.waitgraph"
 
 local tracked = core.track()
 
@@ -98,7 +98,7 @@ local lunado_debug = {}
 -- `where` it is, "file:line"; `waiting_for`, a Future, or nil when it will go
 -- on without any; `age`, the seconds since it was first suspended.
 function lunado_debug.tasks()
-  local list = waiting.coroutines(tracked)
+  local list = waitgraph.coroutines(tracked)
   for _, entry in ipairs(list) do entry.how = nil end
   return list
 end
@@ -119,7 +119,7 @@ end
 function lunado_debug.dump(file)
   if file ~= nil then check_file(file) end
   file = file or io.stderr
-  waiting.write_all(tracked, function(line) file:write(line, "\n") end)
+  waitgraph.write_all(tracked, function(line) file:write(line, "\n") end)
 end
 
 loaded["lunado.debug"] = lunado_debug

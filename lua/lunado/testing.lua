@@ -10,7 +10,7 @@ local IOLoop = require("lunado.ioloop").IOLoop
 local gen = require "lunado.gen"
 local coroutine_of, is_coroutine_function = gen.coroutine,
   gen.is_coroutine_function
-local waiting = require "lunado.waiting"
+local waitgraph = require "lunado.waitgraph"
 
 -- What is left behind ---------------------------------------------------------
 
@@ -155,7 +155,7 @@ local function unfinished(err, future, timeout)
     why = "the test would never end: nothing on the IOLoop is left that could "
       .. "set what it waits for"
   end
-  local tree = waiting.text(future)
+  local tree = waitgraph.text(future)
   local place = tree:match "^[^\n]- at ([^\n]-:%d+)"
   return (place and place .. ": " or "") .. why .. "\nwaiting:\n\t"
     .. tree:gsub("\n", "\n\t")

@@ -2,8 +2,7 @@
 /* await.c - C functions that wait: lunado_awaitk. */
 #include "host.h"
 
-/* --- functions of the host
- * ---------------------------------------------------- */
+/* --- functions of the host ------------------------------------------------ */
 
 static int last_status;
 
@@ -70,8 +69,7 @@ static void set_functions(lua_State *L) {
   host_do(L, "run, gen, Future = lunado.run, lunado.gen, lunado.Future");
 }
 
-/* --- tests
- * --------------------------------------------------------------------- */
+/* --- tests ---------------------------------------------------------------- */
 
 static void a_done_future_does_not_suspend(lua_State *L) {
   set_functions(L);

@@ -268,8 +268,7 @@ static void the_functions_open_what_they_need(lua_State *other) {
   host_close(other);
 }
 
-/* --- all
- * ---------------------------------------------------------------------- */
+/* --- all ------------------------------------------------------------------ */
 
 static const host_test tests[] = {
     test(a_new_future_is_pending),

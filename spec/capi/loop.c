@@ -8,8 +8,7 @@
 
 #include "host.h"
 
-/* --- a host's loop
- * ------------------------------------------------------------------ */
+/* --- a host's loop -------------------------------------------------------- */
 
 /* A loop with a handle of the host's on it. */
 typedef struct {
@@ -282,8 +281,7 @@ static void a_slice_has_its_length(lua_State *L) {
              "loop:set_slice(math.huge)");
 }
 
-/* --- a loop of lunado's own
- * --------------------------------------------------------- */
+/* --- a loop of lunado's own ----------------------------------------------- */
 
 static void the_host_can_drive_it(lua_State *L) {
   uv_loop_t *loop = lunado_getloop(L);

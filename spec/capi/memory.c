@@ -122,8 +122,7 @@ static const luaL_Reg functions[] = {
     {"fail", use_fail},       {"spawn", use_spawn},   {"outcome", use_result},
     {"run", use_run},         {"spoil", use_wrongly}, {NULL, NULL}};
 
-/* --- one run
- * ------------------------------------------------------------------ */
+/* --- one run -------------------------------------------------------------- */
 
 /* Loads and runs the script. */
 static int run_script(lua_State *L) {
@@ -171,8 +170,7 @@ static void run_with_memory(lua_State *L, lua_CFunction function) {
               luaL_tolstring(L, -1, NULL));
 }
 
-/* --- tests
- * --------------------------------------------------------------------- */
+/* --- tests ---------------------------------------------------------------- */
 
 enum { BETWEEN_OF_OPENING = 500, BETWEEN_OF_RUNNING = 600 };
 

@@ -24,8 +24,7 @@ static lunado_loop *open_loop(lua_State *L) {
   return lunado_looponly(L);
 }
 
-/* --- posts
- * ------------------------------------------------------------------------ */
+/* --- posts ---------------------------------------------------------------- */
 
 static void a_post_is_called_in_the_next_turn(lua_State *L) {
   lunado_loop *loop = open_loop(L);
@@ -70,8 +69,7 @@ static void after_the_loop_closed_posts_are_refused(lua_State *L) {
   check_int(atomic_load(&posted), 0);
 }
 
-/* --- with Lua
- * --------------------------------------------------------------------- */
+/* --- with Lua ------------------------------------------------------------- */
 
 typedef struct {
   lua_State *L;
@@ -218,8 +216,7 @@ static void signals_may_come_at_any_time(lua_State *L) {
   check(atomic_load(&posted) > 100 * 20 * 50);
 }
 
-/* --- the log
- * ------------------------------------------------------------------------ */
+/* --- the log -------------------------------------------------------------- */
 
 static void the_host_gets_the_log(lua_State *L) {
   host_log log = {0};

@@ -2,8 +2,7 @@
 /* promise.c - what becomes of promises, on one thread. */
 #include "host.h"
 
-/* --- deliveries
- * ------------------------------------------------------------------ */
+/* --- deliveries ----------------------------------------------------------- */
 
 static int delivered;
 
@@ -49,8 +48,7 @@ static void turn(lua_State *L) {
   uv_run(lunado_getloop(L), UV_RUN_NOWAIT);
 }
 
-/* --- settling
- * -------------------------------------------------------------------- */
+/* --- settling ------------------------------------------------------------- */
 
 static void what_deliver_returns_is_the_result(lua_State *L) {
   lunado_promise *promise = new_promise(L);
@@ -184,8 +182,7 @@ static void nobody_is_no_promise(lua_State *L) {
   check_int(lunado_promise_settle(NULL, deliver_error, text), UV_ECANCELED);
 }
 
-/* --- what a promise keeps
- * ---------------------------------------------------------- */
+/* --- what a promise keeps ------------------------------------------------- */
 
 static void it_keeps_the_future_and_the_loop(lua_State *L) {
   lunado_promise *promise = new_promise(L);
@@ -344,8 +341,7 @@ static void promises_are_limited(lua_State *L) {
   check_int(lunado_promise_settle(lunado_newpromise(L, 1), NULL, NULL), 0);
 }
 
-/* --- closing
- * ------------------------------------------------------------------------ */
+/* --- closing -------------------------------------------------------------- */
 
 static void after_the_state_closed_nothing_is_called(lua_State *L) {
   lunado_promise *promise, *settled, *dropped;

@@ -9,8 +9,7 @@ static void push(lua_State *L, const char *chunk) {
   lua_settop(L, top + 1);
 }
 
-/* --- spawn
- * ---------------------------------------------------------------------- */
+/* --- spawn ---------------------------------------------------------------- */
 
 static void spawn_runs_to_the_first_wait(lua_State *L) {
   push(L, "return function(a, b)\n"
@@ -68,8 +67,7 @@ static void a_spawned_coroutine_needs_no_holder(lua_State *L) {
   check(lua_toboolean(L, -1));
 }
 
-/* --- runsync
- * --------------------------------------------------------------------- */
+/* --- runsync -------------------------------------------------------------- */
 
 static void runsync_returns_the_results(lua_State *L) {
   lua_pushliteral(L, "below");

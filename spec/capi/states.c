@@ -39,8 +39,7 @@ static void use(lua_State *L) {
   lua_settop(L, 0);
 }
 
-/* --- on several threads
- * -------------------------------------------------------------- */
+/* --- on several threads --------------------------------------------------- */
 
 enum { THREADS = 4, STATES = 25 };
 
@@ -119,8 +118,7 @@ static void a_state_may_change_its_thread(lua_State *L) {
   }
 }
 
-/* --- one after the other
- * --------------------------------------------------------------- */
+/* --- one after the other -------------------------------------------------- */
 
 static void five_thousand_states_one_after_the_other(lua_State *L) {
   for (int i = host_times(5000); i > 0; i--) {
@@ -144,8 +142,7 @@ static void a_state_makes_ten_thousand_loops(lua_State *L) {
   }
 }
 
-/* --- on one loop
- * ----------------------------------------------------------------------- */
+/* --- on one loop ---------------------------------------------------------- */
 
 static int find_loop(lua_State *L) {
   (void)lunado_looponly(L);

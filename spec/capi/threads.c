@@ -5,8 +5,7 @@
 
 enum { THREADS = 8 };
 
-/* --- a million settlements
- * ---------------------------------------------------------- */
+/* --- a million settlements ------------------------------------------------ */
 
 enum { ROUND = 10000 };
 
@@ -115,8 +114,7 @@ static void none_is_lost_and_none_doubled(lua_State *L) {
   uv_barrier_destroy(&end);
 }
 
-/* --- one promise, all threads
- * -------------------------------------------------------- */
+/* --- one promise, all threads --------------------------------------------- */
 
 static lunado_promise *contested;
 
@@ -149,8 +147,7 @@ static void one_of_eight_wins(lua_State *L) {
   uv_barrier_destroy(&begin);
 }
 
-/* --- closing under fire
- * ---------------------------------------------------------------- */
+/* --- closing under fire --------------------------------------------------- */
 
 enum { EACH = 400 };
 

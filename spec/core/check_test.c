@@ -177,8 +177,8 @@ typedef struct {
 
 static const fault faults[] = {
     {unlink_half, "neighbours in a list know each other"},
-    {lose_callback, "a ready task has a callback"},
-    {stop_idle, "the idle handle is active while tasks are ready"},
+    {lose_callback, "a ready callback has a callback"},
+    {stop_idle, "the idle handle is active while callbacks are ready"},
     {swap_deadlines, "an entry of the heap is not earlier than its parent"},
     {swap_ages, "an entry of the heap is not earlier than its parent"},
     {misplace, "a timer knows its place in the heap"},
@@ -200,7 +200,7 @@ static const fault faults[] = {
     {close_handle, "the handles of an open loop are open"},
     {set_data, "no handle of the core has data"},
     {refuse_messages, "messages are refused by closed loops"},
-    {close_halfway, "a closed loop has no tasks"},
+    {close_halfway, "a closed loop has no callbacks"},
     {stop_watching, "a watcher is active unless it is paused"},
     {watch_twice, "a descriptor has one watcher"},
     {pause_last, "paused watchers stand before the others"},

@@ -78,7 +78,7 @@ static void check_aim(const lunado_loop *loop) {
             "something comes back for the first deadline");
 }
 
-/* --- tasks and watchers -------------------------------------------------- */
+/* --- callbacks and watchers ----------------------------------------------- */
 
 static void check_links(const lunado_link *list) {
   const lunado_link *link = list;
@@ -92,9 +92,9 @@ static void check_links(const lunado_link *list) {
 static void check_tasks(const lunado_link *list) {
   check_links(list);
   for (lunado_link *link = list->next; link != list; link = link->next) {
-    const lunado_callback *task =
+    const lunado_callback *callback =
         lunado_container_of(link, lunado_callback, link);
-    invariant(task->cb != NULL, "a ready task has a callback");
+    invariant(callback->cb != NULL, "a ready callback has a callback");
   }
 }
 
@@ -164,7 +164,7 @@ static void check_open(const lunado_loop *loop) {
                 !(loop->has_limit && closing(&loop->limit)),
             "the handles of an open loop are open");
   invariant(!ready || active(&loop->idle),
-            "the idle handle is active while tasks are ready");
+            "the idle handle is active while callbacks are ready");
   invariant(referenced(&loop->async) == (loop->holds > 0),
             "the async handle counts as alive while there are holds");
   invariant(active(&loop->async), "an open loop can be woken");
@@ -177,7 +177,7 @@ static void check_open(const lunado_loop *loop) {
 
 static void check_closed(const lunado_loop *loop) {
   invariant(lunado_list_empty(&loop->ready) && lunado_list_empty(&loop->turn),
-            "a closed loop has no tasks");
+            "a closed loop has no callbacks");
   invariant(loop->heap.count == 0, "a closed loop has no timers");
   invariant(lunado_list_empty(&loop->watchers),
             "a closed loop has no watchers");

@@ -14,8 +14,8 @@
 
 typedef struct lunado_loop lunado_loop;
 
-/* Checks a loop, open or closed, with its tasks, timers and watchers; on the
- * loop's thread, also from its callbacks. */
+/* Checks a loop, open or closed, with its callbacks, timers and watchers; on
+ * the loop's thread, also from its callbacks. */
 void lunado__check(lunado_loop *loop);
 
 /* Checks that the entries are in order and each timer knows its place. */

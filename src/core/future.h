@@ -74,7 +74,7 @@ static inline bool lunado_future_pending(const lunado_future *future);
  * off. */
 static inline void lunado_settler_init(lunado_settler *settler);
 
-/* Runs what was put off by frames that did not return. */
+/* Runs what was put off by frames that did not return.  Only tests call it. */
 void lunado_settler_flush(lunado_settler *settler);
 
 /* --- layout: private to the core, visible so that owners can embed it ---- */

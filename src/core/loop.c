@@ -2,8 +2,8 @@
 /*
  * loop.c - turns, slices, runs, and the few handles under them.
  *
- * Invariants: the idle handle is active while tasks are ready, and while the
- * first deadline has passed or can be skipped to; when none of that is true
+ * Invariants: the idle handle is active while callbacks are ready, and while
+ * the first deadline has passed or can be skipped to; when none of that is true
  * any more it stops itself.  The async handle counts as alive exactly while
  * holds > 0.  libuv computes its wait from a time that it keeps: the prepare
  * handle, which is always active, renews that right before; lunado__loop_leave
@@ -98,18 +98,18 @@ static void move_all(lunado_link *to, lunado_link *from) {
 }
 
 static lunado_callback *take_first(lunado_link *list) {
-  lunado_callback *task =
+  lunado_callback *callback =
       lunado_container_of(list->next, lunado_callback, link);
-  lunado_link_remove(&task->link);
-  return task;
+  lunado_link_remove(&callback->link);
+  return callback;
 }
 
 static void run_turn(lunado_loop *loop) {
   move_all(&loop->turn, &loop->ready);
   while (!lunado_list_empty(&loop->turn)) {
-    lunado_callback *task = take_first(&loop->turn);
+    lunado_callback *callback = take_first(&loop->turn);
     if (loop->steps > 0) loop->steps--;
-    task->cb(loop, task);
+    callback->cb(loop, callback);
   }
 }
 
@@ -173,19 +173,19 @@ void lunado__loop_wake(lunado_loop *loop) {
     (void)uv_idle_start(&loop->idle, on_idle);
 }
 
-void lunado_callback_init(lunado_callback *task, lunado_callback_fn cb) {
-  lunado_link_init(&task->link);
-  task->cb = cb;
+void lunado_callback_init(lunado_callback *callback, lunado_callback_fn cb) {
+  lunado_link_init(&callback->link);
+  callback->cb = cb;
 }
 
-void lunado_loop_ready(lunado_loop *loop, lunado_callback *task) {
-  if (loop->closed || !lunado_list_empty(&task->link)) return;
-  lunado_list_append(&loop->ready, &task->link);
+void lunado_loop_ready(lunado_loop *loop, lunado_callback *callback) {
+  if (loop->closed || !lunado_list_empty(&callback->link)) return;
+  lunado_list_append(&loop->ready, &callback->link);
   lunado__loop_wake(loop);
 }
 
-void lunado_callback_cancel(lunado_callback *task) {
-  lunado_link_remove(&task->link);
+void lunado_callback_cancel(lunado_callback *callback) {
+  lunado_link_remove(&callback->link);
 }
 
 void lunado_loop_set_clock(lunado_loop *loop, lunado_clock *clock) {

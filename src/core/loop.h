@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * loop.h - the turn: ready tasks, then timers and descriptors, then wait.
+ * loop.h - the turn: ready callbacks, then timers and descriptors, then wait.
  *
  * A loop runs on a uv_loop_t, its own or a borrowed one; the code that drives
  * that (lunado_loop_run, or the owner with uv_run) drives the loop.
  *
- * A turn runs the tasks that were ready when it began; what they make ready
+ * A turn runs the callbacks that were ready when it began; what they make ready
  * belongs to the next turn.  Turns follow each other without asking the
  * operating system for a slice of at most a millisecond; then descriptors and
  * timers have their chance.
@@ -29,9 +29,10 @@
 
 typedef struct lunado_callback lunado_callback;
 
-/* Runs a task, which is no longer ready by then.  It may make itself and
+/* Runs a callback, which is no longer ready by then.  It may make itself and
  * others ready, and stop and close the loop. */
-typedef void (*lunado_callback_fn)(lunado_loop *loop, lunado_callback *task);
+typedef void (*lunado_callback_fn)(lunado_loop *loop,
+                                   lunado_callback *callback);
 
 /* The time of a loop that does not use the system's clock: seconds that never
  * go back. */
@@ -62,8 +63,8 @@ enum {
  * Returns 0 or a negative libuv error, and then *loop is NULL. */
 int lunado_loop_new(lunado_loop **loop, uv_loop_t *uv);
 
-/* Stops everything that is the loop's: tasks, timers and watchers are let go
- * without being run, those of the turn in progress as well, and messages are
+/* Stops everything that is the loop's: callbacks, timers and watchers are let
+ * go without being run, those of the turn in progress as well, and messages are
  * refused.  On a uv_loop_t of its own no handle of the loop's is left once the
  * run, if any, has returned; on a borrowed one the loop's handles are closing
  * and need one more turn of the owner's uv_run.  Handles of others are left
@@ -136,20 +137,20 @@ void lunado_loop_set_drive(lunado_loop *loop, lunado_drive_cb drive);
  * then on the loop has no use for its owner. */
 void lunado_loop_set_left(lunado_loop *loop, lunado_left_cb left);
 
-/* --- ready tasks --------------------------------------------------------- */
+/* --- ready callbacks ------------------------------------------------------ */
 
-/* Makes a task of the caller's storage, which stays where it is while the
- * task is ready. */
-void lunado_callback_init(lunado_callback *task, lunado_callback_fn cb);
+/* Makes a callback of the caller's storage, which stays where it is while the
+ * callback is ready. */
+void lunado_callback_init(lunado_callback *callback, lunado_callback_fn cb);
 
-/* Puts the task behind those that are ready, unless it is among them.  On a
+/* Puts the callback behind those that are ready, unless it is among them.  On a
  * closed loop this does nothing. */
-void lunado_loop_ready(lunado_loop *loop, lunado_callback *task);
+void lunado_loop_ready(lunado_loop *loop, lunado_callback *callback);
 
-/* Takes the task back if it is ready. */
-void lunado_callback_cancel(lunado_callback *task);
+/* Takes the callback back if it is ready.  Only tests call it. */
+void lunado_callback_cancel(lunado_callback *callback);
 
-/* For tasks that do much: true when the slice is used up, so that the rest
+/* For callbacks that do much: true when the slice is used up, so that the rest
  * should be left for later.  Cheap enough to ask at each step. */
 static inline bool lunado_loop_slice_expired(lunado_loop *loop);
 
@@ -180,7 +181,7 @@ struct lunado_loop {
   uv_loop_t *own;       /* ownuv.h's; NULL: none */
   uv_timer_t timer;     /* the earliest deadline; data is NULL, as in every
                            handle here: other libraries walk the loop */
-  uv_idle_t idle;       /* active while tasks are ready, a deadline has
+  uv_idle_t idle;       /* active while callbacks are ready, a deadline has
                            passed or can be skipped to: libuv does not wait
                            then */
   uv_prepare_t prepare; /* always active, never counts as alive: checks new
@@ -191,8 +192,8 @@ struct lunado_loop {
   uv_check_t check;     /* open while there is a uv_loop_t of its own: tells
                            how far a pass of that has come */
   uv_timer_t limit;     /* open once a limit was set; never counts as alive */
-  lunado_link ready;    /* tasks, in order */
-  lunado_link turn;     /* tasks of the turn in progress, not yet run */
+  lunado_link ready;    /* callbacks, in order */
+  lunado_link turn;     /* callbacks of the turn in progress, not yet run */
   lunado_link watchers; /* poll.h's */
   lunado_link fresh;    /* those that libuv has yet to hand to the system */
   lunado_link checked;  /* those that it hands on when it polls next */
@@ -214,18 +215,18 @@ struct lunado_loop {
   uint64_t slice;          /* how long one is, in nanoseconds */
   uint64_t slice_end;      /* uv_hrtime when the slice is used up */
   uint64_t looked;         /* uv_hrtime when the clock was last looked at */
-  unsigned steps;          /* tasks, timers and questions whether the loop is
-                              tired that are left before looking again */
-  unsigned stride;         /* steps between two looks */
-  uint32_t ages;           /* timers started so far */
-  uint32_t turn_age;       /* while timers run: `ages` when that began */
-  unsigned depth;          /* callbacks and runs of the loop on the C stack */
-  unsigned holds;          /* lunado_loop_keep_alive less lunado_loop_release */
-  unsigned handles;        /* open handles of the loop's own */
-  atomic_uint refs;        /* references to this storage */
-  bool running;            /* inside lunado_loop_run */
-  bool forever;            /* and this run has a hold of its own */
-  bool stopped;            /* stop was asked for */
+  unsigned steps;    /* callbacks, timers and questions whether the loop is
+                        tired that are left before looking again */
+  unsigned stride;   /* steps between two looks */
+  uint32_t ages;     /* timers started so far */
+  uint32_t turn_age; /* while timers run: `ages` when that began */
+  unsigned depth;    /* callbacks and runs of the loop on the C stack */
+  unsigned holds;    /* lunado_loop_keep_alive less lunado_loop_release */
+  unsigned handles;  /* open handles of the loop's own */
+  atomic_uint refs;  /* references to this storage */
+  bool running;      /* inside lunado_loop_run */
+  bool forever;      /* and this run has a hold of its own */
+  bool stopped;      /* stop was asked for */
   bool closed;
   bool has_limit;       /* `limit` is open */
   bool limited;         /* the limit has stopped the loop */

@@ -151,8 +151,8 @@ void lunado__watchers_prepare(lunado_loop *loop) {
     lunado_list_append(&loop->checked, &take_first(&loop->fresh)->turn);
 }
 
-void lunado__watchers_tell(lunado_loop *loop, lunado_callback *task) {
-  (void)task;
+void lunado__watchers_tell(lunado_loop *loop, lunado_callback *callback) {
+  (void)callback;
   while (!lunado_list_empty(&loop->refused)) {
     lunado_watcher *watcher = take_first(&loop->refused);
     watcher->cb(watcher, watcher->error);

@@ -67,8 +67,8 @@ void lunado__watchers_check(lunado_loop *loop);
 /* The same right before libuv polls, which is then to hand them on. */
 void lunado__watchers_prepare(lunado_loop *loop);
 
-/* The task that calls them. */
-void lunado__watchers_tell(lunado_loop *loop, lunado_callback *task);
+/* The callback that calls them. */
+void lunado__watchers_tell(lunado_loop *loop, lunado_callback *callback);
 
 /* --- layout: private to the core, visible so that owners can read it ----- */
 

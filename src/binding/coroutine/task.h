@@ -73,8 +73,7 @@ struct lunado_task {
  * above it hold each other.  [-0, +0, -] */
 void lunado__task_bind(lua_State *L, int t, lunado_task *task);
 
-/* --- gc_canary.c -----------------------------------------------------------
- */
+/* --- gc_canary.c ---------------------------------------------------------- */
 
 /* Makes the class of tasks, and where idle ones are kept.  [-0, +0, m] */
 void lunado__task_open(lua_State *L, lunado_realm *realm);

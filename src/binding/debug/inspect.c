@@ -16,6 +16,7 @@
 #include "binding/future/with_timeout.h"
 #include "binding/loop/ioloop.h"
 #include "binding/state/class.h"
+#include "binding/state/naming.h"
 
 /* --- tracking ------------------------------------------------------------- */
 
@@ -80,19 +81,8 @@ static int core_stack(lua_State *L) {
 /* Finds the function that the body of the coroutine has called: the second one
  * from below. */
 static bool find_base(lua_State *thread, lua_Debug *ar) {
-  int low = 1, high = 1;
-  while (lua_getstack(thread, high, ar)) {
-    low = high;
-    high *= 2;
-  }
-  while (low < high) { /* the first level that is not there */
-    int middle = (low + high) / 2;
-    if (lua_getstack(thread, middle, ar))
-      low = middle + 1;
-    else
-      high = middle;
-  }
-  return lua_getstack(thread, high - 2, ar) != 0;
+  if (!lua_getstack(thread, 0, ar)) return false;
+  return lua_getstack(thread, lunado__naming_lastlevel(thread, 0) - 1, ar) != 0;
 }
 
 /* Pushes the function that the coroutine runs. */

@@ -30,24 +30,6 @@ static bool is_base(lua_State *L, const lunado_realm *realm, lua_Debug *ar) {
   return base;
 }
 
-/* Number of the last level of L's stack, at least `level`. */
-static int last_level(lua_State *L, int level) {
-  lua_Debug ar;
-  int low = level, high = level + 1;
-  while (lua_getstack(L, high, &ar)) {
-    low = high;
-    high *= 2;
-  }
-  while (low < high - 1) {
-    int middle = low + (high - low) / 2;
-    if (lua_getstack(L, middle, &ar))
-      low = middle;
-    else
-      high = middle;
-  }
-  return low;
-}
-
 /* Finds the activation records to keep; the function at the base of a
  * coroutine is ours and not shown.  Returns how many. */
 static int find_frames(lua_State *L, const lunado_realm *realm, int level,
@@ -56,7 +38,7 @@ static int find_frames(lua_State *L, const lunado_realm *realm, int level,
   while (count < FRAMES_MAX && lua_getstack(L, level + count, &records[count]))
     count++;
   if (count == FRAMES_MAX) {
-    int last = last_level(L, level + count - 1);
+    int last = lunado__naming_lastlevel(L, level + count - 1);
     for (int i = FRAMES_FIRST; i < FRAMES_MAX; i++)
       (void)lua_getstack(L, last - (FRAMES_MAX - 1 - i), &records[i]);
   }

@@ -43,8 +43,7 @@ void lunado__multi_late(lua_State *L, lunado_realm *realm, int idx, int quiet);
  * of kind LUNADO_KIND_MULTI.  [-0, +1, -] */
 void lunado__multi_children(lua_State *L, int idx);
 
-/* --- for multilog.c --------------------------------------------------------
- */
+/* --- for multilog.c ------------------------------------------------------- */
 
 /* A part is in the holder of the children, a userdata whose user values are
  * these.  A private multi is its own holder.  What gen.multi gives is a Future

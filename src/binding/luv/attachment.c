@@ -29,8 +29,7 @@ void lunado__attachment_run_stopped(lunado_realm *realm) {
   if (self->set_loop != NULL) self->set_loop(realm->main, self->uv);
 }
 
-/* --- attaching
- * ---------------------------------------------------------------- */
+/* --- attaching ------------------------------------------------------------ */
 
 /* True if luv's table at idx holds a loop that luv made. */
 static bool has_loop(lua_State *L, int idx) {

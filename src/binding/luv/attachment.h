@@ -44,8 +44,7 @@ static inline bool lunado__attachment_is_live(const lunado_attachment *self) {
   return self != NULL && self->context != NULL && self->context->uv == self->uv;
 }
 
-/* --- shutdown.c: the end of the state ---------------------------------------
- */
+/* --- shutdown.c: the end of the state ------------------------------------- */
 
 /* --- luv.c ---------------------------------------------------------------- */
 

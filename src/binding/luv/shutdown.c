@@ -295,8 +295,7 @@ static int attachment__gc(lua_State *L) {
   return 0;
 }
 
-/* --- the attachment
- * ------------------------------------------------------------- */
+/* --- the attachment ------------------------------------------------------- */
 
 lunado_attachment *lunado__shutdown_newattachment(lua_State *L) {
   static const luaL_Reg metamethods[] = {{"__gc", attachment__gc},

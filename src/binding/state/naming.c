@@ -348,6 +348,23 @@ void lunado__naming_push(lua_State *L, int idx) {
   lua_settop(L, value);
 }
 
+int lunado__naming_lastlevel(lua_State *L, int level) {
+  lua_Debug ar;
+  int low = level, high = level + 1;
+  while (lua_getstack(L, high, &ar)) {
+    low = high;
+    high *= 2;
+  }
+  while (low < high - 1) {
+    int middle = low + (high - low) / 2;
+    if (lua_getstack(L, middle, &ar))
+      low = middle;
+    else
+      high = middle;
+  }
+  return low;
+}
+
 /* --- functions for Lua ---------------------------------------------------- */
 
 /* describe(callable) → what it is called in messages. */

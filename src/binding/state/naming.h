@@ -52,4 +52,8 @@ void lunado__naming_unwrap(lua_State *L, int idx);
  * knows none.  [-0, +(0|1), m] */
 bool lunado__naming_pushglobal(lua_State *L, int idx);
 
+/* The number of the last level of the stack of L, at least `level`.
+ * [-0, +0, -] */
+int lunado__naming_lastlevel(lua_State *L, int level);
+
 #endif

@@ -217,8 +217,7 @@ struct lunado_realm {
 
 /* --- context.c: stack contexts -------------------------------------------- */
 
-/* --- callback.c: from a callback into Lua ------------------------------------
- */
+/* --- callback.c: from a callback into Lua --------------------------------- */
 
 /* The realm if there is one, else NULL; for hooks and finalizers, which have
  * no upvalues.  [-0, +0, -] */

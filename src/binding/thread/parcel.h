@@ -51,7 +51,7 @@ void lunado__parcel_move(lunado__parcel *to, lunado__parcel *from);
 /* Frees what the parcel holds and leaves it empty. */
 void lunado__parcel_free(lunado__parcel *parcel);
 
-/* The bytes that the parcel takes up. */
+/* The bytes that the parcel takes up.  Only tests call it. */
 size_t lunado__parcel_size(const lunado__parcel *parcel);
 
 /* --- layout --------------------------------------------------------------- */
@@ -82,8 +82,7 @@ struct lunado__parcel {
   int count;             /* of the values packed */
 };
 
-/* --- for encode.c and decode.c ---------------------------------------------
- */
+/* --- for encode.c and decode.c -------------------------------------------- */
 
 /* Strings of this length and more are sent once, however many refer to them;
  * to copy a shorter one is cheaper than to remember it.  Below, the length is

@@ -3,9 +3,9 @@
 -- For lunado.debug, and for the reports of lunado.testing.
 local core = require "lunado.core"
 local loaded = core.loaded
-if loaded["lunado.waiting"] then return loaded["lunado.waiting"] end
+if loaded["lunado.waitgraph"] then return loaded["lunado.waitgraph"] end
 
-local waiting = {}
+local waitgraph = {}
 
 --- What functions are called by those who require their modules, as in Lua's
 -- tracebacks; the function that a coroutine runs has the coroutine's name.
@@ -67,7 +67,7 @@ end
 
 --- A list of the coroutines of the tasks in `tracked` (task -> since when)
 -- that are suspended, the oldest first; and the same by task.
-function waiting.coroutines(tracked)
+function waitgraph.coroutines(tracked)
   local names = known_names()
   local list, by_task = {}, {}
   for task, since in next, tracked do
@@ -224,8 +224,8 @@ end
 
 --- Calls write(line) for each line of the tree of all coroutines: at the left
 -- those without waiters.
-function waiting.write_all(tracked, write)
-  local list, by_task = waiting.coroutines(tracked)
+function waitgraph.write_all(tracked, write)
+  local list, by_task = waitgraph.coroutines(tracked)
   local state = new_state(list, function(task) return by_task[task] end)
   local awaited = find_awaited(list, state)
   local task_of = {}
@@ -244,7 +244,7 @@ function waiting.write_all(tracked, write)
 end
 
 --- What the Future waits for, as text.
-function waiting.text(future)
+function waitgraph.text(future)
   local names, lines = known_names(), {}
   local state = new_state({}, function(task)
     return describe(task, nil, names)
@@ -255,5 +255,5 @@ function waiting.text(future)
   return table.concat(lines, "\n")
 end
 
-loaded["lunado.waiting"] = waiting
-return waiting
+loaded["lunado.waitgraph"] = waitgraph
+return waitgraph
