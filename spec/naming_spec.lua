@@ -284,8 +284,9 @@ describe("a line at which somebody waits", function()
   it("is the user's wherever lunado is, embedded or installed", function()
     local result = child [[
       -- As luaopen_lunado has them: chunks with other names.
-      for name in ("argument buffer callback concurrent debug executor gen ioloop"
-        .. " legacy locks log queues stack_context util waiters waitgraph")
+      for name in ("argument buffer callback concurrent debug executor gen"
+        .. " ioloop legacy locks log queues stack_context util waiters"
+        .. " waitgraph")
         :gmatch "%a[%a_]*" do
         local path = assert(package.searchpath("lunado." .. name,
           package.path))
