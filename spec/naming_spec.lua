@@ -285,9 +285,8 @@ describe("a line at which somebody waits", function()
     local result = child [[
       -- As luaopen_lunado has them: chunks with other names.
       for name in ("argument buffer callback concurrent debug executor gen"
-        .. " ioloop legacy locks log queues stack_context util waiters"
-        .. " waitgraph")
-        :gmatch "%a[%a_]*" do
+        .. " ioloop legacy locks log queues stack_context util waiters waitgraph"
+        ):gmatch "%a[%a_]*" do
         local path = assert(package.searchpath("lunado." .. name,
           package.path))
         local file = assert(io.open(path))
