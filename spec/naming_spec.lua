@@ -285,7 +285,7 @@ describe("a line at which somebody waits", function()
     local result = child [[
       -- As luaopen_lunado has them: chunks with other names.
       for name in ("argument buffer callback concurrent debug executor gen"
-        .. " ioloop legacy locks log queues stack_context util waiters waitgraph"
+        .." ioloop legacy locks log queues stack_context util waiters waitgraph"
         ):gmatch "%a[%a_]*" do
         local path = assert(package.searchpath("lunado." .. name,
           package.path))
