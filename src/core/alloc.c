@@ -2,8 +2,9 @@
 /*
  * alloc.c - the allocator in use: the C library's, the host's, or a test's.
  *
- * A host's is told the old size of a block, as Lua's allocators are; so its
- * blocks have a header.  `blocks` counts those in use, from every allocator.
+ * A host's allocator is told the old size of a block, as Lua's allocators are;
+ * so each of its blocks has a header.  `blocks` counts the blocks in use of any
+ * allocator.
  */
 #include "core/alloc.h"
 
@@ -29,7 +30,7 @@ void lunado__set_allocator(lunado_alloc_cb cb) {
 
 /* --- the host's ---------------------------------------------------------- */
 
-/* Stands before each block, as large as the strictest alignment. */
+/* Stands before each block; padded to the strictest alignment. */
 typedef union {
   size_t size; /* of header and block */
   max_align_t align;

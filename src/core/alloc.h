@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * alloc.h - the one door through which the core takes memory.
+ * alloc.h - the only functions through which the core allocates memory.
  *
- * Hosts may put an allocator of theirs here, and tests one that fails on
- * command and counts what is out.  It is called from every thread that uses the
- * core.
+ * A host may install its own allocator here.  Tests install one that fails on
+ * command and counts the blocks in use.  The allocator is called from every
+ * thread that uses the core.
  */
 #ifndef LUNADO_CORE_ALLOC_H
 #define LUNADO_CORE_ALLOC_H
@@ -19,8 +19,8 @@ typedef void *(*lunado_alloc_cb)(void *block, size_t size);
  * memory of the core is in use. */
 void lunado__set_allocator(lunado_alloc_cb cb);
 
-/* As lua_Alloc: resizes `block` of `old_size` bytes (NULL and 0: makes one) to
- * `size` bytes; 0 bytes frees it. */
+/* Like lua_Alloc: resizes `block` of `old_size` bytes (NULL and 0: makes one)
+ * to `size` bytes; 0 bytes frees it. */
 typedef void *(*lunado_host_alloc_cb)(void *data, void *block, size_t old_size,
                                       size_t size);
 
@@ -29,10 +29,10 @@ typedef void *(*lunado_host_alloc_cb)(void *data, void *block, size_t old_size,
  * changed. */
 int lunado__set_host_allocator(lunado_host_alloc_cb cb, void *data);
 
-/* Memory of zeros, or NULL. */
+/* Returns `size` bytes of zeros, or NULL. */
 void *lunado__alloc(size_t size);
 
-/* As lunado_alloc_cb says. */
+/* Calls the allocator; see lunado_alloc_cb. */
 void *lunado__realloc(void *block, size_t size);
 
 /* Frees `block`; NULL is allowed. */

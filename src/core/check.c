@@ -9,7 +9,7 @@
 #include "core/loop.h"
 #include "core/poll.h"
 
-/* Not assert(): whoever calls for a check wants it, whatever NDEBUG says. */
+/* Not assert(): the caller wants the check even if NDEBUG is defined. */
 static void invariant(bool holds, const char *sentence) {
   if (holds) return;
   fprintf(stderr, "lunado: not true: %s\n", sentence);

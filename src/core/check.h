@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * check.h - asserting what the headers and sources say is always true.
+ * check.h - checks the invariants that the headers and sources state.
  *
- * A broken invariant ends the process with the sentence that is not true, in
- * release builds as well.  Costs time in proportion to what is checked (its
- * square, for watchers); for tests, stress builds and debuggers.
+ * A broken invariant ends the process and prints the sentence that is not true,
+ * in release builds as well.  A check takes time in proportion to the number of
+ * objects checked (for watchers, to its square).  It is for tests, stress
+ * builds and debuggers.
  */
 #ifndef LUNADO_CORE_CHECK_H
 #define LUNADO_CORE_CHECK_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * future.c - settling a future and running those who wait for it.
+ * future.c - settling a future and running its waiters.
  *
  * Invariants: a waiter is in exactly one list, its future's or the deferred
  * one, or in none; waiter->list tells which.  A waiter leaves its list before

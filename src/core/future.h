@@ -3,12 +3,12 @@
  * future.h - one outcome that is not there yet.
  *
  * A future is pending until it is settled, exactly once, as done or failed.
- * The core knows that it is settled, not with what: the outcome belongs to
- * whoever embeds the future.
+ * The core knows that it is settled, but not its outcome: that belongs to the
+ * owner, which embeds the future.
  *
  * Life cycle: init; any number of waits; settle; the waits are over.  There is
- * no fini: a future owns nothing.  One that is dropped while pending simply
- * never runs its waiters, which then must not be forgotten either.
+ * no fini: a future owns nothing.  A future that is dropped while pending never
+ * runs its waiters, and lunado_waiter_forget must not be called on them later.
  *
  * Everything here belongs to one thread.
  */
@@ -20,8 +20,8 @@
 
 #include "core/list.h"
 
-/* How deep the waiters of one future may settle the next before the rest is
- * put off until the outer ones return. */
+/* The maximum nesting of settles, where a waiter of one future settles the
+ * next.  Deeper waiters are deferred until the outer settles return. */
 #define LUNADO_SETTLE_DEPTH 16
 
 enum { LUNADO_PENDING, LUNADO_DONE, LUNADO_FAILED };
@@ -49,9 +49,9 @@ static inline void lunado_future_init(lunado_future *future);
 int lunado_future_settle(lunado_settler *settler, lunado_future *future,
                          int state);
 
-/* Takes the future's waiter out and returns it, when it has exactly one and
- * that has this callback; else NULL.  For owners that can do better than to
- * be called back. */
+/* If the future has exactly one waiter, and the waiter has this callback,
+ * removes and returns it; else returns NULL.  For owners that can handle the
+ * waiter faster than through its callback. */
 static inline lunado_waiter *lunado_future_take_sole(lunado_future *future,
                                                      lunado_done_cb cb);
 
@@ -62,7 +62,7 @@ static inline lunado_waiter *lunado_future_take_sole(lunado_future *future,
 static inline void lunado_future_wait(lunado_future *future,
                                       lunado_waiter *waiter, lunado_done_cb cb);
 
-/* Takes a waiter back, before or after it ran; its `cb` will not be called.
+/* Unlinks a waiter, before or after it ran; its `cb` will not be called.
  * O(1). */
 void lunado_waiter_forget(lunado_waiter *waiter);
 
@@ -70,11 +70,12 @@ static inline bool lunado_future_pending(const lunado_future *future);
 
 /* --- the settler --------------------------------------------------------- */
 
-/* One for each thread of futures: counts the nesting and keeps what was put
- * off. */
+/* Makes a settler, one for each thread that has futures.  It counts the nesting
+ * of settles and keeps the deferred waiters. */
 static inline void lunado_settler_init(lunado_settler *settler);
 
-/* Runs what was put off by frames that did not return.  Only tests call it. */
+/* Runs the waiters that were deferred by settles that did not return.  Only
+ * tests call it. */
 void lunado_settler_flush(lunado_settler *settler);
 
 /* --- layout: private to the core, visible so that owners can embed it ---- */
@@ -97,7 +98,7 @@ struct lunado_future {
 
 struct lunado_settler {
   unsigned depth;          /* settles on the C stack that run waiters */
-  lunado_waiter *deferred; /* waiters of settled futures, put off; in order */
+  lunado_waiter *deferred; /* waiters of settled futures, in order */
 };
 
 static inline void lunado_future_init(lunado_future *future) {

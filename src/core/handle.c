@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * handle.c - a set of addresses: a table in which each stands at the place that
- * it hashes to, or behind it.
+ * handle.c - a set of addresses: a hash table with linear probing.
  *
- * Invariants: half of the places are free, when those that are reserved are
- * counted as taken; between an address and the place that it hashes to there is
- * no free one.  The table is gone when nothing is in it.
+ * Invariants: at least half of the places are free, where reserved places count
+ * as taken; no place between an address and its home, the place it hashes to,
+ * is free.  An empty set has no table.
  */
 #include "core/handle.h"
 
@@ -39,7 +38,7 @@ static size_t home(const void *object) {
 
 static size_t next(size_t at) { return (at + 1) & (capacity - 1); }
 
-/* Where the handle is, or would be. */
+/* The place where the object is, or would be put. */
 static size_t find(const void *object) {
   size_t at = home(object);
   while (table[at] != NULL && table[at] != object) at = next(at);
@@ -67,8 +66,8 @@ static void give_place(void) {
   capacity = 0;
 }
 
-/* Those behind a place that becomes free move up where it is between them and
- * their homes. */
+/* Frees the place `hole`.  An address behind it moves into it if the hole is
+ * between the address and its home. */
 static void clear(size_t hole) {
   for (size_t at = next(hole); table[at] != NULL; at = next(at)) {
     size_t from_home = (at - home(table[at])) & (capacity - 1);

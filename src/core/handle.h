@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * handle.h - telling lunado's handles from those of others on one uv_loop_t.
+ * handle.h - telling lunado's handles from other handles on one uv_loop_t.
  *
- * Nothing in a handle says whose it is: `data` stays NULL, because luv takes
- * other values for its own, and what libuv leaves alone is not initialized.  So
- * the addresses of lunado's are kept, for the whole process: those of loops,
- * which contain handles, and of the handles that stand alone.
+ * No field of a handle can mark it as lunado's: `data` stays NULL, because luv
+ * takes other values for its own, and fields that libuv does not use are not
+ * initialized.  So one set for the whole process has the addresses of lunado's
+ * loops, which contain handles, and of its separate handles.
  */
 #ifndef LUNADO_CORE_HANDLE_H
 #define LUNADO_CORE_HANDLE_H
@@ -13,27 +13,28 @@
 #include <stdbool.h>
 #include <uv.h>
 
-/* Makes room for one more, which is to be marked next, or let go.
- * Returns 0 or UV_ENOMEM.  From any thread, as all of these. */
+/* Reserves room for one more object; the caller then marks the object or
+ * unreserves the room.  Returns 0 or UV_ENOMEM.  This function and the others
+ * here may be called from any thread. */
 int lunado__handle_reserve(void);
 
-/* Gives the room back. */
+/* Releases the reserved room. */
 void lunado__handle_unreserve(void);
 
-/* Marks a lunado_loop, or a handle of lunado's, in the room that was made for
- * it. */
+/* Marks a lunado_loop, or a handle of lunado's, in the room reserved for it. */
 void lunado__handle_mark(const void *object);
 
-/* Takes the mark off before the memory is freed, which may become somebody
- * else's handle next. */
+/* Removes the mark.  The owner calls it before it frees the memory, which may
+ * be reused for a foreign handle. */
 void lunado__handle_unmark(const void *object);
 
-/* Closes a handle of lunado's, as uv_close, where other code has not done
- * so: an owner of the uv_loop_t may walk it and close all there is.  `cb` is
- * called in any case, and at once where libuv is done with the handle. */
+/* Closes a handle of lunado's with uv_close unless it is closing already: the
+ * owner of the uv_loop_t may walk it and close every handle.  `cb` is called in
+ * any case; at once if libuv has already closed the handle. */
 void lunado__handle_close(void *handle, uv_close_cb cb);
 
-/* To be called in such a `cb`: calls the callback of who closed the handle. */
+/* To be called in such a `cb`: if another party closed the handle, calls the
+ * close callback which that party passed. */
 void lunado__handle_closed(uv_handle_t *handle);
 
 /* True if the handle is lunado's. */

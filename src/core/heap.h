@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * heap.h - timers by deadline: a min-heap that knows where each is.
+ * heap.h - timers by deadline: a min-heap in which each timer knows its place.
  *
- * An entry carries its deadline, so that sifting touches the timers only to
- * tell them their new place.  Equal deadlines stay in the order in which they
- * were added.
+ * An entry has a copy of the deadline, so that sifting writes to a timer only
+ * to update its place.  Timers with equal deadlines stay in the order in which
+ * they were added.
  *
- * Most timeouts never come: what they guard is there in time.  So taking a
- * timer out only marks its entry, which stays until it is the earliest, or
- * until there are more such entries than others.
+ * Most timeouts never expire: the guarded operation ends in time.  So removing
+ * a timer only marks its entry.  A marked entry stays until it is the earliest,
+ * or until more than half of the entries are marked.
  */
 #ifndef LUNADO_CORE_HEAP_H
 #define LUNADO_CORE_HEAP_H
@@ -37,20 +37,20 @@ typedef struct {
 /* Makes an empty heap, which owns no memory. */
 void lunado_heap_init(lunado_heap *self);
 
-/* Frees what the heap owns; the timers are their owners'. */
+/* Frees the heap's entries; the timers belong to their owners. */
 void lunado_heap_fini(lunado_heap *self);
 
 /* Adds a timer.  Returns 0, or UV_ENOMEM, and then nothing has changed. */
 int lunado_heap_push(lunado_heap *self, double when,
                      struct lunado_timer *timer);
 
-/* Takes out the timer, which is in the heap.  O(1) amortized. */
+/* Removes a timer that is in the heap.  O(1) amortized. */
 void lunado_heap_remove(lunado_heap *self, struct lunado_timer *timer);
 
-/* The earliest entry, of a timer; NULL when there is none. */
+/* Returns the earliest entry that has a timer; NULL if there is none. */
 const lunado_heap_entry *lunado_heap_min(lunado_heap *self);
 
-/* Takes out and returns the timer of the earliest entry, which there is. */
+/* Removes and returns the earliest timer; the heap must not be empty. */
 struct lunado_timer *lunado_heap_pop(lunado_heap *self);
 
 /* True for the entry of a timer that was taken out: the address of a timer is
@@ -59,7 +59,7 @@ static inline bool lunado__heap_removed(const lunado_heap_entry *entry) {
   return (entry->of.removed & 1) != 0;
 }
 
-/* True if a is to come before b, two different entries. */
+/* True if `a` comes before `b`; they are different entries. */
 bool lunado__heap_earlier(const lunado_heap_entry *a,
                           const lunado_heap_entry *b);
 

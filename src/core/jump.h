@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * jump.h - when an error jumps out of uv_run.
+ * jump.h - repairing a loop after an error has jumped out of uv_run.
  *
- * libuv's callbacks return to it. Those of another library may not: luv pushes
- * what it has for a callback of Lua's unprotected, and without memory that
- * raises. libuv then has parts of its queues on a stack that is gone. A loop
- * that is mended can be run again; the callback that raised has had its chance.
+ * libuv requires its callbacks to return. A callback of another library may
+ * not: luv pushes the arguments of a Lua callback unprotected, which raises if
+ * memory is short. Parts of libuv's queues are then on a stack that is gone. A
+ * mended loop can be run again; the callback that raised is not called again.
  *
- * Finished works of the thread pool are handed over in batches; with
- * lunado__works_guard one by one, so that a jump loses none of the others.
+ * libuv hands over finished works of its thread pool in batches. With
+ * lunado__works_guard it hands them over one by one, so that a jump loses none
+ * of the others.
  */
 #ifndef LUNADO_CORE_JUMP_H
 #define LUNADO_CORE_JUMP_H
@@ -22,10 +23,10 @@ void lunado__loop_mend(lunado_loop *loop);
  * May be repeated.  Returns 0 or UV_ENOMEM. */
 int lunado__works_guard(lunado_loop *loop);
 
-/* Ends that, when the loop is closed. */
+/* Ends the guard when the loop is closed. */
 void lunado__works_let_go(lunado_loop *loop);
 
-/* Frees what it needed, with the loop. */
+/* Frees the guard's memory when the loop is freed. */
 void lunado__works_fini(lunado_loop *loop);
 
 #endif

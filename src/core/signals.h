@@ -4,9 +4,8 @@
  *
  * libuv gives a signal its default effect back when the last handle for it is
  * closed, and its handles belong to a loop.  So the handles are kept on a
- * uv_loop_t of their own that no program drives.  Its descriptor can be read
- * when a signal has come; any loop may watch that, and any may ask which it
- * was.
+ * uv_loop_t of their own that is never run.  Its descriptor becomes readable
+ * when a signal arrives; any loop may watch the descriptor and take the signal.
  *
  * Life cycle: new; watch and unwatch; drain and take; free.  Everything here
  * belongs to one thread.  Several owners, and other users of libuv's signals in
@@ -23,8 +22,8 @@ typedef struct lunado_signals lunado_signals;
 /* Returns 0 or a negative libuv error, and then *signals is NULL. */
 int lunado_signals_new(lunado_signals **signals);
 
-/* Lets all signals go.  Those without another watcher have their default
- * effect again. */
+/* Stops watching all signals and frees the storage.  A signal without another
+ * watcher in the process has its default effect again. */
 void lunado_signals_free(lunado_signals *self);
 
 /* Notices the signal from now on, instead of its default effect; may be
@@ -32,12 +31,12 @@ void lunado_signals_free(lunado_signals *self);
  * libuv error: then nothing has changed. */
 int lunado_signals_watch(lunado_signals *self, int signum);
 
-/* Lets it go; those that came and were not taken are forgotten.  May be
+/* Stops watching the signal and forgets those that were not taken.  May be
  * repeated. */
 void lunado_signals_unwatch(lunado_signals *self, int signum);
 
-/* Counts what has come; the descriptor cannot be read afterwards, until more
- * comes. */
+/* Counts the signals that have arrived; the descriptor is then not readable
+ * until another arrives. */
 void lunado_signals_drain(lunado_signals *self);
 
 /* A signal that was counted and not taken; 0: none is left. */

@@ -3,11 +3,12 @@
  * slab.h - numbered items of one size, which stay where they are.
  *
  * Items are made in blocks, each as large as all before it.  An item is free
- * or taken; a free one keeps what it had in it, but for its slot.  What is
- * taken comes from the first block that has any, so that the last ones become
+ * or taken; a free item keeps its contents, except its slot.  Items are taken
+ * from the first block that has a free one, so that the last blocks become
  * free.
  *
- * Another thread may look up an item that it has heard of, where nobody trims.
+ * Another thread may look up an item whose number it knows, if the owner never
+ * trims the slab.
  */
 #ifndef LUNADO_CORE_SLAB_H
 #define LUNADO_CORE_SLAB_H
@@ -51,11 +52,11 @@ void lunado_slab_init(lunado_slab *self, size_t size);
 /* Frees all items. */
 void lunado_slab_fini(lunado_slab *self);
 
-/* Sees that one more item can be taken, of `max` at most.  Returns 0, or
+/* Ensures that one more item can be taken, of `max` at most.  Returns 0, or
  * UV_ENOMEM or UV_ENOSPC, and then nothing has changed. */
 int lunado_slab_reserve(lunado_slab *self, uint32_t max);
 
-/* Takes a free item, which there is; new ones are all zeros but for the
+/* Takes a free item; there must be one.  A new item is all zeros except its
  * slot. */
 void *lunado_slab_take(lunado_slab *self);
 

@@ -157,7 +157,7 @@ static int workers_grow(lunado_threadpool *workers) {
   return 0;
 }
 
-/* Sees to it that there is a thread for one more job, or else a place in the
+/* Ensures that there is a thread for one more job, or else a place in the
  * queue; with the mutex held. */
 static int workers_admit(lunado_threadpool *workers) {
   int rc = 0;

@@ -40,8 +40,8 @@ typedef struct {
   void (*finish)(lunado_threadpool *workers, void *state);
   /* On the owner's thread: the job was run, or is job->dropped. */
   void (*done)(lunado_threadpool *workers, lunado_job *job);
-  /* On the owner's thread, after done: nobody refers to the job any more.
-   * The workers may be gone by then. */
+  /* On the owner's thread, after done: frees the job, to which the workers no
+   * longer refer.  The workers may be gone by then. */
   void (*free_job)(lunado_job *job);
   /* On the owner's thread, in a turn of the loop, after a shut-down: all jobs
    * are done and all threads have ended.  It may free the workers.  Left out
@@ -56,26 +56,26 @@ int lunado_threadpool_new(lunado_threadpool **workers, unsigned max_threads,
                           size_t max_queue,
                           const lunado_threadpool_hooks *hooks, void *data);
 
-/* Has the caller's job run and done; its storage is the workers' until
- * free_job.  Meanwhile the loop is kept alive.
+/* Runs the caller's job on a thread and then calls `done`.  The job's storage
+ * belongs to the workers until free_job.  Meanwhile the loop is kept alive.
  * Returns 0; UV_ECANCELED after a shut-down; UV_ENOBUFS when the queue is
  * full; another libuv error when no thread runs and none can be started. */
 int lunado_threadpool_submit(lunado_threadpool *workers, lunado_loop *loop,
                              lunado_job *job);
 
-/* How many jobs a row of submits could place now. */
+/* Returns how many jobs could be submitted now. */
 size_t lunado_threadpool_room(lunado_threadpool *workers);
 
 /* Refuses jobs from now on; threads end as soon as the queue is empty.  The
  * hook `ended` follows unless there is no thread: then false is returned. */
 bool lunado_threadpool_shut_down(lunado_threadpool *workers);
 
-/* True if `ended` cannot follow, although nothing is left to be done: the loop
- * that would tell is closed. */
+/* True if all jobs are done but `ended` cannot be called, because the loop that
+ * would call it is closed. */
 bool lunado_threadpool_deserted(const lunado_threadpool *workers);
 
-/* Drops the jobs that no thread has begun; settle has them done.  Returns how
- * many they are. */
+/* Drops the jobs that no thread has begun; lunado_threadpool_settle calls
+ * `done` on them.  Returns their number. */
 size_t lunado_threadpool_drop(lunado_threadpool *workers);
 
 /* Waits until all threads have ended, after a shut-down. */

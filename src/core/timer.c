@@ -4,7 +4,7 @@
  *
  * Invariants: the uv_timer_t is armed at `armed`, which is never later than
  * the earliest deadline; it may be earlier, when the timer it was armed at
- * has been stopped, and then fires for nothing and is armed anew.  For a
+ * has been stopped; it then fires without effect and is armed again.  For a
  * deadline that has passed, or that the clock can skip to, the idle handle is
  * active instead.  The uv_timer_t keeps the uv_loop_t alive exactly while a
  * timer with a finite deadline runs.
@@ -66,7 +66,8 @@ static void arm(lunado_loop *loop, double when) {
   }
 }
 
-/* A timer that others have closed may be referenced, but not be started. */
+/* A uv_timer_t that the uv_loop_t's owner has closed may be referenced, but not
+ * started. */
 void lunado__timers_arm(lunado_loop *loop) {
   if (loop->closed) return;
   if (loop->heap.finite > 0) {
@@ -115,8 +116,8 @@ static bool is_new(const lunado_loop *loop, const lunado_timer *timer) {
   return (int32_t)((timer->age - loop->turn_age) << 1) >= 0;
 }
 
-/* A timer that was started by those that run waits for the next turn instead of
- * prolonging this one. */
+/* Runs the earliest timer if it is due.  A timer started by a timer of this
+ * turn waits for the next turn, so that the turn ends. */
 static bool run_first(lunado_loop *loop) {
   const lunado_heap_entry *first = lunado_heap_min(&loop->heap);
   lunado_timer *timer;

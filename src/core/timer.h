@@ -47,7 +47,7 @@ bool lunado_timer_when(const lunado_loop *loop, const lunado_timer *timer,
  * slice. */
 void lunado__timers_run(lunado_loop *loop, double due);
 
-/* Has the loop come back for the earliest deadline. */
+/* Arms the loop for the earliest deadline. */
 void lunado__timers_arm(lunado_loop *loop);
 
 /* --- layout: private to the core, visible so that owners can embed it ---- */

@@ -2,9 +2,9 @@
 /*
  * waititer.h - many futures, one after the other as they are settled.
  *
- * Life cycle: init; add each future; then take what is settled until
- * lunado_waititer_done.  Where nothing is, `wanted` has `cb` run after the next
- * future to be settled was queued.
+ * Life cycle: init; add each future; take settled futures until
+ * lunado_waititer_done.  While none is settled, the owner may set `wanted`:
+ * then `cb` is called as soon as the next settled future is queued.
  */
 #ifndef LUNADO_CORE_WAITITER_H
 #define LUNADO_CORE_WAITITER_H
@@ -16,7 +16,7 @@
 typedef struct lunado_waititer lunado_waititer;
 typedef struct lunado_waititer_node lunado_waititer_node;
 
-/* As lunado_done_cb; may take from the iterator. */
+/* Like lunado_done_cb; may take from the iterator. */
 typedef void (*lunado_waititer_cb)(lunado_settler *settler,
                                    lunado_waititer *iter);
 
@@ -43,8 +43,8 @@ void lunado_waititer_add(lunado_waititer *iter, lunado_waititer_node *node,
                          lunado_future *future);
 
 /* Settles a future whose only waiter belongs to an iterator that is not
- * wanted, so that no waiter has to be called.  Returns false, and has changed
- * nothing, for any other. */
+ * wanted, so that no callback is due.  For any other future it returns false
+ * and changes nothing. */
 bool lunado_waititer_settle(lunado_future *future, int state);
 
 /* Takes the node of the earliest settled future; NULL when there is none. */
