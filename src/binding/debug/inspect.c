@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * inspect.c - who is suspended where, and what for.
+ * inspect.c - which tasks are suspended, where, and what they wait for.
  *
- * Nothing here changes a task or a Future; what a Future waits for is read
- * from what it holds anyway.
+ * No function here changes a task or a Future.  What a Future waits for is read
+ * from the values that it holds anyway.
  */
 #include "binding/debug/inspect.h"
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* inspect.h - who is suspended where, and what for: for lunado.debug. */
+/*
+ * inspect.h - which tasks are suspended, where, and what they wait for: for
+ * lunado.debug.
+ */
 #ifndef LUNADO_BINDING_DEBUG_INSPECT_H
 #define LUNADO_BINDING_DEBUG_INSPECT_H
 

@@ -2,7 +2,7 @@
 /*
  * capi.c - lunado.h in terms of the binding.
  *
- * Whatever a host passes is looked at before anything changes.
+ * Each function checks the host's arguments before it changes anything.
  */
 #include "binding/host/capi.h"
 

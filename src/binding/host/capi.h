@@ -5,12 +5,12 @@
 
 #include "binding/state/realm.h"
 
-/* An index as Lua counts from the bottom, or a pseudo-index; 0 where nothing
- * can be.  [-0, +0, -] */
+/* Converts idx to an absolute index or a pseudo-index; returns 0 if no value
+ * can be there.  [-0, +0, -] */
 int lunado__capi_index(lua_State *L, int idx);
 
-/* The Future at idx, which may be any number at all; *idx becomes absolute.
- * Raises where there is something else.  [-0, +0, v] */
+/* Returns the Future at *idx, which may be any number, and makes *idx absolute.
+ * Raises unless a Future is there.  [-0, +0, v] */
 lunado_future *lunado__capi_future(lua_State *L, lunado_realm *realm, int *idx);
 
 #endif

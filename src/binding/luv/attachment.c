@@ -76,8 +76,8 @@ static void take_context(lunado_realm *realm, lunado_attachment *self,
   context->runner = lunado__runner_call;
 }
 
-/* luv goes on with the uv_loop_t of the IOLoop's own when that is closed.  The
- * one that was lent before, if any, luv has closed. */
+/* Lends the IOLoop's own uv_loop_t to luv, which may go on using it after
+ * the IOLoop is closed.  luv has closed the one lent before, if any. */
 static void take_uv(lunado_attachment *self, lunado_loop *core) {
   if (self->lender == core) return;
   if (self->lender != NULL) lunado_loop_reclaim_uv(self->lender, false);
@@ -90,7 +90,7 @@ typedef struct {
   lunado_luv_context *context; /* has the loop's uv_loop_t */
 } attaching;
 
-/* (attaching, luv's table): all that may fail comes first. */
+/* (attaching, luv's table).  Every step that may fail comes first. */
 static int attach_loop(lua_State *L) {
   const attaching *self = lua_touserdata(L, 1);
   lunado_realm *realm = self->loop->realm;
@@ -140,8 +140,8 @@ static int keep_loop(lua_State *L) {
   return 0;
 }
 
-/* luv has a loop, but its table was forgotten: either the loop is garbage, or
- * the program still holds the table. */
+/* For a luv that has a loop although the program has forgotten its table.  Such
+ * a loop is garbage, or the program still refers to the table. */
 static void part_from_loop(lua_State *L) {
   lua_gc(L, LUA_GCCOLLECT);
   if (luaL_getmetatable(L, "uv_loop.meta") == LUA_TTABLE) {

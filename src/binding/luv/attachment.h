@@ -23,10 +23,11 @@ typedef struct lunado_attachment {
   lunado_luv_context *context; /* luv's; the registry holds it.  NULL: not
                                   attached yet */
   uv_loop_t *uv;               /* the shared one */
-  lunado_loop *lender;         /* who has lent that, and is there until it is
-                                  reclaimed; NULL: it is luv's or the host's */
-  lunado_luv_runner *plain;    /* luv's runner, in whose place is ours; NULL:
-                                  the host's is there */
+  lunado_loop *lender;         /* the loop that has lent `uv`; it exists until
+                                  that is reclaimed.  NULL: `uv` is luv's or
+                                  the host's */
+  lunado_luv_runner *plain;    /* luv's runner, which ours replaces; NULL: the
+                                  host's runner is in use */
   void (*set_loop)(lua_State *L, uv_loop_t *uv); /* NULL: unknown */
   lua_CFunction run;                             /* luv's own functions */
   lua_CFunction walk;
@@ -44,46 +45,44 @@ static inline bool lunado__attachment_is_live(const lunado_attachment *self) {
   return self != NULL && self->context != NULL && self->context->uv == self->uv;
 }
 
-/* --- shutdown.c: the end of the state ------------------------------------- */
-
-/* --- luv.c ---------------------------------------------------------------- */
-
-/* A run of luv's was jumped out of: luv knows that it is not running.
- * [-0, +0, -] */
+/* After an error jumped out of a run of luv's: tells luv that it is not
+ * running.  [-0, +0, -] */
 void lunado__attachment_run_stopped(lunado_realm *realm);
 
 /* luv's context; NULL: luv is not loaded.  [-0, +0, -] */
 lunado_luv_context *lunado__attachment_context(lua_State *L);
 
-/* Keeps luv's module table at idx alive: it owns luv's loop, which would be
- * closed when a program drops the table.  A table without a loop of its own
- * belongs to a luv that found one: its earlier one, or lunado's.
- * [-0, +0, m] */
+/* Holds luv's table at idx in the realm for ever: luv's loop is in its table,
+ * so the loop must not be collected when a program forgets the table.  A table
+ * without a loop belongs to a luv that found a loop when it was opened: its own
+ * from an earlier table, or lunado's.  [-0, +0, m] */
 void lunado__attachment_hold_module(lua_State *L, lunado_realm *realm, int idx);
 
 /* The C function `name` of luv's table at idx, or NULL.  [-0, +0, -] */
 lua_CFunction lunado__attachment_function(lua_State *L, int idx,
                                           const char *name);
 
-/* Ties the loop to luv, whose context has the loop's uv_loop_t and whose table
- * is on top; where that fails nothing is left of it, and luv is without a
- * loop. */
+/* Attaches luv, whose context has the loop's uv_loop_t and whose table is on
+ * top, to the loop.  Raises on failure; all changes are then undone, and luv
+ * has no loop.  [-0, +0, e] */
 void lunado__attachment_tie(lua_State *L, lunado_ioloop *loop,
                             lunado_luv_context *context);
 
-/* Pushes the table of the luv that is attached already; false: there is none,
- * and nothing is pushed.  [-0, +1, -] */
+/* If luv is attached already, pushes its table and returns true; else pushes
+ * nothing and returns false.  [-0, +1, -] */
 bool lunado__attachment_again(lua_State *L, lunado_realm *realm);
 
-/* Has luv, which `opener` will open, use the default loop; does nothing where
- * it is not luv's.  [-0, +0, e] */
+/* Makes luv, which `opener` is about to open, use the default loop; does
+ * nothing if `opener` is not luv's.  [-0, +0, e] */
 void lunado__attachment_lend(lua_State *L, lunado_realm *realm,
                              lua_CFunction opener);
 
-/* luv was not opened after all: it is without a loop.  [-0, +0, -] */
+/* To be called if luv was not opened after all: takes the loop from luv.  [-0,
+ * +0, -] */
 void lunado__attachment_take_back(lua_State *L, lunado_realm *realm);
 
-/* luv has been opened, and its table is at idx.  [-0, +0, e] */
+/* To be called after luv was opened, with its table at idx: attaches luv to the
+ * default loop, or raises if luv does not use that.  [-0, +0, e] */
 void lunado__attachment_receive(lua_State *L, lunado_realm *realm, int idx);
 
 #endif

@@ -5,10 +5,10 @@
  * luv frees the memory of a handle whose finalizer runs while it is closing,
  * although libuv goes on with it; and it leaves handles open on a loop that it
  * did not make.  So finalizers of luv's handles wait in the list of deferred
- * finalizers, where the handles are whole, until a callback proves that the
- * state lives on, or until the finalizer of the attachment has had libuv be
- * done with them.  So do those of luv's work, whose jobs a thread may be
- * running.
+ * finalizers, where the handles are intact.  They run when a callback proves
+ * that the state lives on, or after the attachment's finalizer has let libuv
+ * finish with the handles.  Finalizers of luv's work wait there, too: a thread
+ * may be running the job.
  */
 #include "binding/luv/shutdown.h"
 
@@ -29,7 +29,7 @@ static void push_deferred(lua_State *L) {
   lua_remove(L, -2);
 }
 
-/* Whether the state is ending, a finalizer cannot tell. */
+/* Defers a finalizer, which cannot tell whether the state is ending. */
 static int defer(lua_State *L) {
   lunado_attachment *self = lunado__realm_find(L)->luv;
   lua_settop(L, 1);
@@ -144,8 +144,8 @@ static int close_handle(lua_State *L) {
 }
 
 /* (table, depth) → how many handles of luv's there are in the table and in
- * tables in it; they are closing now.  luv's walk would do, but stops the
- * process at a handle that is not luv's. */
+ * tables in it; they are closing now.  luv's own walk would abort
+ * the process at a handle that is not luv's. */
 static int close_handles(lua_State *L) {
   lua_Integer depth = lua_tointeger(L, 2), count = 0;
   lua_settop(L, 1);
@@ -234,8 +234,8 @@ static bool has_jobs(lua_State *L, const uv_loop_t *uv) {
   return uv->active_reqs.count > 0 && is_working(L);
 }
 
-/* Lets luv's jobs come to their end: threads use their work, and luv itself.
- * Also from a callback of the loop. */
+/* Waits until luv's jobs have ended: their threads use the work and luv itself.
+ * May be called from a callback of the loop. */
 static void end_jobs(lua_State *L, uv_loop_t *uv) {
   reminder self = {.L = L};
   if (!has_jobs(L, uv)) return;
@@ -255,9 +255,9 @@ static void find_unfinished(uv_handle_t *handle, void *found) {
     *(bool *)found = true;
 }
 
-/* Lets libuv be done with luv's handles, which are closing.  A turn is enough
- * for all but a uv_fs_poll_t with a stat under way in the thread pool.  The
- * first turn may be none: uv_stop was called. */
+/* Runs the loop until libuv has closed luv's closing handles.  One pass is
+ * enough for all except a uv_fs_poll_t with a stat under way in the thread
+ * pool. The first pass may do nothing, because uv_stop was called. */
 static void end_closing(uv_loop_t *uv) {
   bool unfinished;
   (void)uv_run(uv, UV_RUN_NOWAIT);

@@ -2,9 +2,9 @@
 /*
  * wrapper.c - luv.run and luv.walk on a loop that is shared.
  *
- * A run of luv's own would be left by an error that one of its callbacks lets
- * out, and then luv takes itself for running for ever.  A walk of luv before
- * 1.50 takes every handle of the loop for its own.
+ * luv's own run does not survive an error that escapes from a callback: luv
+ * then believes for ever that it is running.  The walk of luv before 1.50
+ * treats every handle of the loop as its own.
  */
 #include "binding/luv/wrapper.h"
 

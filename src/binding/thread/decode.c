@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * decode.c - making the values that a parcel tells of.
+ * decode.c - making values from a parcel.
  *
- * Parcels come from lunado__encode alone: what they say is not doubted.
+ * Only lunado__encode makes parcels, so their contents are trusted.
  */
 #include "binding/thread/decode.h"
 
@@ -140,7 +140,7 @@ static void make_object(lua_State *L, reader *r) {
   }
 }
 
-/* Fills the table on top, whose birth is next in `headers`.  [-0, +0, m] */
+/* Fills the table on top, whose header is next in `headers`.  [-0, +0, m] */
 static void fill_table(lua_State *L, reader *headers, reader *r) {
   size_t length = read_size(headers), fields = read_size(headers), i;
   for (i = 1; i <= length; i++) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * encode.c - writing values down in a parcel.
+ * encode.c - writing values into a parcel.
  *
- * Whatever raises does so while the buffers belong to a userdata.
+ * While any step may raise, a userdata owns the buffers.
  */
 #include "binding/thread/encode.h"
 

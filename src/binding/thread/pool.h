@@ -18,8 +18,8 @@ typedef struct lunado__pool lunado__pool;
 void lunado__pool_open(lua_State *L);
 
 /* Pushes a pool of at most `threads` threads, none of which is started yet;
- * at most `queue` jobs wait for one.  Workers find modules as this state does
- * now.  [-0, +1, e] */
+ * at most `queue` jobs wait for a thread.  Workers use the present package.path
+ * and package.cpath of this state.  [-0, +1, e] */
 lunado__pool *lunado__pool_new(lua_State *L, lunado_realm *realm,
                                unsigned threads, size_t queue);
 
@@ -27,8 +27,8 @@ lunado__pool *lunado__pool_new(lua_State *L, lunado_realm *realm,
 void lunado__pool_check_room(lua_State *L, lunado__pool *pool, size_t n);
 
 /* Moves the job out of the parcel and sends it; pushes the Future of its
- * outcome.  Raises, and then nothing has changed, after a shut-down, when the
- * queue is full, and when memory is short.  [-0, +1, e] */
+ * outcome.  Raises, without any change, after a shut-down, if the queue is
+ * full, or if memory is short.  [-0, +1, e] */
 void lunado__pool_send(lua_State *L, lunado__pool *pool,
                        lunado__parcel *parcel);
 

@@ -19,8 +19,8 @@
 #include "binding/thread/encode.h"
 #include "core/alloc.h"
 
-/* Kilobytes by which a state may grow before its garbage is collected at the
- * end of a job, for it may then wait for the next one for long. */
+/* Kilobytes by which a state may grow before it is collected at the end of a
+ * job; it may then wait long for the next job. */
 #define WORKER_SLACK 8192
 
 struct lunado__worker {
@@ -33,7 +33,7 @@ static const char worker_traceback_key = 0;
 
 /* --- opening -------------------------------------------------------------- */
 
-/* The process is not the worker's to end. */
+/* A worker must not end the process. */
 static int worker_os_exit(lua_State *L) {
   return luaL_error(L, "os.exit is not allowed in a worker");
 }
@@ -116,8 +116,7 @@ static void push_worker_traceback(lua_State *L) {
   lunado__failure_traceback(L, lua_gettop(L));
 }
 
-/* Keeps the stack where an error was raised, but for the function of ours at
- * its end. */
+/* Stores the traceback of the error, without run_work's own line at its end. */
 static int worker_handler(lua_State *L) {
   static const char last[] = "\n\t[C]: in ?";
   size_t length;
@@ -182,8 +181,8 @@ static int run_work(lua_State *L) {
   return 0;
 }
 
-/* (work, error): for what run_work itself raised, a value that cannot be
- * sent most often. */
+/* (work, error).  Handles an error that run_work itself raised; most often, a
+ * result cannot be sent. */
 static int fail_work(lua_State *L) {
   lunado__work *work = lua_touserdata(L, 1);
   lua_settop(L, 2);
@@ -217,6 +216,6 @@ void lunado__worker_run(lunado__worker *worker, lunado__work *work) {
     (void)lua_pcall(L, 2, 0, 0);
   }
   lua_settop(L, 0);
-  lua_sethook(L, NULL, 0, 0); /* the next job is not to meet this one's */
+  lua_sethook(L, NULL, 0, 0); /* remove a hook that the job has set */
   collect_worker(worker);
 }

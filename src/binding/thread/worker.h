@@ -14,7 +14,7 @@
 
 typedef struct lunado__worker lunado__worker;
 
-/* What is run, and then its outcome. */
+/* A job, and after its run the outcome. */
 typedef struct {
   lunado__parcel parcel; /* a function and its arguments; then its results, or
                             the error and its traceback; or nothing, where
@@ -22,14 +22,14 @@ typedef struct {
   bool failed;
 } lunado__work;
 
-/* A state with the standard libraries, whose realm, where it comes to need one,
- * `filler` fills; it finds modules by these paths;
- * NULL when there is no memory for one. */
+/* Makes a Lua state with the standard libraries, which finds modules by these
+ * paths.  If the state comes to need a realm, `filler` fills it.  Returns NULL
+ * if memory is short. */
 lunado__worker *lunado__worker_new(lunado_realm_filler filler, const char *path,
                                    const char *cpath);
 
-/* Replaces a function and its arguments by the outcome of calling it.  Without
- * a worker (NULL) that is a failure for want of memory. */
+/* Replaces a function and its arguments by the outcome of calling it.  If
+ * `worker` is NULL, the call fails as it does when memory is short. */
 void lunado__worker_run(lunado__worker *worker, lunado__work *work);
 
 /* Closes the state. */
