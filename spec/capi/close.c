@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* close.c - the state is closed from callbacks, or that is refused. */
+/* close.c - callbacks close the state, or lunado_close refuses to. */
 #include <unistd.h>
 
 #include "host.h"

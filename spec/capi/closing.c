@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * closing.c - a state is closed, whatever its collector is just doing.
+ * closing.c - a state is closed in every phase of its garbage collector.
  *
- * What was collected before is reported, what goes with the state is not: in
- * every step of a collection, in both modes, where memory is short.
+ * Errors of Futures collected earlier are reported; errors of Futures that go
+ * with the state are not.  This holds in every step of a collection, in both
+ * modes, and if memory is short.
  */
 #include "host.h"
 

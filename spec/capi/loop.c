@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* loop.c - lunado on a loop of the host's, and a loop of lunado's in a loop of
- * another kind. */
+/* loop.c - lunado on the host's uv_loop_t, and lunado's uv_loop_t embedded in a
+ * loop of another kind. */
 #include <unistd.h>
 #ifdef __linux__
 #include <sys/epoll.h>

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * luv_memory.c - luv in a state without memory at any place.
+ * luv_memory.c - luv in a state in which any allocation may fail.
  *
- * luv pushes what it has for a callback unprotected: an error then jumps out of
- * libuv. And a require that fails has opened half of it. Whichever allocation
- * fails, the same has to succeed afterwards in the same state, and the state
- * has to end. What luv leaves unfreed then is luv's.
+ * luv pushes the arguments of a callback unprotected, so an error jumps out of
+ * libuv. A require that fails leaves luv half open. Whichever allocation fails,
+ * the same code must succeed afterwards in the same state, and the state must
+ * close. Memory that luv then leaves unfreed is luv's concern.
  */
 #include "places.h"
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * memory.c - no memory at any place.
+ * memory.c - every allocation of a script fails once.
  *
  *   memory memory.lua [test]
  *
  * The script uses every part of the core and of the binding.  It is run with
- * the first allocation failing, the second, and so on; each time it has to
- * end, with success or for want of memory; then the same script has to succeed
- * in the same state, and the end of that has to free all there was.
+ * the first allocation failing, the second, and so on; each time it must
+ * end, with success or a memory error.  Then the same script must succeed in
+ * the same state, and closing the state must free all memory.
  */
 #include <unistd.h>
 

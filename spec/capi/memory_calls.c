@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * memory_calls.c - no memory at any place of one call.
+ * memory_calls.c - every allocation of one call fails once.
  *
  *   memory_calls memory_calls.lua [group]
  *
- * The script returns groups of scenarios.  Each makes something, and gives a
- * function that is called with the first allocation failing, the second, and so
- * on, and one that finds out afterwards, with memory, what became of it: a call
- * that raised has changed nothing, so that it succeeds when it is made again.
- * Lua's memory and the core's fail together, and each alone (Lua's not where a
- * checker makes it slow).
+ * The script returns groups of scenarios.  Each sets up objects and returns
+ * two functions.  The first is called with the first allocation failing, then
+ * the second, and so on.  The other checks the result afterwards, with memory:
+ * a call that raised has changed nothing, so it succeeds when it is repeated.
+ * Lua's memory and the core's fail together, and each alone.
  */
 #include "places.h"
 

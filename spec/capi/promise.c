@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* promise.c - what becomes of promises, on one thread. */
+/* promise.c - the life of promises on one thread. */
 #include "host.h"
 
 /* --- deliveries ----------------------------------------------------------- */

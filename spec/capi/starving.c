@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* starving.c - runs that lack memory: they end, and leave nothing behind. */
+/* starving.c - runs without memory end, and leave no trace in the state. */
 #include "host.h"
 
 enum { ONE = 1, ALL = 1000000000 };

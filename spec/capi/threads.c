@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* threads.c - promises under fire: eight threads settle, one state delivers,
- * and closes while they still try. */
+/* threads.c - promises under load: eight threads settle them, one state
+ * delivers them, and closes while the threads still settle. */
 #include "host.h"
 
 enum { THREADS = 8 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* transfer.c - values from one Lua state in another. */
+/* transfer.c - copying values from one Lua state to another. */
 #include "host.h"
 
 #include "binding/thread/decode.h"
