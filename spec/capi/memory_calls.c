@@ -8,7 +8,8 @@
  * two functions.  The first is called with the first allocation failing, then
  * the second, and so on.  The other checks the result afterwards, with memory:
  * a call that raised has changed nothing, so it succeeds when it is repeated.
- * Lua's memory and the core's fail together, and each alone.
+ * Lua's memory and the core's fail together, and each alone (Lua's not alone
+ * under a checker, which makes that slow).
  */
 #include "places.h"
 

@@ -52,10 +52,10 @@ void lunado__attachment_run_stopped(lunado_realm *realm);
 /* luv's context; NULL: luv is not loaded.  [-0, +0, -] */
 lunado_luv_context *lunado__attachment_context(lua_State *L);
 
-/* Holds luv's table at idx in the realm for ever: luv's loop is in its table,
- * so the loop must not be collected when a program forgets the table.  A table
- * without a loop belongs to a luv that found a loop when it was opened: its own
- * from an earlier table, or lunado's.  [-0, +0, m] */
+/* Keeps luv's module table at idx alive: it owns luv's loop, which would be
+ * closed when a program drops the table.  A table without a loop of its own
+ * belongs to a luv that found one: its earlier one, or lunado's.
+ * [-0, +0, m] */
 void lunado__attachment_hold_module(lua_State *L, lunado_realm *realm, int idx);
 
 /* The C function `name` of luv's table at idx, or NULL.  [-0, +0, -] */
