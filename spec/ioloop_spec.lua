@@ -839,7 +839,7 @@ describe("a callback that fails", function()
 
   it("is told from those whose runs it is in, and that are in its run",
     function()
-      local DEPTH = 60
+      local DEPTH = 20 -- Lua 5.4.0 allows few calls of C in each other
       local caught, expected, runs = {}, {}, {}
       local function nest(depth)
         local inner = IOLoop(false)
