@@ -278,6 +278,16 @@ describe("close_write", function()
       assert.equal("ext", await(stream:read_until_close()))
     end)
 
+  with_stream("on both sides closes a stream that is not read",
+    function(stream, peer)
+      await(stream:close_write())
+      await(uv.shutdown(peer))
+      wait_until(function()
+        streams.turn()
+        return stream:closed()
+      end)
+    end)
+
   with_stream("fails as the writes before it do", function(stream, peer)
     local written, closed =
       stream:write(("x"):rep(10 << 20)), stream:close_write()

@@ -601,7 +601,8 @@ function IOStream:_end_sent(err)
     return closed_error(self)
   end
   self._shut = true
-  if self._ended or not readable then close(self) end
+  if self._ended or not readable then return close(self) end
+  watch(self) -- when the other side ends, too, the stream is closed
 end
 
 --- Tells the other side that no more will come, once all that was written has
