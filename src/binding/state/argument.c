@@ -4,7 +4,8 @@
 
 #include <math.h>
 
-/* A __call may be an object with a __call of its own; Lua follows no circle. */
+/* The longest chain of __call metamethods that is followed: a __call may itself
+ * be an object with a __call, and the chain may be circular. */
 #define CALL_DEPTH 16
 
 bool lunado__argument_iscallable(lua_State *L, int idx) {
@@ -23,8 +24,8 @@ bool lunado__argument_iscallable(lua_State *L, int idx) {
   return callable;
 }
 
-/* is_callable(x) → boolean: whether x can be called; for Lua modules that check
- * their arguments.  A metatable that is protected hides nothing from it. */
+/* is_callable(x) → boolean: whether x can be called.  For Lua modules that
+ * check their arguments.  A protected metatable hides nothing from it. */
 static int core_is_callable(lua_State *L) {
   lua_settop(L, 1);
   lua_pushboolean(L, lunado__argument_iscallable(L, 1));

@@ -5,18 +5,19 @@
 
 #include "binding/state/realm.h"
 
-/* Pushes the metatable `name`, made on first use with __index a table of
- * `methods` and with `metamethods`, and returns its identity, under which the
- * registry has it, too.  [-0, +1, m] */
+/* Pushes the metatable `name`, and returns its identity.  The first use creates
+ * it, with `metamethods` and with a table of `methods` as __index.  The
+ * registry holds it under its name and under its identity.  [-0, +1, m] */
 const void *lunado__class_new(lua_State *L, const char *name,
                               const luaL_Reg *methods,
                               const luaL_Reg *metamethods);
 
-/* Gives the userdata on top the class that lunado__class_new returned.
- * [-0, +0, m] */
+/* Sets the metatable of the userdata on top to the one that lunado__class_new
+ * returned.  [-0, +0, m] */
 void lunado__class_set(lua_State *L, const void *mt);
 
-/* The userdata at idx if `mt` is its metatable, else NULL.  [-0, +0, -] */
+/* Returns the userdata at idx if `mt` is its metatable, else NULL.
+ * [-0, +0, -] */
 static inline void *lunado__toclass(lua_State *L, int idx, const void *mt) {
   void *object = lua_touserdata(L, idx);
   if (object == NULL || !lua_getmetatable(L, idx)) return NULL;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * context.c - the place where the current stack contexts are kept.
+ * context.c - the current stack contexts.
  *
- * What a context is and does is Lua's business (lunado.stack_context); the
- * binding carries the current ones, as one opaque value, from where something
- * is registered to where it runs.
+ * lunado.stack_context defines, in Lua, what a context is and does.  The
+ * binding only carries the current contexts, as one opaque value, from the
+ * place where a callback is registered to the place where it runs.
  */
 #include "binding/state/context.h"
 
@@ -18,7 +18,8 @@ void lunado__context_wrap(lua_State *L, const lunado_realm *realm, int idx) {
   lua_replace(L, idx);
 }
 
-/* The function within contexts at idx becomes the one it calls there. */
+/* Replaces the function at idx, if it runs within contexts, by the function
+ * that it calls there. */
 static void unwrap_context(lua_State *L, const lunado_realm *realm, int idx) {
   lunado__getslot(L, realm, LUNADO_SLOT_WRAPPED);
   if (lua_istable(L, -1)) {
@@ -47,7 +48,7 @@ static int core_get_context(lua_State *L) {
   return 1;
 }
 
-/* set_context(contexts): a table, or false for none. */
+/* set_context(contexts): a table, or false for no contexts. */
 static int core_set_context(lua_State *L) {
   if (lua_toboolean(L, 1)) luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
@@ -56,10 +57,10 @@ static int core_set_context(lua_State *L) {
   return 0;
 }
 
-/* set_context_hooks(wrap, inconsistent, wrapped): wrap(fn) → fn within the
- * current contexts; inconsistent() → the error of a coroutine that was
- * suspended within a context it had entered; wrapped: table from each function
- * that wrap has made to its fn. */
+/* set_context_hooks(wrap, inconsistent, wrapped).  wrap(fn) returns a function
+ * that calls fn within the current contexts.  inconsistent() returns the error
+ * of a coroutine that was suspended within a context it had entered.  wrapped
+ * maps each function that wrap has returned to its fn. */
 static int core_set_context_hooks(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   luaL_checktype(L, 1, LUA_TFUNCTION);

@@ -1,25 +1,27 @@
 /* SPDX-License-Identifier: MIT */
-/* context.h - the place where the current stack contexts are kept. */
+/* context.h - the current stack contexts. */
 #ifndef LUNADO_BINDING_STATE_CONTEXT_H
 #define LUNADO_BINDING_STATE_CONTEXT_H
 
 #include "binding/state/realm.h"
 
-/* Replaces the callable at idx by one that runs within the stack contexts that
- * are current now.  [-0, +0, e] */
+/* Replaces the callable at idx by a function that calls it within the stack
+ * contexts that are current now.  [-0, +0, e] */
 void lunado__context_wrap(lua_State *L, const lunado_realm *realm, int idx);
 
-/* The same where no context may be current, which costs nothing. */
+/* The same, and costs nothing where no contexts are current.  [-0, +0, e] */
 static inline void lunado__context_capture(lua_State *L,
                                            const lunado_realm *realm, int idx) {
   if (realm->contexts.current != NULL) lunado__context_wrap(L, realm, idx);
 }
 
-/* Replaces what lunado__context_wrap or core.on_behalf has made, at idx, by
- * what it was made of; leaves all else alone.  [-0, +0, -] */
+/* Replaces the function at idx by the original callable if lunado__context_wrap
+ * or core.on_behalf created it; otherwise leaves the value unchanged.
+ * [-0, +0, -] */
 void lunado__context_unwrap(lua_State *L, const lunado_realm *realm, int idx);
 
-/* Makes the value on top the current contexts; false: none.  [-1, +0, -] */
+/* Makes the value on top the current contexts; false means that there are none.
+ * [-1, +0, -] */
 void lunado__context_set(lua_State *L, lunado_realm *realm);
 
 /* Adds the functions for lunado.stack_context to the table on top. */

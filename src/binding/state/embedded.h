@@ -2,10 +2,10 @@
 /*
  * embedded.h - the Lua files of lunado, compiled into the library.
  *
- * The build writes the table from lua/.  Hosts of liblunado and of the
- * amalgamation need no Lua file on disk because of it; the module
- * lunado/core.so and the rock, whose Lua files are installed beside them, are
- * built without LUNADO_EMBEDDED and have no table.
+ * The build generates the table from lua/.  With it, hosts of liblunado and of
+ * the amalgamation need no Lua files on disk.  The module lunado/core.so and
+ * the rock are built without LUNADO_EMBEDDED and have no table: their Lua files
+ * are installed beside them.
  */
 #ifndef LUNADO_BINDING_STATE_EMBEDDED_H
 #define LUNADO_BINDING_STATE_EMBEDDED_H
@@ -16,8 +16,8 @@
 
 /* One Lua file. */
 typedef struct {
-  const char *name;            /* as for require: "lunado", "lunado.gen" */
-  const unsigned char *source; /* the text; not a string, no final zero */
+  const char *name; /* the name for require: "lunado", "lunado.gen" */
+  const unsigned char *source; /* the text, without a terminating zero */
   size_t length;               /* in bytes */
 } lunado__embedded_module;
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * hook.h - calls in the middle of a change, which no debug hook may see.
+ * hook.h - protected calls that no debug hook may see.
  *
- * Lua calls a hook of the user's for functions of C, too.  Where one of ours is
- * called only so that an error of it is caught, while an object is neither as
- * it was nor as it will be, the hook is off.
+ * Lua calls the user's debug hook for C functions, too.  The binding calls some
+ * of its own C functions only to catch their errors, while an object is halfway
+ * through a change.  The hook is off during such a call, so that it never sees
+ * the object in that state.
  */
 #ifndef LUNADO_BINDING_STATE_HOOK_H
 #define LUNADO_BINDING_STATE_HOOK_H
@@ -15,12 +16,12 @@
 #include "binding/state/realm.h"
 
 typedef struct {
-  lua_Hook hook; /* NULL: there is none */
+  lua_Hook hook; /* NULL: the thread has no hook */
   int mask;
   int count;
 } lunado__hook;
 
-/* Takes the hook of the thread off.  [-0, +0, -] */
+/* Turns off the debug hook of the thread, and returns it.  [-0, +0, -] */
 static inline lunado__hook lunado__hook_off(lua_State *L) {
   lunado__hook self = {lua_gethook(L), 0, 0};
   if (self.hook == NULL) return self;
@@ -30,7 +31,7 @@ static inline lunado__hook lunado__hook_off(lua_State *L) {
   return self;
 }
 
-/* Puts it back.  [-0, +0, -] */
+/* Restores the hook that lunado__hook_off returned.  [-0, +0, -] */
 static inline void lunado__hook_on(lua_State *L, const lunado__hook *self) {
   if (self->hook != NULL) lua_sethook(L, self->hook, self->mask, self->count);
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * log.c - where errors go that no caller has taken.
+ * log.c - the log: errors that no caller has taken, and messages.
  *
- * A Lua handler comes first, then the host's, then stderr.  One that raises
- * is reported on stderr and does no other harm.
+ * A message goes to the Lua handler if there is one, else to the host's, else
+ * to stderr.  An error that a handler raises is reported on stderr and has no
+ * other effect.
  */
 #include "binding/state/log.h"
 
@@ -26,8 +27,8 @@ static void write_default(lunado_realm *realm, const char *level,
   (void)fflush(stderr);
 }
 
-/* Pushes the message at idx as a C string that ends where it does: its zeros
- * are written \0. */
+/* Pushes the message at idx as a C string that contains all of it: its zeros
+ * are written as \0. */
 static const char *push_whole(lua_State *L, int idx) {
   size_t size;
   const char *text = lua_tolstring(L, idx, &size), *end = text + size;
@@ -93,7 +94,7 @@ static int log_value(lua_State *L) {
   return 0;
 }
 
-/* Logs the text and nargs values on top, which it pops. */
+/* Logs the text, followed by the nargs values on top, which it pops. */
 static void log_with(lua_State *L, lunado_realm *realm, const char *text,
                      int nargs) {
   int top = lua_gettop(L) - nargs;
@@ -148,7 +149,7 @@ static int log_set_handler(lua_State *L) {
   return 0;
 }
 
-/* log_handler() → the function, or nil */
+/* log_handler() → the function that set_log_handler was given, or nil */
 static int log_handler(lua_State *L) {
   lunado__getslot(L, lunado__realm_upvalue(L), LUNADO_SLOT_LOG_HANDLER);
   if (!lua_toboolean(L, -1)) lua_pushnil(L);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* log.h - where errors go that no caller has taken. */
+/* log.h - the log: errors that no caller has taken, and messages. */
 #ifndef LUNADO_BINDING_STATE_LOG_H
 #define LUNADO_BINDING_STATE_LOG_H
 
@@ -15,14 +15,14 @@ typedef enum {
   LUNADO_LOG_ERROR
 } lunado_log_level;
 
-/* Logs the string on top and pops it; raises nothing.  [-1, +0, -] */
+/* Logs the string on top, and pops it.  Raises nothing.  [-1, +0, -] */
 void lunado__log(lua_State *L, lunado_realm *realm, lunado_log_level level);
 
-/* Logs the text as an error, also where there is no memory.  [-0, +0, -] */
+/* Logs the text as an error, even if memory has run out.  [-0, +0, -] */
 void lunado__log_text(lua_State *L, lunado_realm *realm, const char *text);
 
-/* Logs the text and the value on top, which it pops, as an error, also where
- * there is no memory.  [-1, +0, -] */
+/* Logs the text, followed by the value on top, as an error, even if memory has
+ * run out.  Pops the value.  [-1, +0, -] */
 void lunado__log_value(lua_State *L, lunado_realm *realm, const char *text);
 
 #endif

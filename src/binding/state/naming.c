@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* naming.c - functions and places in messages, as the user has written them. */
+/* naming.c - functions and places in messages, as the user wrote them. */
 #include "binding/state/naming.h"
 
 #include <string.h>
@@ -7,17 +7,19 @@
 #include "binding/state/context.h"
 #include "binding/state/text.h"
 
-/* A function can stand for another, which stands for another, so often. */
+/* The longest chain of functions that is followed, each of which stands for the
+ * next. */
 #define STANDS_FOR_MAX 8
 
 /* --- lunado's own functions ----------------------------------------------- */
 
-/* Chunks that were stripped have all the same source. */
+/* False for a stripped chunk: all of these have the same source. */
 static bool has_source(const lua_Debug *ar) {
   return strcmp(ar->source, "=?") != 0;
 }
 
-/* loaded[name] = module, in the main chunk of a module of lunado's. */
+/* loaded[name] = module, called by the main chunk of one of lunado's
+ * modules. */
 static int loaded__newindex(lua_State *L) {
   lua_Debug ar;
   lua_settop(L, 3);
@@ -43,7 +45,8 @@ void lunado__naming_open(lua_State *L, lunado_realm *realm) {
   lua_pop(L, 1);
 }
 
-/* True if that is the source, or the short source, of a module. */
+/* True if `source` is the source, or the short source, of one of lunado's
+ * modules. */
 static bool is_own_source(lua_State *L, const lunado_realm *realm,
                           const char *source) {
   bool own;
@@ -59,9 +62,9 @@ bool lunado__naming_is_own(lua_State *L, const lunado_realm *realm,
   return is_own_source(L, realm, ar->source);
 }
 
-/* Pushes "file:line" of the innermost function of the user's, and returns true;
- * or leaves in *own the record of the innermost one of lunado's, whose line is
- * 0 where there is none. */
+/* Pushes "file:line" of the user's innermost active function, and returns true.
+ * Without one, returns false, with the record of lunado's innermost function in
+ * *own; its line is 0 if there is none either. */
 static bool push_user_place(lua_State *L, const lunado_realm *realm,
                             lua_State *thread, lua_Debug *own) {
   lua_Debug ar;
@@ -111,8 +114,8 @@ void lunado__naming_unwrap(lua_State *L, int idx) {
   lua_replace(L, idx);
 }
 
-/* Replaces the value on top by what it stands for; false where that is nothing
- * else. */
+/* Replaces the value on top by the function that it stands for.  Returns false
+ * if it stands for no other. */
 static bool to_behind(lua_State *L, const lunado_realm *realm) {
   int top = lua_gettop(L);
   lua_pushvalue(L, top);
@@ -137,8 +140,8 @@ static bool to_behind(lua_State *L, const lunado_realm *realm) {
 
 /* --- names ---------------------------------------------------------------- */
 
-/* True if the name on top is better than the one at idx: shorter, or of one
- * length and earlier in the order of bytes. */
+/* True if the name on top is better than the one at idx: shorter, or equally
+ * long and earlier in byte order. */
 static bool is_better(lua_State *L, int idx) {
   size_t length = lua_rawlen(L, -1), other = lua_rawlen(L, idx);
   if (length != other) return length < other;
@@ -152,8 +155,8 @@ static void keep_name(lua_State *L, int best) {
     lua_pop(L, 1);
 }
 
-/* Looks for the function at idx in the module on top, whose name is below, and
- * keeps its best name at `best`. */
+/* Searches the module on top, whose name is below it, for the function at idx.
+ * Keeps the best name at `best`. */
 static void name_in_module(lua_State *L, int idx, int best) {
   int module = lua_gettop(L) - 1;
   bool global = strcmp(lua_tostring(L, module), "_G") == 0;
@@ -167,8 +170,9 @@ static void name_in_module(lua_State *L, int idx, int best) {
   }
 }
 
-/* A function may have many names, and Lua's order of tables is another one in
- * each process. */
+/* A function may have several names, and the order in which Lua traverses a
+ * table differs between processes.  So the best name is taken, not the
+ * first. */
 bool lunado__naming_pushglobal(lua_State *L, int idx) {
   int best = lua_gettop(L) + 1;
   lua_pushnil(L);
@@ -184,8 +188,8 @@ bool lunado__naming_pushglobal(lua_State *L, int idx) {
   return false;
 }
 
-/* Looks for the value at idx among the fields of the table on top, whose name
- * is below, and keeps its best name at `best`. */
+/* Searches the fields of the table on top, whose name is below it, for the
+ * value at idx.  Keeps the best name at `best`. */
 static void name_in_fields(lua_State *L, int idx, const char *mark, int best) {
   int table = lua_gettop(L);
   for (lua_pushnil(L); lua_next(L, table) != 0; lua_pop(L, 1)) {
@@ -196,8 +200,8 @@ static void name_in_fields(lua_State *L, int idx, const char *mark, int best) {
   }
 }
 
-/* The same in the tables that are fields of the table on top, as
- * "<prefix><field>.<name>". */
+/* Does the same in each table that is a field of the table on top.  The names
+ * are "<prefix><field>.<name>". */
 static void name_in_tables(lua_State *L, int idx, const char *prefix,
                            int best) {
   int table = lua_gettop(L);
@@ -209,8 +213,8 @@ static void name_in_tables(lua_State *L, int idx, const char *prefix,
   }
 }
 
-/* Leaves the name, or nil, at `best` alone on top of what was there before;
- * false where it is nil, which it pops. */
+/* Pops all values above the name at `best`.  If the name is nil, pops it as
+ * well, and returns false. */
 static bool found_name(lua_State *L, int best) {
   lua_settop(L, best);
   if (!lua_isnil(L, best)) return true;
@@ -218,8 +222,9 @@ static bool found_name(lua_State *L, int best) {
   return false;
 }
 
-/* Pushes the name of the function at idx as a method of a class, a table in a
- * module or a global one, such as "crawler.Crawler.refresh". */
+/* Pushes the name of the function at idx as a method of a class, such as
+ * "crawler.Crawler.refresh".  A class is a table in a module, or a global
+ * one. */
 static bool push_class_method(lua_State *L, int idx) {
   int best = lua_gettop(L) + 1;
   lua_pushnil(L);
@@ -237,8 +242,8 @@ static bool push_class_method(lua_State *L, int idx) {
   return found_name(L, best);
 }
 
-/* Pushes the name of the function of C at idx among the methods of a class that
- * the registry knows, such as "Future:set_result". */
+/* Pushes the name of the C function at idx among the methods of the classes in
+ * the registry, such as "Future:set_result". */
 static bool push_c_method(lua_State *L, int idx) {
   static const char prefix[] = "lunado.";
   int best = lua_gettop(L) + 1;
@@ -257,7 +262,8 @@ static bool push_c_method(lua_State *L, int idx) {
   return found_name(L, best);
 }
 
-/* Pushes "file:line" of where the function of Lua at idx is defined, or nil. */
+/* Pushes "file:line" of the definition of the function at idx; nil if it is no
+ * Lua function. */
 static void push_definition(lua_State *L, int idx) {
   lua_Debug ar;
   if (!lua_isfunction(L, idx) || lua_iscfunction(L, idx)) {
@@ -272,8 +278,8 @@ static void push_definition(lua_State *L, int idx) {
     lua_pushstring(L, ar.short_src);
 }
 
-/* Pushes the name of the function at idx, which no module has among its fields;
- * nil where it has none. */
+/* Pushes the name of the function at idx, which is no field of any module; nil
+ * if it has no name. */
 static void push_function_name(lua_State *L, int idx) {
   lua_Debug ar;
   if (push_class_method(L, idx)) return;
@@ -289,8 +295,8 @@ static void push_function_name(lua_State *L, int idx) {
     lua_pushnil(L);
 }
 
-/* Replaces the name at `name`, if it is nil, by that of the function at
- * `value`, and pushes the place of its definition, or nil. */
+/* If the name at `name` is nil, replaces it by that of the function at `value`.
+ * Pushes the place of the function's definition, or nil. */
 static void find_function(lua_State *L, int value, int name) {
   if (lua_isnil(L, name)) {
     push_function_name(L, value);
@@ -299,7 +305,7 @@ static void find_function(lua_State *L, int value, int name) {
   push_definition(L, value);
 }
 
-/* The same for any other value. */
+/* The same for a value that is not a function. */
 static void find_object(lua_State *L, int value, int name) {
   if (lua_isnil(L, name)) {
     if (luaL_getmetafield(L, value, "__tostring") != LUA_TNIL) {
@@ -367,7 +373,7 @@ int lunado__naming_lastlevel(lua_State *L, int level) {
 
 /* --- functions for Lua ---------------------------------------------------- */
 
-/* describe(callable) → what it is called in messages. */
+/* describe(callable) → its name in messages. */
 static int core_describe(lua_State *L) {
   luaL_checkany(L, 1);
   lua_settop(L, 1);
@@ -375,8 +381,8 @@ static int core_describe(lua_State *L) {
   return 1;
 }
 
-/* where() → "file:line: " of the innermost active function of the user's, for
- * messages; "" where there is none. */
+/* where() → "file:line: " of the user's innermost active function, for
+ * messages; "" if there is none. */
 static int core_where(lua_State *L) {
   lua_Debug own;
   lua_settop(L, 0);
@@ -388,16 +394,16 @@ static int core_where(lua_State *L) {
   return 1;
 }
 
-/* is_own(source): whether functions of that source, or short source, are
- * lunado's own. */
+/* is_own(source): whether the functions of that source, or short source, belong
+ * to lunado. */
 static int core_is_own(lua_State *L) {
   const char *source = luaL_checkstring(L, 1);
   lua_pushboolean(L, is_own_source(L, lunado__realm_upvalue(L), source));
   return 1;
 }
 
-/* on_behalf(fn, impl) → a function that does what impl does, and that messages
- * and handlers know as fn. */
+/* on_behalf(fn, impl) → a function that does what impl does.  Messages and
+ * handlers know it as fn. */
 static int core_on_behalf(lua_State *L) {
   luaL_checkany(L, 2);
   lua_settop(L, 2);
@@ -409,8 +415,8 @@ static int core_on_behalf(lua_State *L) {
   return 1;
 }
 
-/* set_behind(table): from each function that a decorator has made to the user's
- * function in it. */
+/* set_behind(table): the table maps each function that a decorator has returned
+ * to the user's function inside. */
 static int core_set_behind(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);

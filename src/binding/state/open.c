@@ -2,9 +2,9 @@
 /*
  * open.c - luaopen_lunado: the whole module without a file.
  *
- * package.preload gets a loader for each Lua file that was compiled in, so
- * that `require` finds them before it looks for files.  Where none was, as in
- * the module lunado/core.so, there is no luaopen_lunado.
+ * package.preload gets a loader for each Lua file that was compiled in, so that
+ * `require` finds them before it looks for files.  A build without compiled-in
+ * files, such as the module lunado/core.so, has no luaopen_lunado.
  */
 #include "binding/state/open.h"
 
@@ -12,7 +12,7 @@
 
 #include "binding/state/embedded.h"
 
-/* Runs the file that is upvalue 1, as the loader of its module. */
+/* Runs the Lua file that is upvalue 1, as the loader of its module. */
 static int load_embedded(lua_State *L) {
   const lunado__embedded_module *module =
       lua_touserdata(L, lua_upvalueindex(1));

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * realm.c - what belongs to one Lua state: found by an address in the
- * registry, so that it survives package.loaded and every second require.
+ * realm.c - the data of one Lua state.
+ *
+ * The registry has the realm under an address.  So the realm survives the
+ * clearing of package.loaded, and a second require finds it.
  */
 #include "binding/state/realm.h"
 
@@ -45,8 +47,8 @@ void lunado__setfunctions(lua_State *L, const luaL_Reg *functions) {
   luaL_setfuncs(L, functions, LUNADO_UPVALUES);
 }
 
-/* Every slot is set from the start: storing into it later allocates nothing,
- * and so cannot fail. */
+/* Every slot is set from the start, so a later store allocates nothing and
+ * cannot fail. */
 static void make_slots(lua_State *L, lunado_realm *realm) {
   lua_createtable(L, LUNADO_SLOT_COUNT, 0);
   for (int slot = 1; slot <= LUNADO_SLOT_COUNT; slot++) {
@@ -90,9 +92,10 @@ static lua_State *main_thread(lua_State *L) {
   return main;
 }
 
-/* The last finalizer of the binding's.  A loop that was closed is here still
- * when it was collected while memory was so short that Lua could not even call
- * its finalizer: then Lua forgets that. */
+/* The last of the binding's finalizers to run.  If memory was too short even to
+ * call the finalizer of a collected loop, Lua forgets that finalizer.  The core
+ * of such a loop is still in the list here; if the loop was closed, it is
+ * unreferenced now. */
 static int realm__gc(lua_State *L) {
   lunado_realm *realm = lua_touserdata(L, 1);
   while (!lunado_list_empty(&realm->loops.cores)) {
@@ -111,9 +114,9 @@ static void set_finalizer(lua_State *L) {
   lua_setmetatable(L, -2);
 }
 
-/* (fill): the realm is findable from the start, for its parts are made with
- * functions that have it as upvalue; should memory run out midway, it is
- * forgotten. */
+/* (fill): the realm can be found from the start, because its parts are created
+ * with functions that have it as an upvalue.  If memory runs out midway, the
+ * caller removes it from the registry. */
 static int make(lua_State *L) {
   lunado_realm_filler filler = (lunado_realm_filler)lua_touserdata(L, 1);
   lunado_realm *realm = lua_newuserdatauv(L, sizeof *realm, 1);
@@ -162,7 +165,7 @@ lunado_realm *lunado__realm_make(lua_State *L, lunado_realm_filler filler) {
   return realm;
 }
 
-/* Under the address of this the registry has the filler that was prepared. */
+/* The registry has the prepared filler under the address of this. */
 static const char filler_key = 0;
 
 void lunado__realm_prepare(lua_State *L, lunado_realm_filler filler) {

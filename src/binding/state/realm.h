@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * realm.h - what the files of this folder share.
+ * realm.h - the data of one Lua state, which all rooms share.
  *
  * A realm is all that belongs to one Lua state.  It is a userdata in the
  * registry, and the first upvalue of every function of the binding; the
@@ -13,9 +13,9 @@
  *     Failure that its coroutine was given last (3);
  *   - a suspended thread's stack holds the Future it waits for, on top;
  *   - an open loop is held by the registry, and holds its queue and whatever
- *     it anchors: running timers and watchers.
- * So a raw pointer to a waiter is good while it is linked: the Future's user
- * value holds its owner.
+ *     it anchors: running timers, watchers, sleeping Futures and promises.
+ * So a raw pointer to a waiter is valid while the waiter is linked: the
+ * Future's user value holds its owner.
  */
 #ifndef LUNADO_BINDING_STATE_REALM_H
 #define LUNADO_BINDING_STATE_REALM_H
@@ -43,78 +43,83 @@ typedef struct lunado_failure lunado_failure;
 /* Upvalues of every function of the binding. */
 enum { LUNADO_UP_REALM = 1, LUNADO_UP_FUTURE = 2, LUNADO_UPVALUES = 2 };
 
-/* Places in the realm's table (registry[realm->table]). */
+/* Slots: indices of the realm's table (registry[realm->table]). */
 enum {
-  LUNADO_SLOT_LOOPS = 1,    /* address of an ioloop -> its userdata */
-  LUNADO_SLOT_DEFERRED,     /* address of a deferred waiter -> its owner */
-  LUNADO_SLOT_CONVERTERS,   /* metatable or type name -> function */
-  LUNADO_SLOT_CLASSES,      /* list: lunado_error_class + 1 -> class */
-  LUNADO_SLOT_LOADED,       /* Lua modules, by name, for a second require */
-  LUNADO_SLOT_SOURCES,      /* sources of their chunks -> true */
-  LUNADO_SLOT_BEHIND,       /* function that a decorator has made -> the user's
-                               function in it; ephemeron */
-  LUNADO_SLOT_NO_MEMORY,    /* a Failure for when there is no memory for one */
-  LUNADO_SLOT_RECEIVED,     /* weak: the Failure whose error was given last to
-                               what runs outside of coroutines: received.h */
-  LUNADO_SLOT_FAILURES,     /* address of a task -> Failure of its error, while
-                               that unwinds the coroutine's stack */
-  LUNADO_SLOT_RAISED,       /* Failure of the error last raised in a callback */
-  LUNADO_SLOT_INTERRUPT,    /* Failure that ends the runs of loops, or false */
-  LUNADO_SLOT_LOG_HANDLER,  /* function(level, message), or false */
-  LUNADO_SLOT_CONTEXT,      /* the current stack contexts, false: none */
-  LUNADO_SLOT_WRAP,         /* function(fn) -> fn within the current contexts */
-  LUNADO_SLOT_WRAPPED,      /* such a function -> the fn it runs; ephemeron */
-  LUNADO_SLOT_CAPTURED,     /* task -> function that resumes it within its
-                               contexts, while it is suspended; ephemeron */
+  LUNADO_SLOT_LOOPS = 1,  /* address of an ioloop -> its userdata */
+  LUNADO_SLOT_DEFERRED,   /* address of a deferred waiter -> its owner */
+  LUNADO_SLOT_CONVERTERS, /* metatable or type name -> function */
+  LUNADO_SLOT_CLASSES,    /* list: lunado_error_class + 1 -> class */
+  LUNADO_SLOT_LOADED,     /* Lua modules, by name, for a second require */
+  LUNADO_SLOT_SOURCES,    /* sources of the chunks of these modules -> true */
+  LUNADO_SLOT_BEHIND,    /* function that a decorator has returned -> the user's
+                            function inside; ephemeron */
+  LUNADO_SLOT_NO_MEMORY, /* the Failure that is used when there is no memory for
+                            another */
+  LUNADO_SLOT_RECEIVED,  /* weak: the Failure whose error was last given to code
+                            that runs outside of coroutines: received.h */
+  LUNADO_SLOT_FAILURES,  /* address of a task -> Failure of its error, while the
+                            error unwinds the coroutine's stack */
+  LUNADO_SLOT_RAISED, /* the Failure of the error last raised in a callback */
+  LUNADO_SLOT_INTERRUPT, /* the Failure that ends the runs of loops, or false */
+  LUNADO_SLOT_LOG_HANDLER, /* function(level, message), or false */
+  LUNADO_SLOT_CONTEXT,     /* the current stack contexts, or false */
+  LUNADO_SLOT_WRAP,        /* function(fn) -> fn within the current contexts */
+  LUNADO_SLOT_WRAPPED,     /* function that SLOT_WRAP has returned -> its fn;
+                              ephemeron */
+  LUNADO_SLOT_CAPTURED, /* task, while it is suspended -> function that resumes
+                           it within its contexts; ephemeron */
   LUNADO_SLOT_INCONSISTENT, /* function() -> StackContextInconsistentError */
   LUNADO_SLOT_MOMENT,       /* gen.moment */
-  LUNADO_SLOT_KWARGS,       /* function(fn, ...) -> Future: calls a coroutine
-                               function whose last argument is util.kwargs */
-  LUNADO_SLOT_WATCHED,      /* thread -> what watch.c knows of its coroutine;
-                               ephemeron */
-  LUNADO_SLOT_FINISH,       /* function(thread, succeeded): its coroutine is
-                               over; may raise */
-  LUNADO_SLOT_THREAD_HOOK,  /* function(thread): a coroutine begins; or false */
-  LUNADO_SLOT_LUV,          /* luv's module table, once the loop is shared */
-  LUNADO_SLOT_CANARY,       /* weak: the object that notices collections */
-  LUNADO_SLOT_COMPANION,    /* the one that notices the end of the state */
-  LUNADO_SLOT_UNCERTAIN,    /* warnings that the next collection confirms */
-  LUNADO_SLOT_TRACKED,      /* while tracking: a task that is suspended -> the
-                               time when it first was; ephemeron */
-  LUNADO_SLOT_SIGNALS,      /* the object that notices signals: signals.c's */
-  LUNADO_SLOT_QUIET,        /* Future that a with_timeout gave up -> list of
-                               the quiet_exceptions of all that did; ephemeron
-                             */
-  LUNADO_SLOT_CHAINED,      /* ticket that is the target of chain_future -> its
-                               witness: dependent.c's; ephemeron */
-  LUNADO_SLOT_WEAK,         /* metatable for weak values */
-  LUNADO_SLOT_RUN_FAILED,   /* Failure of the host's last run, or false */
-  LUNADO_SLOT_GIVEN_UP,     /* Failure for which no turn of a run began */
+  LUNADO_SLOT_KWARGS, /* function(fn, ...) -> Future: calls a coroutine function
+                         whose last argument is util.kwargs */
+  LUNADO_SLOT_WATCHED, /* thread -> data of watch.c about its coroutine;
+                          ephemeron */
+  LUNADO_SLOT_FINISH,  /* function(thread, succeeded): called when the thread's
+                          coroutine has ended; may raise */
+  LUNADO_SLOT_THREAD_HOOK, /* function(thread): called when a coroutine begins;
+                              or false */
+  LUNADO_SLOT_LUV,         /* luv's module table, once the loop is shared */
+  LUNADO_SLOT_CANARY,      /* weak: the canary, which notices collections */
+  LUNADO_SLOT_COMPANION,   /* the object that notices the end of the state */
+  LUNADO_SLOT_UNCERTAIN,   /* warnings that the next collection confirms */
+  LUNADO_SLOT_TRACKED, /* while tracking: suspended task -> time of its first
+                          suspension; ephemeron */
+  LUNADO_SLOT_SIGNALS, /* signals.c's object that notices signals */
+  LUNADO_SLOT_QUIET,   /* Future that a with_timeout has given up -> list of the
+                          quiet_exceptions of all with_timeouts that have;
+                          ephemeron */
+  LUNADO_SLOT_CHAINED, /* ticket that is the target of chain_future -> its
+                          witness (dependent.c); ephemeron */
+  LUNADO_SLOT_WEAK,    /* metatable for weak values */
+  LUNADO_SLOT_RUN_FAILED, /* the Failure of the host's last run, or false */
+  LUNADO_SLOT_GIVEN_UP,   /* the Failure that kept turns from beginning until a
+                             run gave up */
   LUNADO_SLOT_COUNT = LUNADO_SLOT_GIVEN_UP
 };
 
-/* Where a settle on the C stack finds the owners of the waiters it runs. */
+/* Where a settle on the C stack finds the owners of the waiters that it
+ * runs. */
 typedef struct lunado_settle_frame lunado_settle_frame;
 struct lunado_settle_frame {
   lua_State *L;
   int owners; /* stack index: the owner, or a table address -> owner */
 };
 
-/* Threads of finished coroutines that are kept for later ones. */
+/* The number of threads of finished coroutines that are kept for reuse. */
 #define LUNADO_IDLE_TASKS 256
 
-/* Points to the function that makes the parts of a realm that belong to other
- * files. */
+/* Points to the function that creates those parts of a realm that belong to
+ * other files. */
 typedef void (*const *lunado_realm_filler)(lua_State *L, lunado_realm *realm);
 
 struct lunado_realm {
-  lunado_realm_filler filler; /* of this realm */
-  lua_State *main;            /* the state's main thread */
-  int table;                  /* reference in the registry to the slots */
-  struct lunado_attachment
-      *luv; /* what attaches luv to the default loop; luv/'s */
+  lunado_realm_filler filler;    /* of this realm */
+  lua_State *main;               /* the state's main thread */
+  int table;                     /* reference in the registry to the slots */
+  struct lunado_attachment *luv; /* luv/'s: attaches luv to the default loop */
 
-  /* Identities of metatables, for fast tests.  The registry holds them all. */
+  /* Identities of metatables, for fast tests.  The registry holds the
+   * metatables. */
   struct {
     const void *future;
     const void *task;
@@ -129,7 +134,7 @@ struct lunado_realm {
 
   /* state/log.c's */
   struct {
-    int level;               /* least level that is logged */
+    int level;               /* the lowest level that is logged */
     lunado_log_fn *host_log; /* the host's log handler; NULL: none */
     void *host_log_data;
   } logging;
@@ -143,59 +148,63 @@ struct lunado_realm {
   struct {
     int handler;  /* reference in the registry to the message
                      handler, lunado__callback_handler */
-    bool passing; /* lunado's own code raises SLOT_RECEIVED again */
-    const lua_State
-        *receiver;      /* where SLOT_RECEIVED was given; NULL: nowhere */
-    bool interrupted;   /* SLOT_INTERRUPT is in use */
-    bool unnamed_hooks; /* Lua does not name a hook called from C */
+    bool passing; /* lunado's own code is raising the error of SLOT_RECEIVED
+                     again */
+    const lua_State *receiver; /* the thread on which SLOT_RECEIVED was set;
+                                  NULL: it is not set */
+    bool interrupted;          /* SLOT_INTERRUPT is in use */
+    bool unnamed_hooks;        /* Lua does not name a hook called from C */
   } errors;
 
   /* future/'s */
   struct {
     lunado_settler settler;     /* of all Futures of this state */
-    lunado_settle_frame *frame; /* innermost settle; lives on the C stack */
+    lunado_settle_frame *frame; /* the innermost settle; it is on the C stack */
     unsigned deferred;          /* entries of SLOT_DEFERRED */
-    unsigned deferred_most;     /* that it has had since it was made */
+    unsigned deferred_most;     /* the most since it was made */
   } futures;
 
   /* coroutine/'s */
   struct {
-    lunado_task *current; /* of the coroutine that runs; its caller's stack
-                             holds it */
-    lunado_task *yielder; /* whose yield is being converted; its runner's
+    lunado_task *current; /* the task of the running coroutine; its caller's
                              stack holds it */
-    lunado_task *callee;  /* to be started in place of a caller that has just
-                             yielded for it; on the caller's stack */
-    lua_State *runner;    /* runs `current`, whose task is at the index */
-    int place;            /* of the C function there; good while `current`
-                             is */
-    unsigned nesting;     /* coroutines started on the C stack in each other */
-    uintptr_t stack_base; /* where on the C stack the first of them runs */
+    lunado_task *yielder; /* the task whose yield is being converted; its
+                             runner's stack holds it */
+    lunado_task *callee; /* the task to start in place of a caller that has just
+                            yielded for it; the caller's stack holds it */
+    lua_State *runner;   /* the thread that runs `current` */
+    int place; /* the stack index of the task of `current`, in its runner's C
+                  function; valid while `current` is */
+    unsigned nesting; /* the number of coroutines on the C stack, each started
+                         within the one before */
+    uintptr_t stack_base; /* the address on the C stack at which the first of
+                             them runs */
     bool awaiting;        /* the yield in progress is gen.await's */
-    bool throwing;        /* the value being resumed with is an error */
+    bool throwing;        /* the coroutine is resumed with an error */
     bool has_thread_hook; /* SLOT_THREAD_HOOK is to be called */
-    bool tracking;        /* debug asks for tasks: SLOT_TRACKED is a table */
-    lua_Hook user_hook;   /* of the coroutine an error is raised into */
+    bool tracking; /* lunado.debug asks for tasks: SLOT_TRACKED is a table */
+    lua_Hook user_hook; /* the debug hook of the coroutine into which an error
+                           is being raised */
     int user_hook_mask;
     int user_hook_count;
     lua_CFunction base;      /* at the base of each: lunado__body_run */
-    lua_CFunction decorated; /* what gen.coroutine returns; upvalue 3 is the
-                                user's function */
+    lua_CFunction decorated; /* the function that gen.coroutine returns; its
+                                upvalue 3 is the user's function */
   } coroutines;
 
-  /* coroutine/task.c's: tasks of coroutines that have ended */
+  /* coroutine/task.c's: tasks of finished coroutines */
   struct {
-    lua_State *thread; /* has them on its stack; held by the registry */
+    lua_State *thread; /* has the tasks on its stack; held by the registry */
     int count;
     lunado_task *tasks[LUNADO_IDLE_TASKS]; /* their addresses */
-    bool reuse;                            /* they may serve again */
+    bool reuse;                            /* the tasks may be reused */
   } idle;
 
   /* coroutine/gc_canary.c's */
   struct {
-    uint32_t sequence;    /* tasks and canaries made so far */
-    uint32_t canary;      /* `sequence` of the present canary, */
-    uint32_t last_canary; /* and of the one before */
+    uint32_t sequence;    /* the number of tasks and canaries created so far */
+    uint32_t canary;      /* the `sequence` of the present canary */
+    uint32_t last_canary; /* the `sequence` of the canary before */
     bool canary_lost;     /* there was no memory for a canary */
     bool closing;         /* the state is being closed */
   } collector;
@@ -203,38 +212,38 @@ struct lunado_realm {
   /* loop/'s; loops are held by SLOT_LOOPS */
   struct {
     lunado_ioloop *current;
-    lunado_ioloop *running; /* whose start or run_sync is innermost; held
-                               by its caller's stack */
+    lunado_ioloop *running; /* the loop whose start or run_sync is innermost;
+                               its caller's stack holds it */
     lunado_ioloop *default_loop;
-    uv_loop_t *host_uv; /* given by the host before the default loop */
-    lua_State *called;  /* has the callables that queues are calling, innermost
-                           on top; held by the registry */
-    uint64_t timeouts;  /* started so far */
-    uint32_t made;      /* loops, so far */
-    lunado_link cores;  /* of loops whose finalizer has not run */
+    uv_loop_t *host_uv; /* the uv_loop_t that the host gave before the default
+                           loop was created */
+    lua_State *called;  /* has on its stack the callables that queues are
+                           calling, innermost on top; held by the registry */
+    uint64_t timeouts;  /* the number of timeouts started so far */
+    uint32_t made;      /* the number of loops created so far */
+    lunado_link cores;  /* the cores of the loops whose finalizer has not run */
   } loops;
 };
 
-/* --- context.c: stack contexts -------------------------------------------- */
+/* --- realm.c -------------------------------------------------------------- */
 
-/* --- callback.c: from a callback into Lua --------------------------------- */
-
-/* The realm if there is one, else NULL; for hooks and finalizers, which have
- * no upvalues.  [-0, +0, -] */
+/* Returns the realm, or NULL if there is none.  For hooks and finalizers, which
+ * have no upvalues.  [-0, +0, -] */
 lunado_realm *lunado__realm_find(lua_State *L);
 
-/* The realm of L's state; made, and filled by `filler`, on first use.
- * [-0, +0, m] */
+/* Returns the realm of L's state.  The first use creates it, and calls `filler`
+ * to fill it.  [-0, +0, m] */
 lunado_realm *lunado__realm_make(lua_State *L, lunado_realm_filler filler);
 
-/* Has lunado__realm make the realm of L's state with `filler`.  [-0, +0, m] */
+/* Sets the filler with which lunado__realm will create the realm of L's state.
+ * [-0, +0, m] */
 void lunado__realm_prepare(lua_State *L, lunado_realm_filler filler);
 
-/* The realm of L's state, for which that was called, or that has one.
- * [-0, +0, m] */
+/* Returns the realm of L's state, which exists already or has been prepared
+ * with lunado__realm_prepare.  [-0, +0, m] */
 lunado_realm *lunado__realm(lua_State *L);
 
-/* The realm, for functions of the binding. */
+/* Returns the realm, in a function of the binding.  [-0, +0, -] */
 static inline lunado_realm *lunado__realm_upvalue(lua_State *L) {
   return lua_touserdata(L, lua_upvalueindex(LUNADO_UP_REALM));
 }
@@ -249,8 +258,8 @@ void lunado__setslot(lua_State *L, const lunado_realm *realm, int slot);
  * over them.  [-0, +1, m] */
 void lunado__pushfunction(lua_State *L, lua_CFunction function);
 
-/* Makes `function` a closure over them and the value at idx, upvalue 3.
- * [-0, +1, m] */
+/* Pushes the realm, Future's metatable and the value at idx (upvalue 3), then
+ * makes `function` a closure over them.  [-0, +1, m] */
 void lunado__pushclosure(lua_State *L, lua_CFunction function, int idx);
 
 /* Sets the functions in the table on top, as luaL_setfuncs, with the

@@ -5,7 +5,7 @@
 
 #include "binding/state/realm.h"
 
-/* Pushes the value at idx as text, whatever it is.  [-0, +1, m] */
+/* Pushes the value at idx as text, whatever its type.  [-0, +1, m] */
 void lunado__text_push(lua_State *L, int idx);
 
 #endif
