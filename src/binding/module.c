@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * module.c - lunado.core, the module of everything that is written in C; the
- * Lua modules pick from it what they show.
+ * module.c - lunado.core, the module of all functions that are written in C.
+ * The Lua modules export some of them.
  */
 #include "binding/module.h"
 
@@ -36,7 +36,7 @@
 #include "binding/state/naming.h"
 #include "binding/thread/executor.h"
 
-/* Those that others need come first. */
+/* Files on which others depend come first. */
 static void fill(lua_State *L, lunado_realm *realm) {
   lunado__naming_open(L, realm);
   lunado__exception_open(L, realm);
@@ -83,8 +83,8 @@ static void set_classes(lua_State *L, lunado_realm *realm) {
   }
 }
 
-/* core.loaded holds the Lua modules by name: a second require, after
- * package.loaded was cleared, finds the same ones. */
+/* core.loaded holds the Lua modules by name.  So a second require, after
+ * package.loaded was cleared, finds the same modules. */
 int luaopen_lunado_core(lua_State *L) {
   lunado_realm *realm = lunado__module_realm(L);
   lua_newtable(L);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * classname.c - finding a class of errors of another state by its name.
+ * classname.c - names for classes of errors, and finding a class by its name.
  *
- * A table in the registry has name -> class and class -> name, both weak: to
- * be named keeps nothing alive.
+ * A table in the registry maps names to classes and classes to names.  Both
+ * keys and values are weak: a class that has a name can still be collected.
  */
 #include "binding/error/classname.h"
 
@@ -12,8 +12,8 @@
 #include "binding/error/exception.h"
 #include "binding/state/class.h"
 
-/* Between the names of a class and of the one it derives from; and before
- * what tells two classes of one name apart. */
+/* BASE_MARK separates the name of a class from that of its base.  TWIN_MARK
+ * precedes the text that distinguishes two classes of one name. */
 #define BASE_MARK '\n'
 #define TWIN_MARK '\r'
 
@@ -30,7 +30,7 @@ bool lunado__classname_is_class(lua_State *L, int idx) {
   return result;
 }
 
-/* Pushes the table of names.  [-0, +1, m] */
+/* Pushes the table of names.  The first use creates it.  [-0, +1, m] */
 static void push_classnames(lua_State *L) {
   if (lua_rawgetp(L, LUA_REGISTRYINDEX, &classnames_key) == LUA_TTABLE) return;
   lua_pop(L, 1);
@@ -40,7 +40,8 @@ static void push_classnames(lua_State *L) {
   lua_rawsetp(L, LUA_REGISTRYINDEX, &classnames_key);
 }
 
-/* Sets both ways for the name at `name`.  [-0, +0, m] */
+/* Stores the name at `name` for the class, and the class for the name.
+ * [-0, +0, m] */
 static void set_classname(lua_State *L, int names, int class_idx, int name) {
   lua_pushvalue(L, name);
   lua_pushvalue(L, class_idx);
@@ -89,8 +90,9 @@ void lunado__classname_give(lua_State *L, int idx) {
   lua_remove(L, names);
 }
 
-/* Replaces the class on top by one of its, called as `name` begins, which
- * from now on has that name.  [-1, +1, m] */
+/* Replaces the class on top by a new class derived from it, and stores `name`
+ * as the new class's name.  `name` begins with the class's own name.
+ * [-1, +1, m] */
 static void derive_class(lua_State *L, const char *name, size_t length) {
   size_t own = strcspn(name, "\r\n");
   lua_getfield(L, -1, "subclass");
@@ -103,7 +105,7 @@ static void derive_class(lua_State *L, const char *name, size_t length) {
   lua_pop(L, 2);
 }
 
-/* Pushes the class of the name at `name` if this state has it.
+/* If this state has a class of that name, pushes it and returns true.
  * [-0, +(0|1), m] */
 static bool push_known_class(lua_State *L, const char *name, size_t length) {
   push_classnames(L);
@@ -115,7 +117,8 @@ static bool push_known_class(lua_State *L, const char *name, size_t length) {
   return false;
 }
 
-/* The classes that the binding raises are known from the start. */
+/* Gives names to the classes that the binding raises.  They have to be known
+ * before a class is looked up. */
 static void name_own_classes(lua_State *L, lunado_realm *realm) {
   for (int which = 0; which < LUNADO_E_COUNT; which++) {
     lunado__exception_pushclass(L, realm, (lunado_error_class)which);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * classname.h - the names by which two Lua states mean the same class of
+ * classname.h - the names by which two Lua states identify the same class of
  * errors.
  *
- * A name is that of the class and of those it derives from.  Where a state
- * has several classes called the same, the first one made has the plain name
- * and the others are told apart; so a class that was sent to another state
- * and comes back is the very same one.
+ * A name consists of the class's own name and the names of its ancestors.  If a
+ * state has several classes of one name, the first one keeps the plain name,
+ * and the others get a mark that distinguishes them.  So a class that was sent
+ * to another state and comes back is the same class.
  */
 #ifndef LUNADO_BINDING_ERROR_CLASSNAME_H
 #define LUNADO_BINDING_ERROR_CLASSNAME_H
@@ -20,11 +20,12 @@
 /* True if the value at idx is a class of errors.  [-0, +0, -] */
 bool lunado__classname_is_class(lua_State *L, int idx);
 
-/* Gives the class at idx its name, and pushes that.  [-0, +1, m] */
+/* Pushes the name of the class at idx.  The first use creates the name.
+ * [-0, +1, m] */
 void lunado__classname_give(lua_State *L, int idx);
 
-/* Pushes the class of that name; where this state has none it is derived
- * anew, and its ancestors, too.  [-0, +1, m] */
+/* Pushes the class of that name.  If this state has none, derives it, and those
+ * of its ancestors that are missing.  [-0, +1, m] */
 void lunado__classname_find(lua_State *L, const char *name, size_t length);
 
 #endif

@@ -2,8 +2,8 @@
 /*
  * exception.c - util.Exception and the classes of lunado's own errors.
  *
- * A class is a table that is the metatable and the __index of its instances;
- * __name is its name and __base the class it was derived from.
+ * A class is a table.  It is the metatable and the __index of its instances.
+ * Its __name is its name, its __base the class from which it is derived.
  */
 #include "binding/error/exception.h"
 
@@ -14,7 +14,7 @@
 
 #define MARK "lunado.class"
 
-/* Replaces the class on top by the one it derives from, or nil. */
+/* Replaces the class on top by its base, or nil. */
 static void to_base(lua_State *L) {
   lua_pushliteral(L, "__base");
   lua_rawget(L, -2);
@@ -66,13 +66,14 @@ void lunado__exception_push(lua_State *L, lunado_realm *realm,
   lua_setmetatable(L, -2);
 }
 
-/* --- as Lua sees classes -------------------------------------------------- */
+/* --- classes in Lua ------------------------------------------------------- */
 
 static void check_class(lua_State *L, int arg) {
   if (!lunado__classname_is_class(L, arg)) luaL_typeerror(L, arg, "class");
 }
 
-/* Class(message): upvalue-free, for the class is the first argument. */
+/* Class(message).  Needs no upvalue, because the class is the first
+ * argument. */
 static int class__call(lua_State *L) {
   check_class(L, 1);
   lua_settop(L, 2);
@@ -84,7 +85,7 @@ static int class__call(lua_State *L) {
   return 1;
 }
 
-/* Return(...): keeps its values as [1] to [n]. */
+/* Return(...): stores its values as [1] to [n]. */
 static int return__call(lua_State *L) {
   int n = lua_gettop(L) - 1;
   check_class(L, 1);
@@ -105,7 +106,7 @@ static int class__tostring(lua_State *L) {
   return 1;
 }
 
-/* "TimeoutError: Timeout", or the name alone where there is no message. */
+/* "TimeoutError: Timeout", or only the name if there is no message. */
 static int exception__tostring(lua_State *L) {
   luaL_checkany(L, 1);
   if (luaL_getmetafield(L, 1, "__name") != LUA_TSTRING) {
@@ -126,7 +127,7 @@ static int exception__tostring(lua_State *L) {
 static void push_class(lua_State *L, const char *name, int base,
                        lua_CFunction call);
 
-/* What makes the objects of the class at idx. */
+/* Returns the function that creates the objects of the class at idx. */
 static lua_CFunction call_of(lua_State *L, int idx) {
   lua_CFunction call = NULL;
   if (luaL_getmetafield(L, idx, "__call") != LUA_TNIL) {
@@ -145,14 +146,15 @@ static int class_subclass(lua_State *L) {
   return 1;
 }
 
-/* Copies the fields of `from`, which subclasses do not find otherwise: Lua
- * looks metamethods up in the metatable itself. */
+/* Copies the field of the class at `from` to the class on top.  A subclass
+ * needs its own metamethods: Lua looks them up in the metatable itself, without
+ * __index. */
 static void inherit(lua_State *L, const char *field, int from) {
   lua_getfield(L, from, field);
   lua_setfield(L, -2, field);
 }
 
-/* Pushes a new class; base 0: the root. */
+/* Pushes a new class.  `base` is 0 for the root class. */
 static void push_class(lua_State *L, const char *name, int base,
                        lua_CFunction call) {
   lua_createtable(L, 0, 6);
@@ -195,7 +197,7 @@ static void add_class(lua_State *L, lunado_error_class which, const char *name,
   if (which != LUNADO_E_EXCEPTION) lua_pop(L, 1);
 }
 
-/* (classes): leaves Exception on the stack as the base of the others. */
+/* (classes): leaves Exception, the base of the others, on the stack. */
 static int open_classes(lua_State *L) {
   add_class(L, LUNADO_E_EXCEPTION, "Exception", class__call);
   add_class(L, LUNADO_E_TIMEOUT, "TimeoutError", class__call);
@@ -214,8 +216,8 @@ void lunado__exception_open(lua_State *L, lunado_realm *realm) {
 
 /* --- util.isinstance ------------------------------------------------------ */
 
-/* util.isinstance(value, class) → boolean.  Raises bad argument where `class`
- * is none. */
+/* util.isinstance(value, class) → boolean.  Raises "bad argument …" if `class`
+ * is not a class. */
 static int util_isinstance(lua_State *L) {
   lua_settop(L, 2);
   check_class(L, 2);

@@ -8,7 +8,7 @@
 /* Adds util.isinstance to the table on top. */
 void lunado__exception_functions(lua_State *L);
 
-/* Lua's classes of error that the binding raises itself. */
+/* The classes of the errors that the binding itself raises. */
 typedef enum {
   LUNADO_E_EXCEPTION,
   LUNADO_E_TIMEOUT,
@@ -25,8 +25,8 @@ void lunado__exception_open(lua_State *L, lunado_realm *realm);
 void lunado__exception_pushclass(lua_State *L, lunado_realm *realm,
                                  lunado_error_class which);
 
-/* Pushes a new error object with a formatted message, as lua_pushfstring.
- * [-0, +1, m] */
+/* Pushes a new error object of the class, with a message that is formatted as
+ * by lua_pushfstring.  [-0, +1, m] */
 void lunado__exception_push(lua_State *L, lunado_realm *realm,
                             lunado_error_class which, const char *format, ...);
 
@@ -34,8 +34,8 @@ void lunado__exception_push(lua_State *L, lunado_realm *realm,
 bool lunado__exception_is(lua_State *L, lunado_realm *realm, int idx,
                           lunado_error_class which);
 
-/* True if the class at `class_idx` is that of the value at idx or one of its
- * ancestors.  [-0, +0, -] */
+/* True if the class at `class_idx` is the class of the value at idx, or an
+ * ancestor of that class.  [-0, +0, -] */
 bool lunado__exception_isinstance(lua_State *L, int idx, int class_idx);
 
 #endif

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * failure.c - making Failures, and text of them.
+ * failure.c - making Failures, and their text.
  *
- * Invariants: a Failure that is no longer reachable and not observed is
- * logged exactly once, by its finalizer.  Making one never formats: walking
- * the stack is what an error costs.
+ * Invariants: a Failure that becomes unreachable without being observed is
+ * logged exactly once, by its finalizer (awaited.c).  Making a Failure formats
+ * nothing, so an error costs only the walk of the stack.
  */
 #include "binding/error/failure.h"
 
@@ -13,7 +13,8 @@
 #include "binding/state/naming.h"
 #include "binding/state/text.h"
 
-/* As luaL_traceback: the first and the last frames of a deep stack. */
+/* The numbers of frames that are kept of a deep stack, the first and the last,
+ * as in luaL_traceback. */
 #define FRAMES_FIRST 10
 #define FRAMES_LAST 11
 #define FRAMES_MAX (FRAMES_FIRST + FRAMES_LAST)
@@ -30,8 +31,8 @@ static bool is_base(lua_State *L, const lunado_realm *realm, lua_Debug *ar) {
   return base;
 }
 
-/* Finds the activation records to keep; the function at the base of a
- * coroutine is ours and not shown.  Returns how many. */
+/* Finds the activation records to keep, and returns their number.  The function
+ * at the base of a coroutine is lunado's own, and is left out. */
 static int find_frames(lua_State *L, const lunado_realm *realm, int level,
                        lua_Debug *records) {
   int count = 0;
@@ -54,8 +55,8 @@ static void fill_frame(lua_State *L, frame *self, lua_Debug *ar) {
   self->tail = ar->istailcall != 0;
 }
 
-/* A name belongs to the caller's constants.  Where the caller's frame is not
- * kept the name is not, either. */
+/* Removes the names whose owner is not kept: a function's name belongs to its
+ * caller's constants, so it is valid only while the caller's frame is kept. */
 static void forget_unheld_names(lunado_failure *self, bool gap) {
   if (self->count > 0) self->frames[self->count - 1].name = NULL;
   if (gap) self->frames[FRAMES_FIRST - 1].name = NULL;
@@ -159,7 +160,8 @@ void lunado__failure_origin(lua_State *L) {
   lua_pop(L, 1);
 }
 
-/* The one for want of memory stands for many. */
+/* The Failure for "not enough memory" is shared by many errors, so it is never
+ * marked. */
 void lunado__failure_told(lua_State *L, lunado_realm *realm, int idx) {
   lua_pushvalue(L, idx);
   lunado__failure_origin(L);
@@ -204,7 +206,8 @@ static void add_frame(lua_State *L, luaL_Buffer *buffer, int failure,
   if (self->tail) luaL_addstring(buffer, "\n\t(...tail calls...)");
 }
 
-/* Pushes the text of one Failure's own frames. */
+/* Pushes the traceback of the Failure's own frames, without those of its inner
+ * ones. */
 static void push_section(lua_State *L, int idx, const char *title) {
   lunado_failure *self = lua_touserdata(L, idx);
   luaL_Buffer buffer;
@@ -225,8 +228,9 @@ static const char *title_of(const lunado_failure *self, bool innermost) {
   return self->handed > 0 ? "passed on by:" : "awaited by:";
 }
 
-/* A chain of awaits can be as deep as memory: its Failures are gathered in a
- * list, the innermost last, and their sections written from there. */
+/* A chain of awaits can be as long as memory permits.  So its Failures are
+ * collected in a list, the innermost last, and their sections are written from
+ * the list. */
 void lunado__failure_traceback(lua_State *L, int idx) {
   int list, n = 0;
   luaL_Buffer buffer;

@@ -10,8 +10,8 @@ static int do_nothing(lua_State *L) {
   return 0;
 }
 
-/* A run calls uv_run from a function of its own: its callbacks are called from
- * within that. */
+/* A run calls uv_run from a C function of its own, which in turn calls the
+ * callbacks.  So two nested calls have to be reserved. */
 static int call_nothing(lua_State *L) {
   lua_pushcfunction(L, do_nothing);
   lua_call(L, 0, 0);
@@ -46,7 +46,7 @@ bool lunado__protect_call(lua_State *L, lunado_realm *realm,
   return false;
 }
 
-/* Lua has no other way to put finalizers off than to stop its collector. */
+/* Stops the collector, because Lua has no other way to defer finalizers. */
 bool lunado__protect_alone(lua_State *L, int nargs) {
   bool running = lua_gc(L, LUA_GCISRUNNING) == 1;
   lunado__hook hook = lunado__hook_off(L);

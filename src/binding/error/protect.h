@@ -5,19 +5,19 @@
 
 #include "binding/state/realm.h"
 
-/* Sees that callbacks can be called from the function that runs on L, whatever
- * memory is left by then, and that they find so many places on the stack.
- * False for want of memory.  [-0, +0, -] */
+/* Ensures that the function that runs on L can call callbacks later, however
+ * little memory is left then, and that they find `places` free slots on the
+ * stack. Returns false if memory is too short now.  [-0, +0, -] */
 bool lunado__protect_reserve(lua_State *L, int places);
 
-/* Calls a function of C that takes `data`.  False if it raised; the Failure is
- * on top.  [-0, +(0|1), -] */
+/* Calls the C function with `data`.  If it raises, returns false with the
+ * Failure on top.  [-0, +(0|1), -] */
 bool lunado__protect_call(lua_State *L, lunado_realm *realm,
                           lua_CFunction function, void *data);
 
-/* Calls the C function below nargs arguments, for no results, while neither
- * finalizers nor debug hooks run.  False if it raised, which is forgotten.
- * [-(nargs+1), +0, -] */
+/* Calls the C function below nargs arguments, without results.  Neither
+ * finalizers nor debug hooks run during the call.  If the function raises,
+ * discards the error and returns false.  [-(nargs+1), +0, -] */
 bool lunado__protect_alone(lua_State *L, int nargs);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* quiet.c - quiet_exceptions: which errors are not logged. */
+/* quiet.c - quiet_exceptions: the errors that are not logged. */
 #include "binding/error/quiet.h"
 
 #include <stdarg.h>
@@ -33,7 +33,8 @@ static bool answers_true(lua_State *L, int err, int function) {
   return answer;
 }
 
-/* One rule; a list within the list covers nothing, for it may be its own. */
+/* True if the rule covers the error.  A list within the list covers nothing: it
+ * may contain itself. */
 static bool is_quiet(lua_State *L, int err, int rule) {
   if (lua_type(L, rule) == LUA_TSTRING) return matches_pattern(L, err, rule);
   if (lunado__classname_is_class(L, rule))
@@ -41,7 +42,7 @@ static bool is_quiet(lua_State *L, int err, int rule) {
   return lunado__argument_iscallable(L, rule) && answers_true(L, err, rule);
 }
 
-/* True of a list of rules: a table that is no rule itself. */
+/* True for a list of rules: a table that is not itself a rule. */
 static bool is_list(lua_State *L, int quiet) {
   return lua_type(L, quiet) == LUA_TTABLE &&
          !lunado__classname_is_class(L, quiet) &&
