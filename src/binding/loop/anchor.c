@@ -1,29 +1,30 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * anchor.c - what a loop holds: a list of the registry's, in which each value
- * has a place.
+ * anchor.c - the values that a loop holds: a list in the registry, in which
+ * each value has an index, its anchor.
  *
- * A free place of the list holds the number of the next free one.  That of the
- * first is known without a look after it was freed: it often is the next to be
- * used.
+ * A free entry of the list contains the index of the next free entry.  After an
+ * entry was freed, `next_anchor` keeps the index that it contains: the entry is
+ * often the next to be used, and is then not read.
  *
- * A list of Lua's keeps the size that it once had.  When a peak is over the
- * list is made anew, with each value that is left in its place, for whoever put
- * it there knows that number; those are strays until the list has grown up to
- * them again.
+ * A Lua table never shrinks by itself.  So after a peak the list is copied into
+ * a smaller table.  Each value keeps its index, because the code that added the
+ * value knows it by that index.  Values beyond the end of the new list are
+ * strays, until the list has grown up to their indices.
  *
- * Invariant: places up to anchor_count are free or have a value; of those
- * beyond, `strays` have one.
+ * Invariant: each entry up to anchor_count is free or has a value; beyond
+ * anchor_count exactly `strays` entries have a value.
  */
 #include "binding/loop/anchor.h"
 
 #include "binding/error/protect.h"
 #include "binding/loop/ioloop.h"
 
-/* loop->next_anchor, where it has to be looked up. */
+/* The value of loop->next_anchor while the index is not known and must be read
+ * from the list. */
 #define UNKNOWN UINT32_MAX
 
-/* A list of so many places is never too large. */
+/* A list of up to this size is never shrunk. */
 #define KEPT_PLACES 1024u
 
 static uint32_t next_free(lua_State *L, int list, uint32_t anchor) {
@@ -34,7 +35,7 @@ static uint32_t next_free(lua_State *L, int list, uint32_t anchor) {
   return next;
 }
 
-/* The number of strays that the list at the top has right behind its end. */
+/* The number of strays directly behind the end of the list on top. */
 static uint32_t count_strays(lua_State *L, const lunado_ioloop *loop) {
   uint32_t n = 0;
   while (n < loop->strays &&
@@ -46,7 +47,8 @@ static uint32_t count_strays(lua_State *L, const lunado_ioloop *loop) {
   return n;
 }
 
-/* The list has one more place, behind those that are no strays any more. */
+/* Extends the list up to the new value's index.  The values that it passes are
+ * no longer strays. */
 static void grow(lunado_ioloop *loop, uint32_t anchor) {
   loop->strays -= anchor - loop->anchor_count - 1;
   loop->anchor_count = anchor;
@@ -76,7 +78,7 @@ uint32_t lunado__anchor_add(lua_State *L, lunado_ioloop *loop) {
   return anchor;
 }
 
-/* (loop): makes the list anew, with room for what is in it. */
+/* (loop): copies the list into a table just large enough for its values. */
 static int renew(lua_State *L) {
   lunado_ioloop *loop = lua_touserdata(L, 1);
   lua_rawgeti(L, LUA_REGISTRYINDEX, loop->anchors);
@@ -94,8 +96,8 @@ static int renew(lua_State *L) {
   return 0;
 }
 
-/* Where there is no memory for a smaller list the large one stays.  No
- * finalizer runs: who lets a value go does not expect any. */
+/* Keeps the large list if there is no memory for a smaller one.  Runs no
+ * finalizer: a function that releases a value expects none to run. */
 static void shrink(lua_State *L, lunado_ioloop *loop) {
   if (!lua_checkstack(L, 4)) return;
   lua_pushcfunction(L, renew);
@@ -103,7 +105,7 @@ static void shrink(lua_State *L, lunado_ioloop *loop) {
   (void)lunado__protect_alone(L, 1);
 }
 
-/* Frees the place in the list on top, which it pops. */
+/* Frees the entry in the list on top, and pops the list. */
 static void free_anchor(lua_State *L, lunado_ioloop *loop, uint32_t anchor) {
   if (anchor <= loop->anchor_count) {
     lua_pushinteger(L, loop->free_anchor);
@@ -127,7 +129,7 @@ void lunado__anchor_push(lua_State *L, lunado_ioloop *loop, uint32_t anchor) {
 }
 
 void lunado__anchor_drop(lua_State *L, lunado_ioloop *loop, uint32_t anchor) {
-  if (loop->closed) return; /* all were let go */
+  if (loop->closed) return; /* all values are released */
   lua_rawgeti(L, LUA_REGISTRYINDEX, loop->anchors);
   free_anchor(L, loop, anchor);
 }

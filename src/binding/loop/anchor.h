@@ -1,35 +1,35 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * anchor.h - what a loop holds: a list of the registry's, in which each value
- * has a place.
+ * anchor.h - the values that a loop holds: a list in the registry, in which
+ * each value has an index, its anchor.
  */
 #ifndef LUNADO_BINDING_LOOP_ANCHOR_H
 #define LUNADO_BINDING_LOOP_ANCHOR_H
 
 #include "binding/state/realm.h"
 
-/* Has the loop hold the value on top; returns its place.  Raises where the loop
- * is closed, which the finalizers may have done that making the value ran.
+/* Makes the loop hold the value on top; returns its anchor.  Raises if the loop
+ * is closed: a finalizer that ran while the value was made may have closed it.
  * [-0, +0, v] */
 uint32_t lunado__anchor_add(lua_State *L, lunado_ioloop *loop);
 
-/* Pushes the value at a place.  [-0, +1, -] */
+/* Pushes the value of an anchor.  [-0, +1, -] */
 void lunado__anchor_push(lua_State *L, lunado_ioloop *loop, uint32_t anchor);
 
-/* Lets the value at a place go.  [-0, +0, -] */
+/* Releases the value of an anchor.  [-0, +0, -] */
 void lunado__anchor_drop(lua_State *L, lunado_ioloop *loop, uint32_t anchor);
 
-/* Pushes the value at a place, which lets it go.  [-0, +1, -] */
+/* Pushes the value of an anchor and releases the anchor.  [-0, +1, -] */
 void lunado__anchor_take(lua_State *L, lunado_ioloop *loop, uint32_t anchor);
 
-/* Starts a timer of the object on top of the stack, which the loop then
- * holds; *anchor is the place.  Raises where it cannot, and then nothing has
- * changed.  [-0, +0, m] */
+/* Starts the timer of the object on top of the stack.  The loop holds the
+ * object from then on; *anchor is set to its anchor.  Raises if the timer
+ * cannot be started, and has then changed nothing.  [-0, +0, m] */
 void lunado__anchor_starttimer(lua_State *L, lunado_ioloop *loop,
                                lunado_timer *timer, double when,
                                uint32_t *anchor);
 
-/* Stops a timer, if it runs, and lets its object go.  [-0, +0, -] */
+/* Stops the timer if it is running, and releases its object.  [-0, +0, -] */
 void lunado__anchor_stoptimer(lua_State *L, lunado_ioloop *loop,
                               lunado_timer *timer, uint32_t anchor);
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * callback.c - from a callback of C into Lua: protect, trace, report.
+ * callback.c - protected calls into Lua from a C callback: call, add the
+ * traceback, report the error.
  *
- * Nothing that is called through here raises; every error is brought to
- * somebody.
+ * No error leaves a call made here; each is passed to a handler or logged.
  */
 #include "binding/loop/callback.h"
 
@@ -21,10 +21,10 @@
 
 typedef struct {
   lunado_ioloop *loop;
-  bool theirs; /* the handler is not the class's, but the user's */
+  bool theirs; /* the user has replaced the class's handler */
 } telling;
 
-/* (telling, callback, failure): tells the loop's handler. */
+/* (telling, callback, failure): calls the loop's handler. */
 static int tell_handler(lua_State *L) {
   telling *self = lua_touserdata(L, 1);
   lunado_ioloop *loop = self->loop;
@@ -69,7 +69,7 @@ static int log_failure(lua_State *L) {
   return 0;
 }
 
-/* (realm, loop, failure): of the loop's own handler. */
+/* (realm, loop, failure): logs an error that the loop's own handler raised. */
 static int log_handler_failure(lua_State *L) {
   lua_pushliteral(L, "Exception in handle_callback_exception: ");
   lunado__failure_text(L, 3);
@@ -78,8 +78,9 @@ static int log_handler_failure(lua_State *L) {
   return 0;
 }
 
-/* Calls function(data, callback, failure) with the two at `callback` and
- * above; leaves the Failure on top and returns false when it raises. */
+/* Calls function(data, callback, failure) with the two values at `callback` and
+ * callback + 1.  If the function raises, leaves its Failure on top and returns
+ * false. */
 static bool call_with(lua_State *L, lunado_realm *realm, lua_CFunction function,
                       void *data, int callback) {
   int base = lua_gettop(L) + 1;
@@ -99,8 +100,7 @@ static bool call_with(lua_State *L, lunado_realm *realm, lua_CFunction function,
   return false;
 }
 
-/* Logs the error of the Failure on top, which the user's own handler has
- * raised, and pops it. */
+/* Logs and pops the Failure on top, which the user's handler has raised. */
 static void report_handler(lua_State *L, lunado_realm *realm) {
   int failure = lua_gettop(L);
   lua_pushnil(L);
@@ -112,7 +112,8 @@ static void report_handler(lua_State *L, lunado_realm *realm) {
   lua_settop(L, failure - 1);
 }
 
-/* What the user's handler raises is reported too, by the log. */
+/* Reports the error to the loop's handler, or to the log.  An error that the
+ * user's handler raises is logged. */
 static void report_protected(lua_State *L, lunado_realm *realm,
                              lunado_ioloop *loop, int callback) {
   if (loop != NULL && !loop->closed) {
@@ -142,7 +143,7 @@ void lunado__callback_report(lua_State *L, lunado_realm *realm,
 
 /* --- callbacks ------------------------------------------------------------ */
 
-/* (loop, callback, the Future it returned) */
+/* (loop, callback, the Future that it returned) */
 static int discard(lua_State *L) {
   lunado_ioloop *loop = lua_touserdata(L, 1);
   lunado__link_discard(L, loop->realm, loop, 3, 2);
@@ -158,7 +159,8 @@ static int log_slow(lua_State *L) {
   return 0;
 }
 
-/* Calls the callable above the copy of it at `callback`. */
+/* Calls the callable that lies above its copy at `callback`, and logs a call
+ * longer than the loop's threshold. */
 static int call_measured(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
                          int handler, int callback, int nargs) {
   uint64_t start = uv_hrtime();
@@ -186,7 +188,8 @@ void lunado__callback_returned(lua_State *L, lunado_realm *realm,
   lunado__callback_report(L, realm, loop);
 }
 
-/* The callback below has returned the value on top, or raised it. */
+/* Handles the end of a call: the callback below has returned the value on top,
+ * or raised it as an error, as `status` says. */
 static void called(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
                    int status) {
   if (status != LUA_OK) {

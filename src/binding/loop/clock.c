@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * clock.c - a clock that can be stopped and moved, and the limit of a run: what
- * lunado.testing needs of a loop.
+ * clock.c - a clock that can be stopped and moved, and the time limit of a run:
+ * the functions that lunado.testing needs of a loop.
  *
- * Invariant: the time of a loop never goes back, whatever becomes of its clock.
+ * Invariant: the time of a loop never goes back, even when its clock is
+ * changed.
  */
 #include "binding/loop/clock.h"
 
@@ -21,7 +22,7 @@ static void clock_skip_to(lunado_clock *clock, double when) {
   lunado_container_of(clock, lunado_testclock, clock)->base = when;
 }
 
-/* The loop's time is `base` now, and stands still or goes. */
+/* Sets the loop's time to `base`; from there it stands still or runs. */
 static void set(lunado_ioloop *loop, double base, bool still) {
   lunado_testclock *self = &loop->clock;
   self->base = base;
@@ -31,18 +32,18 @@ static void set(lunado_ioloop *loop, double base, bool still) {
   lunado_loop_set_clock(loop->core, &self->clock);
 }
 
-/* The next whole second of a time above 0; one so late that there are no
- * fractions any more is whole. */
+/* Rounds a positive time up to a whole second.  A time so large that doubles
+ * have no fractions any more is whole already. */
 static double whole(double seconds) {
   if (seconds >= 0x1p53) return seconds;
   double floor = (double)(uint64_t)seconds;
   return floor < seconds ? floor + 1 : floor;
 }
 
-/* set_virtual(loop, virtual): whether time stands still, but for skipping what
- * is idle, or goes on from here as fast as the system's.  Where it begins to
- * stand still is a whole number of seconds, so that sums of times are as exact
- * as their terms, on a machine of any age. */
+/* set_virtual(loop, virtual): true makes the loop's time stand still, except
+ * that it skips idle time; false makes it run on from here as fast as the
+ * system's.  Time is stopped at a whole number of seconds, so that sums of
+ * times are as exact as their terms, whatever the machine's uptime is. */
 static int core_set_virtual(lua_State *L) {
   lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   luaL_checktype(L, 2, LUA_TBOOLEAN);
@@ -53,7 +54,8 @@ static int core_set_virtual(lua_State *L) {
   return 0;
 }
 
-/* advance(loop, seconds): moves the time of a loop that has such a clock. */
+/* advance(loop, seconds): moves the time of a loop forward.  Raises if
+ * set_virtual was never called on the loop. */
 static int core_advance(lua_State *L) {
   lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   double seconds = lunado__checkseconds(L, 2);
@@ -63,11 +65,11 @@ static int core_advance(lua_State *L) {
   return 0;
 }
 
-/* The longest limit that libuv can count, in milliseconds. */
+/* The longest limit, in milliseconds, that is passed to libuv. */
 #define LIMIT_MAX 1e15
 
-/* set_limit(loop, seconds): the run is stopped after so many seconds of the
- * system's time, rounded up; infinity: it is not. */
+/* set_limit(loop, seconds): the run is stopped after that many seconds of the
+ * system's time, rounded up to milliseconds; infinity removes the limit. */
 static int core_set_limit(lua_State *L) {
   lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   double ms = lunado__checkseconds(L, 2) * 1e3;
@@ -78,7 +80,7 @@ static int core_set_limit(lua_State *L) {
   return 0;
 }
 
-/* is_limited(loop) → whether the limit has stopped it. */
+/* is_limited(loop) → boolean: whether the limit has stopped the run. */
 static int core_is_limited(lua_State *L) {
   lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   lua_pushboolean(L, lunado_loop_limited(loop->core));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* deadline.c - deadlines as Lua gives them. */
+/* deadline.c - deadlines as arguments from Lua. */
 #include "binding/loop/deadline.h"
 
 #include <math.h>
@@ -15,7 +15,7 @@ static const struct {
              {"hours", 3600},  {"days", 86400},        {"microseconds", 1e-6},
              {"weeks", 604800}};
 
-/* The seconds of a unit; 0 for what is none. */
+/* The length of a unit in seconds; 0 if there is no unit of that name. */
 static double unit_seconds(const char *name) {
   for (size_t i = 0; i < sizeof units / sizeof units[0]; i++)
     if (strcmp(units[i].name, name) == 0) return units[i].seconds;

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * drive.c - driving a uv_loop_t, whatever its callbacks do.
+ * drive.c - running a uv_loop_t, even if its callbacks raise errors.
  *
- * lunado's own callbacks raise nothing.  Those of luv's that need memory for
- * what they push do, and so may a host's; the error then takes the last
- * protected call of the thread that it was raised on, which is the main one.
- * So the run is a protected call of the main thread, whichever thread asked for
- * it: then nothing but libuv is jumped over, and that is mended.
+ * lunado's own callbacks raise nothing. luv's callbacks raise if there is no
+ * memory for the values they push, and a host's callbacks may raise too.  Such
+ * an error jumps to the innermost protected call of the thread on which it was
+ * raised, which is the main thread.  So the run is made in a protected call on
+ * the main thread, whichever thread asked for the run.  The error then jumps
+ * over nothing but libuv's frames, and lunado__loop_mend repairs libuv's state.
  */
 #include "binding/loop/drive.h"
 
@@ -18,13 +19,13 @@
 #include "binding/luv/shutdown.h"
 #include "core/jump.h"
 
-/* So many errors in a row, with no run ending between them, are taken for one
- * that lasts. */
+/* After this number of errors in a row, with no run ending between them, the
+ * cause is taken to be permanent and the run is given up. */
 #define MOST_JUMPS 50
 
-/* One attempt. */
+/* One call of uv_run or of luv's run. */
 typedef struct {
-  lunado_attachment *luv; /* whose run is called; NULL: uv_run */
+  lunado_attachment *luv; /* its run is called; NULL: uv_run is called */
   uv_loop_t *uv;
   uv_run_mode mode;
   int alive; /* what uv_run returned */
@@ -39,7 +40,8 @@ bool lunado__drive_is_running(const lunado_realm *realm, const uv_loop_t *uv) {
   return false;
 }
 
-/* What a jump leaves as it was within the run. */
+/* The realm's fields that must be restored after an error has jumped out of a
+ * run: the jump leaves them as they were inside the run. */
 typedef struct {
   lunado_settle_frame *frame;
   unsigned settling;
@@ -62,7 +64,7 @@ static void restore(lunado_realm *realm, const surroundings *before) {
   realm->coroutines.current = before->current;
 }
 
-/* Calls luv's run; its results are on the stack. */
+/* Calls luv's run; pushes its results and returns their number. */
 static int call_luv(lua_State *L, const lunado_attachment *luv,
                     uv_run_mode mode) {
   static const char *const modes[] = {"default", "once", "nowait"};
@@ -73,13 +75,14 @@ static int call_luv(lua_State *L, const lunado_attachment *luv,
   return lua_gettop(L) - top;
 }
 
-/* (attempt).  A call of luv's that is refused counts as a run that was
- * stopped.  A debug hook may come before libuv's run and close or stop the
- * loop; libuv's flag then ends the run, for no other run can have taken it. */
+/* (attempt): runs once.  If luv refuses the call, this counts as a run that was
+ * stopped.  A debug hook may run before libuv's run begins, and close or stop
+ * the loop; libuv's stop flag then ends the run, because no other run can have
+ * consumed the flag. */
 static int run_once(lua_State *L) {
   attempt *self = lua_touserdata(L, 1);
   (void)lunado__protect_reserve(L,
-                                LUA_MINSTACK); /* as long as there is memory */
+                                LUA_MINSTACK); /* if there is memory for it */
   if (self->luv == NULL) {
     self->alive = uv_run(self->uv, self->mode);
     return 0;
@@ -89,8 +92,9 @@ static int run_once(lua_State *L) {
   return 0;
 }
 
-/* An error has jumped out of a run on the realm's main thread, and is on top of
- * its stack. */
+/* Repairs the realm and the loop after an error has jumped out of a run on the
+ * realm's main thread, and reports the error, which is on top of that thread's
+ * stack. */
 static void recover(lunado_realm *realm, lunado_ioloop *loop,
                     const surroundings *before) {
   lua_State *L = realm->main;
@@ -128,7 +132,7 @@ int lunado__drive(lunado_loop *core, uv_run_mode mode) {
   return 1;
 }
 
-/* (realm, mode) → what luv's run returns. */
+/* (realm, mode) → the results of luv's run. */
 static int run_luv(lua_State *L) {
   const lunado_realm *realm = lua_touserdata(L, 1);
   return call_luv(L, realm->luv, (uv_run_mode)lua_tointeger(L, 2));

@@ -2,13 +2,13 @@
 /*
  * handler.c - add_handler, update_handler, remove_handler.
  *
- * Invariants: the first user value of a loop maps each watched descriptor to
- * its handler, and each object that was given for one to the newest handler
- * that it was given for; the watcher's owner is that handler.  Without a loop a
- * handler has no watcher.
+ * Invariants: the first user value of a loop is a table.  It maps each watched
+ * descriptor to its handler, and each object that was given as a descriptor to
+ * the newest of its handlers.  That handler is the watcher's owner.  A handler
+ * whose loop is closed has no watcher.
  *
- * An object's fileno, getfd and close are the user's: any handler may be gone
- * after they were called, and the loop may be closed.
+ * An object's fileno, getfd and close are the user's functions: after a call of
+ * one, any handler may be removed, and the loop may be closed.
  */
 #include "binding/loop/handler.h"
 
@@ -26,18 +26,19 @@
 
 #define EVENTS (LUNADO_READ | LUNADO_WRITE | LUNADO_ERROR)
 
-/* User values: the function; the descriptor as it was given; where that is an
- * object, the handler before this one that the same object was given for. */
+/* User values: the function; the descriptor as the caller gave it, a number or
+ * an object; for an object, its next older handler. */
 enum { HANDLER_FUNCTION = 1, HANDLER_FD, HANDLER_OLDER };
 enum { HANDLER_VALUES = HANDLER_OLDER };
 
 typedef struct {
-  lunado_watcher *watcher; /* NULL once removed, or the loop is closed */
+  lunado_watcher *watcher; /* NULL once the handler is removed or the loop is
+                            * closed */
   int fd;
   bool removed;
 } handler;
 
-/* Pushes the loop's table descriptor → handler. */
+/* Pushes the loop's table of handlers. */
 static void push_handlers(lua_State *L, lunado_ioloop *loop) {
   lunado__ioloop_push(L, loop);
   lua_getiuservalue(L, -1, 1);
@@ -51,8 +52,8 @@ static bool has_fields(lua_State *L, int arg) {
   return true;
 }
 
-/* Pushes what the method `name` of argument `arg` returns; pushes nothing and
- * returns false where there is no such method. */
+/* Calls the method `name` of argument `arg` and pushes its result.  If there is
+ * no such method, pushes nothing and returns false. */
 static bool call_method(lua_State *L, int arg, const char *name) {
   if (!has_fields(L, arg)) return false;
   lua_getfield(L, arg, name);
@@ -69,7 +70,7 @@ static bool is_object(lua_State *L, int arg) {
   return lua_type(L, arg) == LUA_TTABLE || lua_type(L, arg) == LUA_TUSERDATA;
 }
 
-/* Argument 2 as a descriptor; -1: it is an object without one. */
+/* Argument 2 as a descriptor; -1 if it is an object without one. */
 static int ask_fd(lua_State *L) {
   lua_Integer fd;
   int isnum;
@@ -101,8 +102,9 @@ static int check_events(lua_State *L, int arg) {
 
 /* --- the table ------------------------------------------------------------ */
 
-/* (table, handler): nothing is there under its descriptor.  Where memory ends
- * it may be entered under that alone. */
+/* (table, handler): enters the handler, for whose descriptor the table has no
+ * entry.  If memory runs out, the handler may have been entered under its
+ * descriptor only. */
 static int enter(lua_State *L) {
   const handler *self = lua_touserdata(L, 2);
   lua_pushvalue(L, 2);
@@ -117,11 +119,10 @@ static int enter(lua_State *L) {
   return 0;
 }
 
-/* Takes the handler at idx out of those that its object was given for.
- * [-0, +0, -] */
+/* Removes the handler at idx from the handlers of its object.  [-0, +0, -] */
 static void unlink_object(lua_State *L, int table, int idx) {
   int top = lua_gettop(L);
-  lua_getiuservalue(L, idx, HANDLER_OLDER); /* takes its place */
+  lua_getiuservalue(L, idx, HANDLER_OLDER); /* replaces it */
   lua_getiuservalue(L, idx, HANDLER_FD);
   lua_pushvalue(L, -1);
   lua_rawget(L, table);
@@ -144,8 +145,8 @@ static void unlink_object(lua_State *L, int table, int idx) {
   lua_settop(L, top);
 }
 
-/* Removes the handler at idx, which is in the table at `table`: it is not
- * called any more.  [-0, +0, -] */
+/* Removes the handler at idx from the table at `table`; it is not called any
+ * more.  [-0, +0, -] */
 static void let_object_go(lua_State *L, int table, int idx) {
   handler *self = lua_touserdata(L, idx);
   lunado_watcher_close(self->watcher);
@@ -158,16 +159,17 @@ static void let_object_go(lua_State *L, int table, int idx) {
   lua_rawseti(L, table, self->fd);
 }
 
-/* Pushes the loop's handlers and the one of the descriptor; NULL and nil for
- * an unknown one. */
+/* Pushes the loop's table of handlers and the handler of the descriptor, and
+ * returns the latter.  For an unknown descriptor pushes nil and returns
+ * NULL. */
 static handler *find(lua_State *L, lunado_ioloop *loop, int fd) {
   push_handlers(L, loop);
   lua_rawgeti(L, -1, fd);
   return lua_touserdata(L, -1);
 }
 
-/* The same for argument 2.  What was given as an object is found by that, for
- * it may have been closed, or have another descriptor by now. */
+/* As find, for argument 2.  An object is looked up by itself, not by its
+ * descriptor: it may have been closed meanwhile, or have another descriptor. */
 static handler *find_given(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   int fd;
@@ -184,7 +186,7 @@ static handler *find_given(lua_State *L) {
 
 /* --- events --------------------------------------------------------------- */
 
-/* (realm, function, descriptor, error): the handler was removed. */
+/* (realm, function, descriptor, error): logs that the handler was removed. */
 static int log_refused(lua_State *L) {
   lunado_realm *realm = lua_touserdata(L, 1);
   lunado__context_unwrap(L, realm, 2);
@@ -198,8 +200,8 @@ static int log_refused(lua_State *L) {
   return 0;
 }
 
-/* The system does not take the descriptor of the handler on top, above the
- * table. */
+/* Removes the handler on top, above the table, because the system refuses to
+ * watch its descriptor, and logs this. */
 static void refused(lua_State *L, lunado_realm *realm, int error) {
   int idx = lua_gettop(L);
   int fd = ((handler *)lua_touserdata(L, idx))->fd;
@@ -227,7 +229,7 @@ static void on_events(lunado_watcher *watcher, int events) {
   if (!lua_checkstack(L, LUA_MINSTACK)) return;
   push_handlers(L, loop);
   (void)lua_rawgeti(L, -1, (lua_Integer)watcher->fd);
-  lunado__ioloop_ref(loop); /* the callback may close it */
+  lunado__ioloop_ref(loop); /* the callback may close the loop */
   if (events < 0)
     refused(L, loop->realm, events);
   else
@@ -238,7 +240,7 @@ static void on_events(lunado_watcher *watcher, int events) {
 
 /* --- methods -------------------------------------------------------------- */
 
-/* Raises why. */
+/* Raises the error for `rc`. */
 static int cannot_watch(lua_State *L, int fd, int rc) {
   if (rc == UV_EEXIST)
     return luaL_error(L, "descriptor %d is watched by somebody else", fd);
@@ -246,7 +248,7 @@ static int cannot_watch(lua_State *L, int fd, int rc) {
                     uv_strerror(rc));
 }
 
-/* Pushes a new handler of the function at 3. */
+/* Pushes a new handler with the function at 3 and the descriptor at 2. */
 static handler *new_handler(lua_State *L, int fd) {
   handler *self = lua_newuserdatauv(L, sizeof *self, HANDLER_VALUES);
   *self = (handler){.fd = fd};
@@ -257,7 +259,8 @@ static handler *new_handler(lua_State *L, int fd) {
   return self;
 }
 
-/* Watches the descriptor of the handler on top, above the table. */
+/* Watches the descriptor of the handler on top, above the table, and enters the
+ * handler into the table.  If this fails, undoes it and raises. */
 static void watch(lua_State *L, lunado_ioloop *loop, handler *self,
                   int events) {
   int table = lua_gettop(L) - 1, status;
@@ -281,8 +284,9 @@ static void watch(lua_State *L, lunado_ioloop *loop, handler *self,
   lua_error(L);
 }
 
-/* loop:add_handler(fd, fn, events): fn(fd, events) while one of the events
- * lasts.  Tornado: IOLoop.add_handler. */
+/* loop:add_handler(fd, fn, events): calls fn(fd, events) on each turn on which
+ * one of the events is there. fd is a descriptor, or an object with the method
+ * fileno or getfd.  Tornado: IOLoop.add_handler. */
 static int loop_add_handler(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_ioloop *loop;
@@ -295,9 +299,9 @@ static int loop_add_handler(lua_State *L) {
   lua_settop(L, 4);
   lunado__context_capture(L, realm, 3);
   self = new_handler(L, fd);
-  loop = lunado__ioloop_check(L, realm, 1); /* it may be closed by now */
+  loop = lunado__ioloop_check(L, realm, 1); /* fileno may have closed it */
   push_handlers(L, loop);
-  lua_insert(L, 5); /* handlers, the handler */
+  lua_insert(L, 5); /* the table of handlers, the handler */
   if (lua_rawgeti(L, 5, fd) != LUA_TNIL)
     return luaL_error(L, "descriptor %d has a handler already", fd);
   lua_pop(L, 1);
@@ -319,8 +323,8 @@ static int loop_update_handler(lua_State *L) {
   return rc < 0 ? cannot_watch(L, fd, rc) : 0;
 }
 
-/* loop:remove_handler(fd): an unknown one is ignored.
- * Tornado: IOLoop.remove_handler. */
+/* loop:remove_handler(fd): removes the handler of fd, if it has one.  Tornado:
+ * IOLoop.remove_handler. */
 static int loop_remove_handler(lua_State *L) {
   (void)lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   if (find_given(L) != NULL) let_object_go(L, lua_gettop(L) - 1, lua_gettop(L));
@@ -329,14 +333,14 @@ static int loop_remove_handler(lua_State *L) {
 
 /* --- closing -------------------------------------------------------------- */
 
-/* (the descriptor as it was given, its number) */
+/* (the descriptor as the caller gave it, its number): closes the descriptor. */
 static int close_fd(lua_State *L) {
   if (lua_type(L, 1) != LUA_TNUMBER && call_method(L, 1, "close")) return 0;
   (void)close((int)lua_tointeger(L, 2));
   return 0;
 }
 
-/* Pushes a list of the handlers. */
+/* Pushes a list of the loop's handlers and returns its length. */
 static int list_handlers(lua_State *L, lunado_ioloop *loop) {
   int count = 0;
   push_handlers(L, loop);
@@ -351,8 +355,9 @@ static int list_handlers(lua_State *L, lunado_ioloop *loop) {
   return count;
 }
 
-/* Removes the handler on top, unless close() of another object has, and closes
- * its descriptor.  The loop may be closed by then. */
+/* Removes the handler on top and closes its descriptor, unless the close() of
+ * another object has already removed the handler.  Such a close() may also have
+ * closed the loop. */
 static void close_descriptor(lua_State *L, lunado_ioloop *loop) {
   int idx = lua_gettop(L);
   handler *self = lua_touserdata(L, idx);
@@ -400,8 +405,8 @@ static const luaL_Reg methods[] = {{"add_handler", loop_add_handler},
                                    {"remove_handler", loop_remove_handler},
                                    {NULL, NULL}};
 
-/* check_descriptor(fd) → nil where libuv can watch it, else the name of the
- * error with which the system would refuse it. */
+/* check_descriptor(fd) → nil if libuv can watch the descriptor, else the name
+ * of the error with which the system would refuse it. */
 static int core_check_descriptor(lua_State *L) {
   const lunado_ioloop *loop =
       lunado__ioloop_current(L, lunado__realm_upvalue(L));

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * interrupt.c - interrupts: noticed, brought to the run, waited for.
+ * interrupt.c - interrupts: recognized, passed to the run, and woken for.
  *
  * The interpreter's handler of SIGINT sets a hook, which raises the error when
- * Lua next calls a function.  A loop that waits calls none: it has to be woken
- * by the signal.  Invariants: at most one loop of the process is woken; our
- * handler is in place only while that one runs, and calls the one before first;
- * if another handler was installed meanwhile, that one stays.
+ * Lua next calls a function.  A loop that waits in the system calls no
+ * function, so the signal has to wake it.
+ *
+ * Invariants: at most one loop of the process is woken. lunado's handler is
+ * installed only while that loop runs, and first calls the handler that was
+ * installed before it.  If the process installs another handler meanwhile, that
+ * handler is left in place.
  */
 #if !defined(_POSIX_C_SOURCE) && !defined(_GNU_SOURCE)
 #define _POSIX_C_SOURCE 200809L /* sigaction */
@@ -24,7 +27,7 @@
 
 /* --- errors --------------------------------------------------------------- */
 
-/* Where Lua says so: the message handler was called from a hook. */
+/* True if Lua reports that the message handler was called from a hook. */
 static bool is_named_hook(lua_State *L) {
   lua_Debug ar;
   return lua_getstack(L, 0, &ar) && lua_getinfo(L, "n", &ar) &&
@@ -41,7 +44,7 @@ static void on_probe(lua_State *L, lua_Debug *ar) {
   lua_sethook(L, NULL, 0, 0);
 }
 
-/* Inside of a hook no other one is called. */
+/* True if L is inside a hook: Lua then calls no other hook. */
 static bool is_inside_hook(lua_State *L) {
   lua_Hook hook = lua_gethook(L);
   int mask = lua_gethookmask(L), count = lua_gethookcount(L);
@@ -54,7 +57,8 @@ static bool is_inside_hook(lua_State *L) {
   return inside;
 }
 
-/* True if debug.sethook has set a hook on L: that is a function of Lua's. */
+/* True if the hook of L was set by debug.sethook, so that it is a Lua
+ * function. */
 static bool has_lua_hook(lua_State *L) {
   bool has = false;
   if (lua_getfield(L, LUA_REGISTRYINDEX, "_HOOKKEY") == LUA_TTABLE) {
@@ -93,7 +97,8 @@ void lunado__interrupt_open(lua_State *L, lunado_realm *realm) {
   lua_pop(L, 1);
 }
 
-/* The turn is not completed; what is left of it comes with the next run. */
+/* Ends the innermost run without completing its turn; the next run calls the
+ * callbacks that are left. */
 static void end_run(const lunado_realm *realm) {
   if (realm->loops.running == NULL) return;
   realm->loops.running->queue.turn = 0;
@@ -113,7 +118,7 @@ bool lunado__interrupt_note(lua_State *L, lunado_realm *realm) {
 bool lunado__interrupt_take(lua_State *L, lunado_realm *realm) {
   if (!realm->errors.interrupted) return false;
   lunado__getslot(L, realm, LUNADO_SLOT_INTERRUPT);
-  end_run(realm); /* the next one outwards */
+  end_run(realm); /* the run around the ended one */
   if (realm->loops.running != NULL) return true;
   lua_pushboolean(L, 0);
   lunado__setslot(L, realm, LUNADO_SLOT_INTERRUPT);
@@ -136,7 +141,7 @@ static void on_wake(lunado_loop *core, lunado_message *message) {
   (void)message;
   atomic_store(&loop->waking, false);
   if (core->closed) return;
-  /* Where nothing is called, a hook that waits for its chance has it. */
+  /* Calls an empty function, so that a pending hook is called. */
   if (!lunado__protect_call(loop->L, loop->realm, nothing, NULL))
     lunado__callback_report_guarded(loop->L, loop->realm, true, "an interrupt");
 }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ioloop.c - IOLoop.
+ * ioloop.c - IOLoop: finding a loop, its life cycle, and its runs.
  *
- * Invariants: an ioloop is born without a core and has one from then on; it is
- * in SLOT_LOOPS while it is open, a run or a callback of it is on the C stack,
- * or coroutines are enlisted on it.  The userdata of a loop is younger than
- * whatever it runs on, so that at the state's end its finalizer comes first.
+ * Invariants: a new ioloop has no core; it gets one before anyone else sees it,
+ * and has one from then on.  An ioloop is in SLOT_LOOPS while it is open, while
+ * a run or a callback of it is on the C stack, and while coroutines ref it.
+ * The userdata of a loop is created after everything that the loop runs on, so
+ * that at the state's end its finalizer runs first.
  */
 #include "binding/loop/ioloop.h"
 
@@ -24,16 +25,16 @@
 #include "binding/state/class.h"
 #include "binding/state/context.h"
 
-/* Room on the stack for callbacks of the loop. */
+/* Stack slots that are reserved for callbacks of the loop. */
 #define LOOP_STACK 64
 
-/* Stands for the core of a loop that was finalized, of which finalizers that
- * run later, and programs that call this one by hand, may have the userdata
- * still: a closed loop, on which nothing has an effect. */
+/* Replaces the core of a finalized loop.  Finalizers that run later, and
+ * programs that call the finalizer themselves, may still have the userdata;
+ * they see a closed loop, on which nothing has an effect. */
 static lunado_loop gone = {.refs = 1, .closed = true, .mail = {.closed = true}};
 
-/* Marks the metatables of loops: the class's, and those of single loops whose
- * fields have been set. */
+/* Marks the metatables of loops: that of the class, and those of single loops
+ * whose fields have been set. */
 static const char loop_key = 0;
 
 /* --- finding -------------------------------------------------------------- */
@@ -67,7 +68,8 @@ static void refuse_loop(lua_State *L, const lunado_ioloop *loop) {
                 "all handles of that");
 }
 
-/* Raises where the loop cannot be used. */
+/* Raises if the loop is closed, or if the owner of its uv_loop_t has closed the
+ * loop's handles. */
 static inline void check_usable(lua_State *L, const lunado_ioloop *loop) {
   if (loop->core->closed || lunado_loop_taken(loop->core)) refuse_loop(L, loop);
 }
@@ -95,8 +97,8 @@ void lunado__ioloop_pushmethod(lua_State *L, lunado_ioloop *loop,
 
 /* --- life cycle ----------------------------------------------------------- */
 
-/* The realm lets a closed loop go that no coroutine belongs to, and that
- * nothing on the C stack works on. */
+/* Makes the realm release a closed loop once no coroutine belongs to it and no
+ * run or call of it is on the C stack. */
 static void forget_if_unused(lua_State *L, lunado_ioloop *loop) {
   if (!loop->closed || loop->refs > 0) return;
   if (loop->core != NULL && lunado_loop_running(loop->core)) return;
@@ -115,7 +117,7 @@ static void on_left(lunado_loop *core) {
   forget_if_unused(loop->L, loop);
 }
 
-/* What the loop held. */
+/* Releases the values that the loop held, and its queue and slabs. */
 static void let_go(lua_State *L, lunado_ioloop *loop) {
   lunado_realm *realm = loop->realm;
   lunado__awaited_leave(loop);
@@ -131,7 +133,7 @@ static void let_go(lua_State *L, lunado_ioloop *loop) {
 
 void lunado__ioloop_close(lua_State *L, lunado_ioloop *loop) {
   bool open = !loop->closed;
-  lunado__ioloop_ref(loop); /* is kept until all is done */
+  lunado__ioloop_ref(loop); /* keeps it until this function returns */
   loop->closed = true;
   loop->signals = NULL; /* closed with the other watchers */
   lunado__interrupt_unwatch(loop);
@@ -146,16 +148,18 @@ static int release_luv(lua_State *L) {
   return 0;
 }
 
-/* Where a state is being closed no function is below its finalizers. */
+/* True if a program called the finalizer: while a state is being closed, there
+ * is no function below its finalizers on the stack. */
 static bool is_called_by_hand(lua_State *L) {
   lua_Debug ar;
   return lua_getstack(L, 1, &ar) != 0;
 }
 
-/* One that is running and is called by hand is closed, and goes later.  When a
- * callback of the host's closes the state, the core is left to itself: it ends
- * when the callback has returned.  Without memory to part from luv the loop is
- * closed all the same. */
+/* If a program finalizes a loop that is running, the loop is closed now and
+ * finalized later.  If a callback of the host closes the state, this function
+ * drops its reference to the core; the core is freed once the callback has
+ * returned.  If memory is too short for detaching from luv, the loop is closed
+ * nevertheless. */
 static int loop__gc(lua_State *L) {
   lunado_ioloop *loop = lunado__ioloop_at(L, lunado__realm_upvalue(L), 1);
   lunado_loop *core;
@@ -173,7 +177,7 @@ static int loop__gc(lua_State *L) {
   core->owner = NULL;
   lunado_loop_set_left(core, NULL);
   lunado_loop_set_drive(core, NULL);
-  lunado_loop_set_clock(core, NULL); /* it may have been the loop's own */
+  lunado_loop_set_clock(core, NULL); /* it may have been loop->clock */
   lunado_loop_close(core);
   lunado_loop_unref(core);
   return 0;
@@ -225,7 +229,8 @@ static int share_luv(lua_State *L) {
   return 0;
 }
 
-/* The loop that cannot be shared is not the default one after all. */
+/* Closes the new default loop, which cannot be shared with luv, and raises the
+ * error on top. */
 static int give_up(lua_State *L, lunado_ioloop *loop) {
   lua_pushcfunction(L, release_luv);
   lua_pushlightuserdata(L, loop);
@@ -246,7 +251,7 @@ lunado_ioloop *lunado__ioloop_default(lua_State *L, lunado_realm *realm) {
                                     : lunado__luv_loop(L, realm);
   loop = lunado__ioloop_new(L, realm, uv);
   if (realm->loops.default_loop !=
-      NULL) { /* a finalizer has needed it before */
+      NULL) { /* a finalizer has made it meanwhile */
     lunado__ioloop_close(L, loop);
     lua_pop(L, 1);
     return realm->loops.default_loop;
@@ -289,13 +294,15 @@ int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, bool forever) {
   int rc;
   if (!lunado__protect_reserve(L, LOOP_STACK)) return UV_ENOMEM;
   if (realm->errors.receiver != NULL) lunado__received_forget(L, realm);
-  /* What was current before is below the run on the stack, to be put back. */
-  push_current(L, realm); /* which may be closed before the run is over */
+  /* The loop and the context that were current are on the stack below the run,
+   * and become current again after it. */
+  push_current(L, realm); /* keeps outer_loop, which may be closed during the
+                           * run */
   loop->L = L;
   realm->loops.current = realm->loops.running = loop;
   realm->coroutines.current = NULL;
   lunado__getslot(L, realm, LUNADO_SLOT_CONTEXT);
-  lua_pushboolean(L, 0); /* callbacks bring their own contexts */
+  lua_pushboolean(L, 0); /* callbacks have contexts of their own */
   lunado__context_set(L, realm);
   watched = lunado__interrupt_watch(L, loop);
   rc = lunado_loop_run(loop->core, forever);
@@ -321,7 +328,8 @@ void lunado__ioloop_checkidle(lua_State *L, lunado_ioloop *loop) {
     luaL_error(L, "the IOLoop is already running");
 }
 
-/* Longer than any program: libuv counts in as many nanoseconds. */
+/* Longest slice in seconds: longer than any program runs, and the nanoseconds
+ * still fit in 64 bits. */
 #define SLICE_MAX 1e9
 
 void lunado__ioloop_setslice(lua_State *L, lunado_ioloop *loop,

@@ -19,7 +19,8 @@
 #include "binding/state/argument.h"
 #include "binding/state/context.h"
 
-/* loop:start(): runs until it is stopped.  Tornado: IOLoop.start. */
+/* loop:start(): runs the loop until it is stopped.  Raises the error of an
+ * interrupt.  Tornado: IOLoop.start. */
 static int loop_start(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_ioloop *loop = lunado__ioloop_check(L, realm, 1);
@@ -31,8 +32,8 @@ static int loop_start(lua_State *L) {
   return 0;
 }
 
-/* loop:stop(): ends start after the turn in progress; before start, has it
- * run one turn.  Tornado: IOLoop.stop. */
+/* loop:stop(): makes start return after the turn in progress; called before
+ * start, makes start run one turn.  Tornado: IOLoop.stop. */
 static int loop_stop(lua_State *L) {
   lunado_loop_stop(lunado__ioloop_check(L, lunado__realm_upvalue(L), 1)->core);
   return 0;
@@ -40,8 +41,8 @@ static int loop_stop(lua_State *L) {
 
 /* --- callbacks ------------------------------------------------------------ */
 
-/* loop:add_callback(fn, ...): fn(...) on the next turn.
- * Tornado: IOLoop.add_callback, spawn_callback, add_callback_from_signal. */
+/* loop:add_callback(fn, ...): calls fn(...) on the next turn.  Tornado:
+ * IOLoop.add_callback, spawn_callback, add_callback_from_signal. */
 static int loop_add_callback(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_ioloop *loop = lunado__ioloop_check(L, realm, 1);
@@ -51,9 +52,9 @@ static int loop_add_callback(lua_State *L) {
   return 0;
 }
 
-/* loop:spawn_callback(fn, ...), loop:add_callback_from_signal(fn, ...): the
- * same, outside of the contexts that are current.
- * Tornado: IOLoop.spawn_callback. */
+/* loop:spawn_callback(fn, ...), loop:add_callback_from_signal(fn, ...): as
+ * add_callback, but fn runs outside the current stack contexts.  Tornado:
+ * IOLoop.spawn_callback. */
 static int loop_spawn_callback(lua_State *L) {
   lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   lunado__checkcallable(L, 2);
@@ -61,8 +62,8 @@ static int loop_spawn_callback(lua_State *L) {
   return 0;
 }
 
-/* loop:add_future(f, fn): fn(f) on the turn after f is done.
- * Tornado: IOLoop.add_future. */
+/* loop:add_future(f, fn): calls fn(f) on the turn after f is done.  Tornado:
+ * IOLoop.add_future. */
 static int loop_add_future(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_ioloop *loop = lunado__ioloop_check(L, realm, 1);
@@ -76,16 +77,16 @@ static int loop_add_future(lua_State *L) {
 
 /* --- the rest ------------------------------------------------------------- */
 
-/* loop:time() → seconds.  Tornado: IOLoop.time. */
+/* loop:time() → the loop's time in seconds.  Tornado: IOLoop.time. */
 static int loop_time(lua_State *L) {
   lunado_ioloop *loop = lunado__ioloop_check_any(L, 1);
   lua_pushnumber(L, (lua_Number)lunado_loop_time(loop->core));
   return 1;
 }
 
-/* loop:handle_callback_exception(callback, err, traceback): logs; to be
- * replaced by who wants something else.
- * Tornado: IOLoop.handle_callback_exception. */
+/* loop:handle_callback_exception(callback, err, traceback): logs the error.  A
+ * program may replace it by a function of its own.  Tornado:
+ * IOLoop.handle_callback_exception. */
 static int loop_handle_callback_exception(lua_State *L) {
   lunado__ioloop_check_any(L, 1);
   lua_settop(L, 4);
@@ -97,16 +98,16 @@ bool lunado__methods_is_default_handler(lua_State *L, int idx) {
   return lua_tocfunction(L, idx) == loop_handle_callback_exception;
 }
 
-/* loop:set_blocking_log_threshold(seconds): callbacks that take longer are
- * logged; nil: none are.  Tornado: IOLoop.set_blocking_log_threshold. */
+/* loop:set_blocking_log_threshold(seconds): logs callbacks that take longer;
+ * nil switches this off.  Tornado: IOLoop.set_blocking_log_threshold. */
 static int loop_set_blocking_log_threshold(lua_State *L) {
   lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   loop->threshold = lua_isnil(L, 2) ? 0 : lunado__checkseconds(L, 2);
   return 0;
 }
 
-/* loop:set_slice(seconds): for how long callbacks and coroutines that are ready
- * run before timers and descriptors have their chance; at first 0.001. */
+/* loop:set_slice(seconds): sets how long ready callbacks and coroutines may run
+ * before timers and descriptors are checked.  The default is 0.001. */
 static int loop_set_slice(lua_State *L) {
   lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   double seconds = lunado__checkseconds(L, 2);
@@ -115,9 +116,9 @@ static int loop_set_slice(lua_State *L) {
   return 0;
 }
 
-/* loop:close([all_fds]): frees all that is the loop's own; with all_fds true
- * the descriptors it watches are closed, too.  Harmless when closed.
- * Tornado: IOLoop.close. */
+/* loop:close([all_fds]): closes the loop and frees what belongs to it.  With
+ * all_fds true, also closes the descriptors that it watches.  A closed loop
+ * stays as it is.  Tornado: IOLoop.close. */
 static int loop_close(lua_State *L) {
   lunado_ioloop *loop = lunado__ioloop_check_any(L, 1);
   lua_settop(L, 2);
@@ -127,13 +128,11 @@ static int loop_close(lua_State *L) {
   if (!lunado__promise_reserve(loop)) return luaL_error(L, "not enough memory");
   lunado__luv_release(L, loop);
   lunado__ioloop_close(L, loop);
-  lua_gc(
-      L,
-      LUA_GCCOLLECT); /* errors that can no longer be observed are logged now */
+  lua_gc(L, LUA_GCCOLLECT); /* logs the errors that can no longer be observed */
   return 0;
 }
 
-/* (loop, error or nil): leaves the descriptors open. */
+/* (loop, error or nil): closes the loop but leaves the descriptors open. */
 static int loop__close(lua_State *L) {
   lua_settop(L, 1);
   return loop_close(L);
@@ -154,8 +153,9 @@ static int loop__tostring(lua_State *L) {
   return 1;
 }
 
-/* A loop whose fields are set gets a metatable of its own, with a table of
- * fields before the class's methods. */
+/* Called when a field is first set on a loop: gives the loop a metatable of its
+ * own.  That metatable has a table of the loop's fields, whose __index is the
+ * table of the class's methods. */
 static int loop__newindex(lua_State *L) {
   lunado__ioloop_check_any(L, 1);
   lua_settop(L, 3);
@@ -185,9 +185,9 @@ static int loop__newindex(lua_State *L) {
 
 /* --- functions ------------------------------------------------------------ */
 
-/* IOLoop([make_current]) → a new loop, on a uv_loop_t of its own.  It becomes
- * the current one where there is none, or where make_current is true; with
- * false it does not.  Tornado: IOLoop. */
+/* IOLoop([make_current]) → a new loop, on a uv_loop_t of its own. true makes it
+ * the current loop, false does not; by default it becomes current if there is
+ * no current loop.  Tornado: IOLoop. */
 static int ioloop__call(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_ioloop *loop;
@@ -200,8 +200,9 @@ static int ioloop__call(lua_State *L) {
   return 1;
 }
 
-/* IOLoop.current([instance]) → the current loop, made where there is none,
- * unless `instance` is false; then nil.  Tornado: IOLoop.current. */
+/* IOLoop.current([instance]) → the current loop.  If there is none, makes the
+ * default loop the current one; with `instance` false, returns nil instead.
+ * Tornado: IOLoop.current. */
 static int ioloop_current(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   if (realm->loops.current == NULL && lua_isboolean(L, 1) &&
@@ -225,14 +226,16 @@ static int ioloop_clear_current(lua_State *L) {
   return 0;
 }
 
-/* is_loop(x) → boolean; for Lua modules that check their arguments. */
+/* is_loop(x) → boolean: whether x is a loop.  Lua modules use it to check their
+ * arguments. */
 static int core_is_loop(lua_State *L) {
   luaL_checkany(L, 1);
   lua_pushboolean(L, lunado__ioloop_at(L, lunado__realm_upvalue(L), 1) != NULL);
   return 1;
 }
 
-/* call(loop, fn): calls fn() as the loop calls its callbacks. */
+/* call(loop, fn): calls fn() the way the loop calls its callbacks: errors are
+ * reported to the loop. */
 static int core_call(lua_State *L) {
   lunado_ioloop *loop = lunado__ioloop_check_any(L, 1);
   lunado__checkcallable(L, 2);

@@ -5,15 +5,15 @@
 
 #include "binding/state/realm.h"
 
-/* Gives the metatable of loops, on top, their methods and metamethods, but for
- * __gc.  [-0, +0, m] */
+/* Adds methods, and all metamethods except __gc, to the metatable of loops,
+ * which is on top.  [-0, +0, m] */
 void lunado__methods_add(lua_State *L);
 
-/* Pushes the functions of lunado.ioloop into the table on top. */
+/* Adds the functions of lunado.ioloop to the table on top. */
 void lunado__methods_functions(lua_State *L);
 
-/* True if the value at idx is the handle_callback_exception that loops have
- * from the start.  [-0, +0, -] */
+/* True if the value at idx is the default handle_callback_exception.
+ * [-0, +0, -] */
 bool lunado__methods_is_default_handler(lua_State *L, int idx);
 
 #endif

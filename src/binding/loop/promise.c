@@ -2,16 +2,17 @@
 /*
  * promise.c - Futures that other threads settle.
  *
- * What a host holds is not a pointer but a name: the address of the loop, and
- * a ticket, which says what place the promise has among the loop's promises
- * and how often that place was used before.  So a name that was used up, or
- * whose loop has closed, is recognized for ever, nothing has to be freed,
- * and the memory of the loop's promises goes when the loop closes.
+ * A lunado_promise is not a pointer but a name.  It consists of the id of the
+ * loop and a ticket; the ticket consists of the index of the promise's item in
+ * the loop's slab, and a count of uses of that item.  So a name that was used
+ * up, or whose loop is closed, is recognized.  The host has nothing to free,
+ * and the memory of a loop's promises is freed when the loop closes.
  *
- * Invariants: a place is free, or has a Future, which the loop holds, and a
- * hold on the loop.  Its ticket is there from being given out to being
- * settled; who takes it off sends the message.  Threads touch a place only
- * after they have entered the loop by its address.
+ * Invariants: an item of the slab either is free, or has a Future, which the
+ * loop holds, and keeps the loop's run alive.  Its ticket is set from the
+ * moment the name is given out until a thread settles the promise.  The thread
+ * that clears the ticket sends the message.  Threads touch an item only after
+ * they have entered the loop by its id.
  */
 #include "binding/loop/promise.h"
 
@@ -26,28 +27,28 @@
 #include "binding/loop/anchor.h"
 #include "binding/loop/ioloop.h"
 
-/* A name has the address in its upper half and the ticket in the lower; a
- * ticket the place in its lower bits and the count of uses above. */
+/* A name has the loop's id in its upper half and the ticket in its lower half.
+ * A ticket has the index in its lower bits and the count of uses above. */
 #define TICKET_BITS LUNADO_LOOPID_BITS
 #define PLACE_BITS (TICKET_BITS == 32 ? 20u : 12u)
 #define PLACES_MAX (1u << PLACE_BITS)
 
-/* Room on the stack for delivering. */
+/* Stack slots needed for delivering. */
 #define DELIVER_STACK 48
 
 typedef struct {
-  lunado_slot slot;       /* its number is the place's */
-  lunado_message message; /* on its way once the ticket was taken off */
-  lua_CFunction deliver;  /* of who settled it; */
-  void *ud;               /* the same */
-  atomic_uint ticket;     /* it may be settled with; 0: it may not */
-  uint32_t uses;          /* how often it was taken */
+  lunado_slot slot;       /* its number is the index */
+  lunado_message message; /* on its way once the ticket is cleared */
+  lua_CFunction deliver;  /* from the call that settled the promise */
+  void *ud;               /* from the same call */
+  atomic_uint ticket;     /* the ticket that settles it; 0: none does */
+  uint32_t uses;          /* count of tickets made */
   uint32_t anchor;        /* of the Future */
 } promise_place;
 
 /* --- places -------------------------------------------------------------- */
 
-/* A ticket is never 0. */
+/* Returns the item's next ticket, which is never 0. */
 static uint32_t next_ticket(promise_place *self) {
   uint32_t ticket;
   do {
@@ -66,12 +67,12 @@ void lunado__promise_init(lunado_ioloop *loop) {
 typedef struct {
   lua_CFunction deliver;
   void *ud;
-  int count;   /* of its results */
-  bool called; /* from now on `ud` is deliver's */
+  int count;   /* number of results */
+  bool called; /* `deliver` was called, which now owns `ud` */
 } delivery;
 
-/* (delivery) → the results, packed.  What is called from here needs no memory
- * to be called. */
+/* (delivery) → the results, packed.  The calls made from here need no memory to
+ * begin. */
 static int call_deliver(lua_State *L) {
   delivery *self = lua_touserdata(L, 1);
   lua_settop(L, 0);
@@ -82,7 +83,7 @@ static int call_deliver(lua_State *L) {
   return 1;
 }
 
-/* Calls deliver; its results, packed, or its error are pushed then. */
+/* Calls deliver; pushes its results, packed, or its error. */
 static int try_to_deliver(lua_State *L, const lunado_realm *realm,
                           delivery *self) {
   lua_rawgeti(L, LUA_REGISTRYINDEX, realm->errors.handler);
@@ -91,9 +92,9 @@ static int try_to_deliver(lua_State *L, const lunado_realm *realm,
   return lua_pcall(L, 1, 1, -3);
 }
 
-/* Settles the Future at `idx` with what deliver gave, on top; one that is
- * settled already stays as it is, and an error is then one that nobody
- * retrieves.  [-0, +0, -] */
+/* Settles the Future at `idx` with deliver's results or error, which are on
+ * top.  A Future that is done already keeps its outcome; an error is then
+ * treated as never retrieved.  [-0, +0, -] */
 static void settle_with(lua_State *L, lunado_ioloop *loop, int idx, int status,
                         const delivery *self) {
   lunado_realm *realm = loop->realm;
@@ -112,7 +113,7 @@ static void settle_with(lua_State *L, lunado_ioloop *loop, int idx, int status,
   }
 }
 
-/* The place becomes free, unless the loop was closed, or is closing. */
+/* Frees the item, unless the loop is closed or closing. */
 static void leave_place(lua_State *L, lunado_ioloop *loop,
                         promise_place *place) {
   lunado_loop_release(loop->core);
@@ -121,9 +122,9 @@ static void leave_place(lua_State *L, lunado_ioloop *loop,
   lunado_slab_give(&loop->promises, place);
 }
 
-/* Also of a loop that is closing: who was told that its promise is settled
- * has handed over what `ud` points to.  Where there is no memory even for a
- * call, the message comes once more. */
+/* Called also while the loop is closing, because once lunado_promise_settle has
+ * returned 0 the library owns `ud` and must call `deliver`.  If memory is too
+ * short even for the call, the message is sent again. */
 static void on_promise_message(lunado_loop *core, lunado_message *message) {
   promise_place *place = lunado_container_of(message, promise_place, message);
   lunado_ioloop *loop = core->owner;

@@ -7,7 +7,9 @@
 #include "binding/state/realm.h"
 #include "lunado.h"
 
-/* A promise for the Future at idx, which is not relative.  [-0, +0, e] */
+/* Returns a new promise for the Future at idx; idx must not be relative.  The
+ * current loop delivers the outcome.  Raises if the loop is closed, memory is
+ * short or there are too many promises.  [-0, +0, e] */
 lunado_promise *lunado__promise_new(lua_State *L, lunado_realm *realm, int idx);
 
 /* Ensures that settled promises can be delivered while the loop closes, even if
@@ -15,7 +17,7 @@ lunado_promise *lunado__promise_new(lua_State *L, lunado_realm *realm, int idx);
  * loop.  Returns false when memory is short.  [-0, +0, -] */
 bool lunado__promise_reserve(lunado_ioloop *loop);
 
-/* Makes the loop's promises, of which there are none. */
+/* Initializes the loop's promises; there are none yet. */
 void lunado__promise_init(lunado_ioloop *loop);
 
 #endif

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * queue.c - the segments, and running one turn of what is in them.
+ * queue.c - the segments of a queue, and running one turn of their entries.
  *
- * A stack gives its values back in reverse.  So the entries of the first
- * segment are moved, the last one first, to the batch, from which they are
- * taken: each value is moved three times in all, a few instructions each, and
+ * Values come off a stack in reverse order.  So the entries of the first
+ * segment are moved to the batch, the last entry first, and are taken from the
+ * batch.  Each value is moved three times in all, a few instructions each, and
  * nothing holds it once it is taken.
  *
  * Invariants: reserved <= free; the batch has room for the largest segment; the
- * threads of segments have stack for their capacity, so that moving values
- * cannot fail.  Entries beyond `turn` were added during this turn and belong
- * to the next one.
+ * thread of each segment has a stack for its capacity, so that moving values
+ * cannot fail.  Entries beyond the first `turn` were added during this turn and
+ * belong to the next.
  */
 #include "binding/loop/queue.h"
 
@@ -28,25 +28,26 @@
 #define SEGMENT_MIN 32u
 #define SEGMENT_MAX 1024u
 
-/* Free places beyond the reserved ones that an idle queue keeps. */
+/* The number of free, unreserved places that an idle queue keeps. */
 #define KEPT_FREE 8192u
 
-/* User value 1 is the thread; the queue's table holds the segment. */
+/* A segment is a userdata, held by the queue's table.  User value 1 is its
+ * thread. */
 struct lunado_segment {
   lua_State *thread;
   lunado_segment *next;
   uint32_t capacity;  /* values that fit on the thread's stack */
-  uint32_t used;      /* values on it */
-  uint32_t entries;   /* that these are */
-  uint32_t arities[]; /* of each entry: a callable and its arguments; TASK */
+  uint32_t used;      /* values on the stack */
+  uint32_t entries;   /* entries made of these values */
+  uint32_t arities[]; /* per entry: number of its values, or TASK */
 };
 
-/* The arity of an entry that is the task of a coroutine, one value. */
+/* The arity of an entry that is the task of a coroutine; it has one value. */
 enum { TASK = 0 };
 
 /* --- segments ---------------------------------------------------------------
- * Whatever makes an object may run finalizers, which may use the queue, and
- * close it. */
+ * Creating an object may run finalizers, and these may use the queue or close
+ * it. */
 
 static bool is_closed(const lunado_queue *queue) {
   return queue->table == LUA_NOREF;
@@ -62,8 +63,8 @@ static lunado_segment *new_segment(lua_State *L, lunado_queue *queue,
   *segment = (lunado_segment){.capacity = capacity};
   segment->thread = lua_newthread(L);
   lua_setiuservalue(L, -2, 1);
-  /* Two places more: for a callable, which is copied while the batch is full,
-   * and for looking at what is there. */
+  /* Two extra places: for the copy of a callable while the batch is full, and
+   * for the values that a visitor pushes. */
   if (!lua_checkstack(segment->thread, (int)capacity + 2))
     luaL_error(L, "not enough memory");
   lua_rawsetp(L, -2, segment);
@@ -79,7 +80,8 @@ static void drop_segment(lua_State *L, lunado_queue *queue,
   lua_pop(L, 1);
 }
 
-/* Moves the entries of the batch to a larger one, which is empty. */
+/* Moves the entries of the queue's batch to `batch`, a larger, empty segment,
+ * which becomes the queue's batch. */
 static void move_batch(lua_State *L, lunado_queue *queue,
                        lunado_segment *batch) {
   lunado_segment *old = queue->batch;
@@ -91,7 +93,8 @@ static void move_batch(lua_State *L, lunado_queue *queue,
   drop_segment(L, queue, old);
 }
 
-/* Sees that the batch has room for `capacity` values. */
+/* Ensures that the batch has room for `capacity` values, unless the queue is
+ * closed meanwhile. */
 static void enlarge_batch(lua_State *L, lunado_queue *queue,
                           uint32_t capacity) {
   lunado_segment *batch;
@@ -111,7 +114,7 @@ static void insert(lunado_queue *queue, lunado_segment *segment) {
   queue->free += segment->capacity;
 }
 
-/* Inserts a new segment, with room for an entry of `size` values at least. */
+/* Inserts a new segment with room for an entry of at least `size` values. */
 static void add_segment(lua_State *L, lunado_queue *queue, uint32_t size) {
   uint32_t capacity = queue->capacity;
   lunado_segment *segment;
@@ -147,7 +150,7 @@ static uint32_t room(const lunado_segment *segment) {
   return segment->capacity - segment->used;
 }
 
-/* Leaves what room `filling` has. */
+/* Goes on to the next segment; the room left in `filling` stays unused. */
 static void advance(lunado_queue *queue) {
   queue->free -= room(queue->filling);
   queue->filling = queue->filling->next;
@@ -158,13 +161,14 @@ void lunado__queue_add_place(lua_State *L, lunado_queue *queue) {
   if (is_closed(queue)) luaL_error(L, "the IOLoop is closed");
 }
 
-/* True if an entry of n values fits into `filling`, and the reserved places
- * are left. */
+/* True if an entry of n values fits into `filling` without using reserved
+ * places. */
 static bool has_room(const lunado_queue *queue, uint32_t n) {
   return room(queue->filling) >= n && queue->free >= queue->reserved + n;
 }
 
-/* True if it would fit into the next segment. */
+/* True if an entry of n values fits into the segment behind `filling` without
+ * using reserved places. */
 static bool has_room_behind(const lunado_queue *queue, uint32_t n) {
   const lunado_segment *filling = queue->filling;
   return room(filling) < n && filling->next != NULL &&
@@ -172,8 +176,8 @@ static bool has_room_behind(const lunado_queue *queue, uint32_t n) {
          queue->free >= queue->reserved + n + room(filling);
 }
 
-/* Sees that an entry of n values has room.  Returns false if the queue is
- * closed. */
+/* Ensures that there is room for an entry of n values.  Returns false if the
+ * queue is closed. */
 static bool make_room(lua_State *L, lunado_queue *queue, uint32_t n) {
   while (!is_closed(queue)) {
     if (has_room(queue, n)) return true;
@@ -185,7 +189,8 @@ static bool make_room(lua_State *L, lunado_queue *queue, uint32_t n) {
   return false;
 }
 
-/* Moves the n values on top, for which there is room, to the end. */
+/* Moves the n values on top, for which there is room, to the end of the queue,
+ * as one entry. */
 static void push_entry(lua_State *L, lunado_ioloop *loop, uint32_t n,
                        uint32_t arity) {
   lunado_queue *queue = &loop->queue;
@@ -272,8 +277,8 @@ void lunado__queue_each(const lunado_queue *queue, lunado__queue_visit *visit,
 
 static uint32_t values(uint32_t arity) { return arity == TASK ? 1 : arity; }
 
-/* Takes a segment whose entries are gone out of the list, and puts it back as
- * an empty one. */
+/* Moves the first segment, whose entries have all been taken, behind `filling`
+ * as an empty segment. */
 static void recycle_first(lunado_queue *queue) {
   lunado_segment *segment = queue->first;
   segment->used = 0;
@@ -281,7 +286,8 @@ static void recycle_first(lunado_queue *queue) {
   insert(queue, segment);
 }
 
-/* Moves the entries of the first segment that has any to the empty batch. */
+/* Moves the entries of the first non-empty segment to the batch, which is
+ * empty. */
 static void fill_batch(lunado_queue *queue) {
   lunado_segment *batch = queue->batch;
   lunado_segment *segment;
@@ -301,7 +307,8 @@ static void fill_batch(lunado_queue *queue) {
   }
 }
 
-/* The values of the first entry, which is in the batch, leave it next. */
+/* Removes the first entry from the batch's bookkeeping and returns its arity.
+ * The caller takes the entry's values off the batch's stack. */
 static uint32_t drop_entry(lunado_queue *queue) {
   lunado_segment *batch = queue->batch;
   uint32_t arity = batch->arities[--batch->entries];
@@ -311,10 +318,12 @@ static uint32_t drop_entry(lunado_queue *queue) {
   return arity;
 }
 
-/* Values of an entry for which a turn has stack. */
+/* An entry of up to this many values needs no check: each turn has stack for
+ * it. */
 enum { FEW = 8 };
 
-/* True if there is stack for the first entry; drops it where there is not. */
+/* True if the stack has room for the first entry; if not, drops the entry and
+ * logs this. */
 static bool has_stack(lua_State *L, lunado_ioloop *loop) {
   lunado_segment *batch = loop->queue.batch;
   uint32_t n;
@@ -328,7 +337,7 @@ static bool has_stack(lua_State *L, lunado_ioloop *loop) {
   return false;
 }
 
-/* Stack of run_turns. */
+/* Stack indices of run_turns. */
 enum { TURNS = 1, ENTRY };
 
 static void run_task(lua_State *L, lunado_ioloop *loop) {
@@ -336,9 +345,9 @@ static void run_task(lua_State *L, lunado_ioloop *loop) {
   lunado__run_wake(L, loop->realm, ENTRY);
 }
 
-/* Calls the n values on the stack from ENTRY on.  What that raises ends the
- * turns, which run_protected begins again; the callable is on
- * realm->loops.called then. */
+/* Calls the n values on the stack from ENTRY on.  An error ends run_turns, and
+ * lunado__queue_run starts it again; the callable is then still on
+ * realm->loops.called. */
 static void call(lua_State *L, lunado_ioloop *loop, int n) {
   lunado_realm *realm = loop->realm;
   lua_call(L, n - 1, 1);
@@ -381,8 +390,9 @@ static bool is_other_task_ready(const lunado_ioloop *loop) {
          (ready->next != &loop->drain.link || ready->prev != ready->next);
 }
 
-/* What is left of this turn, or the next turn where nothing else of the loop
- * is ready. */
+/* True if entries of this turn are left.  If not, begins the next turn, unless
+ * the queue is empty, the loop is stopped, or another callback of the loop is
+ * ready. */
 static bool has_turn(lunado_ioloop *loop) {
   if (loop->core->closed) return false;
   if (loop->queue.turn > 0) return true;
@@ -391,7 +401,8 @@ static bool has_turn(lunado_ioloop *loop) {
   return loop->queue.turn > 0;
 }
 
-/* A turn in which the loop was stopped is completed. */
+/* True if the slice has expired and the turn must pause.  A turn in which the
+ * loop was stopped is completed all the same. */
 static bool is_slice_over(const lunado_ioloop *loop) {
   return lunado_loop_slice_expired(loop->core) && !loop->core->stopped;
 }
@@ -401,7 +412,7 @@ typedef struct {
   bool begun;
 } turns;
 
-/* (turns): runs entries until the slice is used up. */
+/* (turns): runs entries until the slice has expired. */
 static int run_turns(lua_State *L) {
   turns *self = lua_touserdata(L, TURNS);
   lunado_ioloop *loop = self->loop;
@@ -417,11 +428,12 @@ static int run_turns(lua_State *L) {
   return 0;
 }
 
-/* So many attempts in a row, with no turn beginning between them, are taken for
- * a want that lasts. */
+/* After this many failed attempts in a row to begin a turn, the lack of memory
+ * is taken to be permanent and the run is given up. */
 #define MOST_ATTEMPTS 50
 
-/* No turn has begun for the Failure on top, which it pops. */
+/* Counts an attempt to begin a turn that failed with the Failure on top, and
+ * pops the Failure.  After MOST_ATTEMPTS gives up the run. */
 static void not_begun(lua_State *L, lunado_ioloop *loop) {
   lunado_queue *queue = &loop->queue;
   if (!loop->core->running) queue->failed = 0;
@@ -445,7 +457,8 @@ bool lunado__queue_gave_up(lua_State *L, lunado_ioloop *loop) {
   return true;
 }
 
-/* Runs turns; false if an error, which was reported, came between. */
+/* Runs turns.  Returns false if an error ended them; the error was then
+ * reported, or counted by not_begun. */
 static bool run_protected(lua_State *L, lunado_ioloop *loop, turns *now) {
   lunado_realm *realm = loop->realm;
   int outer = lua_gettop(realm->loops.called);
@@ -465,7 +478,7 @@ static bool run_protected(lua_State *L, lunado_ioloop *loop, turns *now) {
   return false;
 }
 
-/* Gives segments back that are not needed any more. */
+/* Drops segments that are not needed any more. */
 static void shrink(lua_State *L, lunado_queue *queue) {
   lunado_segment *segment = queue->filling->next;
   while (segment != NULL && queue->free > queue->reserved + KEPT_FREE) {
@@ -482,7 +495,7 @@ void lunado__queue_run(lunado_loop *core, lunado_callback *task) {
   lunado_queue *queue = &loop->queue;
   lua_State *L = loop->L;
   turns now = {loop, false};
-  lunado__ioloop_ref(loop); /* a callback may close it */
+  lunado__ioloop_ref(loop); /* a callback may close the loop */
   if (queue->turn == 0) queue->turn = queue->count;
   while (!run_protected(L, loop, &now) && now.begun &&
          !loop->realm->errors.interrupted && !is_slice_over(loop))

@@ -2,9 +2,10 @@
 /*
  * runsync.c - IOLoop.run_sync and lunado.run.
  *
- * The watch is a userdata of its own, since the Future that is waited for
- * holds it, and the loop.  Invariant: its waiter and its timer are linked only
- * while the loop runs for it; whatever raises does so before or afterwards.
+ * A run has a `watch`, a userdata of its own, because the awaited Future and
+ * the loop hold it.  Invariant: the watch's waiter and timer are linked only
+ * while the loop runs for it.  Functions that may raise are called before or
+ * after that.
  */
 #include "binding/loop/runsync.h"
 
@@ -26,13 +27,13 @@
 #include "binding/state/argument.h"
 #include "binding/state/naming.h"
 
-/* User values of a watch: the loop, and the function that is run; nil: none. */
+/* User values of a watch: the loop; the function that is run, or nil. */
 enum { WATCH_LOOP = 1, WATCH_FUNCTION, WATCH_VALUES = WATCH_FUNCTION };
 
 typedef struct {
   lunado_waiter waiter;
   lunado_timer timer;
-  lunado_loop *core; /* good while waiter or timer can run */
+  lunado_loop *core; /* valid while the waiter or the timer is linked */
   double deadline;   /* INFINITY: there is none */
   uint32_t anchor;
   bool late;
@@ -53,7 +54,8 @@ static void on_late(lunado_loop *core, lunado_timer *timer) {
   lunado_loop_stop(core);
 }
 
-/* Puts a Failure with the message at idx, and cuts the stack there. */
+/* Puts a new Failure with the message at idx and removes all values above
+ * it. */
 static int fail(lua_State *L, lunado_realm *realm, int idx,
                 lunado_error_class which, const char *message) {
   lunado__exception_push(L, realm, which, "%s", message);
@@ -63,8 +65,8 @@ static int fail(lua_State *L, lunado_realm *realm, int idx,
   return LUA_ERRRUN;
 }
 
-/* Pushes the task of the Future at idx; nothing, and returns NULL, where it is
- * not the Future of a coroutine that is suspended. */
+/* If the Future at idx belongs to a suspended coroutine, pushes and returns the
+ * coroutine's task; else pushes nothing and returns NULL. */
 static const lunado_task *push_task(lua_State *L, int idx) {
   const lunado_future *future = lua_touserdata(L, idx);
   if (future->kind != LUNADO_KIND_COROUTINE) return NULL;
@@ -74,7 +76,7 @@ static const lunado_task *push_task(lua_State *L, int idx) {
   return NULL;
 }
 
-/* Pushes what made a pending Future of this kind, for messages. */
+/* Pushes the description of a kind of Future, for messages. */
 static void push_kind(lua_State *L, int kind) {
   static const char *const kinds[] = {
       [LUNADO_KIND_PLAIN] = "a plain Future",
@@ -90,8 +92,9 @@ static void push_kind(lua_State *L, int kind) {
   lua_pushstring(L, kinds[kind]);
 }
 
-/* Pushes where the run was called, and what the Future on top is, which no
- * suspended coroutine is to settle: its kind, and who has returned it. */
+/* For the Future on top, which no suspended coroutine will settle: pushes a
+ * text with the place where the run was called, the kind of the Future, and the
+ * name of the function that returned it, if known. */
 static void push_origin(lua_State *L, const lunado_realm *realm, int watch_idx,
                         bool timed) {
   int kind = lua_gettop(L) + 1;
@@ -107,9 +110,9 @@ static void push_origin(lua_State *L, const lunado_realm *realm, int watch_idx,
                   lua_tostring(L, -1));
 }
 
-/* Pushes what the pending Future at idx is waiting at; for a with_timeout, what
- * that waits for does.  That of no coroutine is waited for where the run was
- * called. */
+/* Pushes the place at which the pending Future at idx waits.  For a
+ * with_timeout this is the place of the Future that it waits for.  For a Future
+ * of no coroutine it is the place where the run was called. */
 static void push_where(lua_State *L, const lunado_realm *realm, int idx,
                        int watch_idx) {
   const lunado_task *task;
@@ -131,7 +134,8 @@ static void push_where(lua_State *L, const lunado_realm *realm, int idx,
   lua_settop(L, idx + 1);
 }
 
-/* The run is over and the Future at idx still pending. */
+/* Puts the Failure for a run that has ended while the Future at idx is still
+ * pending. */
 static int fail_unfinished(lua_State *L, lunado_ioloop *loop, int idx,
                            int watch_idx, int rc) {
   lunado_realm *realm = loop->realm;
@@ -150,7 +154,7 @@ static int fail_unfinished(lua_State *L, lunado_ioloop *loop, int idx,
   return fail(L, realm, idx, LUNADO_E_EXCEPTION, lua_tostring(L, -1));
 }
 
-/* (watch, loop) */
+/* (watch, loop): starts the timer. */
 static int start_timer(lua_State *L) {
   watch *self = lua_touserdata(L, 1);
   lunado_ioloop *loop = lua_touserdata(L, 2);
@@ -160,8 +164,8 @@ static int start_timer(lua_State *L) {
   return 0;
 }
 
-/* Starts the watch's timer, if it has a deadline; false where that fails, with
- * the error on top. */
+/* Starts the watch's timer if there is a deadline.  If this fails, pushes the
+ * error and returns false. */
 static bool start_protected(lua_State *L, lunado_ioloop *loop, int watch_idx) {
   const watch *self = lua_touserdata(L, watch_idx);
   if (isinf(self->deadline)) return true;
@@ -171,14 +175,15 @@ static bool start_protected(lua_State *L, lunado_ioloop *loop, int watch_idx) {
   return lua_pcall(L, 2, 0, 0) == LUA_OK;
 }
 
-/* The watch and the Future at idx let each other go. */
+/* Ends the wait of the watch for the Future at idx, and stops its timer. */
 static void part(lua_State *L, lunado_ioloop *loop, int idx, watch *self) {
   lunado__owner_forget(L, idx, &self->waiter);
   if (!loop->core->closed)
     lunado__anchor_stoptimer(L, loop, &self->timer, self->anchor);
 }
 
-/* Runs the loop until the Future at idx is done, or it is late. */
+/* Runs the loop until the Future at idx is done or the watch's deadline has
+ * passed. */
 static int run_until_done(lua_State *L, lunado_ioloop *loop, int idx,
                           int watch_idx) {
   watch *self = lua_touserdata(L, watch_idx);
@@ -190,7 +195,8 @@ static int run_until_done(lua_State *L, lunado_ioloop *loop, int idx,
   if (!start_protected(L, loop, watch_idx)) {
     part(L, loop, idx, self);
     lunado__coroutine_withdraw(L, idx);
-    lunado_loop_clear_stop(loop->core); /* a finalizer may have settled it */
+    lunado_loop_clear_stop(loop->core); /* a finalizer may have settled the
+                                         * Future */
     return lua_error(L);
   }
   rc = lunado__ioloop_run(L, loop, false);
@@ -200,7 +206,7 @@ static int run_until_done(lua_State *L, lunado_ioloop *loop, int idx,
   return luaL_error(L, "not enough memory");
 }
 
-/* Pushes the Failure that has ended the run, if any has. */
+/* If a Failure has ended the run, pushes it and returns true. */
 static bool push_end(lua_State *L, lunado_ioloop *loop, int idx) {
   if (lunado__interrupt_take(L, loop->realm)) return true;
   if (!lunado__queue_gave_up(L, loop)) return false;
@@ -212,8 +218,8 @@ static bool push_end(lua_State *L, lunado_ioloop *loop, int idx) {
   return false;
 }
 
-/* Replaces the Future at idx, the last value on the stack, by its outcome,
- * and as long as that is a Future again, by the outcome of that. */
+/* Replaces the Future at idx, on top, by its outcome; while that is again a
+ * Future, waits for that one too. */
 static int wait_for_outcome(lua_State *L, lunado_ioloop *loop, int idx,
                             int watch_idx, double timeout) {
   lunado_realm *realm = loop->realm;
@@ -244,10 +250,10 @@ static int wait_for_outcome(lua_State *L, lunado_ioloop *loop, int idx,
   return LUA_OK;
 }
 
-/* Pushes a watch, which waits for nothing as yet, and knows no function. */
+/* Pushes a new watch, which waits for no Future yet and has no function. */
 static void push_watch(lua_State *L, lunado_ioloop *loop) {
   watch *self;
-  lunado__ioloop_push(L, loop); /* which may be closed before the run is over */
+  lunado__ioloop_push(L, loop); /* holds it: it may be closed during the run */
   self = lua_newuserdatauv(L, sizeof *self, WATCH_VALUES);
   lua_insert(L, -2);
   lua_setiuservalue(L, -2, WATCH_LOOP);
@@ -258,8 +264,8 @@ static void push_watch(lua_State *L, lunado_ioloop *loop) {
   lunado_timer_init(&self->timer, on_late);
 }
 
-/* Replaces the watch at base and the Future above it, on top, by the outcome of
- * that. */
+/* Replaces the watch at base, and the Future above it on top, by the outcome of
+ * the Future. */
 static int run_watched(lua_State *L, lunado_ioloop *loop, int base,
                        double timeout) {
   watch *self = lua_touserdata(L, base);
@@ -292,8 +298,9 @@ static int run_and_return(lua_State *L, lunado_ioloop *loop, int nargs,
   return lua_gettop(L) - base + 1;
 }
 
-/* loop:run_sync(fn [, timeout]) → what fn returns; raises its error, and
- * TimeoutError after `timeout` seconds.  Tornado: IOLoop.run_sync. */
+/* loop:run_sync(fn [, timeout]) → the results of fn, run as a coroutine.
+ * Raises fn's error, or TimeoutError after `timeout` seconds.  Tornado:
+ * IOLoop.run_sync. */
 static int loop_run_sync(lua_State *L) {
   lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   double timeout = 0;
@@ -307,8 +314,8 @@ static int loop_run_sync(lua_State *L) {
   return run_and_return(L, loop, 0, timeout);
 }
 
-/* lunado.run(fn, ...): fn(...) as a coroutine on the current loop, run until
- * it is done; returns its values or raises its error. */
+/* lunado.run(fn, ...) → the results of fn(...), run as a coroutine on the
+ * current loop.  Runs the loop until fn has ended, and raises fn's error. */
 static int lunado_run(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_ioloop *loop;
@@ -318,8 +325,8 @@ static int lunado_run(lua_State *L) {
   return run_and_return(L, loop, lua_gettop(L) - 1, 0);
 }
 
-/* wait(loop, future) → what the Future comes to, as run_sync of a function that
- * returns it. */
+/* wait(loop, future) → the results of the Future, as run_sync of a function
+ * that returns the Future. */
 static int core_wait(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_ioloop *loop = lunado__ioloop_check(L, realm, 1);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * signals.c - signals of the process: what lunado.signals is made of.
+ * signals.c - signals of the process: the C functions that lunado.signals uses.
  *
- * The realm has one object that notices signals, from first use to the end of
- * the state.  Each loop that is to be woken by them has a watcher of its
- * descriptor; it counts for what the loop waits for only while lunado.signals
- * says so.
+ * The realm has one object that receives signals, from its first use to the end
+ * of the state.  Each loop that signals shall wake has a watcher of that
+ * object's descriptor.  The watcher keeps the loop's run alive only while
+ * lunado.signals asks for it (signal_hold).
  *
  * Invariant: loop->signals is the loop's open watcher, or NULL; it is NULL once
  * the loop is closed.
@@ -23,12 +23,12 @@
 #include "core/poll.h"
 #include "core/signals.h"
 
-/* User value of the object: function(), called on a loop when a signal has
- * come. */
+/* User value of the object: the function dispatch(), called on a loop when a
+ * signal has arrived. */
 enum { SIGNALS_DISPATCH = 1 };
 
 typedef struct {
-  lunado_signals *core; /* NULL before it is open, and at the end */
+  lunado_signals *core; /* NULL before it is opened and after it is freed */
 } signals;
 
 /* --- names ---------------------------------------------------------------- */
@@ -86,7 +86,7 @@ static const struct {
 #endif
              {NULL, 0}};
 
-/* signal_number(name) → number; nil where the system has no such signal. */
+/* signal_number(name) → number; nil if the system has no such signal. */
 static int core_signal_number(lua_State *L) {
   const char *name = luaL_checkstring(L, 1);
   for (int i = 0; names[i].name != NULL; i++)
@@ -97,7 +97,7 @@ static int core_signal_number(lua_State *L) {
   return 0;
 }
 
-/* signal_name(number) → name; nil: it has none. */
+/* signal_name(number) → name; nil if no name is known. */
 static int core_signal_name(lua_State *L) {
   lua_Integer number = luaL_checkinteger(L, 1);
   for (int i = 0; names[i].name != NULL; i++)
@@ -110,7 +110,8 @@ static int core_signal_name(lua_State *L) {
 
 /* --- the object ----------------------------------------------------------- */
 
-/* Before the descriptor is closed, what watches it. */
+/* Closes the loops' watchers of the descriptor, before the descriptor is
+ * closed. */
 static void close_watchers(lua_State *L, const lunado_realm *realm) {
   lunado__getslot(L, realm, LUNADO_SLOT_LOOPS);
   for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1)) {
@@ -145,7 +146,7 @@ static void push_new(lua_State *L, const lunado_realm *realm) {
   lunado__setslot(L, realm, LUNADO_SLOT_SIGNALS);
 }
 
-/* Pushes the realm's object, made on first use. */
+/* Pushes the realm's object, made on first use, and returns its core. */
 static lunado_signals *push_signals(lua_State *L, const lunado_realm *realm) {
   lunado_signals *core;
   luaL_checkstack(L, LUA_MINSTACK, NULL);
@@ -161,11 +162,12 @@ static lunado_signals *push_signals(lua_State *L, const lunado_realm *realm) {
 
 /* --- loops ---------------------------------------------------------------- */
 
-/* So often a call that failed is made again, for signals that it left. */
+/* The number of times that dispatch is called again for signals that it
+ * left. */
 #define MOST_RETRIES 3
 
-/* What came is counted first: a signal wakes the loop once, whatever becomes of
- * the call. */
+/* Calls dispatch().  Arrived signals are first read from the descriptor and
+ * counted, so that each signal wakes the loop once, even if the call fails. */
 static void dispatch(lunado_ioloop *loop, int retries) {
   lua_State *L = loop->L;
   int top = lua_gettop(L);
@@ -175,7 +177,7 @@ static void dispatch(lunado_ioloop *loop, int retries) {
   self = lua_touserdata(L, -1);
   lunado_signals_drain(self->core);
   lua_getiuservalue(L, -1, SIGNALS_DISPATCH);
-  lunado__ioloop_ref(loop); /* the callback may close it */
+  lunado__ioloop_ref(loop); /* the callback may close the loop */
   lunado__callback(L, loop->realm, loop, 0);
   if (!loop->closed && retries < MOST_RETRIES &&
       lunado_signals_next(self->core) != 0) {
@@ -197,8 +199,9 @@ static void on_retry(lunado_loop *core, lunado_callback *task) {
   dispatch(loop, loop->signal_retries);
 }
 
-/* signal_attach(loop, dispatch): from now on dispatch() is called on the loop
- * when a signal has come, on this loop or before it on another. */
+/* signal_attach(loop, dispatch): from now on calls dispatch() when a signal has
+ * arrived, on this loop or on another attached loop, whichever notices the
+ * signal first. */
 static int core_signal_attach(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_ioloop *loop = lunado__ioloop_check(L, realm, 1);
@@ -220,8 +223,8 @@ static int core_signal_attach(lua_State *L) {
   return 0;
 }
 
-/* signal_hold(loop, yes): whether the loop waits for signals, as long as
- * nothing else is left to wait for.  Harmless where it is closed. */
+/* signal_hold(loop, yes): whether the loop's run goes on for signals while
+ * nothing else keeps it alive.  No effect on a closed loop. */
 static int core_signal_hold(lua_State *L) {
   lunado_ioloop *loop = lunado__ioloop_at(L, lunado__realm_upvalue(L), 1);
   if (loop != NULL && loop->signals != NULL)
@@ -231,7 +234,8 @@ static int core_signal_hold(lua_State *L) {
 
 /* --- signals -------------------------------------------------------------- */
 
-/* signal_watch(number) → true, or nil and libuv's error. */
+/* signal_watch(number) → true, or nil and libuv's error: starts to receive the
+ * signal. */
 static int core_signal_watch(lua_State *L) {
   lua_Integer number = luaL_checkinteger(L, 1);
   lunado_signals *core = push_signals(L, lunado__realm_upvalue(L));
@@ -247,7 +251,7 @@ static int core_signal_watch(lua_State *L) {
   return 2;
 }
 
-/* signal_unwatch(number). */
+/* signal_unwatch(number): stops receiving the signal. */
 static int core_signal_unwatch(lua_State *L) {
   lua_Integer number = luaL_checkinteger(L, 1);
   lunado_signals *core = push_signals(L, lunado__realm_upvalue(L));
@@ -255,7 +259,8 @@ static int core_signal_unwatch(lua_State *L) {
   return 0;
 }
 
-/* signal_next() → the number of a signal that has come; nil: none is left. */
+/* signal_next() → the number of a signal that has arrived; nil if none is
+ * left. */
 static int core_signal_next(lua_State *L) {
   lunado_signals *core = push_signals(L, lunado__realm_upvalue(L));
   int number;
@@ -266,14 +271,14 @@ static int core_signal_next(lua_State *L) {
   return 1;
 }
 
-/* signal_take(): what signal_next gave is dealt with. */
+/* signal_take(): marks the signal that signal_next returned as handled. */
 static int core_signal_take(lua_State *L) {
   (void)lunado_signals_take(push_signals(L, lunado__realm_upvalue(L)));
   return 0;
 }
 
-/* signal_awaited(future) → true while anything waits for it beside the callback
- * that lunado.signals has added. */
+/* signal_awaited(future) → true while the Future has a waiter besides the
+ * callback that lunado.signals has added. */
 static int core_signal_awaited(lua_State *L) {
   const lunado_future *future =
       lunado__checkfuture(L, lunado__realm_upvalue(L), 1);
@@ -283,7 +288,7 @@ static int core_signal_awaited(lua_State *L) {
   return 1;
 }
 
-/* signal_alias(wrapper, fn): in messages the wrapper is called what fn is. */
+/* signal_alias(wrapper, fn): messages name the wrapper by the name of fn. */
 static int core_signal_alias(lua_State *L) {
   lua_settop(L, 2);
   lunado__getslot(L, lunado__realm_upvalue(L), LUNADO_SLOT_WRAPPED);

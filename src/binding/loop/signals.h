@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* signals.h - signals of the process, for lunado.signals. */
+/* signals.h - signals of the process: the C functions that lunado.signals
+ * uses. */
 #ifndef LUNADO_BINDING_LOOP_SIGNALS_H
 #define LUNADO_BINDING_LOOP_SIGNALS_H
 

@@ -2,13 +2,14 @@
 /*
  * timeout.c - IOLoop's call_later, call_at, add_timeout, remove_timeout.
  *
- * A timeout is not a Lua object, because most are removed before their time.
- * Its handle is an integer: the index of an item in the loop's slab, and a
- * sequence number among the timeouts of the realm.  So a handle whose timeout
- * is over, or belongs to another loop, is recognized, for 2^40 timeouts.
+ * A timeout is not a Lua object, because most timeouts are removed before they
+ * fire.  Its handle is an integer: the index of an item in the loop's slab, and
+ * a sequence number among the timeouts of the realm.  So a handle whose timeout
+ * has fired or was removed, or belongs to another loop, is recognized; this
+ * holds for 2^40 timeouts.
  *
- * Invariant: an item is taken exactly while its timer runs; meanwhile the loop
- * holds the callable.
+ * Invariant: an item is in use exactly while its timer is running; the loop
+ * then holds the callable.
  */
 #include "binding/loop/timeout.h"
 
@@ -23,17 +24,17 @@
 #include "binding/state/context.h"
 #include "binding/state/log.h"
 
-/* A handle has the number of the item in its lower bits, and
- * realm->loops.timeouts above. */
+/* A handle has the index of the item in its lower bits and the sequence number,
+ * taken from realm->loops.timeouts, above. */
 #define NUMBER_BITS 24
 #define NUMBERS (1u << NUMBER_BITS)
 
 typedef struct {
   lunado_slot slot;
   lunado_timer timer;
-  lua_Integer handle; /* 0: it is over */
-  uint32_t anchor;    /* of the callable, or of a packed call */
-  int nargs;          /* more than 0: it is a packed call */
+  lua_Integer handle; /* 0: fired or removed */
+  uint32_t anchor;    /* anchor of the callable or the packed call */
+  int nargs;          /* above 0: the anchor is that of a packed call */
 } timeout;
 
 /* --- packed calls --------------------------------------------------------- */
@@ -46,7 +47,7 @@ static void pack_call(lua_State *L, int nargs) {
   for (int i = nargs + 1; i > 0; i--) lua_setiuservalue(L, callable, i);
 }
 
-/* Replaces a packed call on top by what it holds. */
+/* Replaces the packed call on top by its callable and arguments. */
 static void unpack_call(lua_State *L, int nargs) {
   int packed = lua_gettop(L);
   for (int i = 1; i <= nargs + 1; i++) lua_getiuservalue(L, packed, i);
@@ -80,12 +81,13 @@ static void on_due(lunado_loop *core, lunado_timer *timer) {
     return;
   }
   if (nargs > 0) unpack_call(L, nargs);
-  lunado__ioloop_ref(loop); /* the callback may close it */
+  lunado__ioloop_ref(loop); /* the callback may close the loop */
   lunado__callback(L, loop->realm, loop, nargs);
   lunado__ioloop_unref(L, loop);
 }
 
-/* The timeout whose callable is on top, as yet without a timer. */
+/* Returns a new timeout for the callable on top; its timer is not started
+ * yet. */
 static timeout *take(lua_State *L, lunado_ioloop *loop) {
   uint32_t anchor = lunado__anchor_add(L, loop);
   int rc = lunado_slab_reserve(&loop->timeouts, NUMBERS);
@@ -100,7 +102,8 @@ static timeout *take(lua_State *L, lunado_ioloop *loop) {
   return self;
 }
 
-/* Starts a timeout for the callable at `callable` and what is above it. */
+/* Starts a timeout for the callable at `callable` and the arguments above it,
+ * and pushes its handle. */
 static int add_timeout(lua_State *L, lunado_ioloop *loop, double when,
                        int callable) {
   int nargs = lua_gettop(L) - callable;
@@ -128,8 +131,8 @@ static void check_arguments(lua_State *L, lunado_ioloop *loop, int callable) {
   lunado__context_capture(L, loop->realm, callable);
 }
 
-/* loop:call_later(delay, fn, ...) → handle, an integer; delay in seconds.
- * Tornado: IOLoop.call_later. */
+/* loop:call_later(delay, fn, ...) → handle, an integer: calls fn(...) after
+ * `delay` seconds.  Tornado: IOLoop.call_later. */
 static int loop_call_later(lua_State *L) {
   lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   double delay = lunado__checkseconds(L, 2);
@@ -137,7 +140,7 @@ static int loop_call_later(lua_State *L) {
   return add_timeout(L, loop, lunado_loop_time(loop->core) + delay, 3);
 }
 
-/* loop:call_at(when, fn, ...) → handle; when on loop:time().
+/* loop:call_at(when, fn, ...) → handle: calls fn(...) at loop:time() == when.
  * Tornado: IOLoop.call_at. */
 static int loop_call_at(lua_State *L) {
   lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
@@ -146,8 +149,8 @@ static int loop_call_at(lua_State *L) {
   return add_timeout(L, loop, when, 3);
 }
 
-/* loop:add_timeout(deadline, fn, ...) → handle.
- * Tornado: IOLoop.add_timeout. */
+/* loop:add_timeout(deadline, fn, ...) → handle: calls fn(...) at the deadline,
+ * a time or a timedelta.  Tornado: IOLoop.add_timeout. */
 static int loop_add_timeout(lua_State *L) {
   lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   double when = lunado__deadline_check(L, loop, 2);
@@ -155,7 +158,7 @@ static int loop_add_timeout(lua_State *L) {
   return add_timeout(L, loop, when, 3);
 }
 
-/* The timeout of a handle; NULL: it is not one of the loop's that runs. */
+/* The loop's running timeout with the handle, or NULL. */
 static timeout *find(lunado_ioloop *loop, lua_Integer handle) {
   uint32_t number = (uint32_t)(handle & (NUMBERS - 1));
   timeout *self;
@@ -164,7 +167,8 @@ static timeout *find(lunado_ioloop *loop, lua_Integer handle) {
   return self->handle == handle ? self : NULL;
 }
 
-/* True if the timeout belongs to any other loop. */
+/* True if any loop of the realm has a running timeout with the handle.  Pushes
+ * values. */
 static bool is_elsewhere(lua_State *L, lunado_ioloop *loop,
                          lua_Integer handle) {
   lunado__getslot(L, loop->realm, LUNADO_SLOT_LOOPS);
@@ -173,7 +177,7 @@ static bool is_elsewhere(lua_State *L, lunado_ioloop *loop,
   return false;
 }
 
-/* Argument 2, which must be a handle that was given out. */
+/* Argument 2 as a handle; raises if it was never given out. */
 static lua_Integer check_handle(lua_State *L, const lunado_realm *realm) {
   uint64_t born;
   if (!lua_isinteger(L, 2)) luaL_typeerror(L, 2, "timeout");
@@ -183,7 +187,7 @@ static lua_Integer check_handle(lua_State *L, const lunado_realm *realm) {
   return lua_tointeger(L, 2);
 }
 
-/* Stops a timeout that runs. */
+/* Stops a running timeout. */
 static void stop(lua_State *L, lunado_ioloop *loop, timeout *self) {
   lunado_timer_stop(loop->core, &self->timer);
   lunado__anchor_drop(L, loop, self->anchor);
@@ -199,8 +203,9 @@ bool lunado__timeout_take(lua_State *L, lunado_ioloop *loop, lua_Integer handle,
   return true;
 }
 
-/* loop:remove_timeout(handle): harmless after it fired, and twice.
- * Tornado: IOLoop.remove_timeout. */
+/* loop:remove_timeout(handle): stops the timeout.  No effect if it has fired or
+ * was removed; raises for a timeout of another loop.  Tornado:
+ * IOLoop.remove_timeout. */
 static int loop_remove_timeout(lua_State *L) {
   lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   lua_Integer handle = check_handle(L, loop->realm);

@@ -8,7 +8,8 @@
 #include "binding/coroutine/received.h"
 #include "binding/error/failure.h"
 
-/* Marks a state that lunado__uncaught_none was called for. */
+/* Registry key that marks a state for which lunado__uncaught_none was
+ * called. */
 static const char none_key = 0;
 
 void lunado__uncaught_none(lua_State *L) {

@@ -10,8 +10,8 @@
  * error, or written to stderr first if the error is an object.  [-1, +0, e] */
 int lunado__uncaught_raise(lua_State *L, lunado_realm *realm);
 
-/* What runs in this state catches every error itself, as a worker does, which
- * sends it to where the job was submitted.  [-0, +0, m] */
+/* Declares that the code which runs this state catches every error itself, as a
+ * worker does, which sends errors to the submitter of the job.  [-0, +0, m] */
 void lunado__uncaught_none(lua_State *L);
 
 #endif
