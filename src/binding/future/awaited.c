@@ -3,9 +3,10 @@
  * awaited.c - errors that a waiter will get, and errors that were never
  * retrieved.
  *
- * A finalizer cannot ask whether the state is being closed.  A Failure whose
- * error is awaited asks for its finalizer to be called once more, by the next
- * collection: there is none when it is the state that ends.
+ * A finalizer cannot find out whether the state is being closed.  So the
+ * finalizer of a Failure whose error is awaited sets itself again, to be called
+ * by the next collection; if the state is ending, there is no next collection
+ * and the error is not reported.
  */
 #include "binding/future/awaited.h"
 
@@ -20,10 +21,11 @@
 #include "core/multi.h"
 #include "core/waititer.h"
 
-/* failure->home of what is awaited where no loop was made as yet. */
+/* failure->home of an awaited error if no loop has been made yet. */
 #define NO_LOOP UINT32_MAX
 
-/* The loop on which the waiter gets the error later; 0: it gets it at once. */
+/* The id of the loop on which the waiter will get the error later; 0 if it gets
+ * the error at once. */
 static uint32_t home_of(const lunado_realm *realm,
                         const lunado_waiter *waiter) {
   if (waiter->cb == lunado__suspend_ready)
@@ -73,14 +75,14 @@ static lunado_failure *failure_at(lua_State *thread, const lunado_realm *realm,
   return failure;
 }
 
-/* What is looked for in a queue. */
+/* A search for failed Futures in queues. */
 typedef struct {
   const lunado_realm *realm;
-  const lunado_failure *wanted; /* NULL: all count as observed */
+  const lunado_failure *wanted; /* NULL: marks all errors as observed */
   bool found;
 } search;
 
-/* An entry of `arity` values: the callable at idx and its arguments. */
+/* Visits an entry of `arity` values: the callable at idx and its arguments. */
 static void on_entry(lua_State *thread, int idx, int arity, void *data) {
   search *self = data;
   lunado_failure *failure;
@@ -121,8 +123,10 @@ static bool is_open(lua_State *L, const lunado_realm *realm, uint32_t id) {
   return open;
 }
 
-/* What is in a queue can be reached: where its finalizer runs all the same, the
- * state is being closed, and nothing in any queue will be called. */
+/* True if a queue contains a Future with this Failure.  A value in a queue is
+ * reachable, so its finalizer runs only if the state is being closed.  No entry
+ * of any queue will then be called, so all errors in queues are marked as
+ * observed. */
 static bool is_queued(lua_State *L, lunado_realm *realm,
                       const lunado_failure *self) {
   search one = {realm, self, false}, all = {realm, NULL, false};
@@ -136,7 +140,7 @@ bool lunado__awaited_still(lua_State *L, lunado_realm *realm, int idx) {
   if (self->queued && is_queued(L, realm, self)) return true;
   if (self->home == 0) return false;
   if (!is_open(L, realm, self->home)) return true;
-  self->home = 0; /* the next time it is reported */
+  self->home = 0; /* the next finalizer call reports it */
   lua_pushvalue(L, idx);
   lunado__class_set(L, realm->types.failure);
   lua_pop(L, 1);
@@ -145,7 +149,7 @@ bool lunado__awaited_still(lua_State *L, lunado_realm *realm, int idx) {
 
 #define NEVER_RETRIEVED "Future exception was never retrieved: "
 
-/* (realm, failure) */
+/* (realm, failure): logs the error. */
 static int report(lua_State *L) {
   lunado_failure *self = lua_touserdata(L, 2);
   self->observed = true;
@@ -156,7 +160,8 @@ static int report(lua_State *L) {
   return 0;
 }
 
-/* Where there is no memory for the text, the log says so. */
+/* Logs the error of the Failure at idx; if there is no memory for its text, the
+ * log says so. */
 static void report_protected(lua_State *L, lunado_realm *realm, int idx) {
   lua_pushcfunction(L, report);
   lua_pushlightuserdata(L, realm);

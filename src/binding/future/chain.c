@@ -12,9 +12,9 @@
 #include "binding/future/ticket.h"
 #include "binding/future/untie.h"
 
-/* What waits for the source.  User values, beside the dependent: the source,
- * which it must hold, for the dependent does not; the line of a dependent that
- * is a ticket. */
+/* A chain_link waits for the source.  User values besides the dependent: the
+ * source, which the link must hold because the dependent does not; the line, if
+ * the dependent is a ticket. */
 enum {
   CHAIN_SOURCE = LUNADO_BOND_DEPENDENT + 1,
   CHAIN_LINE,
@@ -26,7 +26,7 @@ typedef struct {
   lunado_waiter waiter; /* in the source */
 } chain_link;
 
-/* The Future at `to` gets the outcome of the one at `from`. */
+/* Settles the Future at `to` with the outcome of the Future at `from`. */
 static void pass_on(lua_State *L, lunado_realm *realm, int from, int to) {
   lunado__settle_copy(L, realm, from, to);
   lunado__untie_tied(L, realm, to, lua_touserdata(L, to));
@@ -58,7 +58,8 @@ static void leave_source(lua_State *L, lunado_realm *realm, int bond,
   lua_pop(L, 1);
 }
 
-/* A ticket notices itself who waits for it, and is held by its line then. */
+/* Binds the target to the bond.  A ticket needs no bond to hold it: it notices
+ * its waiters itself, and its line holds it while it has any. */
 static void hold_target(lua_State *L, lunado_realm *realm, int to, int bond) {
   const lunado_future *target = lua_touserdata(L, to);
   if (target->kind != LUNADO_KIND_TICKET) {
@@ -70,7 +71,7 @@ static void hold_target(lua_State *L, lunado_realm *realm, int to, int bond) {
   lunado__dependent_bind_ticket(L, realm, to, bond);
 }
 
-/* Returns false where the source is settled by then. */
+/* Returns false if the source was settled meanwhile. */
 static bool chain(lua_State *L, lunado_realm *realm, int from, int to) {
   chain_link *self = lua_newuserdatauv(L, sizeof *self, CHAIN_VALUES);
   int bond = lua_gettop(L);
@@ -85,7 +86,7 @@ static bool chain(lua_State *L, lunado_realm *realm, int from, int to) {
   return linked;
 }
 
-/* Where the target is settled already nothing has to be waited for. */
+/* Does nothing if the target is done already or is the source itself. */
 void lunado__chain(lua_State *L, lunado_realm *realm, int from, int to) {
   const lunado_future *source = lua_touserdata(L, from);
   const lunado_future *target = lua_touserdata(L, to);

@@ -5,13 +5,13 @@
 
 #include "binding/state/realm.h"
 
-/* chain_future: b at `to` gets the outcome of a at `from`; no index is
- * relative.
- * [-0, +0, m] */
+/* Makes the Future at `to` get the outcome of the Future at `from`, unless it
+ * is done before.  No index may be relative.  [-0, +0, m] */
 void lunado__chain(lua_State *L, lunado_realm *realm, int from, int to);
 
-/* True for a waiter of lunado__chain, whose owner is at `owner`; pushes what
- * gets the outcome, nil where that is gone.  [-0, +(0|1), -] */
+/* If the waiter, whose owner is at `owner`, is one of lunado__chain's, pushes
+ * the Future that gets the outcome, or nil if it was collected, and returns
+ * true.  [-0, +(0|1), -] */
 bool lunado__chain_target(lua_State *L, const lunado_waiter *waiter, int owner);
 
 #endif

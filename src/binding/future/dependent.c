@@ -1,32 +1,32 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * dependent.c - who holds a Future that gets its outcome from others.
+ * dependent.c - the bonds of Futures that get their outcome from others.
  *
- * A dependent, its bonds and its witness know each other by a list with weak
- * values: the dependent, and then those bonds that only what they wait for
- * holds.  Each dependent has a list of its own, for a table of Lua's stays as
- * large as it once was.
+ * A dependent, its bonds and its witness find each other through a list with
+ * weak values: the dependent, followed by those bonds that only their sources
+ * hold.  Each dependent has its own list, because a Lua table never shrinks by
+ * itself.
  *
- * A ticket has its witness in an ephemeron table, and is none of those that are
- * flagged as dependents: its bonds never hold it.
+ * The witness of a ticket is in an ephemeron table, and the ticket is not
+ * flagged as a dependent: its bonds never hold it.
  */
 #include "binding/future/dependent.h"
 
 #include "binding/future/future.h"
 #include "binding/state/class.h"
 
-/* User values of a witness: the dependent, which it holds until the bonds have
- * left; the bond that the dependent holds, or nil; the list. */
+/* User values of a witness: the dependent, which the witness holds until the
+ * bonds have left; the bond that the dependent holds, or nil; the list. */
 enum { WITNESS_DEPENDENT = 1, WITNESS_OWN, WITNESS_LIST };
 
-/* Places of the list. */
+/* Indices of the list: the dependent, and the first bond. */
 enum { LIST_DEPENDENT = 1, LIST_BONDS };
 
 typedef struct {
-  lua_Integer last; /* place of the list that is used */
+  lua_Integer last; /* last index of the list that is in use */
 } witness;
 
-/* Under the address of this a table of owners has the witness. */
+/* Its address is the key of the witness in a table of owners. */
 static const char witness_key = 0;
 
 /* --- looking -------------------------------------------------------------- */
@@ -59,7 +59,8 @@ static witness *push_witness(lua_State *L, int idx) {
 
 /* --- holding -------------------------------------------------------------- */
 
-/* The bond on top, which it pops, gets what is at `value`. */
+/* Sets the value at `value` as user value 1 of the bond on top, and pops the
+ * bond. */
 static void set_dependent(lua_State *L, int value) {
   lua_pushvalue(L, value);
   lua_setiuservalue(L, -2, LUNADO_BOND_DEPENDENT);
@@ -92,7 +93,7 @@ void lunado__dependent_move(lua_State *L, int from, int to) {
 
 /* --- binding -------------------------------------------------------------- */
 
-/* Pushes a new witness of the Future at idx, and its list. */
+/* Pushes a new witness of the Future at idx, and the witness's list. */
 static witness *push_new_witness(lua_State *L, lunado_realm *realm, int idx) {
   witness *self = lua_newuserdatauv(L, sizeof *self, WITNESS_LIST);
   self->last = LIST_DEPENDENT;
@@ -111,8 +112,9 @@ static witness *push_new_witness(lua_State *L, lunado_realm *realm, int idx) {
   return self;
 }
 
-/* Puts the witness at `source` into the table of owners of the Future at idx,
- * which is pending; the table at `owners` becomes that where there is none. */
+/* Puts the witness at `source` into the table of owners of the pending Future
+ * at idx.  If the Future has no such table, the table at `owners` becomes
+ * it. */
 static void give_witness(lua_State *L, int idx, int source, int owners) {
   lunado_future *future = lua_touserdata(L, idx);
   if (lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE) == LUA_TTABLE) {
@@ -131,7 +133,7 @@ static void give_witness(lua_State *L, int idx, int source, int owners) {
   lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
 }
 
-/* Moves the bonds in the list at idx together: some may be gone. */
+/* Closes the gaps that collected bonds have left in the list at idx. */
 static void compact(lua_State *L, witness *self, int idx) {
   lua_Integer kept = LIST_DEPENDENT;
   for (lua_Integer i = LIST_BONDS; i <= self->last; i++) {
@@ -146,7 +148,7 @@ static void compact(lua_State *L, witness *self, int idx) {
   self->last = kept;
 }
 
-/* Adds the bond on top, which it pops, to the list at idx. */
+/* Appends the bond on top to the list at idx, and pops the bond. */
 static void add_bond(lua_State *L, witness *self, int idx) {
   if (self->last >= 8 && (self->last & (self->last - 1)) == 0)
     compact(L, self, idx);
@@ -178,7 +180,8 @@ void lunado__dependent_bind_ticket(lua_State *L, lunado_realm *realm,
   lua_settop(L, source - 1);
 }
 
-/* What is made comes first: no finalizer runs afterwards. */
+/* Creates all objects first: no finalizer runs after the test whether the
+ * Future is pending. */
 void lunado__dependent_bind(lua_State *L, lunado_realm *realm, int dependent,
                             int bond, bool own) {
   lunado_future *future = lua_touserdata(L, dependent);
@@ -211,7 +214,7 @@ void lunado__dependent_bind(lua_State *L, lunado_realm *realm, int dependent,
 
 /* --- leaving -------------------------------------------------------------- */
 
-/* The bond on top leaves what it waits for. */
+/* Makes the bond on top leave its sources; the dependent is at 2. */
 static void leave_target(lua_State *L, lunado_realm *realm) {
   const lunado_bond *bond = lua_touserdata(L, -1);
   bond->leave(L, realm, lua_gettop(L), 2);
@@ -219,8 +222,9 @@ static void leave_target(lua_State *L, lunado_realm *realm) {
   lua_setiuservalue(L, -2, LUNADO_BOND_DEPENDENT);
 }
 
-/* The dependent is gone or settled.  (A bond in the list is there exactly while
- * what it waits for is.) */
+/* Called when the dependent was collected or settled: makes its bonds leave
+ * their sources.  A bond that is still in the list has live sources, because
+ * only the sources hold it. */
 static int witness__gc(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   const witness *self = lunado__toclass(L, 1, realm->types.witness);
@@ -238,8 +242,8 @@ static int witness__gc(lua_State *L) {
 
 /* --- bonds of Lua's ------------------------------------------------------- */
 
-/* User values, beside the dependent: the table that has the bond, and under
- * which key. */
+/* User values besides the dependent: the table that contains the bond, and the
+ * bond's key in that table. */
 enum {
   ENTRY_TABLE = LUNADO_BOND_DEPENDENT + 1,
   ENTRY_KEY,
@@ -263,9 +267,9 @@ static void leave_table(lua_State *L, lunado_realm *realm, int bond,
   lua_settop(L, table - 1);
 }
 
-/* bond(future, t, key): t[key] is something that holds the pending Future while
- * somebody waits for it; it is taken out when the Future is gone, or settled.
- */
+/* bond(future, t, key): sets t[key] to a bond, which holds the pending Future
+ * while the Future has a waiter.  The bond is removed from t when the Future is
+ * collected or settled. */
 static int core_bond(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_bond *self;
@@ -287,7 +291,7 @@ static int core_bond(lua_State *L) {
   return 0;
 }
 
-/* dependent(bond) → its Future; nil where that is gone. */
+/* dependent(bond) → the bond's Future; nil if it was collected. */
 static int core_dependent(lua_State *L) {
   if (lunado__toclass(L, 1, lunado__realm_upvalue(L)->types.bond) == NULL)
     luaL_typeerror(L, 1, "bond");
@@ -295,7 +299,7 @@ static int core_dependent(lua_State *L) {
   return 1;
 }
 
-/* is_awaited(future) → whether anything waits for it. */
+/* is_awaited(future) → whether the Future has a waiter. */
 static int core_is_awaited(lua_State *L) {
   const lunado_future *future =
       lunado__checkfuture(L, lunado__realm_upvalue(L), 1);

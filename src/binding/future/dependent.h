@@ -2,18 +2,20 @@
 /*
  * dependent.h - Futures that get their outcome from others.
  *
- * A dependent is a Future that others settle: the target of chain_future, a
- * multi, what a WaitIterator's next has given.  What waits for it in the lists
- * of the others is a bond, a userdata, which they hold.
+ * A dependent is a Future that gets its outcome from other Futures, its
+ * sources: the target of chain_future, a multi, or the Future that a
+ * WaitIterator's next has returned.  A bond is a userdata that waits for the
+ * sources on behalf of the dependent; the sources hold the bond.
  *
- * A bond holds its dependent exactly while the dependent has a waiter,
- * who must get what comes.  Otherwise a dependent lives as long as somebody can
- * reach it.  When it is collected, or settled, its bonds leave what they wait
- * for: so nothing is left there of a multi that has lost a race.
+ * A bond holds its dependent exactly while the dependent has a waiter, which
+ * must get the outcome.  A dependent without waiters lives as long as the
+ * program can reach it.  When a dependent is collected or settled, its bonds
+ * leave their sources, so that the sources keep nothing of, for example, a
+ * multi that has lost a race.
  *
- * A pending dependent holds a witness, in its table of owners: the witness is
- * finalized when the dependent is gone, or has changed that table for its
- * outcome.
+ * A pending dependent holds a witness in its table of owners.  The witness is
+ * finalized when the dependent was collected, or was settled and so has
+ * replaced the table by its outcome.
  */
 #ifndef LUNADO_BINDING_FUTURE_DEPENDENT_H
 #define LUNADO_BINDING_FUTURE_DEPENDENT_H
@@ -22,45 +24,47 @@
 
 typedef struct lunado_bond lunado_bond;
 
-/* Takes the waiters of the bond at `bond` back from what they wait for; the
- * dependent is at `dependent`.  Raises nothing.  [-0, +0, -] */
+/* Removes the waiters of the bond at `bond` from its sources; the dependent is
+ * at `dependent`.  Raises nothing.  [-0, +0, -] */
 typedef void lunado_leave_fn(lua_State *L, lunado_realm *realm, int bond,
                              int dependent);
 
-/* What the userdata of a bond begins with.  Its user value 1 is its dependent
- * while somebody waits for that; else a list of weak references, the first of
- * which is the dependent; nil before it is bound, and after it has left. */
+/* The beginning of a bond's userdata.  User value 1 is the dependent while the
+ * dependent has a waiter, and otherwise a list of weak references whose first
+ * element is the dependent; nil before the bond is bound and after it has
+ * left. */
 struct lunado_bond {
   lunado_leave_fn *leave;
 };
 
 enum { LUNADO_BOND_DEPENDENT = 1 };
 
-/* Makes the pending Future at `dependent` one that the bond at `bond` will
- * settle. The dependent holds it with `own`; else only what it waits for does.
- * The dependent may be settled by then, for finalizers may have run.  [-0, +0,
- * m] */
+/* Makes the pending Future at `dependent` a dependent of the bond at `bond`.
+ * With `own` true the dependent holds the bond; otherwise only the sources hold
+ * it.  After the call the dependent may be done, since finalizers may have run.
+ * [-0, +0, m] */
 void lunado__dependent_bind(lua_State *L, lunado_realm *realm, int dependent,
                             int bond, bool own);
 
-/* The same for a ticket at `dependent`: its line holds it while somebody waits
- * for it, and the caller sees that the bond holds the line.  [-0, +0, m] */
+/* As lunado__dependent_bind, for a ticket at `dependent`.  The line of the
+ * ticket holds it while it has a waiter; the caller must ensure that the bond
+ * holds the line.  [-0, +0, m] */
 void lunado__dependent_bind_ticket(lua_State *L, lunado_realm *realm,
                                    int dependent, int bond);
 
-/* Pushes the dependent of the bond at idx; nil where it is gone.  [-0, +1, -]
- */
+/* Pushes the dependent of the bond at idx; nil if it was collected.
+ * [-0, +1, -] */
 void lunado__dependent_push(lua_State *L, int idx);
 
-/* Has the bonds of the pending dependent at idx hold it, or not any more.
+/* Makes the bonds of the pending dependent at idx hold it, or stop holding it.
  * [-0, +0, -] */
 void lunado__dependent_hold(lua_State *L, int idx, bool hold);
 
-/* Copies the witness, where there is one, from one table of owners to another,
- * which has room.  [-0, +0, -] */
+/* Copies the witness, if there is one, from one table of owners to another that
+ * has room for it.  [-0, +0, -] */
 void lunado__dependent_move(lua_State *L, int from, int to);
 
-/* Pushes the functions about bonds into the table on top. */
+/* Adds the functions for bonds to the table on top. */
 void lunado__dependent_functions(lua_State *L);
 
 void lunado__dependent_open(lua_State *L, lunado_realm *realm);

@@ -10,7 +10,7 @@
 #include "binding/future/settle.h"
 #include "core/multi.h"
 
-/* How many Futures that wait for Futures are looked through. */
+/* The number of levels of Futures waiting for Futures that are searched. */
 #define DEEPEST 8
 
 static int find(lua_State *L, lunado_realm *realm, int idx, int depth);
@@ -27,8 +27,9 @@ bool lunado__forsaken_push_waiting(lua_State *L, lunado_realm *realm,
   return true;
 }
 
-/* What is behind a waiter whose owner is on top: a task, or a Future.  Any
- * other owner counts as alive. */
+/* Returns the kinds of waiters behind the waiter whose owner is on top.  A task
+ * is looked at itself, of a Future the waiters are; any other owner counts as
+ * alive. */
 static int find_behind(lua_State *L, lunado_realm *realm,
                        const lunado_waiter *waiter, int depth) {
   lunado_future *dependent;
@@ -46,7 +47,7 @@ static int find_behind(lua_State *L, lunado_realm *realm,
   return find(L, realm, lua_gettop(L), depth + 1);
 }
 
-/* Looks at the waiters of the Future at idx, an absolute index. */
+/* Returns the kinds of waiters of the Future at idx, an absolute index. */
 static int find(lua_State *L, lunado_realm *realm, int idx, int depth) {
   const lunado_future *future = lua_touserdata(L, idx);
   const lunado_waiter *waiter = future->waiters;
@@ -67,8 +68,8 @@ int lunado__forsaken_find(lua_State *L, lunado_realm *realm, int idx) {
   return find(L, realm, lua_absindex(L, idx), 0);
 }
 
-/* forsaken(future) → whether it is pending, and all that wait for it, one at
- * least, are coroutines that were closed, or resumed outside. */
+/* forsaken(future) → true if the Future is pending, has waiters, and all of
+ * them are coroutines that were closed or resumed by other code. */
 static int core_forsaken(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_future *future = lunado__checkfuture(L, realm, 1);
@@ -78,8 +79,8 @@ static int core_forsaken(lua_State *L) {
   return 1;
 }
 
-/* forsake(future, err): fails it with an error that is not logged: nothing is
- * there to get it. */
+/* forsake(future, err): settles the Future with an error that is not logged,
+ * because no waiter is left to get it. */
 static int core_forsake(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   (void)lunado__checkfuture(L, realm, 1);

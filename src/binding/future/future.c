@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * future.c - Future, its consumers and its producers.
+ * future.c - the Future: its methods for consumers and producers, and the
+ * functions of lunado.concurrent.
  *
- * Invariant: whatever may raise is done before a Future changes; from
+ * Invariant: all steps that may raise are made before a Future changes; from
  * lunado_future_settle on, nothing raises.
  */
 #include "binding/future/future.h"
@@ -85,8 +86,8 @@ int lunado__future_push_results(lua_State *L, int idx) {
 
 /* --- methods: consumer ---------------------------------------------------- */
 
-/* The Future at 1.  A ticket that has withdrawn from its line gets what it
- * stands for when it is looked at. */
+/* Argument 1 as a Future.  A ticket that has withdrawn from its line first asks
+ * the line for its outcome. */
 static lunado_future *check_self(lua_State *L, lunado_realm *realm) {
   lunado_future *future = check_future(L, realm, 1);
   if ((future->flags & LUNADO_IS_WITHDRAWN) && lunado_future_pending(future))
@@ -103,8 +104,9 @@ static lunado_future *check_done(lua_State *L, lunado_realm *realm) {
   return NULL;
 }
 
-/* f:result([timeout]) → all result values; raises the error of a failed one,
- * InvalidStateError while it is pending.  Tornado: Future.result. */
+/* f:result([timeout]) → all result values.  Raises the error of a failed
+ * Future, and InvalidStateError while it is pending.
+ * Tornado: Future.result. */
 static int future_result(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_future *future = check_done(L, realm);
@@ -126,7 +128,7 @@ static int future_exception(lua_State *L) {
   return 1;
 }
 
-/* f:exc_info() → error, traceback; nil unless it failed. */
+/* f:exc_info() → error, traceback; nil unless the Future has failed. */
 static int future_exc_info(lua_State *L) {
   lunado_future *future = check_self(L, lunado__realm_upvalue(L));
   int failure;
@@ -142,7 +144,7 @@ static int future_exc_info(lua_State *L) {
   return 2;
 }
 
-/* True for a claim, which passes for done. */
+/* True for a claim, which counts as done. */
 static bool is_claim(const lunado_future *future) {
   return (future->flags & LUNADO_IS_CLAIM) != 0;
 }
@@ -170,8 +172,9 @@ static int future_cancel(lua_State *L) {
   return 1;
 }
 
-/* f:add_done_callback(fn): fn(f) when done, at once when it is; then what fn
- * raises goes to the caller.  Tornado: Future.add_done_callback. */
+/* f:add_done_callback(fn): calls fn(f) when f is done.  If f is done already,
+ * calls fn at once, and errors of fn are raised to the caller.
+ * Tornado: Future.add_done_callback. */
 static int future_add_done_callback(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_future *future = check_future(L, realm, 1);
@@ -200,8 +203,8 @@ static lunado_future *check_pending(lua_State *L, lunado_realm *realm) {
   return NULL;
 }
 
-/* f:set_result(...); raises InvalidStateError, and changes nothing, when it
- * is done already.  Tornado: Future.set_result. */
+/* f:set_result(...): settles f with these values.  Raises InvalidStateError,
+ * and changes nothing, if f is done already.  Tornado: Future.set_result. */
 static int future_set_result(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_future *future = check_pending(L, realm);
@@ -214,8 +217,8 @@ static int future_set_result(lua_State *L) {
   return 0;
 }
 
-/* f:set_exc_info(err [, traceback]); the traceback is a string.
- * Tornado: Future.set_exc_info. */
+/* f:set_exc_info(err [, traceback]): settles f with the error; the traceback is
+ * a string.  Tornado: Future.set_exc_info. */
 static int future_set_exc_info(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   check_pending(L, realm);
@@ -232,7 +235,8 @@ static int future_set_exc_info(lua_State *L) {
   return 0;
 }
 
-/* f:set_exception(err).  Tornado: Future.set_exception. */
+/* f:set_exception(err): settles f with the error.
+ * Tornado: Future.set_exception. */
 static int future_set_exception(lua_State *L) {
   check_pending(L, lunado__realm_upvalue(L));
   lua_settop(L, 2);
@@ -274,7 +278,8 @@ static int concurrent_is_future(lua_State *L) {
   return 1;
 }
 
-/* chain_future(a, b): b gets a's outcome, unless it is done by then. */
+/* chain_future(a, b): settles b with a's outcome once a is done, unless b is
+ * done before. */
 static int concurrent_chain_future(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   check_future(L, realm, 1);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * late.c - the marks of those that timed out, and logging what comes then.
+ * late.c - the marks of with_timeouts that timed out, and logging later errors.
  *
- * The quiet_exceptions of all that timed out are a list in a table of the
- * realm, in which each is once: with_timeout in a loop may be given a new table
- * each time, or a new closure.  Where there are too many, or no memory for
- * them, the mark is as of one without any: an error is rather told than lost.
+ * A table of the realm maps a Future to the list of the quiet_exceptions of all
+ * with_timeouts that timed out on it.  Equal quiet_exceptions are in the list
+ * once, because a program that calls with_timeout in a loop may pass a new
+ * table or closure each time.  If there are too many, or no memory for them,
+ * the Future is marked as for a with_timeout without quiet_exceptions: logging
+ * an error too many is better than losing one.
  */
 #include "binding/future/late.h"
 
@@ -17,10 +19,10 @@
 #include "binding/future/ticket.h"
 #include "binding/state/log.h"
 
-/* Different quiet_exceptions that one Future keeps. */
+/* The number of different quiet_exceptions that are kept per Future. */
 #define QUIET_MAX 16
 
-/* --- what is quiet alike -------------------------------------------------- */
+/* --- equal quiet_exceptions ----------------------------------------------- */
 
 static bool same_upvalues(lua_State *L, int a, int b) {
   for (int i = 1; lua_getupvalue(L, a, i) != NULL; i++) {
@@ -54,7 +56,7 @@ static uint64_t hash_code(lua_State *L, int idx) {
   return hash;
 }
 
-/* True for two closures of one function that see the same. */
+/* True for two closures of one function with equal upvalues. */
 static bool same_function(lua_State *L, int a, int b) {
   if (!lua_isfunction(L, a) || !lua_isfunction(L, b) || lua_iscfunction(L, a) ||
       lua_iscfunction(L, b))
@@ -66,7 +68,8 @@ static bool same_rule(lua_State *L, int a, int b) {
   return lua_rawequal(L, a, b) || same_function(L, a, b);
 }
 
-/* The quiet_exceptions at a and b.  A class has no list part. */
+/* True if the quiet_exceptions at a and b are equal.  A table without a list
+ * part is a class, and equals only itself. */
 static bool same_rules(lua_State *L, int a, int b) {
   lua_Unsigned n;
   int top = lua_gettop(L);
@@ -86,7 +89,8 @@ static bool same_rules(lua_State *L, int a, int b) {
 
 /* --- marks ---------------------------------------------------------------- */
 
-/* Pushes the list of the Future at 2; makes it, with `make`. */
+/* Pushes the list of quiet_exceptions of the Future at 2, or nil; returns
+ * whether it is there.  With `make` true, makes a missing list. */
 static bool push_list(lua_State *L, lunado_realm *realm, bool make) {
   lunado__getslot(L, realm, LUNADO_SLOT_QUIET);
   lua_pushvalue(L, 2);
@@ -101,7 +105,8 @@ static bool push_list(lua_State *L, lunado_realm *realm, bool make) {
   return !lua_isnil(L, -1);
 }
 
-/* (realm, future, quiet) → whether the list has it now. */
+/* (realm, future, quiet): adds `quiet` to the Future's list unless the list
+ * contains it. */
 static int add_quiet(lua_State *L) {
   lunado_future *future = lua_touserdata(L, 2);
   lua_Integer n;
@@ -139,7 +144,7 @@ void lunado__late(lua_State *L, lunado_realm *realm, int idx, int quiet) {
   future->flags |= LUNADO_IS_LATE;
 }
 
-/* (realm, future, from) */
+/* (realm, future, from): copies the marks with quiet_exceptions. */
 static int add_all(lua_State *L) {
   lunado_realm *realm = lua_touserdata(L, 1);
   lua_Integer n;
@@ -187,9 +192,10 @@ bool lunado__late_unheeded(const lunado_future *future) {
   return true;
 }
 
-/* (realm, failed future, quiet_exceptions...): logs its error, unless all of
- * these cover it.  A ticket without waiters is settled because it is asked for
- * its outcome, or to be forgotten: its error is logged if it is collected
+/* (realm, failed future, quiet_exceptions...): logs the error unless it was
+ * reported, is awaited, or all of the quiet_exceptions cover it.  A ticket
+ * without waiters fails because the program asks for its outcome or because it
+ * is being dropped; so its error is not logged here, but when it is collected
  * unobserved. */
 static int log_late(lua_State *L) {
   lunado_failure *failure;
@@ -214,7 +220,7 @@ static int log_late(lua_State *L) {
   return 0;
 }
 
-/* Calls log_late with n quiet_exceptions on top, which are popped. */
+/* Calls log_late with the n quiet_exceptions on top, and pops them. */
 static void log_protected(lua_State *L, lunado_realm *realm, int idx, int n) {
   lua_pushcfunction(L, log_late);
   lua_pushlightuserdata(L, realm);
@@ -226,7 +232,7 @@ static void log_protected(lua_State *L, lunado_realm *realm, int idx, int n) {
                     "logged: ");
 }
 
-/* (failure, quiet_exceptions) */
+/* (failure, quiet_exceptions): marks a covered error as observed. */
 static int hush(lua_State *L) {
   lunado_failure *failure = lua_touserdata(L, 1);
   lua_getiuservalue(L, 1, LUNADO_FAILURE_ERROR);

@@ -1,42 +1,43 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * late.h - Futures that a with_timeout has given up.
+ * late.h - logging errors of Futures that a with_timeout has given up.
  *
- * A with_timeout that has timed out leaves its child.  All that stays there is
- * a mark: should the child fail when it has no waiter, its error is logged
- * at once, and once however many timed out on it, unless it is quiet for all of
- * them.
+ * A with_timeout that has timed out stops waiting for its child and leaves only
+ * a mark in it.  If the child fails later and has no waiter, its error is
+ * logged at once.  It is logged once, however many with_timeouts have timed out
+ * on it, and not at all if the quiet_exceptions of all of them cover it.
  *
- * A Future that only the with_timeout can reach, a multi that it made of a
- * table, gets no mark; its children do.
+ * If the child is a multi that the with_timeout made from a table, so that no
+ * other code can reach it, the multi's children are marked instead.
  */
 #ifndef LUNADO_BINDING_FUTURE_LATE_H
 #define LUNADO_BINDING_FUTURE_LATE_H
 
 #include "binding/state/realm.h"
 
-/* Marks the Future at idx, where it is pending, for one that has timed out on
- * it with the quiet_exceptions at `quiet` (nil: none).  No index is relative.
- * [-0, +0, -] */
+/* If the Future at idx is pending, marks it for a with_timeout that has timed
+ * out on it, with the quiet_exceptions at `quiet` (nil: none).  No index may be
+ * relative.  [-0, +0, -] */
 void lunado__late(lua_State *L, lunado_realm *realm, int idx, int quiet);
 
-/* Gives the Future at idx the marks of the one at `from`, which leaves it, too.
- * [-0, +0, -] */
+/* Copies to the Future at idx the marks of the Future at `from`, which stops
+ * waiting for it.  [-0, +0, -] */
 void lunado__late_as(lua_State *L, lunado_realm *realm, int idx, int from);
 
-/* True if the Future is marked, and none of its waiters takes an error. */
+/* True if the Future is marked and none of its waiters handles an error. */
 bool lunado__late_unheeded(const lunado_future *future);
 
-/* The Future at idx, which was unheeded, has failed.  [-0, +0, -] */
+/* To be called after the Future at idx has failed while lunado__late_unheeded
+ * was true: logs its error.  [-0, +0, -] */
 void lunado__late_failed(lua_State *L, lunado_realm *realm, int idx);
 
-/* The error of the failed Future at idx will not be raised by the one that has
- * timed out: where that has quiet_exceptions that cover it, it counts as
- * observed.  [-0, +0, -] */
+/* For a failed Future at idx whose with_timeout has timed out and will not
+ * raise its error: marks the error as observed if the quiet_exceptions at
+ * `quiet` cover it.  [-0, +0, -] */
 void lunado__late_hush(lua_State *L, int idx, int quiet);
 
-/* The Future at idx has failed too late for one with quiet_exceptions at
- * `quiet`.  [-0, +0, -] */
+/* Logs the error of the Future at idx, which has failed after its with_timeout
+ * was done, unless the quiet_exceptions at `quiet` cover it.  [-0, +0, -] */
 void lunado__late_log(lua_State *L, lunado_realm *realm, int idx, int quiet);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* link.c - functions to be called when a Future is done. */
+/* link.c - functions that are called when a Future is done. */
 #include "binding/future/link.h"
 
 #include "binding/future/awaited.h"
@@ -14,23 +14,26 @@
 #include "core/multi.h"
 #include "core/waititer.h"
 
-/* The owner of a waiter that calls a function or settles another Future.
- * User values: what it is for, the Future it waits for, and the loop. */
+/* The owner of a waiter that calls a function, or that reports the error of a
+ * Future that a callback returned.  User values: the function, or the callback
+ * that returned the Future; the Future that it waits for; the loop. */
 typedef struct {
   lunado_waiter waiter;
-  lunado_ioloop *loop; /* the function is called on; NULL: at once */
+  lunado_ioloop *loop; /* where the function is called; NULL: at once */
 } link_object;
 
 enum { LINK_TARGET = 1, LINK_SOURCE, LINK_LOOP, LINK_VALUES = LINK_LOOP };
 
-/* The link object, on top, holds its loop; without it where it is gone. */
+/* Makes the link object on top hold its loop, or have none if the realm has
+ * released the loop. */
 static void hold_loop(lua_State *L, link_object *self) {
   lunado__ioloop_push(L, self->loop);
   if (lua_isnil(L, -1)) self->loop = NULL;
   lua_setiuservalue(L, -2, LINK_LOOP);
 }
 
-/* Returns false where the source is settled by then. */
+/* Makes the Future at `source` call `cb` when it is done.  Returns false if it
+ * is done already. */
 static bool link_new(lua_State *L, int source, int target, lunado_ioloop *loop,
                      lunado_done_cb cb) {
   link_object *self;
@@ -72,7 +75,7 @@ static void on_done_loop(lunado_settler *settler, lunado_waiter *waiter,
   lua_State *L = realm->futures.frame->L;
   link_object *self = lunado_container_of(waiter, link_object, waiter);
   lunado__owner_push(realm, waiter);
-  if (self->loop != NULL) { /* else it is gone, and its callbacks with it */
+  if (self->loop != NULL) { /* else the loop was closed, and calls nothing */
     lua_getiuservalue(L, -1, LINK_TARGET);
     lua_getiuservalue(L, -2, LINK_SOURCE);
     if (future->state == LUNADO_FAILED) lunado__awaited_queued(L, -1);
@@ -98,7 +101,8 @@ void lunado__link_on_done(lua_State *L, lunado_realm *realm, int idx,
     lunado__callback(L, realm, NULL, 1);
 }
 
-/* Pops nothing; the callback is at `callback`. */
+/* Reports the error of the Future at idx, if it has failed, as an error of the
+ * callback at `callback`.  Pops nothing. */
 static void report_failure(lua_State *L, lunado_realm *realm,
                            lunado_ioloop *loop, int idx, int callback) {
   lunado_future *future = lua_touserdata(L, idx);
@@ -130,7 +134,8 @@ void lunado__link_discard(lua_State *L, lunado_realm *realm,
     report_failure(L, realm, loop, idx, callback);
 }
 
-/* Pushes what gets the outcome by way of the waiter, whose owner is on top. */
+/* Pushes the Future that gets the outcome through the waiter whose owner is on
+ * top, or nil. */
 static void push_dependent(lua_State *L, const lunado_waiter *waiter) {
   int owner = lua_gettop(L);
   if (!lunado__chain_target(L, waiter, owner) &&

@@ -1,26 +1,26 @@
 /* SPDX-License-Identifier: MIT */
-/* link.h - functions to be called when a Future is done. */
+/* link.h - functions that are called when a Future is done. */
 #ifndef LUNADO_BINDING_FUTURE_LINK_H
 #define LUNADO_BINDING_FUTURE_LINK_H
 
 #include "binding/state/realm.h"
 
-/* True for the waiter of add_done_callback. */
+/* True for a waiter of add_done_callback. */
 bool lunado__link_is_done_callback(const lunado_waiter *waiter);
 
-/* Has function(future) called on the loop's next turn after the Future at idx
- * is done (loop NULL: at once when it is done, with errors logged).  The
- * function is on top.  [-1, +0, m] */
+/* Calls function(future), the function on top, on the loop's next turn after
+ * the Future at idx is done.  If loop is NULL, calls it as soon as the Future
+ * is done and logs its errors.  [-1, +0, m] */
 void lunado__link_on_done(lua_State *L, lunado_realm *realm, int idx,
                           lunado_ioloop *loop);
 
-/* Has the error of the Future at idx, should it fail, reported as one of the
- * callback at `callback`, which returned it.  [-0, +0, m] */
+/* For a Future at idx that the callback at `callback` has returned: if the
+ * Future fails, reports its error as an error of the callback.  [-0, +0, m] */
 void lunado__link_discard(lua_State *L, lunado_realm *realm,
                           lunado_ioloop *loop, int idx, int callback);
 
-/* Appends to the list at `list` the pending Futures that get the outcome of the
- * pending one at idx, or may: by lunado__chain and WaitIterators.
+/* Appends to the list at `list` the pending Futures that get, or may get, the
+ * outcome of the pending Future at idx through lunado__chain or a WaitIterator.
  * [-0, +0, m] */
 void lunado__link_push_dependents(lua_State *L, lunado_realm *realm, int idx,
                                   int list);

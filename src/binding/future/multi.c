@@ -2,9 +2,9 @@
 /*
  * multi.c - gen.multi.
  *
- * The table of results is made at the start, with the children in it under
- * their keys.  So the children are held, and collecting the results only
- * replaces values under keys that exist: it allocates nothing.
+ * The table of results is made at the start and contains the children under
+ * their keys.  So it holds the children, and collecting the results allocates
+ * nothing, since it only replaces the values of existing keys.
  */
 #include "binding/future/multi.h"
 
@@ -20,14 +20,14 @@
 #include "binding/future/settle.h"
 #include "binding/future/yieldable.h"
 
-/* A private one. */
+/* A private multi. */
 typedef struct {
   lunado_future future;
   multi_part part;
   lunado_multi_node nodes[];
 } multi_future;
 
-/* The bond of a shared one. */
+/* The bond of a shared multi. */
 typedef struct {
   lunado_bond bond;
   multi_part part;
@@ -46,7 +46,7 @@ multi_part *lunado__multi_push_holder(lua_State *L, int idx) {
 
 /* --- keys ----------------------------------------------------------------- */
 
-/* Counts the pairs of the table at idx; *list tells whether the keys are 1 to
+/* Counts the pairs of the table at idx; sets *list to whether the keys are 1 to
  * n in order. */
 static int count_pairs(lua_State *L, int idx, bool *list) {
   lua_Integer n = 0;
@@ -63,8 +63,8 @@ static int compare_integers(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-/* Pushes the keys of the table at idx, n in all: integers in order, then the
- * others. */
+/* Pushes a list of the n keys of the table at idx: first the integers in order,
+ * then the other keys. */
 static void push_keys(lua_State *L, int idx, int n) {
   lua_Integer *integers;
   int keys, count = 0, next;
@@ -86,7 +86,7 @@ static void push_keys(lua_State *L, int idx, int n) {
   lua_settop(L, keys);
 }
 
-/* table[key number i] = the value on top, which it pops. */
+/* Sets table[key number i] to the value on top, and pops the value. */
 static void set_nth(lua_State *L, int table, int keys, int i) {
   if (keys == 0) {
     lua_rawseti(L, table, i);
@@ -99,15 +99,16 @@ static void set_nth(lua_State *L, int table, int keys, int i) {
 
 /* --- collecting ----------------------------------------------------------- */
 
-/* True if all that waits for the Future is one multi. */
+/* True if the Future's only waiter is a multi. */
 static bool is_child_only(const lunado_future *future) {
   const lunado_waiter *waiter = future->waiters;
   return waiter != NULL && waiter->next == waiter && lunado_multi_owns(waiter);
 }
 
-/* Fails the multi at `idx` with the error of its child that is on top.  Where
- * it is itself a child, and nobody else's, what else failed is for the multi
- * above to log, which may raise just that. */
+/* Settles the multi at `idx` with the error of its failed child, which is on
+ * top.  The errors of the other children are logged, unless the multi's only
+ * waiter is itself a multi: that one logs them, because it may be about to
+ * raise one of them. */
 static void fail_with(lua_State *L, lunado_realm *realm, int idx) {
   lunado_future *self = lua_touserdata(L, idx);
   int failure = lua_gettop(L) + 1;
@@ -120,8 +121,8 @@ static void fail_with(lua_State *L, lunado_realm *realm, int idx) {
   lunado__settle_failed(L, realm, idx);
 }
 
-/* Pushes the first child that failed; nothing, and returns false, where none
- * did. */
+/* Pushes the first failed child and returns true; if there is none, pushes
+ * nothing and returns false. */
 static bool push_failed(lua_State *L, const multi_part *part, int results,
                         int keys) {
   for (int i = 1; i <= part->n; i++) {
@@ -133,7 +134,7 @@ static bool push_failed(lua_State *L, const multi_part *part, int results,
   return false;
 }
 
-/* Puts the children's results in their places. */
+/* Replaces the children in the table of results by their results. */
 static void collect(lua_State *L, const multi_part *part, int results,
                     int keys) {
   int child = lua_gettop(L) + 1;
@@ -146,7 +147,8 @@ static void collect(lua_State *L, const multi_part *part, int results,
   }
 }
 
-/* All children of the multi at idx are settled; their holder is at `holder`. */
+/* Settles the multi at idx, all of whose children are done; its holder is at
+ * `holder`. */
 static void complete(lua_State *L, lunado_realm *realm, int idx, int holder,
                      const multi_part *part) {
   lunado_future *future = lua_touserdata(L, idx);
@@ -174,7 +176,7 @@ static void on_all_done(lunado_settler *settler, lunado_multi *multi) {
   lunado__owner_push(realm, multi->last);
   if (part->shared) {
     lunado__dependent_push(L, holder);
-    idx = lua_isnil(L, -1) ? 0 : holder + 1; /* 0: it is gone */
+    idx = lua_isnil(L, -1) ? 0 : holder + 1; /* 0: the Future was collected */
   }
   if (idx != 0) complete(L, realm, idx, holder, part);
   lua_settop(L, holder - 1);
@@ -182,7 +184,8 @@ static void on_all_done(lunado_settler *settler, lunado_multi *multi) {
 
 /* --- making --------------------------------------------------------------- */
 
-/* Converts the children of the table at `from` into the table at `results`. */
+/* Converts the yieldables in the table at `from` to Futures, and puts these
+ * into the table at `results`. */
 static void convert_children(lua_State *L, lunado_realm *realm, int from,
                              int results, int keys, int n, int depth) {
   for (int i = 1; i <= n; i++) {
@@ -192,8 +195,9 @@ static void convert_children(lua_State *L, lunado_realm *realm, int from,
   }
 }
 
-/* Pushes a table of the children in the one at idx, converted to Futures, and
- * their keys in order, nil where these are 1 to n.  Returns n. */
+/* Pushes a table of the yieldables in the table at idx, converted to Futures,
+ * and a list of their keys in order, or nil if the keys are 1 to n.  Returns
+ * n. */
 static int push_children(lua_State *L, lunado_realm *realm, int idx,
                          int depth) {
   int results = lua_gettop(L) + 1;
@@ -216,8 +220,9 @@ static int push_children(lua_State *L, lunado_realm *realm, int idx,
   return n;
 }
 
-/* The extra count keeps the multi from completing before it is whole, or ever,
- * should linking a child raise. */
+/* Makes the multi wait for its children.  An extra count in `pending` keeps the
+ * multi from completing before all children are linked; if linking a child
+ * raises, the multi never completes. */
 static void link_children(lua_State *L, lunado_realm *realm, int holder,
                           multi_part *part) {
   int results = lua_gettop(L) + 1, keys = results + 1, child = results + 2;
@@ -247,8 +252,8 @@ void lunado__multi_children(lua_State *L, int idx) {
   lua_remove(L, -2);
 }
 
-/* Fills the holder on top with the results and keys that lie below, which it
- * replaces. */
+/* Initializes the holder on top with the table of results and the keys below
+ * it, and replaces these two by the holder. */
 static void fill(lua_State *L, multi_part *part, lunado_multi_node *nodes,
                  int n) {
   int results = lua_gettop(L) - 2;
@@ -263,7 +268,7 @@ static void fill(lua_State *L, multi_part *part, lunado_multi_node *nodes,
   lua_setiuservalue(L, results, MULTI_RESULTS);
 }
 
-/* Pushes a private multi of the table at idx. */
+/* Pushes a private multi for the table at idx. */
 static void push_private(lua_State *L, lunado_realm *realm, int idx, int depth,
                          bool spread) {
   multi_future *self;
@@ -289,7 +294,7 @@ void lunado__multi_nested(lua_State *L, lunado_realm *realm, int idx,
 
 void lunado__multi_spread(lua_State *L, lunado_realm *realm, int n) {
   int list = lua_gettop(L);
-  for (int i = 1; i <= n; i++) { /* a nil among the values is a moment */
+  for (int i = 1; i <= n; i++) { /* a nil among them stands for gen.moment */
     if (lua_rawgeti(L, list, i) == LUA_TNIL) {
       lunado__getslot(L, realm, LUNADO_SLOT_MOMENT);
       lua_rawseti(L, list, i);
@@ -303,7 +308,7 @@ void lunado__multi_spread(lua_State *L, lunado_realm *realm, int n) {
 static void leave_children(lua_State *L, lunado_realm *realm, int bond,
                            int dependent);
 
-/* Pushes the bond of a multi of the table at idx. */
+/* Pushes the bond of a new multi for the table at idx. */
 static multi_bond *push_multi_bond(lua_State *L, lunado_realm *realm, int idx,
                                    int quiet) {
   int n = push_children(L, realm, idx, 0);
@@ -352,8 +357,8 @@ void lunado__multi_new(lua_State *L, lunado_realm *realm, int idx, int quiet) {
 
 /* --- leaving -------------------------------------------------------------- */
 
-/* Has the multi of the holder leave its children; these get the marks of the
- * one at `dependent`, 0: none. */
+/* Makes the multi of the holder stop waiting for its children.  The children
+ * get the marks of the Future at `dependent` (0: none). */
 static void leave_marked(lua_State *L, lunado_realm *realm, int holder,
                          const multi_part *part, int dependent) {
   int top = lua_gettop(L);
@@ -403,9 +408,9 @@ void lunado__multi_late(lua_State *L, lunado_realm *realm, int idx, int quiet) {
 
 /* --- functions ------------------------------------------------------------ */
 
-/* gen.multi(children [, quiet_exceptions]) → a Future of the table of results;
- * raises the first error by position when all are done.
- * Tornado: gen.multi. */
+/* gen.multi(children [, quiet_exceptions]) → a Future for the table of the
+ * children's results.  It is settled once all children are done; if some
+ * failed, with the first error by position.  Tornado: gen.multi. */
 static int gen_multi(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   lunado__quiet_check(L, 2);

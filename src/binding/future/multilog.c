@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * multilog.c - the errors of a multi beside the one that it raises.
+ * multilog.c - logging the errors of a multi besides the one that it raises.
  *
- * Children may have got their errors from each other, or all from one Future:
- * that is one error, which is told once, or not at all where it is raised.
+ * Children may have got their errors from each other, or all from one Future.
+ * That counts as one error: it is logged once, or not at all if the multi
+ * raises it.
  */
 #include "binding/future/multilog.h"
 
@@ -13,12 +14,13 @@
 #include "binding/future/multi.h"
 #include "binding/state/log.h"
 
-/* Stack of log_others. */
+/* Stack indices of log_others. */
 enum { LOG_MULTI = 1, LOG_REALM, LOG_SEEN };
 
-/* True for an error that was not seen before, neither as the same object nor as
- * one that has come from the same Future; notes it.  The Failure is at
- * `failure`; only strings and other plain values need to know their origin. */
+/* True if the error of the Failure at `failure` was not seen before: neither
+ * the same object nor an error that originated in the same Future.  Notes the
+ * error as seen.  Errors that are strings or other plain values can be told
+ * apart by their origin only. */
 static bool is_news(lua_State *L, int failure) {
   int top = lua_gettop(L);
   bool news;
@@ -47,7 +49,8 @@ static bool is_news(lua_State *L, int failure) {
   return news;
 }
 
-/* The Failure of another child is on top, quiet_exceptions at `quiet`. */
+/* Logs the error of the Failure on top, of another child, unless it was seen or
+ * the quiet_exceptions at `quiet` cover it. */
 static void log_other(lua_State *L, lunado_realm *realm, int quiet) {
   int failure = lua_gettop(L);
   lunado__failure_observe(L, failure);
@@ -60,8 +63,8 @@ static void log_other(lua_State *L, lunado_realm *realm, int quiet) {
   lunado__log(L, realm, LUNADO_LOG_ERROR);
 }
 
-/* Logs the errors of the multi at `idx` that are news, and those that the
- * multis among its children have left to it. */
+/* Logs the errors of the children of the multi at `idx` that were not seen, and
+ * those that multis among the children have left to it. */
 static void log_children(lua_State *L, lunado_realm *realm, int idx) {
   const multi_part *part;
   int holder = lua_gettop(L) + 1, results = holder + 1;
@@ -84,7 +87,7 @@ static void log_children(lua_State *L, lunado_realm *realm, int idx) {
   }
 }
 
-/* (multi, realm, Failure that is raised) */
+/* (multi, realm, Failure that the multi raises) */
 static int log_others(lua_State *L) {
   lua_newtable(L);
   lua_insert(L, LOG_SEEN);

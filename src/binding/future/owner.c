@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* owner.c - who holds the waiters of a Future. */
+/* owner.c - the owners of a Future's waiters, which the Future holds. */
 #include "binding/future/owner.h"
 
 #include "binding/error/protect.h"
@@ -10,8 +10,9 @@
 #include "core/multi.h"
 #include "core/waititer.h"
 
-/* Has the Future at idx, which has a waiter, hold a table of owners. Finalizers
- * that run meanwhile may have settled it, or have done the same. */
+/* Gives the Future at idx, which has a waiter, a table of owners.  Does nothing
+ * if a finalizer that ran meanwhile has settled the Future or has given it such
+ * a table. */
 static void make_owner_table(lua_State *L, int idx, lunado_future *future) {
   lua_createtable(L, 0, 2);
   if (future->waiters == NULL ||
@@ -57,7 +58,7 @@ bool lunado__owner_wait(lua_State *L, int idx, int owner, lunado_waiter *waiter,
   return true;
 }
 
-/* The number of waiters, as far as `max`. */
+/* The number of waiters, at most `max`. */
 static uint32_t count_waiters(const lunado_future *future, uint32_t max) {
   const lunado_waiter *waiter = future->waiters;
   uint32_t n = 0;
@@ -69,7 +70,8 @@ static uint32_t count_waiters(const lunado_future *future, uint32_t max) {
   return n;
 }
 
-/* (future): makes its table of owners anew, as large as it needs to be. */
+/* (future): replaces its table of owners by one that is only as large as
+ * needed. */
 static int renew_owners(lua_State *L) {
   lunado_future *future = lua_touserdata(L, 1);
   const lunado_waiter *waiter = future->waiters;
@@ -87,12 +89,14 @@ static int renew_owners(lua_State *L) {
   return 0;
 }
 
-/* While a Future is pending, its count is that of owners that have left the
- * table.  Lua's tables keep the size that they once had. */
+/* A Lua table never shrinks by itself.  So while a Future is pending,
+ * future->count counts the owners that have left its table; from this many on
+ * the table may be replaced. */
 enum { LEFT_MIN = 64 };
 
-/* The waiters are counted four times while `left` doubles: so each that leaves
- * pays for a part of it. */
+/* Replaces the table of owners if it is mostly empty.  The waiters are counted
+ * only four times while `left` doubles, so that the amortized cost per leaving
+ * waiter is constant. */
 static void renew_if_empty(lua_State *L, int idx, lunado_future *future) {
   uint32_t left = ++future->count, last_bit = left & (0u - left);
   if (left < LEFT_MIN || left / last_bit >= 8 ||
@@ -103,7 +107,8 @@ static void renew_if_empty(lua_State *L, int idx, lunado_future *future) {
   (void)lunado__protect_alone(L, 1);
 }
 
-/* The waiter has left the Future at idx, the owners of which are a table. */
+/* Releases the owner of a waiter that has left the Future at idx; the Future
+ * has a table of owners. */
 static void drop_owner(lua_State *L, int idx, lunado_future *future,
                        const lunado_waiter *waiter) {
   const lunado_waiter *left = future->waiters;
@@ -121,7 +126,7 @@ static void drop_owner(lua_State *L, int idx, lunado_future *future,
   lua_pop(L, 1);
 }
 
-/* The waiter, which was the only one, has left the Future at idx. */
+/* Releases the owner of the only waiter, which has left the Future at idx. */
 static void drop_last_owner(lua_State *L, int idx, lunado_future *future,
                             const lunado_waiter *waiter) {
   if (future->flags & LUNADO_IS_DEPENDENT) {
@@ -135,10 +140,11 @@ static void drop_last_owner(lua_State *L, int idx, lunado_future *future,
   if (future->kind == LUNADO_KIND_TICKET) lunado__ticket_left(L, idx, future);
 }
 
-/* A table of so many that were put off is never too large. */
+/* A table of up to this many deferred owners is never replaced. */
 enum { DEFERRED_KEPT = 256 };
 
-/* (realm): makes the table of those that were put off anew. */
+/* (realm): replaces the table of deferred owners, which is empty, by a new
+ * one. */
 static int renew_deferred(lua_State *L) {
   lunado_realm *realm = lua_touserdata(L, 1);
   lua_newtable(L);
@@ -147,7 +153,8 @@ static int renew_deferred(lua_State *L) {
   return 0;
 }
 
-/* One of them has left.  Lua's tables keep the size that they once had. */
+/* Counts a deferred owner that was removed.  Replaces a large table once it is
+ * empty, because a Lua table never shrinks by itself. */
 static void count_undeferred(lua_State *L, lunado_realm *realm) {
   if (--realm->futures.deferred > 0 ||
       realm->futures.deferred_most <= DEFERRED_KEPT || !lua_checkstack(L, 4))
@@ -157,7 +164,7 @@ static void count_undeferred(lua_State *L, lunado_realm *realm) {
   (void)lunado__protect_alone(L, 1);
 }
 
-/* The waiter was put off. */
+/* Releases the owner of a waiter that was deferred. */
 static void drop_deferred_owner(lua_State *L, const lunado_waiter *waiter) {
   lunado_realm *realm = lunado__realm_find(L);
   if (realm->futures.deferred == 0) return;
@@ -178,7 +185,7 @@ void lunado__owner_forget(lua_State *L, int idx, lunado_waiter *waiter) {
   if (!linked) {
     drop_deferred_owner(L, waiter);
   } else if (!lunado_future_pending(future)) {
-    return; /* who settles it has the owners */
+    return; /* the settling function holds the owners */
   } else if (future->waiters != NULL) {
     drop_owner(L, idx, future, waiter);
   } else {
@@ -186,8 +193,8 @@ void lunado__owner_forget(lua_State *L, int idx, lunado_waiter *waiter) {
   }
 }
 
-/* Takes the owner of a waiter that was put off; pushes nothing and returns
- * false where it was not. */
+/* If the waiter was deferred, moves its owner from the table of deferred owners
+ * to the stack and returns true; else pushes nothing and returns false. */
 static bool push_deferred_owner(lua_State *L, lunado_realm *realm,
                                 lunado_waiter *waiter) {
   lunado__getslot(L, realm, LUNADO_SLOT_DEFERRED);

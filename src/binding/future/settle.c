@@ -13,12 +13,13 @@
 #include "core/multi.h"
 #include "core/waititer.h"
 
-/* Room on the stack that settling and the waiters it runs may use. */
+/* Stack slots that settling, and the waiters that it calls, may use. */
 #define SETTLE_STACK 24
 
-/* (realm, future, owners): at the depth where the core puts waiters off,
- * their owners move to a table of the realm.  Finalizers and hooks, which may
- * take waiters back, or settle the Future, are put off, too. */
+/* (realm, future, owners): copies the owners of the waiters, which the core is
+ * going to defer because settling is nested too deeply, to a table of the
+ * realm.  No finalizer or hook runs meanwhile, since it might remove waiters or
+ * settle the Future. */
 static int defer_owners(lua_State *L) {
   lunado_realm *realm = lua_touserdata(L, 1);
   lunado_future *future = lua_touserdata(L, 2);
@@ -37,8 +38,8 @@ static int defer_owners(lua_State *L) {
   return 0;
 }
 
-/* Without memory to put them off, the waiters run at once, one level deeper
- * than is wise. */
+/* Prepares the waiters' deferral.  If there is no memory for it, they are
+ * called at once, one level deeper than intended. */
 static void prepare_to_defer(lua_State *L, lunado_realm *realm,
                              lunado_future *future, int owners) {
   lua_pushcfunction(L, defer_owners);
@@ -49,9 +50,9 @@ static void prepare_to_defer(lua_State *L, lunado_realm *realm,
   realm->futures.settler.depth--;
 }
 
-/* Room on the stack for settling.  The outermost settle raises where there is
- * none, and nothing has changed; within a waiter's callback raising is not
- * allowed. */
+/* Reserves stack for settling.  If there is none, the outermost call raises,
+ * before anything has changed; a call from a waiter's callback must not raise,
+ * so it logs this and returns false. */
 static bool has_room(lua_State *L, lunado_realm *realm) {
   if (lua_checkstack(L, SETTLE_STACK)) return true;
   if (realm->futures.frame == NULL) luaL_error(L, "not enough memory");
@@ -77,9 +78,9 @@ static void settle_waited_for(lua_State *L, lunado_realm *realm, int idx,
   lua_pop(L, 2);
 }
 
-/* Where waking a waiter only queues it, or counts down, the value may be stored
- * afterwards: no code runs in between.  Where done-callbacks run it is stored
- * before. */
+/* If waking the waiters only queues a task or decrements a counter, the value
+ * may be stored afterwards, because no code runs in between.  If done-callbacks
+ * may be called, it is stored before. */
 void lunado__settle_waiters(lua_State *L, lunado_realm *realm, int idx,
                             lunado_future *future, int state) {
   lunado_waiter *sole;
@@ -92,7 +93,7 @@ void lunado__settle_waiters(lua_State *L, lunado_realm *realm, int idx,
     lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
     lunado_future_set_state(future, state);
   } else if (lunado_multi_settle(future, state) ||
-             (realm->futures.deferred == 0 && /* they come first */
+             (realm->futures.deferred == 0 && /* deferred waiters come first */
               lunado_waititer_settle(future, state))) {
     lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
   } else if (has_room(L, realm)) {

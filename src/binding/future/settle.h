@@ -6,16 +6,18 @@
 #include "binding/future/future.h"
 #include "binding/state/realm.h"
 
-/* Settles the pending Future at idx with the value on top, in the form of
- * user value 1; future->count is set by the caller.
- * [-1, +0, m] and raises only before anything has changed. */
+/* Settles the pending Future at idx with the value on top, in the form of user
+ * value 1.  The caller sets future->count before.  Raises only before anything
+ * has changed.  [-1, +0, m] */
 void lunado__settle(lua_State *L, lunado_realm *realm, int idx, int state);
 
-/* The same for a Future that has waiters, and whose address is known. */
+/* As lunado__settle, for a Future with waiters whose address the caller
+ * knows. */
 void lunado__settle_waiters(lua_State *L, lunado_realm *realm, int idx,
                             lunado_future *future, int state);
 
-/* lunado__settle for who knows the address.  [-1, +0, m] */
+/* As lunado__settle, for a caller that knows the Future's address.
+ * [-1, +0, m] */
 static inline void lunado__settle_known(lua_State *L, lunado_realm *realm,
                                         int idx, lunado_future *future,
                                         int state) {
@@ -27,15 +29,15 @@ static inline void lunado__settle_known(lua_State *L, lunado_realm *realm,
   lunado_future_set_state(future, state);
 }
 
-/* Settles the Future at idx as failed with the Failure on top.  Where the
- * Future is settled already the Failure is only popped: one that was not
- * observed is logged when it is collected.  Every producer of errors whose
- * Future somebody else may settle first ends here.  [-1, +0, m] */
+/* Settles the Future at idx as failed with the Failure on top.  If the Future
+ * is done already, only pops the Failure, which is logged when it is collected
+ * unless it was observed.  Producers of errors call this function if other code
+ * may settle their Future first.  [-1, +0, m] */
 void lunado__settle_failed(lua_State *L, lunado_realm *realm, int idx);
 
-/* Settles the Future at idx as the done one at `from`.  Where it is settled
- * already nothing changes: an error remains that of `from`, unobserved if it
- * was.  [-0, +0, m] */
+/* Settles the Future at idx with the outcome of the Future at `from`, which is
+ * done.  If the Future at idx is done already, changes nothing: an error of
+ * `from` then stays unobserved if it was.  [-0, +0, m] */
 void lunado__settle_copy(lua_State *L, lunado_realm *realm, int from, int idx);
 
 static inline lunado_realm *lunado__settle_realm(lunado_settler *settler) {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sleep.c - Futures that time settles: gen.sleep and gen.with_timeout.
+ * sleep.c - gen.sleep: Futures that a timer settles.
  *
- * Invariant: the loop holds such a Future exactly while its timer runs; that
- * stops, too, where other code settles the Future.
+ * Invariant: the loop holds such a Future exactly while its timer is running.
+ * The timer is stopped also when other code settles the Future.
  */
 #include "binding/future/sleep.h"
 
@@ -18,7 +18,7 @@
 typedef struct {
   lunado_future future;
   lunado_timer timer;
-  lunado_ioloop *loop; /* good while the timer runs */
+  lunado_ioloop *loop; /* valid while the timer is running */
   uint32_t anchor;
 } sleeper;
 
@@ -36,7 +36,7 @@ static void on_awake(lunado_loop *core, lunado_timer *timer) {
   lua_settop(L, top);
 }
 
-/* gen.sleep(seconds) → a Future that is done after that time.
+/* gen.sleep(seconds) → a Future without results that is done after that time.
  * Tornado: gen.sleep. */
 static int gen_sleep(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
@@ -52,9 +52,9 @@ static int gen_sleep(lua_State *L) {
   return 1;
 }
 
-/* --- with_timeout --------------------------------------------------------- */
+/* --- stopping ------------------------------------------------------------- */
 
-/* The sleep or with_timeout at idx was settled by other code. */
+/* To be called when other code has settled the sleep at idx. */
 void lunado__sleep_stop(lua_State *L, int idx) {
   sleeper *self = lua_touserdata(L, idx);
   lunado__anchor_stoptimer(L, self->loop, &self->timer, self->anchor);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* sleep.h - Futures that time settles: gen.sleep and gen.with_timeout. */
+/* sleep.h - gen.sleep: Futures that a timer settles. */
 #ifndef LUNADO_BINDING_FUTURE_SLEEP_H
 #define LUNADO_BINDING_FUTURE_SLEEP_H
 
@@ -8,7 +8,8 @@
 /* Adds gen.sleep to the table on top. */
 void lunado__sleep_functions(lua_State *L);
 
-/* Stops the timer of the sleep at idx.  [-0, +0, -] */
+/* Stops the timer of the sleep at idx, if it is running, and releases the
+ * Future.  [-0, +0, -] */
 void lunado__sleep_stop(lua_State *L, int idx);
 
 /* The timer of a Future of kind LUNADO_KIND_SLEEP. */

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * sweep.c - coroutines that were closed while they waited for a Future.
+ * sweep.c - removing coroutines that were closed while they waited for a
+ * Future.
  *
  * Lua does not report that coroutine.close has closed a thread, and the Future
- * holds the task.  So when one more is to wait for a Future, those that wait
- * already are looked at now and then: the more they are, the less often.
+ * holds the thread's task.  So from time to time, when a waiter is added to a
+ * Future, the Future's waiters are examined: the more there are, the less
+ * often.
  *
- * A table of owners has under the key 1 how many may come before the next look.
+ * A table of owners has under the key 1 the number of waiters that may be added
+ * before the next sweep.
  */
 #include "binding/future/sweep.h"
 
@@ -18,14 +21,15 @@
 #include "binding/future/owner.h"
 #include "binding/future/waititer.h"
 
-/* The key of that number, and the least that it begins with. */
+/* The key of that number, and the least number that a sweep sets. */
 enum { COUNTDOWN = 1, LEAST = 16 };
 
-/* How many Futures that wait for Futures are looked through. */
+/* The number of levels of Futures waiting for Futures that are searched. */
 enum { DEEPEST = 4 };
 
-/* A ticket has a line that looks; a private multi must not lose its last waiter
- * before the next one is there. */
+/* A ticket is never swept here, because its line does so.  A private multi is
+ * not swept, because it must not lose its last waiter before the next is
+ * added. */
 bool lunado__sweep_due(lua_State *L, int idx, const lunado_future *future) {
   lua_Integer left = 0;
   if (future->kind == LUNADO_KIND_TICKET || future->flags & LUNADO_IS_PRIVATE)
@@ -41,7 +45,7 @@ bool lunado__sweep_due(lua_State *L, int idx, const lunado_future *future) {
   return left == 0;
 }
 
-/* True for a thread that is not suspended and does not run, either. */
+/* True for a thread that is neither suspended nor running. */
 static bool is_dead(lua_State *thread) {
   int status = lua_status(thread);
   lua_Debug ar;
@@ -54,8 +58,9 @@ static bool is_dead(lua_State *thread) {
 static lua_Integer gather(lua_State *L, lunado_realm *realm, int idx, int list,
                           int depth);
 
-/* Pushes the Future that gets its outcome by way of the waiter, whose owner is
- * on top; false: there is none, or it is not pending, or time will end it. */
+/* Pushes the Future that gets its outcome through the waiter, whose owner is on
+ * top.  Returns false if there is no such Future, if it is done, or if it has a
+ * timer or a line, which will settle it. */
 static bool push_behind(lua_State *L, lunado_realm *realm,
                         const lunado_waiter *waiter) {
   const lunado_future *behind;
@@ -67,8 +72,9 @@ static bool push_behind(lua_State *L, lunado_realm *realm,
          behind->kind < LUNADO_KIND_TIED;
 }
 
-/* Appends what the waiter of the Future at idx, whose owner is on top, stands
- * for, where that is coroutines that were closed. */
+/* Appends the task of the waiter, whose owner is on top, and the Future at idx
+ * to the list, if the task's coroutine was closed.  If the waiter belongs to a
+ * Future whose own waiters are all such coroutines, gathers these. */
 static void gather_from(lua_State *L, lunado_realm *realm, int idx, int list,
                         const lunado_waiter *waiter, int depth) {
   if (waiter->cb == lunado__suspend_ready) {
@@ -86,8 +92,9 @@ static void gather_from(lua_State *L, lunado_realm *realm, int idx, int list,
 }
 
 /* Appends to the list the tasks of coroutines that were closed while they
- * waited for the Future at idx, or for others that wait for it, each with its
- * Future. Returns the number of waiters. */
+ * waited for the Future at idx, or for a Future that waits for it.  Each task
+ * is followed by the Future that it waits for.  Returns the number of waiters
+ * of the Future at idx. */
 static lua_Integer gather(lua_State *L, lunado_realm *realm, int idx, int list,
                           int depth) {
   const lunado_future *future = lua_touserdata(L, idx);
@@ -106,7 +113,8 @@ static lua_Integer gather(lua_State *L, lunado_realm *realm, int idx, int list,
   return n;
 }
 
-/* (realm, future, list): while nothing else can change who waits. */
+/* (realm, future, list): gathers the tasks and sets the countdown, while no
+ * other code can run that changes the waiters. */
 static int gather_alone(lua_State *L) {
   lua_Integer n = gather(L, lua_touserdata(L, 1), 2, 3, 0);
   if (n <= LEAST || lua_getiuservalue(L, 2, LUNADO_FUTURE_VALUE) != LUA_TTABLE)
@@ -118,7 +126,8 @@ static int gather_alone(lua_State *L) {
 
 /* --- ending --------------------------------------------------------------- */
 
-/* The task on top waits for the Future at idx no longer; pops it. */
+/* Ends the wait of the task on top for the Future at idx and makes the task
+ * ready; pops the task. */
 static void dismiss(lua_State *L, int idx) {
   lunado_task *task = lua_touserdata(L, -1);
   const lunado_future *future = lua_touserdata(L, idx);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ticket.c - Futures that stand in a line, and what lunado.waiters needs to
- * hand things to them without failing halfway.
+ * ticket.c - Futures of waits in a line, and the functions with which
+ * lunado.waiters settles them without failing halfway.
  */
 #include "binding/future/ticket.h"
 
@@ -13,8 +13,9 @@
 #include "binding/future/settle.h"
 #include "binding/loop/timeout.h"
 
-/* A Future; user values, beside its own: the line, what it brings along to it,
- * and, once it has withdrawn, the timer of its deadline. */
+/* User values of a ticket, besides that of a Future: the line; the value that
+ * the ticket brings to the line; the timer of its deadline, while it is
+ * withdrawn. */
 enum {
   TICKET_LINE = 2,
   TICKET_VALUE,
@@ -24,15 +25,16 @@ enum {
 
 typedef struct {
   lunado_future future;
-  lunado_waiter absent; /* linked while nothing else waits */
-  lua_Integer number;   /* its place in the line */
+  lunado_waiter absent; /* linked while there is no other waiter */
+  lua_Integer number;   /* its number in the line; 0: a claim */
 } ticket;
 
-/* Fields of the line: by number, the tickets that are waited for, all that
- * stand in it, held weakly, and timers; the functions that are asked by a
- * ticket that has withdrawn, and by a claim, and the one that takes a ticket
- * out of the line.  A line that has LEFT calls it with itself and a ticket that
- * has withdrawn, or that other code has settled. */
+/* Fields of a line.  HELD, WEAK and TIMERS are tables indexed by number: the
+ * tickets with waiters; all tickets in the line, held weakly; the timers.  ASK,
+ * CLAIM and REMOVE are functions: a withdrawn ticket calls ASK to get its
+ * outcome, a claim calls CLAIM, and REMOVE removes a ticket from the line.
+ * LEFT is optional: a function that is called with the line and a ticket that
+ * has withdrawn or was settled by other code. */
 enum {
   LINE_HELD = 1,
   LINE_WEAK,
@@ -43,8 +45,8 @@ enum {
   LINE_LEFT
 };
 
-/* Fields of such a timer: the loop; the handle of its timeout, false while that
- * does not run; the deadline, once it was stopped. */
+/* Fields of a timer: the loop; the handle of its timeout, or false while it is
+ * not running; the deadline, once the timeout was stopped. */
 enum { TIMER_LOOP = 1, TIMER_HANDLE, TIMER_WHEN };
 
 static ticket *to_ticket(lunado_future *future) {
@@ -59,8 +61,9 @@ static lunado_future *check_ticket(lua_State *L, int arg) {
 
 /* --- waiting -------------------------------------------------------------- */
 
-/* The ticket is settled, and nothing else waits for it.  Its owner is the
- * Future itself, which those that were put off need. */
+/* Called when a ticket without other waiters is settled.  The owner of `absent`
+ * is the ticket itself; it is taken from the owners because a deferred waiter's
+ * owner must be removed. */
 static void on_absent(lunado_settler *settler, lunado_waiter *waiter,
                       lunado_future *future) {
   lunado_realm *realm = lunado__settle_realm(settler);
@@ -69,7 +72,8 @@ static void on_absent(lunado_settler *settler, lunado_waiter *waiter,
   lua_pop(realm->futures.frame->L, 1);
 }
 
-/* Nothing waits for the pending ticket at idx. */
+/* Links the waiter `absent` to the pending ticket at idx, which has no
+ * waiter. */
 static void link_absent(lua_State *L, int idx, ticket *self) {
   lua_pushvalue(L, idx);
   lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
@@ -80,8 +84,9 @@ bool lunado__ticket_is_idle(const lunado_future *future) {
   return lunado_container_of(future, const ticket, future)->absent.list != NULL;
 }
 
-/* Settles the pending claim at idx with what it stands for.  Where a finalizer
- * has settled it meanwhile, the line is told that there is a second one. */
+/* Settles the pending claim at idx with the outcome that CLAIM returns.  If a
+ * finalizer has settled the claim meanwhile, gives the outcome back by a second
+ * call of CLAIM. */
 static void take_claim(lua_State *L, int idx, ticket *self) {
   int top = lua_gettop(L);
   luaL_checkstack(L, 2 * LUA_MINSTACK, NULL);
@@ -103,9 +108,10 @@ static void take_claim(lua_State *L, int idx, ticket *self) {
   lua_settop(L, top);
 }
 
-/* Asks the line for what the withdrawn ticket at idx stands for, and for a new
- * place where it waits.  An error that it gets meanwhile is not late: who looks
- * gets it. */
+/* Asks the line for the outcome of the withdrawn ticket at idx, and, if
+ * `waits`, for a new place in the line.  The ticket's late marks are cleared
+ * during the call: the caller gets an error that the ticket gets now, so it is
+ * not late. */
 static void call_line(lua_State *L, int idx, ticket *self, bool waits) {
   int top = lua_gettop(L);
   uint16_t late = self->future.flags & (LUNADO_IS_LATE | LUNADO_IS_LATE_QUIET);
@@ -159,7 +165,7 @@ bool lunado__ticket_hold(lua_State *L, int idx, lunado_future *future,
   return true;
 }
 
-/* line[field][number] = nil; allocates nothing. */
+/* Sets line[field][number] to nil; allocates nothing. */
 static void clear_field(lua_State *L, int line, int field, lua_Integer number) {
   lua_rawgeti(L, line, field);
   if (lua_rawgeti(L, -1, number) != LUA_TNIL) {
@@ -169,7 +175,7 @@ static void clear_field(lua_State *L, int line, int field, lua_Integer number) {
   lua_pop(L, 2);
 }
 
-/* The timer on top runs no longer; its deadline is kept. */
+/* Stops the timer on top; the timer keeps its deadline. */
 static void stop_timer(lua_State *L) {
   int timer = lua_gettop(L);
   double when;
@@ -186,22 +192,25 @@ static void stop_timer(lua_State *L) {
   lua_settop(L, timer);
 }
 
-/* The timer on top is taken out of the line. */
+/* Stops the timer on top and removes it from the line. */
 static void take_timer(lua_State *L, int line, lua_Integer number) {
   stop_timer(L);
   lua_rawgeti(L, line, LINE_TIMERS);
   lua_pushnil(L);
   lua_rawseti(L, -2, number);
-  lua_getfield(L, line, "timed"); /* which is there: nothing is allocated */
+  lua_getfield(L, line, "timed"); /* an existing field: setting it allocates
+                                   * nothing */
   lua_pushinteger(L, lua_tointeger(L, -1) - 1);
   lua_setfield(L, line, "timed");
   lua_pop(L, 2);
 }
 
-/* Takes the ticket at idx, and its timer, if it has one, out of its line. */
+/* Removes the ticket at idx, and its timer if it has one, from its line. */
 static void leave_line(lua_State *L, int idx, const ticket *self) {
   int line = lua_gettop(L) + 1;
-  if (!lua_checkstack(L, LUA_MINSTACK)) return; /* the line finds it later */
+  if (!lua_checkstack(L, LUA_MINSTACK))
+    return; /* the line will find it
+             * later */
   lua_getiuservalue(L, idx, TICKET_LINE);
   clear_field(L, line, LINE_HELD, self->number);
   clear_field(L, line, LINE_WEAK, self->number);
@@ -238,7 +247,8 @@ void lunado__ticket_push_line(lua_State *L, int idx) {
 
 /* --- looking -------------------------------------------------------------- */
 
-/* What a ticket's turn finds; lua/lunado/waiters.lua has the same. */
+/* The standing of a ticket when its turn comes; lua/lunado/waiters.lua has the
+ * same numbers. */
 enum { SETTLED, WAITS, IDLE, WITHDRAWN, GONE };
 
 static int standing_of(lua_State *L, int idx, const lunado_future *future) {
@@ -251,9 +261,9 @@ static int standing_of(lua_State *L, int idx, const lunado_future *future) {
   return found & LUNADO_WAITER_DEAD ? GONE : WITHDRAWN;
 }
 
-/* standing(ticket) → 0 when it is settled; 1 when it is waited for; 2 when it
- * never was; 3 when it was and is not any more; 4 when those that wait for it
- * are coroutines that were closed, or resumed otherwise. */
+/* standing(ticket) → 0 if it is done; 1 if it has a waiter; 2 if it has never
+ * had one; 3 if it had one and has none any more; 4 if all its waiters are
+ * coroutines that were closed, or resumed by other code. */
 static int core_standing(lua_State *L) {
   lua_pushinteger(L, standing_of(L, 1, check_ticket(L, 1)));
   return 1;
@@ -261,7 +271,8 @@ static int core_standing(lua_State *L) {
 
 /* --- making --------------------------------------------------------------- */
 
-/* ticket(line, number [, value]) → a pending Future; of number 0 a claim. */
+/* ticket(line, number [, value]) → a new pending ticket with that number in the
+ * line; number 0 makes a claim. */
 static int core_ticket(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lua_Integer number = luaL_checkinteger(L, 2);
@@ -280,7 +291,7 @@ static int core_ticket(lua_State *L) {
   return 1;
 }
 
-/* ticket_value(ticket) → what it brings along. */
+/* ticket_value(ticket) → the value that was passed to ticket(). */
 static int core_ticket_value(lua_State *L) {
   check_ticket(L, 1);
   lua_getiuservalue(L, 1, TICKET_VALUE);
@@ -289,8 +300,8 @@ static int core_ticket_value(lua_State *L) {
 
 /* --- handing out ---------------------------------------------------------- */
 
-/* How deep in calls is what follows reserve(), with timers and without, and
- * what stack that needs. */
+/* The depth of calls after reserve(), with timers and without, and the stack
+ * that these calls need. */
 #define RESERVED_CALLS 5
 #define RESERVED_FEW 2
 #define RESERVED_STACK (6 * LUA_MINSTACK)
@@ -305,10 +316,11 @@ static int call_down(lua_State *L) {
   return 0;
 }
 
-/* reserve([timed]): raises for want of memory, or else the calls that the
- * caller makes next find stack and call records, until something is allocated:
- * Lua gives neither back outside of a collection.  With false the caller calls
- * no more than `hand`, or `settle`, and has no timer to remove. */
+/* reserve([timed]): ensures that the calls which the caller makes next find
+ * stack and call records, or raises if memory is short.  This holds until
+ * something is allocated, because Lua frees neither outside of a collection.
+ * With `timed` false, the caller must call only `hand` or `settle` and have no
+ * timer to remove. */
 static int core_reserve(lua_State *L) {
   bool few = lua_isboolean(L, 1) && !lua_toboolean(L, 1);
   if (!lua_checkstack(L, RESERVED_STACK))
@@ -319,8 +331,8 @@ static int core_reserve(lua_State *L) {
   return 0;
 }
 
-/* Settles the Future on top, if it is one and pending, with the value at 2;
- * pops it.  There is stack for that. */
+/* If the value on top is a pending Future, settles it with the value at 2.
+ * Pops the Future.  The caller has reserved the stack. */
 static void settle_one(lua_State *L, lunado_realm *realm, uint32_t count) {
   lunado_future *future = lunado__tofuture(L, realm, -1);
   if (future != NULL && lunado_future_pending(future)) {
@@ -331,8 +343,8 @@ static void settle_one(lua_State *L, lunado_realm *realm, uint32_t count) {
   lua_settop(L, 2);
 }
 
-/* settle(future or list of them [, value]): sets the result of those that are
- * pending.  Fails, for want of memory, before it has changed any. */
+/* settle(future or list of them [, value]): settles the pending ones with the
+ * value.  If memory is short, raises before it has settled any. */
 static int core_settle(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   uint32_t count = lua_gettop(L) > 1;
@@ -353,8 +365,9 @@ static int core_settle(lua_State *L) {
   return 0;
 }
 
-/* hand(line, number, ticket [, value]), after reserve(): takes the ticket out
- * of the line, and sets its result where it is pending.  Does not fail. */
+/* hand(line, number, ticket [, value]): to be called after reserve().  Removes
+ * the ticket from the line and, if it is pending, settles it with the value.
+ * Cannot fail. */
 static int core_hand(lua_State *L) {
   lunado_future *future = check_ticket(L, 3);
   lua_Integer number = luaL_checkinteger(L, 2);
@@ -378,8 +391,8 @@ static int core_hand(lua_State *L) {
   return 0;
 }
 
-/* fail_for_memory(future): fails it with "not enough memory", of which there
- * need not be any. */
+/* fail_for_memory(future): settles the Future with the error "not enough
+ * memory"; works without free memory. */
 static int core_fail_for_memory(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado__checkfuture(L, realm, 1);

@@ -1,51 +1,58 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ticket.h - the Future of a wait in line: for a lock, an item, an event.
+ * ticket.h - tickets: Futures of waits in a line, for a lock, an item or an
+ * event.
  *
- * A line (lua/lunado/waiters.lua) must hold the Future of a coroutine that
- * waits, for that lives only as long as its Future, and must not hold one that
- * the program has dropped, for that would pile up.  Lua cannot tell the two
- * apart.  A ticket can: it notices its first waiter, and that the last one has
- * withdrawn, and the line holds it meanwhile.
+ * A line (lua/lunado/waiters.lua) must hold the Future for which a coroutine
+ * waits, because the coroutine lives only as long as that Future.  It must not
+ * hold a Future that the program has dropped, because such Futures would pile
+ * up.  Lua code cannot distinguish the two.  A ticket can: it notices when its
+ * first waiter is added and when its last waiter is removed, and the line holds
+ * it in between.
  *
- * A ticket that was waited for and is not any more is withdrawn: it is in no
- * line.  It asks for what it stands for when the program looks at it, and gets
- * into the line again, at the end, when the program waits for it.  The timer of
- * its deadline, where it has one, runs while it is in the line.
+ * A ticket whose last waiter was removed is withdrawn: it is in no line.  It
+ * asks its line for an outcome when the program looks at it, and joins the line
+ * again, at the end, when the program waits for it.  If it has a deadline, the
+ * timer runs only while the ticket is in the line.
  *
- * A claim is a ticket that has withdrawn from the start.  What it stands for is
- * set aside, so that it passes for done, and is made when the program takes it.
+ * A claim is a ticket that is withdrawn from the start.  The line has reserved
+ * its outcome, so it counts as done; the outcome is made when the program takes
+ * it.
  *
- * Other Futures pay nothing.  While nothing waits for a ticket it has a waiter
- * of its own, so that the next one takes the path of a second waiter, and only
- * there, and where a waiter withdraws, is asked for tickets.
+ * Tickets cost other Futures nothing.  While a ticket has no other waiter, it
+ * has a waiter of its own, so that adding the next one takes the path for a
+ * second waiter.  Only that path, and the removal of a waiter, test for
+ * tickets.
  */
 #ifndef LUNADO_BINDING_FUTURE_TICKET_H
 #define LUNADO_BINDING_FUTURE_TICKET_H
 
 #include "binding/state/realm.h"
 
-/* Pushes the functions for lunado.waiters into the table on top. */
+/* Adds the functions for lunado.waiters to the table on top. */
 void lunado__ticket_functions(lua_State *L);
 
-/* lunado__owner_hold for a ticket for which nothing waits.  [-0, +0, e] */
+/* As lunado__owner_hold, for a ticket that has no waiter but its own.
+ * [-0, +0, e] */
 bool lunado__ticket_hold(lua_State *L, int idx, lunado_future *future,
                          int owner, lunado_waiter *waiter);
 
-/* True if nothing but the ticket itself waits for it. */
+/* True if the ticket has no waiter but its own. */
 bool lunado__ticket_is_idle(const lunado_future *future);
 
 /* Pushes the line of the ticket at idx.  [-0, +1, -] */
 void lunado__ticket_push_line(lua_State *L, int idx);
 
-/* The last waiter of the pending ticket at idx has withdrawn.  [-0, +0, -] */
+/* To be called when the last waiter of the pending ticket at idx was removed:
+ * withdraws the ticket from its line.  [-0, +0, -] */
 void lunado__ticket_left(lua_State *L, int idx, lunado_future *future);
 
-/* The ticket at idx was settled by other code than its line.  [-0, +0, -] */
+/* To be called when code other than its line has settled the ticket at idx:
+ * removes the ticket from the line.  [-0, +0, -] */
 void lunado__ticket_settled(lua_State *L, int idx);
 
-/* Has the withdrawn ticket at idx settled, if what it stands for can be had.
- * [-0, +0, e] */
+/* Asks the line of the withdrawn ticket at idx for its outcome, and settles the
+ * ticket if the outcome is available.  [-0, +0, e] */
 void lunado__ticket_ask(lua_State *L, int idx);
 
 #endif

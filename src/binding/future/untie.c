@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* untie.c - Futures that other code has settled before their timer or line. */
+/* untie.c - releasing what a Future still had when other code settled it before
+ * its timer or line. */
 #include "binding/future/untie.h"
 
 #include "binding/future/sleep.h"

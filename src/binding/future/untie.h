@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-/* untie.h - Futures that other code has settled before their timer or line. */
+/* untie.h - releasing what a Future still had when other code settled it before
+ * its timer or line. */
 #ifndef LUNADO_BINDING_FUTURE_UNTIE_H
 #define LUNADO_BINDING_FUTURE_UNTIE_H
 
 #include "binding/future/future.h"
 #include "binding/state/realm.h"
 
-/* The Future at idx was settled by other code than its timer or line: it
- * lets its timer go, its place and what it waits for.  To be called for those
- * of a kind from LUNADO_KIND_TIED on, and harmless twice.  [-0, +0, -] */
+/* To be called when code other than its timer or line has settled the Future at
+ * idx, whose kind is LUNADO_KIND_TIED or a later one.  Stops its timer, and
+ * releases its place in a line and the Future that it waits for.  A second call
+ * does nothing.  [-0, +0, -] */
 void lunado__untie(lua_State *L, lunado_realm *realm, int idx);
 
-/* The same for all kinds. */
+/* As lunado__untie, for Futures of all kinds. */
 static inline void lunado__untie_tied(lua_State *L, lunado_realm *realm,
                                       int idx, const lunado_future *future) {
   if (future->kind >= LUNADO_KIND_TIED) lunado__untie(L, realm, idx);

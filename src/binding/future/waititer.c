@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * waititer.c - gen.WaitIterator: many Futures, as they are done.
+ * waititer.c - gen.WaitIterator: Futures in the order in which they are done.
  *
- * Invariant: of the Futures that were handed out the iterator holds the last
- * one alone, its current_future.
+ * Invariant: of the children that were handed out, the iterator holds only the
+ * last, its current_future.
  */
 #include "binding/future/waititer.h"
 
@@ -20,9 +20,9 @@
 #include "binding/state/class.h"
 #include "core/waititer.h"
 
-/* User values of the bond: the Future that next() gave last while nothing was
- * done; Futures by number, false for those before the current one; keys by
- * number (nil: the numbers). */
+/* User values of the bond: the Future that next() returned last while no child
+ * was done; the children by number, with false for those handed out before the
+ * current one; the keys by number (nil: the numbers themselves). */
 enum {
   ITER_NEXT = LUNADO_BOND_DEPENDENT,
   ITER_FUTURES,
@@ -30,25 +30,26 @@ enum {
   ITER_VALUES = ITER_KEYS
 };
 
-/* The children hold this, and what the user has is a proxy of it, whose user
- * value 1 it is.  While there is the proxy, ITER_NEXT is what it will be asked
- * for again; later, a dependent like others. */
+/* The children hold this userdata; the program has a proxy, which holds it as
+ * user value 1.  While the proxy exists, ITER_NEXT is kept because next()
+ * returns it again.  After the proxy was collected, ITER_NEXT is a dependent
+ * like others. */
 typedef struct {
   lunado_bond bond;
   lunado_waititer core;
-  lunado_future *next; /* pending, and there; or NULL */
-  bool bound;          /* the proxy is gone, and next is a dependent */
-  int current;         /* number of what was handed out last; 0: none */
+  lunado_future *next; /* the pending Future of next(), or NULL */
+  bool bound;          /* the proxy was collected, and next is a dependent */
+  int current;         /* number of the child handed out last; 0: none */
   lunado_waititer_node nodes[];
 } wait_iterator;
 
-/* What the user has. */
+/* The object that the program has. */
 typedef struct {
   wait_iterator *iter; /* user value 1 */
 } iterator_proxy;
 
-/* Stack of the methods.  The proxy stays there: without it, a collection would
- * end the iterator. */
+/* Stack indices of the methods.  The proxy stays on the stack: without it, a
+ * collection could end the iterator. */
 enum { PROXY = 1, ITERATOR, NEXT };
 
 static wait_iterator *check_iterator(lua_State *L, const lunado_realm *realm) {
@@ -58,13 +59,13 @@ static wait_iterator *check_iterator(lua_State *L, const lunado_realm *realm) {
   return proxy->iter;
 }
 
-/* Puts the iterator above the proxy, and nothing else. */
+/* Leaves only the proxy on the stack, and pushes the iterator. */
 static void push_iterator(lua_State *L) {
   if (lua_gettop(L) > PROXY) lua_settop(L, PROXY);
   lua_getiuservalue(L, PROXY, 1);
 }
 
-/* Makes child `number` the current one, 0: none.  The table of Futures is on
+/* Makes child `number` the current one (0: none).  The table of children is on
  * top. */
 static void set_current(lua_State *L, wait_iterator *iter, int number) {
   if (iter->current != 0) {
@@ -74,8 +75,8 @@ static void set_current(lua_State *L, wait_iterator *iter, int number) {
   iter->current = number;
 }
 
-/* Makes the child of the node the current one of the iterator at `self`, and
- * pushes it. */
+/* Makes the node's child the current one of the iterator at `self`.  Pushes the
+ * table of children and the child. */
 static void push_child(lua_State *L, int self, wait_iterator *iter,
                        const lunado_waititer_node *node) {
   int number = (int)(node - iter->nodes) + 1;
@@ -84,7 +85,7 @@ static void push_child(lua_State *L, int self, wait_iterator *iter,
   lua_rawgeti(L, -1, number);
 }
 
-/* The Future that next() gave is not pending any more. */
+/* Forgets the Future that next() returned, which is not pending any more. */
 static void forget_next(wait_iterator *iter) {
   iter->next = NULL;
   iter->core.wanted = false;
@@ -99,11 +100,11 @@ static void on_settled(lunado_settler *settler, lunado_waititer *core) {
   if (!lua_checkstack(L, 24)) return;
   lunado__owner_push(realm, &core->last->waiter);
   lunado__dependent_push(L, top + 1);
-  if (lua_isnil(L, top + 2)) { /* it is gone, and the proxy before it */
+  if (lua_isnil(L, top + 2)) { /* it was collected, after the proxy */
     lua_settop(L, top);
     return;
   }
-  forget_next(iter); /* its callbacks may ask for one more */
+  forget_next(iter); /* its callbacks may call next() again */
   if (lunado_future_pending(next)) {
     push_child(L, top + 1, iter, lunado_waititer_take(core));
     lunado__settle_copy(L, realm, top + 4, top + 2);
@@ -117,7 +118,7 @@ static bool is_done(wait_iterator *iter) {
   return iter->next == NULL && lunado_waititer_done(&iter->core);
 }
 
-/* After the last result there is no current one. */
+/* Clears the current child, after the last result. */
 static void clear_current(lua_State *L, wait_iterator *iter) {
   lua_getiuservalue(L, ITERATOR, ITER_FUTURES);
   set_current(L, iter, 0);
@@ -148,8 +149,8 @@ static void push_current_future(lua_State *L, const wait_iterator *iter) {
   lua_rawgeti(L, -1, iter->current);
 }
 
-/* wi:done() → whether there are no more results.
- * Tornado: WaitIterator.done. */
+/* wi:done() → true if there are no more results.  Tornado:
+ * WaitIterator.done. */
 static int iterator_done(lua_State *L) {
   wait_iterator *iter = check_iterator(L, lunado__realm_upvalue(L));
   bool done = is_done(iter);
@@ -161,7 +162,8 @@ static int iterator_done(lua_State *L) {
   return 1;
 }
 
-/* The caller that gets a failed Future has to observe it. */
+/* Marks the error of the Future on top, if it has failed, as handed on: from
+ * now on the caller has to observe it. */
 static void hand_on(lua_State *L, const lunado_future *future) {
   if (future->state != LUNADO_FAILED) return;
   lua_getiuservalue(L, -1, LUNADO_FUTURE_VALUE);
@@ -169,8 +171,8 @@ static void hand_on(lua_State *L, const lunado_future *future) {
   lua_pop(L, 1);
 }
 
-/* Pushes the Future that next() gave last, if it is pending, else the next
- * child that is done, and returns it; NULL where there is neither. */
+/* Pushes and returns the Future that next() returned last if it is pending,
+ * else the next child that is done.  Returns NULL if there is neither. */
 static lunado_future *push_known(lua_State *L, wait_iterator *iter) {
   const lunado_waititer_node *node;
   if (iter->next != NULL && lunado_future_pending(iter->next)) {
@@ -185,8 +187,9 @@ static lunado_future *push_known(lua_State *L, wait_iterator *iter) {
   return node->waiter.future;
 }
 
-/* Pushes the Future of the next outcome, and returns it.
- * A finalizer may settle a child while it is made. */
+/* Pushes the Future of the next outcome and returns it.  The children are
+ * looked at again after a new Future was made, because a finalizer may have
+ * settled a child meanwhile. */
 static lunado_future *push_next(lua_State *L, lunado_realm *realm,
                                 wait_iterator *iter) {
   lunado_future *next, *known = push_known(L, iter);
@@ -201,9 +204,9 @@ static lunado_future *push_next(lua_State *L, lunado_realm *realm,
   return next;
 }
 
-/* wi:next() → a Future of the next outcome: the same one until that is there;
- * the child itself where one is done already.
- * Raises when nothing is left.  Tornado: WaitIterator.next. */
+/* wi:next() → a Future of the next outcome.  If a child is done already, this
+ * is the child itself; otherwise it is a Future that next() returns again until
+ * it is done.  Raises if no child is left.  Tornado: WaitIterator.next. */
 static int iterator_next(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   wait_iterator *iter = check_iterator(L, realm);
@@ -214,7 +217,8 @@ static int iterator_next(lua_State *L) {
   return 1;
 }
 
-/* Of the results above `top`: returns the index of the child, and them. */
+/* Inserts the index of the current child before the results above `top`, and
+ * returns the number of values. */
 static int push_index(lua_State *L, int top) {
   push_current_index(L, lua_touserdata(L, ITERATOR));
   lua_insert(L, top + 1);
@@ -247,9 +251,9 @@ static int results_step(lua_State *L) {
   return push_index(L, NEXT);
 }
 
-/* wi:results() → an iterator of index, result..., for a generic for inside a
- * coroutine, which suspends between the rounds.  A failed child's error is
- * raised from the loop. */
+/* wi:results() → an iterator for a generic `for` in a coroutine, which gives
+ * the child's index and its results.  The coroutine may suspend before each
+ * round.  The error of a failed child is raised in the `for`. */
 static int iterator_results(lua_State *L) {
   (void)check_iterator(L, lunado__realm_upvalue(L));
   lunado__pushfunction(L, results_step);
@@ -270,7 +274,8 @@ bool lunado__waititer_next(lua_State *L, const lunado_waiter *waiter,
 
 /* --- leaving -------------------------------------------------------------- */
 
-/* No caller will ask for more: the waiters leave the children's lists. */
+/* Removes the waiters from the children, since no caller will ask for more
+ * results. */
 static void leave_children(lua_State *L, lunado_realm *realm, int bond,
                            int dependent) {
   wait_iterator *iter = lua_touserdata(L, bond);
@@ -292,7 +297,7 @@ static void leave_children(lua_State *L, lunado_realm *realm, int bond,
   lua_settop(L, futures - 1);
 }
 
-/* (iterator, next) */
+/* (iterator, next): makes next a dependent of the iterator. */
 static int bind_next(lua_State *L) {
   wait_iterator *iter = lua_touserdata(L, 1);
   iter->bound = true;
@@ -300,8 +305,9 @@ static int bind_next(lua_State *L) {
   return 0;
 }
 
-/* The user has let the iterator go, but maybe not what next() has given: then
- * that is a dependent from now on. */
+/* Called when the program has dropped the iterator.  The program may still have
+ * the pending Future that next() returned; that Future is a dependent from now
+ * on. */
 static int iterator__gc(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   const wait_iterator *iter = check_iterator(L, realm);
@@ -314,14 +320,14 @@ static int iterator__gc(lua_State *L) {
   lua_pushcfunction(L, bind_next);
   lua_pushvalue(L, ITERATOR);
   lua_getiuservalue(L, ITERATOR, ITER_NEXT);
-  (void)lua_pcall(L, 2, 0, 0); /* without memory it stays */
+  (void)lua_pcall(L, 2, 0, 0); /* if memory is short, it stays */
   return 0;
 }
 
 /* --- metamethods ---------------------------------------------------------- */
 
-/* current_index and current_future are fields; the rest is found in the table
- * of methods, the last upvalue. */
+/* current_index and current_future are fields; methods are in the table that is
+ * upvalue 1. */
 static int iterator__index(lua_State *L) {
   const iterator_proxy *proxy;
   const wait_iterator *iter = NULL;
@@ -334,7 +340,8 @@ static int iterator__index(lua_State *L) {
     lua_settop(L, 2);
     iter = proxy->iter;
     lua_getiuservalue(L, PROXY, 1);
-    lua_insert(L, ITERATOR); /* the key is above: it is in use */
+    lua_insert(L, ITERATOR); /* the key stays on the stack, since `key` points
+                              * into it */
   }
   if (iter != NULL && strcmp(key, "current_index") == 0)
     push_current_index(L, iter);
@@ -353,8 +360,8 @@ static void check_child(lua_State *L, lunado_realm *realm, const char *what) {
   luaL_argerror(L, 1, lua_tostring(L, -1));
 }
 
-/* Pushes a list of the Futures in the table at 1, and the list of their keys,
- * nil where those are 1 to n. */
+/* Pushes a list of the Futures in the table at 1, and a list of their keys, or
+ * nil if the keys are 1 to n.  Returns their number. */
 static int gather_table(lua_State *L, lunado_realm *realm) {
   int n, length = (int)lua_rawlen(L, 1);
   lua_createtable(L, length, 0);
@@ -389,7 +396,8 @@ static int gather_table(lua_State *L, lunado_realm *realm) {
   return n;
 }
 
-/* Replaces the arguments by a list of them, and nil. */
+/* Replaces the arguments, which are Futures, by nil, a list of them, and nil.
+ * Returns their number. */
 static int gather_arguments(lua_State *L, lunado_realm *realm) {
   int n = lua_gettop(L);
   for (int i = 1; i <= n; i++) {
@@ -406,8 +414,8 @@ static int gather_arguments(lua_State *L, lunado_realm *realm) {
   return n;
 }
 
-/* Pushes, at 4, an iterator of the n Futures in the list at 2, with the keys at
- * 3. */
+/* Pushes, at index 4, an iterator of the n Futures in the list at 2, with the
+ * keys at 3. */
 static wait_iterator *new_iterator(lua_State *L, int n) {
   wait_iterator *iter = lua_newuserdatauv(
       L, sizeof *iter + (size_t)n * sizeof iter->nodes[0], ITER_VALUES);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* waititer.h - gen.WaitIterator. */
+/* waititer.h - gen.WaitIterator: Futures in the order in which they are
+ * done. */
 #ifndef LUNADO_BINDING_FUTURE_WAITITER_H
 #define LUNADO_BINDING_FUTURE_WAITITER_H
 
@@ -8,8 +9,9 @@
 /* Adds WaitIterator to the table on top.  [-0, +0, m] */
 void lunado__waititer_functions(lua_State *L);
 
-/* True for a waiter of a WaitIterator, the owner of which is at `owner`; pushes
- * the pending Future that next() has given, nil: none.  [-0, +(0|1), -] */
+/* If the waiter, whose owner is at `owner`, is one of a WaitIterator's, pushes
+ * the pending Future that next() has returned, or nil, and returns true.
+ * [-0, +(0|1), -] */
 bool lunado__waititer_next(lua_State *L, const lunado_waiter *waiter,
                            int owner);
 

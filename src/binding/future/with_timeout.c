@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* with_timeout.c - gen.with_timeout. */
+/* with_timeout.c - gen.with_timeout: a Future with a deadline. */
 #include "binding/future/with_timeout.h"
 
 #include "binding/error/exception.h"
@@ -14,14 +14,15 @@
 #include "binding/loop/deadline.h"
 #include "binding/loop/ioloop.h"
 
-/* User values beside the Future's own: what it waits for; quiet_exceptions. */
+/* User values besides that of a Future: the child, for which it waits;
+ * quiet_exceptions. */
 enum { TIMED_CHILD = 2, TIMED_QUIET, TIMED_VALUES = TIMED_QUIET };
 
 typedef struct {
   lunado_future future;
   lunado_timer timer;
-  lunado_waiter waiter; /* in the child; taken back at the timeout */
-  lunado_ioloop *loop;  /* good while the timer runs */
+  lunado_waiter waiter; /* in the child; removed at the timeout */
+  lunado_ioloop *loop;  /* valid while the timer is running */
   uint32_t anchor;
 } timed;
 
@@ -37,7 +38,8 @@ static void on_child(lunado_settler *settler, lunado_waiter *waiter,
   lunado__anchor_stoptimer(L, self->loop, &self->timer, self->anchor);
   if (lunado_future_pending(&self->future)) {
     lunado__settle_copy(L, realm, top + 2, top + 1);
-  } else if (future->state == LUNADO_FAILED) { /* it was settled by hand */
+  } else if (future->state == LUNADO_FAILED) { /* the program had settled the
+                                                * with_timeout */
     lua_getiuservalue(L, top + 1, TIMED_QUIET);
     lunado__late_log(L, realm, top + 2, top + 3);
   }
@@ -60,7 +62,8 @@ static void push_timeout(lua_State *L, lunado_realm *realm) {
   lunado__failure_nomemory(L, realm);
 }
 
-/* The with_timeout at idx is over: it and its child let each other go. */
+/* Makes the with_timeout at idx, which has timed out or is done, leave its
+ * child, and marks the child as late. */
 static void leave_child(lua_State *L, lunado_realm *realm, int idx) {
   timed *self = lua_touserdata(L, idx);
   int child = lua_gettop(L) + 1, quiet = child + 1;
@@ -96,9 +99,10 @@ void lunado__with_timeout_stop(lua_State *L, lunado_realm *realm, int idx) {
   leave_child(L, realm, idx);
 }
 
-/* gen.with_timeout(timeout, yieldable [, quiet_exceptions]) → a Future of the
- * same outcome, or of TimeoutError when that is not there in time; timeout as
- * in IOLoop:add_timeout.  Tornado: gen.with_timeout. */
+/* gen.with_timeout(timeout, yieldable [, quiet_exceptions]) → a Future that
+ * gets the outcome of the yieldable, or TimeoutError if that is not done in
+ * time. `timeout` is a deadline as in IOLoop:add_timeout.
+ * Tornado: gen.with_timeout. */
 static int gen_with_timeout(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   double when = lunado__deadline_check(L, lunado__ioloop_current(L, realm), 1);
@@ -112,7 +116,8 @@ static int gen_with_timeout(lua_State *L) {
   lunado__yieldable_one(L, realm);
   self = lunado__future_new(L, realm, LUNADO_KIND_TIMEOUT, sizeof *self,
                             TIMED_VALUES);
-  loop = lunado__ioloop_current(L, realm); /* what it was may be gone */
+  loop = lunado__ioloop_current(L, realm); /* a converter may have closed the
+                                            * former one */
   lunado_timer_init(&self->timer, on_timed_out);
   self->waiter.list = NULL;
   self->loop = loop;

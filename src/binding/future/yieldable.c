@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* yieldable.c - what each kind of yieldable stands for. */
+/* yieldable.c - converting yieldables to Futures. */
 #include "binding/future/yieldable.h"
 
 #include <string.h>
@@ -11,11 +11,12 @@
 #include "binding/future/settle.h"
 #include "binding/state/argument.h"
 
-/* How deep lists may be nested in each other, and __await in __await. */
+/* The greatest depth of tables nested in tables, and of __await leading to
+ * __await. */
 #define NESTING_MAX 100
 
-/* Has the converter registered for the key on top make of the value at `value`
- * what it knows; pops the key.  False where there is none. */
+/* Pops a key.  If a converter is registered for the key, calls it with the
+ * value at `value`, pushes its result and returns true; else returns false. */
 static bool convert_registered(lua_State *L, lunado_realm *realm, int value) {
   lunado__getslot(L, realm, LUNADO_SLOT_CONVERTERS);
   lua_insert(L, -2);
@@ -29,7 +30,9 @@ static bool convert_registered(lua_State *L, lunado_realm *realm, int value) {
   return true;
 }
 
-/* By metatable, then __await, then the name of the type. */
+/* Pushes the conversion of the value at `value`: by a converter for its
+ * metatable, else by __await, else by a converter for the name of its type.
+ * Returns false if there is none of these. */
 static bool convert_object(lua_State *L, lunado_realm *realm, int value) {
   if (lua_getmetatable(L, value) && convert_registered(L, realm, value))
     return true;
@@ -42,7 +45,8 @@ static bool convert_object(lua_State *L, lunado_realm *realm, int value) {
   return convert_registered(L, realm, value);
 }
 
-/* A table is a list or dict unless its metatable makes it an object. */
+/* True for a table that is a list or dict: its metatable has neither __name nor
+ * __index, which would make it an object. */
 static bool is_plain_table(lua_State *L, int value) {
   if (!lua_istable(L, value)) return false;
   if (luaL_getmetafield(L, value, "__name") != LUA_TNIL) {
@@ -66,7 +70,7 @@ static int bad_yield(lua_State *L, lunado_realm *realm, int value) {
   return lua_error(L);
 }
 
-/* Pushes a multi of the table at `value`. */
+/* Pushes a multi for the table at `value`. */
 static void convert_table(lua_State *L, lunado_realm *realm, int value,
                           int depth, bool shared) {
   if (!is_plain_table(L, value)) bad_yield(L, realm, value);
@@ -76,7 +80,8 @@ static void convert_table(lua_State *L, lunado_realm *realm, int value,
     lunado__multi_nested(L, realm, value, depth);
 }
 
-/* Others than who waits for it will have the Future where it is `shared`. */
+/* Replaces the value on top by a Future.  With `shared` true, code other than
+ * the Future's waiter can reach it. */
 static void convert_value(lua_State *L, lunado_realm *realm, int depth,
                           bool shared) {
   int value = lua_gettop(L);
@@ -126,7 +131,8 @@ int lunado__yieldable_yield(lua_State *L) {
 
 /* --- functions ------------------------------------------------------------ */
 
-/* gen.convert_yielded(x) → Future.  Tornado: gen.convert_yielded. */
+/* gen.convert_yielded(x) → the Future of the yieldable x.
+ * Tornado: gen.convert_yielded. */
 static int gen_convert_yielded(lua_State *L) {
   lua_settop(L, 1);
   convert_value(L, lunado__realm_upvalue(L), 0, true);
@@ -140,8 +146,9 @@ static bool is_type_name(lua_State *L, int idx) {
   return false;
 }
 
-/* gen.convert_yielded.register(key, fn): fn(x) makes a yieldable of each x
- * whose metatable is `key`, or the name of whose type it is. */
+/* gen.convert_yielded.register(key, fn): registers fn(x), which converts a
+ * value x to a yieldable, for all values whose metatable or type name is
+ * `key`. */
 static int gen_register(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   if (!is_type_name(L, 1) && lua_type(L, 1) != LUA_TTABLE)
@@ -154,7 +161,7 @@ static int gen_register(lua_State *L) {
   return 0;
 }
 
-/* gen.maybe_future(x): x if it is a Future, else a Future done with it.
+/* gen.maybe_future(x) → x if it is a Future, else a Future whose result is x.
  * Tornado: gen.maybe_future. */
 static int gen_maybe_future(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
@@ -175,7 +182,8 @@ static const luaL_Reg functions[] = {{"maybe_future", gen_maybe_future},
 static const luaL_Reg converter_functions[] = {{"register", gen_register},
                                                {NULL, NULL}};
 
-/* convert_yielded is a table that can be called, to have room for register. */
+/* __call of convert_yielded, which is a callable table so that it can have the
+ * field register. */
 static int convert__call(lua_State *L) {
   luaL_checkany(L, 1);
   lua_remove(L, 1);

@@ -1,32 +1,32 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * yieldable.h - from anything yieldable to a Future.
+ * yieldable.h - converting yieldables to Futures.
  *
- * Yieldable are: a Future; nil, for a turn of the loop; a list or dict of
- * yieldables; an object with __await; what a registered converter knows.
+ * Yieldables are: a Future; nil, which waits for a turn of the loop; a list or
+ * dict of yieldables; an object with __await; a value for which a converter is
+ * registered.
  */
 #ifndef LUNADO_BINDING_FUTURE_YIELDABLE_H
 #define LUNADO_BINDING_FUTURE_YIELDABLE_H
 
 #include "binding/state/realm.h"
 
-/* Pushes the functions of lunado.gen about yieldables into the table on
- * top. */
+/* Adds maybe_future and convert_yielded to the table on top, lunado.gen. */
 void lunado__yieldable_functions(lua_State *L);
 
 /* Replaces the n values on top, which were yielded together, by one Future.
- * Raises BadYieldError, and what a converter raises.  [-n, +1, e] */
+ * Raises BadYieldError, and errors of converters.  [-n, +1, e] */
 void lunado__yieldable_convert(lua_State *L, lunado_realm *realm, int n);
 
-/* Replaces the value on top by a Future.  [-1, +1, e] */
+/* Replaces the yieldable on top by a Future.  [-1, +1, e] */
 void lunado__yieldable_one(lua_State *L, lunado_realm *realm);
 
-/* The same for what stands in a table that is nested `depth` deep in others.
- * [-1, +1, e] */
+/* As lunado__yieldable_one, for a value of a table nested `depth` deep in other
+ * tables.  [-1, +1, e] */
 void lunado__yieldable_nested(lua_State *L, lunado_realm *realm, int depth);
 
-/* lunado__yieldable_convert of its arguments, as a Lua function without
- * upvalues. */
+/* lunado__yieldable_convert as a Lua function without upvalues: converts its
+ * arguments. */
 int lunado__yieldable_yield(lua_State *L);
 
 #endif

@@ -323,8 +323,8 @@ static int loop_update_handler(lua_State *L) {
   return rc < 0 ? cannot_watch(L, fd, rc) : 0;
 }
 
-/* loop:remove_handler(fd): removes the handler of fd, if it has one.  Tornado:
- * IOLoop.remove_handler. */
+/* loop:remove_handler(fd): removes the handler of fd, if it has one.
+ * Tornado: IOLoop.remove_handler. */
 static int loop_remove_handler(lua_State *L) {
   (void)lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   if (find_given(L) != NULL) let_object_go(L, lua_gettop(L) - 1, lua_gettop(L));

@@ -41,8 +41,8 @@ static int loop_stop(lua_State *L) {
 
 /* --- callbacks ------------------------------------------------------------ */
 
-/* loop:add_callback(fn, ...): calls fn(...) on the next turn.  Tornado:
- * IOLoop.add_callback, spawn_callback, add_callback_from_signal. */
+/* loop:add_callback(fn, ...): calls fn(...) on the next turn.
+ * Tornado: IOLoop.add_callback, spawn_callback, add_callback_from_signal. */
 static int loop_add_callback(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_ioloop *loop = lunado__ioloop_check(L, realm, 1);
@@ -53,8 +53,8 @@ static int loop_add_callback(lua_State *L) {
 }
 
 /* loop:spawn_callback(fn, ...), loop:add_callback_from_signal(fn, ...): as
- * add_callback, but fn runs outside the current stack contexts.  Tornado:
- * IOLoop.spawn_callback. */
+ * add_callback, but fn runs outside the current stack contexts.
+ * Tornado: IOLoop.spawn_callback. */
 static int loop_spawn_callback(lua_State *L) {
   lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   lunado__checkcallable(L, 2);
@@ -62,8 +62,8 @@ static int loop_spawn_callback(lua_State *L) {
   return 0;
 }
 
-/* loop:add_future(f, fn): calls fn(f) on the turn after f is done.  Tornado:
- * IOLoop.add_future. */
+/* loop:add_future(f, fn): calls fn(f) on the turn after f is done.
+ * Tornado: IOLoop.add_future. */
 static int loop_add_future(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_ioloop *loop = lunado__ioloop_check(L, realm, 1);
@@ -85,8 +85,8 @@ static int loop_time(lua_State *L) {
 }
 
 /* loop:handle_callback_exception(callback, err, traceback): logs the error.  A
- * program may replace it by a function of its own.  Tornado:
- * IOLoop.handle_callback_exception. */
+ * program may replace it by a function of its own.
+ * Tornado: IOLoop.handle_callback_exception. */
 static int loop_handle_callback_exception(lua_State *L) {
   lunado__ioloop_check_any(L, 1);
   lua_settop(L, 4);

@@ -299,8 +299,8 @@ static int run_and_return(lua_State *L, lunado_ioloop *loop, int nargs,
 }
 
 /* loop:run_sync(fn [, timeout]) → the results of fn, run as a coroutine.
- * Raises fn's error, or TimeoutError after `timeout` seconds.  Tornado:
- * IOLoop.run_sync. */
+ * Raises fn's error, or TimeoutError after `timeout` seconds.
+ * Tornado: IOLoop.run_sync. */
 static int loop_run_sync(lua_State *L) {
   lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   double timeout = 0;

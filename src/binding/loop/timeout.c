@@ -204,8 +204,8 @@ bool lunado__timeout_take(lua_State *L, lunado_ioloop *loop, lua_Integer handle,
 }
 
 /* loop:remove_timeout(handle): stops the timeout.  No effect if it has fired or
- * was removed; raises for a timeout of another loop.  Tornado:
- * IOLoop.remove_timeout. */
+ * was removed; raises for a timeout of another loop.
+ * Tornado: IOLoop.remove_timeout. */
 static int loop_remove_timeout(lua_State *L) {
   lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   lua_Integer handle = check_handle(L, loop->realm);
