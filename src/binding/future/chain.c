@@ -71,7 +71,8 @@ static void hold_target(lua_State *L, lunado_realm *realm, int to, int bond) {
   lunado__dependent_bind_ticket(L, realm, to, bond);
 }
 
-/* Returns false if the source was settled meanwhile. */
+/* Links a new chain_link to the source and binds the target to it.  Returns
+ * false if a finalizer has settled the source meanwhile. */
 static bool chain(lua_State *L, lunado_realm *realm, int from, int to) {
   chain_link *self = lua_newuserdatauv(L, sizeof *self, CHAIN_VALUES);
   int bond = lua_gettop(L);

@@ -5,8 +5,8 @@
 
 #include "binding/state/realm.h"
 
-/* Makes the Future at `to` get the outcome of the Future at `from`, unless it
- * is done before.  No index may be relative.  [-0, +0, m] */
+/* Makes the Future at `to` get the outcome of the Future at `from`, unless the
+ * former is done before.  No index may be relative.  [-0, +0, m] */
 void lunado__chain(lua_State *L, lunado_realm *realm, int from, int to);
 
 /* If the waiter, whose owner is at `owner`, is one of lunado__chain's, pushes

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+/* forsaken.c - finding out whether a Future has live waiters. */
 #include "binding/future/forsaken.h"
 
 #include "binding/coroutine/suspend.h"
@@ -27,9 +28,9 @@ bool lunado__forsaken_push_waiting(lua_State *L, lunado_realm *realm,
   return true;
 }
 
-/* Returns the kinds of waiters behind the waiter whose owner is on top.  A task
- * is looked at itself, of a Future the waiters are; any other owner counts as
- * alive. */
+/* Returns the kinds of waiters behind the waiter whose owner is on top.  For a
+ * task, examines its coroutine; for a Future, the Future's waiters.  Any other
+ * owner counts as alive. */
 static int find_behind(lua_State *L, lunado_realm *realm,
                        const lunado_waiter *waiter, int depth) {
   lunado_future *dependent;

@@ -8,7 +8,7 @@
  * several.  Once it has a result: the value (count == 1), nil (count == 0), or
  * a list of `count` values.  Once it has failed: its Failure.
  *
- * An owner is a userdata whose memory holds the waiter.
+ * An owner is a userdata whose memory contains the waiter.
  */
 #ifndef LUNADO_BINDING_FUTURE_FUTURE_H
 #define LUNADO_BINDING_FUTURE_FUTURE_H

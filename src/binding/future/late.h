@@ -27,8 +27,8 @@ void lunado__late_as(lua_State *L, lunado_realm *realm, int idx, int from);
 /* True if the Future is marked and none of its waiters handles an error. */
 bool lunado__late_unheeded(const lunado_future *future);
 
-/* To be called after the Future at idx has failed while lunado__late_unheeded
- * was true: logs its error.  [-0, +0, -] */
+/* To be called after the Future at idx has failed, if lunado__late_unheeded was
+ * true before: logs the Future's error.  [-0, +0, -] */
 void lunado__late_failed(lua_State *L, lunado_realm *realm, int idx);
 
 /* For a failed Future at idx whose with_timeout has timed out and will not

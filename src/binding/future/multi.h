@@ -11,8 +11,8 @@
 void lunado__multi_functions(lua_State *L);
 
 /* Pushes a Future for the yieldables in the table at idx.  Its result is a
- * table of their results under the same keys. quiet_exceptions are at `quiet`
- * (0: none).  [-0, +1, e] */
+ * table of their results under the same keys.  The quiet_exceptions are at
+ * `quiet` (0: none).  [-0, +1, e] */
 void lunado__multi_new(lua_State *L, lunado_realm *realm, int idx, int quiet);
 
 /* As lunado__multi_new, for a table nested `depth` deep in other tables and for

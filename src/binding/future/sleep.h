@@ -8,8 +8,8 @@
 /* Adds gen.sleep to the table on top. */
 void lunado__sleep_functions(lua_State *L);
 
-/* Stops the timer of the sleep at idx, if it is running, and releases the
- * Future.  [-0, +0, -] */
+/* Stops the timer of the sleep at idx if it is running; the loop then releases
+ * the Future.  [-0, +0, -] */
 void lunado__sleep_stop(lua_State *L, int idx);
 
 /* The timer of a Future of kind LUNADO_KIND_SLEEP. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* untie.c - releasing what a Future still had when other code settled it before
- * its timer or line. */
+/* untie.c - releasing the timer, or the place in a line, of a Future that other
+ * code has settled. */
 #include "binding/future/untie.h"
 
 #include "binding/future/sleep.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* untie.h - releasing what a Future still had when other code settled it before
- * its timer or line. */
+/* untie.h - releasing the timer, or the place in a line, of a Future that other
+ * code has settled. */
 #ifndef LUNADO_BINDING_FUTURE_UNTIE_H
 #define LUNADO_BINDING_FUTURE_UNTIE_H
 

@@ -149,8 +149,8 @@ static void push_current_future(lua_State *L, const wait_iterator *iter) {
   lua_rawgeti(L, -1, iter->current);
 }
 
-/* wi:done() → true if there are no more results.  Tornado:
- * WaitIterator.done. */
+/* wi:done() → true if there are no more results.
+ * Tornado: WaitIterator.done. */
 static int iterator_done(lua_State *L) {
   wait_iterator *iter = check_iterator(L, lunado__realm_upvalue(L));
   bool done = is_done(iter);
@@ -320,7 +320,7 @@ static int iterator__gc(lua_State *L) {
   lua_pushcfunction(L, bind_next);
   lua_pushvalue(L, ITERATOR);
   lua_getiuservalue(L, ITERATOR, ITER_NEXT);
-  (void)lua_pcall(L, 2, 0, 0); /* if memory is short, it stays */
+  (void)lua_pcall(L, 2, 0, 0); /* if memory is short, the waiters stay */
   return 0;
 }
 
@@ -441,8 +441,8 @@ static void push_proxy(lua_State *L, const lunado_realm *realm) {
   lunado__class_set(L, realm->types.iterator);
 }
 
-/* WaitIterator(f1, f2, ...), WaitIterator{f1, f2}, WaitIterator{name = f}.
- * Tornado: gen.WaitIterator. */
+/* WaitIterator(f1, f2, ...), WaitIterator{f1, f2}, WaitIterator{name = f} → a
+ * new iterator of the Futures.  Tornado: gen.WaitIterator. */
 static int gen_wait_iterator(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   bool table = lua_gettop(L) == 1 && lua_istable(L, 1) != 0;

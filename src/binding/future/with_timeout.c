@@ -21,7 +21,7 @@ enum { TIMED_CHILD = 2, TIMED_QUIET, TIMED_VALUES = TIMED_QUIET };
 typedef struct {
   lunado_future future;
   lunado_timer timer;
-  lunado_waiter waiter; /* in the child; removed at the timeout */
+  lunado_waiter waiter; /* in the child; removed when it times out */
   lunado_ioloop *loop;  /* valid while the timer is running */
   uint32_t anchor;
 } timed;
@@ -46,7 +46,7 @@ static void on_child(lunado_settler *settler, lunado_waiter *waiter,
   lua_settop(L, top);
 }
 
-/* (realm) → Failure */
+/* (realm) → the Failure of a TimeoutError */
 static int make_timeout(lua_State *L) {
   lunado_realm *realm = lua_touserdata(L, 1);
   lunado__exception_push(L, realm, LUNADO_E_TIMEOUT, "Timeout");

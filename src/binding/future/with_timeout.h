@@ -9,7 +9,7 @@
 void lunado__with_timeout_functions(lua_State *L);
 
 /* To be called when other code has settled the with_timeout at idx: stops its
- * timer and stops waiting for its child. idx must not be relative.
+ * timer and stops waiting for its child.  The index must not be relative.
  * [-0, +0, -] */
 void lunado__with_timeout_stop(lua_State *L, lunado_realm *realm, int idx);
 

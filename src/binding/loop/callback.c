@@ -60,7 +60,7 @@ void lunado__callback_log_exception(lua_State *L, lunado_realm *realm,
   lunado__log(L, realm, LUNADO_LOG_ERROR);
 }
 
-/* (realm, callback, failure) */
+/* (realm, callback, failure): logs the error. */
 static int log_failure(lua_State *L) {
   lunado__failure_observe(L, 3);
   lunado__failure_traceback(L, 3);
@@ -143,14 +143,14 @@ void lunado__callback_report(lua_State *L, lunado_realm *realm,
 
 /* --- callbacks ------------------------------------------------------------ */
 
-/* (loop, callback, the Future that it returned) */
+/* (loop, callback, the Future that it returned): reports the Future's error. */
 static int discard(lua_State *L) {
   lunado_ioloop *loop = lua_touserdata(L, 1);
   lunado__link_discard(L, loop->realm, loop, 3, 2);
   return 0;
 }
 
-/* (realm, callback, seconds) */
+/* (realm, callback, seconds): logs that the callback took that long. */
 static int log_slow(lua_State *L) {
   lunado__naming_push(L, 2);
   lua_pushfstring(L, "%s held the loop for %f seconds", lua_tostring(L, 4),

@@ -2,7 +2,7 @@
 /*
  * drive.c - running a uv_loop_t, even if its callbacks raise errors.
  *
- * lunado's own callbacks raise nothing. luv's callbacks raise if there is no
+ * lunado's own callbacks raise nothing.  Callbacks of luv raise if there is no
  * memory for the values they push, and a host's callbacks may raise too.  Such
  * an error jumps to the innermost protected call of the thread on which it was
  * raised, which is the main thread.  So the run is made in a protected call on

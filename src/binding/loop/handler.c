@@ -168,8 +168,9 @@ static handler *find(lua_State *L, lunado_ioloop *loop, int fd) {
   return lua_touserdata(L, -1);
 }
 
-/* As find, for argument 2.  An object is looked up by itself, not by its
- * descriptor: it may have been closed meanwhile, or have another descriptor. */
+/* As find, for argument 2.  An object is looked up as a key itself, not by its
+ * descriptor, because the object may have been closed meanwhile or may have
+ * another descriptor. */
 static handler *find_given(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   int fd;
@@ -284,8 +285,8 @@ static void watch(lua_State *L, lunado_ioloop *loop, handler *self,
   lua_error(L);
 }
 
-/* loop:add_handler(fd, fn, events): calls fn(fd, events) on each turn on which
- * one of the events is there. fd is a descriptor, or an object with the method
+/* loop:add_handler(fd, fn, events): calls fn(fd, events), repeatedly while one
+ * of the events lasts.  `fd` is a descriptor, or an object with the method
  * fileno or getfd.  Tornado: IOLoop.add_handler. */
 static int loop_add_handler(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
@@ -309,7 +310,8 @@ static int loop_add_handler(lua_State *L) {
   return 0;
 }
 
-/* loop:update_handler(fd, events).  Tornado: IOLoop.update_handler. */
+/* loop:update_handler(fd, events): changes the events of the handler of fd.
+ * Tornado: IOLoop.update_handler. */
 static int loop_update_handler(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   handler *self;

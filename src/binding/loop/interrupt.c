@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * interrupt.c - interrupts: recognized, passed to the run, and woken for.
+ * interrupt.c - recognizing interrupts, ending runs with them, and waking loops
+ * for them.
  *
  * The interpreter's handler of SIGINT sets a hook, which raises the error when
  * Lua next calls a function.  A loop that waits in the system calls no
  * function, so the signal has to wake it.
  *
- * Invariants: at most one loop of the process is woken. lunado's handler is
- * installed only while that loop runs, and first calls the handler that was
+ * Invariants: at most one loop of the process is woken.  The handler of lunado
+ * is installed only while that loop runs, and first calls the handler that was
  * installed before it.  If the process installs another handler meanwhile, that
  * handler is left in place.
  */
@@ -133,7 +134,8 @@ bool lunado__interrupt_take(lua_State *L, lunado_realm *realm) {
 typedef void (*signal_handler)(int);
 
 static _Atomic(const lunado_ioloop *) watched_by; /* NULL: none */
-static _Atomic(lunado_loopid) woken;              /* its core */
+static _Atomic(lunado_loopid) woken;              /* the id of that loop's
+                                                   * core */
 static _Atomic(signal_handler) handler_before;
 
 static void on_wake(lunado_loop *core, lunado_message *message) {

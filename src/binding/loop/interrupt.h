@@ -36,8 +36,8 @@ bool lunado__interrupt_take(lua_State *L, lunado_realm *realm);
  * loop of the process is woken already. */
 bool lunado__interrupt_watch(const lua_State *L, lunado_ioloop *loop);
 
-/* Undoes lunado__interrupt_watch; has no effect on a loop for which that did
- * not return true. */
+/* Undoes lunado__interrupt_watch.  Has no effect if lunado__interrupt_watch has
+ * not returned true for the loop. */
 void lunado__interrupt_unwatch(const lunado_ioloop *loop);
 
 #endif

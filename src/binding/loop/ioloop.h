@@ -3,9 +3,9 @@
  * ioloop.h - IOLoop as a Lua value.
  *
  * An ioloop is a userdata.  The realm holds it (SLOT_LOOPS) while it is open,
- * while it runs or calls a callback, and while coroutines belong to it.  So a
- * pointer to it is valid for as long as a coroutine, a timer, a watcher or a
- * callback has the pointer.
+ * while it is running or calling a callback, and while coroutines belong to it.
+ * So a pointer to it is valid for as long as a coroutine, a timer, a watcher or
+ * a callback has the pointer.
  */
 #ifndef LUNADO_BINDING_LOOP_IOLOOP_H
 #define LUNADO_BINDING_LOOP_IOLOOP_H

@@ -20,7 +20,8 @@
 #include "binding/state/context.h"
 
 /* loop:start(): runs the loop until it is stopped.  Raises the error of an
- * interrupt.  Tornado: IOLoop.start. */
+ * interrupt, or the error that kept turns from beginning.
+ * Tornado: IOLoop.start. */
 static int loop_start(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_ioloop *loop = lunado__ioloop_check(L, realm, 1);
@@ -185,9 +186,9 @@ static int loop__newindex(lua_State *L) {
 
 /* --- functions ------------------------------------------------------------ */
 
-/* IOLoop([make_current]) → a new loop, on a uv_loop_t of its own. true makes it
- * the current loop, false does not; by default it becomes current if there is
- * no current loop.  Tornado: IOLoop. */
+/* IOLoop([make_current]) → a new loop, on a uv_loop_t of its own.  With
+ * make_current true it becomes the current loop, with false it does not; by
+ * default it does if there is no current loop.  Tornado: IOLoop. */
 static int ioloop__call(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_ioloop *loop;

@@ -3,16 +3,16 @@
  * promise.c - Futures that other threads settle.
  *
  * A lunado_promise is not a pointer but a name.  It consists of the id of the
- * loop and a ticket; the ticket consists of the index of the promise's item in
- * the loop's slab, and a count of uses of that item.  So a name that was used
+ * loop and a ticket; the ticket consists of the index of the promise's place in
+ * the loop's slab, and a count of uses of that place.  So a name that was used
  * up, or whose loop is closed, is recognized.  The host has nothing to free,
  * and the memory of a loop's promises is freed when the loop closes.
  *
- * Invariants: an item of the slab either is free, or has a Future, which the
- * loop holds, and keeps the loop's run alive.  Its ticket is set from the
- * moment the name is given out until a thread settles the promise.  The thread
- * that clears the ticket sends the message.  Threads touch an item only after
- * they have entered the loop by its id.
+ * Invariants: a place either is free, or has a Future, which the loop holds,
+ * and keeps the loop's run alive.  Its ticket is set from the moment the name
+ * is given out until a thread settles the promise.  The thread that clears the
+ * ticket sends the message.  Threads touch a place only after they have entered
+ * the loop by its id.
  */
 #include "binding/loop/promise.h"
 
@@ -48,7 +48,7 @@ typedef struct {
 
 /* --- places -------------------------------------------------------------- */
 
-/* Returns the item's next ticket, which is never 0. */
+/* Returns the next ticket of the place, which is never 0. */
 static uint32_t next_ticket(promise_place *self) {
   uint32_t ticket;
   do {
@@ -113,7 +113,7 @@ static void settle_with(lua_State *L, lunado_ioloop *loop, int idx, int status,
   }
 }
 
-/* Frees the item, unless the loop is closed or closing. */
+/* Frees the place, unless the loop is closed or closing. */
 static void leave_place(lua_State *L, lunado_ioloop *loop,
                         promise_place *place) {
   lunado_loop_release(loop->core);

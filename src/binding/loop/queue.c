@@ -229,7 +229,7 @@ void lunado__queue_add(lua_State *L, lunado_ioloop *loop, int nargs) {
     lua_pop(L, nargs + 1);
 }
 
-/* (loop, callable, ...) */
+/* (loop, callable, ...): queues the callable and its arguments. */
 static int add_protected(lua_State *L) {
   lunado_ioloop *loop = lua_touserdata(L, 1);
   lunado__queue_add(L, loop, lua_gettop(L) - 2);

@@ -45,8 +45,8 @@ static inline bool lunado__queue_has_place(const lunado_queue *queue) {
   return queue->free > queue->reserved;
 }
 
-/* Ensures that a place can be reserved for one more coroutine.  Raises also if
- * the queue is closed.  [-0, +0, m] */
+/* Ensures that a place can be reserved for one more coroutine.  Raises if
+ * memory is short or the queue is closed.  [-0, +0, m] */
 void lunado__queue_add_place(lua_State *L, lunado_queue *queue);
 
 /* Appends the value on top, the task of a coroutine or a function to be called
