@@ -67,6 +67,7 @@ void lunado__dependent_move(lua_State *L, int from, int to);
 /* Adds the functions for bonds to the table on top. */
 void lunado__dependent_functions(lua_State *L);
 
+/* Makes the classes of witnesses and bonds, once per state.  [-0, +0, m] */
 void lunado__dependent_open(lua_State *L, lunado_realm *realm);
 
 #endif

@@ -155,11 +155,13 @@ static bool is_done(lua_State *L) {
          !lunado_future_pending(check_self(L, realm));
 }
 
+/* f:done() → true once f has an outcome.  Tornado: Future.done. */
 static int future_done(lua_State *L) {
   lua_pushboolean(L, is_done(L));
   return 1;
 }
 
+/* f:running() → true while f has no outcome.  Tornado: Future.running. */
 static int future_running(lua_State *L) {
   lua_pushboolean(L, !is_done(L));
   return 1;

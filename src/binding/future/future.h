@@ -59,6 +59,7 @@ enum {
                               * table while it is pending: dependent.h */
 };
 
+/* Makes the class of Futures, and gen.moment, once per state.  [-0, +0, m] */
 void lunado__future_open(lua_State *L, lunado_realm *realm);
 
 /* Adds the functions of lunado.concurrent to the table on top. */

@@ -40,6 +40,7 @@ void lunado__settle_failed(lua_State *L, lunado_realm *realm, int idx);
  * `from` then stays unobserved if it was.  [-0, +0, m] */
 void lunado__settle_copy(lua_State *L, lunado_realm *realm, int from, int idx);
 
+/* The realm that contains the settler. */
 static inline lunado_realm *lunado__settle_realm(lunado_settler *settler) {
   return lunado_container_of(settler, lunado_realm, futures.settler);
 }

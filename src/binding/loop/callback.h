@@ -45,6 +45,7 @@ void lunado__callback_report(lua_State *L, lunado_realm *realm,
 void lunado__callback_report_guarded(lua_State *L, lunado_realm *realm,
                                      bool begun, const char *what);
 
+/* Puts the message handler into the registry, once per state.  [-0, +0, m] */
 void lunado__callback_open(lua_State *L, lunado_realm *realm);
 
 #endif

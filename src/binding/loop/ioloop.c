@@ -2,7 +2,7 @@
 /*
  * ioloop.c - IOLoop: finding a loop, its life cycle, and its runs.
  *
- * Invariants: a new ioloop has no core; it gets one before anyone else sees it,
+ * Invariants: a new ioloop has no core; it gets one before other code sees it,
  * and has one from then on.  An ioloop is in SLOT_LOOPS while it is open, while
  * a run or a callback of it is on the C stack, and while coroutines ref it.
  * The userdata of a loop is created after everything that the loop runs on, so
@@ -142,7 +142,7 @@ void lunado__ioloop_close(lua_State *L, lunado_ioloop *loop) {
   lunado__ioloop_unref(L, loop);
 }
 
-/* (loop) */
+/* (loop): detaches the loop from luv. */
 static int release_luv(lua_State *L) {
   lunado__luv_release(L, lua_touserdata(L, 1));
   return 0;
@@ -223,7 +223,7 @@ lunado_ioloop *lunado__ioloop_new(lua_State *L, lunado_realm *realm,
   return loop;
 }
 
-/* (loop) */
+/* (loop): lets luv share the loop's uv_loop_t. */
 static int share_luv(lua_State *L) {
   lunado__luv_share(L, lua_touserdata(L, 1));
   return 0;

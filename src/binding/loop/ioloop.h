@@ -48,6 +48,7 @@ struct lunado_ioloop {
   int signal_retries; /* signals.c's; how often `signal_retry` was made ready */
 };
 
+/* Makes the class of loops, once per state.  [-0, +0, m] */
 void lunado__ioloop_open(lua_State *L, lunado_realm *realm);
 
 /* The current loop, made on first use.  Raises if it is closed.  [-0, +0, e] */

@@ -139,6 +139,8 @@ static int loop__close(lua_State *L) {
   return loop_close(L);
 }
 
+/* loop:make_current(): makes the loop the current one.
+ * Tornado: IOLoop.make_current. */
 static int loop_make_current(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   realm->loops.current = lunado__ioloop_check(L, realm, 1);
@@ -222,6 +224,8 @@ static int ioloop_instance(lua_State *L) {
   return 1;
 }
 
+/* IOLoop.clear_current(): from then on there is no current loop.
+ * Tornado: IOLoop.clear_current. */
 static int ioloop_clear_current(lua_State *L) {
   lunado__realm_upvalue(L)->loops.current = NULL;
   return 0;

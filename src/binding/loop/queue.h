@@ -32,6 +32,8 @@ typedef struct {
   bool gave_up;    /* the run was stopped because of these failures */
 } lunado_queue;
 
+/* Makes realm->loops.called, the thread that keeps the callables of the calls
+ * in progress, once per state.  [-0, +0, m] */
 void lunado__queue_open(lua_State *L, lunado_realm *realm);
 
 /* Initializes the queue of a loop.  [-0, +0, m] */
