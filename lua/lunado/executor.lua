@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
---- Functions that run elsewhere: on threads of their own, or, with the dummy,
--- at once.  `lunado.concurrent` shows what is here.
+--- lunado.executor: runs functions on other threads or, with the DummyExecutor,
+-- at once in the caller's thread.  `lunado.concurrent` exports its functions.
 local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.executor"] then return loaded["lunado.executor"] end
@@ -11,7 +11,7 @@ local callback = require "lunado.callback"
 local Future, IOLoop, multi = core.Future, core.IOLoop, core.multi
 local is_callable, unpack = core.is_callable, table.unpack
 
--- Whether value is an object with that method.
+-- Whether value is an object with the method `name`.
 local function has_method(value, name)
   if type(value) ~= "table" and type(value) ~= "userdata" then return false end
   local ok, method = pcall(function() return value[name] end)
@@ -34,13 +34,13 @@ local function settle(future, ok, ...)
   return future
 end
 
---- A Future, which is done, of fn(...).
+--- Calls fn(...) and returns a Future of its results, which is done.
 function DummyExecutor.submit(_, fn, ...)
   argument.check_callable(fn, 1, "submit", 2)
   return settle(Future(), core.try(fn, ...))
 end
 
---- A Future of the list of fn(item).
+--- Calls fn(item) for each item; returns a Future of the list of results.
 function DummyExecutor:map(fn, list)
   argument.check_callable(fn, 1, "map", 2)
   argument.check_type(list, "table", 2, "map", 2)
@@ -49,7 +49,7 @@ function DummyExecutor:map(fn, list)
   return multi(futures)
 end
 
---- There is nothing to end.
+--- Does nothing: there are no threads to end.
 function DummyExecutor:shutdown() end -- luacheck: ignore self
 
 DummyExecutor.__close = DummyExecutor.shutdown
@@ -84,7 +84,8 @@ local function find_loop(self, names)
     :format(names.io_loop, describe(loop)), 3)
 end
 
--- A call of the method `fn`.  No frame is between this one and the caller's.
+-- Performs a call of the method `fn`.  It runs as a tail call: there is no
+-- stack frame between this one and the caller's.
 local function call(fn, names, self, done, ...)
   local executor = find_executor(self, names)
   local loop, future
@@ -108,7 +109,8 @@ local function call(fn, names, self, done, ...)
   return future
 end
 
--- A function that does what a callable object does, without its metatable.
+-- Returns a function that does the same as a callable object, without its
+-- metatable.
 local function plain(fn)
   if type(fn) == "function" then return fn end
   local handler = plain(debug.getmetatable(fn).__call)
@@ -122,12 +124,12 @@ local function decorator(names)
       local done, arguments = callback.take(...)
       return call(fn, names, self, done, unpack(arguments, 1, arguments.n))
     end
-    core.send_as(method, plain(fn)) -- on a thread it runs where it is called
+    core.send_as(method, plain(fn)) -- in a worker it runs in its caller
     return callback.mark(callback.name_after(method, fn))
   end
 end
 
--- The names of fields that run_on_executor was given; raises at level 3.
+-- Reads the names of fields that run_on_executor was given; raises at level 3.
 local function read_names(options)
   for key, value in pairs(options) do
     if key ~= "executor" and key ~= "io_loop" or type(value) ~= "string" then
@@ -144,9 +146,9 @@ end
 
 --- Makes a method run on the executor of its object, and return a Future.
 -- Tornado: concurrent.run_on_executor.
--- @param what a function; or a table that names the object's fields,
--- {executor = "executor", io_loop = "io_loop"}, or nothing: then a decorator
--- for functions is returned
+-- @param what a function; or a table that names the object's fields, {executor
+--   = "executor", io_loop = "io_loop"}, or nothing: then it returns a decorator
+--   for functions
 local function run_on_executor(...)
   local what, n = ..., select("#", ...)
   if n > 1 then

@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MIT
---- lunado.locks: coordination of coroutines.  Not for threads.
+--- lunado.locks: objects with which coroutines wait for each other; not for
+-- threads.
 local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.locks"] then return loaded["lunado.locks"] end
@@ -12,7 +13,7 @@ local reserve, hand, settle = core.reserve, core.hand, core.settle
 local ticket = core.ticket
 local running = coroutine.running
 
---- What tostring says: the words, and how many wait.
+--- Returns the state that tostring shows: the words, and the number of waiters.
 local function state(words, line)
   local n = line:count()
   if n == 0 then return words end
@@ -25,7 +26,7 @@ end
 local Condition = class("Condition")
 
 function Condition:_init()
-  self._woken = 1 -- all with lower numbers were
+  self._woken = 1 -- waiters with lower numbers were woken
   self._waiters = waiters.new(function(future, number)
     if number < self._woken then settle(future, true) end
   end, nil, true)
@@ -37,15 +38,15 @@ end
 
 local function give_false(future) future:set_result(false) end
 
---- A Future of true when notified, of false after the timeout.
+--- Returns a Future of true after a notification, of false after the timeout.
 -- @param timeout a deadline as for IOLoop:add_timeout; nil: none
 function Condition:wait(timeout)
   local future = self._waiters:add(timeout, 1, "wait", give_false)
   return future
 end
 
---- Wakes up to n waiters.  All are taken before the first is told, so that one
--- that waits again at once is not woken again.
+--- Wakes up to n waiters.  All are taken from the line before the first is
+-- settled, so that a waiter that waits again at once is not woken twice.
 local function wake(self, n)
   local line = self._waiters
   if n == 1 then
@@ -61,12 +62,12 @@ local function wake(self, n)
   line:wake(list, numbers, true)
 end
 
---- Wakes the n (1) that have waited longest.
+--- Wakes the n waiters that have waited longest; n is 1 by default.
 function Condition:notify(n)
   wake(self, n == nil and 1 or argument.check_count(n, 1, "notify", 2))
 end
 
---- Wakes all that wait.
+--- Wakes all waiters.
 function Condition:notify_all() wake(self, math.huge) end
 
 -- Event ---------------------------------------------------------------------
@@ -76,7 +77,7 @@ local Event = class("Event")
 
 function Event:_init()
   self._set = false
-  self._woken = 1 -- all with lower numbers were
+  self._woken = 1 -- waiters with lower numbers were woken
   self._waiters = waiters.new(function(future, number)
     if number < self._woken then settle(future) end
   end, nil, true)
@@ -88,9 +89,9 @@ end
 
 function Event:is_set() return self._set end
 
---- Sets the flag, and object[key] to value, and wakes all that wait; not those
--- that begin to, after the flag was cleared, while these are woken.  Does all
--- of it or, for want of memory, nothing.
+--- Sets the flag, assigns value to object[key], and wakes all waiters.  If the
+-- flag is cleared meanwhile, waiters that begin to wait then are not woken.  If
+-- memory runs out, it raises and has changed nothing.
 function Event:_set_with(object, key, value)
   local line = self._waiters
   local number, future = line:first()
@@ -109,15 +110,15 @@ function Event:_set_with(object, key, value)
   hand(line, number, future)
 end
 
---- Sets the flag and wakes all that wait.
+--- Sets the flag and wakes all waiters.
 function Event:set()
   if not self._set then self:_set_with(self, "_set", true) end
 end
 
---- Takes the flag back; wait waits again.
+--- Clears the flag; wait waits again.
 function Event:clear() self._set = false end
 
---- wait, by the name of `name`.
+--- Does the work of wait; errors call the function `name`.
 function Event:_wait(timeout, name)
   if not self._set then
     local future = self._waiters:add(timeout, 1, name, waiters.fail)
@@ -127,31 +128,32 @@ function Event:_wait(timeout, name)
   return done()
 end
 
---- A Future that is done once the flag is set; TimeoutError after the timeout.
+--- Returns a Future that is done once the flag is set; it fails with
+-- TimeoutError after the timeout.
 function Event:wait(timeout) return self:_wait(timeout, "wait") end
 
 -- Semaphore -----------------------------------------------------------------
 
---- What acquire gives: its end of scope, release() or the collector releases,
--- once.  It is made for the Future that the program takes it from; a lock whose
--- acquire() is called for the lock alone is released by hand.  Field: `guard`,
--- false once it was released.
+--- A Held is the result of acquire.  It releases the lock once: at the end of
+-- its scope, by release(), or when it is collected.  It is made when the
+-- program takes the result of the Future.  If the program never takes it, it
+-- must release the lock by hand.  Field: `guard`, false after the release.
 local Held = { __name = "lunado.locks.Held" }
 Held.__index = Held
 
---- What the collector takes with a Held that was not released.  It goes from
--- one Held to the next: what has a finalizer costs more than all the rest.
--- Fields: `owner`, false while there is nothing to release; `taken`: it did not
--- go to a Future for which nothing waited.
+--- The Guard of a Held has the finalizer, which runs if the Held is collected
+-- without a release.  A Guard is reused by the next Held, because an object
+-- with a finalizer is expensive.  Fields: `owner`, the lock, false while there
+-- is nothing to release; `taken`: the Held went to a Future that had a waiter.
 local Guard = {}
 
 local weak = { __mode = "kv" }
 
--- By guard, the thread of the coroutine that called acquire; false: none.
--- That is nil when both are collected.
+-- By guard, the thread of the coroutine that called acquire; false if there was
+-- none.  The entry is nil once the thread has been collected.
 local threads = setmetatable({}, weak)
 
--- By owner, a guard whose Held was collected in a coroutine that goes on.
+-- By owner, a guard whose Held was collected while its coroutine had not ended.
 local dropped = setmetatable({}, weak)
 
 local function new_guard()
@@ -160,8 +162,8 @@ local function new_guard()
   return guard
 end
 
---- A new one for the coroutine of the thread, which releases nothing before its
--- guard has an owner.
+--- Returns a new Held, for the coroutine of the thread, and its guard.  The
+-- Held releases nothing before its guard has an owner.
 local function new_held(self, thread)
   local held = setmetatable({ guard = false }, Held)
   local guard = self._guard
@@ -170,8 +172,9 @@ local function new_held(self, thread)
   return held, guard
 end
 
---- Lets one more go on; `spent`, a Held, is released by that, if any is.  All
--- is made before the line is asked: finalizers may change that.
+--- Hands the lock to the first waiter, or counts it as free.  `spent`, if
+-- given, is the Held that is released by that.  All objects are made before the
+-- line is examined, because finalizers may change the line.
 local function hand_on(self, spent)
   local line, guard = self._waiters, spent and spent.guard
   local held, number, future, taken
@@ -216,15 +219,16 @@ end
 
 Held.__close = Held.release
 
---- Whether the coroutine of the guard may yet release by hand what it has
--- acquired: it goes on, and nothing says that it keeps what acquire gives.
+--- Whether the coroutine of the guard may still release the lock by hand: it
+-- has not ended, and the program has not used a Held of this lock to release
+-- it.
 local function may_be_by_hand(guard, owner)
   local thread = guard.taken and not owner._by_held and threads[guard]
   return thread and coroutine.status(thread) ~= "dead"
 end
 
---- The Held was collected, and is released.  Where release() of the lock itself
--- is in use, what acquire gives is dropped, and means nothing.
+--- Releases the lock, because the Held was collected.  If the program calls
+-- release() of the lock itself, a Held that is collected has no effect.
 function Guard:__gc()
   local owner = self.owner
   if not owner or owner._by_hand and self.taken
@@ -244,8 +248,8 @@ function Guard:__gc()
   if self.taken then owner._lost = owner._lost + 1 end
 end
 
---- A coroutine that must wait for what it has itself acquired and dropped would
--- wait for ever: that is released.
+--- Releases the lock if the coroutine of the thread has acquired it and dropped
+-- the Held: the coroutine would otherwise wait for itself for ever.
 local function release_dropped(self, thread)
   local guard = dropped[self]
   if not guard or guard.owner ~= self or self._by_hand
@@ -257,12 +261,12 @@ local function release_dropped(self, thread)
   self._lost = self._lost + 1
 end
 
---- Lets `value` (1) at a time go on.  Tornado: locks.Semaphore.
--- Invariant: nothing waits while _value is more than 0, but for tickets that
--- have withdrawn.  _by_hand: release() was called; _by_held: that of a Held
--- was; _lost: how many were released by the collector before the first of
--- these; _guard: one that is not in use.
--- _refusal(self): why it may not be released now, if it may not.
+--- Admits `value` holders at a time, by default 1. Tornado: locks.Semaphore.
+-- Invariant: while _value is more than 0, only withdrawn tickets wait.  Fields:
+-- `_by_hand`: release() of the semaphore was called; `_by_held`: release() of a
+-- Held was called; `_lost`: how many releases the collector has made before the
+-- first of these calls; `_guard`: a guard that is not in use, or false.
+-- _refusal(self) returns the reason why a release is not allowed now, or nil.
 local Semaphore = class("Semaphore")
 
 function Semaphore:_init(value)
@@ -299,9 +303,9 @@ function Semaphore:_state()
     or ("unlocked, value %d"):format(self._value), self._waiters)
 end
 
---- A Future of an object that releases at the end of its scope:
--- `local held <close> = coroutine.yield(semaphore:acquire())`.  TimeoutError
--- after the timeout.
+--- Returns a Future of a Held, which releases at the end of its scope:
+-- `local held <close> = coroutine.yield(semaphore:acquire())`. It fails with
+-- TimeoutError after the timeout.
 function Semaphore:acquire(timeout)
   local thread, is_main = running()
   if is_main then thread = false end -- outside of any coroutine
@@ -322,7 +326,7 @@ end
 
 Semaphore._refusal = false
 
---- Lets one more go on.
+--- Admits one more waiter.
 function Semaphore:release()
   if self._lost > 0 then -- the collector was first
     self._lost, self._by_hand = self._lost - 1, true
@@ -346,7 +350,7 @@ end
 
 -- Lock ----------------------------------------------------------------------
 
---- Lets one at a time go on.  Tornado: locks.Lock.
+--- Admits one holder at a time.  Tornado: locks.Lock.
 local Lock = class("Lock")
 
 function Lock:_init() Semaphore._init(self) end
@@ -359,7 +363,7 @@ function Lock:_refusal()
   if self._value > 0 then return "the lock is not locked" end
 end
 
---- As those of Semaphore; release raises when the lock is not locked.
+--- These work as in Semaphore; release raises if the lock is not locked.
 Lock.acquire, Lock.release = Semaphore.acquire, Semaphore.release
 
 local locks = {

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
---- lunado.queues: coroutines hand items to each other.  Not for threads.
+--- lunado.queues: queues of items between coroutines; not for threads.
 local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.queues"] then return loaded["lunado.queues"] end
@@ -18,10 +18,10 @@ local QueueShutDown = core.Exception:subclass("QueueShutDown")
 
 -- Queue ---------------------------------------------------------------------
 
---- First in, first out; with `maxsize` (0: any number) items at most, beyond
--- which put waits.  Tornado: queues.Queue.
--- Invariant: while getters wait there is no item, and while putters wait there
--- is no room, but for tickets that have withdrawn.
+--- A queue, first in, first out.  It holds at most `maxsize` items (0: no
+-- limit); when it is full, put waits.  Tornado: queues.Queue.  Invariant: while
+-- getters wait there is no item, and while putters wait there is no room.
+-- Withdrawn tickets do not count.
 local Queue = class("Queue")
 
 local serve_getter, serve_putter
@@ -51,11 +51,11 @@ function Queue:_state()
     .. (self._shutdown and ", shut down" or "")
 end
 
--- What a queue keeps when it becomes empty.
+-- Up to so many slots are kept when a queue becomes empty.
 local ROOM <const> = 256
 
--- Where the items are; the other queues replace these five.  Each raises and
--- changes nothing, or does it.
+-- The store of the items.  The other queues override these five methods.  If
+-- one of them raises, it has changed nothing.
 
 function Queue:_clear() self._items, self._first, self._last = {}, 1, 0 end
 
@@ -68,7 +68,7 @@ end
 function Queue:_get()
   local item = self._items[self._first]
   if self._first == self._last and self._last > ROOM then
-    self:_clear() -- gives back what many items took
+    self:_clear() -- frees the slots of many items
     return item
   end
   self._items[self._first] = nil
@@ -76,13 +76,13 @@ function Queue:_get()
   return item
 end
 
---- _put and then _get, as one.
+--- Does _put and then _get, as one step.
 function Queue:_exchange(item)
   self:_put(item)
   return self:_get()
 end
 
---- How many items there are.
+--- Returns the number of items.
 function Queue:qsize() return self._last - self._first + 1 end
 
 function Queue:empty() return self:qsize() == 0 end
@@ -91,19 +91,19 @@ function Queue:full()
   return self.maxsize > 0 and self:qsize() >= self.maxsize
 end
 
---- Whether put need not wait.
+--- Whether put can proceed without waiting.
 local function has_room(self)
   return self.maxsize == 0 or not self:full() or self._getters:first() ~= nil
 end
 
---- One item more is to be dealt with.  Does not fail.
+--- Counts one more item that must be processed.  Does not fail.
 local function count_item(self)
   self._finished._set = false
   self._unfinished = self._unfinished + 1
 end
 
---- Hands the item to the first that waits for one, or puts it where there is
--- room.  Raises what the comparison of items raises; then nothing has changed.
+--- Hands the item to the first getter, or puts it into the queue, which has
+-- room.  Raises an error of the comparison of items; then nothing has changed.
 local function put(self, item)
   local line = self._getters
   local number, getter = line:first()
@@ -118,15 +118,16 @@ local function put(self, item)
   hand(line, number, getter, item)
 end
 
---- A Future that failed because the queue was shut down.
+--- Returns a Future that has failed because the queue is shut down.
 local function refused()
   local future = Future()
   future:set_exception(QueueShutDown("the queue is shut down"))
   return future
 end
 
---- A Future that is done when the item is in the queue; TimeoutError after the
--- timeout, and then it is not; QueueShutDown once the queue is shut down.
+--- Returns a Future that is done when the item is in the queue.  It fails with
+-- TimeoutError after the timeout, and then the item is not put; it fails with
+-- QueueShutDown once the queue is shut down.
 -- @param timeout a deadline as for IOLoop:add_timeout; nil: none
 function Queue:put(item, timeout)
   if not self._shutdown and not has_room(self) then
@@ -140,7 +141,7 @@ function Queue:put(item, timeout)
   return nothing
 end
 
---- Puts the item at once; raises QueueFull when there is no room.
+--- Puts the item at once; raises QueueFull if there is no room.
 function Queue:put_nowait(item)
   if self._shutdown then
     error(QueueShutDown("the queue is shut down"), 2)
@@ -149,15 +150,16 @@ function Queue:put_nowait(item)
   put(self, item)
 end
 
---- Whether get need not wait.
+--- Whether get can proceed without waiting.
 local function has_item(self)
   return not self:empty() or self._putters:first() ~= nil
 end
 
 local NO_MEMORY <const> = "not enough memory"
 
---- Takes an item, having put that of the first putter.  False when there is
--- none.  A putter whose item cannot be compared gets the error.
+--- Puts the item of the first putter, if any, then takes an item; returns true
+-- and the item, or false if there is none.  If the putter's item cannot be
+-- compared, the putter fails with that error, and the next one is tried.
 local function try_get(self)
   local line = self._putters
   local number, putter = line:first()
@@ -185,7 +187,7 @@ function serve_getter(self, future)
     future:set_exception(QueueShutDown("the queue is shut down"))
     return
   end
-  reserve() -- an item that was taken must arrive
+  reserve() -- so that an item that was taken is delivered
   found, item = try_get(self)
   if found then settle(future, item) end
 end
@@ -199,8 +201,8 @@ function serve_putter(self, future)
   end
 end
 
---- A Future of the next item; TimeoutError after the timeout; QueueShutDown
--- once the queue is shut down and empty.
+--- Returns a Future of the next item.  It fails with TimeoutError after the
+-- timeout, and with QueueShutDown once the queue is shut down and empty.
 function Queue:get(timeout)
   if self._shutdown or has_item(self) then
     if timeout ~= nil then waiters.check(timeout, 1, "get") end
@@ -216,7 +218,7 @@ function Queue:get(timeout)
   return future
 end
 
---- The next item at once; raises QueueEmpty when there is none.
+--- Returns the next item at once; raises QueueEmpty if there is none.
 function Queue:get_nowait()
   local found, item = try_get(self)
   if found then return item end
@@ -226,7 +228,7 @@ function Queue:get_nowait()
   error(QueueEmpty("the queue is empty"), 2)
 end
 
---- Fails all in a line, the first one first.
+--- Fails all tickets in a line, the first one first.
 local function refuse_all(line)
   local err = QueueShutDown("the queue is shut down")
   local number, future = line:first()
@@ -237,7 +239,7 @@ local function refuse_all(line)
   end
 end
 
---- Drops the items, which need not be dealt with any more.
+--- Drops the items and counts them as processed.
 local function drop_items(self)
   local left = math.max(0, self._unfinished - self:qsize())
   self:_clear()
@@ -245,9 +247,10 @@ local function drop_items(self)
   if left == 0 then self._finished:set() end
 end
 
---- From now on put fails with QueueShutDown, and get once the queue is empty;
--- those that wait fail at once.  With `immediate` the items are dropped.  After
--- an error, for want of memory, call it again.  Python: asyncio.Queue.shutdown.
+--- Shuts the queue down: put fails with QueueShutDown, and get as well once the
+-- queue is empty; pending calls fail at once.  With `immediate` the items are
+-- dropped.  If it raises for want of memory, call it again.  Python:
+-- asyncio.Queue.shutdown.
 function Queue:shutdown(immediate)
   self._shutdown = true
   if immediate then drop_items(self) end
@@ -255,7 +258,7 @@ function Queue:shutdown(immediate)
   refuse_all(self._putters)
 end
 
---- Says that an item that was taken has been dealt with, for join.
+--- Reports, for join, that an item that was taken has been processed.
 function Queue:task_done()
   if self._unfinished <= 0 then
     error("task_done was called more often than there were items", 2)
@@ -267,8 +270,8 @@ function Queue:task_done()
   end
 end
 
---- A Future that is done when every item was dealt with; TimeoutError after
--- the timeout.
+--- Returns a Future that is done when every item has been processed; it fails
+-- with TimeoutError after the timeout.
 function Queue:join(timeout) return self._finished:_wait(timeout, "join") end
 
 --- For `for item in queue:iter() do`, in a coroutine: takes items until it
@@ -282,7 +285,7 @@ function Queue:iter()
       if core.isinstance(item, QueueShutDown) then return nil end
       error(item, 0)
     end
-    -- Nothing can wait here; the Future must not take an item from those who
+    -- This code cannot wait.  Its Future must not take an item from code that
     -- can.
     future:set_result()
     error(item, 2)
@@ -291,13 +294,14 @@ end
 
 -- PriorityQueue -------------------------------------------------------------
 
---- The smallest item first, by `<` of the items or, where they are tables
--- without an order, of their [1]; of equal ones the one that was put first.
--- Tornado: queues.PriorityQueue.
+--- A queue that gives the smallest item first.  Items are compared by `<`, or
+-- by `<` of their [1] if they are tables without __lt.  Equal items come in the
+-- order in which they were put.  Tornado: queues.PriorityQueue.
 --
--- A heap, and next to it the rank of each item: the number of changes until it
--- came.  Comparing may raise, and may even put or get: the new place of
--- an item is found first, and then nothing can fail.
+-- The items are a heap.  Next to it is the rank of each item: the number of
+-- changes before it was put.  A comparison may raise, and may even call put or
+-- get.  So the new place of an item is found first; the steps after that cannot
+-- fail.
 local PriorityQueue = class("PriorityQueue", Queue)
 
 function PriorityQueue:_clear()
@@ -312,7 +316,8 @@ local function is_ordered(value)
   return mt ~= nil and rawget(mt, "__lt") ~= nil
 end
 
---- Raises what Lua would, at the user's line, unless the two can be compared.
+--- Raises the error that Lua would raise, but at the user's line, unless the
+-- two values can be compared.
 local function check_order(a, b)
   if is_ordered(a) or is_ordered(b) then return end
   local one, other = type(a), type(b)
@@ -333,7 +338,7 @@ local function less(a, b)
   return a < b
 end
 
---- Whether the item at `place` comes before another of a rank.
+--- Whether the item at `place` comes before `item` of rank `rank`.
 local function precedes(self, place, item, rank)
   local mine = self._items[place]
   return less(mine, item)
@@ -348,7 +353,8 @@ local function move(self, from, to)
   set(self, to, self._items[from], self._ranks[from])
 end
 
---- The place that an item takes when the first of `count` has gone.
+--- Returns the place for `item` after the first of `count` items has been
+-- removed.
 local function place_from_top(self, count, item, rank)
   local place = 1
   while 2 * place <= count do
@@ -363,7 +369,7 @@ local function place_from_top(self, count, item, rank)
   return place
 end
 
---- Puts an item in that place: those on the way to it move up.
+--- Puts the item at that place; the items on the way to it move up.
 local function replace_first(self, place, item, rank)
   local depth = 0
   while place >> depth > 1 do depth = depth + 1 end
@@ -371,7 +377,7 @@ local function replace_first(self, place, item, rank)
   set(self, place, item, rank)
 end
 
---- Counts one change more, unless there were some since `changes`.
+--- Counts one more change; raises if there were others since `changes`.
 local function count_change(self, changes)
   if self._changes ~= changes then
     error("the queue was changed while its items were compared", 0)
@@ -422,7 +428,7 @@ end
 
 -- LifoQueue -----------------------------------------------------------------
 
---- Last in, first out.  Tornado: queues.LifoQueue.
+--- A queue, last in, first out.  Tornado: queues.LifoQueue.
 local LifoQueue = class("LifoQueue", Queue)
 
 function LifoQueue:_clear() self._items, self._count, self._most = {}, 0, 0 end

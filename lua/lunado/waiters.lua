@@ -1,18 +1,18 @@
 -- SPDX-License-Identifier: MIT
---- lunado.waiters: what locks, queues and streams are made of; above all the
--- line of those that wait.
+--- lunado.waiters: the parts of which locks, queues and streams are made; above
+-- all the line, a queue of waiters.
 --
--- The Future of a wait is a ticket (ticket.h in src).  The line holds it
--- while something waits for it, and else knows it by a weak reference: what the
--- program has dropped goes.  One that was waited for and is not any more has
--- withdrawn: the line passes over it, and it asks the line again when the
--- program does something with it.
+-- The Future of a wait is a ticket (ticket.h in src).  The line holds a ticket
+-- while something waits for it.  Otherwise it has a weak reference to it, so
+-- that a ticket that the program has dropped is collected.  A ticket that has
+-- lost its last waiter has *withdrawn*: the line skips it, and it asks the line
+-- again when the program uses it.
 --
--- A Future is anyone's to settle: those that other code settled leave the
--- line when their turn comes, and so do those whose coroutines were closed.
+-- Any code may settle a Future.  A ticket that other code has settled leaves
+-- the line when its turn comes, and so does one whose coroutines were closed.
 --
--- What the line hands out is not lost for want of memory: whatever may fail
--- comes first, then core.reserve(), then what cannot fail.
+-- A lack of memory loses nothing that the line hands out: first come the steps
+-- that may fail, then core.reserve(), then the steps that cannot fail.
 local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.waiters"] then return loaded["lunado.waiters"] end
@@ -22,8 +22,9 @@ local standing, ticket = core.standing, core.ticket
 
 -- Classes -------------------------------------------------------------------
 
---- A class: class(...) makes an object and calls its _init(...), where level 4
--- is the caller's line.  _state(self) gives the words of tostring.
+--- Returns a class: class(...) makes an object and calls its _init(...), in
+-- which error level 4 is the caller's line.  _state(self) returns the state
+-- that tostring shows.
 local function class(name, base)
   local self = { __name = name }
   self.__index = self
@@ -42,8 +43,8 @@ end
 
 -- Timeouts ------------------------------------------------------------------
 
---- Raises the error of loop:add_timeout as one of argument `position` of
--- `name`, `level` levels up.
+--- Raises an error of loop:add_timeout as an error of argument `position` of
+-- the function `name`, `level` levels up.
 local function raise(err, position, name, level)
   local what = tostring(err):match("^bad argument .- (%(.*%))$")
   if what then
@@ -52,12 +53,13 @@ local function raise(err, position, name, level)
   error(err, level)
 end
 
---- A closed loop has no timeouts any more.
+--- Removes a timeout.  A closed loop has none any more, hence pcall.
 local function stop(loop, handle) pcall(loop.remove_timeout, loop, handle) end
 
 local function nothing() end
 
---- Checks a timeout, not nil, that is not needed, for the caller's caller.
+--- Checks a timeout (not nil) that will not be needed; an error is raised at
+-- the line of the caller's caller.
 local function check(timeout, position, name)
   local loop = IOLoop.current()
   local ok, result = pcall(loop.add_timeout, loop, timeout, nothing)
@@ -67,43 +69,51 @@ end
 
 -- The line ------------------------------------------------------------------
 
--- What core.standing says of a ticket.
+-- The results of core.standing(ticket).
 local SETTLED <const>, IDLE <const>, WITHDRAWN <const>, GONE <const> =
   0, 2, 3, 4
 
--- Fields that core uses: by number, the tickets that are waited for, all that
--- stand in line, and timers; the functions for one that has withdrawn, and for
--- a claim; Waiters.remove.
+-- Fields that core uses.  The first three are tables indexed by the number of a
+-- ticket: the tickets that have waiters, all tickets in the line (weak), and
+-- the timers.  ASK is the function for a withdrawn ticket, CLAIM the function
+-- for a claim, REMOVE is Waiters.remove.
 local HELD <const>, WEAK <const>, TIMERS <const> = 1, 2, 3
 local ASK <const>, CLAIM <const>, REMOVE <const> = 4, 5, 6
 
--- A timer: its loop; the handle of its timeout, false while that does not run;
--- the deadline, false before core has stopped it; its number; what it does, and
--- what that does to the ticket.  It runs while the ticket is in the line; core
--- stops the one of a ticket that withdraws, which has it then.
+-- Fields of a timer: its loop; the handle of its timeout, false while the timer
+-- does not run; the deadline, false until core has stopped the timer; the
+-- number of its ticket; the callback of the timeout; and a function that
+-- settles the ticket after the deadline.  A timer runs while its ticket is in
+-- the line.  When a ticket withdraws, core stops its timer, and the ticket
+-- keeps it.
 local LOOP <const>, HANDLE <const>, WHEN <const> = 1, 2, 3
 local NUMBER <const>, ON_DUE <const>, ON_TIMEOUT <const> = 4, 5, 6
 
--- `head`, `tail`: those with numbers from head up to, and without, tail stand
--- in line; `timed`: the number of timers; `base`: the tail when the tables were
--- made, `kept`: how many they had then; `spare`: new ones, from gather to wake;
--- `serve(future, number)` settles a ticket that has withdrawn, if what it
--- stands for can be had; `remembers`: that may have been before its deadline.
--- core.ticket(line, 0, value) is a Future that is done with what claim(value)
--- returns, once the program takes that; claim(nil, it) takes it back.
+-- The line.  Its fields:
+-- `head`, `tail`: the tickets in the line have the numbers head to tail - 1;
+-- `timed`: the number of timers;
+-- `base`: the tail when the tables were made;
+-- `kept`: the number of tickets that the tables had then;
+-- `spare`: new tables, between gather and wake;
+-- `serve(future, number)`: settles a withdrawn ticket if its item is available;
+-- `remembers`: serve is called even if the deadline of the ticket has passed,
+-- because the item may have been available before.
+-- core.ticket(line, 0, value) makes a claim: a Future that is done with the
+-- result of claim(value), which is called when the program takes that result.
+-- claim(nil, result) takes it back.
 local Waiters = {}
 Waiters.__index = Waiters
 
 local by_weak_value = { __mode = "v" }
 
---- The deadline of the ticket has passed.
+--- Settles the ticket after its deadline has passed.
 local function time_out(future, timer)
   if standing(future) == SETTLED then return end
   local ok = pcall(timer[ON_TIMEOUT], future)
   if not ok then core.fail_for_memory(future) end
 end
 
---- What the timer does when it is due.
+--- The callback of the timer's timeout.
 local function expire(self, timer)
   local future = self[WEAK][timer[NUMBER]]
   timer[HANDLE] = false
@@ -112,13 +122,14 @@ local function expire(self, timer)
   if self.timed == 0 then pcall(self.first, self) end -- none may be left
 end
 
---- Whether the timer, which was stopped, would be due.  (Those of a closed loop
--- never are.)
+--- Whether the timer, which was stopped, would be due. (A timer of a closed
+-- loop never is.)
 local function is_overdue(timer)
   return timer and timer[WHEN] and timer[LOOP]:time() >= timer[WHEN]
 end
 
---- Starts a timer again that was stopped; returns the handle, false for none.
+--- Starts a timer again that was stopped.  Returns the handle, or false if
+-- there is no timer or no loop for it.
 local function start_again(timer)
   if not timer or not timer[WHEN] then return false end
   local loop = timer[LOOP]
@@ -128,7 +139,7 @@ local function start_again(timer)
   error(result, 0)
 end
 
---- Puts a ticket at the end; returns its number.
+--- Puts a ticket at the end of the line; returns its number.
 local function enter(self, future, timer)
   local tail = self.tail
   self[WEAK][tail] = future
@@ -137,8 +148,9 @@ local function enter(self, future, timer)
   return tail
 end
 
---- core's: a ticket that has withdrawn, with its timer or nil, is looked at, or
--- waited for again, and then gets a new number.
+--- Core calls this when the program examines a withdrawn ticket or, with
+-- `waits`, waits for it again; then the ticket gets a new number, which is
+-- returned.  `timer` is the ticket's timer, or nil.
 local function ask(self, future, number, waits, timer)
   local overdue = is_overdue(timer)
   if self.remembers or not overdue then self.serve(future, number) end
@@ -166,7 +178,7 @@ local function new(serve, claim, remembers)
   }, Waiters)
 end
 
---- Takes a ticket out of the line.  Allocates nothing.
+--- Removes a ticket from the line.  Allocates nothing.
 function Waiters:remove(number)
   local timer = self[TIMERS][number]
   self[HELD][number], self[WEAK][number] = nil, nil
@@ -176,7 +188,7 @@ function Waiters:remove(number)
   if timer[HANDLE] then stop(timer[LOOP], timer[HANDLE]) end
 end
 
---- Empty tables.
+--- Returns empty tables for a line.
 local function new_tables()
   return { {}, setmetatable({}, by_weak_value), {} }
 end
@@ -191,10 +203,12 @@ local function forsake(future)
     "the coroutine that waited for it was closed"))
 end
 
---- Takes out tickets that other code has settled, those of coroutines that
--- were closed, and the timers of tickets that were collected, and makes the
--- tables anew, without the room that a crowd has left in them; not too often.
--- More are collected meanwhile: a timer that is not removed is kept.
+--- Removes the tickets that other code has settled, the tickets of coroutines
+-- that were closed, and the timers of tickets that were collected.  Then it
+-- replaces the tables by new ones, without the unused room that many waiters
+-- have left in them.  Does so only after enough tickets have been added.  More
+-- tickets may be collected meanwhile: a timer that has not been removed is
+-- kept.
 local function tidy(self, factor)
   local tail = self.tail
   if tail - self.base <= 64 + factor * self.kept then return end
@@ -222,13 +236,13 @@ local function tidy(self, factor)
   self.kept = n
 end
 
---- Nothing that waits is before this number.
+--- Advances the head: no ticket before this number waits.
 local function set_head(self, number)
   if number > self.head then self.head = number end
   if self.head == self.tail then tidy(self, 0) end
 end
 
---- Starts the timer of the ticket that is to come in next.
+--- Starts the timer of the ticket that will be added next.
 local function start_timer(self, timeout, position, name, on_timeout)
   local loop, number = IOLoop.current(), self.tail
   local timer = { loop, false, false, number, false, on_timeout }
@@ -244,12 +258,12 @@ local function start_timer(self, timeout, position, name, on_timeout)
   raise(result, position, name, 5)
 end
 
---- Puts a new ticket at the end of the line, and returns it.
--- @param timeout a deadline as for IOLoop:add_timeout, or nil; argument
--- `position` of `name`, for the caller's caller
--- @param on_timeout on_timeout(future) settles it when the deadline has come
--- @param brings whether it brings `value` along; then it stays in the line
--- though nothing waits for it, unless something did
+--- Puts a new ticket at the end of the line and returns it.
+-- @param timeout a deadline as for IOLoop:add_timeout, or nil.  An error names
+--   it argument `position` of the function `name`, at the caller's caller.
+-- @param on_timeout on_timeout(future) settles the ticket after the deadline
+-- @param brings whether the ticket carries `value`; if so, it stays in the line
+--   without a waiter until it has lost its first waiter
 function Waiters:add(timeout, position, name, on_timeout, brings, value)
   if self.tail - self.base > 64 + 2 * self.kept then tidy(self, 2) end
   local number = self.tail
@@ -263,8 +277,8 @@ function Waiters:add(timeout, position, name, on_timeout, brings, value)
   return future
 end
 
---- The first in line that waits, or may be looked at: its number, the ticket,
--- and whether something waits for it.  It stays there.
+--- Returns the first ticket that can be served: its number, the ticket, and
+-- whether something waits for it.  The ticket stays in the line.
 function Waiters:first()
   local number = self.head
   if number == self.tail then
@@ -289,8 +303,8 @@ end
 
 local none <const> = {}
 
---- Lists of the first `most` tickets and their numbers; where that is
--- math.huge, those that have withdrawn as well.
+--- Returns a list of the first `most` tickets, and a list of their numbers.  If
+-- `most` is math.huge, withdrawn tickets are included.
 function Waiters:gather(most)
   if self.head == self.tail then return none, none end
   local list, numbers, number = {}, {}, self.head
@@ -309,8 +323,8 @@ function Waiters:gather(most)
   return list, numbers
 end
 
---- After core.reserve(): takes the tickets of gather out of the line and
--- settles them, with a value or without.
+--- Removes the tickets of gather from the line and settles them, with a value
+-- or without.  Call core.reserve() before.
 function Waiters:wake(list, numbers, ...)
   for i = 1, #numbers do self:remove(numbers[i]) end
   local last = numbers[#numbers]
@@ -320,7 +334,7 @@ function Waiters:wake(list, numbers, ...)
   core.settle(list, ...)
 end
 
---- How many wait.
+--- Returns the number of tickets that wait.
 function Waiters:count()
   local n = 0
   for _, future in next, self[WEAK] do
@@ -334,12 +348,13 @@ local function fail(future)
   future:set_exception(core.TimeoutError("Timeout"))
 end
 
--- Futures that are done, or are to be ----------------------------------------
+-- Done and failed Futures ---------------------------------------------------
 
 local done_with_nothing = Future()
 done_with_nothing:set_result()
 
---- A Future that is done with these values; always the same one for none.
+--- Returns a Future that is done with these values.  Without values it is
+-- always the same Future.
 local function done(...)
   if select("#", ...) == 0 then return done_with_nothing end
   local future = Future()
@@ -347,15 +362,15 @@ local function done(...)
   return future
 end
 
--- A Future is anyone's to settle: what comes then is too late. A value is
--- dropped; core.fail has an error logged as one that was never retrieved.
+-- Any code may settle a Future before its owner does.  Then the owner's value
+-- is dropped; core.fail logs the owner's error as one that was never retrieved.
 
 local function deliver(future, ...)
   if not future:done() then future:set_result(...) end
 end
 
---- Fails a Future for which only coroutines wait that were closed, or resumed
--- outside: what it stands for is not lost on them.
+--- Fails a Future if all coroutines that wait for it were closed, or resumed by
+-- other code than lunado, so that its item is not lost.
 local function give_up_forsaken(future)
   if core.forsaken(future) then forsake(future) end
 end

@@ -1,14 +1,15 @@
 -- SPDX-License-Identifier: MIT
---- Who waits for whom: suspended coroutines, and what they wait for, as a tree.
--- For lunado.debug, and for the reports of lunado.testing.
+--- lunado.waitgraph: suspended coroutines and what they wait for, as a tree.
+-- Used by lunado.debug and by the reports of lunado.testing.
 local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.waitgraph"] then return loaded["lunado.waitgraph"] end
 
 local waitgraph = {}
 
---- What functions are called by those who require their modules, as in Lua's
--- tracebacks; the function that a coroutine runs has the coroutine's name.
+--- Returns a table of names by function.  As in Lua's tracebacks, the name is
+-- the one under which a loaded module has the function.  The function inside a
+-- coroutine function has the name of the coroutine function.
 local function known_names()
   local names = {}
   local function add(fn, name)
@@ -41,7 +42,8 @@ local function name_of(fn, names)
   return ("function <%s:%d>"):format(info.short_src, info.linedefined)
 end
 
--- A coroutine that has not started is where its function begins.
+-- The place of a coroutine that has not started is the beginning of its
+-- function.
 local function place_of(how, fn, where)
   if how ~= "starting" or type(fn) ~= "function" then return where end
   local info = debug.getinfo(fn, "S")
@@ -49,8 +51,8 @@ local function place_of(how, fn, where)
   return ("%s:%d"):format(info.short_src, info.linedefined)
 end
 
---- What is known of a task; nil when it is not suspended.  `since`: the time
--- when it first was, where that is known.
+--- Returns the description of a task; nil if it is not suspended.  `since` is
+-- the time when it was first suspended, or nil if that is not known.
 local function describe(task, since, names)
   local how, thread, future, awaited, fn, where, now = core.task(task)
   if not how then return nil end
@@ -65,8 +67,8 @@ local function describe(task, since, names)
   }
 end
 
---- A list of the coroutines of the tasks in `tracked` (task -> since when)
--- that are suspended, the oldest first; and the same by task.
+--- Returns a list of the descriptions of the suspended tasks in `tracked` (task
+-- -> since when), the oldest first, and a table of these descriptions by task.
 function waitgraph.coroutines(tracked)
   local names = known_names()
   local list, by_task = {}, {}
@@ -102,8 +104,8 @@ local function title_of(entry)
   return text .. (HOW[entry.how] or "")
 end
 
--- The children of a multi that are not done, integer keys first; and how many
--- there are in all.
+-- Returns the pending children of a multi, integer keys first, and the number
+-- of all its children.
 local function pending_of(children)
   local keys, pending = {}, {}
   for key in next, children do keys[#keys + 1] = key end
@@ -125,8 +127,9 @@ local WHAT = {
   job = ", of an executor's job",
 }
 
---- What a Future is, in words, and the Futures that it waits for; or the task
--- of the coroutine whose Future it is.
+--- Returns a text that describes a Future, and a list of the Futures that it
+-- waits for.  For the Future of a coroutine, returns nil, nil and the task
+-- instead.
 local function parts_of(future, sources)
   local kind, part, left = core.parts(future)
   if kind == "coroutine" and part then return nil, nil, part end
@@ -144,8 +147,8 @@ local function parts_of(future, sources)
   return tostring(future) .. (WHAT[kind] or ""), sources[future] or {}
 end
 
---- The Futures of coroutines by those that get their outcome in a roundabout
--- way: through chain_future, or a WaitIterator.
+--- For each Future that gets the outcome of a coroutine indirectly, through
+-- chain_future or a WaitIterator: a list of the Futures of these coroutines.
 local function find_sources(list)
   local sources = {}
   for _, entry in ipairs(list) do
@@ -157,9 +160,9 @@ local function find_sources(list)
   return sources
 end
 
---- Walks from a Future to all that it waits for, first to last.
--- visit(depth, text) gets each line.  Not recursive: a chain of coroutines may
--- be longer than Lua's stack.
+--- Walks from a Future to everything that it waits for, in order, and calls
+-- visit(depth, text) for each line.  It is not recursive, because a chain of
+-- coroutines may be longer than Lua's stack.
 local function walk(future, state, visit)
   local stack = { { future, 0 } }
   local function push(futures, depth)
@@ -201,7 +204,8 @@ local function new_state(list, entry_of)
     entry_of = entry_of }
 end
 
---- The tasks whose coroutines a suspended one waits for, near or far.
+--- Returns the set of the tasks that a listed coroutine waits for, through any
+-- number of Futures.
 local function find_awaited(list, state)
   local awaited, visited = {}, {}
   for _, entry in ipairs(list) do
@@ -222,8 +226,8 @@ local function find_awaited(list, state)
   return awaited
 end
 
---- Calls write(line) for each line of the tree of all coroutines: at the left
--- those without waiters.
+--- Calls write(line) for each line of the tree of all coroutines.  Coroutines
+-- that no other one waits for are at the left margin.
 function waitgraph.write_all(tracked, write)
   local list, by_task = waitgraph.coroutines(tracked)
   local state = new_state(list, function(task) return by_task[task] end)
@@ -235,7 +239,8 @@ function waitgraph.write_all(tracked, write)
   for _, left in ipairs { false, true } do
     for _, entry in ipairs(list) do
       local task = task_of[entry]
-      -- What is left waits in a circle.
+      -- In the second round: the coroutines that wait for each other in a
+      -- cycle.
       if not state.seen[task] and (left or not awaited[task]) then
         walk(entry.future, state, visit)
       end
@@ -243,7 +248,7 @@ function waitgraph.write_all(tracked, write)
   end
 end
 
---- What the Future waits for, as text.
+--- Returns a text of what the Future waits for.
 function waitgraph.text(future)
   local names, lines = known_names(), {}
   local state = new_state({}, function(task)
