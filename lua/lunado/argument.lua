@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 --- lunado.argument: checks of arguments, and the errors about bad ones.
 --
--- `level` says at whose line an error is raised, as in Lua's `error`: 1 is the
--- function that calls one of these, 2 its caller, and so on.
+-- `level` selects the line at which an error is raised, as in Lua's `error`: 1
+-- is the function that calls one of these functions, 2 its caller, and so on.
 local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.argument"] then return loaded["lunado.argument"] end
@@ -15,7 +15,8 @@ local function bad(position, name, what, level)
     level + 1)
 end
 
---- Raises the error of a value that is no `expected`, such as "function".
+--- Raises the error for a value that is not of the type `expected`, such as
+-- "function".
 local function unexpected(position, name, expected, value, level)
   bad(position, name, ("%s expected, got %s"):format(expected, type(value)),
     level + 1)
@@ -31,14 +32,15 @@ local function check_callable(value, position, name, level)
   unexpected(position, name, "function", value, level + 1)
 end
 
---- Checks a string that is a name for the system, which ends it at a zero.
+--- Checks a name that is passed to the system, which would cut it off at a
+-- zero.
 local function check_name(value, position, name, level)
   check_type(value, "string", position, name, level + 1)
   if not value:find("\0", 1, true) then return end
   bad(position, name, "string contains zeros", level + 1)
 end
 
---- Returns a count, a number that is not negative, as an integer.
+--- Checks a count, a number of at least 0; returns it as an integer.
 local function check_count(value, position, name, level)
   local count = math.type(value) and math.tointeger(value)
   if count and count >= 0 then return count end
@@ -48,7 +50,7 @@ local function check_count(value, position, name, level)
   bad(position, name, what, level + 1)
 end
 
---- Returns a port as an integer.
+--- Checks a port; returns it as an integer.
 local function check_port(value, position, name, level)
   local port = check_count(value, position, name, level + 1)
   if port <= MOST_PORT then return port end

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
---- Between callbacks and Futures: return_future, Task, engine, and the keyword
--- argument `callback`.  `lunado.concurrent` and `lunado.gen` show what is
--- here.
+--- lunado.callback: connects callbacks and Futures: return_future, Task,
+-- engine, and the keyword argument `callback`.  `lunado.concurrent` and
+-- `lunado.gen` export its functions.
 local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.callback"] then return loaded["lunado.callback"] end
@@ -25,11 +25,11 @@ end
 
 -- Names ---------------------------------------------------------------------
 
---- The user's function in each one that a decorator has made.
+--- By function that a decorator has made: the user's function in it.
 local decorated = setmetatable({}, { __mode = "k" })
 core.set_behind(decorated)
 
---- Has messages call a function that was made of fn as fn is called.
+--- Gives `made`, a function that was made of fn, the name of fn in messages.
 function callback.name_after(made, fn)
   decorated[made] = fn
   return made
@@ -40,14 +40,14 @@ end
 --- Functions that take a callback by util.kwargs.
 local takes_kwargs = setmetatable({}, { __mode = "k" })
 
---- Says that fn takes its callback by util.kwargs.
+--- Marks fn as a function that takes its callback by util.kwargs.
 function callback.mark(fn)
   takes_kwargs[fn] = true
   return fn
 end
 
---- Splits arguments: the callback of their util.kwargs, and a packed list of
--- the others.
+--- Splits arguments: returns the callback of their util.kwargs, and a packed
+-- list of the others.
 function callback.take(...)
   local arguments = table.pack(...)
   local kwargs = arguments[arguments.n]
@@ -72,8 +72,8 @@ local function check_callback(fn, level)
   error(("the callback is a %s, not a function"):format(type(fn)), level + 1)
 end
 
---- Has fn called on the loop with the result of the future; its error goes to
--- the stack contexts that are current now, else to the loop.
+--- Calls fn on the loop with the result of the future when it is done.  An
+-- error goes to the stack contexts that are current now, or else to the loop.
 local function call_with_result(future, fn)
   IOLoop.current():add_future(future, core.on_behalf(fn, function(done)
     fn(result(done))
@@ -83,7 +83,7 @@ end
 core.set_kwargs(Kwargs, function(fn, ...)
   local done, arguments = callback.take(...)
   check_callback(done, 3) -- the core has called this function
-  -- What is left of the keyword arguments is for fn alone.
+  -- The other keyword arguments are passed to fn only.
   local future = core.coroutine(function()
     return fn(table.unpack(arguments, 1, arguments.n))
   end)()
@@ -93,12 +93,12 @@ end)
 
 -- The position of a callback ------------------------------------------------
 
---- The function behind an engine function.
+--- By engine function: the user's function in it.
 local behind = setmetatable({}, { __mode = "k" })
 
---- The number of the parameter that takes fn's callback: the last declared
--- one; nil where that cannot be known.  A callable object is itself the first
--- argument of its __call.
+--- Returns the number of the parameter that takes fn's callback: the last
+-- declared one.  Returns nil if the number cannot be known.  A callable object
+-- is itself the first argument of its __call.
 local function callback_position(fn)
   fn = behind[fn] or fn
   local selves = 0
@@ -123,15 +123,15 @@ local function put_callback(fn, arguments, done)
   if arguments.n < position then arguments.n = position end
 end
 
---- Whether any value but nil is among those that a function returned.
+--- Whether a function has returned any value but nil.
 local function returned_something(...)
   return next({ ... }) ~= nil
 end
 
 -- return_future -------------------------------------------------------------
 
---- Takes the caller's own callback out of packed arguments, where it stands in
--- the place of fn's.
+--- Removes the caller's own callback from packed arguments, if it is in the
+-- position of fn's callback, and returns it.
 local function take_positional(fn, arguments)
   local position = callback_position(fn)
   if not position or arguments.n < position then return nil end
@@ -140,11 +140,10 @@ local function take_positional(fn, arguments)
   return done
 end
 
---- Makes a function that takes a callback return a Future.  fn takes the
--- callback as its last declared parameter.
--- Tornado: concurrent.return_future.
--- @raise what fn raises at once; ReturnValueIgnoredError if it returns
--- something
+--- Wraps a function that takes a callback as its last declared parameter; the
+-- wrapper returns a Future. Tornado: concurrent.return_future.
+-- @raise the error of fn, if it raises at once; ReturnValueIgnoredError if it
+--   returns anything but nil
 function callback.return_future(fn)
   check_function("return_future", 1, fn)
   return callback.mark(callback.name_after(function(...)
@@ -177,7 +176,7 @@ end
 
 -- Task ----------------------------------------------------------------------
 
---- What a callback was called with, when that was more than one value.
+--- The arguments of a callback, if there was more than one.
 local Arguments = {}
 Arguments.__index = Arguments
 Arguments.__name = "Arguments"
@@ -205,7 +204,8 @@ callback.Arguments = setmetatable(Arguments, {
   end,
 })
 
---- What a callback's values come to: nil, the one value, or an Arguments.
+--- Converts the arguments of a callback to one value: nil, the only argument,
+-- or an Arguments.
 function callback.adapt(...)
   local n = select("#", ...)
   local kwargs = n > 0 and select(n, ...) or nil
@@ -218,8 +218,8 @@ function callback.adapt(...)
   return (...)
 end
 
---- Calls fn with the arguments and a callback, and returns a Future of what
--- the callback is called with.  Tornado: gen.Task.
+--- Calls fn with the arguments and a callback, and returns a Future of the
+-- callback's arguments.  Tornado: gen.Task.
 function callback.Task(fn, ...)
   check_function("Task", 1, fn)
   local future = Future()
@@ -246,9 +246,9 @@ local function finish_engine(future, fn)
   end
 end
 
---- As gen.coroutine, without a Future: errors go to the stack context, or are
--- logged by the loop.  A callback is an argument like any other; given by
--- util.kwargs it is fn's last one.  Tornado: gen.engine.
+--- Like gen.coroutine, but without a Future: errors go to the stack context, or
+-- are logged by the loop.  A callback is an ordinary argument; if given by
+-- util.kwargs, it becomes the last one of fn.  Tornado: gen.engine.
 function callback.engine(fn)
   check_function("engine", 1, fn)
   local run = core.coroutine(fn)

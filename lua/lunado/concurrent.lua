@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
---- lunado.concurrent: Futures, and what makes functions return them.
+--- lunado.concurrent: Futures, and wrappers that make functions return them.
 local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.concurrent"] then return loaded["lunado.concurrent"] end
@@ -8,12 +8,13 @@ local callback = require "lunado.callback"
 local executor = require "lunado.executor"
 
 local concurrent = {
-  --- Future(): a pending Future.
+  --- Future() makes a pending Future.
   Future = core.Future,
   TracebackFuture = core.Future,
-  --- is_future(x): whether x is a Future.
+  --- is_future(x) returns whether x is a Future.
   is_future = core.is_future,
-  --- chain_future(a, b): b gets the outcome of a, unless b is done by then.
+  --- chain_future(a, b) settles b with the outcome of a, unless b is done
+  -- before.
   chain_future = core.chain_future,
   return_future = callback.return_future,
   run_on_executor = executor.run_on_executor,

@@ -1,9 +1,11 @@
 -- SPDX-License-Identifier: MIT
---- lunado.debug: which coroutines are suspended, where, and who waits for whom.
+--- lunado.debug: shows which coroutines are suspended, where, and what they
+-- wait for.
 --
--- Coroutines are tracked from the time when this module is loaded; those that
--- were suspended before are found by a walk over all that Lua holds.  Until
--- then nothing is paid, and nothing is kept alive after.
+-- Coroutines are tracked from the time when this module is loaded.  Those that
+-- are suspended already are found by one walk over all objects of the Lua
+-- state.  Before the module is loaded there is no cost; tracking keeps no
+-- coroutine alive.
 -- @module lunado.debug
 local core = require "lunado.core"
 local loaded = core.loaded
@@ -14,7 +16,7 @@ local waitgraph = require "lunado.waitgraph"
 
 local tracked = core.track()
 
--- What was suspended before ---------------------------------------------------
+-- Already suspended coroutines -----------------------------------------------
 
 --- Calls found(u) for each userdata that can be reached from the registry.
 local function walk_userdata(found)
@@ -93,20 +95,21 @@ walk_userdata(core.track_task)
 
 local lunado_debug = {}
 
---- A list of the coroutines that are suspended, the oldest first, each a table
--- of `coroutine`, its thread; `future`, of its outcome; `name` of its function;
--- `where` it is, "file:line"; `waiting_for`, a Future, or nil when it will go
--- on without any; `age`, the seconds since it was first suspended.
+--- Returns a list of the suspended coroutines, the oldest first.  Each is a
+-- table with the fields `coroutine`, its thread; `future`, the Future of its
+-- outcome; `name`, of its function; `where`, "file:line"; `waiting_for`, a
+-- Future, or nil if the loop will resume it without one; `age`, the seconds
+-- since it was first suspended.
 function lunado_debug.tasks()
   local list = waitgraph.coroutines(tracked)
   for _, entry in ipairs(list) do entry.how = nil end
   return list
 end
 
---- Has fn(thread) called with the thread of each coroutine before it begins, so
--- that a tool can set its hook there: lunado makes no coroutine by
--- coroutine.create.  nil: none.  Returns the one before.  An error of fn is
--- logged; coroutines that fn starts are not told of.
+--- Calls fn(thread) with the thread of each coroutine before it begins, so that
+-- a tool can set its debug hook there: lunado does not call coroutine.create.
+-- nil removes the hook.  Returns the previous function.  An error of fn is
+-- logged; fn is not called for coroutines that it starts itself.
 lunado_debug.set_thread_hook = core.set_thread_hook
 
 local function check_file(file)
@@ -115,7 +118,8 @@ local function check_file(file)
   argument.unexpected(1, "dump", "file", file, 3)
 end
 
---- Writes the tree of who waits for whom to the file, stderr by default.
+--- Writes the tree of coroutines and what they wait for to the file, by default
+-- stderr.
 function lunado_debug.dump(file)
   if file ~= nil then check_file(file) end
   file = file or io.stderr

@@ -1,14 +1,15 @@
 -- SPDX-License-Identifier: MIT
---- lunado.finders: what the kinds of reads of lunado.iostream look for.
+--- lunado.finders: for each kind of read of lunado.iostream, a function that
+-- finds the end of the bytes to be read.
 --
--- Each gets the stream, and gives the number of bytes that the read takes from
--- its buffer; nil where that is not there yet, and an error where it cannot
--- come any more.
+-- Each finder gets the stream, and returns the number of bytes that the read
+-- takes from its buffer.  It returns nil if the end has not arrived yet, and
+-- nil and an error if it cannot arrive any more.
 local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.finders"] then return loaded["lunado.finders"] end
 
---- What is to be read cannot come any more: its end is not within `max` bytes.
+--- The read cannot be satisfied: its end is not within `max` bytes.
 local UnsatisfiableReadError = core.Exception:subclass("UnsatisfiableReadError")
 
 local function find_bytes(self)
@@ -17,7 +18,8 @@ local function find_bytes(self)
   if self._partial and size > 0 then return size end
 end
 
---- n, or the size of what holds no end, against `max`.
+--- Returns n; but nil and an error if n, or the size of a buffer without an end
+-- (n nil), is more than `max`.
 local function within(self, n, what)
   local max = self._max
   if not max or (n or self._buffer.size) <= max then return n end
@@ -30,7 +32,7 @@ local function find_delimiter(self)
   return within(self, self._buffer:find(self._what), "delimiter")
 end
 
--- Lua's error for want of memory, which is no fault of the pattern.
+-- Lua's error for want of memory.  It is not an error of the pattern.
 local NO_MEMORY <const> = "not enough memory"
 
 local function find_pattern(self)

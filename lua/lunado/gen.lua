@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
---- lunado.gen: coroutines, and what they wait for.
+--- lunado.gen: coroutines, and the things that they wait for.
 local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.gen"] then return loaded["lunado.gen"] end
@@ -8,32 +8,34 @@ local callback = require "lunado.callback"
 local legacy = require "lunado.legacy"
 
 local gen = {
-  --- coroutine(fn): a function that runs fn as a coroutine and returns a Future
-  -- of what fn returns.
+  --- coroutine(fn) returns a function that runs fn as a coroutine and returns a
+  -- Future of the results of fn.
   coroutine = core.coroutine,
-  --- await(x): the results of x, as coroutine.yield(x), without a switch when x
-  -- is done.
+  --- await(x) returns the results of x, like coroutine.yield(x), but without a
+  -- switch of coroutines if x is done.
   await = core.await,
-  --- is_coroutine_function(x): whether x is what coroutine has returned.
+  --- is_coroutine_function(x) returns whether coroutine has made x.
   is_coroutine_function = core.is_coroutine_function,
-  --- reuse_threads(on): whether threads of finished coroutines serve again.
+  --- reuse_threads(on) sets whether threads of ended coroutines are reused.
   reuse_threads = core.reuse_threads,
-  --- sleep(seconds): a Future that is done after that time.
+  --- sleep(seconds) returns a Future that is done after that time.
   sleep = core.sleep,
-  --- with_timeout(timeout, x [, quiet_exceptions]): a Future of the outcome of
-  -- x, or of TimeoutError.
+  --- with_timeout(timeout, x [, quiet_exceptions]) returns a Future that gets
+  -- the outcome of x, or fails with TimeoutError at the deadline.
   with_timeout = core.with_timeout,
   --- A Future that lets the loop run one turn.
   moment = core.moment,
-  --- multi(list or table [, quiet_exceptions]): a Future of all results.
+  --- multi(list or table [, quiet_exceptions]) returns a Future of all results.
   multi = core.multi,
   Multi = core.Multi,
   multi_future = core.multi_future,
-  --- WaitIterator(...): Futures in the order in which they are done.
+  --- WaitIterator(...) gives the outcomes of Futures in the order in which they
+  -- are done.
   WaitIterator = core.WaitIterator,
-  --- maybe_future(x): x if it is a Future, else a Future that is done with x.
+  --- maybe_future(x) returns x if it is a Future, else a Future that is done
+  -- with x.
   maybe_future = core.maybe_future,
-  --- convert_yielded(x): the Future that a yield of x waits for;
+  --- convert_yielded(x) returns the Future that a yield of x waits for;
   -- convert_yielded.register(key, fn) adds a converter.
   convert_yielded = core.convert_yielded,
   engine = callback.engine,

@@ -1,9 +1,10 @@
 -- SPDX-License-Identifier: MIT
 --- lunado: Tornado's futures for Lua.
 --
--- Each module begins by asking core.loaded for itself, and ends by entering
--- itself there: so a second require, after package.loaded was cleared, gets the
--- same module, and messages know which chunks are lunado's own.
+-- Each module first looks itself up in core.loaded, and at its end stores
+-- itself there.  So a second require, after package.loaded was cleared, returns
+-- the same module; and core knows which chunks are lunado's own, for its
+-- messages.
 local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado"] then return loaded["lunado"] end
@@ -36,7 +37,7 @@ local lunado = {
   with_timeout = gen.with_timeout,
 }
 
---- Modules that load when they are first asked for.
+--- Modules that are loaded when the program first uses their field.
 local optional = { debug = true, iostream = true, tcpclient = true,
   tcpserver = true, testing = true, uv = true }
 

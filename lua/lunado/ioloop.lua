@@ -1,23 +1,24 @@
 -- SPDX-License-Identifier: MIT
---- lunado.ioloop: the loop, and callbacks that it repeats.
+--- lunado.ioloop: the loop, and periodic callbacks.
 local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.ioloop"] then return loaded["lunado.ioloop"] end
 
 local IOLoop = core.IOLoop
 local argument = require "lunado.argument"
-require "lunado.signals" -- its methods about signals
+require "lunado.signals" -- adds the methods for signals
 
---- Calls a function every so many milliseconds.  Tornado: PeriodicCallback.
+--- Calls a function periodically.  Tornado: PeriodicCallback.
 local PeriodicCallback = {}
 PeriodicCallback.__index = PeriodicCallback
 PeriodicCallback.__name = "PeriodicCallback"
 
 local NAME <const> = PeriodicCallback.__name
 
---- The first deadline after `now` that is a whole number of periods after
--- `last`: on overrun those in between are skipped.  Periods too short for the
--- clock are counted from `now`.
+--- Returns the first deadline after `now` that is a whole number of periods
+-- after `last`: if calls took longer than a period, the deadlines in between
+-- are skipped.  If the period is too short for the clock's resolution, it is
+-- counted from `now`.
 local function next_deadline(last, period, now)
   if last + period > now then return last + period end
   local deadline = last + (math.floor((now - last) / period) + 1) * period
@@ -32,8 +33,8 @@ local function schedule(self)
   self._timeout = loop:call_at(self._next, self._run)
 end
 
---- Plans the next call.  A closed loop makes no more; without memory to plan
--- it, it is stopped.
+--- Schedules the next call, unless the loop is closed.  If memory runs out,
+-- raises and stops the calls.
 local function go_on(self)
   if not self._running or self._timeout then return end
   if core.is_closed(self.io_loop) then

@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: MIT
---- Tornado's interface from before Futures: YieldPoint, Callback, Wait, WaitAll
--- and MultiYieldPoint.  Each is turned into a Future where it is yielded, so
--- that the runner knows Futures only.  `lunado.gen` shows what is here.
+--- lunado.legacy: Tornado's interface from before Futures: YieldPoint,
+-- Callback, Wait, WaitAll and MultiYieldPoint.  When yielded, each is converted
+-- to a Future, so that the core handles Futures only.  `lunado.gen` exports the
+-- classes.
 local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.legacy"] then return loaded["lunado.legacy"] end
@@ -20,10 +21,11 @@ local LeakedCallbackError = Exception:subclass("LeakedCallbackError")
 
 -- The runner, as YieldPoints see it -----------------------------------------
 
---- One for each coroutine that uses this interface, by its thread; gone when
--- the coroutine ends or is collected.  From its first YieldPoint on the
--- coroutine runs within a stack context of its runner's, so that an error of a
--- callback which it has started is raised at its present yield.
+--- The runners by thread, one for each coroutine that uses this interface.  The
+-- entry is removed when the coroutine ends or is collected.  From its first
+-- YieldPoint on, the coroutine runs within a stack context of its runner, so
+-- that an error of a callback that it has started is raised at the yield where
+-- it waits.
 local runners = setmetatable({}, { __mode = "k" })
 
 local Runner = {}
@@ -34,12 +36,12 @@ local function new_runner(thread)
   local self = setmetatable({
     pending = {}, -- keys that were registered and not popped
     results = {}, -- key → packed result
-    waiting = {}, -- YieldPoint → bond of its Future, where it was not ready
+    waiting = {}, -- YieldPoint that was not ready → bond of its Future
     started = setmetatable({}, { __mode = "k" }), -- YieldPoint → its number
-    count = 0, -- of YieldPoints that were not ready
+    count = 0, -- number of YieldPoints that were not ready
     thread = thread, -- of its coroutine, until that ends
-    contexts = nil, -- those that the coroutine runs within
-    deactivate = nil, -- takes its own one out of these
+    contexts = nil, -- the contexts within which the coroutine runs
+    deactivate = nil, -- removes the runner's own context from these
   }, Runner)
   stack_context.ExceptionStackContext(function(err, traceback)
     return self:handle_exception(err, traceback)
@@ -50,7 +52,7 @@ local function new_runner(thread)
   return self
 end
 
---- The runner of the coroutine whose yield is being looked at.
+--- Returns the runner of the coroutine whose yield is being converted.
 local function current_runner()
   local thread = core.current_thread()
   if thread == nil then
@@ -65,18 +67,18 @@ local function current_runner()
   return runner
 end
 
---- Raises the error of a callback at the present yield of the coroutine.  False
--- where that is running, or has another error on its way: then the error goes
--- on outwards.
+--- Raises the error of a callback at the yield where the coroutine waits.
+-- Returns false if the coroutine is running or is about to receive another
+-- error: then the error goes to the outer contexts.
 function Runner:handle_exception(err, traceback)
   local future = Future()
   future:set_exc_info(err, traceback)
-  future:exception() -- it is told, here or further out
+  future:exception() -- retrieved: it is reported here or by an outer context
   return core.fail_wait(self.thread, future)
 end
 
---- Calls fn() within the contexts of the coroutine, which enters them only once
--- its first YieldPoint has started.
+--- Calls fn() within the contexts of the coroutine.  The coroutine itself
+-- enters them only after its first YieldPoint has started.
 function Runner:call(fn)
   local before = core.get_context()
   if before == self.contexts then return fn() end
@@ -90,7 +92,7 @@ local function key_text(key)
   return type(key) == "string" and ("'%s'"):format(key) or tostring(key)
 end
 
---- Says that a callback for the key is on its way.
+--- Registers the key: a callback for it will be called.
 function Runner:register_callback(key)
   if self.pending[key] then
     error(KeyReuseError("key " .. key_text(key) .. " is already pending"))
@@ -109,15 +111,15 @@ function Runner:is_ready(key)
   return self.results[key] ~= nil
 end
 
---- Sets the result for the key, and lets go on who waits for it.  One that
--- comes when the key is not pending any more is nobody's.
+--- Stores the result for the key and resumes the coroutine that waits for it.
+-- A result for a key that is not pending any more is dropped.
 function Runner:set_result(key, result)
   if not self.pending[key] then return end
   self.results[key] = { result }
   self:run()
 end
 
---- Takes the result for the key.
+--- Removes and returns the result for the key.
 function Runner:pop_result(key)
   check_pending(self, key)
   self.pending[key] = nil
@@ -126,7 +128,7 @@ function Runner:pop_result(key)
   return result[1]
 end
 
---- A function that sets the result for the key to what it is called with.
+--- Returns a function that stores its arguments as the result for the key.
 function Runner:result_callback(key)
   return function(...) self:set_result(key, callback.adapt(...)) end
 end
@@ -139,7 +141,8 @@ local function settle(future, ok, ...)
   end
 end
 
---- Whether the YieldPoint is ready; an error of is_ready counts, and fails it.
+--- Settles the Future of the YieldPoint if the YieldPoint is ready or its
+-- is_ready raises; returns whether the Future is done.
 local function poll(point, future)
   local ok, ready = core.try(point.is_ready, point)
   if not ok then
@@ -150,16 +153,17 @@ local function poll(point, future)
   return future:done()
 end
 
---- The YieldPoint is not ready.  What was given up since, such as one in a
--- with_timeout that has timed out, leaves by itself.
+--- Adds a YieldPoint that is not ready.  If its Future is given up later, for
+-- example by a with_timeout that has timed out, the bond removes it.
 function Runner:add(point, future)
   self.count = self.count + 1
   self.started[point] = self.count
   core.bond(future, self.waiting, point)
 end
 
---- Looks again at the YieldPoints that were not ready, in their order; last at
--- those without waiters, which get what the others have left.
+--- Polls the YieldPoints that were not ready, in the order in which they
+-- started.  Those without waiters come last, so that they get only the results
+-- that the others have left.
 function Runner:run()
   local waiting, started = self.waiting, self.started
   local points, idle = {}, {}
@@ -178,7 +182,7 @@ function Runner:run()
     local future = waiting[point] and core.dependent(waiting[point])
     if future and poll(point, future) then
       waiting[point] = nil
-      if idle[point] then future:exc_info() end -- it counts as seen
+      if idle[point] then future:exc_info() end -- counts as retrieved
     end
   end
 end
@@ -200,8 +204,8 @@ end)
 
 -- YieldPoint ----------------------------------------------------------------
 
---- What could be yielded before there were Futures.  Subclasses have
--- start(runner), is_ready() and get_result().  Tornado: gen.YieldPoint.
+--- The base class of the yieldables that are older than Futures.  Subclasses
+-- define start(runner), is_ready() and get_result(). Tornado: gen.YieldPoint.
 local YieldPoint = { __name = "YieldPoint" }
 YieldPoint.__index = YieldPoint
 
@@ -229,7 +233,7 @@ local function new(class, ...)
   return point
 end
 
---- Derives a class; its init(...), where there is one, gets the constructor's
+--- Derives a class; its optional method init(...) gets the constructor's
 -- arguments.
 function YieldPoint:subclass(name)
   argument.check_type(name, "string", 1, "subclass", 2)
@@ -242,8 +246,8 @@ setmetatable(YieldPoint, { __call = new })
 
 -- The classes ---------------------------------------------------------------
 
---- Raises at the line where the class was called, for its init; for a
--- function that init has called, with a level of 1.
+--- Raises at the line where the class was called, if init calls this; with a
+-- level of 1 if a function that init has called does so.
 local function bad_argument(name, expected, value, level)
   local got = value ~= value and "NaN" or type(value)
   argument.bad(1, name, ("%s expected, got %s"):format(expected, got),
@@ -257,8 +261,8 @@ local function check_key(point, key)
   return key
 end
 
---- Yields a function that lets the matching Wait go on.
--- Tornado: gen.Callback.
+--- Its yield returns a function; a call of that function ends the matching
+-- Wait. Tornado: gen.Callback.
 local Callback = YieldPoint:subclass("Callback")
 function Callback:init(key) self.key = check_key(self, key) end
 function Callback:start(runner)
@@ -268,15 +272,16 @@ end
 function Callback:is_ready() return self.runner ~= nil end
 function Callback:get_result() return self.runner:result_callback(self.key) end
 
---- Yields what the callback of the key was called with.  Tornado: gen.Wait.
+--- Its yield returns the arguments with which the callback of the key was
+-- called.  Tornado: gen.Wait.
 local Wait = YieldPoint:subclass("Wait")
 function Wait:init(key) self.key = check_key(self, key) end
 function Wait:start(runner) self.runner = runner end
 function Wait:is_ready() return self.runner:is_ready(self.key) end
 function Wait:get_result() return self.runner:pop_result(self.key) end
 
---- Yields the results of several callbacks, in the order of their keys.
--- Tornado: gen.WaitAll.
+--- Its yield returns the list of the results of several callbacks, in the order
+-- of their keys. Tornado: gen.WaitAll.
 local WaitAll = YieldPoint:subclass("WaitAll")
 function WaitAll:init(keys)
   if type(keys) ~= "table" then bad_argument("WaitAll", "table", keys) end
@@ -298,8 +303,8 @@ function WaitAll:get_result()
   return results
 end
 
---- Waits for several yieldables; as gen.multi, but a YieldPoint.
--- Tornado: gen.MultiYieldPoint.
+--- Waits for several yieldables, like gen.multi, but is a YieldPoint. Tornado:
+-- gen.MultiYieldPoint.
 local MultiYieldPoint = YieldPoint:subclass("MultiYieldPoint")
 function MultiYieldPoint:init(children, quiet_exceptions)
   if type(children) ~= "table" then
@@ -316,7 +321,8 @@ end
 function MultiYieldPoint:is_ready() return self.future:done() end
 function MultiYieldPoint:get_result() return core.result(self.future) end
 
---- One that is as it was made here is its multi, which can be let go as such.
+--- If no method was overridden, yields the multi itself, which releases its
+-- children when it is given up.
 function MultiYieldPoint.__await(point)
   for _, name in ipairs(required) do
     if point[name] ~= MultiYieldPoint[name] then

@@ -136,8 +136,9 @@ function Event:wait(timeout) return self:_wait(timeout, "wait") end
 
 --- A Held is the result of acquire.  It releases the lock once: at the end of
 -- its scope, by release(), or when it is collected.  It is made when the
--- program takes the result of the Future.  If the program never takes it, it
--- must release the lock by hand.  Field: `guard`, false after the release.
+-- program takes the result of the Future.  A program that never takes the
+-- result must release the lock by hand.  Field: `guard`, false after the
+-- release.
 local Held = { __name = "lunado.locks.Held" }
 Held.__index = Held
 

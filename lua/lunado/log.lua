@@ -1,20 +1,21 @@
 -- SPDX-License-Identifier: MIT
---- lunado.log: where lunado reports what reached no caller.
+--- lunado.log: the log, for errors that lunado cannot report to a caller.
 local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.log"] then return loaded["lunado.log"] end
 
 local log = {
-  --- `set_handler(fn)`: fn(level, message) gets each message from now on, level
-  -- being "debug", "info", "warning" or "error"; nil restores the default,
+  --- `set_handler(fn)` makes lunado call fn(level, message) for each message;
+  -- level is "debug", "info", "warning" or "error". nil restores the default,
   -- which writes "level: message" to stderr.
   set_handler = core.set_log_handler,
-  --- `set_level(level)`: messages below the level are dropped ("warning").
+  --- `set_level(level)` drops messages below the level; the default is
+  -- "warning".
   set_level = core.set_log_level,
 }
 
 --- Tornado's application log.  Each method takes a format and its arguments,
--- as string.format; without arguments the text stands as it is.
+-- like string.format; without arguments the text is logged unchanged.
 local app_log = {}
 
 for _, level in ipairs { "debug", "info", "warning", "error" } do

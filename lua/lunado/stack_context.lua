@@ -1,14 +1,14 @@
 -- SPDX-License-Identifier: MIT
 --- lunado.stack_context: context that follows asynchronous calls.
 --
--- A context is entered with `ctx:run(fn, ...)`.  Whatever is registered with
--- the loop in there runs later within the same contexts: they are entered
--- anew around each callback, and errors of the callback pass through them
--- from the innermost outwards.
+-- A context is entered with `ctx:run(fn, ...)`.  Callbacks that fn registers
+-- with the loop run later within the same contexts: these are entered again
+-- around each callback, and an error of the callback passes through them from
+-- the innermost outwards.
 --
--- The current contexts are one immutable list, linked from the innermost to
--- the outermost: { context, outer }; false when there is none.  The core
--- keeps it, and carries it along.
+-- The current contexts are one immutable list, linked from the innermost to the
+-- outermost: { context, outer }; false if there is none.  The core stores it,
+-- and captures it for callbacks and coroutines.
 local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.stack_context"] then
@@ -29,13 +29,13 @@ end
 
 local try, raise, exc_info = core.try, core.raise, core.exc_info
 
---- Calls fn(...); returns nil, or the Failure of what it raised.
+--- Calls fn(...); returns nil, or the Failure of its error.
 local function call(fn, ...)
   local ok, failure = try(fn, ...)
   if not ok then return failure end
 end
 
---- The contexts of a list that are still active, the outermost first.
+--- Returns the contexts of a list that are still active, the outermost first.
 local function active_contexts(contexts)
   local list = {}
   while contexts do
@@ -45,8 +45,9 @@ local function active_contexts(contexts)
   return list
 end
 
---- Leaves the contexts entered[n] to entered[1] with a failure, or nil, that
--- each may handle or replace.  Returns what is left of it.
+--- Leaves the contexts entered[n] to entered[1] with a failure or nil.  Each
+-- context may handle or replace the failure.  Returns the remaining failure, or
+-- nil.
 local function leave(entered, n, failure)
   for i = n, 1, -1 do
     local context = entered[i]
@@ -62,8 +63,8 @@ local function leave(entered, n, failure)
   return failure
 end
 
---- Enters contexts in order; returns how many were entered, and the failure
--- of the one that was not.
+--- Enters contexts in order.  Returns the number of those that were entered,
+-- and the failure of the next one, if any.
 local function enter(contexts)
   for i, context in ipairs(contexts) do
     local failure = call(context._enter, context)
@@ -72,7 +73,8 @@ local function enter(contexts)
   return #contexts
 end
 
---- What a wrapped function does: fn(...) within `contexts`, from wherever.
+--- Calls fn(...) within `contexts`, wherever it is called from; the body of a
+-- wrapped function.
 local function run_within(contexts, fn, ...)
   local before = get_context()
   local entered = active_contexts(contexts)
@@ -88,8 +90,8 @@ local function run_within(contexts, fn, ...)
   if results then return table.unpack(results, 1, results.n) end
 end
 
---- Wrapped functions, and what each of them calls: wrapping one again changes
--- nothing.
+--- By wrapped function: the function that it calls.  A wrapped function is not
+-- wrapped again.
 local wrapped = setmetatable({}, { __mode = "k" })
 
 local function capture(fn)
@@ -102,8 +104,8 @@ end
 
 core.set_context_hooks(capture, inconsistent, wrapped)
 
---- Contexts by deactivated ones are not entered any more; when the innermost
--- are, the list begins further out.
+--- Returns the list without inactive contexts at its inner end. (Inactive
+-- contexts further out are skipped when the list is entered.)
 local function without_inactive(contexts)
   while contexts and not contexts.context.active do
     contexts = contexts.outer
@@ -116,8 +118,8 @@ local Context = {}
 Context.__index = Context
 
 --- Calls fn(deactivate, ...) within the context, and returns its results.
--- deactivate() takes the context from whatever was registered in it.  Raises
--- what fn raises, unless the context handles it.
+-- deactivate() removes the context from all callbacks that were registered in
+-- it.  Raises the error of fn, unless the context handles it.
 function Context:run(fn, ...)
   argument.check_callable(fn, 1, "run", 2)
   local before = get_context()
@@ -160,8 +162,8 @@ local function method(object, name)
 end
 
 --- `StackContext(factory)`: factory() returns an object with enter(self) and
--- exit(self [, err, traceback]), which are called around each callback; exit
--- returns true when it has handled the error.
+-- exit(self [, err, traceback]), which are called before and after each
+-- callback; exit returns true if it has handled the error.
 local StackContext = class("StackContext",
   function(self)
     local object = self.definition.value()
@@ -181,8 +183,8 @@ local StackContext = class("StackContext",
     object:exit()
   end, true)
 
---- `ExceptionStackContext(handler)`: handler(err, traceback) gets the errors,
--- and returns true for one that it has handled.
+--- `ExceptionStackContext(handler)`: handler(err, traceback) is called with
+-- each error, and returns true if it has handled the error.
 local ExceptionStackContext = class("ExceptionStackContext",
   function() end,
   function(self, failure)
@@ -211,16 +213,16 @@ do
   NullContext = function() return setmetatable({}, metatable) end
 end
 
---- `wrap(fn)`: a function that calls fn within the contexts that are current
--- now, wherever it is called from; nil for nil.
+--- `wrap(fn)` returns a function that calls fn within the contexts that are
+-- current now, wherever it is called from; nil for nil.
 local function wrap(fn)
   if fn == nil then return nil end
   argument.check_callable(fn, 1, "wrap", 2)
   return capture(fn)
 end
 
---- `run_with_stack_context(context, fn)`: fn() within the context; what it
--- returns, a Future as a rule, is returned.
+--- `run_with_stack_context(context, fn)` calls fn() within the context and
+-- returns its result, usually a Future.
 local function run_with_stack_context(context, fn)
   local ok, run = pcall(function() return context.run end)
   if not ok or not is_callable(run) then

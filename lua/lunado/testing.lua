@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
---- lunado.testing: tests that wait, for busted and its like.
+--- lunado.testing: tests that wait, for busted and similar test runners.
 -- @module lunado.testing
 local core = require "lunado.core"
 local loaded = core.loaded
@@ -14,7 +14,8 @@ local waitgraph = require "lunado.waitgraph"
 
 -- What is left behind ---------------------------------------------------------
 
--- What lunado logs of errors that were never observed.
+-- The beginnings of lunado's log messages about errors that were never
+-- retrieved.
 local LEFT = { "^Future exception was never retrieved: ",
   "^Exception in callback", "^Exception in handle_callback_exception: " }
 
@@ -26,8 +27,9 @@ local function is_left(level, message)
   return false
 end
 
---- Gathers these messages in a list, from now until release(); the others go
--- where they went.  A log handler that the test sets gets them all.
+--- Collects these messages in the list until the returned function is called;
+-- other messages go to the previous handler.  A log handler that the test sets
+-- gets all messages.
 local function gather(list)
   local before = core.log_handler()
   local function handler(level, message)
@@ -54,7 +56,7 @@ local function text_of(err)
   return ok and text or ("(a %s whose __tostring fails)"):format(type(err))
 end
 
--- How a line of a traceback names this file.
+-- The beginning of a traceback line that names this file.
 local HERE = "\t" .. debug.getinfo(1, "S").short_src .. ":"
 
 --- Returns the traceback without the lines about how the test was run. In each
@@ -76,7 +78,8 @@ local function without_runner(text)
   return table.concat(lines, "\n")
 end
 
---- The first place of the test in a traceback that is not within lunado.
+--- Returns the first place in the test's part of a traceback that is not in a
+-- file of lunado.
 local function place_in(traceback)
   local text = without_runner(traceback)
   for file, line in text:gmatch "\n%s+([^\n]-):(%d+): in" do
@@ -84,8 +87,8 @@ local function place_in(traceback)
   end
 end
 
---- Where the traceback begins, or else the test, for test runners that look for
--- a place.
+--- Returns the text with a place in front, for test runners that look for one:
+-- the place where the traceback begins, or else that of the test function.
 local function with_place(text, traceback, fn)
   if text:find "^[^\n]-:%d+: " then return text end
   local place = traceback and place_in(traceback)
@@ -93,8 +96,9 @@ local function with_place(text, traceback, fn)
   return place and place .. ": " .. text or text
 end
 
--- busted's own errors are told by the name of their type: a failed assertion
--- has a message, and a test that is pending has to be left alone.
+-- Returns the type name of one of busted's own error objects, or nil.  The
+-- error of a failed assertion has a message; the error of a pending test must
+-- be raised unchanged.
 local function busted_type(err)
   local mt = type(err) == "table" and debug.getmetatable(err)
   return type(mt) == "table" and rawget(mt, "__type") or nil
@@ -114,7 +118,7 @@ local function left_text(list, failed)
   return head .. without_runner(table.concat(list, "\n"))
 end
 
---- Raises what is to be told of the test; returns when that is nothing.
+--- Raises the error to be reported for the test; returns if there is none.
 local function report(outcome, left, fn)
   local also = left_text(left, outcome.failed)
   if not outcome.failed then
@@ -136,7 +140,8 @@ end
 
 -- Running ---------------------------------------------------------------------
 
---- The Future that the test ends with: a result that is one is awaited too.
+--- Returns the last Future of the test: if the result of a Future is a Future,
+-- that one is awaited, too.
 local function last_of(future)
   while future:done() and future:exception() == nil do
     local result = future:result()
@@ -146,7 +151,7 @@ local function last_of(future)
   return future
 end
 
---- Why the test has not come to its end, and where it is.
+--- Returns a text that says why the test has not ended, and where it waits.
 local function unfinished(err, future, timeout)
   local why = text_of(err):gsub("^Exception: ", "")
   if timeout then
@@ -161,7 +166,7 @@ local function unfinished(err, future, timeout)
     .. tree:gsub("\n", "\n\t")
 end
 
---- Runs fn(...) on the loop; what came of it.
+--- Runs fn(...) on the loop; returns a table with the outcome.
 local function run(loop, fn, timeout, ...)
   local start = is_coroutine_function(fn) and fn or coroutine_of(fn)
   core.set_limit(loop, timeout)
@@ -186,7 +191,7 @@ local function collect()
 end
 
 local function run_test(fn, timeout, io_loop, ...)
-  collect() -- what others have left is not this test's
+  collect() -- errors of earlier tests do not belong to this one
   local left = {}
   local release = gather(left)
   local before = IOLoop.current(false)
@@ -208,7 +213,7 @@ end
 
 local testing = {}
 
---- What a test may take, unless it says otherwise.
+--- Returns the default timeout of a test, in seconds.
 local function default_timeout()
   return tonumber(os.getenv "ASYNC_TEST_TIMEOUT") or 5
 end
@@ -243,11 +248,12 @@ local function check_options(options)
   return options
 end
 
---- A function for busted's `it` that runs fn(...) as a coroutine on a loop of
--- its own.  Tornado: testing.gen_test.
+--- Returns a function for busted's `it` that runs fn(...) as a coroutine on a
+-- loop of its own.  Tornado: testing.gen_test.
 -- @param fn the test, a plain function or a coroutine function
--- @param options `timeout` in seconds of the system's time (5, or what the
---   environment's ASYNC_TEST_TIMEOUT says); `io_loop`, instead of a new one
+-- @param options `timeout` in seconds of the system's time (by default the
+--   value of the environment variable ASYNC_TEST_TIMEOUT, or else 5);
+--   `io_loop`, a loop to use instead of a new one
 function testing.gen_test(fn, options)
   argument.check_callable(fn, 1, "gen_test", 2)
   options = check_options(options)
@@ -257,12 +263,13 @@ function testing.gen_test(fn, options)
   end
 end
 
---- The time of a loop, in a test's hands.
+--- The virtual clock of a loop, which a test controls.
 local Clock = {}
 Clock.__index = Clock
 Clock.__name = "lunado.Clock"
 
---- Moves the time on, by seconds; what is due then runs when the loop does.
+--- Advances the time by `seconds`; the timers that are then due run when the
+-- loop runs.
 function Clock:advance(seconds)
   if type(seconds) ~= "number" then
     argument.bad(1, "advance", "number expected, got " .. type(seconds), 2)
@@ -272,15 +279,16 @@ function Clock:advance(seconds)
   core.advance(self._loop, seconds)
 end
 
---- From now on time goes on as fast as the system's, from where it is.
+--- Makes the time continue from its present value, as fast as the system's.
 function Clock:stop()
   if not core.is_closed(self._loop) then core.set_virtual(self._loop, false) end
 end
 
 function Clock:__close() self:stop() end
 
---- Has time stand still on the loop while there is work, and jump to the next
--- timer when there is none.  It begins at the next whole second.
+--- Makes the time of the loop stand still while there is work, and jump to the
+-- next timer when there is none.  The time first advances to the next whole
+-- second.
 -- @param loop the current one by default
 function testing.virtual_clock(loop)
   if loop == nil then

@@ -6,20 +6,21 @@ if loaded["lunado.util"] then return loaded["lunado.util"] end
 
 local argument = require "lunado.argument"
 local util = {
-  --- The root of lunado's error classes.  `Exception(message)` makes an error
+  --- The base of lunado's error classes.  `Exception(message)` makes an error
   -- object, `Exception:subclass(name)` derives a class.
   Exception = core.Exception,
-  --- What did not happen in time.
+  --- The class of the errors raised when a deadline passes.
   TimeoutError = core.TimeoutError,
-  --- `isinstance(value, class)`: whether value is an error object of the class
-  -- or of one derived from it; never an error for any value.
+  --- `isinstance(value, class)` returns whether value is an error object of the
+  -- class or of a derived class.  It never raises.
   isinstance = core.isinstance,
 }
 
---- A time span, for IOLoop:add_timeout and everything that takes a deadline.
+--- Returns a time span, for IOLoop:add_timeout and all functions that take a
+-- deadline.
 -- @param span seconds, or a table of any of days, hours, minutes, seconds,
 -- milliseconds
--- @return a table that counts as relative to the present
+-- @return a table, which functions take as relative to the present
 function util.timedelta(span)
   if type(span) == "table" then
     local copy = {}
@@ -35,9 +36,9 @@ end
 
 local Kwargs = { __name = "kwargs" }
 
---- Keyword arguments: as the last argument of a call to anything that lunado
--- wrapped.  `callback` is taken out by the wrapper; what is left, if anything,
--- is passed on as the last argument.
+--- Makes keyword arguments, for the last argument of a call to a function that
+-- lunado has wrapped.  The wrapper removes `callback`; it passes the other
+-- names on, if there are any, as the last argument.
 -- @param names table name → value
 function util.kwargs(names)
   argument.check_type(names, "table", 1, "kwargs", 2)
