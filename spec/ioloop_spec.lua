@@ -9,6 +9,7 @@ local capture = require "spec.support.capture"
 local child = require "spec.support.child"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
+local pipes = require "spec.support.pipes"
 local values = require "spec.support.values"
 
 local Future = concurrent.Future
@@ -176,6 +177,122 @@ describe("start and stop", function()
     assert.same({ 1, 2 }, order)
     loops.turn(loop)
     assert.same({ 1, 2, "later" }, order)
+  end)
+
+  -- Each: function(stop) → has stop called on the first pass, when the slice
+  -- is over and callbacks of the turn are left.
+  for from, arrange in pairs {
+    ["a timeout"] = function(stop) loop:call_later(0, stop) end,
+    ["a handler"] = function(stop)
+      local pipe = pipes.pipe()
+      loop:add_handler(pipe.read, function()
+        loop:remove_handler(pipe.read)
+        pipes.close(pipe.read)
+        pipes.close(pipe.write)
+        stop()
+      end, IOLoop.READ)
+      pipes.write(pipe.write, "x")
+    end,
+    ["a callback"] = function(stop) loop:add_callback(stop) end,
+  } do
+    it("finish a turn of several slices: from " .. from, function()
+      loop:set_slice(1e-9)
+      arrange(function()
+        loop:add_callback(error, "another turn", 0)
+        loop:stop()
+      end)
+      loop:add_callback(error, "one", 0)
+      loop:spawn_callback(error, "two", 0)
+      loop:add_callback(gen.coroutine(function()
+        error("three", 0)
+      end))
+      loop:add_callback(failed, "four")
+      loop:start()
+      for _, err in ipairs { "one", "two", "three", "four" } do
+        assert.equal(1, log:count("\n" .. err), log:text())
+      end
+      assert.equal(0, log:count "another turn")
+      loops.turn(loop)
+      assert.equal(1, log:count "another turn")
+      assert.equal(5, #log)
+    end)
+  end
+
+  it("finish timeouts of several slices", function()
+    local now = loop:time()
+    loop:set_slice(1e-9)
+    loop:call_at(now, function()
+      loop:call_at(now, error, "another turn", 0)
+      loop:stop()
+    end)
+    for i = 1, 3 do loop:call_at(now, error, "error " .. i, 0) end
+    loop:start()
+    for i = 1, 3 do assert.equal(1, log:count("\nerror " .. i), log:text()) end
+    assert.equal(0, log:count "another turn")
+    loops.turn(loop)
+    assert.equal(1, log:count "another turn")
+    assert.equal(4, #log)
+  end)
+
+  it("finish the turn in which a run is over", function()
+    local f = Future()
+    loop:set_slice(1e-9)
+    loop:call_later(0, f.set_result, f)
+    for i = 1, 3 do loop:add_callback(error, "error " .. i, 0) end
+    run(function() return f end)
+    for i = 1, 3 do assert.equal(1, log:count("\nerror " .. i), log:text()) end
+  end)
+
+  it("may be called again while the turn is finished", function()
+    local n = 0
+    loop:set_slice(1e-9)
+    loop:call_later(0, loop.stop, loop)
+    for _ = 1, 3 do
+      loop:add_callback(function()
+        n = n + 1
+        loop:stop()
+      end)
+    end
+    loop:start()
+    assert.equal(3, n)
+    run(function() yield(gen.sleep(0)) end) -- which that has not ended
+  end)
+
+  it("may close while the turn is finished", function()
+    loop:set_slice(1e-9)
+    loop:call_later(0, loop.stop, loop)
+    loop:add_callback(error, "one", 0)
+    loop:add_callback(loop.close, loop)
+    loop:add_callback(error, "two", 0)
+    loop:start()
+    assert.equal(1, #log)
+    loop = loops.open()
+  end)
+
+  it("tell all errors, once, before a script ends", function()
+    for _, last in ipairs { "", "os.exit(0, true)", "loop:close()" } do
+      local result = child([[
+        local lunado = require "lunado"
+        local loop = lunado.IOLoop.current()
+        loop:set_slice(1e-9)
+        loop:call_later(0, loop.stop, loop)
+        for i = 1, 3 do
+          loop:add_callback(error, "callback " .. i, 0)
+          lunado.coroutine(function()
+            coroutine.yield()
+            error("coroutine " .. i, 0)
+          end)()
+          loop:call_at(loop:time() - 1, error, "timeout " .. i, 0)
+        end
+        loop:start()
+      ]] .. last)
+      for _, what in ipairs { "callback ", "coroutine ", "timeout " } do
+        for i = 1, 3 do
+          local _, n = result.err:gsub(what .. i .. "\n", "")
+          assert.equal(1, n, what .. i .. "\n" .. result.err)
+        end
+      end
+    end
   end)
 
   it("work again and again", function()
@@ -1316,6 +1433,69 @@ describe("an interrupt", function()
   end
 
   it("leaves the loop as it is", expect("interrupted one two ", [[
+    loop:add_callback(interrupt)
+    loop:add_callback(io.write, "one ")
+    loop:add_callback(function()
+      io.write("two ")
+      loop:stop()
+    end)
+    expect_interrupt(loop.start, loop)
+    loop:start()
+  ]]))
+
+  it("leaves what is due for the next run", expect(
+    "interrupted one two three four ", [[
+    local now = loop:time()
+    loop:add_callback(interrupt)
+    for _, word in ipairs { "one ", "two ", "three " } do
+      loop:call_at(now, io.write, word)
+    end
+    loop:call_at(now, function()
+      io.write("four ")
+      loop:stop()
+    end)
+    expect_interrupt(loop.start, loop)
+    loop:start()
+  ]]))
+
+  -- On the main thread, which has the hook, nothing is called until the
+  -- coroutine has ended.
+  it("in a coroutine is none of the callback's behind it", expect(
+    "interrupted one two ", [[
+    loop:set_slice(1)
+    lunado.coroutine(function()
+      coroutine.yield()
+      interrupt()
+    end)()
+    loop:add_callback(io.write, "one ")
+    loop:add_callback(function()
+      io.write("two ")
+      loop:stop()
+    end)
+    expect_interrupt(loop.start, loop)
+    loop:start()
+  ]]))
+
+  it("in a coroutine is none of a timeout's", expect(
+    "interrupted one two ", [[
+    local now = loop:time()
+    lunado.coroutine(function()
+      coroutine.yield()
+      interrupt()
+    end)()
+    loop:call_at(now, io.write, "one ")
+    loop:call_at(now, function()
+      io.write("two ")
+      loop:stop()
+    end)
+    expect_interrupt(loop.start, loop)
+    loop:start()
+  ]]))
+
+  it("ends a turn that is stopped", expect("interrupted one two ", [[
+    loop:set_slice(1e-9)
+    loop:call_later(0, loop.stop, loop)
+    loop:add_callback(load "")
     loop:add_callback(interrupt)
     loop:add_callback(io.write, "one ")
     loop:add_callback(function()

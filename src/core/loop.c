@@ -104,13 +104,28 @@ static lunado_callback *take_first(lunado_link *list) {
   return callback;
 }
 
-static void run_turn(lunado_loop *loop) {
+/* True where nothing more is to begin on this pass. */
+static bool is_over(const lunado_loop *loop) {
+  return loop->broken || lunado_loop_urged(loop);
+}
+
+/* Callbacks that are put off are ready still, before those that became so
+ * meanwhile. */
+static void put_off(lunado_loop *loop) {
+  if (!lunado_list_empty(&loop->turn)) loop->torn = true;
   move_all(&loop->turn, &loop->ready);
-  while (!lunado_list_empty(&loop->turn)) {
+  move_all(&loop->ready, &loop->turn);
+}
+
+static void run_turn(lunado_loop *loop) {
+  loop->torn = false;
+  move_all(&loop->turn, &loop->ready);
+  while (!lunado_list_empty(&loop->turn) && !is_over(loop)) {
     lunado_callback *callback = take_first(&loop->turn);
     if (loop->steps > 0) loop->steps--;
     callback->cb(loop, callback);
   }
+  put_off(loop);
 }
 
 static void run_slice(lunado_loop *loop) {
@@ -118,7 +133,7 @@ static void run_slice(lunado_loop *loop) {
   do {
     run_turn(loop);
   } while (!lunado_list_empty(&loop->ready) && !loop->stopped &&
-           !loop->closed && !lunado_loop_slice_expired(loop));
+           !loop->closed && !is_over(loop) && !lunado_loop_slice_expired(loop));
 }
 
 static bool can_skip(lunado_loop *loop, double now) {
@@ -152,6 +167,10 @@ static void run_pass(lunado_loop *loop, double now) {
   lunado__timers_run(loop, now);
 }
 
+void lunado__loop_heed(lunado_loop *loop) {
+  if (!loop->closed && lunado_loop_urged(loop)) lunado__mail_deliver(loop);
+}
+
 static void on_idle(uv_idle_t *handle) {
   lunado_loop *loop = lunado_container_of(handle, lunado_loop, idle);
   double now = lunado_loop_time(loop);
@@ -161,6 +180,7 @@ static void on_idle(uv_idle_t *handle) {
     skip_time(loop, quiet);
   else
     run_pass(loop, now);
+  lunado__loop_heed(loop);
   if (!loop->closed && lunado_list_empty(&loop->ready)) {
     (void)uv_idle_stop(&loop->idle);
     lunado__timers_arm(loop);
@@ -182,6 +202,11 @@ void lunado_loop_ready(lunado_loop *loop, lunado_callback *callback) {
   if (loop->closed || !lunado_list_empty(&callback->link)) return;
   lunado_list_append(&loop->ready, &callback->link);
   lunado__loop_wake(loop);
+}
+
+void lunado_loop_ready_rest(lunado_loop *loop, lunado_callback *callback) {
+  loop->torn = true;
+  lunado_loop_ready(loop, callback);
 }
 
 void lunado_callback_cancel(lunado_callback *callback) {
@@ -351,7 +376,8 @@ int lunado_loop_new(lunado_loop **result, uv_loop_t *uv) {
   lunado_heap_init(&loop->heap);
   atomic_init(&loop->refs, 1);
   loop->armed = INFINITY;
-  loop->due = -INFINITY;
+  loop->due = loop->overdue = -INFINITY;
+  atomic_init(&loop->urged, false);
   loop->slice = SLICE_NS;
   loop->drive = drive_uv;
   rc = open_uv(loop, uv);
@@ -423,6 +449,19 @@ static int run_until_stopped(lunado_loop *loop) {
   return loop->stopped || loop->closed ? LUNADO_RUN_STOPPED : LUNADO_RUN_EMPTY;
 }
 
+/* Libuv is not asked again: it would tell of more than belongs to the turn.
+ * What stops the loop here has no uv_run to end, and must not end the next one.
+ */
+static void complete_turn(lunado_loop *loop) {
+  if (loop->closed || loop->broken || !loop->stopped) return;
+  lunado__loop_enter(loop);
+  if (loop->torn) run_turn(loop);
+  if (!loop->closed && loop->overdue > -INFINITY)
+    lunado__timers_run(loop, loop->overdue);
+  lunado__loop_leave(loop);
+  loop->uv->stop_flag = 0;
+}
+
 int lunado_loop_run(lunado_loop *loop, bool forever) {
   int rc;
   if (loop->closed || lunado_loop_taken(loop)) return UV_ECANCELED;
@@ -433,9 +472,11 @@ int lunado_loop_run(lunado_loop *loop, bool forever) {
   loop->forever = forever;
   if (forever) lunado_loop_keep_alive(loop);
   rc = run_until_stopped(loop);
+  complete_turn(loop);
   if (forever) lunado_loop_release(loop);
   loop->forever = false;
-  loop->running = loop->stopped = false;
+  loop->running = loop->stopped = loop->broken = false;
+  lunado_loop_calm(loop);
   tell_if_left(loop);
   lunado__ownuv_close(loop);
   lunado_loop_unref(loop);
@@ -447,11 +488,16 @@ void lunado_loop_stop(lunado_loop *loop) {
   if (loop->running && !loop->closed) uv_stop(loop->uv);
 }
 
+void lunado_loop_break(lunado_loop *loop) {
+  loop->broken = true;
+  lunado_loop_stop(loop);
+}
+
 /* Where uv_stop was called at rest, libuv's next run does nothing but forget
  * it. */
 void lunado_loop_clear_stop(lunado_loop *loop) {
   if (loop->closed || lunado_loop_running(loop)) return;
-  loop->stopped = false;
+  loop->stopped = loop->broken = false;
   if (loop->uv->stop_flag != 0) (void)uv_run(loop->uv, UV_RUN_NOWAIT);
 }
 

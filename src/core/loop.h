@@ -99,6 +99,19 @@ int lunado_loop_run(lunado_loop *loop, bool forever);
  * long. */
 void lunado_loop_stop(lunado_loop *loop);
 
+/* Ends the run at once: what is left of the turn in progress, and timers that
+ * are due, come with the next run. */
+void lunado_loop_break(lunado_loop *loop);
+
+/* Has the loop look for messages before it begins with anything else.  From any
+ * thread, and from signal handlers; holds until it is told that it was enough,
+ * or the run is over. */
+static inline void lunado_loop_urge(lunado_loop *loop);
+static inline void lunado_loop_calm(lunado_loop *loop);
+
+/* True in between: whoever does much leaves the rest for later. */
+static inline bool lunado_loop_urged(const lunado_loop *loop);
+
 /* Takes back what stopped a loop at rest, by lunado_loop_stop or uv_stop: its
  * next run is not cut short. */
 void lunado_loop_clear_stop(lunado_loop *loop);
@@ -146,6 +159,11 @@ void lunado_callback_init(lunado_callback *callback, lunado_callback_fn cb);
 /* Puts the callback behind those that are ready, unless it is among them.  On a
  * closed loop this does nothing. */
 void lunado_loop_ready(lunado_loop *loop, lunado_callback *callback);
+
+/* As that, for a callback that leaves a part of its turn for later because the
+ * slice is used up: a run that is stopped has it called once more before it
+ * ends. */
+void lunado_loop_ready_rest(lunado_loop *loop, lunado_callback *callback);
 
 /* Takes the callback back if it is ready.  Only tests call it. */
 void lunado_callback_cancel(lunado_callback *callback);
@@ -212,6 +230,8 @@ struct lunado_loop {
                               are not guarded */
   double armed;            /* deadline the timer handle is armed for */
   double due;              /* while timers run: those up to here; else -inf */
+  double overdue;          /* timers up to here were left for the next slice;
+                              -inf: none were */
   uint64_t slice;          /* how long one is, in nanoseconds */
   uint64_t slice_end;      /* uv_hrtime when the slice is used up */
   uint64_t looked;         /* uv_hrtime when the clock was last looked at */
@@ -227,6 +247,9 @@ struct lunado_loop {
   bool running;      /* inside lunado_loop_run */
   bool forever;      /* and this run has a hold of its own */
   bool stopped;      /* stop was asked for */
+  bool broken;       /* and what is left of the turn is for the next run */
+  bool torn;         /* callbacks of the turn were left for the next slice */
+  atomic_bool urged; /* a message is to come before anything else */
   bool closed;
   bool has_limit;       /* `limit` is open */
   bool limited;         /* the limit has stopped the loop */
@@ -248,11 +271,26 @@ bool lunado__loop_look(lunado_loop *loop);
 /* A slice begins now. */
 void lunado__loop_begin_slice(lunado_loop *loop);
 
+/* Delivers what the loop was urged to look for. */
+void lunado__loop_heed(lunado_loop *loop);
+
 /* Keeps libuv from waiting, and has it look for work on its next pass. */
 void lunado__loop_wake(lunado_loop *loop);
 
 static inline bool lunado_loop_limited(const lunado_loop *loop) {
   return loop->limited;
+}
+
+static inline void lunado_loop_urge(lunado_loop *loop) {
+  atomic_store_explicit(&loop->urged, true, memory_order_relaxed);
+}
+
+static inline void lunado_loop_calm(lunado_loop *loop) {
+  atomic_store_explicit(&loop->urged, false, memory_order_relaxed);
+}
+
+static inline bool lunado_loop_urged(const lunado_loop *loop) {
+  return atomic_load_explicit(&loop->urged, memory_order_relaxed);
 }
 
 static inline bool lunado_loop_taken(const lunado_loop *loop) {

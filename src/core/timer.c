@@ -47,6 +47,7 @@ static void on_timeout(uv_timer_t *handle) {
   loop->armed = INFINITY;
   lunado__loop_enter(loop);
   lunado__timers_run(loop, lunado_loop_time(loop));
+  lunado__loop_heed(loop);
   renew_time(loop);
   lunado__loop_exit(loop);
 }
@@ -116,16 +117,22 @@ static bool is_new(const lunado_loop *loop, const lunado_timer *timer) {
   return (int32_t)((timer->age - loop->turn_age) << 1) >= 0;
 }
 
-/* Runs the earliest timer if it is due.  A timer started by a timer of this
- * turn waits for the next turn, so that the turn ends. */
-static bool run_first(lunado_loop *loop) {
+/* A timer started by a timer of this turn waits for the next turn, so that the
+ * turn ends. */
+static bool is_due(lunado_loop *loop) {
   const lunado_heap_entry *first = lunado_heap_min(&loop->heap);
-  lunado_timer *timer;
   if (first == NULL || first->when > loop->due) return false;
-  if (first->when == loop->due && is_new(loop, first->of.timer)) return false;
-  timer = lunado_heap_pop(&loop->heap);
+  return first->when < loop->due || !is_new(loop, first->of.timer);
+}
+
+static void run_first(lunado_loop *loop) {
+  lunado_timer *timer = lunado_heap_pop(&loop->heap);
   timer->cb(loop, timer);
-  return true;
+}
+
+/* A turn in which the loop was stopped is completed. */
+static bool is_slice_over(lunado_loop *loop) {
+  return !loop->stopped && lunado_loop_slice_expired(loop);
 }
 
 void lunado__timers_run(lunado_loop *loop, double due) {
@@ -134,7 +141,11 @@ void lunado__timers_run(lunado_loop *loop, double due) {
   loop->due = due;
   loop->turn_age = loop->ages;
   lunado__loop_begin_slice(loop);
-  while (run_first(loop) && !lunado_loop_slice_expired(loop)) continue;
+  while (is_due(loop) && !loop->broken && !lunado_loop_urged(loop)) {
+    run_first(loop);
+    if (is_slice_over(loop)) break;
+  }
+  loop->overdue = is_due(loop) ? due : -INFINITY;
   loop->due = outer;
   loop->turn_age = outer_age;
   lunado__timers_arm(loop);

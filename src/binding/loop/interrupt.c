@@ -103,7 +103,7 @@ void lunado__interrupt_open(lua_State *L, lunado_realm *realm) {
 static void end_run(const lunado_realm *realm) {
   if (realm->loops.running == NULL) return;
   realm->loops.running->queue.turn = 0;
-  lunado_loop_stop(realm->loops.running->core);
+  lunado_loop_break(realm->loops.running->core);
 }
 
 bool lunado__interrupt_note(lua_State *L, lunado_realm *realm) {
@@ -142,6 +142,7 @@ static void on_wake(lunado_loop *core, lunado_message *message) {
   lunado_ioloop *loop = core->owner;
   (void)message;
   atomic_store(&loop->waking, false);
+  lunado_loop_calm(core);
   if (core->closed) return;
   /* Calls an empty function, so that a pending hook is called. */
   if (!lunado__protect_call(loop->L, loop->realm, nothing, NULL))
@@ -157,6 +158,7 @@ static void on_interrupt(int signum) {
   core = lunado_loopid_enter(address);
   if (core != NULL) {
     lunado_ioloop *loop = core->owner;
+    lunado_loop_urge(core);
     if (!atomic_exchange(&loop->waking, true))
       (void)lunado_loop_send(core, &loop->wake, on_wake);
     lunado_loopid_leave(address);
@@ -195,6 +197,7 @@ void lunado__interrupt_unwatch(const lunado_ioloop *loop) {
   }
   atomic_store(&woken, 0);
   atomic_store(&watched_by, NULL);
+  lunado_loop_calm(loop->core);
 }
 
 #else

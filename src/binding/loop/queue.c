@@ -404,6 +404,7 @@ static bool has_turn(lunado_ioloop *loop) {
 /* True if the slice has expired and the turn must pause.  A turn in which the
  * loop was stopped is completed all the same. */
 static bool is_slice_over(const lunado_ioloop *loop) {
+  if (lunado_loop_urged(loop->core)) return true;
   return lunado_loop_slice_expired(loop->core) && !loop->core->stopped;
 }
 
@@ -445,7 +446,7 @@ static void not_begun(lua_State *L, lunado_ioloop *loop) {
   queue->gave_up = true;
   lunado__setslot(L, loop->realm, LUNADO_SLOT_GIVEN_UP);
   queue->turn = 0;
-  lunado_loop_stop(loop->core);
+  lunado_loop_break(loop->core);
 }
 
 bool lunado__queue_gave_up(lua_State *L, lunado_ioloop *loop) {
@@ -500,7 +501,9 @@ void lunado__queue_run(lunado_loop *core, lunado_callback *task) {
   while (!run_protected(L, loop, &now) && now.begun &&
          !loop->realm->errors.interrupted && !is_slice_over(loop))
     continue;
-  if (!core->closed && queue->count > 0)
+  if (!core->closed && queue->turn > 0)
+    lunado_loop_ready_rest(core, task);
+  else if (!core->closed && queue->count > 0)
     lunado_loop_ready(core, task);
   else if (!core->closed)
     shrink(L, queue);
