@@ -2,10 +2,10 @@
 --- lunado.filehandle: an open file with the methods of luv's streams, for
 -- lunado.iostream.
 --
--- The system knows no file that is not ready; libuv reads and writes them on
--- its threads. One operation is under way at a time, so that all happen in the
--- order in which they were asked for. Reads and writes go on from one position,
--- as those of io.open do.
+-- For the system a file is always ready, so a loop cannot wait for it; libuv
+-- reads and writes files on its threads.  Only one operation runs at a time, so
+-- that all operations happen in the order of the calls.  Reads and writes share
+-- one position, as in io.open.
 local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.filehandle"] then return loaded["lunado.filehandle"] end
@@ -14,16 +14,21 @@ local luv = require "luv"
 
 local CHUNK = 64 * 1024
 
--- Fields: fd; owner, luv's handle that has opened the descriptor and closes it,
--- if one has; readable; appends; position of the next byte, -1 where the system
--- keeps it; busy, while an operation is under way; reading, while that is a
--- read; stale: what it reads is to be read again; on_read, while somebody
--- reads; kept: what came when nobody did; data and on_written of the write that
--- waits or is under way; closing, and on_closed.
+-- Fields:
+-- `fd`: the descriptor;
+-- `owner`: luv's handle that has opened the descriptor and closes it, or nil;
+-- `readable`, `appends`: from the mode;
+-- `position`: of the next byte; -1 if the system keeps it;
+-- `busy`: an operation runs; `reading`: it is a read;
+-- `stale`: the data of this read must be read again;
+-- `on_read`: the callback of read_start, nil after read_stop;
+-- `kept`: data that arrived while there was no on_read;
+-- `data`, `on_written`: of the pending write;
+-- `closing`, `on_closed`: close was called, and its callback.
 local File = { __name = "lunado.file" }
 File.__index = File
 
---- A file on a descriptor, of which the type and the mode are known.
+--- Makes a file on a descriptor of known type and mode.
 local function new(fd, seekable, appends, readable, owner)
   return setmetatable({ fd = fd, owner = owner, readable = readable,
     appends = appends, position = seekable and 0 or -1, busy = false,
@@ -43,7 +48,7 @@ end
 
 local pump
 
---- An operation is over.
+--- Records that an operation has ended; returns whether the file is closing.
 local function over(self)
   self.busy, self.reading = false, false
   if self.closing then finish_close(self) end
@@ -56,7 +61,8 @@ local function give_up_write(self, err)
   if on_written then on_written(err) end
 end
 
---- Starts an operation of luv's, whose callback was given to it already.
+--- Judges the start of an operation, from the results of pcall(luv's function).
+-- Returns nil, or the error if the operation has not started.
 local function started(self, ok, request, err)
   if ok and request then return nil end
   self.busy, self.reading = false, false
@@ -113,7 +119,7 @@ local function read(self)
   if err then stop(self, err) end
 end
 
---- Does what is next to be done.
+--- Starts the next operation, if any.
 function pump(self)
   if self.busy or self.closing then return end
   if self.data then
@@ -130,7 +136,7 @@ end
 
 function File:read_start(on_read)
   self.on_read = on_read
-  -- Data that was kept must not come before this returns.
+  -- Kept data must not be delivered before this returns.
   if not self.kept or self.busy then
     pump(self)
   else
@@ -147,8 +153,8 @@ function File:read_stop()
   return 0
 end
 
---- Reads and writes go on from n bytes before the present position. Returns
--- false, and does nothing, where the system keeps that.
+--- Moves the position of reads and writes back by n bytes.  Returns false, and
+-- does nothing, if the system keeps the position.
 function File:back(n)
   if self.position < 0 then return false end
   self.position = self.position - n
@@ -172,7 +178,7 @@ function File:is_readable() return self.readable end
 
 function File:is_closing() return self.closing end
 
---- A file always has something to do, or nothing.
+--- A file is not a handle of the loop, so ref and unref do nothing.
 function File.ref() end
 File.unref = File.ref
 
@@ -183,18 +189,18 @@ function File:close(on_closed)
   if not self.busy then finish_close(self) end
 end
 
---- Whether a value is such a file.
+--- Whether a value is a File.
 local function is_file(value) return getmetatable(value) == File end
 
---- What luv makes of a descriptor that is no file.
+--- By kind of descriptor: makes luv's handle, if it is not a file.
 local OPENERS = {
   pipe = function() return luv.new_pipe(false) end,
   tcp = function() return luv.new_tcp() end,
 }
 
---- A stream of luv's, or a file, on a descriptor; nil and luv's error.
--- @param mode one of io.open's
--- @param seekable it was opened just now, and is a file of the usual kind
+--- Returns a stream of luv, or a File, on a descriptor; or nil and luv's error.
+-- @param mode as in io.open
+-- @param seekable whether it has just been opened and is a regular file
 local function of_descriptor(fd, mode, seekable)
   local kind = luv.guess_handle(fd)
   local readable = mode == "r" or mode == "r+"
@@ -209,8 +215,8 @@ local function of_descriptor(fd, mode, seekable)
   return nil, err
 end
 
---- The file that a pipe of luv's was opened on, for which libuv ends the
--- process; nil where it is a pipe.
+--- Returns a File for a luv pipe that was opened on a regular file, because
+-- libuv would abort the process; returns nil for other pipes.
 local function of_pipe(handle)
   local fd = handle:fileno()
   if not fd or luv.guess_handle(fd) ~= "file" then return nil end

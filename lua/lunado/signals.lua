@@ -1,13 +1,13 @@
 -- SPDX-License-Identifier: MIT
---- lunado.signals: handlers of signals, and Futures of them.
+--- lunado.signals: handlers and Futures of signals.
 --
--- A signal that was asked for once is noticed until the end of the state,
--- whatever loops are closed meanwhile: its default effect, which ends most
--- programs, does not come back by itself.  Which loop notices it first does not
--- matter: that one tells all.
+-- A signal for which a Future was requested is watched until the end of the
+-- state, even if loops are closed meanwhile: its default effect, which ends
+-- most programs, is not restored by itself.  Any loop may notice the signal
+-- first; that loop notifies all waiters and handlers.
 --
--- Invariant: the Lua state notices a signal exactly while it is in `wanted` or
--- has a handler, or had one on a loop that was closed.
+-- Invariant: the Lua state watches a signal exactly while the signal is in
+-- `wanted`, or has a handler, or had one on a loop that was closed.
 local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.signals"] then return loaded["lunado.signals"] end
@@ -17,16 +17,17 @@ local Future, IOLoop = core.Future, core.IOLoop
 
 local function weak(mode) return setmetatable({}, { __mode = mode }) end
 
-local wanted = {}   -- numbers of which a Future was asked, once
-local waits = {}    -- number -> { future =, loops = set of those that wait }
-local held = weak "k" -- loop -> how many waits it has
-local dropped = weak "v" -- number -> Future that was set while nothing waited
-local kept = {}     -- numbers that came while no Future waited
+local wanted = {}   -- numbers for which a Future was requested
+local waits = {}    -- number -> { future =, loops = set of waiting loops }
+local held = weak "k" -- loop -> number of its waits
+local dropped = weak "v" -- number -> Future settled without a waiter
+local kept = {}     -- numbers that arrived without a waiting Future
 local handlers = {} -- number -> ephemeron: loop -> { fn, arguments }
 
 -- Names -----------------------------------------------------------------------
 
---- The number of a signal given by name or number; else nil and what it is.
+--- Returns the number of a signal given by name or number; otherwise nil, and
+-- the type or the unknown name for the message.
 local function number_of(signal)
   if math.type(signal) == "integer" then return signal end
   if type(signal) ~= "string" then return nil, type(signal) end
@@ -40,7 +41,7 @@ local function hold(loop, change)
   core.signal_hold(loop, held[loop] > 0)
 end
 
---- The Future is done, by the signal or by hand.
+--- Ends the wait: its Future is done, by the signal or by other code.
 local function finish(number, wait)
   if waits[number] == wait then waits[number] = nil end
   for loop in pairs(wait.loops) do hold(loop, -1) end
@@ -54,9 +55,9 @@ local function new_wait(number)
   return wait
 end
 
---- True where a signal came while no Future waited, and was not given out
--- since.
--- A Future that was set then and is still held has told its holder.
+--- Returns true if a signal arrived while no Future waited, and has not been
+-- delivered since.  If a Future was settled by it and is still referenced, it
+-- counts as delivered.
 local function take_kept(number)
   local told = kept[number]
   kept[number] = nil
@@ -67,7 +68,7 @@ end
 
 local dispatch
 
---- The Future of the number's next signal, on the current loop.
+--- Returns the Future of the next signal of that number, on the current loop.
 local function wait_for(number)
   local loop = IOLoop.current()
   core.signal_attach(loop, dispatch)
@@ -92,7 +93,7 @@ local function wait_for(number)
   return wait.future
 end
 
--- What came -------------------------------------------------------------------
+-- Dispatch --------------------------------------------------------------------
 
 local function set_future(number)
   local wait = waits[number]
@@ -104,7 +105,8 @@ local function set_future(number)
   return true
 end
 
---- Has all handlers called.  Finalizers may change them meanwhile.
+--- Schedules the calls of all handlers.  Finalizers may change the handlers
+-- meanwhile, hence the copy.
 local function call_handlers(number)
   local all = {}
   for loop, handler in pairs(handlers[number] or {}) do all[loop] = handler end
@@ -137,8 +139,8 @@ local function check_signal(signal, name)
   argument.bad(1, name, "signal expected, got " .. got, 3)
 end
 
---- What calls fn(...) while the handler is the loop's, and is called fn in
--- messages.
+--- Makes a handler.  Its run() calls fn(...) while the handler is installed,
+-- and has the name of fn in messages.
 local function new_handler(fn, ...)
   local handler, arguments = { active = true }, table.pack(...)
   local call = fn
@@ -159,8 +161,9 @@ local function set_handler(number, loop, handler)
   of_number[loop] = handler
 end
 
---- loop:add_signal_handler(signal, fn, ...): fn(...) on the loop each time the
--- process gets the signal; in place of the loop's handler before, if any.
+--- loop:add_signal_handler(signal, fn, ...): calls fn(...) on the loop each
+-- time the process gets the signal.  It replaces an earlier handler of the
+-- loop.
 function IOLoop.add_signal_handler(loop, signal, fn, ...)
   check_loop(loop, "add_signal_handler")
   local number = check_signal(signal, "add_signal_handler")
@@ -168,7 +171,7 @@ function IOLoop.add_signal_handler(loop, signal, fn, ...)
   local handler = new_handler(fn, ...)
   handlers[number] = handlers[number] or weak "k"
   core.signal_attach(loop, dispatch)
-  dispatch() -- what came before is not for this one
+  dispatch() -- earlier signals are not for this handler
   local ok, err = core.signal_watch(number)
   if not ok then
     error(("signal %s cannot be handled: %s"):format(signal, err), 2)
@@ -183,9 +186,8 @@ local function has_handler(number)
   return false
 end
 
---- loop:remove_signal_handler(signal): the loop's handler, if it has one, is
--- called no more.  Where nothing else wants the signal it has its default
--- effect again.
+--- loop:remove_signal_handler(signal): removes the loop's handler, if it has
+-- one.  If nothing else needs the signal, its default effect is restored.
 function IOLoop.remove_signal_handler(loop, signal)
   check_loop(loop, "remove_signal_handler")
   local number = check_signal(signal, "remove_signal_handler")

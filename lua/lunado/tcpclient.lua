@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
---- lunado.tcpclient: from the name of a host to a stream that is connected.
+--- lunado.tcpclient: connects streams to hosts by name.
 local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.tcpclient"] then return loaded["lunado.tcpclient"] end
@@ -11,16 +11,16 @@ local waiters = require "lunado.waiters"
 
 local Future, IOLoop, IOStream = core.Future, core.IOLoop, iostream.IOStream
 
--- How long the addresses of the other family wait for those of the first.
+-- Seconds for which the other family's addresses wait for those of the first.
 local HEAD_START = 0.3
 
 -- The race ------------------------------------------------------------------
 
---- One attempt to connect, to any of several addresses: those of the family
--- that was named first one after the other, and beside them, when these have
--- failed or had their head start, those of the others. The first stream that
--- is connected wins, and the rest is closed.
--- Invariant: once the Future is done, nothing is left but what was won.
+--- A Race connects to one of several addresses.  The addresses of the first
+-- address's family are tried one after another.  The others are tried in
+-- parallel after a first failure, or after the head start.  The first connected
+-- stream wins, and the other streams are closed.  Invariant: once the Future is
+-- done, only the winner is still open.
 local Race = {}
 Race.__index = Race
 
@@ -33,7 +33,7 @@ local function cancel(loop, timeout)
   if timeout then pcall(loop.remove_timeout, loop, timeout) end
 end
 
---- Ends the race; `winner` is kept.
+--- Ends the race and closes all streams but the winner.
 function Race:finish(winner)
   cancel(self.loop, self.timeout)
   cancel(self.loop, self.head_start)
@@ -55,7 +55,8 @@ function Race:win(stream)
   self.future:set_result(stream)
 end
 
---- Ends the race when it has no waiter any more.
+--- Ends the race if its Future is done or can have no waiter any more; returns
+-- whether the race has ended.
 function Race:is_over()
   waiters.give_up_forsaken(self.future)
   if self.queues and self.future:done() then self:finish() end
@@ -87,7 +88,7 @@ function Race:try(queue)
   end)
 end
 
---- Lets the other families begin, unless they have.
+--- Starts the addresses of the other family, unless they have started.
 function Race:start_others()
   if not self.head_start then return end
   cancel(self.loop, self.head_start)
@@ -127,7 +128,7 @@ local function check_options(options)
   return options
 end
 
---- Sets the race's timeout; raises at the line of who called connect.
+--- Sets the race's timeout; raises at the line of connect's caller.
 local function set_timeout(race, timeout)
   if timeout == nil then return end
   local ok, handle = pcall(race.loop.add_timeout, race.loop, timeout,
@@ -141,9 +142,9 @@ local function set_timeout(race, timeout)
   argument.bad(3, "connect", "timeout: " .. what, 3)
 end
 
---- A Future of an IOStream that is connected to the host.
--- @param options timeout: a deadline as for IOLoop:add_timeout; family: "inet"
--- or "inet6" alone; and what IOStream takes
+--- Returns a Future of an IOStream that is connected to the host.
+-- @param options `timeout`: a deadline as for IOLoop:add_timeout; `family`:
+--   "inet" or "inet6" restricts the addresses; and the options of IOStream
 function TCPClient:connect(host, port, options) -- luacheck: ignore self
   argument.check_name(host, 1, "connect", 2)
   port = argument.check_port(port, 2, "connect", 2)

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
---- lunado.tcpserver: a coroutine for each connection that comes.
+--- lunado.tcpserver: runs a coroutine for each incoming connection.
 local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.tcpserver"] then return loaded["lunado.tcpserver"] end
@@ -14,13 +14,14 @@ local IOLoop, IOStream = core.IOLoop, iostream.IOStream
 
 local BACKLOG = 128
 
--- Ports that the system picks are tried so often, where they are to be free
--- on several addresses.
+-- How many ports picked by the system are tried, if the port must be free on
+-- several addresses.
 local ATTEMPTS = 8
 
 local TCPServer = waiters.class("TCPServer")
 
---- How many connections may wait to be accepted; nil: a wrong number.
+--- Returns how many connections may wait to be accepted; nil for a wrong
+-- number.
 local function backlog_of(self)
   local backlog = self.backlog
   if backlog == nil then return BACKLOG end
@@ -28,8 +29,8 @@ local function backlog_of(self)
   return number and number > 0 and number < 1 << 31 and number or nil
 end
 
---- @param options fields of the server: handle_stream, backlog, and what
--- IOStream takes
+--- @param options fields of the server: handle_stream, backlog, and the options
+--   of IOStream
 function TCPServer:_init(options)
   if options ~= nil then
     argument.check_type(options, "table", 1, self.__name, 3)
@@ -52,10 +53,10 @@ function TCPServer:subclass(name)
   return waiters.class(name, self)
 end
 
---- Serves one connection, in a coroutine; a Future that it returns is waited
--- for, too.
--- @param address { ip =, port =, family =, [1] = ip, [2] = port }; "" of a
--- local socket
+--- Serves one connection, in a coroutine.  If it returns a Future, that Future
+-- is awaited.
+-- @param address { ip =, port =, family =, [1] = ip, [2] = port }; "" for a
+--   local socket
 function TCPServer:handle_stream() -- luacheck: ignore self
   error("a TCPServer needs a handle_stream", 0)
 end
@@ -67,8 +68,9 @@ local serve = core.coroutine(function(self, stream, address)
   if core.is_future(result) then core.await(result) end
 end)
 
---- An error of handle_stream goes to handle_callback_exception, and the other
--- side does not wait for what will never come.
+--- Starts the service of a connection.  An error of handle_stream goes to
+-- handle_callback_exception, and the stream is closed, so that the peer does
+-- not wait in vain.
 local function start(self, stream, address)
   serve(self, stream, address):add_done_callback(function(future)
     local err, traceback = future:exc_info()
@@ -79,8 +81,8 @@ local function start(self, stream, address)
   end)
 end
 
---- Where a connection comes from; nil when it has gone again. A local socket
--- that connects has no name.
+--- Returns the address of the peer; nil if it has disconnected already.  A
+-- local socket that connects has no name.
 local function peer_of(handle, is_pipe)
   if is_pipe then return "" end
   local address = luv.tcp_getpeername(handle)
@@ -114,7 +116,7 @@ local function listen(self, handle)
   end))
 end
 
---- Listens on a stream of luv's that is bound, TCP or a pipe.
+--- Listens on a bound stream handle of luv, TCP or a pipe.
 function TCPServer:add_socket(handle)
   local mt = debug.getmetatable(handle)
   if type(handle) ~= "userdata" or not mt
@@ -127,9 +129,9 @@ function TCPServer:add_socket(handle)
   table.insert(self._listeners, handle)
 end
 
---- A handle that listens; nil and the error.
+--- Returns a listening handle; or nil and the error.
 local function open(self, address, port)
-  IOLoop.instance() -- shared with luv before it has a handle
+  IOLoop.instance() -- the loop is shared before luv has a handle
   local handle = luv.new_tcp()
   local ok, err = luv.tcp_bind(handle, address.addr, port,
     { ipv6only = address.family == "inet6" })
@@ -145,18 +147,19 @@ local function close_all(handles)
   end
 end
 
---- Whether a system without IPv6, or IPv4, says so.
+--- Whether the error means that the system has no IPv6, or no IPv4.
 local function is_missing(err)
   return err:find("^EAFNOSUPPORT") or err:find("^EADDRNOTAVAIL")
 end
 
---- luv's error of an address that cannot be listened on.
+--- Returns luv's error with the address that cannot be listened on.
 local function listen_error(err, address, port)
   local format = address:find(":", 1, true) and "%s ([%s]:%d)" or "%s (%s:%d)"
   return format:format(err, address, port)
 end
 
---- Handles for all addresses, on one port; nil and the error.
+--- Returns a list of handles for all addresses, on one port, and that port; or
+-- nil and the error.
 local function open_all(self, addresses, port)
   local handles, failed = {}, "no address"
   for _, address in ipairs(addresses) do
@@ -176,11 +179,11 @@ local function open_all(self, addresses, port)
   return nil, failed
 end
 
---- Accepts connections from now on; may be called for several ports. Raises
--- luv's error where it cannot.
--- @param port 0: one that is free
--- @param address one of this machine's, or a name of it; all of them, where it
--- is nil or empty
+--- Begins to accept connections; may be called for several ports.  Raises luv's
+-- error if it fails.
+-- @param port 0 stands for any free port
+-- @param address an address or name of this machine; all addresses, if it is
+--   nil or empty
 -- @return the port
 function TCPServer:listen(port, address)
   port = argument.check_port(port, 1, "listen", 2)
@@ -201,7 +204,7 @@ function TCPServer:listen(port, address)
   return result
 end
 
---- Accepts no more; the connections that there are go on.
+--- Stops accepting; existing connections continue.
 function TCPServer:stop()
   close_all(self._listeners)
   self._listeners = {}

@@ -1,11 +1,12 @@
 -- SPDX-License-Identifier: MIT
---- lunado.udp: datagrams as Futures; uv.udp_recv is made of it.
+--- lunado.udp: datagrams as Futures; the implementation of uv.udp_recv.
 --
--- libuv reads for as long as it is started. So the first wait starts it, and
--- the datagram that the last one gets stops it: what comes in between stays
--- with the system. Where the one that waited is gone, the datagram is kept for
--- the next; so are those that the system gave together, to a handle made with
--- `mmsgs`: libuv drops what is left of them when it is stopped.
+-- libuv reads datagrams as long as receiving is started.  So the first wait
+-- starts receiving, and the datagram for the last waiter stops it: datagrams
+-- that arrive between waits remain with the system.  If the waiter no longer
+-- exists, the datagram is kept for the next wait.  So are the datagrams that
+-- the system delivered together to a handle made with `mmsgs`: when receiving
+-- stops, libuv would drop the rest of them.
 local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.udp"] then return loaded["lunado.udp"] end
@@ -14,15 +15,15 @@ local luv = require "luv"
 local guard = require "lunado.uvguard"
 local waiters = require "lunado.waiters"
 
--- handle -> { line = who waits, kept = list of { data, address },
--- receiving = libuv is started }
+-- handle -> { line = the waiters, kept = list of { data, address }, receiving =
+-- whether libuv receives }
 local sockets = setmetatable({}, { __mode = "k" })
 
--- Handles that udp_recv_start has started for the user's own callback.
+-- Handles on which udp_recv_start receives for the user's own callback.
 local started = setmetatable({}, { __mode = "k" })
 
--- luv has one callback for each handle: the second one takes the place of the
--- first, which is never called.
+-- luv has one callback for each handle: a second callback would replace the
+-- first one, which would never be called.
 guard.add("udp_recv_start", function(handle)
   local socket = sockets[handle]
   if socket and socket.receiving then
@@ -32,7 +33,7 @@ end)
 function guard.after.udp_recv_start(handle) started[handle] = true end
 function guard.after.udp_recv_stop(handle) started[handle] = nil end
 
---- Takes the first waiter out of the line; nil: there is none.
+--- Removes the first waiter from the line and returns it; nil if there is none.
 local function take(socket)
   local number, future = socket.line:first()
   if number then socket.line:remove(number) end
@@ -44,8 +45,8 @@ local function stop(handle, socket)
   if not luv.is_closing(handle) then luv.udp_recv_stop(handle) end
 end
 
--- Without an address nothing has come: or, of several datagrams, the last was
--- before.
+-- The callback of libuv.  A call without an address brings no datagram: nothing
+-- has arrived, or the last of several datagrams was delivered before.
 local function on_datagram(handle, socket, err, data, address, flags)
   local nothing = not err and not address
   local future = not nothing and take(socket)
@@ -61,7 +62,8 @@ local function on_datagram(handle, socket, err, data, address, flags)
   end
 end
 
---- Has libuv receive, if it does not; nil and an error where it cannot.
+--- Starts receiving, if it is not started; returns nil and an error if it
+-- cannot.
 local function start(handle, socket)
   if socket.receiving then return true end
   local ok, err = luv.udp_recv_start(handle, function(...)
@@ -71,7 +73,7 @@ local function start(handle, socket)
   return ok, err
 end
 
---- A kept datagram for the Future; false: there is none.
+--- Settles the Future with a kept datagram; returns false if there is none.
 local function serve(socket, future)
   local datagram = table.remove(socket.kept, 1)
   if datagram then future:set_result(datagram[1], datagram[2]) end
@@ -83,7 +85,7 @@ local function socket_of(handle)
   if socket then return socket end
   socket = { kept = {}, receiving = false }
   local weak = setmetatable({ handle = handle }, { __mode = "v" })
-  --- One that had withdrawn waits again.
+  --- A withdrawn ticket asks again.
   socket.line = waiters.new(function(future)
     if not serve(socket, future) and weak.handle
       and not luv.is_closing(weak.handle) then
@@ -96,10 +98,10 @@ end
 
 local udp = {}
 
---- Whether a callback of the user's receives by the handle.
+--- Whether a callback of the user receives on the handle.
 function udp.is_started(handle) return started[handle] == true end
 
---- A Future of the data and the sender's address of the next datagram.
+--- Returns a Future of the data and the sender's address of the next datagram.
 function udp.receive(handle)
   local socket = socket_of(handle)
   if #socket.kept > 0 then
@@ -114,7 +116,7 @@ function udp.receive(handle)
   return future
 end
 
---- The handle is closing: libuv does not tell the waiters.
+--- Fails the waiters of a closing handle, because libuv does not call back.
 function udp.closed(handle)
   local socket = sockets[handle]
   if not socket then return end

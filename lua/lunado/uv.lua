@@ -1,13 +1,13 @@
 -- SPDX-License-Identifier: MIT
---- luv's asynchronous functions as functions that return Futures.
+--- lunado.uv: luv's asynchronous functions as functions that return Futures.
 --
--- A function of luv that ends in a callback is started here without one and
--- returns a Future: the callback's `err` fails it, unchanged, and the values
--- behind `err` are its result. Every other name is luv's own, so that a
--- program needs only one of the two modules.
+-- A luv function with a callback is called here without it, and returns a
+-- Future: the callback's `err` fails the Future, unchanged, and the arguments
+-- after `err` are its result.  Every other name is luv's own, so that a program
+-- needs only one of the two modules.
 --
--- A wrong argument is raised at the caller's line and starts nothing. Any
--- other refusal, of luv or of libuv, fails the Future.
+-- A wrong argument raises an error at the caller's line, and nothing is
+-- started.  Any other refusal, of luv or of libuv, fails the Future.
 -- @module lunado.uv
 local core = require "lunado.core"
 if core.loaded["lunado.uv"] then return core.loaded["lunado.uv"] end
@@ -28,11 +28,11 @@ local guard = require "lunado.uvguard"
 local outbox = require "lunado.outbox"
 local signals = require "lunado.signals"
 
--- As udp_recv_start, but beside other calls of udp_recv.
+-- The checks of udp_recv_start, except for pending calls of udp_recv.
 local check_receive = guard.checks.udp_recv_start
 local udp = require "lunado.udp"
 
--- How many arguments stand before the callback, which has one fixed place.
+-- The number of arguments before the callback, whose position is fixed.
 local ARITY = {
   fs_access = 2, fs_chmod = 2, fs_chown = 3, fs_close = 1, fs_closedir = 1,
   fs_copyfile = 3, fs_fchmod = 2, fs_fchown = 3, fs_fdatasync = 1,
@@ -47,11 +47,13 @@ local ARITY = {
   shutdown = 1, write = 2, write2 = 3,
 }
 
--- Names that begin with fs_ and take no callback, or take one for ever.
+-- Names that begin with fs_ and take no callback, or take one that is called
+-- repeatedly.
 local SYNCHRONOUS = { fs_scandir_next = true }
 local REPEATING = { "^fs_event_", "^fs_poll_" }
 
--- pcall(fn, <arity arguments>, callback), without a table in between.
+-- By arity: pcall(fn, <arity arguments>, callback), without a table of
+-- arguments.
 local CALL = {
   function(fn, cb, a) return pcall(fn, a, cb) end,
   function(fn, cb, a, b) return pcall(fn, a, b, cb) end,
@@ -59,9 +61,9 @@ local CALL = {
   function(fn, cb, a, b, c, d) return pcall(fn, a, b, c, d, cb) end,
 }
 
--- What a list holds now, in a list of our own: luv looks at it in its own way,
--- older versions again later. libuv ends the process when there is nothing in
--- a list to write.
+-- Returns a copy of a list of data, because older versions of luv read the list
+-- again later.  An empty list becomes "", because libuv would abort the
+-- process.
 local function chunks(data)
   if type(data) ~= "table" then return data end
   local pieces = {}
@@ -69,8 +71,8 @@ local function chunks(data)
   return #pieces > 0 and pieces or ""
 end
 
--- Functions whose arguments are not simply followed by the callback.
-local OPEN_MODE = 438 -- 0666, less the umask: what io.open gives a new file
+-- Functions whose callback does not simply follow the arguments.
+local OPEN_MODE = 438 -- 0666, less the umask: the mode of a new file of io.open
 local SPECIAL_CALL = {
   fs_open = function(fn, cb, path, flags, mode)
     return pcall(fn, path, flags, mode == nil and OPEN_MODE or mode, cb)
@@ -95,7 +97,7 @@ local SPECIAL_CALL = {
 -- Synchronous functions whose second argument is a list to write.
 local LISTS = { try_write = true, try_write2 = true, udp_try_send = true }
 
--- Where luv's argument stands at another place than ours.
+-- Positions of arguments that differ from luv's: name -> luv's -> ours.
 local POSITION = { fs_opendir = { [3] = 2 } }
 
 local uv = {}
@@ -106,8 +108,8 @@ local function failed(err)
   return future
 end
 
--- What luv's message says of which of the caller's arguments; nil when it is
--- about something else.
+-- Returns the position of the caller's argument that luv's message is about,
+-- and the complaint; nil if the message is about something else.
 local function argument_error(err, name)
   local position, what = guard.argument_error(err)
   if not position then return nil end
@@ -115,7 +117,7 @@ local function argument_error(err, name)
   return moved and moved[position] or position, what
 end
 
--- A callback that settles the Future.
+-- Returns a callback that settles the Future.
 local function settles(future)
   return function(err, ...)
     if err ~= nil then
@@ -126,8 +128,8 @@ local function settles(future)
   end
 end
 
--- Judges what pcall(luv's function) gave. Its own caller is the function that
--- the user called: an error at level 3 is at the user's line.
+-- Judges the results of pcall(luv's function).  It is called by the function
+-- that the user called, so an error at level 3 is at the user's line.
 local function judge(name, future, ok, first, err)
   if not ok then
     local position, what = argument_error(first, name)
@@ -138,9 +140,9 @@ local function judge(name, future, ok, first, err)
   end
 end
 
--- The callback, which first tells `progress` that what has begun with the first
--- argument is over.  It holds that and the third until then: libuv works with
--- them, and luv does not hold them.
+-- Returns a callback that first reports to `progress` that the operation on the
+-- first argument has ended.  Until then it holds the first and the third
+-- argument: libuv uses them, and luv does not hold them.
 local function tracked(callback, progress, first, _, third)
   return function(...)
     progress(first, "over", third)
@@ -148,7 +150,7 @@ local function tracked(callback, progress, first, _, third)
   end
 end
 
--- As call, for functions whose progress matters.
+-- Like call, for functions whose progress is tracked.
 local function tracked_call(call, progress)
   return function(fn, callback, first, ...)
     if type(first) ~= "userdata" then return call(fn, callback, first, ...) end
@@ -181,9 +183,9 @@ local function wrap(name, fn, arity)
   end
 end
 
--- For a luv newer than the table above: the callback follows the arguments
--- given. A function that has none has then run at once, and what it returned,
--- which is not a request, is the result.
+-- Wraps a function of a luv that is newer than the table above: the callback
+-- follows the given arguments.  A function that takes no callback has then run
+-- at once; it returns no request, so its results are the result of the Future.
 local function wrap_unknown(name, fn)
   return function(...)
     local future = Future()
@@ -207,9 +209,10 @@ local function is_asynchronous_fs(name)
   return true
 end
 
--- A write to somebody who is gone shall fail, not end the process: from the
--- time on when there may be a stream, for its own methods write, too.  Child
--- processes do not inherit it.  Refused where there is no such signal.
+-- A write to a peer that has disconnected must fail, not end the process.  So
+-- SIGPIPE is watched as soon as there may be a stream, because the methods of
+-- streams write, too.  Child processes do not inherit this.  Systems without
+-- the signal refuse it.
 local WRITING = { new_tcp = true, new_pipe = true, socketpair = true,
   pipe = true, write = true, write2 = true, try_write = true,
   try_write2 = true }
@@ -219,8 +222,8 @@ local function survive_broken_pipes()
   if number then core.signal_watch(number) end
 end
 
--- luv frees handles that are closing when the Lua state ends, and libuv then
--- goes on with them.  Where lunado's loop is luv's, they are closed before.
+-- When the Lua state ends, luv frees handles that are closing, and libuv then
+-- still uses them.  If lunado's loop is luv's, the handles are closed before.
 local function share_loop() pcall(core.IOLoop.instance) end
 
 local function write_at_once(write, try_write)
@@ -253,7 +256,7 @@ local function resolve(name)
   return LISTS[name] and with_list(value) or value
 end
 
--- Each name is looked up in luv on first use and kept.
+-- Each name is looked up in luv on first use and then cached.
 setmetatable(uv, {
   __name = "lunado.uv",
   __index = function(self, name)
@@ -265,7 +268,8 @@ setmetatable(uv, {
 
 -- Handles -------------------------------------------------------------------
 
---- A Future that is done, without a value, when the handle is closed.
+--- Closes a handle; returns a Future that is done, without a value, when the
+-- handle is closed.
 function uv.close(handle)
   local position, what = guard.checks.close(handle)
   if position then argument.bad(position, "close", what, 2) end
@@ -277,8 +281,8 @@ function uv.close(handle)
   return future
 end
 
---- A Future of the data and the sender's address of the next datagram. Those
--- that come between calls stay with the system.
+--- Returns a Future of the data and the sender's address of the next datagram.
+-- Datagrams that arrive between calls remain with the system.
 function uv.udp_recv(handle)
   local position, what, code = check_receive(handle)
   if udp.is_started(handle) then
@@ -293,7 +297,7 @@ function uv.udp_recv(handle)
   return udp.receive(handle)
 end
 
--- The number of a signal given by luv's name for it or by number.
+-- Returns the number of a signal given by luv's name or by number.
 local function signal_number(signal, name)
   local number, got = signals.number_of(signal)
   if not number then
@@ -302,9 +306,10 @@ local function signal_number(signal, name)
   return number
 end
 
---- A Future of the signal's name, when the process next gets that signal
--- (a name such as "sigterm", or a number), or has got it since the last Future
--- of it was set.  From now on it has no default effect.
+--- Returns a Future of the signal's name, which is done when the process next
+-- gets the signal (a name such as "sigterm", or a number), or at once if the
+-- signal has arrived since its last Future was settled.  From then on the
+-- signal has no default effect.
 function uv.signal(signal)
   return signals.wait_for(signal_number(signal, "signal"))
 end
@@ -315,13 +320,14 @@ local Process = {}
 Process.__index = Process
 Process.__name = "lunado.uv.Process"
 
---- A Future of the exit code and the number of the signal that ended it, or 0.
+--- Returns a Future of the exit code, and the number of the signal that ended
+-- the process, or 0.
 function Process:wait()
   return self._ended
 end
 
---- As luv.process_kill: true, or nil and an error; never another process that
--- has got the same id since.
+--- Sends a signal, like luv.process_kill; returns true, or nil and an error.
+-- It never reaches another process that has got the same id since.
 function Process:kill(signal)
   local number = signal_number(signal == nil and "sigterm" or signal, "kill")
   if luv.is_closing(self.handle) then
@@ -335,7 +341,8 @@ function Process:__tostring()
   return ("%s: %d"):format(Process.__name, self.pid)
 end
 
---- Starts a program with luv's options; raises luv's error when it cannot.
+--- Starts a program with luv's options and returns a Process; raises luv's
+-- error if it fails.
 function uv.spawn(path, options)
   local position, what = guard.checks.spawn(path, options)
   if position then argument.bad(position, "spawn", what, 2) end
@@ -358,8 +365,8 @@ end
 
 -- Work on libuv's threads ---------------------------------------------------
 
--- Both sides send a list of values as one string: luv itself takes few of
--- them, and its older versions make every integer a float.
+-- Both sides send a list of values as one string, because luv itself accepts
+-- only a few values, and its older versions convert every integer to a float.
 local CODEC = [[
 local FORMAT = { integer = "c1j", float = "c1n", string = "c1s" }
 local TAG = { integer = "i", float = "f", string = "s" }
@@ -418,7 +425,7 @@ if not fn then return answer(false, err) end
 return answer(pcall(fn, decode(arguments)))
 ]]
 
--- Without memory, load returns an error and raises none.
+-- If memory runs out, load returns the error instead of raising it.
 local function compile(code)
   local chunk, err = load(code, "=queue_work")
   return chunk or error(err, 0)
@@ -426,9 +433,9 @@ end
 
 local encode, decode = compile(CODEC .. "return encode, decode")()
 
-local pending = {} -- the Futures of the jobs under way, by number
+local pending = {} -- the Futures of the running jobs, by number
 local last_job = 0
-local work -- luv's context for all jobs, which keeps the threads' Lua states
+local work -- luv's work context for all jobs, with the threads' Lua states
 
 local function work_done(id, ok, packed)
   local future = pending[id]
@@ -440,7 +447,7 @@ local function work_done(id, ok, packed)
   end
 end
 
--- Why fn cannot run in another Lua state, or nil.
+-- Returns the reason why fn cannot run in another Lua state, or nil.
 local function not_portable(fn)
   if type(fn) ~= "function" then
     return "function expected, got " .. type(fn)
@@ -457,9 +464,9 @@ local function not_portable(fn)
   end
 end
 
---- A Future of what fn(...) returns, run in a thread of libuv's pool, in a Lua
--- state of its own. fn has no upvalues; arguments, results and errors are nil,
--- booleans, numbers and strings.
+--- Runs fn(...) on a thread of libuv's pool, in a Lua state of its own; returns
+-- a Future of its results. fn has no upvalues; arguments, results and errors
+-- are nil, booleans, numbers and strings.
 function uv.queue_work(fn, ...)
   local complaint = not_portable(fn)
   if complaint then argument.bad(1, "queue_work", complaint, 2) end

@@ -1,12 +1,13 @@
 -- SPDX-License-Identifier: MIT
---- lunado.uvguard: what lunado.uv refuses because luv or libuv would end the
--- process, use freed memory or never call back.
+--- lunado.uvguard: the calls that lunado.uv refuses, because luv or libuv would
+-- abort the process, use freed memory or never call back.
 --
--- luv checks the types of its arguments, but not the states of its handles,
--- and libuv asserts what luv has not checked.  `checks[name]` is a function of
--- the arguments; it returns nothing, or the position of the argument that
--- cannot be used, what is wrong with it and, when that is a state and not a
--- mistake in the call, the name of libuv's error.
+-- luv checks the types of its arguments, but not the states of its handles, and
+-- libuv asserts what luv has not checked.  `checks[name]` is a function of the
+-- arguments.  It returns nothing if they can be used; otherwise the position of
+-- the wrong argument and a text that says what is wrong.  If the state of the
+-- argument is wrong, and not the call itself, it also returns the name of
+-- libuv's error.
 local core = require "lunado.core"
 if core.loaded["lunado.uvguard"] then return core.loaded["lunado.uvguard"] end
 
@@ -23,7 +24,7 @@ local function is_handle(value)
     and metatables[debug.getmetatable(value)] == true
 end
 
--- luv reads through the pointer in any userdata before it knows its type.
+-- luv dereferences the pointer in any userdata before it checks its type.
 local function check_type(value, position)
   if type(value) ~= "userdata" or is_handle(value) then return end
   local metatable = debug.getmetatable(value)
@@ -41,8 +42,8 @@ end
 local function first_is_handle(handle) return check_type(handle, 1) end
 local function first_is_open(handle) return check_open(handle, 1) end
 
--- Names whose first argument is a handle: those that any handle will do for,
--- and those whose handle must not be closing.
+-- Names whose first argument is a handle: ANY_STATE accept any handle, OPEN
+-- need a handle that is not closing.
 local ANY_STATE = { "close", "fileno", "handle_get_type", "has_ref",
   "is_active", "is_closing", "is_readable", "is_writable", "ref", "unref",
   "check_stop", "fs_event_stop", "fs_poll_stop", "idle_stop", "prepare_stop",
@@ -71,7 +72,7 @@ local function check_of_prefix(name)
   end
 end
 
--- Runs one check after the other.
+-- Returns a check that runs two checks, one after the other.
 local function both(first, second)
   return function(...)
     local position, what, code = first(...)
@@ -80,7 +81,7 @@ local function both(first, second)
   end
 end
 
--- Adds a check to what the name has.
+-- Adds a check to the checks of a name.
 local function add(name, check)
   local first = checks[name] or check_of_prefix(name)
   checks[name] = first and both(first, check) or check
@@ -89,9 +90,9 @@ guard.add = add
 
 -- Descriptors ----------------------------------------------------------------
 
--- libuv ends the process when the system refuses to poll a descriptor that it
--- has accepted: one that was closed under the handle, a file, a device such as
--- /dev/null.
+-- libuv aborts the process when the system refuses to poll a descriptor that
+-- libuv has accepted: a descriptor that was closed under the handle, a file, or
+-- a device such as /dev/null.
 local function check_pollable(handle)
   if not is_handle(handle) then return end
   local fd = luv.fileno(handle)
@@ -124,8 +125,8 @@ local function listens(handle)
     and not luv.is_writable(handle)
 end
 
--- A second connect of a pipe takes the place of the first, which then never
--- ends; one that listens expects nothing but connections.
+-- A second connect of a pipe replaces the first, which then never ends.  A
+-- handle that listens expects only connections.
 local function check_unconnected(handle)
   if connecting[handle] then
     return 1, "the handle is connecting already", "EALREADY"
@@ -164,8 +165,8 @@ checks.fs_read = not_negative(2)
 checks.fs_sendfile = not_negative(4)
 checks.random = not_negative(1)
 
--- luv makes room for the entries when the directory is open: an error is then
--- raised through libuv.
+-- luv allocates the entries after the directory has been opened: an error would
+-- then be raised through libuv.
 function checks.fs_opendir(_, entries)
   local n = count(entries)
   if n and (n < 1 or n > MOST_ENTRIES) then
@@ -173,8 +174,8 @@ function checks.fs_opendir(_, entries)
   end
 end
 
--- Directories that are closed ("closed") or being read ("busy").  libuv has
--- freed the one, and reads into the entries of the other.
+-- Directories that are closed ("closed") or being read ("busy"). libuv has
+-- freed closed directories, and writes to the entries of busy ones.
 local directories = weak_keys()
 
 local function check_directory(directory)
@@ -193,8 +194,9 @@ local function has_zeros(value)
   return type(value) == "string" and value:find("\0", 1, true) ~= nil
 end
 
--- A name ends at its first zero for luv: another file would be opened, another
--- host be asked. Where the strings stand that are names.
+-- For luv a name ends at its first zero: it would open another file, or ask
+-- another host.  The table has, by function, the last position of an argument
+-- that may be a name.
 local NAMES = {
   chdir = 1, fs_access = 1, fs_chmod = 1, fs_chown = 1, fs_copyfile = 2,
   fs_event_start = 2, fs_lchown = 1, fs_link = 2, fs_lstat = 1, fs_lutime = 1,
@@ -234,7 +236,8 @@ local function check_strings(list, option)
   end
 end
 
--- Not open: libuv makes a pipe for it, which it can do once.
+-- Checks the streams of stdio.  For a stream that is not open libuv makes a
+-- pipe, which it can do only once.
 local function check_stdio(list)
   if type(list) ~= "table" then return end
   local seen = {}
@@ -265,8 +268,8 @@ function checks.spawn(_, options)
   return position, what, code
 end
 
---- The options, in which luv can rely on the strings of the environment: it
--- does not hold those that it makes of numbers.
+--- Returns the options, with the environment as strings only: luv does not hold
+-- the strings that it makes of numbers.
 function guard.spawn_options(options)
   options = options or {}
   local env = type(options) == "table" and options.env
@@ -276,8 +279,8 @@ function guard.spawn_options(options)
   return setmetatable({ env = strings }, { __index = options })
 end
 
--- luv takes a name that it does not know for 0, which checks that there is such
--- a process.
+-- luv takes an unknown name of a signal for 0, which only checks whether there
+-- is such a process.
 local function check_signal(_, signal)
   if type(signal) == "string" and not luv.constants[signal:upper()] then
     return 2, ("signal expected, got %s"):format(signal)
@@ -295,15 +298,16 @@ end
 
 -- The loop --------------------------------------------------------------------
 
--- uv_run must not be called by a callback of its own.
+-- uv_run must not be called by one of its own callbacks.
 function checks.run()
   if luv.loop_mode and luv.loop_mode() then return 0, "loop already running" end
 end
 
--- What changes ----------------------------------------------------------------
+-- Operations ------------------------------------------------------------------
 
--- What is under way with the first argument: name -> function(object, state),
--- where the state is "begun", then "over" or "refused".
+-- Records the progress of operations on the first argument: name ->
+-- function(object, state), in which the state is "begun", then "over" or
+-- "refused".
 local progress = {
   fs_readdir = function(directory, state)
     directories[directory] = state == "begun" and "busy" or nil
@@ -327,20 +331,22 @@ setmetatable(checks, {
   __index = function(_, name) return check_of_prefix(name) end,
 })
 
---- The position and the complaint in a message of luv's; nil when it is about
--- something else.
+--- Returns the position and the complaint in a message of luv; nil if the
+-- message is about something else.
 function guard.argument_error(err)
   if type(err) ~= "string" then return nil end
   local position, what = err:match "^bad argument #(%d+) to '.-' %((.*)%)$"
   return tonumber(position), what
 end
 
---- What is to be done when a function of that name has succeeded with a handle.
+--- By name: a function(handle) to call after the function of that name has
+-- succeeded with a handle.
 local after = {}
 guard.after = after
 
--- Has luv's message name the function that the user called, at its line.  To be
--- called last: then the caller is the user's function.
+-- Returns the results of luv's function, or raises its error at the user's
+-- line, with the name of the function that the user called.  It must be called
+-- as a tail call, so that its caller is the user's function.
 local function returned(name, handle, ok, ...)
   if ok then
     if after[name] and ... == 0 then after[name](handle) end
@@ -352,7 +358,7 @@ local function returned(name, handle, ok, ...)
   argument.bad(position, name, what, 2)
 end
 
---- luv's function `fn`, whose arguments are checked.
+--- Returns a function that checks its arguments and calls luv's function `fn`.
 function guard.wrap(name, fn)
   local check = checks[name]
   if not check then return fn end
