@@ -74,6 +74,7 @@ build = {
             "src/binding/loop/timeout.c",
             "src/binding/loop/uncaught.c",
             "src/binding/luv/attachment.c",
+            "src/binding/luv/closing.c",
             "src/binding/luv/loader.c",
             "src/binding/luv/luv.c",
             "src/binding/luv/runner.c",

@@ -11,6 +11,7 @@ local loaded = core.loaded
 if loaded["lunado.filehandle"] then return loaded["lunado.filehandle"] end
 
 local luv = require "luv"
+local guard = require "lunado.uvguard"
 
 local CHUNK = 64 * 1024
 
@@ -38,7 +39,8 @@ end
 local function finish_close(self)
   local on_closed, owner = self.on_closed, self.owner
   if owner then
-    if not owner:is_closing() then owner:close(on_closed) end
+    if not owner:is_closing() then return owner:close(on_closed) end
+    if on_closed then on_closed() end
   elseif on_closed then
     luv.fs_close(self.fd, function() on_closed() end)
   else
@@ -187,6 +189,8 @@ function File:close(on_closed)
   self.closing, self.on_read = true, nil
   self.on_closed = on_closed
   if not self.busy then finish_close(self) end
+  local told = guard.waits[self]
+  if told then told("ECANCELED") end
 end
 
 --- Whether a value is a File.
@@ -220,7 +224,11 @@ end
 local function of_pipe(handle)
   local fd = handle:fileno()
   if not fd or luv.guess_handle(fd) ~= "file" then return nil end
-  return new(fd, false, false, true, handle)
+  local file = new(fd, false, false, true, handle)
+  guard.waits[handle] = function()
+    if not file.closing then file:close() end
+  end
+  return file
 end
 
 local filehandle = {

@@ -21,6 +21,7 @@ local uv = require "lunado.uv" -- says what is missing where luv is
 local luv = require "luv"
 local buffer = require "lunado.buffer"
 local filehandle = require "lunado.filehandle"
+local guard = require "lunado.uvguard"
 local finders = require "lunado.finders"
 local outbox = require "lunado.outbox"
 local stack_context = require "lunado.stack_context"
@@ -653,6 +654,7 @@ function IOStream:_init(handle, options)
   self._on_read = callback_of(self)
   self._is_file = filehandle.is_file(handle)
   self.handle = handle
+  guard.waits[handle] = self._on_read
   local _ = uv.try_write -- from now on a broken pipe is an error, no signal
 end
 
@@ -753,7 +755,9 @@ end
 
 -- A stream that is collected has no waiters.
 function IOStream:__gc()
-  if self._gone == false then pcall(self.handle.close, self.handle) end
+  if self._gone ~= false then return end
+  self._gone = true
+  pcall(self.handle.close, self.handle)
 end
 
 -- Files ---------------------------------------------------------------------

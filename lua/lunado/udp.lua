@@ -80,6 +80,15 @@ local function serve(socket, future)
   return datagram ~= nil
 end
 
+--- Fails the waiters of a closing handle, because libuv does not call back.
+local function give_up(socket)
+  local future = take(socket)
+  while future do
+    future:set_exception("ECANCELED: operation canceled")
+    future = take(socket)
+  end
+end
+
 local function socket_of(handle)
   local socket = sockets[handle]
   if socket then return socket end
@@ -93,6 +102,7 @@ local function socket_of(handle)
     end
   end)
   sockets[handle] = socket
+  guard.waits[handle] = function() give_up(socket) end
   return socket
 end
 
@@ -114,18 +124,6 @@ function udp.receive(handle)
   local future = core.Future()
   future:set_exception(err)
   return future
-end
-
---- Fails the waiters of a closing handle, because libuv does not call back.
-function udp.closed(handle)
-  local socket = sockets[handle]
-  if not socket then return end
-  sockets[handle] = nil
-  local future = take(socket)
-  while future do
-    future:set_exception("ECANCELED: operation canceled")
-    future = take(socket)
-  end
 end
 
 loaded["lunado.udp"] = udp

@@ -277,7 +277,6 @@ function uv.close(handle)
   judge("close", future, pcall(luv.close, handle, function()
     deliver(future)
   end))
-  if luv.is_closing(handle) then udp.closed(handle) end
   return future
 end
 
@@ -341,6 +340,16 @@ function Process:__tostring()
   return ("%s: %d"):format(Process.__name, self.pid)
 end
 
+--- A function to be called when the handle is closed before the process has
+-- ended. It fails `ended`, and an error that nobody observes is not logged.
+local function gives_up(ended)
+  return function()
+    if ended:done() then return end
+    ended:set_exception("ECANCELED: operation canceled")
+    ended:exception()
+  end
+end
+
 --- Starts a program with luv's options and returns a Process; raises luv's
 -- error if it fails.
 function uv.spawn(path, options)
@@ -351,6 +360,7 @@ function uv.spawn(path, options)
   local ok, handle, pid
   ok, handle, pid = pcall(luv.spawn, path, guard.spawn_options(options),
     function(code, signal)
+      guard.waits[handle] = nil
       if luv.is_closing(handle) then return deliver(ended, code, signal) end
       luv.close(handle, function() deliver(ended, code, signal) end)
     end)
@@ -360,6 +370,7 @@ function uv.spawn(path, options)
     error(handle, 2)
   end
   if not handle then error(("%s (program %q)"):format(pid, path), 0) end
+  guard.waits[handle] = gives_up(ended)
   return setmetatable({ pid = pid, handle = handle, _ended = ended }, Process)
 end
 

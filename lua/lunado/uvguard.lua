@@ -62,6 +62,10 @@ local NO_HANDLE = { tty_reset_mode = true, tty_get_vterm_state = true,
 
 local checks = {}
 local guard = { checks = checks }
+
+--- handle -> fn("ECANCELED"), which is called when something closes the handle,
+-- whichever way: for those that wait for what libuv has no request of.
+guard.waits = core.tell_closing(luv)
 for _, name in ipairs(ANY_STATE) do checks[name] = first_is_handle end
 for _, name in ipairs(OPEN) do checks[name] = first_is_open end
 

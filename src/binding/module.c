@@ -29,6 +29,7 @@
 #include "binding/loop/methods.h"
 #include "binding/loop/runsync.h"
 #include "binding/loop/signals.h"
+#include "binding/luv/closing.h"
 #include "binding/luv/luv.h"
 #include "binding/state/argument.h"
 #include "binding/state/context.h"
@@ -68,7 +69,7 @@ static void (*const openers[])(lua_State *L) = {
     lunado__raise_functions,     lunado__naming_functions,
     lunado__signals_functions,   lunado__forsaken_functions,
     lunado__ticket_functions,    lunado__dependent_functions,
-    lunado__handler_functions};
+    lunado__handler_functions,   lunado__closing_functions};
 
 static void set_classes(lua_State *L, lunado_realm *realm) {
   static const char *const names[LUNADO_E_COUNT] = {"Exception",

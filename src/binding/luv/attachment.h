@@ -33,7 +33,8 @@ typedef struct lunado_attachment {
   lua_CFunction walk;
   lua_CFunction loop_mode; /* NULL before luv 1.40 */
   int deferred; /* values in the list of deferred finalizers, see shutdown.c */
-  bool over;    /* the state is being closed */
+  bool ending;  /* the state is being closed */
+  bool over;    /* libuv has finished with luv's handles since */
 } lunado_attachment;
 
 /* The default loop, if it is open and on the shared uv_loop_t. */

@@ -283,7 +283,8 @@ static void end_shared(lua_State *L, lunado_attachment *self) {
 static int attachment__gc(lua_State *L) {
   lunado_attachment *self = lua_touserdata(L, 1);
   lunado_ioloop *loop;
-  if (self->context == NULL || self->over) return 0;
+  if (self->context == NULL || self->ending) return 0;
+  self->ending = true;
   loop = lunado__attachment_loop(lunado__realm_find(L));
   if (loop != NULL) lunado__ioloop_close(L, loop);
   if (lunado__attachment_is_live(self))
