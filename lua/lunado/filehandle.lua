@@ -18,7 +18,7 @@ local CHUNK = 64 * 1024
 -- Fields:
 -- `fd`: the descriptor;
 -- `owner`: luv's handle that has opened the descriptor and closes it, or nil;
--- `readable`, `appends`: from the mode;
+-- `readable`, `writable`, `appends`: from the mode;
 -- `position`: of the next byte; -1 if the system keeps it;
 -- `busy`: an operation runs; `reading`: it is a read;
 -- `stale`: the data of this read must be read again;
@@ -30,10 +30,10 @@ local File = { __name = "lunado.file" }
 File.__index = File
 
 --- Makes a file on a descriptor of known type and mode.
-local function new(fd, seekable, appends, readable, owner)
+local function new(fd, seekable, appends, readable, writable, owner)
   return setmetatable({ fd = fd, owner = owner, readable = readable,
-    appends = appends, position = seekable and 0 or -1, busy = false,
-    reading = false, stale = false, closing = false }, File)
+    writable = writable, appends = appends, position = seekable and 0 or -1,
+    busy = false, reading = false, stale = false, closing = false }, File)
 end
 
 local function finish_close(self)
@@ -172,11 +172,17 @@ end
 
 function File.try_write() end
 
-function File.shutdown() return nil, "ENOTSOCK" end
+--- Ends writing.  All data of the calls of `write` before has been written.
+function File:shutdown(on_shut)
+  on_shut()
+  return self
+end
 
 function File:get_write_queue_size() return self.data and #self.data or 0 end
 
 function File:is_readable() return self.readable end
+
+function File:is_writable() return self.writable end
 
 function File:is_closing() return self.closing end
 
@@ -210,7 +216,7 @@ local function of_descriptor(fd, mode, seekable)
   local readable = mode == "r" or mode == "r+"
   if kind == "tty" then return luv.new_tty(fd, readable) end
   if not OPENERS[kind] then
-    return new(fd, seekable, mode == "a", readable)
+    return new(fd, seekable, mode == "a", readable, mode ~= "r")
   end
   local handle = OPENERS[kind]()
   local ok, err = handle:open(fd)
@@ -224,7 +230,7 @@ end
 local function of_pipe(handle)
   local fd = handle:fileno()
   if not fd or luv.guess_handle(fd) ~= "file" then return nil end
-  local file = new(fd, false, false, true, handle)
+  local file = new(fd, false, false, true, handle:is_writable(), handle)
   guard.waits[handle] = function()
     if not file.closing then file:close() end
   end

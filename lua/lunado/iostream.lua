@@ -591,19 +591,34 @@ function IOStream:write(data)
 end
 
 --- The end of writing has left, but for `err`. Returns the error of its Future.
--- What is no socket can only be closed, and only where nothing is read from it.
+-- What is no socket is not read, see close_write: it can only be closed.
 function IOStream:_end_sent(err)
-  local readable = not self.handle:is_closing() and self.handle:is_readable()
-  if err and err:find("^ENOTSOCK") and readable then
-    self._write_closed, self._connecting = false, false
-    return err
-  elseif err and not err:find("^ENOTSOCK") then
+  if err and not err:find("^ENOTSOCK") then
     self:_write_failed(err)
     return closed_error(self)
   end
+  local readable = not self.handle:is_closing() and self.handle:is_readable()
   self._shut = true
   if self._ended or not readable then return close(self) end
   watch(self) -- when the other side ends, too, the stream is closed
+end
+
+--- True for what libuv tries to end on one side, and then writes no more.
+local function is_no_socket(handle)
+  local kind = kind_of(handle)
+  if kind ~= "uv_pipe" then return kind == "uv_tty" end
+  local _, _, code = luv.pipe_getsockname(handle)
+  return code == "ENOTSOCK"
+end
+
+--- Why a stream that is read cannot be closed for writing alone, or nil.
+local function refuses_close_write(handle)
+  if not handle:is_readable() then return nil end
+  if not handle:is_writable() then
+    return StreamClosedError("Stream is open for reading only")
+  end
+  return is_no_socket(handle) and "ENOTSOCK: a terminal, or a named pipe that "
+    .. "is read as well, cannot be closed for writing alone" or nil
 end
 
 --- Tells the other side that no more will come, once all that was written has
@@ -613,6 +628,8 @@ function IOStream:close_write()
   if self._closed then
     return self.error == nil and done() or failed(closed_error(self))
   end
+  local err = refuses_close_write(self.handle)
+  if err then return failed(err) end
   local future = Future()
   self._outbox:put(future)
   self._write_closed = future
