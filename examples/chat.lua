@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 --
--- A chat: whatever one says, all others hear.
+-- A chat: each line that a guest sends goes to all other guests.
 --
 --   lua chat.lua [-a ADDRESS] [PORT]
 --
@@ -8,8 +8,9 @@
 --
 -- Listens on the port (default 4000; 0: any that is free) and writes it as its
 -- first line. Talk to it with `nc 127.0.0.1 4000` or telnet: the first line is
--- your name, each later one is said to the others. Who does not listen for too
--- long is put out. It runs until it is interrupted.
+-- your name, each later line is sent to the other guests.  A guest that does
+-- not read for too long is disconnected.  The chat runs until it is
+-- interrupted.
 
 local here = arg[0]:match("^(.*)[/\\]") or "."
 package.path = here .. "/?.lua;" .. package.path
@@ -19,7 +20,7 @@ local terminal = require "support.terminal"
 local TCPServer = require("lunado.tcpserver").TCPServer
 
 local MAX_LINE = 1024
-local MAX_UNHEARD = 1 << 20 -- bytes that may wait for one who does not listen
+local MAX_UNHEARD = 1 << 20 -- bytes that may wait for a guest who does not read
 
 local await = coroutine.yield
 
@@ -46,8 +47,9 @@ end
 
 local Chat = TCPServer:subclass("Chat")
 
--- Says it to everybody but one. Nobody waits for who is slow to hear it: too
--- much of that ends his stream, and with it his coroutine.
+-- Sends the text to all guests but one.  It does not wait for slow readers: too
+-- much unread data ends the reader's stream, and with it the reader's
+-- coroutine.
 function Chat:say(text, but)
   for stream in pairs(self.guests) do
     if stream ~= but then
@@ -68,7 +70,8 @@ function Chat:talk(stream)
   end
 end
 
--- The reads of talk end it, when the guest goes or says too much at once.
+-- Serves one guest.  The reads of talk raise when the guest disconnects or
+-- sends too long a line.
 function Chat:handle_stream(stream)
   local guest <close> = stream
   local _, err = pcall(self.talk, self, guest)

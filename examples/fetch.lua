@@ -4,16 +4,16 @@
 --
 --   lua fetch.lua [-j COUNT] [-t SECONDS] [URL ...]
 --
---   -j COUNT     at most so many pages at once (default 4)
+--   -j COUNT     at most COUNT pages at once (default 4)
 --   -t SECONDS   how long one page may take (default 10; demonstration: 1.5)
 --
--- Shows each page as it comes, then a table and a timeline of what ran beside
--- what. The exit status is 0 when every page came whole with a status below
--- 400, 1 when one did not, 2 for wrong arguments.
+-- Shows each page when it has arrived, then a table, and a timeline of the
+-- pages that ran in parallel.  The exit status is 0 if every page arrived
+-- completely with a status below 400, 1 if one did not, 2 for wrong arguments.
 --
--- Without a URL it is a demonstration: it starts a server of its own, whose
--- pages are quick, slow, silent, refused or cut off. The exit status is then 0
--- when each page ended as that server meant it, failures included.
+-- Without a URL it is a demonstration: it starts its own server, whose pages
+-- are quick, slow, silent, refused or cut off.  The exit status is then 0 if
+-- each page ended as that server intended, including failures.
 
 local here = arg[0]:match("^(.*)[/\\]") or "."
 package.path = here .. "/?.lua;" .. package.path
@@ -58,9 +58,9 @@ local function parse_arguments()
   return options
 end
 
--- One page from its turn at the semaphore to its end, which is in `page` then:
--- code and body, or err; bytes; and the times queued, started, answered and
--- finished. Never fails.
+-- Fetches one page, after its turn at the semaphore has come.  Stores the
+-- outcome in `page`: code and body, or err; bytes; and the times queued,
+-- started, answered and finished.  Never fails.
 local visit = lunado.coroutine(function(page, places, seconds)
   page.bytes, page.queued = 0, loop:time()
   local _ <close> = await(places:acquire())
@@ -136,7 +136,7 @@ local function show_timeline(pages)
     ". waits for its turn   - waits for the server   # receives   x fails")
 end
 
--- Fetches all pages, showing each as it comes.
+-- Fetches all pages, and shows each one when it has arrived.
 local function fetch_all(pages, limit, seconds)
   local places, tasks, done = lunado.locks.Semaphore(limit), {}, 0
   for i, page in ipairs(pages) do tasks[i] = visit(page, places, seconds) end

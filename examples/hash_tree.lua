@@ -5,14 +5,14 @@
 --
 --   lua hash_tree.lua [-j COUNT] DIR
 --
---   -j COUNT   at most so many files and folders at once (default 8)
+--   -j COUNT   at most COUNT files and folders at once (default 8)
 --
--- The lines are sorted by path, relative to DIR; the last ones are the totals
--- and a checksum of the lines themselves, which two equal trees have in common.
--- Symbolic links and special files are counted, not read. What cannot be read
--- is reported on the standard error and does not stop the rest. The exit
--- status is 0 when everything was read, 1 when something was not, 2 for wrong
--- arguments.
+-- The lines are sorted by path, relative to DIR.  The last lines are the totals
+-- and a checksum of the lines themselves, which is the same for two equal
+-- trees.  Symbolic links and special files are counted, not read.  A file that
+-- cannot be read is reported on the standard error, and the other files are
+-- still read.  The exit status is 0 if everything was read, 1 if something was
+-- not, 2 for wrong arguments.
 
 local here = arg[0]:match("^(.*)[/\\]") or "."
 package.path = here .. "/?.lua;" .. package.path
@@ -23,7 +23,7 @@ local crc32 = require "support.crc32"
 local crew = require "support.crew"
 local terminal = require "support.terminal"
 
-local PIECE = 64 * 1024 -- read and summed at a time, between other files' turns
+local PIECE = 64 * 1024 -- bytes that a file reads and sums in its turn
 
 local await = coroutine.yield
 local loop = lunado.IOLoop.current()
@@ -51,7 +51,7 @@ local function parse_arguments()
   return root, limit
 end
 
--- What is known so far, of the whole tree.
+-- The results so far, of the whole tree.
 local tally = { files = {}, bytes = 0, folders = 0, passed_over = 0,
   unreadable = 0 }
 
@@ -60,7 +60,7 @@ local function report(err)
   terminal.line("hash_tree: " .. terminal.plain(err), io.stderr)
 end
 
--- The size and checksum of an open file.
+-- Returns the size and checksum of an open file.
 local function sum_file(file)
   local size, sum = 0, 0
   repeat
@@ -94,8 +94,8 @@ local function read_folder(path, name, add)
   end
 end
 
--- One job: a file, a folder, or something else. Some file systems do not tell
--- which in the folder's list.
+-- Does one job: a file, a folder, or something else.  Some file systems do not
+-- give the kind in the folder's list.
 local function visit(job, add)
   local kind = job.kind
   if not kind or kind == "unknown" then
@@ -115,7 +115,7 @@ local function work(job, add)
   if not ok then report(err) end
 end
 
--- The file or folder that was named, links followed.
+-- Returns the job of the file or folder that was named, with links followed.
 local function first_job(root)
   local ok, stat = pcall(await, uv.fs_stat(root))
   if not ok then

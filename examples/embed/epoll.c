@@ -35,14 +35,14 @@ static int open_timer(void) {
   return fd;
 }
 
-/* Lunado's loop is run whenever its descriptor is ready or its time has come,
- * for as long as it has something to wait for. */
+/* Runs lunado's loop whenever its descriptor is ready or its timeout has
+ * passed, as long as the loop has something to wait for. */
 static void run(uv_loop_t *loop, int epoll, int timer) {
   int ticks = 0;
   while (uv_run(loop, UV_RUN_NOWAIT) != 0) {
     struct epoll_event event = {.data.fd = -1};
     int timeout;
-    uv_update_time(loop); /* libuv counts the wait from its idea of now */
+    uv_update_time(loop); /* libuv counts the wait from its cached time */
     timeout = uv_backend_timeout(loop);
     if (epoll_wait(epoll, &event, 1, timeout) == 1 && event.data.fd == timer) {
       uint64_t times;

@@ -7,19 +7,19 @@
  * A client connects to 127.0.0.1, sends a script and shuts down its half of
  * the connection:
  *   echo 'print(_VERSION) sleep(0.1) return 6 * 7' | nc -N 127.0.0.1 7000
- * It gets what the script prints, while it runs, and a last line: "ok" and
- * what the script returned, "error" and why, or "timeout".
+ * While the script runs, the client receives its output; then a last line: "ok"
+ * and the results of the script, "error" and the reason, or "timeout".
  *
- * Each job is a coroutine, so that all of them run side by side; one that works
+ * Each job is a coroutine, so that all jobs run concurrently.  A job that works
  * without waiting is interrupted every few milliseconds, so that it does not
- * hold the others.  A job has so many seconds (5), whether it waits or works;
- * a client as many to send its script, and to read the answer.  All share a
- * limit of memory.  jobserver.lua says what a job may do; here are the socket
- * and the limits.
+ * block the others.  A job has the given number of seconds (default 5), whether
+ * it waits or works.  A client has the same time to send its script, and again
+ * to read the answer.  All jobs share a limit of memory. jobserver.lua defines
+ * what a job may do; this file has the sockets and the limits.
  *
- * What keeps the time is a debug hook, which Lua calls between instructions
- * and before calls.  A function of C that takes long by itself, as pattern
- * matching can, is nothing it sees: so jobs do not get such functions.
+ * A debug hook, which Lua calls between instructions and before calls, enforces
+ * the time limit.  It cannot interrupt a C function that takes long by itself,
+ * as pattern matching can: so jobs do not get such functions.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -40,7 +40,7 @@
 
 /* --- memory -------------------------------------------------------------- */
 
-/* Jobs that ask for more than there is get "not enough memory". */
+/* The allocator of Lua.  Above the limit, jobs get "not enough memory". */
 static void *allocate(void *used, void *block, size_t old, size_t size) {
   size_t *bytes = used;
   void *moved;
@@ -61,10 +61,11 @@ static void *allocate(void *used, void *block, size_t old, size_t size) {
 /* registry[its address as a key][thread] is the deadline, on uv_hrtime. */
 static const char deadlines_key = 0;
 
-/* When a job has last let others run. */
+/* When a job has last let other jobs run. */
 static uint64_t slice_begin;
 
-/* 0: the running coroutine is no job. */
+/* Returns the deadline of the running job; 0 if the running coroutine is no
+ * job. */
 static uint64_t get_deadline(lua_State *L) {
   lua_Integer deadline;
   lua_rawgetp(L, LUA_REGISTRYINDEX, &deadlines_key);
@@ -75,9 +76,9 @@ static uint64_t get_deadline(lua_State *L) {
   return (uint64_t)deadline;
 }
 
-/* Once the time is up, every instruction of the job raises this error, so that
- * a pcall in the job cannot hold it.  Until then it waits for a turn of the
- * loop now and then. */
+/* The debug hook.  After the deadline it raises an error at every instruction
+ * of the job, so that a pcall in the job cannot stop it.  Before the deadline
+ * it makes the job wait for a turn of the loop from time to time. */
 static void on_hook(lua_State *L, lua_Debug *ar) {
   uint64_t now = uv_hrtime();
   if (now >= get_deadline(L)) {
@@ -85,12 +86,12 @@ static void on_hook(lua_State *L, lua_Debug *ar) {
     luaL_error(L, "timeout");
   }
   if (ar->event != LUA_HOOKCOUNT || now - slice_begin < SLICE_NS) return;
-  if (!lua_isyieldable(L)) return; /* within a sort, say */
+  if (!lua_isyieldable(L)) return; /* for example, within a sort */
   slice_begin = now;
   lua_yield(L, 0);
 }
 
-/* Has the coroutine that calls it stop at a deadline; 0: takes that back. */
+/* Sets the deadline of the calling coroutine; 0 removes it. */
 static void set_deadline(lua_State *L, uint64_t deadline) {
   lua_rawgetp(L, LUA_REGISTRYINDEX, &deadlines_key);
   lua_pushthread(L);
@@ -104,7 +105,8 @@ static void set_deadline(lua_State *L, uint64_t deadline) {
               COUNT_FOR_HOOK);
 }
 
-/* Not Lua, so that no hook can keep it from coming to its end. */
+/* Removes the limit after fn.  It is written in C, so that the hook cannot
+ * interrupt it. */
 static int limit_over(lua_State *L, int status, lua_KContext unused) {
   (void)unused;
   set_deadline(L, 0);
@@ -113,7 +115,7 @@ static int limit_over(lua_State *L, int status, lua_KContext unused) {
   return lua_gettop(L);
 }
 
-/* limited(seconds, fn): as pcall(fn), but fn may work for so long only. */
+/* limited(seconds, fn): like pcall(fn), but fn may run only for that time. */
 static int limited(lua_State *L) {
   lua_Number ns = luaL_checknumber(L, 1) * 1e9;
   lua_settop(L, 2);
@@ -121,8 +123,8 @@ static int limited(lua_State *L) {
   return limit_over(L, lua_pcallk(L, 0, LUA_MULTRET, 0, 0, limit_over), 0);
 }
 
-/* (string, name): what a method of a string is; jobs get those of the second
- * upvalue, all others those of the first. */
+/* (string, name): returns a method of a string.  Jobs get the methods of the
+ * second upvalue, other coroutines those of the first. */
 static int string_method(lua_State *L) {
   lua_settop(L, 2);
   lua_gettable(L, lua_upvalueindex(get_deadline(L) != 0 ? 2 : 1));
@@ -154,29 +156,29 @@ static void open_deadlines(lua_State *L) {
 
 /* --- clients ------------------------------------------------------------- */
 
-/* A userdata.  The registry holds it, under its address, until its handle is
- * closed; the job, if there is one, until it is done.  User value 1 is the
- * Future of what is to be read, nil while nobody waits for that. */
+/* A client is a userdata.  The registry holds it, under its address, until its
+ * handle is closed; its job, if there is one, holds it until the job has ended.
+ * User value 1 is the Future of wait_for_reader, nil while no job waits. */
 typedef struct {
   uv_tcp_t tcp; /* data is the server */
   uv_shutdown_t shutdown;
   uint64_t expires; /* on uv_hrtime */
-  size_t length;    /* of the script, as far as it has come */
+  size_t length;    /* bytes of the script that have arrived */
   char script[SCRIPT_MAX];
 } client;
 
 typedef struct {
   uv_loop_t loop;
-  uv_tcp_t tcp; /* data is the server, as in every handle of the host's */
+  uv_tcp_t tcp; /* data is the server, as in every handle of the host */
   uv_timer_t sweep;
   uv_signal_t signals[2];
   lua_State *L;
-  uint64_t patience; /* ns for a script to come, to run, or to be answered */
+  uint64_t patience; /* ns to get a script, to run it, or to send the answer */
   int clients;
   int run_job; /* in the registry: jobserver.lua's function */
 } server;
 
-/* What is written, and the request for it. */
+/* A write: the request and its data. */
 typedef struct {
   uv_write_t request;
   char text[];
@@ -184,7 +186,7 @@ typedef struct {
 
 static server *server_of(client *self) { return self->tcp.data; }
 
-/* (client): settles the Future of who waits for it, if somebody does. */
+/* (client): settles the Future of wait_for_reader, if a job waits for it. */
 static int tell_waiter(lua_State *L) {
   lua_rawgetp(L, LUA_REGISTRYINDEX, lua_touserdata(L, 1));
   if (lua_getiuservalue(L, -1, 1) == LUA_TNIL) return 0;
@@ -194,8 +196,8 @@ static int tell_waiter(lua_State *L) {
   return 0;
 }
 
-/* libuv must not be left by an error: whatever it calls goes into Lua like
- * this. */
+/* Calls Lua from a callback of libuv: all callbacks use it, because an error
+ * must not jump out of libuv. */
 static void call_with(client *self, lua_CFunction function) {
   lua_State *L = server_of(self)->L;
   lua_pushcfunction(L, function);
@@ -226,7 +228,7 @@ static void on_written(uv_write_t *request, int status) {
     call_with((client *)stream, tell_waiter);
 }
 
-/* Pushes the Future of when the client has read what there is. */
+/* Pushes a Future that is done when the client has read all output. */
 static int wait_for_reader(lua_State *L) {
   if (lua_getiuservalue(L, 1, 1) != LUA_TNIL) return 1;
   lunado_newfuture(L);
@@ -235,8 +237,8 @@ static int wait_for_reader(lua_State *L) {
   return 1;
 }
 
-/* say(client, text): sends it, unless the client has gone.  Returns a Future
- * to wait for when the client does not read. */
+/* say(client, text): sends the text, unless the client has disconnected.  If
+ * the client does not read, returns a Future to wait for. */
 static int say(lua_State *L) {
   client *self = luaL_checkudata(L, 1, "client");
   uv_stream_t *stream = (uv_stream_t *)&self->tcp;
@@ -263,7 +265,7 @@ static void be_patient(client *self) {
   self->expires = uv_hrtime() + server_of(self)->patience;
 }
 
-/* done(client): closes the connection when all is sent. */
+/* done(client): closes the connection when all output has been sent. */
 static int done(lua_State *L) {
   client *self = luaL_checkudata(L, 1, "client");
   if (uv_is_closing((uv_handle_t *)&self->tcp)) return 0;
@@ -275,8 +277,8 @@ static int done(lua_State *L) {
 
 /* --- receiving ----------------------------------------------------------- */
 
-/* (client): starts the job as a coroutine; without memory for that, there is
- * nobody to answer. */
+/* (client): starts the job as a coroutine.  If there is no memory for that, the
+ * client gets no answer. */
 static int start_job(lua_State *L) {
   client *self = lua_touserdata(L, 1);
   lua_rawgeti(L, LUA_REGISTRYINDEX, server_of(self)->run_job);
@@ -302,7 +304,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer) {
   } else if (n == UV_EOF) {
     uv_read_stop(stream);
     call_with(self, start_job);
-  } else { /* a script that is too long, too */
+  } else { /* also if the script is too long */
     close_client(self);
   }
 }
@@ -326,8 +328,8 @@ static int accept_client(lua_State *L) {
 
 static void free_handle(uv_handle_t *handle) { free(handle); }
 
-/* There is no place or no memory for a client.  One that is not accepted would
- * be the last. */
+/* Refuses a client for which there is no place or no memory.  It must be
+ * accepted first, because otherwise libuv would report no further clients. */
 static void refuse_client(server *host) {
   uv_tcp_t *tcp = malloc(sizeof *tcp);
   if (tcp == NULL) return;
@@ -357,8 +359,8 @@ static void on_signal(uv_signal_t *handle, int number) {
   uv_stop(handle->loop);
 }
 
-/* Writing to a client that has gone is an error of that client, not a signal
- * that ends the process. */
+/* Writing to a client that has disconnected must be an error of that client,
+ * not a signal that ends the process. */
 static void catch_signals(server *host) {
   static const int numbers[] = {SIGINT, SIGTERM};
 #ifdef SIGPIPE
@@ -371,7 +373,7 @@ static void catch_signals(server *host) {
   }
 }
 
-/* Who neither sends nor reads has to go. */
+/* Closes a client that neither sends nor reads. */
 static void close_if_late(uv_handle_t *handle, void *host) {
   client *self = (client *)handle;
   if (handle->data != host || handle->type != UV_TCP) return;
@@ -403,7 +405,7 @@ static int listen_on(server *host, int port) {
   return fflush(stdout);
 }
 
-/* (server, arguments): everything of Lua's that is needed. */
+/* (server, arguments): opens lunado and loads jobserver.lua. */
 static int open_lua(lua_State *L) {
   static const luaL_Reg functions[] = {{"limited", limited},
                                        {"methods", methods},
@@ -427,7 +429,7 @@ static int open_lua(lua_State *L) {
   return 0;
 }
 
-/* The handles of lunado, whose data is NULL, are lunado's to close. */
+/* lunado's handles, whose data is NULL, are closed by lunado. */
 static void close_if_ours(uv_handle_t *handle, void *host) {
   if (handle->data != host || uv_is_closing(handle)) return;
   if (handle->type == UV_TCP && handle != (void *)&((server *)host)->tcp)
@@ -436,7 +438,7 @@ static void close_if_ours(uv_handle_t *handle, void *host) {
     uv_close(handle, NULL);
 }
 
-/* Clients are Lua's memory, so they are closed before the state is. */
+/* Clients are in memory that Lua owns, so they are closed before the state. */
 static int close_server(server *host) {
   uv_walk(&host->loop, close_if_ours, host);
   uv_run(&host->loop, UV_RUN_NOWAIT);

@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: MIT
--- What a job of the job server may do, and what becomes of it.  The server
--- calls this file with its functions limited, methods, say and done, and the
--- seconds that a job has; it gets back the function that runs one job.
+-- The environment of a job of the job server, and the report of its outcome.
+-- The server calls this file with its functions limited, methods, say and done,
+-- and the seconds that a job has.  The file returns the function that runs one
+-- job.
 local host, seconds = ...
 local lunado = require "lunado"
 
@@ -13,8 +14,8 @@ local function copy(library, ...)
   return result
 end
 
---- As string.rep, with a bound: even the empty string can be repeated for
--- years.
+--- Like string.rep, with a bound: even the repetition of an empty string can
+-- take years.
 local function rep(s, n, separator)
   s, separator = tostring(s), separator or ""
   if n > LONGEST or n * (#s + #separator) > LONGEST then
@@ -23,13 +24,13 @@ local function rep(s, n, separator)
   return string.rep(s, n, separator)
 end
 
---- As string.find, but it looks for the text itself.
+--- Like string.find, but searches for plain text.
 local function find(s, text, init)
   if #s * #text > 1e8 then error("strings too long", 2) end
   return string.find(s, text, init, true)
 end
 
---- As table.sort, but it always compares in Lua, where the limit sees it.
+--- Like table.sort, but always compares in Lua, where the time limit applies.
 local function sort(list, less)
   table.sort(list, less or function(a, b) return a < b end)
 end
@@ -41,9 +42,10 @@ local function safe_strings()
   return strings
 end
 
---- What is left of the standard library: nothing that leaves the job, and
--- nothing that the limit does not see: patterns, which may take for ever;
--- coroutines, and message handlers, which Lua runs without hooks.
+--- Returns the globals of a job: the part of the standard library that cannot
+-- reach outside of the job and obeys the time limit.  It has no patterns, which
+-- may take for ever, and no coroutines and message handlers, which Lua runs
+-- without hooks.
 local function safe_globals()
   local env = copy(_G, "_VERSION", "assert", "error", "ipairs", "next",
     "pairs", "pcall", "rawequal", "rawget", "rawlen", "rawset", "select",
@@ -67,7 +69,7 @@ local function join(separator, ...)
   return table.concat(texts, separator)
 end
 
---- A wait ends when the job has to.
+--- Waits for a Future, but not longer than the job may run.
 local function wait(future, deadline)
   pcall(coroutine.yield, lunado.with_timeout(deadline, future))
   if lunado.IOLoop.current():time() >= deadline then error("timeout", 0) end
@@ -85,7 +87,7 @@ local function globals_of_job(client, deadline)
   return env
 end
 
---- Runs the script, and returns what the client is told last.
+--- Runs the script; returns the last line for the client.
 local function outcome(client, source)
   local loop = lunado.IOLoop.current()
   local deadline = loop:time() + seconds

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * minimal.c - the smallest host: runs a script as a coroutine until it is
- * done.  The script needs no file of lunado's.
+ * minimal.c - the smallest host: runs a script as a coroutine until it has
+ * ended.  The script needs no files of lunado.
  *
  *   minimal script.lua
  */

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- What a host runs is a coroutine from its first line: it may wait anywhere.
+-- The host runs this script as a coroutine: it may wait anywhere.
 local lunado = require "lunado"
 
 local function count(name, n)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * worker.c - a host with a loop of its own, a handle of its own on it, and a
+ * worker.c - a host with its own loop, its own handle on that loop, and a
  * thread that works for its scripts.
  *
  *   worker script.lua
  *
- * Scripts call factor(n) and get a Future.  The thread finds the factors,
- * while the loop goes on, and settles a promise with them.
+ * Scripts call factor(n) and get a Future.  The thread finds the factors while
+ * the loop continues, and settles a promise with them.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,8 +18,8 @@
 
 /* --- the thread ---------------------------------------------------------- */
 
-/* One question; the loop's until it is in the queue, then the thread's, then
- * the loop's again. */
+/* One request.  The loop's thread owns it until it is in the queue, then the
+ * worker thread, and after the promise is settled the loop's thread again. */
 typedef struct request request;
 struct request {
   request *next;
@@ -34,7 +34,7 @@ static struct {
   uv_mutex_t mutex;
   uv_cond_t changed;
   request *first; /* NULL: nothing is queued */
-  request **end;  /* where the next one goes */
+  request **end;  /* where the next request goes */
   int stopping;
 } thread;
 
@@ -45,8 +45,8 @@ static void factorize(request *self) {
   if (rest > 1) self->factors[self->count++] = rest;
 }
 
-/* On the loop's thread: the factors become the result.  Raising an error here
- * would fail the Future; memory that runs out does. */
+/* Runs on the loop's thread: returns the factors, the result of the Future.  An
+ * error raised here fails the Future, such as "not enough memory". */
 static int deliver(lua_State *L) {
   request *self = lua_touserdata(L, 1);
   int count = self->count;
@@ -56,7 +56,7 @@ static int deliver(lua_State *L) {
   return count;
 }
 
-/* The next request; NULL when there will be none. */
+/* Waits for the next request and returns it; NULL if there will be none. */
 static request *take(void) {
   request *self;
   uv_mutex_lock(&thread.mutex);
@@ -71,7 +71,7 @@ static request *take(void) {
   return self;
 }
 
-/* When the state has closed, the request is still this thread's. */
+/* The thread.  If the state has closed, this thread still owns the request. */
 static void work(void *unused) {
   request *self;
   (void)unused;
@@ -98,7 +98,7 @@ static void stop_thread(void) {
   uv_mutex_destroy(&thread.mutex);
 }
 
-/* --- what scripts call --------------------------------------------------- */
+/* --- functions for scripts ------------------------------------------------ */
 
 static void enqueue(request *self) {
   uv_mutex_lock(&thread.mutex);
@@ -147,7 +147,7 @@ int main(int argc, char **argv) {
   lua_State *L = luaL_newstate();
   if (L == NULL || argc < 2) return 1;
 
-  /* The host has a loop, with a handle that does not keep it alive. */
+  /* The host has a loop, with a handle that does not keep the loop running. */
   uv_loop_init(&loop);
   uv_timer_init(&loop, &timer);
   timer.data = &ticks;
@@ -166,7 +166,8 @@ int main(int argc, char **argv) {
   else
     printf("the host's timer went on: %s\n", ticks > 0 ? "yes" : "no");
 
-  /* In any order: the thread may settle promises of a state that is gone. */
+  /* The order does not matter: the thread may settle promises of a closed
+   * state. */
   lua_close(L);
   stop_thread();
   uv_close((uv_handle_t *)&timer, NULL);

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- Asks the host's thread for prime factors; the answers come when they are
--- found, and the loop does other things meanwhile.
+-- Requests prime factors from the host's thread.  The loop continues while the
+-- thread computes them.
 local lunado = require "lunado"
 
 local function factors(n)
@@ -17,5 +17,5 @@ for _, line in ipairs(coroutine.yield {
   print(line)
 end
 
--- Errors of the arguments are the script's, and it goes on.
+-- An error of the arguments is raised in the script, which can catch it.
 print(pcall(factor, -1))

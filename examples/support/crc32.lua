@@ -11,8 +11,9 @@ for i = 0, 255 do
   TABLE[i] = c
 end
 
--- The checksum of what `sum` is of, with `text` behind it; sum is 0 to begin.
--- Four bytes at a time: the loop's own cost is most of a byte's.
+-- Returns the checksum of some data followed by `text`, where `sum` is the
+-- checksum of that data, or 0 if there is none.  It takes four bytes at a time,
+-- because most of the cost of a byte is that of the loop.
 return function(sum, text)
   local byte, T = string.byte, TABLE
   local c, length = sum ~ 0xFFFFFFFF, #text

@@ -1,15 +1,16 @@
 -- SPDX-License-Identifier: MIT
 --
--- Jobs that may add other jobs, for a few coroutines: however many jobs there
--- are, only so many coroutines.
+-- Runs jobs that may add other jobs, with a fixed number of coroutines for any
+-- number of jobs.
 
 local lunado = require "lunado"
 
 local await = coroutine.yield
 
--- run(count, job, work): waits until no job is left. Each job goes to
--- work(job, add), where add(job) adds another; the newest job comes first.
--- Raises what `work` raised first, after the other jobs.
+-- run(count, job, work): runs `job` and all jobs that are added, with `count`
+-- coroutines, until no job is left.  Calls work(job, add) for each job, in
+-- which add(job) adds another one; the newest job comes first.  If `work`
+-- fails, raises its first error after all jobs have ended.
 local function run(count, job, work)
   local jobs, failure = lunado.queues.LifoQueue(), nil
   local function add(another) jobs:put_nowait(another) end

@@ -1,21 +1,21 @@
 -- SPDX-License-Identifier: MIT
 --
--- fetch.lua's own pages: a server of its own, as a second process, and what
--- shall become of each page that it serves.
+-- The demonstration of fetch.lua: its own server, as a second process, and the
+-- expected outcome of each page.
 
 local IOStream = require("lunado.iostream").IOStream
 local uv = require "lunado.uv"
 
 local await = coroutine.yield
 
--- The command that runs this script: the first of Lua's arguments.
+-- Returns the command that runs this script: the first of Lua's arguments.
 local function interpreter()
   local i = -1
   while arg[i - 1] do i = i - 1 end
   return arg[i]
 end
 
--- A port of 127.0.0.1 on which nobody listens.
+-- Returns a port of 127.0.0.1 on which no process listens.
 local function closed_port()
   local probe = uv.new_tcp()
   assert(uv.tcp_bind(probe, "127.0.0.1", 0))
@@ -38,9 +38,9 @@ local function start(here, root)
   return process, input, port
 end
 
--- Each page has a label, a url, and what shall become of it: `status`, with
--- `file` for the file that the body equals, or `failure`, a pattern of the
--- error.
+-- Returns the pages.  Each has a label, a url, and the expected outcome:
+-- `status`, and `file`, the file that the body equals; or `failure`, a pattern
+-- of the error.
 local function pages(port, root)
   local list = {}
   local function add(label, url, expected)
@@ -77,7 +77,7 @@ local function contents(path)
   return text
 end
 
--- Did the page end as it shall?
+-- Whether the page ended as expected.
 local function as_meant(page)
   if page.failure then
     return page.err ~= nil and page.err:find(page.failure) ~= nil
@@ -86,7 +86,7 @@ local function as_meant(page)
     and (not page.file or page.body == contents(page.file))
 end
 
--- run(here, visit): visit(pages) inside, the server around it.
+-- run(here, visit): starts the server, calls visit(pages), ends the server.
 local function run(here, visit)
   local root = here .. "/.."
   local process, input, port = start(here, root)

@@ -46,7 +46,7 @@ local function parse_head(head)
   return { status = tonumber(status), reason = reason, headers = headers }
 end
 
--- What the Future of a read gives; nil when the other side has ended.
+-- Returns the result of a read's Future; nil if the other side has ended.
 local function before_end(future)
   local ok, value = pcall(await, future)
   if ok then return value end
@@ -58,14 +58,14 @@ local function before_end(future)
   if cause then error(cause, 0) end
 end
 
--- What comes before the delimiter; nil when the other side ends first.
+-- Returns the bytes before the delimiter; nil if the other side ends first.
 local function read_before(connection, delimiter, max)
   local text = before_end(connection:read_until(delimiter, max))
   return text and text:sub(1, -#delimiter - 1)
 end
 
--- Calls sink(piece) for the next `count` bytes; returns how many of them never
--- came.
+-- Calls sink(piece) for the next `count` bytes; returns how many of them are
+-- missing.
 local function read_bytes(connection, count, sink)
   while count > 0 do
     local piece = before_end(
@@ -77,7 +77,8 @@ local function read_bytes(connection, count, sink)
   return count
 end
 
--- The heads of interim answers (100 Continue, 103 Early Hints) are skipped.
+-- Reads the head of the answer; skips the heads of interim answers (100
+-- Continue, 103 Early Hints).
 local function read_head(connection)
   repeat
     local head = read_before(connection, "\r\n\r\n", MAX_HEAD)
@@ -150,9 +151,10 @@ local exchange = gen.coroutine(function(connection, url, progress)
 end)
 
 -- fetch(url, seconds [, progress]) -> a Future of { status, reason, headers,
--- body }. `progress(answer, bytes)` is called when the head is there and after
--- each piece of the body. The connection is closed in every case: what is left
--- of the exchange after a timeout fails at once, and quietly.
+-- body }. `progress(answer, bytes)` is called when the head has arrived and
+-- after each piece of the body.  The connection is closed in every case: after
+-- a timeout the rest of the exchange fails at once, without a message in the
+-- log.
 local fetch = gen.coroutine(function(url, seconds, progress)
   local deadline = loop:time() + seconds
   local parsed, complaint = parse_url(url)

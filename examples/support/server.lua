@@ -1,12 +1,13 @@
 -- SPDX-License-Identifier: MIT
 --
 -- The server of fetch.lua's demonstration: the files below a folder over
--- HTTP/1.1, in several ways, good and bad.
+-- HTTP/1.1, in correct and in faulty ways.
 --
 --   lua server.lua FOLDER
 --
 -- Listens on a free port of 127.0.0.1, writes that port as its first line, and
--- ends when its standard input does, so that it never outlives who started it.
+-- ends when its standard input ends, so that it never outlives its parent
+-- process.
 --
 --   /whole/FILE    with its Content-Length
 --   /chunked/FILE  in chunks
@@ -44,7 +45,7 @@ local function length(text)
   return "Content-Length: " .. #text
 end
 
--- The text in at most PIECES pieces.
+-- Returns the text in at most PIECES pieces.
 local function pieces(text)
   local size, from = math.max(1, math.ceil(#text / PIECES)), 1
   return function()
@@ -103,7 +104,7 @@ end
 
 local server = TCPServer()
 
--- A client that goes away in the middle is no matter to the others.
+-- Serves one client.  If the client disconnects early, others are not affected.
 function server.handle_stream(_, stream)
   local client <close> = stream
   pcall(answer, client)

@@ -1,9 +1,9 @@
 -- SPDX-License-Identifier: MIT
 --
--- What the examples show: lines, one progress line below them, tables.
+-- The output of the examples: lines, one progress line below them, tables.
 --
 -- The progress line and the colours appear on a terminal only, so that output
--- sent to a file holds the plain lines alone.
+-- to a file contains only the plain lines.
 
 local uv = require "lunado.uv"
 
@@ -14,8 +14,8 @@ local CLEAR = "\r\27[K"
 local COLOUR = { good = "\27[32m", bad = "\27[31m", faint = "\27[2m" }
 local colourful = interactive and not os.getenv("NO_COLOR")
 
-local columns -- of the terminal, asked for once
-local progress = "" -- what stands on the progress line
+local columns -- of the terminal, read once
+local progress = "" -- the text on the progress line
 
 local function width()
   if not columns then
@@ -27,17 +27,17 @@ local function width()
   return columns
 end
 
--- The text in a colour, where there are colours.
+-- Returns the text in a colour, if there are colours.
 function terminal.paint(colour, text)
   return colourful and COLOUR[colour] .. text .. "\27[0m" or text
 end
 
--- One line, whatever bytes are in it.
+-- Returns the text as one line, with control bytes replaced.
 function terminal.plain(text)
   return (tostring(text):gsub("%c", "?"))
 end
 
--- The text cut to `limit` columns.
+-- Returns the text cut to `limit` columns.
 function terminal.fit(text, limit)
   text = terminal.plain(text)
   return #text <= limit and text or text:sub(1, limit - 2) .. ".."
@@ -57,7 +57,7 @@ function terminal.bytes(count)
   return (unit == 1 and "%.0f %s" or "%.1f %s"):format(count, units[unit])
 end
 
--- Replaces the progress line; nil takes it away.
+-- Replaces the progress line; nil removes it.
 function terminal.progress(text)
   if not interactive then return end
   progress = text and terminal.fit(text, width() - 1) or ""
@@ -72,8 +72,8 @@ function terminal.line(text, file)
   if progress ~= "" then io.stdout:write(progress):flush() end
 end
 
--- Writes rows of strings in columns. `headings` are strings; one that begins
--- with a blank is for a column that stands at the right.
+-- Writes rows of strings in columns. `headings` are strings; a heading that
+-- begins with a blank makes its column right-aligned.
 function terminal.table(headings, rows)
   local widths = {}
   for i, heading in ipairs(headings) do
@@ -94,8 +94,8 @@ function terminal.table(headings, rows)
   for _, row in ipairs(rows) do write(row, row.colour) end
 end
 
--- From here on an interrupt (Ctrl-C) ends the program at once, with the status
--- that shells expect.
+-- Makes an interrupt (Ctrl-C) end the program at once, with the status that
+-- shells expect.
 function terminal.end_on_interrupt()
   uv.signal("sigint"):add_done_callback(function()
     terminal.progress(nil)

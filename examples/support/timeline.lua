@@ -1,15 +1,14 @@
 -- SPDX-License-Identifier: MIT
 --
--- Draws what ran beside what: one row for each piece of work, time from left
--- to right.
+-- Draws a timeline: one row for each piece of work, time from left to right.
 
 local terminal = require "support.terminal"
 
 local COLUMNS = 50
 
--- bars: a list of { label =, phases = { { mark, start, stop }, … },
--- failed = boolean }, times in seconds from a common zero. Later phases are
--- drawn over earlier ones, and none is too short to be seen.
+-- bars: a list of { label =, phases = { { mark, start, stop }, … }, failed =
+-- boolean }, times in seconds from a common zero. Later phases are drawn over
+-- earlier ones.  Each phase is at least one column wide.
 local function draw(bars, legend)
   local total, label_width = 0, 0
   for _, bar in ipairs(bars) do
