@@ -334,7 +334,8 @@ int lunado__suspend_wait(lua_State *L, lunado_realm *realm, int t,
 }
 
 /* The short way of suspend: pushes the one result of a Future that is done.
- * Returns false, and has changed nothing, for all else. */
+ * Returns false, and has changed nothing, for all else.  In place of
+ * lunado__toclass, because the metatable may stay on the stack. */
 bool lunado__suspend_push_ready(lua_State *thread, lunado_realm *realm, int n) {
   lunado_future *future;
   if (n != 1) return false;

@@ -34,7 +34,7 @@
 static lunado_loop gone = {.refs = 1, .closed = true, .mail = {.closed = true}};
 
 /* Marks the metatables of loops: that of the class, and those of single loops
- * whose fields have been set. */
+ * whose fields have been set.  Those have no identity in realm->types. */
 static const char loop_key = 0;
 
 /* --- finding -------------------------------------------------------------- */
@@ -46,11 +46,8 @@ lunado_ioloop *lunado__ioloop_at(lua_State *L, const lunado_realm *realm,
   if (loop == NULL) return NULL;
   if (loop == realm->loops.current && lua_type(L, arg) == LUA_TUSERDATA)
     return loop;
+  if (lunado__toclass(L, arg, realm->types.ioloop) != NULL) return loop;
   if (!lua_getmetatable(L, arg)) return NULL;
-  if (lua_topointer(L, -1) == realm->types.ioloop) {
-    lua_pop(L, 1);
-    return loop;
-  }
   marked = lua_rawgetp(L, -1, &loop_key) != LUA_TNIL;
   lua_pop(L, 2);
   return marked ? loop : NULL;

@@ -105,7 +105,8 @@ void lunado__shutdown_undo(lua_State *L) {
 
 /* --- the end of the state ------------------------------------------------- */
 
-/* True if the value at idx is a userdata with that finalizer. */
+/* True if the value at idx is a userdata with that finalizer.  Each type of
+ * luv's handles has its own metatable; the finalizer is what they share. */
 static bool has_finalizer(lua_State *L, int idx, lua_CFunction gc) {
   bool has;
   if (lua_type(L, idx) != LUA_TUSERDATA || !lua_getmetatable(L, idx))

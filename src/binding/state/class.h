@@ -16,8 +16,9 @@ const void *lunado__class_new(lua_State *L, const char *name,
  * returned.  [-0, +0, m] */
 void lunado__class_set(lua_State *L, const void *mt);
 
-/* Returns the userdata at idx if `mt` is its metatable, else NULL.
- * [-0, +0, -] */
+/* Returns the userdata at idx if `mt` is its metatable, else NULL.  This is how
+ * the type of a userdata is tested, with an identity of realm->types; the few
+ * places that test otherwise say why.  [-0, +0, -] */
 static inline void *lunado__toclass(lua_State *L, int idx, const void *mt) {
   void *object = lua_touserdata(L, idx);
   if (object == NULL || !lua_getmetatable(L, idx)) return NULL;

@@ -128,6 +128,7 @@ struct lunado_realm {
     const void *iterator; /* of WaitIterator */
     const void *witness;
     const void *bond;
+    const void *executor;
     const void *kwargs; /* of util.kwargs; NULL: not loaded */
     int future_class;   /* reference in the registry to Future's metatable */
   } types;

@@ -30,7 +30,10 @@ typedef struct {
 } executor;
 
 static lunado__pool *check_executor(lua_State *L, int arg) {
-  return ((executor *)luaL_checkudata(L, arg, EXECUTOR))->pool;
+  executor *self =
+      lunado__toclass(L, arg, lunado__realm_upvalue(L)->types.executor);
+  if (self == NULL) luaL_typeerror(L, arg, EXECUTOR);
+  return self->pool;
 }
 
 /* --- the names of what is sent -------------------------------------------- */
@@ -211,12 +214,13 @@ static size_t check_max_queue(lua_State *L, int arg) {
 static int concurrent_thread_pool_executor(lua_State *L) {
   unsigned threads = check_threads(L, 1);
   size_t queue = check_max_queue(L, 2);
+  lunado_realm *realm = lunado__realm_upvalue(L);
   executor *self;
   lua_settop(L, 0);
   self = lua_newuserdatauv(L, sizeof *self, 1);
   self->pool = NULL;
-  luaL_setmetatable(L, EXECUTOR);
-  self->pool = lunado__pool_new(L, lunado__realm_upvalue(L), threads, queue);
+  lunado__class_set(L, realm->types.executor);
+  self->pool = lunado__pool_new(L, realm, threads, queue);
   lua_setiuservalue(L, -2, 1);
   return 1;
 }
@@ -231,8 +235,9 @@ static int executor_send_as(lua_State *L) {
 
 /* is_executor(x): whether it is a ThreadPoolExecutor. */
 static int executor_is_executor(lua_State *L) {
+  const void *mt = lunado__realm_upvalue(L)->types.executor;
   luaL_checkany(L, 1);
-  lua_pushboolean(L, luaL_testudata(L, 1, EXECUTOR) != NULL);
+  lua_pushboolean(L, lunado__toclass(L, 1, mt) != NULL);
   return 1;
 }
 
@@ -258,7 +263,8 @@ static const luaL_Reg executor_functions[] = {
 
 void lunado__executor_functions(lua_State *L) {
   lunado__pool_open(L);
-  (void)lunado__class_new(L, EXECUTOR, executor_methods, executor_metamethods);
+  lunado__realm_find(L)->types.executor =
+      lunado__class_new(L, EXECUTOR, executor_methods, executor_metamethods);
   lua_pop(L, 1);
   lunado__setfunctions(L, executor_functions);
 }

@@ -113,12 +113,7 @@ lunado__packing *lunado__parcel_new_packing(lua_State *L) {
 }
 
 lunado__parcel *lunado__parcel_at(lua_State *L, int idx) {
-  lunado__packing *p = lua_touserdata(L, idx);
-  if (p == NULL || !lua_getmetatable(L, idx)) return NULL;
-  push_packing_metatable(L);
-  if (!lua_rawequal(L, -1, -2)) p = NULL;
-  lua_pop(L, 2);
-  return p != NULL ? &p->parcel : NULL;
+  return &((lunado__packing *)lua_touserdata(L, idx))->parcel;
 }
 
 void lunado__parcel_move(lunado__parcel *to, lunado__parcel *from) {

@@ -40,8 +40,8 @@ typedef struct lunado__route lunado__route;
  * [-0, +0, m] */
 void lunado__parcel_substitute(lua_State *L, int idx, int plain);
 
-/* The parcel that the userdata at idx owns; NULL where it is none.
- * [-0, +0, m] */
+/* Returns the parcel of the userdata at idx, which lunado__encode has pushed.
+ * [-0, +0, -] */
 lunado__parcel *lunado__parcel_at(lua_State *L, int idx);
 
 /* Moves what is in `from` to `to`, which holds nothing; `from` is empty then.
