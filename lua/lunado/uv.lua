@@ -378,6 +378,8 @@ end
 
 -- Both sides send a list of values as one string, because luv itself accepts
 -- only a few values, and its older versions convert every integer to a float.
+-- The parcels of executors cannot be used here: the states of these threads are
+-- luv's, in which lunado.core is not loaded and perhaps cannot be found.
 local CODEC = [[
 local FORMAT = { integer = "c1j", float = "c1n", string = "c1s" }
 local TAG = { integer = "i", float = "f", string = "s" }
