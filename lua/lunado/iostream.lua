@@ -607,8 +607,8 @@ end
 local function is_no_socket(handle)
   local kind = kind_of(handle)
   if kind ~= "uv_pipe" then return kind == "uv_tty" end
-  local _, _, code = luv.pipe_getsockname(handle)
-  return code == "ENOTSOCK"
+  local status = luv.fs_fstat(handle:fileno())
+  return status ~= nil and status.type ~= "socket"
 end
 
 --- Why a stream that is read cannot be closed for writing alone, or nil.
