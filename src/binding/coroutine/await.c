@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * await.c - gen.await, and waiting in C functions.
+ * await.c - gen.await, and how C functions wait for a Future.
  */
 #include "binding/coroutine/await.h"
 
@@ -12,7 +12,8 @@
 #include "binding/future/future.h"
 #include "binding/state/naming.h"
 
-/* True for what a coroutine can be suspended in, though it is a C function. */
+/* True for pcall and xpcall: C functions in which a coroutine can be
+ * suspended. */
 static bool is_protected_call(lua_State *L, int function) {
   const char *name;
   if (!lunado__naming_pushglobal(L, function)) return false;
@@ -86,15 +87,16 @@ int lunado__await_raise(lua_State *L, lunado_realm *realm, int idx) {
   return lua_error(L);
 }
 
-/* Has the runner convert the arguments, as those of a plain yield. */
+/* Yields the arguments, which the runner converts as those of a plain yield. */
 static int await_values(lua_State *L, lunado_realm *realm) {
   check_can_await(L, realm);
   realm->coroutines.awaiting = true;
   return lua_yieldk(L, lua_gettop(L), 0, await_done);
 }
 
-/* gen.await(x) → the results of x, as coroutine.yield(x), but without a switch
- * when x is done.  Raises its error, and a clear one where it cannot wait. */
+/* gen.await(x) → the results of x, as coroutine.yield(x) returns them, but
+ * without a switch of threads if x is done.  Raises the error of x; and an
+ * error that says why, if the running function cannot wait. */
 static int gen_await(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_future *future;

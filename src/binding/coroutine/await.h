@@ -1,24 +1,24 @@
 /* SPDX-License-Identifier: MIT */
-/* await.h - gen.await, and waiting in C functions. */
+/* await.h - gen.await, and how C functions wait for a Future. */
 #ifndef LUNADO_BINDING_COROUTINE_AWAIT_H
 #define LUNADO_BINDING_COROUTINE_AWAIT_H
 
 #include "binding/state/realm.h"
 
-/* Yields for the Future at idx, which is pending; k runs when it is done, and
- * begins with lunado__await_result.  Raises where the running function is not a
- * coroutine of lunado's, or cannot yield.  For C functions:
- * return lunado__await(...).  [-?, +?, e] */
+/* Suspends the running coroutine until the Future at idx, which is pending, is
+ * settled.  Then k runs, which first calls lunado__await_result.  Raises an
+ * error if L is not the thread of a coroutine of lunado's, or cannot yield.  A
+ * C function calls it as: return lunado__await(...).  [-?, +?, e] */
 int lunado__await(lua_State *L, lunado_realm *realm, int idx, lua_KContext ctx,
                   lua_KFunction k);
 
-/* In the continuation of lunado__await, with `top` the stack's height when
- * that was called: raises the Future's error, or returns the number of its
- * results, which are on top.  [-0, +0, v] */
+/* In the continuation of lunado__await: returns the number of the Future's
+ * results, which are on top, or raises its error.  `top` is the height of the
+ * stack when lunado__await was called.  [-0, +0, v] */
 int lunado__await_result(lua_State *L, lunado_realm *realm, int top);
 
-/* Raises the error of the Future at idx, which has failed; the traceback of
- * the running coroutine goes on with the Future's.  [-0, +0, v] */
+/* Raises the error of the failed Future at idx.  The traceback of the running
+ * coroutine then continues with that of the Future.  [-0, +0, v] */
 int lunado__await_raise(lua_State *L, lunado_realm *realm, int idx);
 
 /* Adds gen.await to the table on top. */

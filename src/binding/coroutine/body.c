@@ -2,10 +2,11 @@
 /*
  * body.c - the function at the base of every coroutine.
  *
- * It calls the user's function as pcall does, so that to-be-closed variables
- * are closed inside the coroutine, and may yield, whatever ends it.  It
- * returns what lunado__future_pack makes of the results, nothing for none; or a
- * Failure.
+ * It calls the user's function as pcall does: so the to-be-closed variables are
+ * closed inside the coroutine, where their __close may yield, even if an error
+ * ends the function.  It returns one result as it is, several results as one
+ * value that lunado__future_pack makes of them, no value if there are none; or
+ * a Failure.
  */
 #include "binding/coroutine/body.h"
 
@@ -17,7 +18,8 @@
 #include "binding/error/failure.h"
 #include "binding/future/future.h"
 
-/* How many values the Return object at idx has; scripts may have changed it. */
+/* Returns the number of values in the Return object at idx, which scripts may
+ * have changed. */
 static int return_count(lua_State *L, int idx) {
   lua_Integer n;
   lua_pushliteral(L, "n");
@@ -28,7 +30,7 @@ static int return_count(lua_State *L, int idx) {
   return n < INT_MAX ? (int)n : INT_MAX - 1;
 }
 
-/* Replaces the Return object on top by its values. */
+/* Pushes the values of the Return object on top, and returns their number. */
 static int unpack_return(lua_State *L) {
   int object = lua_gettop(L);
   int n = return_count(L, object);
@@ -37,7 +39,8 @@ static int unpack_return(lua_State *L) {
   return n;
 }
 
-/* Replaces the error on top by the Failure that the handler made of it. */
+/* Pushes the Failure that the handler made of the error on top, if there is
+ * one. */
 static void take_failure(lua_State *L, lunado_realm *realm, lunado_task *task) {
   lunado__getslot(L, realm, LUNADO_SLOT_FAILURES);
   lua_rawgetp(L, -1, task);
@@ -47,8 +50,9 @@ static void take_failure(lua_State *L, lunado_realm *realm, lunado_task *task) {
   if (!lunado__failure_is_of(L, -1, -2)) lua_pop(L, 1);
 }
 
-/* Returns n results, not one, those on top.  Other code that has resumed the
- * coroutine gets them as they are; its runner will find it dead. */
+/* Returns from the body with the n results on top; n is not 1.  If other code
+ * has resumed the coroutine, that code gets them unpacked, and the runner will
+ * find the coroutine dead. */
 static int return_packed(lua_State *L, int n) {
   const lunado_realm *realm;
   luaL_checkstack(L, 2, "too many results");
@@ -85,8 +89,8 @@ int lunado__body_run(lua_State *L) {
   return body_done(L, status, 0);
 }
 
-/* Notes where the error was raised.  The error itself goes on unchanged, for
- * the handlers of to-be-closed variables see it. */
+/* The error itself stays unchanged, because the __close of to-be-closed
+ * variables receives it. */
 int lunado__body_handler(lua_State *L) {
   lunado_realm *realm = lunado__realm_find(L);
   if (!lunado__task_is_running(L, realm)) return 1;

@@ -5,11 +5,12 @@
 
 #include "binding/state/realm.h"
 
-/* The base of every coroutine: calls the function that is its second
- * argument, with the handler that is its first. */
+/* The function at the base of every coroutine.  (handler, fn, ...): calls
+ * fn(...) with the message handler. */
 int lunado__body_run(lua_State *L);
 
-/* Message handler of the body: notes where the error was raised. */
+/* The message handler of lunado__body_run: records where the error was raised,
+ * and returns the error. */
 int lunado__body_handler(lua_State *L);
 
 #endif

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * coroutine.c - the runner: start, suspend, resume, end.
+ * coroutine.c - gen.coroutine: how coroutines are called and started.
  *
- * Starts nest on the C stack, of which Lua allows little.  Beyond NEST_MAX a
- * coroutine that calls another yields to the runner, which starts the callee
- * in its place and comes back to the caller when the callee suspends or ends:
- * so depth is bounded by memory alone.
+ * A coroutine that calls another one starts it on the C stack, of which Lua
+ * allows little.  When that is used up (lunado__run_may_nest), the caller
+ * yields to the runner instead.  The runner starts the callee in the caller's
+ * place, and continues the caller when the callee is suspended or has ended. So
+ * only memory bounds the depth of calls.
  */
 #include "binding/coroutine/coroutine.h"
 
@@ -24,11 +25,12 @@
 
 /* --- starting ------------------------------------------------------------- */
 
-/* So few arguments need no more stack than Lua gives each function of C. */
+/* The number of arguments for which the stack that Lua gives each C function is
+ * enough. */
 #define FEW_ARGUMENTS (LUA_MINSTACK - LUNADO_RUN_STACK - 3)
 
-/* Replaces the function below nargs arguments by a task that is ready to run
- * it, and the task's Future above. */
+/* Replaces the function below the nargs arguments on top, and these, by a task
+ * that is ready to run it and, above, the task's Future. */
 static lunado_task *prepare(lua_State *L, lunado_realm *realm, int nargs) {
   int base = lua_gettop(L) - nargs;
   lunado_task *task;
@@ -39,8 +41,8 @@ static lunado_task *prepare(lua_State *L, lunado_realm *realm, int nargs) {
   return task;
 }
 
-/* Starts the task at t on the C stack, or, where that is used up, leaves it
- * to the loop. */
+/* Starts the task at t now; or, if the C stack is used up, on the next turn of
+ * the current loop. */
 static void start(lua_State *L, lunado_realm *realm, int t, lunado_task *task) {
   if (lunado__run_may_nest(realm))
     lunado__run(L, realm, t, task, (int)task->count);
@@ -81,7 +83,8 @@ void lunado__coroutine_withdraw(lua_State *L, int idx) {
   lua_pop(L, 1);
 }
 
-/* The callee has been started; its Future is on top. */
+/* The continuation of coroutine_call, after the runner has started the callee.
+ * The callee's Future is on top. */
 static int callee_started(lua_State *L, int status, lua_KContext ctx) {
   (void)L, (void)status, (void)ctx;
   return 1;
@@ -108,7 +111,7 @@ static int call_with_kwargs(lua_State *L, lunado_realm *realm, int nargs) {
   return 1;
 }
 
-/* What gen.coroutine returns; upvalue 3 is the function. */
+/* The function that gen.coroutine returns; upvalue 3 is the user's function. */
 static int coroutine_call(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   int nargs = lua_gettop(L);
@@ -132,8 +135,8 @@ static int coroutine_call(lua_State *L) {
 
 /* --- functions ------------------------------------------------------------ */
 
-/* gen.coroutine(fn) → a function that runs fn as a coroutine and returns a
- * Future of what it returns.  Tornado: gen.coroutine. */
+/* gen.coroutine(fn) → a function that runs fn as a coroutine and returns the
+ * Future of its results.  Tornado: gen.coroutine. */
 static int gen_coroutine(lua_State *L) {
   lunado__checkcallable(L, 1);
   lua_settop(L, 1);
@@ -155,7 +158,8 @@ static int gen_is_coroutine_function(lua_State *L) {
   return 1;
 }
 
-/* gen.reuse_threads(on): whether finished threads serve later coroutines. */
+/* gen.reuse_threads(on): whether the threads of ended coroutines are reused for
+ * later ones. */
 static int gen_reuse_threads(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   luaL_checktype(L, 1, LUA_TBOOLEAN);
@@ -166,8 +170,9 @@ static int gen_reuse_threads(lua_State *L) {
   return 0;
 }
 
-/* set_kwargs(metatable, call): tables with that metatable are keyword
- * arguments; call(fn, ...) calls a coroutine function that gets one. */
+/* set_kwargs(metatable, call): tables with this metatable are keyword
+ * arguments.  If a coroutine function is called with such a table as its last
+ * argument, call(fn, ...) makes the call; fn is the user's function. */
 static int core_set_kwargs(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   luaL_checktype(L, 1, LUA_TTABLE);

@@ -3,15 +3,18 @@
  * coroutine.h - running Lua coroutines the way tornado.gen.coroutine runs
  * generators.
  *
- * A coroutine is run by a task: a userdata that owns the waiter, paired with
- * a thread for as long as that lives.  When the function has returned, the
- * task and its thread are kept for a later coroutine.
+ * A task runs a coroutine.  It is a userdata that contains the waiter, and has
+ * a thread of its own.  When the coroutine's function has returned, the task
+ * and its thread are kept for a later coroutine.
  *
- * User values of a task: its thread; from the first suspension to the end of
- * the coroutine the Future of its outcome, which then holds the task in turn
- * (LUNADO_FUTURE_TASK); and the Failure of the error that the coroutine was
- * given last (received.h).  A coroutine that never suspends has task and Future
- * on its caller's stack alone.
+ * The user values of a task are
+ *   - its thread;
+ *   - from the first suspension to the end of the coroutine, the Future of its
+ *     outcome; during that time the Future holds the task as well
+ *     (LUNADO_FUTURE_TASK);
+ *   - the Failure of the error that the coroutine received last (received.h).
+ * If a coroutine never suspends, only its caller's stack holds the task and the
+ * Future.
  */
 #ifndef LUNADO_BINDING_COROUTINE_COROUTINE_H
 #define LUNADO_BINDING_COROUTINE_COROUTINE_H
@@ -25,18 +28,20 @@ enum {
   LUNADO_TASK_VALUES = LUNADO_TASK_RECEIVED
 };
 
+/* Makes the realm's part for coroutines.  [-0, +0, m] */
 void lunado__coroutine_open(lua_State *L, lunado_realm *realm);
 
-/* Pushes the functions of lunado.gen that run coroutines into the table on
+/* Adds the Lua functions of coroutine.c, await.c and watch.c to the table on
  * top. */
 void lunado__coroutine_functions(lua_State *L);
 
-/* Calls the function below nargs arguments as a coroutine; replaces them by
- * its Future.  [-(nargs+1), +1, m] */
+/* Calls the function below the nargs arguments on top as a coroutine.  Replaces
+ * the function and the arguments by the coroutine's Future.
+ * [-(nargs+1), +1, m] */
 void lunado__coroutine_spawn(lua_State *L, lunado_realm *realm, int nargs);
 
-/* Where the Future at idx is that of a coroutine that has not begun yet, it
- * does nothing when it begins.  [-0, +0, -] */
+/* If the Future at idx belongs to a coroutine that has not started yet, makes
+ * the coroutine do nothing when it starts.  [-0, +0, -] */
 void lunado__coroutine_withdraw(lua_State *L, int idx);
 
 /* As lunado__coroutine_spawn, but the function starts on the loop's next turn.
@@ -44,11 +49,13 @@ void lunado__coroutine_withdraw(lua_State *L, int idx);
 void lunado__coroutine_spawn_later(lua_State *L, lunado_realm *realm,
                                    lunado_ioloop *loop, int nargs);
 
-/* True if the value at idx is what gen.coroutine gave.  [-0, +0, -] */
+/* True if the value at idx is a function that gen.coroutine returned.
+ * [-0, +0, -] */
 bool lunado__coroutine_is_function(lua_State *L, int idx);
 
-/* Room on the stack for waking a coroutine and settling its Future, which may
- * have waiters of any kind: there it must not find too little. */
+/* The stack slots needed to wake a coroutine and to settle its Future.  The
+ * Future may have waiters of any kind, and settling it must not fail for lack
+ * of stack. */
 #define LUNADO_WAKE_STACK (2 * LUA_MINSTACK)
 
 #endif

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * gc_canary.c - coroutines that are collected while they wait.
+ * gc_canary.c - tells a finalizer whether its object was collected, or the
+ * state is being closed.
  *
- * That is nearly always a bug, and logged; but not when it is the whole state
- * that goes.
+ * A coroutine that is collected while it waits is nearly always a bug, so that
+ * is logged; but not when the whole state is being closed.
  */
 #include "binding/coroutine/gc_canary.h"
 
@@ -12,24 +13,27 @@
 
 /* --- collected, or closing? ----------------------------------------------- */
 
-/* A collection clears weak references before it runs any finalizer; the
- * closing of a state does not.  Finalizers run in batches: those of each
- * collection, then those of the closing, each from the youngest object to the
- * oldest.  A canary, of which there is a weak reference only, is in the
- * batch of the first collection after it was made, whose finalizers may still
- * be due when the state is closed.  Its companion, of the same age, is held:
- * it is in the batch of the closing, before all that is older. */
+/* A collection clears weak references before it runs any finalizer; the closing
+ * of a state does not.  Finalizers run in batches: a batch for each collection,
+ * then the batch of the closing.  A batch goes from the youngest object to the
+ * oldest.
+ *
+ * A canary is referred to only weakly.  So it is in the batch of the first
+ * collection after it was made, and that batch may still be unfinished when the
+ * state is closed.  A slot holds the canary's companion, which has the same
+ * age. So the companion is in the batch of the closing, before all older
+ * objects. */
 typedef struct {
   uint32_t sequence; /* of the canary, also in its companion */
   bool held;         /* this is the companion */
 } lunado_canary;
 
-/* True if what has `sequence` was made after what has `other`. */
+/* True if the object with `sequence` was made after the object with `other`. */
 static bool is_younger(uint32_t sequence, uint32_t other) {
   return (int32_t)(sequence - other) > 0;
 }
 
-/* True if there was a collection since the canary was made. */
+/* True if there was a collection since the present canary was made. */
 static bool was_collection(lua_State *L, const lunado_realm *realm) {
   bool cleared;
   lunado__getslot(L, realm, LUNADO_SLOT_CANARY);
@@ -49,7 +53,7 @@ static void push_canary(lua_State *L, uint32_t sequence, bool held) {
 static void make_canary(lua_State *L, lunado_realm *realm) {
   uint32_t sequence = ++realm->collector.sequence;
   realm->collector.canary_lost =
-      true; /* where memory is short, until there is some */
+      true; /* stays so if memory is too short for the next lines */
   push_canary(L, sequence, true);
   lunado__getslot(L, realm, LUNADO_SLOT_CANARY);
   push_canary(L, sequence, false);
@@ -61,8 +65,8 @@ static void make_canary(lua_State *L, lunado_realm *realm) {
   realm->collector.canary_lost = false;
 }
 
-/* What was uncertain before the collection that has just been noticed was none
- * of the closing's. */
+/* Logs the uncertain warnings.  A collection has just been noticed, so the
+ * finalizers before it did not belong to the closing of the state. */
 static void log_uncertain(lua_State *L, lunado_realm *realm) {
   lua_Unsigned n;
   lunado__getslot(L, realm, LUNADO_SLOT_UNCERTAIN);
@@ -75,13 +79,17 @@ static void log_uncertain(lua_State *L, lunado_realm *realm) {
   lua_pop(L, 1);
 }
 
-/* Why the finalizer runs of a task with this `sequence`, with a canary there.
- * Where the reference to that has been cleared, its batch is not over, and the
- * closing's comes later.  Where not, a task that is younger than it has seen no
- * collection.  One that is older than the last companion would come after that,
- * were it the closing's.  One between belongs to the closing, or, rarely, to a
- * second collection before the first has run its finalizers, as where memory is
- * short. */
+/* Ensures first that there is a canary.  Then there are four cases:
+ *   - The weak reference to the canary is cleared.  The canary's batch is not
+ *     over yet, so the closing's batch comes later: the object was collected.
+ *   - Else, the object is younger than the canary.  No collection has taken
+ *     place since it was made: the state is being closed.
+ *   - The object is older than the companion of the canary before.  In the
+ *     closing's batch that companion would have come first, and would have set
+ *     `closing`: the object was collected.
+ *   - The object is between them.  It belongs to the closing; or, rarely, to a
+ *     second collection that began before the finalizers of the first had run,
+ *     as when memory is short. */
 lunado_gc_cause lunado__gc_canary_cause(lua_State *L, lunado_realm *realm,
                                         uint32_t sequence) {
   if (realm->collector.canary_lost && !realm->collector.closing)
@@ -95,8 +103,9 @@ lunado_gc_cause lunado__gc_canary_cause(lua_State *L, lunado_realm *realm,
              : LUNADO_GC_COLLECTED;
 }
 
-/* A companion that has been let go is collected after the canary that
- * was made then. */
+/* True if the companion with this `sequence` was held until the closing.  A
+ * companion is released when the next canary is made; if it is collected, that
+ * canary is collected first. */
 static bool was_held(lua_State *L, const lunado_realm *realm,
                      uint32_t sequence) {
   if (sequence == realm->collector.canary) return true;

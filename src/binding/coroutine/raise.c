@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * raise.c - errors on their way through lunado's own Lua modules: what they
- * catch, hand on and raise again keeps the place where it was raised first.
+ * raise.c - how lunado's own Lua modules catch errors, hand them on and raise
+ * them again.  The traceback keeps the place where the error was first raised.
  */
 #include "binding/coroutine/raise.h"
 
@@ -10,10 +10,10 @@
 #include "binding/future/future.h"
 #include "binding/future/settle.h"
 
-/* fail(future, err): fails the Future with an error, or with a Failure that
- * `try` has returned.  A Future is anyone's to settle: where it is settled
- * already, nobody can ask it for this error, which is then logged as one that
- * was never retrieved. */
+/* fail(future, err): settles the Future with an error, or with a Failure that
+ * `try` returned.  Other code may have settled the Future already: then no
+ * caller can retrieve this error from it, and the error is logged as never
+ * retrieved. */
 static int core_fail(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado__checkfuture(L, realm, 1);
@@ -26,7 +26,7 @@ static int core_fail(lua_State *L) {
   return 0;
 }
 
-/* The message handler is at 1. */
+/* Returns the results of `try`.  The message handler is at index 1. */
 static int tried(lua_State *L, int status, lua_KContext ctx) {
   bool ok = status == LUA_OK || status == LUA_YIELD;
   (void)ctx;
@@ -36,7 +36,7 @@ static int tried(lua_State *L, int status, lua_KContext ctx) {
   return lua_gettop(L);
 }
 
-/* try(fn, ...) → true and what fn(...) returns; or false and a Failure, which
+/* try(fn, ...) → true and the results of fn(...); or false and a Failure, which
  * counts as observed. */
 static int core_try(lua_State *L) {
   const lunado_realm *realm = lunado__realm_upvalue(L);
@@ -52,8 +52,8 @@ static void check_failure(lua_State *L, lunado_realm *realm, int arg) {
     luaL_typeerror(L, arg, "Failure");
 }
 
-/* Raises the error of the Failure on top, unchanged, on its way: what catches
- * it, try or the base of a coroutine, finds the same Failure. */
+/* Raises the error of the Failure on top again.  `try`, or the base of a
+ * coroutine, catches it as the same Failure. */
 static int raise_on(lua_State *L, lunado_realm *realm) {
   lunado__failure_observe(L, -1);
   lua_insert(L, -2);
@@ -61,7 +61,7 @@ static int raise_on(lua_State *L, lunado_realm *realm) {
   return lua_error(L);
 }
 
-/* raise(failure): raises its error again. */
+/* raise(failure): raises the error of the Failure again. */
 static int core_raise(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   check_failure(L, realm, 1);
@@ -69,8 +69,8 @@ static int core_raise(lua_State *L) {
   return raise_on(L, realm);
 }
 
-/* result(future): as future:result(), but where that is raised, in a function
- * of lunado's, does not get into the traceback. */
+/* result(future): like future:result(), but if that raises the Future's error,
+ * the traceback does not show the place, which is in a function of lunado's. */
 static int core_result(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   const lunado_future *future = lunado__checkfuture(L, realm, 1);
@@ -81,8 +81,8 @@ static int core_result(lua_State *L) {
   return raise_on(L, realm);
 }
 
-/* exc_info(failure) → the error and its traceback.  Where the error is raised
- * again, its new Failure knows of this one. */
+/* exc_info(failure) → the error and its traceback.  If the caller raises the
+ * error again, the new Failure has this one as its inner Failure. */
 static int core_exc_info(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   check_failure(L, realm, 1);
@@ -93,8 +93,9 @@ static int core_exc_info(lua_State *L) {
   return 2;
 }
 
-/* raised_during(failure, first): the error of `failure` was raised while that
- * of `first` was handled; does nothing where it is the same error. */
+/* raised_during(failure, first): records that the error of `failure` was raised
+ * while the error of `first` was handled.  Does nothing if it is the same
+ * error, or if `failure` is the shared Failure for "not enough memory". */
 static int core_raised_during(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   check_failure(L, realm, 1);

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * raise.h - errors on their way through lunado's own Lua modules.
+ * raise.h - how lunado's own Lua modules catch errors, hand them on and raise
+ * them again.
  */
 #ifndef LUNADO_BINDING_COROUTINE_RAISE_H
 #define LUNADO_BINDING_COROUTINE_RAISE_H
 
 #include "binding/state/realm.h"
 
-/* Adds the functions to the table on top, lunado.core. */
+/* Adds the functions to the table on top, which is lunado.core. */
 void lunado__raise_functions(lua_State *L);
 
 #endif

@@ -13,16 +13,19 @@
 #include "binding/future/settle.h"
 #include "binding/loop/ioloop.h"
 
-/* Coroutines started inside each other on the C stack.  Each takes some three
- * of Lua's 200 C calls. */
+/* The maximum number of coroutines on the C stack, each started within the one
+ * before.  Each takes some three of the 200 C calls that Lua allows. */
 #define NEST_MAX 30u
 
-/* Bytes of C stack that may lie between the first of them and the next. */
+/* The maximum number of bytes on the C stack from the first of them to the
+ * start of another one. */
 #define NEST_STACK 24576
 
 /* --- ending --------------------------------------------------------------- */
 
-/* Lua 5.4.5 alone asks for a caller. */
+/* Resets the thread, which closes its pending to-be-closed variables.  Only in
+ * Lua 5.4.5 does lua_resetthread have a second parameter: the calling thread.
+ */
 static void reset(lua_State *thread) {
 #if defined(LUA_VERSION_RELEASE_NUM) && LUA_VERSION_RELEASE_NUM == 50405
   (void)lua_resetthread(thread, NULL);
@@ -31,15 +34,16 @@ static void reset(lua_State *thread) {
 #endif
 }
 
-/* The coroutine of the task at t has died of the error on top. */
+/* Settles the Future of the task at t with the error on top, or with the
+ * Failure on top. */
 static void finish_failed(lua_State *L, lunado_realm *realm, int t) {
   lunado__failure_wrap(L, realm);
   lunado__failure_hand_on(lua_touserdata(L, -1));
   lunado__settle_failed(L, realm, t + 1);
 }
 
-/* The coroutine of the task at t has ended, with n values on its thread: the
- * task becomes idle, and its Future gets the outcome. */
+/* Handles the end of the coroutine of the task at t, which has left n values on
+ * its thread: the task becomes idle, and its Future gets the outcome. */
 static void finish(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
                    int status, int n) {
   lunado_future *future = task->future;
@@ -87,8 +91,8 @@ static int make_overflow(lua_State *L) {
                        "each other)");
 }
 
-/* Where the C stack is by now.  Not by the address of a variable, for which
- * AddressSanitizer may have another place. */
+/* Returns the current address on the C stack.  The address of a variable would
+ * not do, because AddressSanitizer may place variables elsewhere. */
 static inline uintptr_t stack_here(void) {
 #if defined(__GNUC__)
   return (uintptr_t)__builtin_frame_address(0);
@@ -98,15 +102,16 @@ static inline uintptr_t stack_here(void) {
 #endif
 }
 
-/* True if the caller, which is to go on after its callee, is as it was left. */
+/* True if the caller is still suspended as it was when it yielded its callee,
+ * and so can continue. */
 static bool awaits_start(const lunado_task *caller, const lunado_task *callee) {
   lua_State *thread = caller->thread;
   return lua_status(thread) == LUA_YIELD && lua_gettop(thread) >= 2 &&
          lua_touserdata(thread, -2) == (const void *)callee;
 }
 
-/* Puts an end to a coroutine that other code has resumed or closed, with an
- * error on its thread's stack. */
+/* Ends a coroutine that other code has resumed or closed.  Returns its status,
+ * as of a failed lua_resume, with an error on its thread's stack. */
 static int end_resumed_outside(const lunado_task *task) {
   reset(task->thread);
   lua_settop(task->thread, 0);
@@ -115,10 +120,10 @@ static int end_resumed_outside(const lunado_task *task) {
   return LUA_ERRRUN;
 }
 
-/* The task at *t has yielded its callee and the callee's Future, on top of its
- * thread's stack.  Pushes both, and sets *t and *task to the callee where there
- * is stack for one more level.  Returns how many values to resume *task with.
- */
+/* Handles a yield of the task at *t for its callee.  The callee and its Future
+ * are on top of the thread's stack: pushes both on L, and sets *t and *task to
+ * the callee.  If L has no stack for one more level, an error is raised at the
+ * yield instead.  Returns how many values to resume *task with. */
 static int descend(lua_State *L, lunado_realm *realm, int *t,
                    lunado_task **task) {
   lunado_task *callee = realm->coroutines.callee;
@@ -156,7 +161,7 @@ void lunado__run(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
         realm->coroutines.place = t;
         continue;
       }
-      /* A callee starts here only where no stack context is in use. */
+      /* A task that has a caller started while no stack context was current. */
       nargs = lunado__suspend_next(L, realm, t, task, n,
                                    caller == NULL ? context : NULL);
       if (nargs != SUSPENDED) continue;

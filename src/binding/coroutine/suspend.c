@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * suspend.c - what happens between a yield and the next turn of a coroutine:
- * it waits, is made ready, or an error is raised where it yielded.
- *
- * Lua has no way to raise an error in a coroutine from outside.  A hook on the
- * first return in it does: that is the return of the yield itself.
+ * suspend.c - what happens to a coroutine from its yield until it is resumed:
+ * it waits, is queued, or an error is prepared for its yield.
  */
 #include "binding/coroutine/suspend.h"
 
@@ -21,8 +18,6 @@
 #include "binding/state/context.h"
 #include "binding/state/hook.h"
 
-/* Pushes what the Future on top of the task's thread came to; returns how
- * many values to resume with. */
 int lunado__suspend_push_outcome(lua_State *L, int t, lunado_task *task,
                                  lunado_future *future) {
   lua_State *thread = task->thread;
@@ -37,8 +32,8 @@ int lunado__suspend_push_outcome(lua_State *L, int t, lunado_task *task,
   return 1;
 }
 
-/* Within stack contexts a task is queued as the function that resumes it
- * there.  Pushes that of the task at idx. */
+/* Pushes the function that resumes the task at idx within its saved stack
+ * contexts.  The function is queued in place of the task. */
 static void push_captured(lua_State *L, lunado_realm *realm, lunado_task *task,
                           int idx) {
   lunado__getslot(L, realm, LUNADO_SLOT_CAPTURED);
@@ -51,8 +46,6 @@ static void push_captured(lua_State *L, lunado_realm *realm, lunado_task *task,
   task->flags &= ~(uint32_t)TASK_CAPTURED;
 }
 
-/* Puts the task at t, which is to be resumed, into its loop's queue, which has
- * room. */
 void lunado__suspend_queue(lua_State *L, lunado_realm *realm, int t,
                            lunado_task *task) {
   if (!(task->flags & TASK_CAPTURED)) {
@@ -64,8 +57,9 @@ void lunado__suspend_queue(lua_State *L, lunado_realm *realm, int t,
   }
 }
 
-/* Queues the task on top, whose waiter has just been taken, and pops it.  One
- * that was collected does not go on because a finalizer settles its Future. */
+/* Queues the task on top, whose waiter has just been unlinked, and pops it.  A
+ * task that was already collected is not queued, even if a finalizer settles
+ * its Future. */
 static void make_ready(lua_State *L, lunado_waiter *waiter) {
   lunado_task *task = lunado_container_of(waiter, lunado_task, waiter);
   lunado_ioloop *loop = task->loop;
@@ -104,8 +98,9 @@ static int raise_closed(lua_State *L) {
   return luaL_error(L, "the coroutine's IOLoop is closed");
 }
 
-/* (task) → its loop: sees that it has one, and that a place in its queue is
- * free.  The loop is on the stack meanwhile: finalizers may close it. */
+/* (task) → its loop.  Gives the task a loop if it has none, and ensures that
+ * the loop's queue has a free slot.  The loop is on the stack meanwhile,
+ * because finalizers may close it. */
 static int find_place(lua_State *L) {
   lunado_task *task = lua_touserdata(L, 1);
   lunado_realm *realm = lunado__realm_find(L);
@@ -121,13 +116,14 @@ static int find_place(lua_State *L) {
 static bool has_place(lunado_realm *realm, lunado_task *task) {
   if (task->loop == NULL) {
     if (realm->coroutines.tracking)
-      return false; /* which may fail: find_place does it */
+      return false; /* find_place tracks it, which may fail */
     task->loop = realm->loops.current;
   }
   return task->loop != NULL && lunado__queue_has_place(&task->loop->queue);
 }
 
-/* (task): resumes it, from the queue, within the contexts captured. */
+/* Called from the queue, within the saved contexts: resumes the task, which is
+ * its upvalue 3. */
 static int resume_captured(lua_State *L) {
   lua_settop(L, 0);
   lua_pushvalue(L, lua_upvalueindex(LUNADO_UPVALUES + 1));
@@ -135,7 +131,7 @@ static int resume_captured(lua_State *L) {
   return 0;
 }
 
-/* (task): keeps the current stack contexts for when it is resumed. */
+/* (task): saves the current stack contexts, within which it will be resumed. */
 static int capture(lua_State *L) {
   lunado_task *task = lua_touserdata(L, 1);
   lunado_realm *realm = lunado__realm_find(L);
@@ -155,8 +151,11 @@ void lunado__suspend_capture(lua_State *L, const lunado_realm *realm, int t) {
   lua_call(L, 1, 0);
 }
 
-/* The place comes last: finalizers that run before may take it.  A hook that
- * sees find_place return may close the loop, which is on the stack then. */
+/* Prepares the task at t for suspension.  Returns false if that failed, and an
+ * error is prepared for its yield.  The queue slot comes last, because
+ * finalizers that run before could take it.  A debug hook on the return of
+ * find_place may close the loop, which is still on the stack: hence the last
+ * check. */
 static bool has_all(lua_State *L, lunado_realm *realm, int t,
                     lunado_task *task) {
   bool found;
@@ -174,8 +173,8 @@ static bool has_all(lua_State *L, lunado_realm *realm, int t,
   return found;
 }
 
-/* The long way of ensure_place.  User code that runs meanwhile may resume or
- * close the thread. */
+/* The slow path of ensure_place.  It runs user code, which may resume or close
+ * the thread. */
 static int find_all(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
                     lunado_ioloop *home) {
   lua_State *thread = task->thread;
@@ -190,11 +189,11 @@ static int find_all(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
   return rc;
 }
 
-/* Prepares a task for suspension: reserves a slot in its loop's queue, and
- * saves the current stack contexts.  Returns 0, or the number of values to
- * resume it with.  On failure task->loop is restored, because a task that is
- * not suspended does not count as one of the loop's and would not keep it
- * alive. */
+/* Prepares a task for suspension: ensures a free slot in its loop's queue, and
+ * saves the current stack contexts.  Returns 0; or, on failure, how many values
+ * to resume it with, or RESUMED_OUTSIDE.  On failure task->loop is restored,
+ * because a task that is not suspended has not reffed the loop and would not
+ * keep it alive. */
 static inline int ensure_place(lua_State *L, lunado_realm *realm, int t,
                                lunado_task *task) {
   lunado_ioloop *home = task->loop;
@@ -210,7 +209,8 @@ void lunado__suspend_ref(lua_State *L, int t, lunado_task *task, uint32_t how) {
   lunado__ioloop_ref(task->loop);
 }
 
-/* Queues the task for the next turn.  Returns as lunado__suspend_wait. */
+/* Queues the task, which will be resumed with no values on the next turn.
+ * Returns as lunado__suspend_wait. */
 static int requeue(lua_State *L, lunado_realm *realm, int t,
                    lunado_task *task) {
   int rc = ensure_place(L, realm, t, task);
@@ -221,8 +221,8 @@ static int requeue(lua_State *L, lunado_realm *realm, int t,
   return SUSPENDED;
 }
 
-/* (task, future): another waiter is there already, or the Future is a
- * dependent: a table of owners has to be made, or to grow, which may fail. */
+/* (task, future): links the task to a Future that has other waiters or is a
+ * dependent.  That makes or extends a table of owners, which may fail. */
 static int wait_behind_others(lua_State *L) {
   lunado_task *task = lua_touserdata(L, 1);
   (void)lunado__owner_wait(L, 2, 1, &task->waiter, lunado__suspend_ready);
@@ -235,8 +235,8 @@ static bool is_on_top(lua_State *thread, const lunado_future *future) {
          lua_touserdata(thread, -1) == (const void *)future;
 }
 
-/* Links the task, which is on top of L, to a dependent, or behind other waiters
- * of the Future.  Returns as link_task. */
+/* Links the task, which is on top of L, to the Future on top of its thread's
+ * stack, which has other waiters or is a dependent.  Returns as link_task. */
 static int link_behind(lua_State *L, lunado_realm *realm, int t,
                        lunado_task *task, lunado_future *future) {
   lua_State *thread = task->thread;
@@ -254,8 +254,9 @@ static int link_behind(lua_State *L, lunado_realm *realm, int t,
 }
 
 /* Links the task to the Future on top of its thread's stack.  Returns
- * SUSPENDED, or with what to resume it: an error, or the outcome, where a
- * finalizer has just settled the Future. */
+ * SUSPENDED; or how many values to resume the task with, which are an error, or
+ * the Future's outcome if a finalizer has just settled it; or RESUMED_OUTSIDE.
+ */
 static int link_task(lua_State *L, lunado_realm *realm, int t,
                      lunado_task *task, lunado_future *future) {
   lua_State *thread = task->thread;
@@ -270,9 +271,10 @@ static int link_task(lua_State *L, lunado_realm *realm, int t,
   return SUSPENDED;
 }
 
-/* Has the task wait for the Future on top of its thread's stack.  Returns as
- * lunado__suspend_wait.  It belongs to its loop, and has its place, before it
- * is linked: finalizers may close the one and take the other. */
+/* Makes the task wait for the Future on top of its thread's stack.  Returns as
+ * lunado__suspend_wait.  The task refs its loop and reserves its queue slot
+ * before it is linked, because linking runs finalizers, which could close the
+ * loop or take the slot. */
 static int wait_for(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
                     lunado_future *future) {
   lunado_ioloop *home = task->loop;
@@ -289,9 +291,9 @@ static int wait_for(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
   return n;
 }
 
-/* Replaces what was lunado__suspend_next, n values on top of the thread's stack
- * and not a single Future, by one Future on top.  False where that is an error.
- */
+/* Replaces the n values that were yielded, on top of the thread's stack, by one
+ * Future.  Returns false if that raised an error, which is now prepared for the
+ * yield, or if the thread no longer yields. */
 static bool convert(lua_State *L, lunado_realm *realm, int t, int n) {
   lunado_task *task = lua_touserdata(L, t);
   lunado_task *outer = realm->coroutines.yielder;
@@ -314,9 +316,6 @@ static bool convert(lua_State *L, lunado_realm *realm, int t, int n) {
   return true;
 }
 
-/* Deals with a yield of n values, of which the last one is not a Future that
- * is done.  Returns SUSPENDED when the task is, else how many values to resume
- * it with, or RESUMED_OUTSIDE. */
 int lunado__suspend_wait(lua_State *L, lunado_realm *realm, int t,
                          lunado_task *task, int n) {
   lua_State *thread = task->thread;
@@ -333,9 +332,8 @@ int lunado__suspend_wait(lua_State *L, lunado_realm *realm, int t,
   return lunado__suspend_push_outcome(L, t, task, future);
 }
 
-/* The short way of suspend: pushes the one result of a Future that is done.
- * Returns false, and has changed nothing, for all else.  In place of
- * lunado__toclass, because the metatable may stay on the stack. */
+/* Tests the type without lunado__toclass, because the metatable may stay on the
+ * stack. */
 bool lunado__suspend_push_ready(lua_State *thread, lunado_realm *realm, int n) {
   lunado_future *future;
   if (n != 1) return false;
@@ -343,7 +341,7 @@ bool lunado__suspend_push_ready(lua_State *thread, lunado_realm *realm, int n) {
   if (future == NULL || !lua_getmetatable(thread, -1)) return false;
   if (lua_topointer(thread, -1) == realm->types.future &&
       future->state == LUNADO_DONE && future->count == 1) {
-    /* What is below the result is dropped when the yield returns. */
+    /* The values below the result are dropped when the yield returns. */
     lua_getiuservalue(thread, -2, LUNADO_FUTURE_VALUE);
     return true;
   }
@@ -351,7 +349,7 @@ bool lunado__suspend_push_ready(lua_State *thread, lunado_realm *realm, int n) {
   return false;
 }
 
-/* True if an error can be raised where the task's coroutine is suspended. */
+/* True if an error can be raised at the yield where the task is suspended. */
 static bool can_fail_wait(const lunado_task *task) {
   const lunado_future *future = task->waiter.future;
   if (task->flags & TASK_STARTING ||
@@ -361,9 +359,8 @@ static bool can_fail_wait(const lunado_task *task) {
   return future == NULL || future->state != LUNADO_FAILED;
 }
 
-/* Takes the task on top, which is linked to the pending Future on top of its
- * thread's stack, out of its list and into its loop's queue.  It pops the task.
- */
+/* Unlinks the task on top from the pending Future on top of its thread's stack,
+ * queues the task and pops it. */
 static void stop_waiting(lua_State *L, lunado_task *task) {
   lua_pushvalue(task->thread, -1);
   lua_xmove(task->thread, L, 1);
@@ -409,7 +406,7 @@ int lunado__suspend_next(lua_State *L, lunado_realm *realm, int t,
 
 void lunado__suspend_start_later(lua_State *L, int t, lunado_ioloop *loop) {
   lunado_task *task = lua_touserdata(L, t);
-  lunado__ioloop_push(L, loop); /* which finalizers may close */
+  lunado__ioloop_push(L, loop); /* held, because finalizers may close it */
   lunado__suspend_capture(L, loop->realm, t);
   lunado__queue_add_place(L, &loop->queue);
   lua_pop(L, 1);

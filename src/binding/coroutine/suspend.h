@@ -1,66 +1,72 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * suspend.h - what happens between a yield and the next turn of a coroutine: it
- * waits, is made ready, or an error is raised where it yielded.
+ * suspend.h - what happens to a coroutine from its yield until it is resumed:
+ * it waits, is queued, or an error is prepared for its yield.
  */
 #ifndef LUNADO_BINDING_COROUTINE_SUSPEND_H
 #define LUNADO_BINDING_COROUTINE_SUSPEND_H
 
 #include "binding/state/realm.h"
 
-/* The callback of a suspended task's waiter. */
+/* The callback of a suspended task's waiter: queues the task. */
 void lunado__suspend_ready(lunado_settler *settler, lunado_waiter *waiter,
                            lunado_future *future);
 
-/* Queues the task that is the owner of the sole waiter of the Future at idx,
- * which lunado_future_take_sole has just taken.  [-0, +0, -] */
+/* Queues the task that owns `waiter`, the sole waiter of the Future at idx,
+ * which lunado_future_take_sole has just removed.  [-0, +0, -] */
 void lunado__suspend_ready_sole(lua_State *L, int idx, lunado_waiter *waiter);
 
-/* Counts the task, which is to be suspended `how` (TASK_WAITING or
- * TASK_QUEUED), as one of its loop's.  [-0, +0, -] */
+/* Refs the loop of the task at t, which is about to be suspended, and adds the
+ * flags `how` (with TASK_WAITING or TASK_QUEUED).  Binds the task to its Future
+ * if it is not bound yet.  [-0, +0, -] */
 void lunado__suspend_ref(lua_State *L, int t, lunado_task *task, uint32_t how);
 
-/* Keeps the current stack contexts, where there are any, for when the task at
- * t is resumed.  [-0, +0, e] */
+/* Saves the current stack contexts, if there are any: the task at t will be
+ * resumed within them.  [-0, +0, e] */
 void lunado__suspend_capture(lua_State *L, const lunado_realm *realm, int t);
 
-/* Puts the task at t, which is to be resumed, into its loop's queue, which has
- * room.  [-0, +0, -] */
+/* Puts the task at t into its loop's queue, which has room, to be resumed.
+ * [-0, +0, -] */
 void lunado__suspend_queue(lua_State *L, lunado_realm *realm, int t,
                            lunado_task *task);
 
-/* Queues the task on top, which waits and whose waiter has just been taken
- * back, and pops it.  [-1, +0, -] */
+/* Queues the task on top, whose waiter has just been unlinked, and pops it.  A
+ * task that was already collected is not queued.  [-1, +0, -] */
 void lunado__suspend_make_ready(lua_State *L, lunado_waiter *waiter);
 
-/* Deals with a yield of n values.  Returns SUSPENDED when the task at t is,
- * else how many values, on top of its thread's stack, to resume it with, or
- * RESUMED_OUTSIDE.  [-0, +0, -] */
+/* Handles a yield of n values by the task at t, for which
+ * lunado__suspend_push_ready has returned false.  Returns SUSPENDED if the task
+ * is now suspended; or how many values to resume it with, which are on top of
+ * its thread's stack; or RESUMED_OUTSIDE.  [-0, +0, -] */
 int lunado__suspend_wait(lua_State *L, lunado_realm *realm, int t,
                          lunado_task *task, int n);
 
-/* The short way of lunado__suspend_wait: pushes the one result of a Future
- * that is done.  Returns false, and has changed nothing, for all else.
- * [-0, +(0|1), -] */
+/* The fast path of lunado__suspend_wait.  If the n values on top are one
+ * Future that is done with one result, pushes its metatable and the result, and
+ * returns true; otherwise changes nothing and returns false.
+ * [-0, +(0|2), -] */
 bool lunado__suspend_push_ready(lua_State *thread, lunado_realm *realm, int n);
 
-/* Pushes what the Future on top of the task's thread came to; returns how many
- * values to resume with. */
+/* Pushes the results of the Future on top of the thread of the task at t onto
+ * that thread; or its error, prepared for the task's yield.  Returns how many
+ * values to resume the task with. */
 int lunado__suspend_push_outcome(lua_State *L, int t, lunado_task *task,
                                  lunado_future *future);
 
-/* The coroutine of the task at t, which is suspended, waits no longer: the
- * error of the failed Future on top is raised at its yield.  Returns false, and
- * has changed nothing, where it is not suspended, was resumed outside,
- * or has an error on its way.  [-1, +0, -] */
+/* Ends the wait of the suspended task at t, and queues it: the error of the
+ * failed Future on top will be raised at its yield.  Returns false, and changes
+ * nothing, if the task is not suspended, was resumed outside or will get an
+ * error anyway.  Pops the Future.  [-1, +0, -] */
 bool lunado__suspend_fail_wait(lua_State *L, int t);
 
-/* Deals with a yield of n values by the task at t.  Returns how many values to
- * resume it with, or SUSPENDED. */
+/* Handles a yield of n values by the task at t.  Returns as
+ * lunado__suspend_wait.  The current stack contexts must be `context` (NULL:
+ * none) or the task's own; otherwise an error is raised at the yield.
+ * [-0, +0, -] */
 int lunado__suspend_next(lua_State *L, lunado_realm *realm, int t,
                          lunado_task *task, int n, const void *context);
 
-/* The coroutine of the task at t starts on the next turn of the loop.
+/* Queues the task at t: its coroutine will start on the next turn of the loop.
  * [-0, +0, m] */
 void lunado__suspend_start_later(lua_State *L, int t, lunado_ioloop *loop);
 

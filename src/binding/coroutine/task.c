@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * task.c - what runs a coroutine: the object, and the idle ones that are kept.
+ * task.c - the task, which runs a coroutine, and the pool of idle tasks.
  */
 #include "binding/coroutine/task.h"
 
@@ -15,7 +15,7 @@
 #include "binding/state/class.h"
 #include "binding/state/naming.h"
 
-/* Lets the idle task at t go; it needs no finalizer any more. */
+/* Removes the finalizer of the task at t, whose coroutine has ended. */
 static void retire(lua_State *L, int t) {
   lua_pushnil(L);
   lua_setmetatable(L, t);
@@ -72,11 +72,11 @@ static lunado_task *task_from_pool(lua_State *L, lunado_realm *realm) {
   lua_xmove(realm->idle.thread, L, 1);
   task = realm->idle.tasks[--realm->idle.count];
   if (task->thread == NULL || lua_gethook(task->thread) != NULL)
-    set_thread(L, task); /* a hook may have been set meanwhile */
+    set_thread(L, task); /* its hook was set while it was idle */
   else                   /* as lua_newthread does */
     memcpy(lua_getextraspace(task->thread), lua_getextraspace(realm->main),
            LUA_EXTRASPACE);
-  /* A new thread inherits the hook of the one that makes it. */
+  /* A new thread inherits the hook of its creator. */
   if (hook != NULL)
     lua_sethook(task->thread, hook, lua_gethookmask(L), lua_gethookcount(L));
   return task;
@@ -101,8 +101,6 @@ lunado_task *lunado__task_push(lua_State *L, lunado_realm *realm, int nargs) {
   return task;
 }
 
-/* The task at t leaves the stack of its runner: from now on it and the Future
- * above it hold each other. */
 void lunado__task_bind(lua_State *L, int t, lunado_task *task) {
   task->flags |= TASK_BOUND;
   lua_pushvalue(L, t + 1);
@@ -115,7 +113,7 @@ void lunado__task_pushplace(lua_State *L, const lunado_task *task) {
   lunado__naming_pushplace(L, lunado__realm_find(L), task->thread);
 }
 
-/* --- tasks ---------------------------------------------------------------- */
+/* --- the finalizer -------------------------------------------------------- */
 
 static void push_warning(lua_State *L, const lunado_task *task) {
   if (!lunado__task_untouched(task)) {
@@ -130,7 +128,8 @@ static void push_warning(lua_State *L, const lunado_task *task) {
   lua_concat(L, 3);
 }
 
-/* Logs that a task was collected while it waited, if it was. */
+/* Logs that the task was collected while it waited, unless the state is being
+ * closed. */
 static void report(lua_State *L, lunado_realm *realm, const lunado_task *task) {
   lunado_gc_cause cause = lunado__gc_canary_cause(L, realm, task->sequence);
   if (cause == LUNADO_GC_CLOSING) return;
@@ -144,7 +143,8 @@ static int task__gc(lua_State *L) {
   uint32_t how = task->flags & (TASK_WAITING | TASK_QUEUED);
   bool told = !(how & TASK_WAITING);
   if ((how & TASK_QUEUED) && !task->loop->closed) {
-    /* Another finalizer has woken it, or the state is closed. */
+    /* Another finalizer has queued it, or the state is being closed.  The loop
+     * may still run it, so it gets its finalizer back. */
     lua_settop(L, 1);
     lunado__class_set(L, realm->types.task);
     return 0;

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * task.h - what runs a coroutine, for the files that do: body.c, suspend.c,
- * coroutine.c, await.c and gc_canary.c.
+ * task.h - the task, which runs a coroutine: its struct, and how tasks are
+ * made, kept for reuse and released.
  *
  * Invariants:
- *   - a task waits (its waiter is linked, and one place of its loop's queue is
+ *   - a task waits (its waiter is linked, and one slot of its loop's queue is
  *     reserved for it), or is queued, or runs, or is idle in the pool;
- *   - while it waits, the Future it waits for is on top of its thread's
- *     stack;
- *   - while it runs, its runner has the task on its stack, and the Future of
- *     its outcome above it;
- *   - a coroutine is resumed by the loop only, never inside set_result;
- *   - what may fail is done before a task changes its state.
+ *   - while a task waits, the Future that it waits for is on top of its
+ *     thread's stack;
+ *   - while a task runs, it is on its runner's stack, and the Future of its
+ *     outcome is above it;
+ *   - the loop alone resumes a suspended coroutine; set_result never does;
+ *   - steps that may fail come before a task changes its state.
  */
 #ifndef LUNADO_BINDING_COROUTINE_TASK_H
 #define LUNADO_BINDING_COROUTINE_TASK_H
@@ -19,66 +19,62 @@
 #include "binding/state/realm.h"
 
 enum {
-  TASK_FAILED = 1,      /* what the body returned is a Failure */
+  TASK_FAILED = 1,      /* the coroutine has failed */
   TASK_AWAITING = 2,    /* suspended by lunado__await, not by a plain yield */
-  TASK_STARTING = 4,    /* queued to be started */
-  TASK_WAITING = 8,     /* enlisted on its loop, with a place reserved */
-  TASK_QUEUED = 16,     /* enlisted on its loop, in its queue */
+  TASK_STARTING = 4,    /* queued, and has not started yet */
+  TASK_WAITING = 8,     /* has reffed its loop, and reserved a queue slot */
+  TASK_QUEUED = 16,     /* has reffed its loop, and is in its queue */
   TASK_BOUND = 32,      /* task and Future hold each other */
   TASK_CAPTURED = 64,   /* SLOT_CAPTURED has the function that resumes it */
-  TASK_WATCHED = 128,   /* SLOT_FINISH wants to know of its end */
+  TASK_WATCHED = 128,   /* SLOT_FINISH is called when the coroutine ends */
   TASK_THROWN = 256,    /* an error was raised at one of its yields */
-  TASK_ENTERING = 512,  /* is to enter contexts of its own at its next yield */
-  TASK_ENTERED = 1024,  /* has done so since its runner has resumed it */
+  TASK_ENTERING = 512,  /* enters contexts of its own at its next yield */
+  TASK_ENTERED = 1024,  /* has entered them since its runner resumed it */
   TASK_RECEIVED = 2048, /* LUNADO_TASK_RECEIVED is a Failure */
-  TASK_PASSING = 4096   /* lunado's own code is raising that again */
+  TASK_PASSING = 4096   /* lunado's own code is raising its error again */
 };
 
-/* In place of a number of values to resume a coroutine with: it is suspended;
- * it is to end, because other code has resumed or closed it. */
-enum { SUSPENDED = -1, RESUMED_OUTSIDE = -2 };
+/* In place of the number of values to resume a coroutine with. */
+enum {
+  SUSPENDED = -1,      /* it is suspended */
+  RESUMED_OUTSIDE = -2 /* other code has resumed or closed it: it has to end */
+};
 
-/* How it comes that a finalizer runs. */
+/* Why a finalizer runs. */
 typedef enum {
-  LUNADO_GC_COLLECTED,
-  LUNADO_GC_CLOSING,  /* of the state */
-  LUNADO_GC_UNCERTAIN /* the next collection tells that it was one, if there is
-                         one */
+  LUNADO_GC_COLLECTED, /* the object was collected */
+  LUNADO_GC_CLOSING,   /* the state is being closed */
+  LUNADO_GC_UNCERTAIN  /* the former, if there is another collection; else the
+                          latter */
 } lunado_gc_cause;
 
 struct lunado_task {
   lunado_waiter waiter;  /* linked while waiting */
-  lua_State *thread;     /* LUNADO_TASK_THREAD holds it */
-  lunado_ioloop *loop;   /* set at the first suspension; good while
-                            enlisted */
-  lunado_task *caller;   /* yielded for this one to start, and runs again
-                                 when this one is suspended; below this one on
-                                 the runner's stack */
-  lunado_future *future; /* of its outcome; while it runs, on the stack of
-                            its runner, else LUNADO_TASK_FUTURE holds it */
-  uint32_t count;        /* values to start with */
-  uint32_t results;      /* of the body, once it has returned */
+  lua_State *thread;     /* held by LUNADO_TASK_THREAD */
+  lunado_ioloop *loop;   /* set at the first suspension; valid while the task
+                            has reffed it */
+  lunado_task *caller;   /* the task that yielded for this one to start, and
+                            continues when this one is suspended or has ended;
+                            below this one on the runner's stack */
+  lunado_future *future; /* of its outcome; on its runner's stack while the
+                            task runs, else held by LUNADO_TASK_FUTURE */
+  uint32_t count;        /* the number of values to start with */
+  uint32_t results;      /* the number of results, once the body returned */
   uint32_t sequence;     /* realm->collector.sequence when it was made */
   uint32_t flags;
 };
 
-/* Room on the stack for running a coroutine and settling its Future, for which
- * no one waits before it was returned.  With a task, its Future and the
- * function it is less than what Lua gives each function of C. */
+/* The stack slots needed to run a coroutine and to settle its Future, which has
+ * no waiter before it is returned.  With the task, the Future and the function
+ * they are fewer than Lua gives each C function. */
 #define LUNADO_RUN_STACK 14
 
-/* --- suspend.c: from a yield to being queued again ------------------------ */
-
-/* The task at t leaves the stack of its runner: from now on it and the Future
- * above it hold each other.  [-0, +0, -] */
+/* Makes the task at t and the Future above it hold each other, before the task
+ * leaves its runner's stack.  [-0, +0, -] */
 void lunado__task_bind(lua_State *L, int t, lunado_task *task);
 
-/* --- gc_canary.c ---------------------------------------------------------- */
-
-/* Makes the class of tasks, and where idle ones are kept.  [-0, +0, m] */
+/* Makes the class of tasks, and the pool of idle ones.  [-0, +0, m] */
 void lunado__task_open(lua_State *L, lunado_realm *realm);
-
-/* --- await.c -------------------------------------------------------------- */
 
 /* True if the task's thread is as the runner left it. */
 static inline bool lunado__task_untouched(const lunado_task *task) {
@@ -95,34 +91,38 @@ static inline bool lunado__task_is_running(lua_State *L,
          realm->coroutines.current->thread == L;
 }
 
-/* Keeps the idle task at t for later, where there is room. */
+/* Keeps the task at t, whose coroutine has ended, for a later coroutine.  If
+ * the pool is full or threads are not reused, the task only loses its
+ * finalizer.  [-0, +0, -] */
 void lunado__task_recycle(lua_State *L, lunado_realm *realm, int t,
                           lunado_task *task);
 
-/* The thread of a coroutine that failed does not serve again; nor does one
- * with a hook, of which Lua's debug library keeps the function by the thread.
- */
+/* Releases the thread of the task at t, which cannot serve a later coroutine:
+ * its coroutine failed, or it has a hook, whose function Lua's debug library
+ * stores by thread.  [-0, +0, -] */
 void lunado__task_drop_thread(lua_State *L, int t, lunado_task *task);
 
-/* Task and Future let each other go. */
+/* Undoes lunado__task_bind: the task at t and the Future above it release each
+ * other.  [-0, +0, -] */
 void lunado__task_unbind(lua_State *L, int t);
 
-/* The task at t lets the Failure go that its coroutine was given last. */
+/* Releases the Failure that the coroutine of the task at t received last.
+ * [-0, +0, -] */
 void lunado__task_forget_received(lua_State *L, int t);
 
-/* Pushes a task, and the Future of its outcome, where there is stack for both;
- * the task's thread gets what every coroutine begins with, the function and its
- * arguments to follow. */
+/* Pushes a task and the Future of its outcome; the caller ensures stack for
+ * both.  The task's thread gets the values with which every coroutine begins.
+ * The caller then moves the function and its nargs arguments there, for which
+ * the thread has room.  Raises if nargs is too large.  [-0, +2, e] */
 lunado_task *lunado__task_push(lua_State *L, lunado_realm *realm, int nargs);
 
-/* Pushes "file:line" of where the user's function in the thread of the task is
- * suspended, or "?".
- * [-0, +1, m] */
+/* Pushes "file:line" of the place where the user's function in the task's
+ * thread is suspended, or "?".  [-0, +1, m] */
 void lunado__task_pushplace(lua_State *L, const lunado_task *task);
 
-/* Notes in SLOT_TRACKED when the task at t, which has a loop, was suspended
- * first.  To be called while realm->coroutines.tracking.  Runs no finalizer.
- * [-0, +0, m] */
+/* Records in SLOT_TRACKED the time of the first suspension of the task at t,
+ * which has a loop.  Called only while realm->coroutines.tracking is true.
+ * Runs no finalizer.  [-0, +0, m] */
 void lunado__task_track(lua_State *L, const lunado_realm *realm, int t);
 
 #endif

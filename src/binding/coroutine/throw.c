@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* throw.c - raising an error where a coroutine has yielded. */
+/*
+ * throw.c - raising an error where a coroutine has yielded.
+ *
+ * Lua cannot raise an error in a coroutine from outside.  But a hook in the
+ * coroutine can: on the first return, which is that of the yield itself.  For
+ * gen.await no hook is needed: its continuation raises the error.
+ */
 #include "binding/coroutine/throw.h"
 
 #include "binding/coroutine/received.h"
@@ -12,8 +18,8 @@ static void restore_hook(lua_State *L, lunado_realm *realm) {
   realm->coroutines.user_hook = NULL;
 }
 
-/* The first return in a coroutine that is resumed is that of the yield
- * itself, with the value it was resumed with on top. */
+/* The hook of a coroutine that is resumed with an error.  The error is the
+ * value on top when the yield returns. */
 static void raise_at_return(lua_State *L, lua_Debug *ar) {
   lunado_realm *realm = lunado__realm_find(L);
   (void)ar;
@@ -77,8 +83,6 @@ int lunado__throw_raised(lua_State *L, lunado_realm *realm, int t,
   return lunado__throw_pending(lua_touserdata(L, t));
 }
 
-/* Deals with what a coroutine left behind in the realm when it was suspended
- * or ended. */
 void lunado__throw_resumed(lunado_realm *realm, lunado_task *task) {
   if (realm->coroutines.awaiting) {
     realm->coroutines.awaiting = false;

@@ -5,31 +5,38 @@
 
 #include "binding/state/realm.h"
 
-/* Has the error that function() raises raised where the task at t yielded.
- * Returns how many values to resume it with, or RESUMED_OUTSIDE. */
+/* Calls function(), and prepares the task at t to be resumed with the error
+ * that it raises: the error is raised at the task's yield.  Returns how many
+ * values to resume the task with, or RESUMED_OUTSIDE.  [-0, +0, -] */
 int lunado__throw_raised(lua_State *L, lunado_realm *realm, int t,
                          lua_CFunction function);
 
-/* Deals with what a coroutine left behind in the realm when it was suspended
- * or ended. */
+/* Clears the realm's `awaiting` and `throwing` once the task's coroutine, which
+ * was just resumed, is suspended or has ended.  If `awaiting` was set, the task
+ * gets TASK_AWAITING. */
 void lunado__throw_resumed(lunado_realm *realm, lunado_task *task);
 
-/* Has the value on top of the task's thread raised when it is resumed. */
+/* Prepares the task to be resumed with the error on top of its thread: the
+ * error is raised at the task's yield. */
 void lunado__throw_value(lunado_realm *realm, lunado_task *task);
 
-/* The same for the error of the Failure on top of the thread of the task at t,
- * which is replaced by it.  [-0, +0, -] */
+/* Replaces the Failure on top of the thread of the task at t by its error, and
+ * prepares the task to be resumed with the error.  The Failure counts as
+ * observed.  [-0, +0, -] */
 void lunado__throw_failure(lua_State *L, int t, lunado_task *task);
 
-/* Calls function(task); on failure moves the error to the task's thread and
- * has it raised there.  Where functions of the user's have raised it, such as
- * __await, the traceback begins with them.  Where the thread was closed
- * meanwhile that is what the coroutine ends with. */
+/* Calls `function` with the nargs arguments on top, in protected mode.  Returns
+ * true, with the results on top; or false, and the task at t is prepared to be
+ * resumed with the error.  If functions of the user's, such as __await, have
+ * raised the error, its traceback begins with them.  If the task's thread no
+ * longer yields, because it was closed for example, the error is dropped.
+ * [-nargs, +?, -] */
 bool lunado__throw_protected(lua_State *L, lunado_realm *realm, int t,
                              lua_CFunction function, int nargs);
 
-/* With what a task that was not suspended goes on after `protected` has failed:
- * an error, unless its thread was closed. */
+/* Returns how a task that was not suspended goes on after
+ * lunado__throw_protected has failed: 1, to resume it with the error on its
+ * thread; or RESUMED_OUTSIDE, if the thread no longer yields. */
 int lunado__throw_pending(const lunado_task *task);
 
 #endif

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * watch.c - hooks on coroutines, and errors raised in one that is suspended.
+ * watch.c - hooks by which lunado's Lua modules watch coroutines, and errors
+ * that they raise in a suspended one.
  *
- * A watched coroutine has a record in SLOT_WATCHED, a table with all of its
- * places from the start, so that entering and leaving contexts allocates
- * nothing.
+ * A watched coroutine has a record in SLOT_WATCHED.  The record is a table that
+ * has all of its fields from the start, so that entering and leaving contexts
+ * allocates nothing.
  */
 #include "binding/coroutine/watch.h"
 
@@ -16,16 +17,16 @@
 #include "binding/state/context.h"
 #include "binding/state/log.h"
 
-/* Places of a record. */
+/* The fields of a record. */
 enum {
-  RECORD_CONTEXTS = 1, /* those to enter */
-  RECORD_BEFORE,       /* those that were current before, while it is entered */
-  RECORD_TASK          /* the task, once it has entered; before that, false */
+  RECORD_CONTEXTS = 1, /* the contexts to enter */
+  RECORD_BEFORE,       /* the contexts that watch_leave restores, or false */
+  RECORD_TASK          /* the task, once it has entered contexts, or false */
 };
 
 /* --- the thread hook ------------------------------------------------------ */
 
-/* (thread) */
+/* (thread): calls the thread hook. */
 static int call_thread_hook(lua_State *L) {
   lunado__getslot(L, lunado__realm_find(L), LUNADO_SLOT_THREAD_HOOK);
   lua_insert(L, 1);
@@ -45,8 +46,8 @@ void lunado__watch_thread(lua_State *L, lunado_realm *realm, int t) {
   lua_pop(L, 1);
 }
 
-/* set_thread_hook(fn) → the one before, or nil.  fn(thread) is called before
- * each coroutine begins; nil: none. */
+/* set_thread_hook(fn) → the previous hook, or nil.  fn(thread) is called before
+ * each coroutine begins; if fn is nil, no hook is. */
 static int core_set_thread_hook(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   if (!lua_isnoneornil(L, 1)) lunado__checkcallable(L, 1);
@@ -55,7 +56,7 @@ static int core_set_thread_hook(lua_State *L) {
   realm->coroutines.has_thread_hook = !lua_isnil(L, 1);
   lua_pushvalue(L, 1);
   lunado__setslot(L, realm, LUNADO_SLOT_THREAD_HOOK);
-  if (!lua_toboolean(L, -1)) lua_pushnil(L); /* slots begin as false */
+  if (!lua_toboolean(L, -1)) lua_pushnil(L); /* an unset slot is false */
   return 1;
 }
 
@@ -107,7 +108,7 @@ void lunado__watch_leave(lua_State *L, lunado_realm *realm, lunado_task *task) {
 
 /* --- the end -------------------------------------------------------------- */
 
-/* (thread, succeeded) */
+/* (thread, succeeded): calls the finish hook. */
 static int tell_end(lua_State *L) {
   lunado__getslot(L, lunado__realm_find(L), LUNADO_SLOT_FINISH);
   lua_insert(L, 1);
@@ -132,9 +133,9 @@ void lunado__watch_end(lua_State *L, int t, lunado_task *task) {
   lua_settop(L, outcome);
 }
 
-/* set_finish_hook(fn): fn(thread, succeeded) at the end of each coroutine that
- * is watched; succeeded: it has returned, and no error was raised at any of its
- * yields. */
+/* set_finish_hook(fn): fn(thread, succeeded) is called at the end of each
+ * watched coroutine.  succeeded: the coroutine has returned, and no error was
+ * raised at any of its yields. */
 static int core_set_finish_hook(lua_State *L) {
   luaL_checktype(L, 1, LUA_TFUNCTION);
   lua_settop(L, 1);
@@ -144,14 +145,15 @@ static int core_set_finish_hook(lua_State *L) {
 
 /* --- watching ------------------------------------------------------------- */
 
-/* The coroutine whose yield is being converted, or that runs, or NULL. */
+/* Returns the task whose yield is being converted, or else the running one, or
+ * NULL. */
 static lunado_task *current(const lunado_realm *realm) {
   return realm->coroutines.yielder != NULL ? realm->coroutines.yielder
                                            : realm->coroutines.current;
 }
 
 /* current_thread() → the thread of the coroutine whose yield is being
- * converted, or that runs; nil outside of any. */
+ * converted, or else of the running one; nil outside of coroutines. */
 static int core_current_thread(lua_State *L) {
   const lunado_task *task = current(lunado__realm_upvalue(L));
   if (task == NULL) {
@@ -164,8 +166,8 @@ static int core_current_thread(lua_State *L) {
   return 1;
 }
 
-/* watch(contexts): watches the coroutine of current_thread, which enters the
- * contexts, a table, at its next yield. */
+/* watch(contexts): watches the coroutine of current_thread(), which will enter
+ * the contexts, a table, at its next yield. */
 static int core_watch(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_task *task = current(realm);
@@ -187,10 +189,10 @@ static int core_watch(lua_State *L) {
   return 0;
 }
 
-/* fail_wait(thread, future) → true when the watched coroutine of the thread,
- * which is suspended, waits no longer: the error of the failed Future is raised
- * at its yield.  False, and nothing has changed, where it is not suspended, or
- * where an error is on its way to it. */
+/* fail_wait(thread, future) → true.  Ends the wait of the thread's coroutine,
+ * which is watched and suspended: the error of the failed Future will be raised
+ * at its yield.  Returns false, and changes nothing, if the coroutine is not
+ * suspended, or will get an error anyway. */
 static int core_fail_wait(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_future *future = lunado__checkfuture(L, realm, 2);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * watch.h - what Lua modules are told of coroutines, and may do to them.
+ * watch.h - hooks by which lunado's Lua modules watch coroutines, and errors
+ * that they raise in a suspended one.
  *
- * The thread hook is told of each coroutine that begins.  A coroutine that is
- * watched enters stack contexts of its own at its next yield, can have an error
- * raised where it is suspended, and the finish hook is told of its end.  That
- * is how lunado.legacy gives YieldPoints their runner.
+ * The thread hook is called before each coroutine begins.  A watched coroutine
+ * enters stack contexts of its own at its next yield, an error can be raised at
+ * the yield where it is suspended, and the finish hook is called when it ends.
+ * With these, lunado.legacy makes the runner of YieldPoints.
  */
 #ifndef LUNADO_BINDING_COROUTINE_WATCH_H
 #define LUNADO_BINDING_COROUTINE_WATCH_H
@@ -13,11 +14,11 @@
 #include "binding/state/realm.h"
 
 /* Calls the thread hook with the thread of the task at t, which has no function
- * yet.  An error of the hook is logged.  Coroutines that the hook starts have
- * no hook.  [-0, +0, m] */
+ * yet.  An error of the hook is logged.  The hook is not called for coroutines
+ * that it starts itself.  [-0, +0, m] */
 void lunado__watch_thread(lua_State *L, lunado_realm *realm, int t);
 
-/* The coroutine of the task at t is within contexts of its own from now on.
+/* Makes the contexts that the watched task at t is to enter the current ones.
  * [-0, +0, -] */
 void lunado__watch_enter(lua_State *L, lunado_realm *realm, int t,
                          lunado_task *task);
@@ -26,13 +27,13 @@ void lunado__watch_enter(lua_State *L, lunado_realm *realm, int t,
 bool lunado__watch_is_within(lua_State *L, const lunado_realm *realm,
                              const lunado_task *task);
 
-/* Makes those contexts current again that were so before lunado__watch_enter.
+/* Restores the contexts that were current before lunado__watch_enter.
  * [-0, +0, -] */
 void lunado__watch_leave(lua_State *L, lunado_realm *realm, lunado_task *task);
 
-/* The coroutine of the task at t has ended with the value on top: tells the
- * finish hook.  What that raises becomes the outcome of one that has returned.
- * [-1, +1, -] */
+/* Calls the finish hook for the task at t, whose coroutine has ended with the
+ * value on top.  If the coroutine returned and the hook raises an error, the
+ * error replaces the value, and the coroutine counts as failed.  [-1, +1, -] */
 void lunado__watch_end(lua_State *L, int t, lunado_task *task);
 
 /* Adds the functions for lunado.legacy and lunado.debug to the table on top. */
