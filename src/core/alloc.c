@@ -2,9 +2,10 @@
 /*
  * alloc.c - the allocator in use: the C library's, the host's, or a test's.
  *
- * A host's allocator is told the old size of a block, as Lua's allocators are;
- * so each of its blocks has a header.  `blocks` counts the blocks in use of any
- * allocator.
+ * A host's allocator, like lua_Alloc, gets the old size of a block as an
+ * argument.  So each block from a host's allocator begins with a header that
+ * stores the size.  `blocks` counts the blocks in use, whichever allocator made
+ * them.
  */
 #include "core/alloc.h"
 
@@ -30,7 +31,7 @@ void lunado__set_allocator(lunado_alloc_cb cb) {
 
 /* --- the host's ---------------------------------------------------------- */
 
-/* Stands before each block; padded to the strictest alignment. */
+/* Precedes each block; padded to the strictest alignment. */
 typedef union {
   size_t size; /* of header and block */
   max_align_t align;
@@ -62,7 +63,8 @@ int lunado__set_host_allocator(lunado_host_alloc_cb cb, void *data) {
   return 0;
 }
 
-/* --- for everybody ------------------------------------------------------- */
+/* --- the core's functions ---------------------------------------------------
+ */
 
 void *lunado__realloc(void *block, size_t size) {
   void *moved;

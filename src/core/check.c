@@ -9,7 +9,7 @@
 #include "core/loop.h"
 #include "core/poll.h"
 
-/* Not assert(): the caller wants the check even if NDEBUG is defined. */
+/* Does not use assert(), which NDEBUG would disable. */
 static void invariant(bool holds, const char *sentence) {
   if (holds) return;
   fprintf(stderr, "lunado: not true: %s\n", sentence);
@@ -64,7 +64,8 @@ void lunado__check_heap(const lunado_heap *heap) {
   invariant(heap->finite == finite, "a heap counts the deadlines that come");
 }
 
-/* True of all times but while timers run: then the arm is taken anew. */
+/* Not valid while timers run, because the timer handle is armed again after
+ * them. */
 static void check_aim(const lunado_loop *loop) {
   bool waiting = loop->heap.finite > 0;
   invariant(waiting || !active(&loop->timer) || !referenced(&loop->timer),

@@ -2,10 +2,10 @@
 /*
  * check.h - checks the invariants that the headers and sources state.
  *
- * A broken invariant ends the process and prints the sentence that is not true,
- * in release builds as well.  A check takes time in proportion to the number of
- * objects checked (for watchers, to its square).  It is for tests, stress
- * builds and debuggers.
+ * A broken invariant prints its sentence and aborts the process, in release
+ * builds as well.  The time of a check is proportional to the number of
+ * objects, and for watchers to the square of their number.  The checks are for
+ * tests, stress builds and debuggers.
  */
 #ifndef LUNADO_CORE_CHECK_H
 #define LUNADO_CORE_CHECK_H
@@ -15,8 +15,8 @@
 
 typedef struct lunado_loop lunado_loop;
 
-/* Checks a loop, open or closed, with its callbacks, timers and watchers; on
- * the loop's thread, also from its callbacks. */
+/* Checks a loop, open or closed, with its callbacks, timers and watchers.
+ * Called on the loop's thread, also from the loop's callbacks. */
 void lunado__check(lunado_loop *loop);
 
 /* Checks that the entries are in order and each timer knows its place. */

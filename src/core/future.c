@@ -2,9 +2,9 @@
 /*
  * future.c - settling a future and running its waiters.
  *
- * Invariants: a waiter is in exactly one list, its future's or the deferred
- * one, or in none; waiter->list tells which.  A waiter leaves its list before
- * its callback runs, so the callback may link it again.
+ * Invariants: a waiter is in at most one list, its future's or the settler's
+ * deferred list; waiter->list points to the head of that list.  A waiter leaves
+ * its list before its callback runs, so the callback may link the waiter again.
  */
 #include "core/future.h"
 

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * future.h - one outcome that is not there yet.
+ * future.h - one outcome that may still be pending.
  *
  * A future is pending until it is settled, exactly once, as done or failed.
- * The core knows that it is settled, but not its outcome: that belongs to the
- * owner, which embeds the future.
+ * The core stores only this state.  The owner embeds the future and stores the
+ * outcome, a result or an error.
  *
- * Life cycle: init; any number of waits; settle; the waits are over.  There is
- * no fini: a future owns nothing.  A future that is dropped while pending never
- * runs its waiters, and lunado_waiter_forget must not be called on them later.
+ * Life cycle: init; any number of waits; settle, which ends the waits.  There
+ * is no fini: a future owns nothing.  The waiters of a future that is freed
+ * while pending never run, and lunado_waiter_forget must not be called on them
+ * afterwards.
  *
  * Everything here belongs to one thread.
  */
@@ -20,8 +21,9 @@
 
 #include "core/list.h"
 
-/* The maximum nesting of settles, where a waiter of one future settles the
- * next.  Deeper waiters are deferred until the outer settles return. */
+/* The maximum nesting of settles; they nest when a waiter of one future settles
+ * the next future.  Waiters of a deeper settle are deferred until the outer
+ * settles have run their own waiters. */
 #define LUNADO_SETTLE_DEPTH 16
 
 enum { LUNADO_PENDING, LUNADO_DONE, LUNADO_FAILED };
@@ -30,68 +32,70 @@ typedef struct lunado_future lunado_future;
 typedef struct lunado_waiter lunado_waiter;
 typedef struct lunado_settler lunado_settler;
 
-/* Runs once, after the future is settled, with the waiter already out of its
- * list; may settle other futures and add or forget any waiter.  It returns
- * to its caller: no longjmp out of it. */
+/* Runs once, after the future is settled and the waiter has left its list.  It
+ * may settle other futures and add or forget any waiter.  It must return to its
+ * caller, without a longjmp. */
 typedef void (*lunado_done_cb)(lunado_settler *settler, lunado_waiter *waiter,
                                lunado_future *future);
 
 /* --- producer ----------------------------------------------------------- */
 
-/* Makes the future pending.  The storage is the caller's and must stay where
- * it is. */
+/* Makes the future pending.  The caller owns the storage and must not move
+ * it. */
 static inline void lunado_future_init(lunado_future *future);
 
 /* Settles the future as `state` (LUNADO_DONE or LUNADO_FAILED) and runs its
- * waiters in the order in which they were added.  At LUNADO_SETTLE_DEPTH they
- * are put off instead, and run before the outermost settle returns.
- * Returns 0, or UV_EALREADY, and then nothing has changed. */
+ * waiters in the order in which they were added.  At LUNADO_SETTLE_DEPTH it
+ * defers them instead; they run before the outermost settle returns.
+ * Returns 0.  If the future is not pending, returns UV_EALREADY and changes
+ * nothing. */
 int lunado_future_settle(lunado_settler *settler, lunado_future *future,
                          int state);
 
-/* If the future has exactly one waiter, and the waiter has this callback,
- * removes and returns it; else returns NULL.  For owners that can handle the
- * waiter faster than through its callback. */
+/* If the future has exactly one waiter and the waiter has this callback,
+ * removes and returns the waiter; else returns NULL.  For owners that can
+ * handle the waiter faster than through its callback. */
 static inline lunado_waiter *lunado_future_take_sole(lunado_future *future,
                                                      lunado_done_cb cb);
 
 /* --- consumer ----------------------------------------------------------- */
 
-/* Links the caller's waiter to a pending future; allocates nothing.  The
- * waiter stays where it is until `cb` has run or it is forgotten. */
+/* Links the caller's waiter to a pending future; allocates nothing.  The caller
+ * must not move the waiter until `cb` has run or the waiter is forgotten. */
 static inline void lunado_future_wait(lunado_future *future,
                                       lunado_waiter *waiter, lunado_done_cb cb);
 
-/* Unlinks a waiter, before or after it ran; its `cb` will not be called.
- * O(1). */
+/* Unlinks a waiter, so that its `cb` will not be called.  Does nothing if the
+ * waiter is in no list, for example because it ran.  O(1). */
 void lunado_waiter_forget(lunado_waiter *waiter);
 
 static inline bool lunado_future_pending(const lunado_future *future);
 
 /* --- the settler --------------------------------------------------------- */
 
-/* Makes a settler, one for each thread that has futures.  It counts the nesting
- * of settles and keeps the deferred waiters. */
+/* Makes a settler.  Each thread that has futures has one settler, which counts
+ * the nesting of settles and holds the deferred waiters. */
 static inline void lunado_settler_init(lunado_settler *settler);
 
-/* Runs the waiters that were deferred by settles that did not return.  Only
- * tests call it. */
+/* Runs the waiters that are deferred because a settle did not return.  Only
+ * tests call this. */
 void lunado_settler_flush(lunado_settler *settler);
 
 /* --- layout: private to the core, visible so that owners can embed it ---- */
 
 struct lunado_waiter {
-  lunado_waiter *next; /* circular within future->waiters, or deferred */
+  lunado_waiter *next; /* circular within `list` */
   lunado_waiter *prev;
-  lunado_waiter **list;  /* head of the list it is in; NULL when in none */
-  lunado_future *future; /* what it waits or waited for; borrowed */
+  lunado_waiter **list;  /* the head of its list; NULL: in no list */
+  lunado_future *future; /* the future that it waits or waited for; borrowed */
   lunado_done_cb cb;
 };
 
 struct lunado_future {
-  lunado_waiter *waiters; /* the first; each is borrowed from its caller */
+  lunado_waiter *waiters; /* the first one; borrowed from the callers of
+                             lunado_future_wait */
   uint8_t state;          /* LUNADO_PENDING, LUNADO_DONE, LUNADO_FAILED */
-  uint8_t kind;           /* the owner's; the core never looks */
+  uint8_t kind;           /* the owner's; the core never reads it */
   uint16_t flags;         /* the owner's */
   uint32_t count;         /* the owner's */
 };
@@ -109,8 +113,8 @@ static inline void lunado_future_init(lunado_future *future) {
   future->count = 0;
 }
 
-/* Gives a pending future its state.  Nothing else writes it; the caller wakes
- * the waiters, before or afterwards. */
+/* Gives a pending future its state.  Only this function changes the state.  The
+ * caller must also run or remove the waiters, before or afterwards. */
 static inline void lunado_future_set_state(lunado_future *future, int state) {
   future->state = (uint8_t)state;
 }

@@ -30,7 +30,8 @@ static void unlock(void) {
   atomic_flag_clear_explicit(&busy, memory_order_release);
 }
 
-/* Addresses are multiples of 8, and the upper half of a product is mixed. */
+/* Addresses are multiples of 8, so the low bits of a product are poorly mixed;
+ * the upper half is well mixed. */
 static size_t home(const void *object) {
   uint64_t mixed = (uint64_t)(uintptr_t)object * 0x9e3779b97f4a7c15u;
   return (size_t)(mixed >> 32) & (capacity - 1);
@@ -38,7 +39,7 @@ static size_t home(const void *object) {
 
 static size_t next(size_t at) { return (at + 1) & (capacity - 1); }
 
-/* The place where the object is, or would be put. */
+/* The place of the object, or the free place where it would be put. */
 static size_t find(const void *object) {
   size_t at = home(object);
   while (table[at] != NULL && table[at] != object) at = next(at);
@@ -106,8 +107,9 @@ void lunado__handle_unmark(const void *object) {
   unlock();
 }
 
-/* Holds the close callback of who closed one of lunado's handles, while ours
- * stands in its place: a word that libuv reserves and leaves alone. */
+/* The close callback that another party passed to uv_close for one of lunado's
+ * handles, while lunado's callback replaces it in the handle.  It is stored in
+ * a word of the handle that libuv reserves and does not use. */
 static void **stranger_of(uv_handle_t *handle) {
   return &handle->u.reserved[2];
 }
@@ -140,7 +142,7 @@ static bool is_marked(const void *object) {
   return capacity > 0 && table[find(object)] != NULL;
 }
 
-/* True if the handle is the one of that name in a loop. */
+/* True if the handle is the field `member` of a loop of lunado's. */
 #define IS_MEMBER(handle, member) \
   is_marked((const char *)(handle)-offsetof(lunado_loop, member))
 

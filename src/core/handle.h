@@ -21,20 +21,22 @@ int lunado__handle_reserve(void);
 /* Releases the reserved room. */
 void lunado__handle_unreserve(void);
 
-/* Marks a lunado_loop, or a handle of lunado's, in the room reserved for it. */
+/* Adds a lunado_loop or a separate handle of lunado's to the set, in the
+ * reserved room. */
 void lunado__handle_mark(const void *object);
 
 /* Removes the mark.  The owner calls it before it frees the memory, which may
  * be reused for a foreign handle. */
 void lunado__handle_unmark(const void *object);
 
-/* Closes a handle of lunado's with uv_close unless it is closing already: the
- * owner of the uv_loop_t may walk it and close every handle.  `cb` is called in
- * any case; at once if libuv has already closed the handle. */
+/* Closes a handle of lunado's with uv_close.  The handle may be closing
+ * already, because the owner of the uv_loop_t may walk it and close every
+ * handle.  `cb` is called in any case: at once if libuv has already closed the
+ * handle. */
 void lunado__handle_close(void *handle, uv_close_cb cb);
 
-/* To be called in such a `cb`: if another party closed the handle, calls the
- * close callback which that party passed. */
+/* Must be called in the `cb` of lunado__handle_close.  If another party closed
+ * the handle, it calls the close callback which that party passed. */
 void lunado__handle_closed(uv_handle_t *handle);
 
 /* True if the handle is lunado's. */

@@ -2,12 +2,12 @@
 /*
  * heap.c - sifting entries up and down.
  *
- * Four children, not two, to an entry: half as many levels, and the children
- * of one entry lie side by side.
+ * An entry has four children instead of two: so the heap has half as many
+ * levels, and the children of an entry are adjacent in memory.
  *
- * Invariant: entries[i] is not later than its children 4i+1 to 4i+4, whether
- * their timers are still in the heap or not; entries[i].of.timer->place is
- * i + 1 where one is; a timer outside the heap has place 0.
+ * Invariant: entries[i] is not later than its children 4i+1 to 4i+4, even if
+ * their timers were removed. entries[i].of.timer->place is i + 1 unless the
+ * timer was removed; a timer outside the heap has place 0.
  */
 #include "core/heap.h"
 
@@ -34,9 +34,9 @@ static uint32_t age(const lunado_heap_entry *entry) {
   return entry->of.timer->age;
 }
 
-/* Orders by deadline, then by age.  An age has 31 bits, those that are free in
- * a pointer-sized field; the difference of two ages is right even after the
- * counter has wrapped. */
+/* Orders by deadline, then by age.  Only 31 bits of an age count, because
+ * `removed` has only 32 bits on some platforms and uses one as its mark.  The
+ * difference of two ages is right even after the counter has wrapped. */
 bool lunado__heap_earlier(const lunado_heap_entry *a,
                           const lunado_heap_entry *b) {
   if (a->when < b->when) return true;
@@ -62,7 +62,7 @@ static void sift_up(lunado_heap *self, uint32_t place,
   put(self, place, entry);
 }
 
-/* The earliest of the children from `first` on, of which there is one. */
+/* The earliest of the siblings that begin with `first`, which exists. */
 static uint32_t earliest_child(const lunado_heap *self, uint32_t first) {
   const lunado_heap_entry *entries = self->entries;
   uint32_t end = first + CHILDREN;
@@ -97,8 +97,9 @@ static int resize(lunado_heap *self, uint32_t capacity) {
   return 0;
 }
 
-/* Gives memory back once three quarters of it are unused.  That fails only
- * where there is less memory than before, which costs nothing. */
+/* Returns memory once more than three quarters of the entries are unused.  If
+ * the allocator cannot shrink the block, the heap keeps it, which does no
+ * harm. */
 static void shrink(lunado_heap *self) {
   uint32_t capacity = self->capacity;
   while (capacity > HEAP_MIN_CAPACITY && self->count < capacity / 4)
@@ -136,13 +137,13 @@ const lunado_heap_entry *lunado_heap_min(lunado_heap *self) {
   return self->count > 0 ? &self->entries[0] : NULL;
 }
 
-/* The timer of the entry leaves the heap. */
+/* Detaches the timer of the entry, which is about to be dropped or marked. */
 static void leave(lunado_heap *self, const lunado_heap_entry *entry) {
   if (entry->when < INFINITY) self->finite--;
   entry->of.timer->place = 0;
 }
 
-/* Drops the entries of timers that were taken out. */
+/* Drops the entries of removed timers and restores the heap order. */
 static void compact(lunado_heap *self) {
   uint32_t kept = 0;
   for (uint32_t i = 0; i < self->count; i++)
@@ -154,7 +155,7 @@ static void compact(lunado_heap *self) {
     if (i < kept) sift_down(self, i, self->entries[i]);
 }
 
-/* To be called when an entry less is of use. */
+/* Called after a timer was removed. */
 static void tidy(lunado_heap *self) {
   if (self->removed > self->count / 2) compact(self);
   shrink(self);

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * jump.c - libuv's queues, put together again.
+ * jump.c - restoring libuv's queues.
  *
- * A queue of libuv's is a list of lunado_link's layout, in all its versions.
- * While it calls back it has moved one to its stack: that of the async handles,
- * and that of the streams that are to be called; which of them are missing in
- * the loop is found from the loop's list of handles.
+ * A queue of libuv's has the layout of a lunado_link list, in all versions.
+ * While libuv calls back, it has moved two queues to its stack: the queue of
+ * the async handles, and the queue of the streams with pending events.  The
+ * handles that are missing from these queues are found in the loop's list of
+ * all handles.
  *
- * Invariant: while wq_async.data is the loop, libuv calls on_works in place of
- * its own function, and works that are finished are in uv->wq or in
- * loop->works.
+ * Invariant: while wq_async.data is the loop, libuv calls on_works instead of
+ * its own function, and each finished work of the thread pool is in uv->wq or
+ * in loop->works.
  */
 #include "core/jump.h"
 
@@ -31,8 +32,8 @@ void lunado__works_let_go(lunado_loop *loop) { (void)loop; }
 
 static lunado_link *link_of(void *queue) { return queue; }
 
-/* The I/O watcher of a handle that libuv may have put down to be called; NULL:
- * the handle has none. */
+/* The I/O watcher of a handle that libuv may have queued as pending; NULL:
+ * handles of this type have none. */
 static uv__io_t *watcher_of(uv_handle_t *handle) {
   switch (handle->type) {
   case UV_TCP:
@@ -57,7 +58,7 @@ static void put_back(uv_loop_t *uv, uv_handle_t *handle) {
                        link_of(&watcher->pending_queue));
 }
 
-/* uv_walk passes over libuv's own handles, which are wanted here. */
+/* Does not use uv_walk, which skips libuv's internal handles. */
 static void put_all_back(uv_loop_t *uv) {
   lunado_link *all = link_of(&uv->handle_queue);
   for (lunado_link *link = all->next; link != all; link = link->next)
@@ -69,7 +70,7 @@ void lunado__loop_mend(lunado_loop *loop) {
   lunado_link_init(link_of(&uv->async_handles));
   lunado_link_init(link_of(&uv->pending_queue));
   put_all_back(uv);
-  if (uv->watchers != NULL) { /* libuv before 1.45: the events being told */
+  if (uv->watchers != NULL) { /* before libuv 1.45: the current events */
     uv->watchers[uv->nwatchers] = NULL;
     uv->watchers[uv->nwatchers + 1] = NULL;
   }
@@ -90,10 +91,10 @@ static void take_works(uv_loop_t *uv, lunado_link *to) {
   uv_mutex_unlock(&uv->wq_mutex);
 }
 
-/* libuv's function takes all that its loop has, to which threads may add any
- * time: so it is shown another loop, with one work.  The callback of that may
- * jump, and may close the loop, whose storage is there until the run is
- * over. */
+/* libuv's function takes all finished works of its loop, and threads may add
+ * works at any time.  So libuv's function is called with another uv_loop_t
+ * (`shown`), which holds one work.  The callback of that work may jump out, and
+ * may close the loop; the storage of the loop lasts until the run returns. */
 static void on_works(uv_async_t *handle) {
   lunado_loop *loop = handle->data;
   take_works(loop->uv, &loop->works);

@@ -2,8 +2,9 @@
 /*
  * list.h - an intrusive, circular, doubly linked list.
  *
- * A list is a link that stands before its first and behind its last member;
- * an empty list and a link that is in no list point to themselves.
+ * A list is a link that precedes its first member and follows its last member.
+ * The links of an empty list, and of a link that is in no list, point to
+ * themselves.
  */
 #ifndef LUNADO_CORE_LIST_H
 #define LUNADO_CORE_LIST_H
@@ -29,7 +30,7 @@ static inline bool lunado_list_empty(const lunado_link *list) {
   return list->next == list;
 }
 
-/* Puts `link`, which is in no list, behind the last member of `list`. */
+/* Appends `link`, which is in no list, to `list`. */
 static inline void lunado_list_append(lunado_link *list, lunado_link *link) {
   link->prev = list->prev;
   link->next = list;
@@ -37,7 +38,7 @@ static inline void lunado_list_append(lunado_link *list, lunado_link *link) {
   list->prev = link;
 }
 
-/* Takes `link` out of its list, if it is in one. */
+/* Removes `link` from its list, if it is in a list. */
 static inline void lunado_link_remove(lunado_link *link) {
   link->prev->next = link->next;
   link->next->prev = link->prev;

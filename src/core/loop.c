@@ -1,17 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * loop.c - turns, slices, runs, and the few handles under them.
+ * loop.c - turns, slices and runs, and the handles that they use.
  *
- * Invariants: the idle handle is active while callbacks are ready, and while
- * the first deadline has passed or can be skipped to; when none of that is true
- * any more it stops itself.  The async handle counts as alive exactly while
- * holds > 0.  libuv computes its wait from a time that it keeps: the prepare
- * handle, which is always active, renews that right before; lunado__loop_leave
- * does so for owners who ask for the wait themselves.  Each callback from libuv
- * stands between lunado__loop_enter and lunado__loop_leave, which hold a
- * reference, so that the loop may be closed and let go from any of them; open
- * handles and an open uv_loop_t of the loop's own hold one each, because libuv
- * still uses their storage.
+ * Invariants:
+ *
+ * The idle handle is active while callbacks are ready, and while the first
+ * deadline has passed or can be skipped to.  Its callback stops it when neither
+ * is true any more.  The async handle is referenced exactly while holds > 0.
+ *
+ * libuv computes its wait from its cached time.  The prepare handle is always
+ * active and updates that time right before.  For owners that ask libuv for the
+ * wait themselves, lunado__loop_leave updates it.
+ *
+ * Each callback from libuv is enclosed in lunado__loop_enter and
+ * lunado__loop_leave, which hold a reference to the loop.  So any callback may
+ * close and release the loop.  Each open handle holds a reference too, and so
+ * does an open uv_loop_t of the loop's own, because libuv still uses their
+ * storage.
  */
 #include "core/loop.h"
 
@@ -25,10 +30,10 @@
 #include "core/poll.h"
 
 #define NS_PER_SECOND 1000000000ull
-#define SLICE_NS 1000000ull /* unless another was set */
+#define SLICE_NS 1000000ull /* the default */
 #define LOOK_NS 50000ull
-/* Steps that were cheap and become expensive overrun the slice by at most this
- * many. */
+/* Steps between two looks at the clock, at most.  When cheap steps become
+ * expensive, the slice is overrun by at most this many steps. */
 #define STRIDE_MAX 32u
 
 /* --- time ---------------------------------------------------------------- */
@@ -57,7 +62,7 @@ bool lunado__loop_look(lunado_loop *loop) {
   }
   loop->looked = now;
   if (now >= loop->slice_end)
-    return true; /* and no step is left: it stays so */
+    return true; /* loop->steps is 0, so the next call looks again */
   loop->steps = loop->stride;
   return false;
 }
@@ -104,13 +109,13 @@ static lunado_callback *take_first(lunado_link *list) {
   return callback;
 }
 
-/* True where nothing more is to begin on this pass. */
+/* True if no other callback is to begin on this pass. */
 static bool is_over(const lunado_loop *loop) {
   return loop->broken || lunado_loop_urged(loop);
 }
 
-/* Callbacks that are put off are ready still, before those that became so
- * meanwhile. */
+/* Returns the remaining callbacks of the turn to the ready list, before those
+ * that became ready meanwhile. */
 static void put_off(lunado_loop *loop) {
   if (!lunado_list_empty(&loop->turn)) loop->torn = true;
   move_all(&loop->turn, &loop->ready);
@@ -143,14 +148,15 @@ static bool can_skip(lunado_loop *loop, double now) {
   return lunado_heap_min(&loop->heap)->when > now;
 }
 
-/* True if something is awaited that libuv or another thread is to bring. */
+/* True if the loop awaits an event from libuv or from another thread. */
 static bool is_awaiting(const lunado_loop *loop) {
   return loop->uv->active_reqs.count > 0 ||
          loop->holds > (loop->forever ? 1u : 0u);
 }
 
-/* Time stands still while anything is ready, calls back or is awaited, and on
- * the pass after that, in which what was on its way may have arrived. */
+/* Skips to the first deadline if nothing is awaited and nothing has happened on
+ * the previous pass either: an event that was under way may have arrived on
+ * that pass. */
 static void skip_time(lunado_loop *loop, bool was_quiet) {
   loop->quiet = !is_awaiting(loop);
   if (!was_quiet || !loop->quiet) return;
@@ -159,8 +165,8 @@ static void skip_time(lunado_loop *loop, bool was_quiet) {
   lunado__timers_run(loop, lunado_loop_time(loop));
 }
 
-/* What has become due during the slice does not wait for the next one, unless
- * the run was stopped: then the turn ends with what was due before. */
+/* Timers that become due during the slice run on the same pass.  If the run was
+ * stopped, only the timers run that were due before the slice. */
 static void run_pass(lunado_loop *loop, double now) {
   run_slice(loop);
   if (!loop->stopped) now = lunado_loop_time(loop);
@@ -244,8 +250,8 @@ void lunado_loop_release(lunado_loop *loop) {
 
 /* --- life cycle ---------------------------------------------------------- */
 
-/* Last thing before libuv polls.  Where the idle handle is active it does not
- * wait. */
+/* Runs last before libuv polls.  While the idle handle is active, libuv does
+ * not wait, so its time need not be updated. */
 static void on_prepare(uv_prepare_t *handle) {
   lunado_loop *loop = lunado_container_of(handle, lunado_loop, prepare);
   lunado__watchers_prepare(loop);
@@ -313,8 +319,8 @@ static void handle_opened(lunado_loop *loop) {
   lunado_loop_ref(loop);
 }
 
-/* libuv runs the prepare handle that was started first as the last one, so
- * that the work of the others is counted as well. */
+/* libuv runs the prepare handles in reverse order.  So this one, started first,
+ * runs last, and the updated time includes the work of the others. */
 static void open_prepare(lunado_loop *loop) {
   (void)uv_prepare_init(loop->uv, &loop->prepare);
   (void)uv_prepare_start(&loop->prepare, on_prepare);
@@ -418,7 +424,7 @@ static void close_parts(lunado_loop *loop) {
   if (!taken)
     lunado__works_let_go(loop);
   else if (loop->shown != NULL)
-    lunado_loop_ref(loop); /* libuv may use it still: it stays */
+    lunado_loop_ref(loop); /* libuv may still use `shown`, so it is not freed */
   lunado__watchers_close(loop);
   lunado__address_close(loop);
   lunado__mail_close(loop);
@@ -428,7 +434,7 @@ static void close_parts(lunado_loop *loop) {
 void lunado_loop_close(lunado_loop *loop) {
   lunado_loop_ref(loop);
   if (!loop->closed) {
-    lunado__loop_enter(loop); /* messages may close again */
+    lunado__loop_enter(loop); /* a message may close the loop again */
     close_parts(loop);
     lunado__loop_leave(loop);
   }
@@ -438,8 +444,8 @@ void lunado_loop_close(lunado_loop *loop) {
 
 /* --- running ------------------------------------------------------------- */
 
-/* Something alive is left when uv_run returns unasked: then it was uv_stop
- * that ended it, which is as good as lunado_loop_stop. */
+/* If uv_run returns while something is still alive, uv_stop ended it; that
+ * counts as lunado_loop_stop. */
 static int run_until_stopped(lunado_loop *loop) {
   if (loop->stopped) {
     (void)loop->drive(loop, UV_RUN_NOWAIT);
@@ -449,9 +455,9 @@ static int run_until_stopped(lunado_loop *loop) {
   return loop->stopped || loop->closed ? LUNADO_RUN_STOPPED : LUNADO_RUN_EMPTY;
 }
 
-/* Libuv is not asked again: it would tell of more than belongs to the turn.
- * What stops the loop here has no uv_run to end, and must not end the next one.
- */
+/* Completes the turn of a stopped run without another uv_run, which could
+ * report events of a later turn.  A stop during this must not end the next
+ * uv_run, so libuv's stop flag is cleared at the end. */
 static void complete_turn(lunado_loop *loop) {
   if (loop->closed || loop->broken || !loop->stopped) return;
   lunado__loop_enter(loop);
@@ -493,8 +499,8 @@ void lunado_loop_break(lunado_loop *loop) {
   lunado_loop_stop(loop);
 }
 
-/* Where uv_stop was called at rest, libuv's next run does nothing but forget
- * it. */
+/* If uv_stop was called while no uv_run was active, the next uv_run only clears
+ * the stop flag. */
 void lunado_loop_clear_stop(lunado_loop *loop) {
   if (loop->closed || lunado_loop_running(loop)) return;
   loop->stopped = loop->broken = false;
@@ -516,7 +522,7 @@ static void open_limit(lunado_loop *loop) {
   handle_opened(loop);
 }
 
-/* libuv counts from its idea of now, which is renewed by running. */
+/* libuv counts from its cached time, which may be old outside a run. */
 void lunado_loop_set_limit(lunado_loop *loop, uint64_t ms) {
   loop->limited = false;
   if (loop->closed || lunado_loop_taken(loop)) return;

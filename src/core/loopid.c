@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * loopid.c - places that loops take one after the other.
+ * loopid.c - a static table of places, each taken by one loop after another.
  *
- * Invariants: a reader announces itself before it looks at the id, and
- * who closes takes the id down before it looks for readers; so once it
- * has found none, none is left that saw its loop.  The places are static, so
- * that any thread may read one at any time.
+ * Invariants: a reader increments `readers` before it loads `address`; the
+ * closing thread clears `address` before it waits for `readers` to reach 0.  So
+ * once that wait is over, no reader has a pointer to the loop.  The places are
+ * static, so any thread may read one at any time.
  */
 #include "core/loopid.h"
 
@@ -15,16 +15,18 @@
 #include "core/loop.h"
 
 typedef struct {
-  atomic_bool taken;   /* by a loop that is open, or still has readers */
-  atomic_uint address; /* of the open loop; 0: there is none */
-  atomic_uint readers; /* between enter and leave */
-  unsigned round;      /* how often it was taken; the taker's */
-  lunado_loop *loop;   /* the taker's; to be read by readers */
+  atomic_bool taken;   /* by an open loop, or by a closing loop with readers */
+  atomic_uint address; /* the id of the open loop; 0: none */
+  atomic_uint readers; /* readers between enter and leave */
+  unsigned round;      /* how often the place was taken; only the taker accesses
+                          this */
+  lunado_loop *loop;   /* written by the taker, read by readers */
 } place;
 
 static place places[LUNADO_ADDRESSES];
 
-/* Where the search for a free place begins: each rests as long as it can. */
+/* Where the next search for a free place begins.  The searches go round the
+ * table, so a released place is reused as late as possible. */
 static atomic_uint next_place;
 
 static place *place_of(lunado_loopid address) {
@@ -40,7 +42,7 @@ static place *take_place(void) {
   return NULL;
 }
 
-/* 0 is no id. */
+/* Returns an id that the place has not had recently; never 0. */
 static lunado_loopid next_address(place *self) {
   lunado_loopid address;
   do {

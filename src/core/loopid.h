@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * loopid.h - the name of a loop, which may be used when the loop is gone.
+ * loopid.h - the id of a loop, which may be used even after the loop is freed.
  *
  * Other threads and signal handlers hold ids instead of pointers.  A reader
- * that comes too late gets NULL, so that a loop may be freed without waiting
- * for late readers.
+ * that enters after the loop has closed gets NULL, so a loop may be freed while
+ * other threads still hold its id.
  *
- * An id is a number other than 0.  It is used again after some two to the power
- * of LUNADO_LOOPID_BITS other loops have had one.
+ * An id is a number other than 0.  An id is reused only after about
+ * 2^LUNADO_LOOPID_BITS other loops have had an id.
  */
 #ifndef LUNADO_CORE_LOOPID_H
 #define LUNADO_CORE_LOOPID_H
 
 #include <stdint.h>
 
-/* Half of the bits of a pointer, so that an id and a number that the loop gives
- * out fit into one pointer together. */
+/* Half of the bits of a pointer, so that one pointer can hold an id and a
+ * number that the loop assigns. */
 #if UINTPTR_MAX > 0xffffffffu
 #define LUNADO_LOOPID_BITS 32
 #define LUNADO_LOOPID_PLACE_BITS 12
@@ -24,30 +24,32 @@
 #define LUNADO_LOOPID_PLACE_BITS 8
 #endif
 
-/* How many open loops of the process may have an id at once. */
+/* How many open loops of the process can have an id at the same time. */
 #define LUNADO_ADDRESSES (1u << LUNADO_LOOPID_PLACE_BITS)
 
 typedef uint32_t lunado_loopid;
 typedef struct lunado_loop lunado_loop;
 
-/* Puts the loop's address, made on first use, into *address; on the loop's
- * thread.
- * Returns 0; UV_ENFILE when LUNADO_ADDRESSES are in use; UV_ECANCELED when
- * the loop is closed; then *address is 0. */
+/* Stores the id of the loop in *address; the first call assigns the id.  Must
+ * be called on the loop's thread.
+ * Returns 0, UV_ENFILE if LUNADO_ADDRESSES ids are in use, or UV_ECANCELED if
+ * the loop is closed; *address is 0 after an error. */
 int lunado_loop_id(lunado_loop *loop, lunado_loopid *address);
 
-/* The open loop at the id, which cannot close until it is left; NULL
- * when it has closed, and then there is nothing to leave.  For as long as it
- * takes to send a message: who closes the loop waits actively.  From any
- * thread or signal handler. */
+/* Returns the open loop with this id, which cannot close until the caller calls
+ * lunado_loopid_leave.  Returns NULL if the loop has closed;
+ * lunado_loopid_leave must then not be called.  The caller should leave as soon
+ * as it has sent a message, because the closing thread waits in a busy loop.
+ * May be called from any thread or signal handler. */
 lunado_loop *lunado_loopid_enter(lunado_loopid address);
 
-/* Leaves the loop that lunado_loopid_enter gave. */
+/* Leaves the loop that lunado_loopid_enter returned. */
 void lunado_loopid_leave(lunado_loopid address);
 
 /* --- for the loop -------------------------------------------------------- */
 
-/* No reader enters from now on; returns when all readers have left. */
+/* Releases the id, so that no reader enters from now on, and returns when all
+ * readers have left. */
 void lunado__address_close(lunado_loop *loop);
 
 #endif

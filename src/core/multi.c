@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* multi.c - one count that goes down to 0. */
+/* multi.c - counting the pending futures of a multi. */
 #include "core/multi.h"
 
 void lunado_multi_init(lunado_multi *multi, lunado_multi_cb cb) {

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * multi.h - knowing when the last of many futures is settled.
+ * multi.h - a callback when the last of many futures is settled.
  *
- * Life cycle: init; add each future.  Where `pending` is 0 then, all of them
- * were settled already; otherwise `cb` runs once, when the last one is.
+ * Life cycle: init; add each future.  If `pending` is then 0, all futures were
+ * settled already and `cb` does not run.  Otherwise `cb` runs once, when the
+ * last future is settled.
  */
 #ifndef LUNADO_CORE_MULTI_H
 #define LUNADO_CORE_MULTI_H
@@ -14,7 +15,8 @@
 
 typedef struct lunado_multi lunado_multi;
 
-/* Runs once, when the last future is settled; as lunado_done_cb. */
+/* Runs once, when the last future is settled.  It has the rights and duties of
+ * a lunado_done_cb. */
 typedef void (*lunado_multi_cb)(lunado_settler *settler, lunado_multi *multi);
 
 typedef struct {
@@ -24,23 +26,23 @@ typedef struct {
 
 struct lunado_multi {
   lunado_multi_cb cb;
-  size_t pending;      /* added futures that are not settled */
-  lunado_waiter *last; /* of the future that was settled last; NULL: none */
-  bool failed;         /* some future has failed */
+  size_t pending;      /* added futures that are still pending */
+  lunado_waiter *last; /* waiter of the future settled last; NULL: none */
+  bool failed;         /* at least one future has failed */
 };
 
-/* Makes a multi of the caller's storage. */
+/* Makes a multi in the caller's storage. */
 void lunado_multi_init(lunado_multi *multi, lunado_multi_cb cb);
 
-/* Waits for one more future through the caller's node; a settled one needs
- * no wait.  Both stay where they are until `cb` has run.  One future may be
- * added through several nodes. */
+/* Waits for one more future through the caller's node; for a settled future
+ * there is no wait.  The caller must not move the multi or the node until `cb`
+ * has run.  One future may be added through several nodes. */
 void lunado_multi_add(lunado_multi *multi, lunado_multi_node *node,
                       lunado_future *future);
 
-/* Settles a future whose only waiter belongs to a multi that waits for others,
- * too, so that no waiter has to be called.  Returns false, and has changed
- * nothing, for any other. */
+/* Settles a future without a callback, if its only waiter belongs to a multi
+ * that waits for other futures, too.  For any other future it returns false and
+ * changes nothing.  The future must have a waiter. */
 bool lunado_multi_settle(lunado_future *future, int state);
 
 /* True if the waiter is the node of a multi. */

@@ -2,16 +2,17 @@
 /*
  * ownuv.c - a uv_loop_t of a loop's own, and how it ends.
  *
- * libuv does not tell whether a uv_run is on the C stack.  What is known: who
- * calls back from a handle or a request has it on the uv_loop_t still, but in
- * two places: in the polling (requests), which lies between the loop's prepare
- * and check handles; and in close callbacks, which come only on a pass on which
- * handles were closing when the check handle was called.
+ * libuv does not tell whether a uv_run is on the C stack, so this is inferred.
+ * While a callback runs, its handle or request is still counted on the
+ * uv_loop_t, with two exceptions:
+ * - callbacks of requests that run while libuv polls, which is between the
+ *   loop's prepare and check handles;
+ * - close callbacks, which run only on a pass on which handles were closing
+ *   when the check handle was called.
  *
- * Invariants: the check handle is open as long as the uv_loop_t, but not while
- * that is lent.  One that ends
- * where a uv_run may be on the stack keeps its storage for a while, and looks
- * as if it were stopped and empty.
+ * Invariants: the check handle is open while the uv_loop_t is open and not
+ * lent.  If the uv_loop_t is closed while a uv_run of it may be on the stack,
+ * its storage is kept for a while, in the state of a stopped, empty uv_loop_t.
  */
 #include "core/ownuv.h"
 
@@ -21,8 +22,9 @@
 
 /* --- storage ------------------------------------------------------------- */
 
-/* So many may have a uv_run on the stack that returns later.  They are not
- * counted by the host's allocator: they outlive the last of its states. */
+/* How many closed uv_loop_t keep their storage, because their uv_run may still
+ * be on the stack.  The storage does not come from the host's allocator,
+ * because it outlives the last of the host's states. */
 #define RETIRED 8
 
 static uv_loop_t *retired[RETIRED];
@@ -39,8 +41,8 @@ static void retire(uv_loop_t *uv) {
   free(oldest);
 }
 
-/* Where a module is unloaded, or the process ends, no uv_run of these is left.
- */
+/* When the module is unloaded or the process ends, no uv_run of a retired
+ * uv_loop_t is on the stack any more. */
 #ifdef __GNUC__
 __attribute__((destructor)) static void free_retired(void) {
   for (unsigned i = 0; i < RETIRED; i++) retire(NULL);
@@ -67,7 +69,7 @@ int lunado__ownuv_open(lunado_loop *loop) {
 /* --- what others have on it ---------------------------------------------- */
 
 typedef struct {
-  unsigned ours, open, closing; /* handles: the loop's; others' */
+  unsigned ours, open, closing; /* handles: the loop's; foreign ones */
 } census;
 
 static void count_handle(uv_handle_t *handle, void *arg) {
@@ -86,13 +88,15 @@ static census count(lunado_loop *loop) {
   return result;
 }
 
-/* Nothing of others will call back but close callbacks. */
+/* True if no foreign handle or request will call back, except close
+ * callbacks. */
 static bool is_left(lunado_loop *loop) {
   return count(loop).open == 0 && loop->own->active_reqs.count == 0;
 }
 
-/* A walk takes handles out of libuv's list: then some of ours
- * are missing. */
+/* True if other code may be using the uv_loop_t.  That includes a uv_walk in
+ * progress: it has taken handles out of libuv's list, so that some of the
+ * loop's handles are missing there. */
 static bool is_others(lunado_loop *loop) {
   census now = count(loop);
   return loop->polling || now.open + now.closing > 0 ||
@@ -101,7 +105,8 @@ static bool is_others(lunado_loop *loop) {
 
 /* --- the end ------------------------------------------------------------- */
 
-/* Closes it; false while it is not empty. */
+/* Closes the uv_loop_t; returns false while it is not empty.  `driven`: a
+ * uv_run may be on the stack. */
 static bool end(lunado_loop *loop, bool driven) {
   uv_loop_t before = *loop->own;
   if (uv_loop_close(loop->own) != 0) return false;
@@ -142,8 +147,9 @@ static void open_check(lunado_loop *loop) {
   uv_unref((uv_handle_t *)&loop->check);
 }
 
-/* Where close callbacks are still to come it needs another pass, and a handle
- * that is closing to have one. */
+/* While foreign close callbacks are still to come, the uv_loop_t needs another
+ * pass, and uv_run makes one only if some handle is closing.  So the check
+ * handle is opened and closed again. */
 static void on_check_closed(uv_handle_t *handle) {
   lunado_loop *loop =
       lunado_container_of((uv_check_t *)handle, lunado_loop, check);
@@ -165,8 +171,8 @@ void lunado__ownuv_watch(lunado_loop *loop) {
   open_check(loop);
 }
 
-/* A library that the uv_loop_t was lent to is gone: its requests end, and its
- * handles, which are closing, are closed. */
+/* Finishes the requests of a library that the uv_loop_t was lent to, and the
+ * closing of its handles. */
 static void drain(lunado_loop *loop) {
   loop->shared = false;
   while (loop->own->active_reqs.count > 0 || count(loop).closing > 0)
@@ -191,7 +197,7 @@ void lunado__ownuv_close(lunado_loop *loop) {
 bool lunado_loop_lend_uv(lunado_loop *loop) {
   if (!loop->owns_uv || loop->lent) return false;
   loop->lent = loop->shared = true;
-  close_check(loop); /* what is lent is as a borrowed one */
+  close_check(loop); /* a lent uv_loop_t is treated like a borrowed one */
   return true;
 }
 

@@ -2,11 +2,12 @@
 /*
  * ownuv.h - a uv_loop_t of a loop's own, and how it ends.
  *
- * Others may have handles and requests on it, and may be running it when the
- * loop is closed: they got it from the loop's owner.  Their handles stay as
- * they are.  So it ends with the loop where that is at rest and nothing of
- * theirs is left; otherwise it lives on, and ends while they run it, once all
- * that was theirs is closed.
+ * The loop's owner may give the uv_loop_t to other code.  When the loop is
+ * closed, that code may have handles and requests on the uv_loop_t, and may be
+ * running it.  The loop does not close foreign handles.  So the uv_loop_t is
+ * closed with the loop if the loop is at rest and no foreign handle or request
+ * is left.  Otherwise it is closed later, in a uv_run by the other code, once
+ * all foreign handles are closed.
  */
 #ifndef LUNADO_CORE_OWNUV_H
 #define LUNADO_CORE_OWNUV_H
@@ -17,13 +18,14 @@
  * libuv error. */
 int lunado__ownuv_open(lunado_loop *loop);
 
-/* Opens the handle that looks at it. */
+/* Opens the check handle, which observes the passes of the uv_loop_t. */
 void lunado__ownuv_watch(lunado_loop *loop);
 
-/* Ends it if the loop is closed and at rest, or has that done later. */
+/* Closes the uv_loop_t of a closed loop: now, if the loop is at rest, otherwise
+ * later.  Does nothing while the loop is open, or the uv_loop_t is lent. */
 void lunado__ownuv_close(lunado_loop *loop);
 
-/* Frees its storage. */
+/* Frees the storage of the uv_loop_t. */
 void lunado__ownuv_free(lunado_loop *loop);
 
 #endif

@@ -2,15 +2,15 @@
 /*
  * poll.c - watchers on uv_poll_t.
  *
- * libuv tells the system of a descriptor only when it polls, and ends the
- * process when the system refuses one then.  So descriptors that are new or
- * changed are checked twice: when they are set, for an error at once, and in
- * the loop's prepare handle, just before libuv polls.
+ * libuv hands a descriptor to the system only when it polls, and aborts the
+ * process if the system then refuses the descriptor.  So descriptors that are
+ * new or changed are checked twice: when they are set, for an error at once,
+ * and in the loop's prepare handle, just before libuv polls.
  *
- * Invariants: a watcher is in loop->watchers until it is closed; the paused
- * ones, which libuv does not know of, stand first.  Those that libuv has not
- * handed on are in loop->fresh or loop->checked.  Its storage is freed by the
- * close callback alone.
+ * Invariants: a watcher is in loop->watchers until it is closed.  Paused
+ * watchers, which libuv does not poll, precede the others there.  A watcher
+ * that libuv has not handed to the system is also in loop->fresh or
+ * loop->checked.  Only the close callback frees the storage of a watcher.
  */
 #include "core/poll.h"
 
@@ -41,7 +41,7 @@ static int from_uv(int status, int events) {
   return result;
 }
 
-/* Pauses the watcher; its callback is told why on the next turn. */
+/* Pauses the watcher; its callback gets the error on the next turn. */
 static void refuse(lunado_watcher *watcher, int error) {
   lunado_loop *loop = watcher->loop;
   (void)lunado_watcher_set(watcher, LUNADO_NONE);
@@ -50,8 +50,9 @@ static void refuse(lunado_watcher *watcher, int error) {
   lunado_loop_ready(loop, &loop->refusal);
 }
 
-/* libuv stops a handle whose descriptor is in error; go on telling, unless
- * the descriptor was closed meanwhile. */
+/* libuv stops a handle whose descriptor is in error.  Starts it again, so that
+ * the callback is called each turn, unless the descriptor was closed
+ * meanwhile. */
 static void start_again(lunado_watcher *watcher) {
   int rc = lunado_watcher_set(watcher, watcher->events);
   if (rc < 0) refuse(watcher, rc);
@@ -76,7 +77,7 @@ static void on_closed(uv_handle_t *handle) {
   lunado_loop_unref(loop);
 }
 
-/* The way to find out is to ask the system what libuv is going to ask. */
+/* Asks the system what libuv will ask when it polls. */
 int lunado_loop_check_descriptor(const lunado_loop *loop, uv_os_sock_t fd) {
 #ifdef __linux__
   struct epoll_event nothing = {0};
@@ -94,7 +95,7 @@ int lunado_loop_check_descriptor(const lunado_loop *loop, uv_os_sock_t fd) {
   return 0;
 }
 
-/* Watches for `events` a descriptor that has just been found to be good. */
+/* Watches a descriptor, which has just passed the check, for `events`. */
 static int set_events(lunado_watcher *watcher, int events) {
   lunado_loop *loop = watcher->loop;
   lunado_link *all = &loop->watchers;
@@ -195,7 +196,7 @@ int lunado_watcher_new(lunado_watcher **result, lunado_loop *loop,
   lunado_list_append(&loop->watchers, &watcher->link);
   lunado_link_init(&watcher->turn);
   lunado_loop_ref(loop);
-  rc = set_events(watcher, events); /* uv_poll_init has asked the system */
+  rc = set_events(watcher, events); /* uv_poll_init has checked fd */
   if (rc < 0) {
     lunado_watcher_close(watcher);
     return rc;

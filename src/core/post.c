@@ -2,10 +2,10 @@
 /*
  * post.c - a stack of messages that any thread pushes and the loop empties.
  *
- * Invariants: a sender announces itself in `senders` before it looks at
- * `closed`, and the closing thread sets `closed` before it waits for
- * `senders` to be 0; so once the wait is over no sender uses the async handle
- * or the stack.  Of the posts, each is in the free list or on its way.
+ * Invariants: a sender increments `senders` before it loads `closed`; the
+ * closing thread sets `closed` before it waits for `senders` to reach 0.  So
+ * once that wait is over, no sender uses the async handle or the stack of
+ * messages.  Each post is either in the free list or in use.
  */
 #include "core/post.h"
 
@@ -45,8 +45,8 @@ static lunado_message *oldest_first(lunado_message *last) {
   return first;
 }
 
-/* Appends what was posted to the messages that arrived before.  There may be
- * some left from before when a message closes the loop. */
+/* Moves the sent messages behind those that arrived before.  Earlier messages
+ * may be left if the callback of a message closes the loop. */
 static void collect(lunado_mailbox *mail) {
   lunado_message **end = &mail->arrived;
   while (*end != NULL) end = &(*end)->next;
@@ -78,9 +78,9 @@ typedef struct {
 } post;
 
 struct lunado_posts {
-  /* Number of the first free post in the low half (1 is slots[0], 0 none);
-   * the high half counts changes, so that a head which came back is seen to
-   * have changed. */
+  /* Number of the first free post in the low half (1 is slots[0], 0 none); the
+   * high half counts changes, so that the compare-and-swap notices a head that
+   * changed and returned to its old value. */
   _Atomic uint64_t free;
   post slots[LUNADO_POSTS];
 };

@@ -2,10 +2,11 @@
 /*
  * post.h - messages to a loop from other threads and from signal handlers.
  *
- * Sending takes no lock and allocates nothing, so it is safe wherever a store
- * is.  Every accepted message is handled exactly once, on the loop's thread,
- * in the order in which one thread sent them: normally in a turn of the loop,
- * or, when the loop closes first, by its closing, with loop->closed set.
+ * Sending takes no lock and allocates nothing, so it is safe wherever an atomic
+ * store is safe.  Every accepted message is handled exactly once, on the loop's
+ * thread: normally in a turn of the loop, or, if the loop closes first, during
+ * the closing, with loop->closed set.  The messages of one thread are handled
+ * in the order in which it sent them.
  */
 #ifndef LUNADO_CORE_POST_H
 #define LUNADO_CORE_POST_H
@@ -17,38 +18,42 @@
 typedef struct lunado_loop lunado_loop;
 typedef struct lunado_message lunado_message;
 
-/* Handles a message on the loop's thread; its storage may be freed or sent
- * again.  With loop->closed set it only tidies up. */
+/* Handles a message on the loop's thread.  It may free the message or send it
+ * again.  If loop->closed is set, it should only release what the message
+ * owns. */
 typedef void (*lunado_message_cb)(lunado_loop *loop, lunado_message *message);
 
-/* Sends the caller's message, which stays where it is until `cb` has it.  The
- * caller holds a reference to the loop.  From any thread or signal handler.
- * Returns 0; UV_ECANCELED when the loop is closed, and `cb` is not called. */
+/* Sends the caller's message, which must not move until `cb` is called with it.
+ * The caller must hold a reference to the loop.  May be called from any thread
+ * or signal handler.
+ * Returns 0.  If the loop is closed, returns UV_ECANCELED and does not call
+ * `cb`. */
 int lunado_loop_send(lunado_loop *loop, lunado_message *message,
                      lunado_message_cb cb);
 
-/* How many calls of lunado_loop_post may be on their way at once. */
+/* How many posts of a loop may be pending at the same time. */
 #define LUNADO_POSTS 1024u
 
-/* Readies the loop for lunado_loop_post; on the loop's thread.
+/* Prepares the loop for lunado_loop_post.  Must be called on the loop's thread.
  * Returns 0 or UV_ENOMEM. */
 int lunado_loop_open_posts(lunado_loop *loop);
 
-/* Has fn(arg) called on the loop's thread, after lunado_loop_open_posts,
- * unless the loop is closed first.  From any thread or signal handler.
- * Returns 0; UV_ENOBUFS when LUNADO_POSTS are on their way; UV_ECANCELED
- * when the loop is closed; then fn is not called. */
+/* Calls fn(arg) later on the loop's thread, unless the loop is closed first.
+ * Must be preceded by lunado_loop_open_posts.  May be called from any thread or
+ * signal handler.
+ * Returns 0, UV_ENOBUFS if LUNADO_POSTS are pending, or UV_ECANCELED if the
+ * loop is closed.  After an error fn is not called. */
 int lunado_loop_post(lunado_loop *loop, void (*fn)(void *arg), void *arg);
 
 /* --- for the loop -------------------------------------------------------- */
 
-/* Handles what has arrived. */
+/* Handles the messages that have arrived. */
 void lunado__mail_deliver(lunado_loop *loop);
 
-/* Refuses messages from now on, and handles those that were accepted. */
+/* Refuses messages from now on, and handles the accepted ones. */
 void lunado__mail_close(lunado_loop *loop);
 
-/* Frees what open_posts made. */
+/* Frees the memory of lunado_loop_open_posts. */
 void lunado__mail_fini(lunado_loop *loop);
 
 /* --- layout: private to the core, visible so that owners can embed it ---- */
@@ -60,7 +65,8 @@ struct lunado_message {
 
 typedef struct {
   _Atomic(lunado_message *) last; /* sent last; NULL: none */
-  lunado_message *arrived;        /* taken out, oldest first; the loop's */
+  lunado_message *arrived;        /* not yet handled, oldest first; the
+                                     loop's */
   atomic_uint senders;            /* threads inside lunado_loop_send */
   atomic_bool closed;
   struct lunado_posts *posts; /* owned; NULL until lunado_loop_open_posts */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * signals.c - uv_signal_t on a uv_loop_t that is run only to be emptied.
+ * signals.c - uv_signal_t on a uv_loop_t that only these functions run.
  *
- * Invariant: each kept signal is in the list until it is closed, and is freed
- * by the close callback alone.
+ * Invariant: each kept signal is in the list until it is closed.  Only its
+ * close callback frees it.
  */
 #include "core/signals.h"
 
@@ -14,7 +14,7 @@ typedef struct {
   lunado_link link; /* in signals->kept until closed */
   uv_signal_t handle;
   int signum;
-  unsigned count; /* how often it came and was not taken */
+  unsigned count; /* arrivals that were not taken */
 } kept_signal;
 
 struct lunado_signals {
@@ -86,7 +86,7 @@ int lunado_signals_watch(lunado_signals *self, int signum) {
   lunado_list_append(&self->kept, &kept->link);
   rc = uv_signal_start(&kept->handle, on_signal, signum);
   if (rc < 0) close_kept(kept);
-  lunado_signals_drain(self); /* what libuv is to poll it polls from now on */
+  lunado_signals_drain(self); /* so that libuv polls the signal's descriptor */
   return rc;
 }
 
@@ -94,7 +94,7 @@ void lunado_signals_unwatch(lunado_signals *self, int signum) {
   kept_signal *kept = find(self, signum);
   if (kept == NULL) return;
   close_kept(kept);
-  lunado_signals_drain(self); /* has the storage freed */
+  lunado_signals_drain(self); /* runs on_closed */
 }
 
 void lunado_signals_drain(lunado_signals *self) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* slab.c - blocks of items, and in each the list of the free ones. */
+/* slab.c - blocks of items, each with a list of its free items. */
 #include "core/slab.h"
 
 #include <assert.h>
@@ -18,7 +18,8 @@ void lunado_slab_fini(lunado_slab *self) {
   lunado_slab_init(self, self->size);
 }
 
-/* The block of item `number`, and the number of the first item in it. */
+/* Returns the block of item `number`, and stores the number of the first item
+ * of that block in *first. */
 static int find_block(uint32_t number, uint32_t *first) {
   uint32_t end = LUNADO_SLAB_FIRST;
   int block = 0;
@@ -36,8 +37,8 @@ static void make_free(lunado_slab_block *block, lunado_slot *slot) {
   block->free = slot->number + 1;
 }
 
-/* Puts the items of a new block, whose first number is `first`, into its list,
- * in their order. */
+/* Puts the items of a new block into its free list, in order; `first` is the
+ * number of the first item. */
 static void add_items(lunado_slab *self, lunado_slab_block *block,
                       uint32_t first, uint32_t size) {
   for (uint32_t i = size; i-- > 0;) {

@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * threadpool.c - threads that run jobs and bring them back to their loop.
+ * threadpool.c - threads that run jobs and return them to their loop.
  *
- * Invariants: a job is in `pending` from submit until done.  From being taken
- * out of the queue until it is sent it belongs to one thread, which does not
- * touch it afterwards.  While there are fewer than max_threads threads, as
- * many of them are idle as there are jobs in the queue: no job waits for
- * another to end while one more thread could be had.
+ * Invariants:
  *
- * `mailed`, of a job as of the workers, is written by a thread before it
- * sends, and again when that was refused; the owner looks at it when the
- * message has arrived, or the thread was joined.
+ * A job is in `pending` from submit until it is done.  A thread that takes a
+ * job out of the queue owns the job until it sends it, and does not access it
+ * afterwards.  While fewer than max_threads threads run, at least as many
+ * threads are idle as jobs are queued.  So no job waits for another to end
+ * while one more thread could be started.
+ *
+ * A thread sets `mailed`, of a job or of the pool, before it sends the message,
+ * and clears it again if the loop refuses the message.  The owner reads
+ * `mailed` only when the message has arrived or the thread has been joined, so
+ * this needs no lock.
  */
 #include "core/threadpool.h"
 
@@ -18,11 +21,11 @@
 
 #include "core/alloc.h"
 
-/* One thread, as its owner knows it. */
+/* The owner's record of one thread. */
 typedef struct {
   lunado_link link; /* in workers->threads until joined */
   uv_thread_t id;
-  lunado_threadpool *workers; /* borrowed: they outlive their threads */
+  lunado_threadpool *workers; /* borrowed: the pool outlives its threads */
 } worker_thread;
 
 /* --- done ----------------------------------------------------------------- */
@@ -38,8 +41,9 @@ static void job_free(const lunado_threadpool_hooks *hooks, lunado_job *job) {
   hooks->free_job(job);
 }
 
-/* A job that comes back to a closed loop is left for settle; so is one that
- * settle has begun with, while the callbacks of that let the loop turn. */
+/* A job whose message arrives on a closed loop is left to
+ * lunado_threadpool_settle.  So is a job that settle is handling: its `done`
+ * may run a turn of the loop, in which the message arrives. */
 static void on_job_message(lunado_loop *loop, lunado_message *message) {
   lunado_job *job = lunado_container_of(message, lunado_job, message);
   const lunado_threadpool_hooks *hooks = job->hooks;
@@ -86,7 +90,7 @@ static void on_workers_message(lunado_loop *loop, lunado_message *message) {
 
 /* --- on the threads ------------------------------------------------------- */
 
-/* The next job; NULL when there will be none. */
+/* Waits for the next job; NULL after a shut-down, when the queue is empty. */
 static lunado_job *worker_take(lunado_threadpool *workers) {
   lunado_job *job = NULL;
   uv_mutex_lock(&workers->mutex);
@@ -111,7 +115,7 @@ static void worker_bring_back(lunado_threadpool *workers, lunado_job *job) {
     job->mailed = false;
 }
 
-/* The last thread to end says so. */
+/* The last thread to end sends the pool's message. */
 static void worker_leave(lunado_threadpool *workers) {
   bool last;
   uv_mutex_lock(&workers->mutex);
@@ -140,7 +144,7 @@ static void worker_main(void *argument) {
 
 /* --- submitting ----------------------------------------------------------- */
 
-/* Starts one more thread; with the mutex held. */
+/* Starts one more thread.  Called with the mutex held. */
 static int workers_grow(lunado_threadpool *workers) {
   worker_thread *thread = lunado__alloc(sizeof *thread);
   int rc;
@@ -158,7 +162,7 @@ static int workers_grow(lunado_threadpool *workers) {
 }
 
 /* Ensures that there is a thread for one more job, or else a place in the
- * queue; with the mutex held. */
+ * queue.  Called with the mutex held. */
 static int workers_admit(lunado_threadpool *workers) {
   int rc = 0;
   if (workers->queue_length < workers->idle) return 0;
@@ -182,7 +186,7 @@ size_t lunado_threadpool_room(lunado_threadpool *workers) {
   return places;
 }
 
-/* With the mutex held, for the last thread reads workers->loop. */
+/* Called with the mutex held, because the last thread reads workers->loop. */
 static void workers_use_loop(lunado_threadpool *workers, lunado_loop *loop) {
   if (workers->loop == loop) return;
   lunado_loop_ref(loop);

@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * threadpool.h - threads that run jobs and bring them back to their loop.
+ * threadpool.h - threads that run jobs and return them to their loop.
  *
- * Each submitted job is run once on a thread, or dropped; then it is done,
- * once, on the thread that submitted it: in a turn of its loop, or by
- * lunado_threadpool_settle.  Threads are started as they are needed, each has a
- * state of its own that lasts as long as the thread, and they are the
- * workers' own: libuv's pool is left to files and name lookups.
+ * Each submitted job is run once on a thread, or dropped.  Then its `done` is
+ * called once, on the thread that submitted it: in a turn of its loop, or by
+ * lunado_threadpool_settle.  Threads are started when they are needed.  Each
+ * thread has its own state, which lasts as long as the thread.  These threads
+ * are not those of libuv's pool, which is left to files and name lookups.
  *
- * Life cycle: new; any number of submits; shut down, and from then on jobs are
- * refused and the threads end as soon as the queue is empty; join; settle;
- * free.
+ * Life cycle: new; any number of submits; shut down; join; settle; free.  After
+ * shut down, jobs are refused and the threads end as soon as the queue is
+ * empty.
  *
- * Everything here belongs to one thread, the owner's, but for the hooks start,
- * run and finish, which are called on the workers' threads.
+ * All functions must be called on one thread, the owner's.  The hooks start,
+ * run and finish are called on the pool's threads, the other hooks on the
+ * owner's.
  */
 #ifndef LUNADO_CORE_THREADPOOL_H
 #define LUNADO_CORE_THREADPOOL_H
@@ -29,100 +30,107 @@
 typedef struct lunado_threadpool lunado_threadpool;
 typedef struct lunado_job lunado_job;
 
-/* What the owner does; borrowed, and the same for all threads. */
+/* The owner's functions; borrowed.  All threads use the same ones. */
 typedef struct {
-  /* On a new thread, and again before a job where it returned NULL before:
-   * the thread's state; NULL where there is no memory for one. */
+  /* Returns the state of a new thread; NULL if there is no memory for it.
+   * Called on the thread, at first when it begins.  While it has returned NULL,
+   * it is called again before each job. */
   void *(*start)(lunado_threadpool *workers);
-  /* On a thread: runs the job.  `state` is what start returned. */
+  /* Runs the job on a thread.  `state` is the result of `start`, or NULL. */
   void (*run)(lunado_threadpool *workers, void *state, lunado_job *job);
-  /* On a thread, last: frees its state, which is not NULL. */
+  /* Frees the state of a thread, unless it is NULL.  Called last on that
+   * thread. */
   void (*finish)(lunado_threadpool *workers, void *state);
-  /* On the owner's thread: the job was run, or is job->dropped. */
+  /* Called on the owner's thread when the job was run or, with job->dropped
+   * set, was dropped. */
   void (*done)(lunado_threadpool *workers, lunado_job *job);
-  /* On the owner's thread, after done: frees the job, to which the workers no
-   * longer refer.  The workers may be gone by then. */
+  /* Frees the job, which the pool no longer refers to.  Called on the owner's
+   * thread, after `done`; the pool may have been freed before. */
   void (*free_job)(lunado_job *job);
-  /* On the owner's thread, in a turn of the loop, after a shut-down: all jobs
-   * are done and all threads have ended.  It may free the workers.  Left out
-   * when the loop closed first, or lunado_threadpool_join was called. */
+  /* Called on the owner's thread, in a turn of the loop, when all jobs are done
+   * and all threads have ended after a shut-down.  It may free the pool.  Not
+   * called if the loop closed first, or if lunado_threadpool_join was
+   * called. */
   void (*ended)(lunado_threadpool *workers);
 } lunado_threadpool_hooks;
 
-/* Makes workers without a thread.  At most `max_threads` run at once; at most
- * `max_queue` jobs wait for one.
- * Returns 0 or a negative libuv error, and then *workers is NULL. */
+/* Makes a pool without threads.  At most `max_threads` threads run at the same
+ * time; at most `max_queue` jobs wait for a thread.  `data` is the owner's.
+ * Returns 0, or a negative libuv error with *workers set to NULL. */
 int lunado_threadpool_new(lunado_threadpool **workers, unsigned max_threads,
                           size_t max_queue,
                           const lunado_threadpool_hooks *hooks, void *data);
 
-/* Runs the caller's job on a thread and then calls `done`.  The job's storage
- * belongs to the workers until free_job.  Meanwhile the loop is kept alive.
- * Returns 0; UV_ECANCELED after a shut-down; UV_ENOBUFS when the queue is
- * full; another libuv error when no thread runs and none can be started. */
+/* Runs the caller's job on a thread and then calls `done`.  The pool owns the
+ * job's storage until free_job, and keeps the loop alive until `done`.
+ * Returns 0; UV_ECANCELED after a shut-down or if the loop is closed;
+ * UV_ENOBUFS if the queue is full; another libuv error if no thread runs and
+ * none can be started. */
 int lunado_threadpool_submit(lunado_threadpool *workers, lunado_loop *loop,
                              lunado_job *job);
 
 /* Returns how many jobs could be submitted now. */
 size_t lunado_threadpool_room(lunado_threadpool *workers);
 
-/* Refuses jobs from now on; threads end as soon as the queue is empty.  The
- * hook `ended` follows unless there is no thread: then false is returned. */
+/* Refuses jobs from now on; the threads end as soon as the queue is empty, and
+ * `ended` is called then.  Returns false if there is no thread; `ended` is not
+ * called in this case. */
 bool lunado_threadpool_shut_down(lunado_threadpool *workers);
 
 /* True if all jobs are done but `ended` cannot be called, because the loop that
  * would call it is closed. */
 bool lunado_threadpool_deserted(const lunado_threadpool *workers);
 
-/* Drops the jobs that no thread has begun; lunado_threadpool_settle calls
- * `done` on them.  Returns their number. */
+/* Drops the jobs that no thread has begun, and returns their number.
+ * lunado_threadpool_settle calls `done` on them. */
 size_t lunado_threadpool_drop(lunado_threadpool *workers);
 
-/* Waits until all threads have ended, after a shut-down. */
+/* Waits until all threads have ended.  Must be called after a shut-down. */
 void lunado_threadpool_join(lunado_threadpool *workers);
 
-/* Calls done for all jobs that were run or dropped and are not done yet,
- * without waiting for their loops; after lunado_threadpool_join. */
+/* Calls `done` on all jobs that were run or dropped and are not done yet,
+ * without waiting for a turn of their loops.  Must be called after
+ * lunado_threadpool_join. */
 void lunado_threadpool_settle(lunado_threadpool *workers);
 
-/* Frees workers all of whose threads have ended and all of whose jobs are
- * done. */
+/* Frees a pool.  Its threads must have ended and its jobs must be done. */
 void lunado_threadpool_free(lunado_threadpool *workers);
 
-/* What new was given. */
+/* Returns the `data` that was passed to lunado_threadpool_new. */
 static inline void *lunado_threadpool_data(const lunado_threadpool *workers);
 
 /* --- layout: private to the core, visible so that owners can embed it ----- */
 
 struct lunado_job {
-  lunado_message message; /* brings it back */
+  lunado_message message; /* returns the job to its loop */
   lunado_link queued;     /* in workers->queue until a thread takes it */
   lunado_link pending;    /* in workers->pending until done */
-  const lunado_threadpool_hooks *hooks; /* the workers' */
-  lunado_threadpool *workers;           /* borrowed until done */
+  const lunado_threadpool_hooks *hooks; /* the pool's */
+  lunado_threadpool *workers;           /* the pool; borrowed until done */
   lunado_loop *loop;                    /* a reference, until free_job */
   bool mailed;                          /* the message is on its way */
-  bool dropped;                         /* it was never run */
-  bool settling;                        /* settle has begun with it */
+  bool dropped;                         /* it was not run */
+  bool settling;                        /* lunado_threadpool_settle handles
+                                           it */
 };
 
 struct lunado_threadpool {
   const lunado_threadpool_hooks *hooks;
   void *data;             /* the owner's */
   unsigned max_threads;   /* at least 1 */
-  size_t max_queue;       /* jobs that may be waiting for a thread */
+  size_t max_queue;       /* jobs that may wait for a thread */
   lunado_link pending;    /* the owner's: jobs not yet done */
   lunado_link threads;    /* the owner's: not yet joined */
-  lunado_loop *loop;      /* the owner's: a reference to that of the last job;
-                             NULL before the first */
-  lunado_message message; /* says that all threads have ended */
+  lunado_loop *loop;      /* the owner's: a reference to the loop of the last
+                             job; NULL before the first */
+  lunado_message message; /* sent when all threads have ended */
   bool freed;             /* the owner's: the message frees the storage */
-  uv_mutex_t mutex;       /* guards what follows */
+  uv_mutex_t mutex;       /* guards the following fields */
   uv_cond_t changed;      /* the queue grew, or shut became true */
   lunado_link queue;      /* jobs in order */
   size_t queue_length;
   unsigned running; /* threads that were started and have not ended */
-  unsigned idle;    /* of these, those that have no job */
+  unsigned idle;    /* of these, the threads without a job */
   bool shut;        /* refuses jobs */
   bool mailed;      /* the message is on its way */
 };

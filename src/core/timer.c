@@ -2,12 +2,12 @@
 /*
  * timer.c - starting, stopping and running the deadlines of a loop.
  *
- * Invariants: the uv_timer_t is armed at `armed`, which is never later than
- * the earliest deadline; it may be earlier, when the timer it was armed at
- * has been stopped; it then fires without effect and is armed again.  For a
- * deadline that has passed, or that the clock can skip to, the idle handle is
- * active instead.  The uv_timer_t keeps the uv_loop_t alive exactly while a
- * timer with a finite deadline runs.
+ * Invariants: the uv_timer_t is armed for the time `armed`, which is never
+ * later than the earliest deadline.  It may be earlier if a timer was stopped;
+ * the uv_timer_t then fires without effect and is armed again.  For a deadline
+ * that has passed, or that the clock can skip to, the idle handle is active
+ * instead.  The uv_timer_t is referenced exactly while a timer with a finite
+ * deadline runs.
  */
 #include "core/timer.h"
 
@@ -17,9 +17,10 @@
 
 #include "core/loop.h"
 
-/* The wait in whole milliseconds from libuv's idea of now, rounded up, so
- * that it never ends before the deadline.  At least one: a uv_timer_t that is
- * started with 0 by its own callback would fire for ever in the same pass. */
+/* The wait until `when` in whole milliseconds from libuv's cached time, rounded
+ * up so that it does not end before the deadline.  At least 1, because a
+ * uv_timer_t that its own callback starts with 0 would fire for ever in the
+ * same pass. */
 static uint64_t wait_ms(const lunado_loop *loop, double when, double now) {
   double from = loop->clock != NULL ? now : (double)uv_now(loop->uv) / 1e3;
   double ms = (when - from) * 1e3;
@@ -30,9 +31,10 @@ static uint64_t wait_ms(const lunado_loop *loop, double when, double now) {
   return (double)whole < ms ? whole + 1 : whole;
 }
 
-/* libuv calls all timers that are due by the time that it keeps before it looks
- * at anything else. When that time is renewed meanwhile, ours must not be one
- * of them again: what is due by now has the idle handle. */
+/* Updates libuv's cached time inside a timer callback.  Before it does anything
+ * else, libuv calls all timers that are due by its cached time, so the loop's
+ * uv_timer_t must not be due by the updated time as well.  If it would be, it
+ * is stopped and the idle handle takes over. */
 static void renew_time(lunado_loop *loop) {
   if (loop->closed) return;
   uv_update_time(loop->uv);
@@ -67,8 +69,8 @@ static void arm(lunado_loop *loop, double when) {
   }
 }
 
-/* A uv_timer_t that the uv_loop_t's owner has closed may be referenced, but not
- * started. */
+/* If the owner of the uv_loop_t has closed the uv_timer_t, it may still be
+ * referenced, but not started. */
 void lunado__timers_arm(lunado_loop *loop) {
   if (loop->closed) return;
   if (loop->heap.finite > 0) {
@@ -79,8 +81,8 @@ void lunado__timers_arm(lunado_loop *loop) {
   }
 }
 
-/* While timers run, a deadline that has passed is moved to `due`: so those that
- * were started meanwhile come behind all others of this turn. */
+/* While timers run, a deadline before `due` is changed to `due`.  So a timer
+ * that is started meanwhile comes after all timers of this turn. */
 static double not_before_due(const lunado_loop *loop, double when) {
   return when < loop->due ? loop->due : when;
 }
@@ -112,13 +114,14 @@ bool lunado_timer_when(const lunado_loop *loop, const lunado_timer *timer,
   return true;
 }
 
-/* Of ages, 31 bits count; see heap.c. */
+/* True if the timer was started after the timers of this turn began to run.
+ * Only 31 bits of an age count; see heap.c. */
 static bool is_new(const lunado_loop *loop, const lunado_timer *timer) {
   return (int32_t)((timer->age - loop->turn_age) << 1) >= 0;
 }
 
-/* A timer started by a timer of this turn waits for the next turn, so that the
- * turn ends. */
+/* True if the earliest timer belongs to this turn.  A timer that a timer of
+ * this turn started waits for the next turn, so that the turn ends. */
 static bool is_due(lunado_loop *loop) {
   const lunado_heap_entry *first = lunado_heap_min(&loop->heap);
   if (first == NULL || first->when > loop->due) return false;
@@ -130,7 +133,8 @@ static void run_first(lunado_loop *loop) {
   timer->cb(loop, timer);
 }
 
-/* A turn in which the loop was stopped is completed. */
+/* If the loop was stopped, the slice does not expire, so that the turn is
+ * completed. */
 static bool is_slice_over(lunado_loop *loop) {
   return !loop->stopped && lunado_loop_slice_expired(loop);
 }

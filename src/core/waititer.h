@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * waititer.h - many futures, one after the other as they are settled.
+ * waititer.h - an iterator over futures, in the order in which they settle.
  *
- * Life cycle: init; add each future; take settled futures until
- * lunado_waititer_done.  While none is settled, the owner may set `wanted`:
+ * Life cycle: init; add each future; take the nodes of settled futures until
+ * lunado_waititer_done.  While the queue is empty, the owner may set `wanted`:
  * then `cb` is called as soon as the next settled future is queued.
  */
 #ifndef LUNADO_CORE_WAITITER_H
@@ -16,41 +16,45 @@
 typedef struct lunado_waititer lunado_waititer;
 typedef struct lunado_waititer_node lunado_waititer_node;
 
-/* Like lunado_done_cb; may take from the iterator. */
+/* Has the rights and duties of a lunado_done_cb; may also take from the
+ * iterator. */
 typedef void (*lunado_waititer_cb)(lunado_settler *settler,
                                    lunado_waititer *iter);
 
 struct lunado_waititer_node {
   lunado_waiter waiter;
   lunado_waititer *iter;
-  lunado_waititer_node *next; /* settled after this one */
+  lunado_waititer_node *next; /* the next one settled after this one */
 };
 
 struct lunado_waititer {
   lunado_waititer_cb cb;
-  lunado_waititer_node *first; /* settled and not yet taken, in order */
-  lunado_waititer_node *last;  /* meaningful while first is not NULL */
+  lunado_waititer_node *first; /* of the settled futures not yet taken, in
+                                  order */
+  lunado_waititer_node *last;  /* valid while first is not NULL */
   size_t left;                 /* futures not yet taken */
-  bool wanted;                 /* the owner's: cb is to be called */
+  bool wanted;                 /* set by the owner: call cb */
 };
 
-/* Makes an iterator of the caller's storage. */
+/* Makes an iterator in the caller's storage. */
 void lunado_waititer_init(lunado_waititer *iter, lunado_waititer_cb cb);
 
-/* Adds a future through the caller's node, both of which stay where they are
- * until the node is taken.  A settled one is queued at once, without `cb`. */
+/* Adds a future through the caller's node.  The caller must not move the future
+ * or the node until the node is taken.  A settled future is queued at once,
+ * without a call of `cb`. */
 void lunado_waititer_add(lunado_waititer *iter, lunado_waititer_node *node,
                          lunado_future *future);
 
-/* Settles a future whose only waiter belongs to an iterator that is not
- * wanted, so that no callback is due.  For any other future it returns false
- * and changes nothing. */
+/* Settles a future without a callback, if its only waiter belongs to an
+ * iterator whose `wanted` is false.  The future must have a waiter.  For any
+ * other future it returns false and changes nothing. */
 bool lunado_waititer_settle(lunado_future *future, int state);
 
-/* Takes the node of the earliest settled future; NULL when there is none. */
+/* Removes the node of the earliest settled future from the queue and returns
+ * it; NULL if the queue is empty. */
 lunado_waititer_node *lunado_waititer_take(lunado_waititer *iter);
 
-/* True when every future has been taken. */
+/* True when the nodes of all futures have been taken. */
 static inline bool lunado_waititer_done(const lunado_waititer *iter) {
   return iter->left == 0;
 }
