@@ -38,7 +38,8 @@ end
 
 local function give_false(future) future:set_result(false) end
 
---- Returns a Future of true after a notification, of false after the timeout.
+--- Returns a Future whose result is true after a notification, false after the
+-- timeout.
 -- @param timeout a deadline as for IOLoop:add_timeout; nil: none
 function Condition:wait(timeout)
   local future = self._waiters:add(timeout, 1, "wait", give_false)
@@ -89,9 +90,9 @@ end
 
 function Event:is_set() return self._set end
 
---- Sets the flag, assigns value to object[key], and wakes all waiters.  If the
--- flag is cleared meanwhile, waiters that begin to wait then are not woken.  If
--- memory runs out, it raises and has changed nothing.
+--- Sets the flag, assigns value to object[key], and wakes all waiters.  If
+-- other code clears the flag meanwhile, waiters that are added after that are
+-- not woken.  If memory runs out, it raises and has changed nothing.
 function Event:_set_with(object, key, value)
   local line = self._waiters
   local number, future = line:first()
@@ -115,10 +116,10 @@ function Event:set()
   if not self._set then self:_set_with(self, "_set", true) end
 end
 
---- Clears the flag; wait waits again.
+--- Clears the flag: later calls of wait have to wait again.
 function Event:clear() self._set = false end
 
---- Does the work of wait; errors call the function `name`.
+--- Implements wait; error messages name the function `name`.
 function Event:_wait(timeout, name)
   if not self._set then
     local future = self._waiters:add(timeout, 1, name, waiters.fail)
@@ -135,26 +136,27 @@ function Event:wait(timeout) return self:_wait(timeout, "wait") end
 -- Semaphore -----------------------------------------------------------------
 
 --- A Held is the result of acquire.  It releases the lock once: at the end of
--- its scope, by release(), or when it is collected.  It is made when the
+-- its scope, by release(), or when it is collected.  It is created when the
 -- program takes the result of the Future.  A program that never takes the
--- result must release the lock by hand.  Field: `guard`, false after the
+-- result must release the lock itself.  Field: `guard`, false after the
 -- release.
 local Held = { __name = "lunado.locks.Held" }
 Held.__index = Held
 
 --- The Guard of a Held has the finalizer, which runs if the Held is collected
 -- without a release.  A Guard is reused by the next Held, because an object
--- with a finalizer is expensive.  Fields: `owner`, the lock, false while there
--- is nothing to release; `taken`: the Held went to a Future that had a waiter.
+-- with a finalizer is expensive.  Fields: `owner`, the lock, or false while
+-- there is nothing to release; `taken`, whether the Future that got the Held
+-- had a waiter.
 local Guard = {}
 
 local weak = { __mode = "kv" }
 
--- By guard, the thread of the coroutine that called acquire; false if there was
--- none.  The entry is nil once the thread has been collected.
+-- Guard -> the thread of the coroutine that called acquire; false if there was
+-- none, nil once the thread has been collected.
 local threads = setmetatable({}, weak)
 
--- By owner, a guard whose Held was collected while its coroutine had not ended.
+-- Owner -> a guard whose Held was collected before its coroutine had ended.
 local dropped = setmetatable({}, weak)
 
 local function new_guard()
@@ -164,7 +166,7 @@ local function new_guard()
 end
 
 --- Returns a new Held, for the coroutine of the thread, and its guard.  The
--- Held releases nothing before its guard has an owner.
+-- Held releases nothing until its guard has an owner.
 local function new_held(self, thread)
   local held = setmetatable({ guard = false }, Held)
   local guard = self._guard
@@ -173,9 +175,9 @@ local function new_held(self, thread)
   return held, guard
 end
 
---- Hands the lock to the first waiter, or counts it as free.  `spent`, if
--- given, is the Held that is released by that.  All objects are made before the
--- line is examined, because finalizers may change the line.
+--- Hands the lock to the first waiter; if there is none, counts the lock as
+-- free.  `spent`, if given, is the Held that this call releases.  All objects
+-- are made before the line is examined, because finalizers may change the line.
 local function hand_on(self, spent)
   local line, guard = self._waiters, spent and spent.guard
   local held, number, future, taken
@@ -220,9 +222,9 @@ end
 
 Held.__close = Held.release
 
---- Whether the coroutine of the guard may still release the lock by hand: it
--- has not ended, and the program has not used a Held of this lock to release
--- it.
+--- Whether the coroutine of the guard may still call release() of the lock: the
+-- coroutine has not ended, and the program has never called release() of a Held
+-- of this lock.
 local function may_be_by_hand(guard, owner)
   local thread = guard.taken and not owner._by_held and threads[guard]
   return thread and coroutine.status(thread) ~= "dead"
@@ -237,12 +239,12 @@ function Guard:__gc()
     return
   end
   if may_be_by_hand(self, owner) then
-    setmetatable(self, Guard) -- the next collection asks again
+    setmetatable(self, Guard) -- so the next collection calls __gc again
     dropped[owner] = self
     return
   end
   if not pcall(hand_on, owner) then
-    setmetatable(self, Guard) -- for want of memory: once more
+    setmetatable(self, Guard) -- memory ran out: the same
     return
   end
   self.owner = false
@@ -250,7 +252,7 @@ function Guard:__gc()
 end
 
 --- Releases the lock if the coroutine of the thread has acquired it and dropped
--- the Held: the coroutine would otherwise wait for itself for ever.
+-- the Held, because otherwise the coroutine would wait for itself for ever.
 local function release_dropped(self, thread)
   local guard = dropped[self]
   if not guard or guard.owner ~= self or self._by_hand
@@ -264,10 +266,11 @@ end
 
 --- Admits `value` holders at a time, by default 1. Tornado: locks.Semaphore.
 -- Invariant: while _value is more than 0, only withdrawn tickets wait.  Fields:
--- `_by_hand`: release() of the semaphore was called; `_by_held`: release() of a
--- Held was called; `_lost`: how many releases the collector has made before the
--- first of these calls; `_guard`: a guard that is not in use, or false.
--- _refusal(self) returns the reason why a release is not allowed now, or nil.
+-- `_by_hand`, whether release() of the semaphore was called; `_by_held`,
+-- whether release() of a Held was called; `_lost`, the number of releases that
+-- the collector has made and release() of the semaphore has not yet repeated;
+-- `_guard`, a guard that is not in use, or false.  _refusal(self) returns the
+-- reason why a release is not allowed now, or nil.
 local Semaphore = class("Semaphore")
 
 function Semaphore:_init(value)
@@ -280,7 +283,7 @@ function Semaphore:_init(value)
     if self._value == 0 then return end
     local held, guard = new_held(self, core.ticket_value(future))
     reserve(false)
-    if self._value == 0 then return end -- finalizers may have acquired it
+    if self._value == 0 then return end -- a finalizer has acquired it
     self._value = self._value - 1
     guard.owner, guard.taken = self, true
     settle(future, held)
@@ -289,7 +292,7 @@ function Semaphore:_init(value)
       second.guard.owner = false
       return
     end
-    -- new_held, without the call: this is the path of a lock that is free.
+    -- new_held, inlined: every acquire of a free lock comes here.
     local held = setmetatable({ guard = false }, Held)
     local guard = self._guard
     if guard then self._guard = false else guard = new_guard() end
@@ -319,7 +322,7 @@ function Semaphore:acquire(timeout)
   end
   if timeout ~= nil then waiters.check(timeout, 1, "acquire") end
   local future = ticket(self._waiters, 0, thread)
-  -- Finalizers may have acquired it meanwhile.
+  -- A finalizer may have acquired the semaphore meanwhile.
   if self._value == 0 then return self:acquire(timeout) end
   self._value = self._value - 1
   return future
@@ -329,7 +332,7 @@ Semaphore._refusal = false
 
 --- Admits one more waiter.
 function Semaphore:release()
-  if self._lost > 0 then -- the collector was first
+  if self._lost > 0 then -- the collector has made this release
     self._lost, self._by_hand = self._lost - 1, true
     return
   end

@@ -51,7 +51,7 @@ function Queue:_state()
     .. (self._shutdown and ", shut down" or "")
 end
 
--- Up to so many slots are kept when a queue becomes empty.
+-- A queue that becomes empty keeps at most this many slots.
 local ROOM <const> = 256
 
 -- The store of the items.  The other queues override these five methods.  If
@@ -96,14 +96,15 @@ local function has_room(self)
   return self.maxsize == 0 or not self:full() or self._getters:first() ~= nil
 end
 
---- Counts one more item that must be processed.  Does not fail.
+--- Counts one more item that must be processed.  Cannot fail.
 local function count_item(self)
   self._finished._set = false
   self._unfinished = self._unfinished + 1
 end
 
---- Hands the item to the first getter, or puts it into the queue, which has
--- room.  Raises an error of the comparison of items; then nothing has changed.
+--- Hands the item to the first getter; if there is none, puts it into the
+-- queue, which must have room.  If the comparison of items raises, this
+-- function raises that error and has changed nothing.
 local function put(self, item)
   local line = self._getters
   local number, getter = line:first()
@@ -157,9 +158,10 @@ end
 
 local NO_MEMORY <const> = "not enough memory"
 
---- Puts the item of the first putter, if any, then takes an item; returns true
--- and the item, or false if there is none.  If the putter's item cannot be
--- compared, the putter fails with that error, and the next one is tried.
+--- Puts the item of the first putter, if there is one, then takes an item;
+-- returns true and the item, or false if there is none.  If the comparison of
+-- the putter's item raises, the putter fails with that error, and the next
+-- putter is tried.
 local function try_get(self)
   local line = self._putters
   local number, putter = line:first()
@@ -187,7 +189,7 @@ function serve_getter(self, future)
     future:set_exception(QueueShutDown("the queue is shut down"))
     return
   end
-  reserve() -- so that an item that was taken is delivered
+  reserve() -- so that an item, once taken, can be delivered
   found, item = try_get(self)
   if found then settle(future, item) end
 end
@@ -228,7 +230,7 @@ function Queue:get_nowait()
   error(QueueEmpty("the queue is empty"), 2)
 end
 
---- Fails all tickets in a line, the first one first.
+--- Fails all tickets in a line, in their order.
 local function refuse_all(line)
   local err = QueueShutDown("the queue is shut down")
   local number, future = line:first()
@@ -258,7 +260,7 @@ function Queue:shutdown(immediate)
   refuse_all(self._putters)
 end
 
---- Reports, for join, that an item that was taken has been processed.
+--- Reports, for join, that one of the taken items has been processed.
 function Queue:task_done()
   if self._unfinished <= 0 then
     error("task_done was called more often than there were items", 2)
@@ -274,8 +276,8 @@ end
 -- with TimeoutError after the timeout.
 function Queue:join(timeout) return self._finished:_wait(timeout, "join") end
 
---- For `for item in queue:iter() do`, in a coroutine: takes items until it
--- gets nil, or the queue is shut down and empty.
+--- For `for item in queue:iter() do`, in a coroutine: takes items until an item
+-- is nil, or the queue is shut down and empty.
 function Queue:iter()
   return function()
     local future = self:get()
@@ -285,7 +287,7 @@ function Queue:iter()
       if core.isinstance(item, QueueShutDown) then return nil end
       error(item, 0)
     end
-    -- This code cannot wait.  Its Future must not take an item from code that
+    -- The caller cannot wait.  Its Future must not take an item from code that
     -- can.
     future:set_result()
     error(item, 2)
@@ -298,10 +300,10 @@ end
 -- by `<` of their [1] if they are tables without __lt.  Equal items come in the
 -- order in which they were put.  Tornado: queues.PriorityQueue.
 --
--- The items are a heap.  Next to it is the rank of each item: the number of
--- changes before it was put.  A comparison may raise, and may even call put or
--- get.  So the new place of an item is found first; the steps after that cannot
--- fail.
+-- The items are a heap.  Beside it is a list of the items' ranks: an item's
+-- rank is the number of changes before the item was put.  A comparison may
+-- raise, and may even call put or get.  So the new place of an item is found
+-- first, then a slot is allocated; the steps after that cannot fail.
 local PriorityQueue = class("PriorityQueue", Queue)
 
 function PriorityQueue:_clear()
@@ -316,8 +318,8 @@ local function is_ordered(value)
   return mt ~= nil and rawget(mt, "__lt") ~= nil
 end
 
---- Raises the error that Lua would raise, but at the user's line, unless the
--- two values can be compared.
+--- If the two values cannot be compared, raises the error that Lua would raise,
+-- but at the user's line.
 local function check_order(a, b)
   if is_ordered(a) or is_ordered(b) then return end
   local one, other = type(a), type(b)
@@ -369,7 +371,8 @@ local function place_from_top(self, count, item, rank)
   return place
 end
 
---- Puts the item at that place; the items on the way to it move up.
+--- Removes the first item: moves the items on the path from there to `place` up
+-- by one level, and puts `item` at `place`.
 local function replace_first(self, place, item, rank)
   local depth = 0
   while place >> depth > 1 do depth = depth + 1 end
@@ -377,7 +380,7 @@ local function replace_first(self, place, item, rank)
   set(self, place, item, rank)
 end
 
---- Counts one more change; raises if there were others since `changes`.
+--- Counts one more change; raises if the count is no longer `changes`.
 local function count_change(self, changes)
   if self._changes ~= changes then
     error("the queue was changed while its items were compared", 0)
@@ -392,7 +395,7 @@ function PriorityQueue:_put(item)
     place = place // 2
   end
   count_change(self, changes)
-  set(self, last, item, changes) -- which may fail
+  set(self, last, item, changes) -- allocates the slot, so it may fail
   self._count = last
   if last > self._most then self._most = last end
   while last > place do

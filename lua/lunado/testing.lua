@@ -12,7 +12,7 @@ local coroutine_of, is_coroutine_function = gen.coroutine,
   gen.is_coroutine_function
 local waitgraph = require "lunado.waitgraph"
 
--- What is left behind ---------------------------------------------------------
+-- Errors that were never retrieved --------------------------------------------
 
 -- The beginnings of lunado's log messages about errors that were never
 -- retrieved.
@@ -27,9 +27,9 @@ local function is_left(level, message)
   return false
 end
 
---- Collects these messages in the list until the returned function is called;
--- other messages go to the previous handler.  A log handler that the test sets
--- gets all messages.
+--- Collects these messages in the list until the returned function is called.
+-- Other messages go to the previous handler.  If the test sets a log handler,
+-- that handler gets all messages.
 local function gather(list)
   local before = core.log_handler()
   local function handler(level, message)
@@ -49,7 +49,7 @@ local function gather(list)
   end
 end
 
--- How a failure reads ---------------------------------------------------------
+-- The text of a failure -------------------------------------------------------
 
 local function text_of(err)
   local ok, text = pcall(tostring, err)
@@ -59,9 +59,9 @@ end
 -- The beginning of a traceback line that names this file.
 local HERE = "\t" .. debug.getinfo(1, "S").short_src .. ":"
 
---- Returns the traceback without the lines about how the test was run. In each
--- section these are the first line that names this file, all lines below it,
--- and the C calls directly above it.
+--- Returns the traceback without the lines about how the test was run.  In each
+-- section of the traceback, these are the first line that names this file, all
+-- lines below it, and the lines of C functions directly above it.
 local function without_runner(text)
   local lines, within = {}, false
   for line in text:gmatch "[^\n]*" do
@@ -87,8 +87,8 @@ local function place_in(traceback)
   end
 end
 
---- Returns the text with a place in front, for test runners that look for one:
--- the place where the traceback begins, or else that of the test function.
+--- Returns the text with a place in front, because test runners look for one:
+-- the first place of the traceback, or else the place of the test function.
 local function with_place(text, traceback, fn)
   if text:find "^[^\n]-:%d+: " then return text end
   local place = traceback and place_in(traceback)
@@ -140,8 +140,8 @@ end
 
 -- Running ---------------------------------------------------------------------
 
---- Returns the last Future of the test: if the result of a Future is a Future,
--- that one is awaited, too.
+--- Returns the last Future of the test: if the result of a Future is another
+-- Future, the run awaits that one, too.
 local function last_of(future)
   while future:done() and future:exception() == nil do
     local result = future:result()
@@ -229,7 +229,7 @@ local CHECKS = {
   end,
 }
 
--- Level 3 is the caller of gen_test.
+-- Raises at level 3, the line that calls gen_test.
 local function check_options(options)
   if options == nil then return {} end
   argument.check_type(options, "table", 2, "gen_test", 3)
@@ -268,7 +268,7 @@ local Clock = {}
 Clock.__index = Clock
 Clock.__name = "lunado.Clock"
 
---- Advances the time by `seconds`; the timers that are then due run when the
+--- Advances the time by `seconds`; timers that are due after that run when the
 -- loop runs.
 function Clock:advance(seconds)
   if type(seconds) ~= "number" then
@@ -279,7 +279,8 @@ function Clock:advance(seconds)
   core.advance(self._loop, seconds)
 end
 
---- Makes the time continue from its present value, as fast as the system's.
+--- Makes the time continue from its present value, at the speed of the system's
+-- clock.
 function Clock:stop()
   if not core.is_closed(self._loop) then core.set_virtual(self._loop, false) end
 end

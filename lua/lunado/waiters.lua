@@ -1,18 +1,18 @@
 -- SPDX-License-Identifier: MIT
---- lunado.waiters: the parts of which locks, queues and streams are made; above
--- all the line, a queue of waiters.
+--- lunado.waiters: the common parts of locks, queues and streams; above all the
+-- line, a queue of waiters.
 --
 -- The Future of a wait is a ticket (ticket.h in src).  The line holds a ticket
--- while something waits for it.  Otherwise it has a weak reference to it, so
--- that a ticket that the program has dropped is collected.  A ticket that has
--- lost its last waiter has *withdrawn*: the line skips it, and it asks the line
--- again when the program uses it.
+-- that has a waiter.  To other tickets it has weak references, so that a ticket
+-- that the program has dropped is collected.  A ticket that has lost its last
+-- waiter has *withdrawn*: the line skips it; when the program uses it, the
+-- ticket asks the line again.
 --
--- Any code may settle a Future.  A ticket that other code has settled leaves
--- the line when its turn comes, and so does one whose coroutines were closed.
+-- Any code may settle a Future.  A ticket that other code has settled, or whose
+-- coroutines were closed, leaves the line when its turn comes.
 --
--- A lack of memory loses nothing that the line hands out: first come the steps
--- that may fail, then core.reserve(), then the steps that cannot fail.
+-- If memory runs out, nothing that the line hands out is lost: first come the
+-- steps that may fail, then core.reserve(), then the steps that cannot fail.
 local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.waiters"] then return loaded["lunado.waiters"] end
@@ -53,13 +53,13 @@ local function raise(err, position, name, level)
   error(err, level)
 end
 
---- Removes a timeout.  A closed loop has none any more, hence pcall.
+--- Removes a timeout.  On a closed loop the call fails, hence pcall.
 local function stop(loop, handle) pcall(loop.remove_timeout, loop, handle) end
 
 local function nothing() end
 
---- Checks a timeout (not nil) that will not be needed; an error is raised at
--- the line of the caller's caller.
+--- Checks a timeout (not nil) that will not be needed; raises an error at the
+-- line that calls the caller.
 local function check(timeout, position, name)
   local loop = IOLoop.current()
   local ok, result = pcall(loop.add_timeout, loop, timeout, nothing)
@@ -100,7 +100,7 @@ local NUMBER <const>, ON_DUE <const>, ON_TIMEOUT <const> = 4, 5, 6
 -- because the item may have been available before.
 -- core.ticket(line, 0, value) makes a claim: a Future that is done with the
 -- result of claim(value), which is called when the program takes that result.
--- claim(nil, result) takes it back.
+-- claim(nil, result) undoes such a call.
 local Waiters = {}
 Waiters.__index = Waiters
 
@@ -119,17 +119,17 @@ local function expire(self, timer)
   timer[HANDLE] = false
   if future then time_out(future, timer) end
   self:remove(timer[NUMBER])
-  if self.timed == 0 then pcall(self.first, self) end -- none may be left
+  if self.timed == 0 then pcall(self.first, self) end -- tidies an empty line
 end
 
---- Whether the timer, which was stopped, would be due. (A timer of a closed
--- loop never is.)
+--- Whether the deadline of a timer that was stopped has passed.  (It never
+-- passes on a closed loop.)
 local function is_overdue(timer)
   return timer and timer[WHEN] and timer[LOOP]:time() >= timer[WHEN]
 end
 
---- Starts a timer again that was stopped.  Returns the handle, or false if
--- there is no timer or no loop for it.
+--- Restarts a timer that was stopped.  Returns the handle, or false if there is
+-- no timer, or its loop is closed.
 local function start_again(timer)
   if not timer or not timer[WHEN] then return false end
   local loop = timer[LOOP]
@@ -148,16 +148,16 @@ local function enter(self, future, timer)
   return tail
 end
 
---- Core calls this when the program examines a withdrawn ticket or, with
--- `waits`, waits for it again; then the ticket gets a new number, which is
--- returned.  `timer` is the ticket's timer, or nil.
+--- Core calls this function when the program uses a withdrawn ticket.  If
+-- `waits` is true, the program waits for the ticket again: then the ticket gets
+-- a new number, which is returned.  `timer` is the ticket's timer, or nil.
 local function ask(self, future, number, waits, timer)
   local overdue = is_overdue(timer)
   if self.remembers or not overdue then self.serve(future, number) end
   if overdue then return time_out(future, timer) end
   if not waits or standing(future) == SETTLED then return nil end
   local handle = start_again(timer)
-  local first = standing(future) == WITHDRAWN -- and no finalizer was
+  local first = standing(future) == WITHDRAWN -- a finalizer may be first
   local ok, result = true, nil
   if first then ok, result = pcall(enter, self, future, timer) end
   if handle and not (first and ok) then stop(timer[LOOP], handle) end
@@ -206,9 +206,9 @@ end
 --- Removes the tickets that other code has settled, the tickets of coroutines
 -- that were closed, and the timers of tickets that were collected.  Then it
 -- replaces the tables by new ones, without the unused room that many waiters
--- have left in them.  Does so only after enough tickets have been added.  More
--- tickets may be collected meanwhile: a timer that has not been removed is
--- kept.
+-- have left in them.  It does so only if enough tickets have been added since
+-- the last time.  Tickets may also be collected meanwhile: a timer that has not
+-- been removed is kept.
 local function tidy(self, factor)
   local tail = self.tail
   if tail - self.base <= 64 + factor * self.kept then return end
@@ -231,12 +231,12 @@ local function tidy(self, factor)
       self:remove(number)
     end
   end
-  if self.tail ~= tail then return end -- finalizers have added some
+  if self.tail ~= tail then return end -- a finalizer has added tickets
   set_tables(self, tables)
   self.kept = n
 end
 
---- Advances the head: no ticket before this number waits.
+--- Advances the head to `number`: no ticket before it waits.
 local function set_head(self, number)
   if number > self.head then self.head = number end
   if self.head == self.tail then tidy(self, 0) end
@@ -259,11 +259,12 @@ local function start_timer(self, timeout, position, name, on_timeout)
 end
 
 --- Puts a new ticket at the end of the line and returns it.
--- @param timeout a deadline as for IOLoop:add_timeout, or nil.  An error names
---   it argument `position` of the function `name`, at the caller's caller.
+-- @param timeout a deadline as for IOLoop:add_timeout, or nil.  An error about
+--   it names argument `position` of the function `name`, and is raised at the
+--   line that calls the caller.
 -- @param on_timeout on_timeout(future) settles the ticket after the deadline
--- @param brings whether the ticket carries `value`; if so, it stays in the line
---   without a waiter until it has lost its first waiter
+-- @param brings whether the ticket carries `value`; if so, the line holds it
+--   even before it has a waiter, until it has lost its first waiter
 function Waiters:add(timeout, position, name, on_timeout, brings, value)
   if self.tail - self.base > 64 + 2 * self.kept then tidy(self, 2) end
   local number = self.tail
@@ -277,8 +278,8 @@ function Waiters:add(timeout, position, name, on_timeout, brings, value)
   return future
 end
 
---- Returns the first ticket that can be served: its number, the ticket, and
--- whether something waits for it.  The ticket stays in the line.
+--- Finds the first ticket that can be served; returns its number, the ticket,
+-- and whether it has a waiter.  The ticket stays in the line.
 function Waiters:first()
   local number = self.head
   if number == self.tail then
@@ -323,8 +324,8 @@ function Waiters:gather(most)
   return list, numbers
 end
 
---- Removes the tickets of gather from the line and settles them, with a value
--- or without.  Call core.reserve() before.
+--- Removes the tickets that gather has returned from the line and settles them,
+-- with a value or without.  Call core.reserve() before.
 function Waiters:wake(list, numbers, ...)
   for i = 1, #numbers do self:remove(numbers[i]) end
   local last = numbers[#numbers]
@@ -369,8 +370,8 @@ local function deliver(future, ...)
   if not future:done() then future:set_result(...) end
 end
 
---- Fails a Future if all coroutines that wait for it were closed, or resumed by
--- other code than lunado, so that its item is not lost.
+--- If all coroutines that wait for a Future were closed, or were resumed by
+-- other code than lunado, fails the Future, so that its item is not lost.
 local function give_up_forsaken(future)
   if core.forsaken(future) then forsake(future) end
 end

@@ -8,8 +8,8 @@ if loaded["lunado.waitgraph"] then return loaded["lunado.waitgraph"] end
 local waitgraph = {}
 
 --- Returns a table of names by function.  As in Lua's tracebacks, the name is
--- the one under which a loaded module has the function.  The function inside a
--- coroutine function has the name of the coroutine function.
+-- the field of a loaded module that contains the function.  The function inside
+-- a coroutine function has the name of the coroutine function.
 local function known_names()
   local names = {}
   local function add(fn, name)
@@ -52,7 +52,7 @@ local function place_of(how, fn, where)
 end
 
 --- Returns the description of a task; nil if it is not suspended.  `since` is
--- the time when it was first suspended, or nil if that is not known.
+-- the time when the task was first suspended, or nil if that is unknown.
 local function describe(task, since, names)
   local how, thread, future, awaited, fn, where, now = core.task(task)
   if not how then return nil end
@@ -68,7 +68,8 @@ local function describe(task, since, names)
 end
 
 --- Returns a list of the descriptions of the suspended tasks in `tracked` (task
--- -> since when), the oldest first, and a table of these descriptions by task.
+-- -> the time when it was first suspended), the oldest first, and a table task
+-- -> description.
 function waitgraph.coroutines(tracked)
   local names = known_names()
   local list, by_task = {}, {}
@@ -147,8 +148,8 @@ local function parts_of(future, sources)
   return tostring(future) .. (WHAT[kind] or ""), sources[future] or {}
 end
 
---- For each Future that gets the outcome of a coroutine indirectly, through
--- chain_future or a WaitIterator: a list of the Futures of these coroutines.
+--- Returns a table: Future -> the list of the Futures of coroutines whose
+-- outcome it gets through chain_future or a WaitIterator.
 local function find_sources(list)
   local sources = {}
   for _, entry in ipairs(list) do
@@ -161,8 +162,8 @@ local function find_sources(list)
 end
 
 --- Walks from a Future to everything that it waits for, in order, and calls
--- visit(depth, text) for each line.  It is not recursive, because a chain of
--- coroutines may be longer than Lua's stack.
+-- visit(depth, text) for each line.  The walk is not recursive, because a chain
+-- of coroutines may be longer than Lua's stack.
 local function walk(future, state, visit)
   local stack = { { future, 0 } }
   local function push(futures, depth)
@@ -226,8 +227,8 @@ local function find_awaited(list, state)
   return awaited
 end
 
---- Calls write(line) for each line of the tree of all coroutines.  Coroutines
--- that no other one waits for are at the left margin.
+--- Calls write(line) for each line of the tree of all coroutines.  A coroutine
+-- that no other coroutine waits for is at the left margin.
 function waitgraph.write_all(tracked, write)
   local list, by_task = waitgraph.coroutines(tracked)
   local state = new_state(list, function(task) return by_task[task] end)
@@ -239,7 +240,7 @@ function waitgraph.write_all(tracked, write)
   for _, left in ipairs { false, true } do
     for _, entry in ipairs(list) do
       local task = task_of[entry]
-      -- In the second round: the coroutines that wait for each other in a
+      -- The second round finds the coroutines that wait for each other in a
       -- cycle.
       if not state.seen[task] and (left or not awaited[task]) then
         walk(entry.future, state, visit)
@@ -248,7 +249,7 @@ function waitgraph.write_all(tracked, write)
   end
 end
 
---- Returns a text of what the Future waits for.
+--- Returns the tree of all that the Future waits for, as a text.
 function waitgraph.text(future)
   local names, lines = known_names(), {}
   local state = new_state({}, function(task)
