@@ -2,7 +2,8 @@
 --- lunado.argument: checks of arguments, and the errors about bad ones.
 --
 -- `level` selects the line at which an error is raised, as in Lua's `error`: 1
--- is the function that calls one of these functions, 2 its caller, and so on.
+-- is the line that calls one of these functions, 2 the line that calls the
+-- function around that, and so on.
 local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.argument"] then return loaded["lunado.argument"] end
@@ -32,8 +33,7 @@ local function check_callable(value, position, name, level)
   unexpected(position, name, "function", value, level + 1)
 end
 
---- Checks a name that is passed to the system, which would cut it off at a
--- zero.
+--- Checks a name for the system, which would cut the name off at a zero.
 local function check_name(value, position, name, level)
   check_type(value, "string", position, name, level + 1)
   if not value:find("\0", 1, true) then return end

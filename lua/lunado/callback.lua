@@ -25,11 +25,12 @@ end
 
 -- Names ---------------------------------------------------------------------
 
---- By function that a decorator has made: the user's function in it.
+--- Wrapper that a decorator has made -> the user's function that it calls.
 local decorated = setmetatable({}, { __mode = "k" })
 core.set_behind(decorated)
 
---- Gives `made`, a function that was made of fn, the name of fn in messages.
+--- Makes messages show `made`, a wrapper of fn, under the name of fn; returns
+-- `made`.
 function callback.name_after(made, fn)
   decorated[made] = fn
   return made
@@ -46,8 +47,8 @@ function callback.mark(fn)
   return fn
 end
 
---- Splits arguments: returns the callback of their util.kwargs, and a packed
--- list of the others.
+--- Splits arguments: returns the callback from their util.kwargs, and a packed
+-- list of the other arguments.
 function callback.take(...)
   local arguments = table.pack(...)
   local kwargs = arguments[arguments.n]
@@ -72,8 +73,9 @@ local function check_callback(fn, level)
   error(("the callback is a %s, not a function"):format(type(fn)), level + 1)
 end
 
---- Calls fn on the loop with the result of the future when it is done.  An
--- error goes to the stack contexts that are current now, or else to the loop.
+--- When the future is done, calls fn with its result on the loop.  An error of
+-- fn goes to the stack contexts that are current now; if there are none, to the
+-- loop.
 local function call_with_result(future, fn)
   IOLoop.current():add_future(future, core.on_behalf(fn, function(done)
     fn(result(done))
@@ -82,7 +84,7 @@ end
 
 core.set_kwargs(Kwargs, function(fn, ...)
   local done, arguments = callback.take(...)
-  check_callback(done, 3) -- the core has called this function
+  check_callback(done, 3) -- level 3: the core calls this function
   -- The other keyword arguments are passed to fn only.
   local future = core.coroutine(function()
     return fn(table.unpack(arguments, 1, arguments.n))
@@ -93,11 +95,11 @@ end)
 
 -- The position of a callback ------------------------------------------------
 
---- By engine function: the user's function in it.
+--- Engine function -> the user's function that it calls.
 local behind = setmetatable({}, { __mode = "k" })
 
 --- Returns the number of the parameter that takes fn's callback: the last
--- declared one.  Returns nil if the number cannot be known.  A callable object
+-- declared one.  Returns nil if the number is unknown.  A callable object
 -- is itself the first argument of its __call.
 local function callback_position(fn)
   fn = behind[fn] or fn
@@ -176,7 +178,7 @@ end
 
 -- Task ----------------------------------------------------------------------
 
---- The arguments of a callback, if there was more than one.
+--- The arguments of a callback that was called with more than one.
 local Arguments = {}
 Arguments.__index = Arguments
 Arguments.__name = "Arguments"
@@ -187,7 +189,7 @@ function Arguments:unpack()
 end
 
 --- @param args packed list of positional values
--- @param kwargs table of the named ones
+-- @param kwargs table of the named values
 local function new_arguments(args, kwargs)
   return setmetatable({ args, kwargs, args = args, kwargs = kwargs },
     Arguments)
@@ -246,9 +248,10 @@ local function finish_engine(future, fn)
   end
 end
 
---- Like gen.coroutine, but without a Future: errors go to the stack context, or
--- are logged by the loop.  A callback is an ordinary argument; if given by
--- util.kwargs, it becomes the last one of fn.  Tornado: gen.engine.
+--- Like gen.coroutine, but the made function returns no Future: errors go to
+-- the stack contexts, or are logged by the loop.  A callback is an ordinary
+-- argument; if it is given by util.kwargs, fn gets it as its last argument.
+-- Tornado: gen.engine.
 function callback.engine(fn)
   check_function("engine", 1, fn)
   local run = core.coroutine(fn)

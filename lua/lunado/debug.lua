@@ -2,10 +2,10 @@
 --- lunado.debug: shows which coroutines are suspended, where, and what they
 -- wait for.
 --
--- Coroutines are tracked from the time when this module is loaded.  Those that
--- are suspended already are found by one walk over all objects of the Lua
--- state.  Before the module is loaded there is no cost; tracking keeps no
--- coroutine alive.
+-- Coroutines are tracked from the time when this module is loaded.  Coroutines
+-- that are already suspended then are found by one walk over all objects of the
+-- Lua state.  Before the module is loaded, there is no cost.  Tracking does not
+-- keep coroutines alive.
 -- @module lunado.debug
 local core = require "lunado.core"
 local loaded = core.loaded
@@ -95,20 +95,22 @@ walk_userdata(core.track_task)
 
 local lunado_debug = {}
 
---- Returns a list of the suspended coroutines, the oldest first.  Each is a
--- table with the fields `coroutine`, its thread; `future`, the Future of its
--- outcome; `name`, of its function; `where`, "file:line"; `waiting_for`, a
--- Future, or nil if the loop will resume it without one; `age`, the seconds
--- since it was first suspended.
+--- Returns a list of the suspended coroutines, the oldest first.  Each entry is
+-- a table with these fields: `coroutine`, the thread; `future`, the Future of
+-- the coroutine's outcome; `name`, the name of its function; `where`, its place
+-- as "file:line"; `waiting_for`, the Future that it waits for, or nil if the
+-- loop will resume it without one; `age`, the seconds since it was first
+-- suspended.
 function lunado_debug.tasks()
   local list = waitgraph.coroutines(tracked)
   for _, entry in ipairs(list) do entry.how = nil end
   return list
 end
 
---- Calls fn(thread) with the thread of each coroutine before it begins, so that
--- a tool can set its debug hook there: lunado does not call coroutine.create.
--- nil removes the hook.  Returns the previous function.  An error of fn is
+--- set_thread_hook(fn): calls fn(thread) before each coroutine begins, so that
+-- a tool can set its debug hook in the thread.  (A tool that replaces
+-- coroutine.create does not get these threads, because lunado does not call
+-- it.)  nil removes fn.  Returns the previous function.  An error of fn is
 -- logged; fn is not called for coroutines that it starts itself.
 lunado_debug.set_thread_hook = core.set_thread_hook
 

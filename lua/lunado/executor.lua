@@ -34,7 +34,7 @@ local function settle(future, ok, ...)
   return future
 end
 
---- Calls fn(...) and returns a Future of its results, which is done.
+--- Calls fn(...) and returns a Future that is done with its results.
 function DummyExecutor.submit(_, fn, ...)
   argument.check_callable(fn, 1, "submit", 2)
   return settle(Future(), core.try(fn, ...))
@@ -84,8 +84,8 @@ local function find_loop(self, names)
     :format(names.io_loop, describe(loop)), 3)
 end
 
--- Performs a call of the method `fn`.  It runs as a tail call: there is no
--- stack frame between this one and the caller's.
+-- Calls the method `fn` on its object's executor.  The decorator's function
+-- ends with a tail call of this one, so the caller's frame is the next one.
 local function call(fn, names, self, done, ...)
   local executor = find_executor(self, names)
   local loop, future
@@ -109,7 +109,7 @@ local function call(fn, names, self, done, ...)
   return future
 end
 
--- Returns a function that does the same as a callable object, without its
+-- Returns a function that does the same as the callable object fn, but needs no
 -- metatable.
 local function plain(fn)
   if type(fn) == "function" then return fn end
@@ -124,12 +124,12 @@ local function decorator(names)
       local done, arguments = callback.take(...)
       return call(fn, names, self, done, unpack(arguments, 1, arguments.n))
     end
-    core.send_as(method, plain(fn)) -- in a worker it runs in its caller
+    core.send_as(method, plain(fn)) -- a worker calls fn directly
     return callback.mark(callback.name_after(method, fn))
   end
 end
 
--- Reads the names of fields that run_on_executor was given; raises at level 3.
+-- Reads the field names passed to run_on_executor; raises at level 3.
 local function read_names(options)
   for key, value in pairs(options) do
     if key ~= "executor" and key ~= "io_loop" or type(value) ~= "string" then
@@ -146,9 +146,9 @@ end
 
 --- Makes a method run on the executor of its object, and return a Future.
 -- Tornado: concurrent.run_on_executor.
--- @param what a function; or a table that names the object's fields, {executor
---   = "executor", io_loop = "io_loop"}, or nothing: then it returns a decorator
---   for functions
+-- @param what the method, a function.  Or a table with the names of the
+--   object's fields, by default {executor = "executor", io_loop = "io_loop"},
+--   or nothing: then it returns a decorator for functions.
 local function run_on_executor(...)
   local what, n = ..., select("#", ...)
   if n > 1 then

@@ -14,7 +14,7 @@ local gen = {
   --- await(x) returns the results of x, like coroutine.yield(x), but without a
   -- switch of coroutines if x is done.
   await = core.await,
-  --- is_coroutine_function(x) returns whether coroutine has made x.
+  --- is_coroutine_function(x) returns whether x was made by coroutine.
   is_coroutine_function = core.is_coroutine_function,
   --- reuse_threads(on) sets whether threads of ended coroutines are reused.
   reuse_threads = core.reuse_threads,
@@ -23,7 +23,7 @@ local gen = {
   --- with_timeout(timeout, x [, quiet_exceptions]) returns a Future that gets
   -- the outcome of x, or fails with TimeoutError at the deadline.
   with_timeout = core.with_timeout,
-  --- A Future that lets the loop run one turn.
+  --- A Future that is yielded to let the loop run one turn.
   moment = core.moment,
   --- multi(list or table [, quiet_exceptions]) returns a Future of all results.
   multi = core.multi,

@@ -23,9 +23,9 @@ local LeakedCallbackError = Exception:subclass("LeakedCallbackError")
 
 --- The runners by thread, one for each coroutine that uses this interface.  The
 -- entry is removed when the coroutine ends or is collected.  From its first
--- YieldPoint on, the coroutine runs within a stack context of its runner, so
--- that an error of a callback that it has started is raised at the yield where
--- it waits.
+-- YieldPoint on, the coroutine runs within a stack context of its runner.  So
+-- an error of a callback that the coroutine has started is raised at the yield
+-- where the coroutine waits.
 local runners = setmetatable({}, { __mode = "k" })
 
 local Runner = {}
@@ -34,14 +34,14 @@ Runner.__name = "Runner"
 
 local function new_runner(thread)
   local self = setmetatable({
-    pending = {}, -- keys that were registered and not popped
+    pending = {}, -- keys that were registered and not yet popped
     results = {}, -- key → packed result
     waiting = {}, -- YieldPoint that was not ready → bond of its Future
     started = setmetatable({}, { __mode = "k" }), -- YieldPoint → its number
     count = 0, -- number of YieldPoints that were not ready
-    thread = thread, -- of its coroutine, until that ends
+    thread = thread, -- of its coroutine; nil once the coroutine has ended
     contexts = nil, -- the contexts within which the coroutine runs
-    deactivate = nil, -- removes the runner's own context from these
+    deactivate = nil, -- removes the runner's own context from `contexts`
   }, Runner)
   stack_context.ExceptionStackContext(function(err, traceback)
     return self:handle_exception(err, traceback)
@@ -68,17 +68,17 @@ local function current_runner()
 end
 
 --- Raises the error of a callback at the yield where the coroutine waits.
--- Returns false if the coroutine is running or is about to receive another
--- error: then the error goes to the outer contexts.
+-- Returns false if the coroutine is running, or if another error is about to be
+-- raised in it: then the error goes to the outer contexts.
 function Runner:handle_exception(err, traceback)
   local future = Future()
   future:set_exc_info(err, traceback)
-  future:exception() -- retrieved: it is reported here or by an outer context
+  future:exception() -- retrieved: raised at the yield, or in outer contexts
   return core.fail_wait(self.thread, future)
 end
 
---- Calls fn() within the contexts of the coroutine.  The coroutine itself
--- enters them only after its first YieldPoint has started.
+--- Calls fn() within the contexts of the coroutine.  (The coroutine itself
+-- enters these contexts only after its first YieldPoint has started.)
 function Runner:call(fn)
   local before = core.get_context()
   if before == self.contexts then return fn() end
@@ -92,7 +92,7 @@ local function key_text(key)
   return type(key) == "string" and ("'%s'"):format(key) or tostring(key)
 end
 
---- Registers the key: a callback for it will be called.
+--- Registers the key of a callback that will be called.
 function Runner:register_callback(key)
   if self.pending[key] then
     error(KeyReuseError("key " .. key_text(key) .. " is already pending"))
@@ -111,8 +111,8 @@ function Runner:is_ready(key)
   return self.results[key] ~= nil
 end
 
---- Stores the result for the key and resumes the coroutine that waits for it.
--- A result for a key that is not pending any more is dropped.
+--- Stores the result for the key, and settles the Futures that wait for it.
+-- A result for a key that is no longer pending is dropped.
 function Runner:set_result(key, result)
   if not self.pending[key] then return end
   self.results[key] = { result }
@@ -154,7 +154,8 @@ local function poll(point, future)
 end
 
 --- Adds a YieldPoint that is not ready.  If its Future is given up later, for
--- example by a with_timeout that has timed out, the bond removes it.
+-- example by a with_timeout that has timed out, the bond removes the
+-- YieldPoint.
 function Runner:add(point, future)
   self.count = self.count + 1
   self.started[point] = self.count
@@ -162,8 +163,8 @@ function Runner:add(point, future)
 end
 
 --- Polls the YieldPoints that were not ready, in the order in which they
--- started.  Those without waiters come last, so that they get only the results
--- that the others have left.
+-- started.  YieldPoints whose Future has no waiter come last, so that they get
+-- only the results that the others have left.
 function Runner:run()
   local waiting, started = self.waiting, self.started
   local points, idle = {}, {}
@@ -246,8 +247,8 @@ setmetatable(YieldPoint, { __call = new })
 
 -- The classes ---------------------------------------------------------------
 
---- Raises at the line where the class was called, if init calls this; with a
--- level of 1 if a function that init has called does so.
+--- Raises at the line where the class was called.  `level` is nil if init calls
+-- this function, and 1 if a function that init has called does so.
 local function bad_argument(name, expected, value, level)
   local got = value ~= value and "NaN" or type(value)
   argument.bad(1, name, ("%s expected, got %s"):format(expected, got),
@@ -261,8 +262,8 @@ local function check_key(point, key)
   return key
 end
 
---- Its yield returns a function; a call of that function ends the matching
--- Wait. Tornado: gen.Callback.
+--- A yield of a Callback returns a function; a call of that function ends the
+-- Wait for the same key.  Tornado: gen.Callback.
 local Callback = YieldPoint:subclass("Callback")
 function Callback:init(key) self.key = check_key(self, key) end
 function Callback:start(runner)
@@ -272,16 +273,16 @@ end
 function Callback:is_ready() return self.runner ~= nil end
 function Callback:get_result() return self.runner:result_callback(self.key) end
 
---- Its yield returns the arguments with which the callback of the key was
--- called.  Tornado: gen.Wait.
+--- A yield of a Wait returns the arguments with which the callback of the key
+-- was called.  Tornado: gen.Wait.
 local Wait = YieldPoint:subclass("Wait")
 function Wait:init(key) self.key = check_key(self, key) end
 function Wait:start(runner) self.runner = runner end
 function Wait:is_ready() return self.runner:is_ready(self.key) end
 function Wait:get_result() return self.runner:pop_result(self.key) end
 
---- Its yield returns the list of the results of several callbacks, in the order
--- of their keys. Tornado: gen.WaitAll.
+--- A yield of a WaitAll returns the list of the results of several callbacks,
+-- in the order of their keys.  Tornado: gen.WaitAll.
 local WaitAll = YieldPoint:subclass("WaitAll")
 function WaitAll:init(keys)
   if type(keys) ~= "table" then bad_argument("WaitAll", "table", keys) end
@@ -321,8 +322,8 @@ end
 function MultiYieldPoint:is_ready() return self.future:done() end
 function MultiYieldPoint:get_result() return core.result(self.future) end
 
---- If no method was overridden, yields the multi itself, which releases its
--- children when it is given up.
+--- If no method was overridden, the yield waits for the multi itself, which
+-- releases its children when it is given up.
 function MultiYieldPoint.__await(point)
   for _, name in ipairs(required) do
     if point[name] ~= MultiYieldPoint[name] then

@@ -2,9 +2,9 @@
 --- lunado.signals: handlers and Futures of signals.
 --
 -- A signal for which a Future was requested is watched until the end of the
--- state, even if loops are closed meanwhile: its default effect, which ends
--- most programs, is not restored by itself.  Any loop may notice the signal
--- first; that loop notifies all waiters and handlers.
+-- state, even if loops are closed before.  So its default effect, which ends
+-- most programs, is not restored.  Any loop may notice the signal first; that
+-- loop notifies all waiters and handlers.
 --
 -- Invariant: the Lua state watches a signal exactly while the signal is in
 -- `wanted`, or has a handler, or had one on a loop that was closed.
@@ -21,7 +21,7 @@ local wanted = {}   -- numbers for which a Future was requested
 local waits = {}    -- number -> { future =, loops = set of waiting loops }
 local held = weak "k" -- loop -> number of its waits
 local dropped = weak "v" -- number -> Future settled without a waiter
-local kept = {}     -- numbers that arrived without a waiting Future
+local kept = {}     -- numbers that arrived while no Future waited
 local handlers = {} -- number -> ephemeron: loop -> { fn, arguments }
 
 -- Names -----------------------------------------------------------------------
@@ -41,7 +41,7 @@ local function hold(loop, change)
   core.signal_hold(loop, held[loop] > 0)
 end
 
---- Ends the wait: its Future is done, by the signal or by other code.
+--- Ends a wait whose Future was settled, by the signal or by other code.
 local function finish(number, wait)
   if waits[number] == wait then waits[number] = nil end
   for loop in pairs(wait.loops) do hold(loop, -1) end
@@ -56,8 +56,8 @@ local function new_wait(number)
 end
 
 --- Returns true if a signal arrived while no Future waited, and has not been
--- delivered since.  If a Future was settled by it and is still referenced, it
--- counts as delivered.
+-- delivered since.  If it settled a Future that the program still references,
+-- it counts as delivered.
 local function take_kept(number)
   local told = kept[number]
   kept[number] = nil
@@ -139,8 +139,8 @@ local function check_signal(signal, name)
   argument.bad(1, name, "signal expected, got " .. got, 3)
 end
 
---- Makes a handler.  Its run() calls fn(...) while the handler is installed,
--- and has the name of fn in messages.
+--- Makes a handler.  Its run() calls fn(...) while the handler is installed.
+-- Messages show run under the name of fn.
 local function new_handler(fn, ...)
   local handler, arguments = { active = true }, table.pack(...)
   local call = fn

@@ -45,9 +45,9 @@ local function active_contexts(contexts)
   return list
 end
 
---- Leaves the contexts entered[n] to entered[1] with a failure or nil.  Each
--- context may handle or replace the failure.  Returns the remaining failure, or
--- nil.
+--- Leaves the contexts entered[n] to entered[1], in this order, with a failure
+-- or nil.  Each context may handle or replace the failure.  Returns the failure
+-- that remains, or nil.
 local function leave(entered, n, failure)
   for i = n, 1, -1 do
     local context = entered[i]
@@ -63,8 +63,8 @@ local function leave(entered, n, failure)
   return failure
 end
 
---- Enters contexts in order.  Returns the number of those that were entered,
--- and the failure of the next one, if any.
+--- Enters contexts in order.  Returns the number of entered contexts and, if
+-- the next context could not be entered, its failure.
 local function enter(contexts)
   for i, context in ipairs(contexts) do
     local failure = call(context._enter, context)
@@ -73,8 +73,8 @@ local function enter(contexts)
   return #contexts
 end
 
---- Calls fn(...) within `contexts`, wherever it is called from; the body of a
--- wrapped function.
+--- The body of a wrapped function: calls fn(...) within `contexts`, whatever
+-- the caller's contexts are.
 local function run_within(contexts, fn, ...)
   local before = get_context()
   local entered = active_contexts(contexts)
@@ -90,7 +90,7 @@ local function run_within(contexts, fn, ...)
   if results then return table.unpack(results, 1, results.n) end
 end
 
---- By wrapped function: the function that it calls.  A wrapped function is not
+--- Wrapped function -> the function that it calls.  A wrapped function is not
 -- wrapped again.
 local wrapped = setmetatable({}, { __mode = "k" })
 
@@ -113,7 +113,7 @@ local function without_inactive(contexts)
   return contexts
 end
 
---- The part that StackContext and ExceptionStackContext share.
+--- The base of StackContext and ExceptionStackContext.
 local Context = {}
 Context.__index = Context
 
@@ -214,7 +214,7 @@ do
 end
 
 --- `wrap(fn)` returns a function that calls fn within the contexts that are
--- current now, wherever it is called from; nil for nil.
+-- current now, whatever contexts are current then; nil for nil.
 local function wrap(fn)
   if fn == nil then return nil end
   argument.check_callable(fn, 1, "wrap", 2)

@@ -4,9 +4,9 @@
 -- libuv reads datagrams as long as receiving is started.  So the first wait
 -- starts receiving, and the datagram for the last waiter stops it: datagrams
 -- that arrive between waits remain with the system.  If the waiter no longer
--- exists, the datagram is kept for the next wait.  So are the datagrams that
--- the system delivered together to a handle made with `mmsgs`: when receiving
--- stops, libuv would drop the rest of them.
+-- exists, the datagram is kept for the next wait.  A handle made with `mmsgs`
+-- gets several datagrams together; those without a waiter are kept as well,
+-- because libuv would drop them when receiving stops.
 local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.udp"] then return loaded["lunado.udp"] end
@@ -23,7 +23,7 @@ local sockets = setmetatable({}, { __mode = "k" })
 local started = setmetatable({}, { __mode = "k" })
 
 -- luv has one callback for each handle: a second callback would replace the
--- first one, which would never be called.
+-- first one, which then would never be called.
 guard.add("udp_recv_start", function(handle)
   local socket = sockets[handle]
   if socket and socket.receiving then
@@ -45,8 +45,8 @@ local function stop(handle, socket)
   if not luv.is_closing(handle) then luv.udp_recv_stop(handle) end
 end
 
--- The callback of libuv.  A call without an address brings no datagram: nothing
--- has arrived, or the last of several datagrams was delivered before.
+-- The callback of libuv.  A call without an address has no datagram: nothing
+-- has arrived, or the last of several datagrams has already been delivered.
 local function on_datagram(handle, socket, err, data, address, flags)
   local nothing = not err and not address
   local future = not nothing and take(socket)
@@ -62,8 +62,8 @@ local function on_datagram(handle, socket, err, data, address, flags)
   end
 end
 
---- Starts receiving, if it is not started; returns nil and an error if it
--- cannot.
+--- Starts receiving, unless it was started before; on failure returns nil and
+-- an error.
 local function start(handle, socket)
   if socket.receiving then return true end
   local ok, err = luv.udp_recv_start(handle, function(...)
@@ -94,7 +94,7 @@ local function socket_of(handle)
   if socket then return socket end
   socket = { kept = {}, receiving = false }
   local weak = setmetatable({ handle = handle }, { __mode = "v" })
-  --- A withdrawn ticket asks again.
+  --- Serves a withdrawn ticket that the program uses again.
   socket.line = waiters.new(function(future)
     if not serve(socket, future) and weak.handle
       and not luv.is_closing(weak.handle) then

@@ -20,7 +20,7 @@ local util = {
 -- deadline.
 -- @param span seconds, or a table of any of days, hours, minutes, seconds,
 -- milliseconds
--- @return a table, which functions take as relative to the present
+-- @return a table, which these functions take as relative to the present
 function util.timedelta(span)
   if type(span) == "table" then
     local copy = {}
@@ -37,8 +37,8 @@ end
 local Kwargs = { __name = "kwargs" }
 
 --- Makes keyword arguments, for the last argument of a call to a function that
--- lunado has wrapped.  The wrapper removes `callback`; it passes the other
--- names on, if there are any, as the last argument.
+-- lunado has wrapped.  The wrapper removes `callback`.  If there are other
+-- names, it passes them on as the last argument.
 -- @param names table name → value
 function util.kwargs(names)
   argument.check_type(names, "table", 1, "kwargs", 2)

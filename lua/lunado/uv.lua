@@ -71,8 +71,9 @@ local function chunks(data)
   return #pieces > 0 and pieces or ""
 end
 
+local OPEN_MODE = 438 -- 0666 minus the umask: the mode of files of io.open
+
 -- Functions whose callback does not simply follow the arguments.
-local OPEN_MODE = 438 -- 0666, less the umask: the mode of a new file of io.open
 local SPECIAL_CALL = {
   fs_open = function(fn, cb, path, flags, mode)
     return pcall(fn, path, flags, mode == nil and OPEN_MODE or mode, cb)
@@ -128,8 +129,9 @@ local function settles(future)
   end
 end
 
--- Judges the results of pcall(luv's function).  It is called by the function
--- that the user called, so an error at level 3 is at the user's line.
+-- Judges the results of pcall(luv's function): raises an argument error, and
+-- fails the Future with any other error.  The caller is the function that the
+-- user called, so an error at level 3 is at the user's line.
 local function judge(name, future, ok, first, err)
   if not ok then
     local position, what = argument_error(first, name)
@@ -183,9 +185,9 @@ local function wrap(name, fn, arity)
   end
 end
 
--- Wraps a function of a luv that is newer than the table above: the callback
--- follows the given arguments.  A function that takes no callback has then run
--- at once; it returns no request, so its results are the result of the Future.
+-- Wraps a function of a luv that is newer than ARITY: the callback follows the
+-- given arguments.  If the function takes no callback, it has run at once and
+-- returned no request; then its results are the result of the Future.
 local function wrap_unknown(name, fn)
   return function(...)
     local future = Future()
@@ -210,9 +212,9 @@ local function is_asynchronous_fs(name)
 end
 
 -- A write to a peer that has disconnected must fail, not end the process.  So
--- SIGPIPE is watched as soon as there may be a stream, because the methods of
--- streams write, too.  Child processes do not inherit this.  Systems without
--- the signal refuse it.
+-- SIGPIPE is watched as soon as there may be a stream (not only from the first
+-- uv.write on, because the methods of streams write, too).  Child processes do
+-- not inherit this.  It has no effect on systems without the signal.
 local WRITING = { new_tcp = true, new_pipe = true, socketpair = true,
   pipe = true, write = true, write2 = true, try_write = true,
   try_write2 = true }
@@ -222,8 +224,8 @@ local function survive_broken_pipes()
   if number then core.signal_watch(number) end
 end
 
--- When the Lua state ends, luv frees handles that are closing, and libuv then
--- still uses them.  If lunado's loop is luv's, the handles are closed before.
+-- When the Lua state ends, luv frees handles that are still closing, although
+-- libuv uses them.  If lunado's loop is luv's, their closing ends before that.
 local function share_loop() pcall(core.IOLoop.instance) end
 
 local function write_at_once(write, try_write)
@@ -306,9 +308,9 @@ local function signal_number(signal, name)
 end
 
 --- Returns a Future of the signal's name, which is done when the process next
--- gets the signal (a name such as "sigterm", or a number), or at once if the
--- signal has arrived since its last Future was settled.  From then on the
--- signal has no default effect.
+-- gets the signal, or at once if the signal has arrived since its last Future
+-- was settled.  From this call on, the signal has no default effect.
+-- @param signal a name such as "sigterm", or a number
 function uv.signal(signal)
   return signals.wait_for(signal_number(signal, "signal"))
 end
@@ -326,7 +328,7 @@ function Process:wait()
 end
 
 --- Sends a signal, like luv.process_kill; returns true, or nil and an error.
--- It never reaches another process that has got the same id since.
+-- The signal never reaches another process that has since got the same id.
 function Process:kill(signal)
   local number = signal_number(signal == nil and "sigterm" or signal, "kill")
   if luv.is_closing(self.handle) then
@@ -340,8 +342,8 @@ function Process:__tostring()
   return ("%s: %d"):format(Process.__name, self.pid)
 end
 
---- A function to be called when the handle is closed before the process has
--- ended. It fails `ended`, and an error that nobody observes is not logged.
+--- Returns a function to call when the handle is closed before the process has
+-- ended.  It fails `ended`; the error counts as retrieved, so it is not logged.
 local function gives_up(ended)
   return function()
     if ended:done() then return end
@@ -377,16 +379,16 @@ end
 -- Work on libuv's threads ---------------------------------------------------
 
 -- Both sides send a list of values as one string, because luv itself accepts
--- only a few values, and its older versions convert every integer to a float.
--- The parcels of executors cannot be used here: the states of these threads are
--- luv's, in which lunado.core is not loaded and perhaps cannot be found.
+-- only a few values, and older versions of luv convert integers to floats.  The
+-- parcels of executors cannot be used here: the Lua states of these threads
+-- belong to luv; lunado.core is not loaded in them, and may not be found.
 local CODEC = [[
 local FORMAT = { integer = "c1j", float = "c1n", string = "c1s" }
 local TAG = { integer = "i", float = "f", string = "s" }
 local READ = { i = "j", f = "n", s = "s" }
 
--- The values as a string, or nil and the place and type of one that cannot be
--- sent.
+-- Returns the values as a string; if one cannot be sent, nil, its position and
+-- its type.
 local function encode(...)
   local parts, values = {}, table.pack(...)
   for i = 1, values.n do
@@ -420,7 +422,7 @@ local function decode(packed)
 end
 ]]
 
--- A thread's side: runs the dumped function, never raises.
+-- The code of a thread: runs the dumped function, never raises.
 local WORKER = CODEC .. [[
 local id, code, arguments = ...
 local function answer(ok, ...)
@@ -438,7 +440,8 @@ if not fn then return answer(false, err) end
 return answer(pcall(fn, decode(arguments)))
 ]]
 
--- If memory runs out, load returns the error instead of raising it.
+-- Compiles the code.  If memory runs out, load returns the error, hence the
+-- check.
 local function compile(code)
   local chunk, err = load(code, "=queue_work")
   return chunk or error(err, 0)

@@ -4,10 +4,10 @@
 --
 -- luv checks the types of its arguments, but not the states of its handles, and
 -- libuv asserts what luv has not checked.  `checks[name]` is a function of the
--- arguments.  It returns nothing if they can be used; otherwise the position of
--- the wrong argument and a text that says what is wrong.  If the state of the
--- argument is wrong, and not the call itself, it also returns the name of
--- libuv's error.
+-- arguments.  If they can be used, it returns nothing; otherwise it returns the
+-- position of the wrong argument and a text that says what is wrong with it.
+-- If only the state of the argument is wrong, not the call itself, it also
+-- returns the name of libuv's error.
 local core = require "lunado.core"
 if core.loaded["lunado.uvguard"] then return core.loaded["lunado.uvguard"] end
 
@@ -24,7 +24,7 @@ local function is_handle(value)
     and metatables[debug.getmetatable(value)] == true
 end
 
--- luv dereferences the pointer in any userdata before it checks its type.
+-- luv dereferences the pointer in a userdata before it checks the type.
 local function check_type(value, position)
   if type(value) ~= "userdata" or is_handle(value) then return end
   local metatable = debug.getmetatable(value)
@@ -63,8 +63,8 @@ local NO_HANDLE = { tty_reset_mode = true, tty_get_vterm_state = true,
 local checks = {}
 local guard = { checks = checks }
 
---- handle -> fn("ECANCELED"), which is called when something closes the handle,
--- whichever way: for those that wait for what libuv has no request of.
+--- Handle -> fn, for waits that have no request of libuv.  When any code closes
+-- the handle, fn("ECANCELED") is called.
 guard.waits = core.tell_closing(luv)
 for _, name in ipairs(ANY_STATE) do checks[name] = first_is_handle end
 for _, name in ipairs(OPEN) do checks[name] = first_is_open end
@@ -129,8 +129,8 @@ local function listens(handle)
     and not luv.is_writable(handle)
 end
 
--- A second connect of a pipe replaces the first, which then never ends.  A
--- handle that listens expects only connections.
+-- A second connect of a pipe replaces the first, which then never ends.  libuv
+-- expects only connections on a handle that listens.
 local function check_unconnected(handle)
   if connecting[handle] then
     return 1, "the handle is connecting already", "EALREADY"
@@ -169,8 +169,8 @@ checks.fs_read = not_negative(2)
 checks.fs_sendfile = not_negative(4)
 checks.random = not_negative(1)
 
--- luv allocates the entries after the directory has been opened: an error would
--- then be raised through libuv.
+-- luv allocates the entries after it has opened the directory, in a callback of
+-- libuv: an error that is raised there would jump out of libuv.
 function checks.fs_opendir(_, entries)
   local n = count(entries)
   if n and (n < 1 or n > MOST_ENTRIES) then
@@ -178,8 +178,8 @@ function checks.fs_opendir(_, entries)
   end
 end
 
--- Directories that are closed ("closed") or being read ("busy"). libuv has
--- freed closed directories, and writes to the entries of busy ones.
+-- Directory -> "closed" or, while it is being read, "busy".  libuv has freed a
+-- closed directory, and writes to the entries of a busy one.
 local directories = weak_keys()
 
 local function check_directory(directory)
@@ -198,9 +198,9 @@ local function has_zeros(value)
   return type(value) == "string" and value:find("\0", 1, true) ~= nil
 end
 
--- For luv a name ends at its first zero: it would open another file, or ask
--- another host.  The table has, by function, the last position of an argument
--- that may be a name.
+-- luv cuts a name off at its first zero, and would open another file or ask
+-- another host.  NAMES: function -> the position of the last argument that may
+-- be a name.
 local NAMES = {
   chdir = 1, fs_access = 1, fs_chmod = 1, fs_chown = 1, fs_copyfile = 2,
   fs_event_start = 2, fs_lchown = 1, fs_link = 2, fs_lstat = 1, fs_lutime = 1,
@@ -212,7 +212,7 @@ local NAMES = {
   udp_connect = 2, udp_send = 3, udp_try_send = 3,
 }
 
--- Data to be sent may contain zeros.
+-- Function -> the position of its data, which may contain zeros.
 local DATA = { udp_send = 2, udp_try_send = 2 }
 
 local function without_zeros(last, data)
@@ -240,8 +240,8 @@ local function check_strings(list, option)
   end
 end
 
--- Checks the streams of stdio.  For a stream that is not open libuv makes a
--- pipe, which it can do only once.
+-- Checks the streams of stdio.  For each entry whose stream is not open, libuv
+-- makes a pipe, which it can do only once for a stream.
 local function check_stdio(list)
   if type(list) ~= "table" then return end
   local seen = {}
@@ -272,8 +272,8 @@ function checks.spawn(_, options)
   return position, what, code
 end
 
---- Returns the options, with the environment as strings only: luv does not hold
--- the strings that it makes of numbers.
+--- Returns the options, with all values of the environment as strings, because
+-- luv does not hold the strings that it makes of numbers.
 function guard.spawn_options(options)
   options = options or {}
   local env = type(options) == "table" and options.env
@@ -283,8 +283,8 @@ function guard.spawn_options(options)
   return setmetatable({ env = strings }, { __index = options })
 end
 
--- luv takes an unknown name of a signal for 0, which only checks whether there
--- is such a process.
+-- luv takes an unknown name of a signal for 0, and the signal 0 only checks
+-- whether the process exists.
 local function check_signal(_, signal)
   if type(signal) == "string" and not luv.constants[signal:upper()] then
     return 2, ("signal expected, got %s"):format(signal)
@@ -309,9 +309,9 @@ end
 
 -- Operations ------------------------------------------------------------------
 
--- Records the progress of operations on the first argument: name ->
--- function(object, state), in which the state is "begun", then "over" or
--- "refused".
+-- Functions that record the progress of operations: name -> function(object,
+-- state), where object is the first argument of the operation, and state is
+-- "begun", then "over" or "refused".
 local progress = {
   fs_readdir = function(directory, state)
     directories[directory] = state == "begun" and "busy" or nil
@@ -325,7 +325,7 @@ local progress = {
 }
 progress.pipe_connect = progress.tcp_connect
 progress.pipe_connect2 = progress.tcp_connect
-progress.write2 = function() end -- the handle that is sent is held
+progress.write2 = function() end -- makes lunado.uv hold the sent handle
 
 guard.progress = progress
 
@@ -343,14 +343,14 @@ function guard.argument_error(err)
   return tonumber(position), what
 end
 
---- By name: a function(handle) to call after the function of that name has
--- succeeded with a handle.
+--- Name -> function(handle), which is called after luv's function of that name
+-- has succeeded with the handle.
 local after = {}
 guard.after = after
 
 -- Returns the results of luv's function, or raises its error at the user's
 -- line, with the name of the function that the user called.  It must be called
--- as a tail call, so that its caller is the user's function.
+-- as a tail call, so that level 2 is the user's line.
 local function returned(name, handle, ok, ...)
   if ok then
     if after[name] and ... == 0 then after[name](handle) end
