@@ -23,12 +23,13 @@
 #include "core/alloc.h"
 #include "core/handle.h"
 
-/* --- what hosts pass ----------------------------------------------------- */
+/* --- arguments of hosts -------------------------------------------------- */
 
-/* Pseudo-indices of upvalues end here. */
+/* The pseudo-indices of upvalues are above this index. */
 #define LAST_PSEUDO_INDEX (LUA_REGISTRYINDEX - 256)
 
-/* Lua looks for upvalues without asking whether a C function is running. */
+/* Returns whether a C function is running, and so may have upvalues.  Lua looks
+ * for upvalues without this check. */
 static bool has_upvalues(lua_State *L) {
   lua_Debug ar;
   return lua_getstack(L, 0, &ar) && lua_getinfo(L, "S", &ar) && *ar.what == 'C';
@@ -165,7 +166,7 @@ int lunado_setresult(lua_State *L, int idx, int nvalues) {
     return UV_EALREADY;
   }
   lunado__future_pack(L, nvalues);
-  if (!lunado_future_pending(future)) { /* a finalizer was there first */
+  if (!lunado_future_pending(future)) { /* a finalizer has settled it */
     lua_pop(L, 1);
     return UV_EALREADY;
   }
@@ -210,7 +211,7 @@ int lunado_spawn(lua_State *L, int nargs) {
 
 typedef struct {
   double timeout;
-  int status; /* of the function; when the run itself raises, pcall's counts */
+  int status; /* of the function; unused if the run itself raises */
 } sync_run;
 
 /* (run, function, ...) → results or error */
@@ -229,8 +230,8 @@ static int run_protected(lua_State *L) {
   return run->status != LUA_OK ? 1 : lua_gettop(L) - 1;
 }
 
-/* Lua's own message, which is never made anew.  The status is lost on the way
- * through a Failure, but this is not. */
+/* Lua's own message.  The status LUA_ERRMEM is lost when a Failure passes the
+ * error on, but this message is kept. */
 #define MEMORY_ERROR "not enough memory"
 
 static bool is_memory_error(lua_State *L) {
@@ -255,8 +256,9 @@ int lunado_runsync(lua_State *L, int nargs, double timeout) {
   return status != LUA_OK && is_memory_error(L) ? LUA_ERRMEM : status;
 }
 
-/* Above what the caller had on its stack, at `top`, are its continuation, the
- * context, the Future and the results. */
+/* The continuation of lunado_awaitk.  The lowest `top` values are those of the
+ * caller.  Above them are the caller's continuation and context, the Future and
+ * the results. */
 static int awaited(lua_State *L, int status, lua_KContext top) {
   lunado_realm *realm = lunado__module_realm(L);
   lua_KFunction k =
