@@ -37,7 +37,7 @@
 #include "binding/state/naming.h"
 #include "binding/thread/executor.h"
 
-/* Files on which others depend come first. */
+/* The order matters: a file comes before the files that depend on it. */
 static void fill(lua_State *L, lunado_realm *realm) {
   lunado__naming_open(L, realm);
   lunado__exception_open(L, realm);

@@ -2,8 +2,9 @@
 /*
  * inspect.c - which tasks are suspended, where, and what they wait for.
  *
- * No function here changes a task or a Future.  What a Future waits for is read
- * from the values that it holds anyway.
+ * No function here changes a task or a Future.  They read only values that
+ * tasks and Futures have anyway; the one exception is the table of tracked
+ * tasks.
  */
 #include "binding/debug/inspect.h"
 
@@ -20,9 +21,10 @@
 
 /* --- tracking ------------------------------------------------------------- */
 
-/* track() → a table, the same each time: task -> the time of its loop when it
- * was suspended first.  From the first call on every task that is suspended
- * gets into it; it holds none. */
+/* track() → the table of tracked tasks: task -> the time of its loop when the
+ * task was first suspended.  Every call returns the same table.  From the first
+ * call on, each task is added when it is first suspended.  The table is weak,
+ * so it keeps no task alive. */
 static int core_track(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   if (!realm->coroutines.tracking) {
@@ -39,14 +41,14 @@ static lunado_task *to_task(lua_State *L, int idx) {
   return lunado__toclass(L, idx, lunado__realm_upvalue(L)->types.task);
 }
 
-/* At the end of the state the loop may be gone before the task. */
+/* When the state is closed, the loop may be released before the task. */
 static bool is_suspended(const lunado_task *task) {
   return (task->flags & (TASK_WAITING | TASK_QUEUED)) != 0 &&
          task->loop->core != NULL;
 }
 
-/* track_task(x): notes x, too, where it is a task that is suspended, and was
- * not noted. */
+/* track_task(x): if x is a suspended task that is not in the table of track(),
+ * adds it, with the present time. */
 static int core_track_task(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   const lunado_task *task = to_task(L, 1);
@@ -58,8 +60,9 @@ static int core_track_task(lua_State *L) {
   return 0;
 }
 
-/* stack(thread) → a list of what is on the stack of a thread that runs no
- * function, such as a queue is made of; nil for any other. */
+/* stack(thread) → a list of the values on the stack of a thread that runs no
+ * function, such as the threads that make up a queue.  Returns nothing for any
+ * other value. */
 static int core_stack(lua_State *L) {
   lua_State *thread = lua_tothread(L, 1);
   lua_Debug ar;
@@ -78,8 +81,8 @@ static int core_stack(lua_State *L) {
 
 /* --- tasks ---------------------------------------------------------------- */
 
-/* Finds the function that the body of the coroutine has called: the second one
- * from below. */
+/* Finds the function that the body of the coroutine has called: the second
+ * function from the base of the thread's stack. */
 static bool find_base(lua_State *thread, lua_Debug *ar) {
   if (!lua_getstack(thread, 0, ar)) return false;
   return lua_getstack(thread, lunado__naming_lastlevel(thread, 0) - 1, ar) != 0;
@@ -112,9 +115,14 @@ static void push_awaited(lua_State *L, const lunado_task *task) {
   lua_xmove(thread, L, 1);
 }
 
-/* task(t) → nothing when it is not suspended; else how ("waiting", "ready" or
- * "starting"), thread, Future of its outcome, the Future it waits for (nil:
- * none), function, "file:line" of where it is, the time of its loop. */
+/* task(t) → seven values, or nothing if the task is not suspended:
+ *   1. how it is suspended: "waiting", "ready" or "starting";
+ *   2. its thread;
+ *   3. the Future of its outcome;
+ *   4. the Future that it waits for, or nil;
+ *   5. its function;
+ *   6. "file:line" of the place where it is suspended;
+ *   7. the time of its loop. */
 static int core_task(lua_State *L) {
   lunado_task *task = to_task(L, 1);
   if (task == NULL) return luaL_typeerror(L, 1, "task");
@@ -134,7 +142,8 @@ static int core_task(lua_State *L) {
 
 /* --- Futures -------------------------------------------------------------- */
 
-/* Pushes in how many seconds the timer runs; nil where no loop has it. */
+/* Pushes the number of seconds until the timer runs; nil if it is on no loop.
+ */
 static void push_left(lua_State *L, const lunado_realm *realm,
                       const lunado_timer *timer) {
   lunado__getslot(L, realm, LUNADO_SLOT_LOOPS);
@@ -151,7 +160,8 @@ static void push_left(lua_State *L, const lunado_realm *realm,
   lua_pushnil(L);
 }
 
-/* Pushes what a Future of that kind, at 1, waits for, as core_parts says. */
+/* Pushes what the Future at 1 waits for: all results of core_parts but the
+ * first. */
 static void push_parts(lua_State *L, const lunado_realm *realm,
                        const lunado_future *future) {
   switch ((lunado_kind)future->kind) {
@@ -177,16 +187,18 @@ static void push_parts(lua_State *L, const lunado_realm *realm,
   }
 }
 
-/* By lunado_kind. */
+/* Indexed by lunado_kind. */
 static const char *const kind_names[] = {"plain", "coroutine", "multi",
                                          "next",  "promise",   "job",
                                          "sleep", "timeout",   "ticket"};
 
-/* parts(future) → the kind of a pending Future, and what it waits for: the task
- * of a "coroutine", nil where it is not suspended; the table of children of a
- * "multi"; the seconds left of a "sleep"; the child and the seconds left of a
- * "timeout"; nothing of a "next", "promise", "job" or "plain" one.  Nothing at
- * all where it is not pending. */
+/* parts(future) → the kind of a pending Future, and what it waits for:
+ *   "coroutine": the task, or nil if it is not suspended;
+ *   "multi": the table of children;
+ *   "sleep": the seconds left;
+ *   "timeout": the child, and the seconds left;
+ *   "next", "promise", "job", "ticket", "plain": no further values.
+ * Returns nothing if the Future is not pending. */
 static int core_parts(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   const lunado_future *future = lunado__checkfuture(L, realm, 1);
@@ -197,8 +209,8 @@ static int core_parts(lua_State *L) {
   return lua_gettop(L) - 1;
 }
 
-/* dependents(future) → a list of the pending Futures that get the outcome of
- * this one, or may: by chain_future and WaitIterator. */
+/* dependents(future) → a list of the pending Futures that will or may get the
+ * outcome of this one, by chain_future or a WaitIterator. */
 static int core_dependents(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   const lunado_future *future = lunado__checkfuture(L, realm, 1);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * inspect.h - which tasks are suspended, where, and what they wait for: for
+ * inspect.h - which tasks are suspended, where, and what they wait for.  For
  * lunado.debug.
  */
 #ifndef LUNADO_BINDING_DEBUG_INSPECT_H

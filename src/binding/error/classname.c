@@ -117,8 +117,8 @@ static bool push_known_class(lua_State *L, const char *name, size_t length) {
   return false;
 }
 
-/* Gives names to the classes that the binding raises.  They have to be known
- * before a class is looked up. */
+/* Gives names to the classes of the binding's own errors.  They must have names
+ * before a class is looked up by name. */
 static void name_own_classes(lua_State *L, lunado_realm *realm) {
   for (int which = 0; which < LUNADO_E_COUNT; which++) {
     lunado__exception_pushclass(L, realm, (lunado_error_class)which);

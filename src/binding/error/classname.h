@@ -24,8 +24,8 @@ bool lunado__classname_is_class(lua_State *L, int idx);
  * [-0, +1, m] */
 void lunado__classname_give(lua_State *L, int idx);
 
-/* Pushes the class of that name.  If this state has none, derives it, and those
- * of its ancestors that are missing.  [-0, +1, m] */
+/* Pushes the class of that name.  If this state has none, derives it, after
+ * those of its ancestors that are missing as well.  [-0, +1, m] */
 void lunado__classname_find(lua_State *L, const char *name, size_t length);
 
 #endif

@@ -197,7 +197,8 @@ static void add_class(lua_State *L, lunado_error_class which, const char *name,
   if (which != LUNADO_E_EXCEPTION) lua_pop(L, 1);
 }
 
-/* (classes): leaves Exception, the base of the others, on the stack. */
+/* (classes): fills the list.  Exception stays on the stack, as the base of the
+ * others. */
 static int open_classes(lua_State *L) {
   add_class(L, LUNADO_E_EXCEPTION, "Exception", class__call);
   add_class(L, LUNADO_E_TIMEOUT, "TimeoutError", class__call);

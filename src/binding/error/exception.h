@@ -19,6 +19,7 @@ typedef enum {
   LUNADO_E_COUNT
 } lunado_error_class;
 
+/* Makes the classes, and fills SLOT_CLASSES.  [-0, +0, m] */
 void lunado__exception_open(lua_State *L, lunado_realm *realm);
 
 /* Pushes a class.  [-0, +1, -] */

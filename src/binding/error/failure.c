@@ -13,8 +13,8 @@
 #include "binding/state/naming.h"
 #include "binding/state/text.h"
 
-/* The numbers of frames that are kept of a deep stack, the first and the last,
- * as in luaL_traceback. */
+/* Of a deep stack only so many first and so many last frames are kept, as by
+ * luaL_traceback. */
 #define FRAMES_FIRST 10
 #define FRAMES_LAST 11
 #define FRAMES_MAX (FRAMES_FIRST + FRAMES_LAST)
@@ -55,8 +55,9 @@ static void fill_frame(lua_State *L, frame *self, lua_Debug *ar) {
   self->tail = ar->istailcall != 0;
 }
 
-/* Removes the names whose owner is not kept: a function's name belongs to its
- * caller's constants, so it is valid only while the caller's frame is kept. */
+/* Removes the names of functions whose caller has no frame here.  A function's
+ * name is borrowed from its caller's constants, and only the caller's frame
+ * holds these. */
 static void forget_unheld_names(lunado_failure *self, bool gap) {
   if (self->count > 0) self->frames[self->count - 1].name = NULL;
   if (gap) self->frames[FRAMES_FIRST - 1].name = NULL;
@@ -95,7 +96,7 @@ void lunado__failure_nomemory(lua_State *L, lunado_realm *realm) {
   lunado__getslot(L, realm, LUNADO_SLOT_NO_MEMORY);
 }
 
-/* (realm, error) */
+/* (realm, error) → the error's Failure, without frames */
 static int wrap(lua_State *L) {
   (void)lunado__failure_new(L, lua_touserdata(L, 1), 2, -1);
   return 1;
@@ -207,7 +208,7 @@ static void add_frame(lua_State *L, luaL_Buffer *buffer, int failure,
 }
 
 /* Pushes the traceback of the Failure's own frames, without those of its inner
- * ones. */
+ * Failures. */
 static void push_section(lua_State *L, int idx, const char *title) {
   lunado_failure *self = lua_touserdata(L, idx);
   luaL_Buffer buffer;

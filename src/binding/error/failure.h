@@ -42,6 +42,8 @@ struct lunado_failure {
   } frames[];             /* innermost first */
 };
 
+/* Makes the class of Failures, and the Failure that stands for "not enough
+ * memory".  [-0, +0, m] */
 void lunado__failure_open(lua_State *L, lunado_realm *realm);
 
 /* Pushes a Failure with the error at `err` and the active functions of L from
@@ -80,24 +82,23 @@ static inline void lunado__failure_hand_on(lunado_failure *failure) {
  * [-0, +1, -] */
 void lunado__failure_observe(lua_State *L, int idx);
 
-/* Replaces the Failure on top by its origin, the first Failure of its chain:
- * that of the Future from which the error came through all the others.
- * [-1, +1, -] */
+/* Replaces the Failure on top by its origin: the first Failure of its chain,
+ * made where the error came from.  [-1, +1, -] */
 void lunado__failure_origin(lua_State *L);
 
 /* Records that the error of the Failure at idx was logged.  It is not logged
  * again, whichever Futures it came through.  [-0, +0, -] */
 void lunado__failure_told(lua_State *L, lunado_realm *realm, int idx);
 
-/* Removes frames from the Failure on top: that of `function`, which called the
- * function that raised the error, and all frames after it.  Returns the number
- * of frames that are left.  [-0, +0, -] */
+/* Removes the frame of `function` and those of its callers from the Failure on
+ * top.  The functions that `function` called keep their frames.  Returns the
+ * number of these.  [-0, +0, -] */
 int lunado__failure_cut(lua_State *L, lua_CFunction function);
 
 /* Records that the error of the Failure at idx was raised while the error of
- * the Failure at `first` was handled.  The traceback of the former then
- * continues with the latter error and its traceback.  Neither index is
- * relative.  [-0, +0, m] */
+ * the Failure at `first` was handled.  The traceback at idx then continues with
+ * the error at `first` and its traceback.  Both indices are absolute.
+ * [-0, +0, m] */
 void lunado__failure_raised_during(lua_State *L, int idx, int first);
 
 /* Pushes the traceback of the Failure at idx.  [-0, +1, m] */

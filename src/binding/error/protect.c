@@ -10,16 +10,16 @@ static int do_nothing(lua_State *L) {
   return 0;
 }
 
-/* A run calls uv_run from a C function of its own, which in turn calls the
- * callbacks.  So two nested calls have to be reserved. */
+/* A run calls uv_run in a C function of its own, and uv_run calls the
+ * callbacks. So two nested calls have to be reserved. */
 static int call_nothing(lua_State *L) {
   lua_pushcfunction(L, do_nothing);
   lua_call(L, 0, 0);
   return 0;
 }
 
-/* Lua keeps the CallInfo of a finished call for reuse: after one successful
- * empty call the next C call from this frame allocates nothing. */
+/* Lua keeps the CallInfo of a call that has returned, and reuses it: after one
+ * successful empty call, the next C call from this frame allocates nothing. */
 bool lunado__protect_reserve(lua_State *L, int places) {
   int top = lua_gettop(L);
   bool called;

@@ -61,7 +61,7 @@ static bool any_is_quiet(lua_State *L, int err, int list) {
   return false;
 }
 
-/* (err, quiet_exceptions) → whether they cover it */
+/* (err, quiet_exceptions) → whether they cover the error */
 static int covers(lua_State *L) {
   luaL_checkstack(L, 8, NULL);
   lua_pushboolean(L, is_list(L, 2) ? any_is_quiet(L, 1, 2) : is_quiet(L, 1, 2));

@@ -5,9 +5,9 @@
 
 #include "binding/state/realm.h"
 
-/* True if quiet_exceptions at `quiet` (nil: none) covers the error at `err`.
- * If checking the rules raises an error, that error is logged, and the error at
- * `err` counts as not covered: rather log it than lose it.  [-0, +0, m] */
+/* True if the quiet_exceptions at `quiet` (nil: none) cover the error at `err`.
+ * If a rule raises an error itself, that error is logged, and the error at
+ * `err` counts as not covered, so that it is not lost.  [-0, +0, m] */
 bool lunado__quiet_covers(lua_State *L, int err, int quiet);
 
 /* Raises "bad argument …" unless argument `arg` is valid as quiet_exceptions.

@@ -214,7 +214,8 @@ typedef struct {
   int status; /* of the function; unused if the run itself raises */
 } sync_run;
 
-/* (run, function, ...) → results or error */
+/* (run, function, ...) → the results, or the error if run->status is not
+ * LUA_OK */
 static int run_protected(lua_State *L) {
   sync_run *run = lua_touserdata(L, 1);
   lunado_ioloop *loop = lunado__ioloop_default(L, lunado__module_realm(L));

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* capierror.c - errors as hosts see them: where they were raised, their classes
- * by name, and the functions that are called when a Future is done. */
+/*
+ * capierror.c - the part of lunado.h about errors: tracebacks and classes; and
+ * functions that are called when a Future is done.
+ */
 #include <string.h>
 
 #include "binding/error/classname.h"
@@ -16,9 +18,9 @@
 
 /* --- tracebacks ----------------------------------------------------------- */
 
-/* Pushes the Failure of the failed Future at idx, or of the host's last run
- * when the value at idx is its error.  False, and pushes nothing, for all
- * else. */
+/* Pushes the Failure of the failed Future at idx; or, if the value at idx is
+ * the error of the host's last run, the Failure of that run.  Otherwise pushes
+ * nothing and returns false. */
 static bool push_failure(lua_State *L, lunado_realm *realm, int idx) {
   const lunado_future *future = lunado__tofuture(L, realm, idx);
   if (future != NULL) {
@@ -59,7 +61,7 @@ void lunado_ondone(lua_State *L, int idx) {
 
 /* --- classes -------------------------------------------------------------- */
 
-/* True if the class on top is called that. */
+/* True if `name` is the name of the class on top. */
 static bool is_called(lua_State *L, const char *name) {
   bool is;
   lua_pushliteral(L, "__name");
@@ -85,7 +87,8 @@ int lunado_iserror(lua_State *L, int idx, const char *name) {
   return is;
 }
 
-/* Pushes the class if it is among those that the binding itself raises. */
+/* Pushes the class of that name if it is a class of the binding's own errors.
+ */
 static bool push_own_class(lua_State *L, lunado_realm *realm,
                            const char *name) {
   for (int which = 0; which < LUNADO_E_COUNT; which++) {
@@ -96,7 +99,8 @@ static bool push_own_class(lua_State *L, lunado_realm *realm,
   return false;
 }
 
-/* Pushes the class if a module of lunado's that is loaded has it. */
+/* Pushes the class of that name if it is a field of one of lunado's loaded
+ * modules. */
 static bool push_loaded_class(lua_State *L, lunado_realm *realm,
                               const char *name) {
   lunado__getslot(L, realm, LUNADO_SLOT_LOADED);

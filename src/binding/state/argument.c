@@ -25,7 +25,7 @@ bool lunado__argument_iscallable(lua_State *L, int idx) {
 }
 
 /* is_callable(x) → boolean: whether x can be called.  For Lua modules that
- * check their arguments.  A protected metatable hides nothing from it. */
+ * check their arguments.  It also finds the __call of a protected metatable. */
 static int core_is_callable(lua_State *L) {
   lua_settop(L, 1);
   lua_pushboolean(L, lunado__argument_iscallable(L, 1));

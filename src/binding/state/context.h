@@ -9,15 +9,16 @@
  * contexts that are current now.  [-0, +0, e] */
 void lunado__context_wrap(lua_State *L, const lunado_realm *realm, int idx);
 
-/* The same, and costs nothing where no contexts are current.  [-0, +0, e] */
+/* Like lunado__context_wrap, but leaves the callable unchanged, at no cost, if
+ * no contexts are current.  [-0, +0, e] */
 static inline void lunado__context_capture(lua_State *L,
                                            const lunado_realm *realm, int idx) {
   if (realm->contexts.current != NULL) lunado__context_wrap(L, realm, idx);
 }
 
-/* Replaces the function at idx by the original callable if lunado__context_wrap
- * or core.on_behalf created it; otherwise leaves the value unchanged.
- * [-0, +0, -] */
+/* If lunado__context_wrap or core.on_behalf created the function at idx,
+ * replaces it by the callable that it was created for; otherwise leaves the
+ * value unchanged.  [-0, +0, -] */
 void lunado__context_unwrap(lua_State *L, const lunado_realm *realm, int idx);
 
 /* Makes the value on top the current contexts; false means that there are none.

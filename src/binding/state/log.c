@@ -55,7 +55,7 @@ static void call_handler(lua_State *L, lunado_realm *realm, const char *level,
   write_default(realm, level, push_whole(L, message));
 }
 
-/* (realm, level, message) */
+/* (realm, level, message): passes the message to the handler. */
 static int log_message(lua_State *L) {
   lunado_realm *realm = lua_touserdata(L, 1);
   const char *level = level_names[lua_tointeger(L, 2)];
@@ -83,7 +83,7 @@ void lunado__log(lua_State *L, lunado_realm *realm, lunado_log_level level) {
   lua_pop(L, 1);
 }
 
-/* (realm, text [, value]) */
+/* (realm, text [, value]): logs them as an error. */
 static int log_value(lua_State *L) {
   lua_pushstring(L, lua_touserdata(L, 2));
   if (lua_gettop(L) > 3) {

@@ -7,19 +7,19 @@
 #include "binding/state/context.h"
 #include "binding/state/text.h"
 
-/* The longest chain of functions that is followed, each of which stands for the
- * next. */
+/* A function may stand for another, which may stand for a third.  Such a chain
+ * is followed for at most so many steps. */
 #define STANDS_FOR_MAX 8
 
 /* --- lunado's own functions ----------------------------------------------- */
 
-/* False for a stripped chunk: all of these have the same source. */
+/* False for a stripped chunk.  All stripped chunks have the same source. */
 static bool has_source(const lua_Debug *ar) {
   return strcmp(ar->source, "=?") != 0;
 }
 
-/* loaded[name] = module, called by the main chunk of one of lunado's
- * modules. */
+/* loaded[name] = module.  The caller is the main chunk of one of lunado's
+ * modules: its source is recorded as lunado's own. */
 static int loaded__newindex(lua_State *L) {
   lua_Debug ar;
   lua_settop(L, 3);
@@ -63,8 +63,8 @@ bool lunado__naming_is_own(lua_State *L, const lunado_realm *realm,
 }
 
 /* Pushes "file:line" of the user's innermost active function, and returns true.
- * Without one, returns false, with the record of lunado's innermost function in
- * *own; its line is 0 if there is none either. */
+ * If none is active, returns false, and sets *own to the record of lunado's
+ * innermost active function; own->currentline is 0 if there is none either. */
 static bool push_user_place(lua_State *L, const lunado_realm *realm,
                             lua_State *thread, lua_Debug *own) {
   lua_Debug ar;
@@ -91,9 +91,9 @@ void lunado__naming_pushplace(lua_State *L, const lunado_realm *realm,
     lua_pushliteral(L, "?");
 }
 
-/* --- what stands for what ------------------------------------------------- */
+/* --- functions that stand for others -------------------------------------- */
 
-/* What on_behalf(fn, impl) returns; upvalue 3 is impl, 4 is fn. */
+/* The upvalues 3 and 4 of a function that on_behalf(fn, impl) returned. */
 enum { BEHALF_IMPL = LUNADO_UPVALUES + 1, BEHALF_FN };
 
 static int behalf_done(lua_State *L, int status, lua_KContext ctx) {
@@ -200,8 +200,8 @@ static void name_in_fields(lua_State *L, int idx, const char *mark, int best) {
   }
 }
 
-/* Does the same in each table that is a field of the table on top.  The names
- * are "<prefix><field>.<name>". */
+/* Calls name_in_fields for each table that is a field of the table on top.  The
+ * names are "<prefix><field>.<name>". */
 static void name_in_tables(lua_State *L, int idx, const char *prefix,
                            int best) {
   int table = lua_gettop(L);
@@ -278,8 +278,8 @@ static void push_definition(lua_State *L, int idx) {
     lua_pushstring(L, ar.short_src);
 }
 
-/* Pushes the name of the function at idx, which is no field of any module; nil
- * if it has no name. */
+/* Pushes a name for the function at idx, which is not a field of a module; nil
+ * if there is none. */
 static void push_function_name(lua_State *L, int idx) {
   lua_Debug ar;
   if (push_class_method(L, idx)) return;
@@ -305,7 +305,7 @@ static void find_function(lua_State *L, int value, int name) {
   push_definition(L, value);
 }
 
-/* The same for a value that is not a function. */
+/* Like find_function, for a value that is not a function. */
 static void find_object(lua_State *L, int value, int name) {
   if (lua_isnil(L, name)) {
     if (luaL_getmetafield(L, value, "__tostring") != LUA_TNIL) {
@@ -326,7 +326,7 @@ void lunado__naming_push(lua_State *L, int idx) {
   const lunado_realm *realm = lunado__realm_find(L);
   int value = lua_gettop(L) + 1, name = value + 1;
   luaL_checkstack(L, 16, NULL);
-  if (lua_islightuserdata(L, idx)) { /* lunado__callback_report_guarded's */
+  if (lua_islightuserdata(L, idx)) { /* the `what` of a guarded call */
     lua_pushstring(L, lua_touserdata(L, idx));
     return;
   }

@@ -26,8 +26,8 @@ bool lunado__naming_is_own(lua_State *L, const lunado_realm *realm,
                            const lua_Debug *ar);
 
 /* Pushes "file:line" of the thread's innermost active Lua function that belongs
- * to the user.  If all belong to lunado, it is that of the innermost one; if
- * none is active, "?".  [-0, +1, m] */
+ * to the user.  If all of its functions belong to lunado, pushes the place of
+ * the innermost one; if no Lua function is active, "?".  [-0, +1, m] */
 void lunado__naming_pushplace(lua_State *L, const lunado_realm *realm,
                               lua_State *thread);
 
@@ -53,7 +53,7 @@ void lunado__naming_unwrap(lua_State *L, int idx);
  * pushes nothing and returns false.  [-0, +(0|1), m] */
 bool lunado__naming_pushglobal(lua_State *L, int idx);
 
-/* Returns the number of the last level of L's stack.  It is at least `level`.
+/* Returns the number of the last level of L's stack, on which `level` exists.
  * [-0, +0, -] */
 int lunado__naming_lastlevel(lua_State *L, int level);
 

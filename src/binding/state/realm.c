@@ -114,9 +114,9 @@ static void set_finalizer(lua_State *L) {
   lua_setmetatable(L, -2);
 }
 
-/* (fill): the realm can be found from the start, because its parts are created
- * with functions that have it as an upvalue.  If memory runs out midway, the
- * caller removes it from the registry. */
+/* (filler) → the realm.  The realm is in the registry before its parts are
+ * made, because their functions have it as an upvalue.  If memory runs out
+ * midway, the caller removes it from the registry. */
 static int make(lua_State *L) {
   lunado_realm_filler filler = (lunado_realm_filler)lua_touserdata(L, 1);
   lunado_realm *realm = lua_newuserdatauv(L, sizeof *realm, 1);
@@ -165,7 +165,7 @@ lunado_realm *lunado__realm_make(lua_State *L, lunado_realm_filler filler) {
   return realm;
 }
 
-/* The registry has the prepared filler under the address of this. */
+/* The registry has the prepared filler under the address of this variable. */
 static const char filler_key = 0;
 
 void lunado__realm_prepare(lua_State *L, lunado_realm_filler filler) {

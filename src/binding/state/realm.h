@@ -2,18 +2,19 @@
 /*
  * realm.h - the data of one Lua state, which all rooms share.
  *
- * A realm is all that belongs to one Lua state.  It is a userdata in the
- * registry, and the first upvalue of every function of the binding; the
- * metatable of Future is the second.
+ * A realm contains everything of lunado's that belongs to one Lua state.  It is
+ * a userdata in the registry, and the first upvalue of every function of the
+ * binding; the metatable of Future is the second.
  *
- * Liveness lives in Lua's object graph; C borrows:
+ * Lua's objects hold each other; C only borrows them:
  *   - a pending Future holds the owners of its waiters (user value 1), and a
  *     coroutine's Future its task (user value 2);
  *   - a task holds its thread (1), the Future of its outcome (2), and the
- *     Failure that its coroutine was given last (3);
- *   - a suspended thread's stack holds the Future it waits for, on top;
- *   - an open loop is held by the registry, and holds its queue and whatever
- *     it anchors: running timers, watchers, sleeping Futures and promises.
+ *     Failure that its coroutine received last (3);
+ *   - the stack of a suspended thread holds, on top, the Future that the thread
+ *     waits for;
+ *   - the registry holds an open loop.  The loop holds its queue and its
+ *     anchors: running timers, watchers, sleeping Futures and promises.
  * So a raw pointer to a waiter is valid while the waiter is linked: the
  * Future's user value holds its owner.
  */
@@ -85,19 +86,18 @@ enum {
   LUNADO_SLOT_TRACKED, /* while tracking: suspended task -> time of its first
                           suspension; ephemeron */
   LUNADO_SLOT_SIGNALS, /* signals.c's object that notices signals */
-  LUNADO_SLOT_QUIET,   /* Future that a with_timeout has given up -> list of the
-                          quiet_exceptions of all with_timeouts that have;
-                          ephemeron */
+  LUNADO_SLOT_QUIET,   /* Future that with_timeouts have given up -> list of the
+                          quiet_exceptions of these; ephemeron */
   LUNADO_SLOT_CHAINED, /* ticket that is the target of chain_future -> its
                           witness (dependent.c); ephemeron */
   LUNADO_SLOT_WEAK,    /* metatable for weak values */
   LUNADO_SLOT_RUN_FAILED, /* the Failure of the host's last run, or false */
-  LUNADO_SLOT_GIVEN_UP,   /* the Failure that kept turns from beginning until a
-                             run gave up */
+  LUNADO_SLOT_GIVEN_UP,   /* the Failure for which turns could not begin, so
+                             that a run gave up */
   LUNADO_SLOT_COUNT = LUNADO_SLOT_GIVEN_UP
 };
 
-/* Where a settle on the C stack finds the owners of the waiters that it
+/* Where a settle that is on the C stack finds the owners of the waiters that it
  * runs. */
 typedef struct lunado_settle_frame lunado_settle_frame;
 struct lunado_settle_frame {
@@ -105,11 +105,12 @@ struct lunado_settle_frame {
   int owners; /* stack index: the owner, or a table address -> owner */
 };
 
-/* The number of threads of finished coroutines that are kept for reuse. */
+/* The maximum number of tasks, with their threads, that are kept for reuse when
+ * their coroutines have ended. */
 #define LUNADO_IDLE_TASKS 256
 
-/* Points to the function that creates those parts of a realm that belong to
- * other files. */
+/* Points to the function that makes the parts of a realm that other files
+ * use. */
 typedef void (*const *lunado_realm_filler)(lua_State *L, lunado_realm *realm);
 
 struct lunado_realm {
@@ -193,7 +194,7 @@ struct lunado_realm {
                                 upvalue 3 is the user's function */
   } coroutines;
 
-  /* coroutine/task.c's: tasks of finished coroutines */
+  /* coroutine/task.c's: tasks whose coroutines have ended */
   struct {
     lua_State *thread; /* has the tasks on its stack; held by the registry */
     int count;
