@@ -29,7 +29,7 @@ void lunado__set_allocator(lunado_alloc_cb cb) {
   allocator = cb != NULL ? cb : alloc_default;
 }
 
-/* --- the host's ---------------------------------------------------------- */
+/* --- the host's ----------------------------------------------------------- */
 
 /* Precedes each block; padded to the strictest alignment. */
 typedef union {

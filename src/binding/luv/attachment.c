@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* attachment.c - what attaches a Lua state's luv to lunado's default loop. */
+/* attachment.c - attaching a Lua state's luv to lunado's default loop. */
 #include "binding/luv/attachment.h"
 
 #include "binding/loop/ioloop.h"
@@ -31,7 +31,7 @@ void lunado__attachment_run_stopped(lunado_realm *realm) {
 
 /* --- attaching ------------------------------------------------------------ */
 
-/* True if luv's table at idx holds a loop that luv made. */
+/* True if luv's table at idx owns a loop that luv made. */
 static bool has_loop(lua_State *L, int idx) {
   bool has;
   lua_pushliteral(L, "_loop");
@@ -48,7 +48,7 @@ void lunado__attachment_hold_module(lua_State *L, lunado_realm *realm,
     lua_pop(L, 1);
     return;
   }
-  (void)luaL_ref(L, LUA_REGISTRYINDEX); /* for ever */
+  (void)luaL_ref(L, LUA_REGISTRYINDEX); /* holds the earlier table for ever */
   lua_pushvalue(L, idx);
   lunado__setslot(L, realm, LUNADO_SLOT_LUV);
 }
@@ -63,8 +63,9 @@ lua_CFunction lunado__attachment_function(lua_State *L, int idx,
   return function;
 }
 
-/* luv's callbacks run on the main thread, for the coroutine that opened luv
- * may be gone; a runner that the host has set stays. */
+/* Takes over luv's context.  From now on luv's callbacks run on the main
+ * thread, because the coroutine that opened luv may be collected.  Replaces
+ * luv's own runner, but keeps a runner that the host has set. */
 static void take_context(lunado_realm *realm, lunado_attachment *self,
                          lunado_luv_context *context,
                          const lunado_luv_object *object) {
@@ -76,21 +77,22 @@ static void take_context(lunado_realm *realm, lunado_attachment *self,
   context->runner = lunado__runner_call;
 }
 
-/* Lends the IOLoop's own uv_loop_t to luv, which may go on using it after
- * the IOLoop is closed.  luv has closed the one lent before, if any. */
+/* Lends the IOLoop's own uv_loop_t to luv, which may use it after the IOLoop is
+ * closed.  If another uv_loop_t was lent before, luv has closed that one. */
 static void take_uv(lunado_attachment *self, lunado_loop *core) {
   if (self->lender == core) return;
   if (self->lender != NULL) lunado_loop_reclaim_uv(self->lender, false);
   self->lender = lunado_loop_lend_uv(core) ? core : NULL;
 }
 
-/* What attaches the loop to luv. */
+/* The argument of attach_loop. */
 typedef struct {
   lunado_ioloop *loop;
-  lunado_luv_context *context; /* has the loop's uv_loop_t */
+  lunado_luv_context *context; /* luv's, which has the loop's uv_loop_t */
 } attaching;
 
-/* (attaching, luv's table).  Every step that may fail comes first. */
+/* (attaching, luv's table): attaches the loop to luv.  All steps that may raise
+ * come first. */
 static int attach_loop(lua_State *L) {
   const attaching *self = lua_touserdata(L, 1);
   lunado_realm *realm = self->loop->realm;
@@ -109,7 +111,8 @@ static int attach_loop(lua_State *L) {
     take_uv(realm->luv, self->loop->core);
     take_context(realm, realm->luv, self->context, &object);
   }
-  (void)lunado__works_guard(self->loop->core); /* without is no failure */
+  (void)lunado__works_guard(self->loop->core); /* not required: memory may be
+                                                  short */
   return 0;
 }
 
@@ -132,16 +135,18 @@ bool lunado__attachment_again(lua_State *L, lunado_realm *realm) {
   return true;
 }
 
-/* In place of luv's finalizer of loops, which works on the loop that luv has by
- * then.  Handles may point to this one: it stays. */
+/* Replaces luv's finalizer of loops, which would close the current loop of
+ * luv's context instead of its argument.  Handles may point to the argument, so
+ * it is kept for ever. */
 static int keep_loop(lua_State *L) {
   lua_settop(L, 1);
   (void)luaL_ref(L, LUA_REGISTRYINDEX);
   return 0;
 }
 
-/* For a luv that has a loop although the program has forgotten its table.  Such
- * a loop is garbage, or the program still refers to the table. */
+/* Detaches luv from its earlier loop, when lunado has not found luv's table.
+ * If that table is garbage, a full collection frees the loop; if the program
+ * still refers to the table, the loop is kept. */
 static void part_from_loop(lua_State *L) {
   lua_gc(L, LUA_GCCOLLECT);
   if (luaL_getmetatable(L, "uv_loop.meta") == LUA_TTABLE) {
@@ -151,7 +156,8 @@ static void part_from_loop(lua_State *L) {
   lua_pop(L, 1);
 }
 
-/* What a loader in Lua will open is seen afterwards. */
+/* A loader in Lua (`opener` is NULL) cannot be inspected:
+ * lunado__attachment_receive checks the opened module instead. */
 void lunado__attachment_lend(lua_State *L, lunado_realm *realm,
                              lua_CFunction opener) {
   lunado_luv_object object;

@@ -1,22 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * closing.c - who waits for a handle of luv's hears of its end.
+ * closing.c - notifying the waiter of a handle that luv closes.
  *
- * libuv calls back what it has a request of when a handle is closed. It does
- * not call those that wait for what comes: data, a datagram, the end of a
- * process.  So luv's functions that close a handle are replaced, wherever
- * luv has them, by ones that tell who waits.
+ * When a handle is closed, libuv calls the callbacks of its pending requests.
+ * It does not call the callbacks that wait for events: data, a datagram, the
+ * end of a process.  So luv's functions that close a handle are replaced, in
+ * luv's module table and among the methods of handles, by a function that also
+ * notifies the waiter.
  */
 #include "binding/luv/closing.h"
 
 #include "binding/luv/attachment.h"
 
-/* Upvalues of what replaces a function of luv's. */
+/* Upvalues of close_and_tell: the table of waits, and luv's function. */
 enum { UP_WAITS = 1, UP_OWN = 2 };
 
-/* Takes what the handle at 1 has in the table of waits out of that, and calls
- * it.  Nobody waits where a refusal has left the handle open, or where the
- * state ends. */
+/* Removes the function of the handle at 1 from the table of waits and calls it.
+ * Does nothing if luv has not closed the handle, or while the state is being
+ * closed. */
 static void tell(lua_State *L) {
   const uv_handle_t *handle = *(uv_handle_t **)lua_touserdata(L, 1);
   const lunado_attachment *luv = lunado__realm_find(L)->luv;
@@ -39,8 +40,8 @@ static bool is_waited_for(lua_State *L) {
   return is;
 }
 
-/* (handle, ...), in place of luv's function, which runs in this very call: its
- * errors are those of the caller's line, and it returns the same. */
+/* (handle, ...): replaces luv's function.  It calls that function directly in
+ * C, so that errors name the caller's line, and returns its results. */
 static int close_and_tell(lua_State *L) {
   lua_CFunction own = lua_tocfunction(L, lua_upvalueindex(UP_OWN));
   int results;
@@ -62,11 +63,11 @@ static void replace(lua_State *L, int idx, const char *name,
     lua_pushvalue(L, -3);
     lua_rawset(L, idx);
   }
-  lua_pop(L, 1); /* the field as it was */
+  lua_pop(L, 1); /* the field's old value */
 }
 
-/* Replaces the method `name` of each type of handles, if it is `own`, by the
- * function on top. */
+/* Sets the method `name` of each handle type to the function on top, if the
+ * method is luv's function `own`. */
 static void replace_methods(lua_State *L, const char *name, lua_CFunction own) {
   int function = lua_gettop(L);
   if (lua_getfield(L, LUA_REGISTRYINDEX, "uv_handle") != LUA_TTABLE) return;
@@ -81,8 +82,9 @@ static void replace_methods(lua_State *L, const char *name, lua_CFunction own) {
   }
 }
 
-/* Replaces luv's function `name`, and the method that is the same.  A function
- * that another has put there stays. */
+/* Replaces luv's function `name`, and each method `method` that is the same
+ * function.  Keeps a function that is not luv's: other code has put it
+ * there. */
 static void install(lua_State *L, int waits, int luv, const char *name,
                     const char *method) {
   int top = lua_gettop(L);
@@ -99,9 +101,9 @@ static void install(lua_State *L, int waits, int luv, const char *name,
   lua_settop(L, top);
 }
 
-/* core.tell_closing(luv) → the table of waits.  Its function of a handle is
- * called with "ECANCELED", and taken out, as soon as luv has begun to close
- * that. */
+/* core.tell_closing(luv) → the table of waits, handle -> function, with weak
+ * keys.  As soon as luv has begun to close a handle, its function is removed
+ * from the table and called with "ECANCELED". */
 static int tell_closing(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* closing.h - who waits for a handle of luv's hears of its end. */
+/* closing.h - notifying the waiter of a handle that luv closes. */
 #ifndef LUNADO_BINDING_LUV_CLOSING_H
 #define LUNADO_BINDING_LUV_CLOSING_H
 

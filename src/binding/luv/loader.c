@@ -2,8 +2,9 @@
 /*
  * loader.c - finding luv: its module, its loader, its exported functions.
  *
- * luv is looked for where its functions are, not on a path: so it is found
- * wherever it came from, also when it is part of the program.
+ * luv's exported functions are searched for in the object file that contains
+ * luv's Lua functions, not on a path.  So they are found wherever luv was
+ * loaded from, also if luv is part of the program.
  */
 #if !defined(_GNU_SOURCE) && !defined(_WIN32)
 #define _GNU_SOURCE /* dladdr */
@@ -20,7 +21,7 @@
 
 enum { NAMES = 2 };
 
-/* Under which luv is required. */
+/* The names by which luv is required. */
 static const char *const names[NAMES] = {"luv", "uv"};
 
 /* --- the object file ------------------------------------------------------ */
@@ -34,8 +35,8 @@ bool lunado__loader_inspect(lua_CFunction function, lunado_luv_object *object) {
 
 #else
 
-/* The object file that has the function; NULL where that is unknown.  A
- * program cannot be opened by its name. */
+/* Opens the object file that contains the function; NULL if it is unknown.  A
+ * file that cannot be opened by its name is the program itself. */
 static void *open_object(lua_CFunction function) {
   Dl_info info;
   void *address, *object;
@@ -45,8 +46,9 @@ static void *open_object(lua_CFunction function) {
   return object != NULL ? object : dlopen(NULL, RTLD_LAZY);
 }
 
-/* Sets the function pointer at `function` to a symbol that the object or one
- * that it is linked with exports; NULL: none does. */
+/* Sets the function pointer at `function` to the symbol `name`, which the
+ * object or an object linked with it exports.  If no such symbol exists, sets
+ * the pointer to NULL and returns false. */
 static bool find_function(void *object, const char *name, void *function) {
   void *address = dlsym(object, name);
   memcpy(function, &address, sizeof address);
@@ -64,7 +66,7 @@ bool lunado__loader_inspect(lua_CFunction function, lunado_luv_object *self) {
   self->same_uv = find_function(object, "uv_run", &run) && run == uv_run;
   self->uv_version =
       find_function(object, "uv_version_string", &version) ? version() : "?";
-  (void)dlclose(object); /* it stays loaded: Lua has it open */
+  (void)dlclose(object); /* it remains loaded, because Lua has opened it */
   return found;
 }
 
@@ -129,8 +131,9 @@ static void push_searchers(lua_State *L) {
   lua_pop(L, 1);
 }
 
-/* Calls the searcher on top.  True: its loader and the loader's argument are
- * there instead; false: what it says about the search is. */
+/* Calls the searcher on top.  Replaces it by the loader and the loader's second
+ * argument, and returns true; or by the searcher's message, and returns
+ * false. */
 static bool call_searcher(lua_State *L, const char *name) {
   lua_pushstring(L, name);
   lua_call(L, 1, 2);
@@ -147,8 +150,8 @@ static bool call_searcher(lua_State *L, const char *name) {
   return false;
 }
 
-/* Pushes what the searchers, all but for the hook, find for the name, and its
- * second argument.  Raises as require does where nothing is found. */
+/* Pushes the loader that the searchers, except the hook, find for the name, and
+ * its second argument.  Raises the error of require if no loader is found. */
 static void push_loader(lua_State *L, const char *name) {
   int message;
   luaL_checkstack(L, LUA_MINSTACK, NULL);
@@ -187,8 +190,8 @@ static void unhook(lua_State *L, const char *name) {
   lua_pop(L, 1);
 }
 
-/* (realm, loader, name, what the searcher gave) → the module, which is attached
- * to the default loop if it is luv. */
+/* (realm, loader, name, second argument) → the module that the loader returns.
+ * If it is luv, attaches it to the default loop. */
 static int open_luv(lua_State *L) {
   lua_call(L, 2, 1);
   if (lunado__loader_ismodule(L, 2))
@@ -196,8 +199,9 @@ static int open_luv(lua_State *L) {
   return 1;
 }
 
-/* package.preload[name](name): the module that the searchers find, on the
- * default loop if that is luv; or once more the luv that is attached. */
+/* package.preload[name](name) → luv, if it is attached already; else the module
+ * that the searchers find.  If that is luv, it is opened on the default
+ * loop. */
 static int load_luv(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   const char *name = luaL_checkstring(L, 1);

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * luv.c - one uv_loop_t for luv and lunado, whichever came first.
+ * luv.c - one uv_loop_t for luv and lunado, in whatever order they are loaded.
  *
- * luv first: its uv_loop_t is borrowed.  lunado first: luv is given the one of
- * the default loop before it is opened, and from then on that uv_loop_t is
- * kept here, since luv goes on with it when the IOLoop is closed.
+ * If luv is loaded first, the default loop borrows luv's uv_loop_t.  If the
+ * default loop is made first, it lends its own uv_loop_t to luv before luv is
+ * opened.  The attachment then keeps that uv_loop_t, because luv still uses it
+ * after the IOLoop is closed.
  *
  * Invariant: while luv is attached, its table is in LUNADO_SLOT_LUV, its
- * callbacks run on the main thread, and those that fail end in the default
- * loop's handle_callback_exception.
+ * callbacks run on the main thread, and errors of its callbacks are passed to
+ * the default loop's handle_callback_exception.
  */
 #include "binding/luv/luv.h"
 
@@ -20,7 +21,7 @@
 
 /* --- running -------------------------------------------------------------- */
 
-/* (lunado__attachment_tie) → what luv's loop_mode returns. */
+/* (attachment) → the result of luv's loop_mode. */
 static int call_loop_mode(lua_State *L) {
   const lunado_attachment *self = lua_touserdata(L, 1);
   lua_pushcfunction(L, self->loop_mode);
@@ -43,8 +44,9 @@ bool lunado__luv_running(lua_State *L, const lunado_ioloop *loop) {
 
 /* --- for the default loop ------------------------------------------------- */
 
-/* Pushes luv's table and returns the name it goes by; NULL: luv is not loaded,
- * or was forgotten, and then its loop may be gone. */
+/* Pushes luv's table and returns its name in package.loaded, or "luv".  Returns
+ * NULL if luv is not loaded, or if package.loaded lost it before lunado held
+ * the table: luv's loop may be closed then. */
 static const char *push_module(lua_State *L, lunado_realm *realm) {
   const char *name = lunado__loader_pushmodule(L);
   if (name != NULL) return name;
@@ -87,7 +89,7 @@ void lunado__luv_release(lua_State *L, lunado_ioloop *loop) {
   lunado__loader_unhook(L);
   if (!lunado__attachment_is_live(realm->luv) && context != NULL &&
       context->uv == loop->core->own)
-    context->uv = NULL; /* luv was given it, and could not be opened */
+    context->uv = NULL; /* luv got it but could not be opened */
 }
 
 void lunado__luv_open(lua_State *L, lunado_realm *realm) {

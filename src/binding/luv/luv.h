@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * luv.h - living beside luv in one Lua state, on one uv_loop_t.
+ * luv.h - sharing one uv_loop_t with luv in one Lua state.
  *
- * Nothing here links to luv: its context is found in the registry, its
- * functions by dlsym in the object file that has them.
+ * lunado does not link to luv.  It finds luv's context in the registry, and
+ * luv's functions with dlsym in the object file that contains them.
  */
 #ifndef LUNADO_BINDING_LUV_LUV_H
 #define LUNADO_BINDING_LUV_LUV_H
@@ -12,17 +12,17 @@
 
 void lunado__luv_open(lua_State *L, lunado_realm *realm);
 
-/* The uv_loop_t of luv, where luv is loaded and shares lunado's libuv; NULL
- * where it is not loaded.  Raises where sharing is impossible, and says what
- * to do.  [-0, +0, e] */
+/* Returns luv's uv_loop_t if luv is loaded and calls the same libuv as lunado;
+ * NULL if luv is not loaded.  If sharing is impossible, raises an error which
+ * says what to do.  [-0, +0, e] */
 uv_loop_t *lunado__luv_loop(lua_State *L, lunado_realm *realm);
 
-/* The default loop has been made: attaches it to luv, or has luv, when it is
- * required later, use the loop's uv_loop_t.  [-0, +0, e] */
+/* Attaches luv to the new default loop.  If luv is not loaded, ensures that it
+ * uses the loop's uv_loop_t when it is required later.  [-0, +0, e] */
 void lunado__luv_share(lua_State *L, lunado_ioloop *loop);
 
-/* The loop is about to be closed: luv that is required from now on makes a
- * loop of its own; luv that shares this one keeps its uv_loop_t.
+/* Called when the loop is about to be closed.  If luv is required later, it
+ * makes a loop of its own.  If luv shares this loop, it keeps the uv_loop_t.
  * [-0, +0, m] */
 void lunado__luv_release(lua_State *L, lunado_ioloop *loop);
 

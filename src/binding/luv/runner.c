@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* runner.c - luv's callbacks, called as the loop calls its own. */
+/* runner.c - running luv's callbacks as the loop runs its own. */
 #include "binding/luv/runner.h"
 
 #include "binding/loop/callback.h"
@@ -10,14 +10,14 @@
 #include "core/jump.h"
 #include "core/poll.h"
 
-/* What luv's runners are asked for beside the call: leave the process alone,
- * whatever happens. */
+/* Flag of luv's runners: do not exit the process if the callback fails. */
 #define NO_EXIT 0x01
 
 /* --- luv's callbacks ------------------------------------------------------ */
 
-/* Calls for luv as the loop calls: in no coroutine and in no stack context,
- * with errors brought to the loop, which the stack holds meanwhile. */
+/* Runs a callback of luv's as the loop runs its own: outside any coroutine and
+ * stack context, and with errors passed to the loop.  The stack holds the loop
+ * meanwhile. */
 static void call_for_luv(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
                          int nargs) {
   lunado_task *outer = realm->coroutines.current;
@@ -31,7 +31,7 @@ static void call_for_luv(lua_State *L, lunado_realm *realm, lunado_ioloop *loop,
   lunado__loop_enter(core);
   lunado__callback(L, realm, loop, nargs);
   lunado__watchers_check(core); /* libuv may be about to poll */
-  lunado__loop_exit(core);      /* it may have been a timer */
+  lunado__loop_exit(core);      /* libuv may be running timers */
   realm->coroutines.current = outer;
   lunado__context_set(L, realm);
   lua_pop(L, 1);

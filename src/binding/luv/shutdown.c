@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * shutdown.c - leaving a shared loop in order at the end of a Lua state.
+ * shutdown.c - closing luv's handles and jobs at the end of a Lua state.
  *
- * luv frees the memory of a handle whose finalizer runs while it is closing,
- * although libuv goes on with it; and it leaves handles open on a loop that it
- * did not make.  So finalizers of luv's handles wait in the list of deferred
- * finalizers, where the handles are intact.  They run when a callback proves
- * that the state lives on, or after the attachment's finalizer has let libuv
- * finish with the handles.  Finalizers of luv's work wait there, too: a thread
- * may be running the job.
+ * If the finalizer of a luv handle runs while the handle is closing, luv frees
+ * its memory, although libuv still uses it.  And luv leaves handles open on a
+ * loop that it did not make.  So lunado defers the finalizers of luv's handles:
+ * a list keeps the finalizers and their handles, which remain intact.  The
+ * finalizers run when a callback proves that the state lives on, or after the
+ * attachment's finalizer has let libuv finish with the handles.  Finalizers of
+ * luv's work are deferred, too, because a thread may be running the job.
  */
 #include "binding/luv/shutdown.h"
 
@@ -16,7 +16,8 @@
 #include "binding/state/class.h"
 #include "binding/state/log.h"
 
-/* User value of the attachment: list of handles, each after its finalizer. */
+/* User value of the attachment: the list of deferred finalizers, each followed
+ * by its handle. */
 enum { DEFERRED_LIST = 1 };
 
 static const char attachment_key = 0;
@@ -29,7 +30,9 @@ static void push_deferred(lua_State *L) {
   lua_remove(L, -2);
 }
 
-/* Defers a finalizer, which cannot tell whether the state is ending. */
+/* Defers luv's finalizer of the value at 1, because a finalizer cannot tell
+ * whether the state is being closed.  Once libuv has finished with luv's
+ * handles, calls it at once. */
 static int defer(lua_State *L) {
   lunado_attachment *self = lunado__realm_find(L)->luv;
   lua_settop(L, 1);
@@ -47,7 +50,8 @@ static int defer(lua_State *L) {
   return 0;
 }
 
-/* In place of luv's finalizer, its upvalue: of handles, and of work. */
+/* Replace luv's finalizers of handles and of work.  Upvalue 1 is luv's
+ * finalizer. */
 static int handle__gc(lua_State *L) { return defer(L); }
 static int work__gc(lua_State *L) { return defer(L); }
 
@@ -67,13 +71,13 @@ void lunado__shutdown_finalize(lua_State *L, lunado_attachment *self) {
 
 #define TYPE(upper, lower) {"uv_" #lower, handle__gc},
 static const struct {
-  const char *name; /* of a metatable of luv's */
+  const char *name; /* of a metatable of luv's in the registry */
   lua_CFunction gc;
 } types[] = {UV_HANDLE_TYPE_MAP(TYPE){"luv_work_ctx", work__gc}, {NULL, NULL}};
 #undef TYPE
 
-/* Pushes the metatable of a type of luv's and its finalizer; false:
- * there is none, and what is pushed is something else. */
+/* Pushes the metatable of a type of luv's and its finalizer.  Returns false if
+ * there is none; the pushed values then have no meaning. */
 static bool push_finalizer(lua_State *L, const char *type) {
   return luaL_getmetatable(L, type) == LUA_TTABLE &&
          lua_getfield(L, -1, "__gc") == LUA_TFUNCTION;
@@ -91,7 +95,8 @@ void lunado__shutdown_defer(lua_State *L) {
   }
 }
 
-/* The strings are those of the metatables: they are found, not made. */
+/* Cannot run out of memory: Lua has the strings already, because they are in
+ * the metatables. */
 void lunado__shutdown_undo(lua_State *L) {
   int top = lua_gettop(L);
   for (int i = 0; types[i].name != NULL; i++) {
@@ -105,8 +110,8 @@ void lunado__shutdown_undo(lua_State *L) {
 
 /* --- the end of the state ------------------------------------------------- */
 
-/* True if the value at idx is a userdata with that finalizer.  Each type of
- * luv's handles has its own metatable; the finalizer is what they share. */
+/* True if the value at idx is a userdata with the finalizer `gc`.  Each type of
+ * luv's handles has its own metatable, but all have the same finalizer. */
 static bool has_finalizer(lua_State *L, int idx, lua_CFunction gc) {
   bool has;
   if (lua_type(L, idx) != LUA_TUSERDATA || !lua_getmetatable(L, idx))
@@ -122,7 +127,7 @@ bool lunado__shutdown_ishandle(lua_State *L, int idx) {
   return has_finalizer(L, idx, handle__gc);
 }
 
-/* True while a job of luv's is under way: the registry holds its work. */
+/* True if the registry holds a work of luv's, as it does while the job runs. */
 static bool is_working(lua_State *L) {
   bool working = false;
   for (lua_pushnil(L); !working && lua_next(L, LUA_REGISTRYINDEX) != 0;) {
@@ -132,7 +137,7 @@ static bool is_working(lua_State *L) {
   return working;
 }
 
-/* (handle) */
+/* (handle): closes the handle unless it is closing already. */
 static int close_handle(lua_State *L) {
   lua_getfield(L, 1, "is_closing");
   lua_pushvalue(L, 1);
@@ -144,9 +149,9 @@ static int close_handle(lua_State *L) {
   return 0;
 }
 
-/* (table, depth) → how many handles of luv's there are in the table and in
- * tables in it; they are closing now.  luv's own walk would abort
- * the process at a handle that is not luv's. */
+/* (table, depth) → the number of luv's handles in the table and in `depth`
+ * levels of nested tables.  Closes these handles.  Does not use luv's own walk,
+ * which would abort the process at a handle that is not luv's. */
 static int close_handles(lua_State *L) {
   lua_Integer depth = lua_tointeger(L, 2), count = 0;
   lua_settop(L, 1);
@@ -168,8 +173,8 @@ static int close_handles(lua_State *L) {
   return 1;
 }
 
-/* Closes what luv has open: the registry holds each handle until it is closed,
- * or holds a table that does.  True if there was any. */
+/* Closes luv's open handles.  Returns true if there were any.  Until a handle
+ * is closed, it is in the registry or in a table in the registry. */
 static bool close_all(lua_State *L) {
   bool any;
   lua_pushcfunction(L, close_handles);
@@ -180,7 +185,7 @@ static bool close_all(lua_State *L) {
   return any;
 }
 
-/* Gives the loop its uv_loop_t back, and closes that. */
+/* Returns the lent uv_loop_t to its loop, which closes it. */
 static void end_lender(lunado_attachment *self) {
   lunado_loop *core = self->lender;
   self->lender = NULL;
@@ -189,8 +194,8 @@ static void end_lender(lunado_attachment *self) {
   self->context->uv = NULL;
 }
 
-/* At the end of the state callbacks are not run: what they would use may be
- * finalized. */
+/* Replaces luv's runner at the end of the state.  It does not run callbacks,
+ * because their upvalues may be finalized. */
 static int run_nothing(lua_State *L, int nargs, int nresults, int flags) {
   (void)nresults, (void)flags;
   lua_pop(L, nargs + 1);
@@ -199,19 +204,19 @@ static int run_nothing(lua_State *L, int nargs, int nresults, int flags) {
 
 /* --- jobs ----------------------------------------------------------------- */
 
-/* How long the end of a state waits for jobs before it says so, in
+/* How long the end of a state waits for jobs before it logs a warning, in
  * milliseconds. */
 enum { SILENCE = 1000 };
 
-/* Tells, once, what the end of a state waits for; on the stack of `end_jobs`,
- * which has it closed. */
+/* A timer that logs, once, what the end of a state waits for.  It is on the C
+ * stack of end_jobs, which closes it. */
 typedef struct {
   uv_timer_t timer;
   lua_State *L;
   bool closed;
 } reminder;
 
-/* () */
+/* (): logs the warning. */
 static int log_waiting(lua_State *L) {
   lua_pushliteral(L, "the end of the Lua state waits for a job of luv's "
                      "(queue_work), which cannot be stopped");
@@ -229,14 +234,15 @@ static void on_reminder_closed(uv_handle_t *handle) {
   lunado_container_of((uv_timer_t *)handle, reminder, timer)->closed = true;
 }
 
-/* A work that something else holds in the registry is no job: libuv has no
- * request then.  Nor is one whose callback closes the state. */
+/* True while libuv runs a job of luv's.  Without an active request of libuv's,
+ * a work in the registry is not a running job: other code holds the work, or
+ * its callback is closing the state. */
 static bool has_jobs(lua_State *L, const uv_loop_t *uv) {
   return uv->active_reqs.count > 0 && is_working(L);
 }
 
-/* Waits until luv's jobs have ended: their threads use the work and luv itself.
- * May be called from a callback of the loop. */
+/* Waits until luv's jobs have ended, because their threads use the work and
+ * luv's code.  May be called from a callback of the loop. */
 static void end_jobs(lua_State *L, uv_loop_t *uv) {
   reminder self = {.L = L};
   if (!has_jobs(L, uv)) return;
@@ -257,8 +263,8 @@ static void find_unfinished(uv_handle_t *handle, void *found) {
 }
 
 /* Runs the loop until libuv has closed luv's closing handles.  One pass is
- * enough for all except a uv_fs_poll_t with a stat under way in the thread
- * pool. The first pass may do nothing, because uv_stop was called. */
+ * enough, except for a uv_fs_poll_t whose stat is pending in the thread pool.
+ * The first pass may do nothing, because uv_stop was called before. */
 static void end_closing(uv_loop_t *uv) {
   bool unfinished;
   (void)uv_run(uv, UV_RUN_NOWAIT);

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * wrapper.c - luv.run and luv.walk on a loop that is shared.
+ * wrapper.c - replacements of luv.run and luv.walk for a shared loop.
  *
- * luv's own run does not survive an error that escapes from a callback: luv
- * then believes for ever that it is running.  The walk of luv before 1.50
- * treats every handle of the loop as its own.
+ * luv's own run does not handle an error that jumps out of a callback: luv then
+ * remains marked as running for ever.  Before luv 1.50, its walk treats every
+ * handle of the loop as luv's own.
  */
 #include "binding/luv/wrapper.h"
 
 #include "binding/loop/drive.h"
 #include "binding/luv/shutdown.h"
 
-/* Calls luv's own function, whose arguments are on the stack: its loop is not
- * shared. */
+/* Calls luv's own function with the arguments on the stack.  For a luv that no
+ * longer shares its loop. */
 static int call_own(lua_State *L, lua_CFunction own) {
   lua_pushcfunction(L, own);
   lua_insert(L, 1);
@@ -20,7 +20,7 @@ static int call_own(lua_State *L, lua_CFunction own) {
   return lua_gettop(L);
 }
 
-/* luv.run([mode]), as luv's. */
+/* luv.run([mode]), with the interface of luv's own. */
 static int luv_run(lua_State *L) {
   static const char *const modes[] = {"default", "once", "nowait", NULL};
   lunado_realm *realm = lunado__realm_find(L);
@@ -31,9 +31,8 @@ static int luv_run(lua_State *L) {
   return lunado__drive_luv(L, realm, (uv_run_mode)mode);
 }
 
-/* Adds the handles of luv's that are in the table on top to the list at 2;
- * the set at 3 has those that are there.  `depth` more levels of tables are
- * looked into. */
+/* Appends luv's handles in the table on top, and in `depth` levels of nested
+ * tables, to the list at 2.  The set at 3 contains the handles of the list. */
 static void collect(lua_State *L, int depth) {
   luaL_checkstack(L, LUA_MINSTACK, NULL);
   for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1)) {
@@ -53,8 +52,9 @@ static void collect(lua_State *L, int depth) {
   }
 }
 
-/* luv.walk(fn), as luv's: fn(handle) for each of luv's handles.  The registry
- * holds each until it is closed, or holds a table that does. */
+/* luv.walk(fn), with the interface of luv's own: calls fn(handle) for each of
+ * luv's handles.  Until a handle is closed, it is in the registry or in a table
+ * in the registry. */
 static int luv_walk(lua_State *L) {
   const lunado_attachment *self = lunado__realm_find(L)->luv;
   luaL_checktype(L, 1, LUA_TFUNCTION);
@@ -73,8 +73,8 @@ static int luv_walk(lua_State *L) {
   return 0;
 }
 
-/* Replaces the function `name` in the table at idx; its own one, unless it is
- * ours already, goes to *own. */
+/* Sets the function `name` in the table at idx to `function`, and stores luv's
+ * own function in *own.  Does nothing if it is set already. */
 static void replace(lua_State *L, int idx, const char *name,
                     lua_CFunction function, lua_CFunction *own) {
   lua_CFunction before;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * decode.c - making values from a parcel.
+ * decode.c - decoding the values of a parcel.
  *
  * Only lunado__encode makes parcels, so their contents are trusted.
  */
@@ -13,11 +13,11 @@
 
 #include "binding/error/classname.h"
 
-/* A place in a parcel. */
+/* A read position in one buffer of a parcel. */
 typedef struct {
-  const char *at;  /* borrowed from the parcel */
+  const char *at;  /* the next byte, borrowed from the parcel */
   const char *end; /* for asserts */
-  int objects;     /* stack index of a table: number -> object */
+  int objects;     /* stack index of the table number -> object */
 } reader;
 
 static reader start_reading(const lunado__bytes *bytes, int objects) {
@@ -28,7 +28,7 @@ static reader start_reading(const lunado__bytes *bytes, int objects) {
   return r;
 }
 
-/* The next `size` bytes. */
+/* Returns the next `size` bytes and skips them. */
 static inline const char *read_bytes(reader *r, size_t size) {
   const char *at = r->at;
   assert(size <= (size_t)(r->end - at) && "a parcel ends where it was closed");
@@ -106,7 +106,7 @@ static void make_function(lua_State *L, reader *r) {
   size_t size = read_size(r);
   const char *code = read_bytes(r, size);
   if (luaL_loadbufferx(L, code, size, "=?", "b") != LUA_OK)
-    lua_error(L); /* memory: the code is Lua's own */
+    lua_error(L); /* out of memory: the code itself is valid */
 }
 
 /* [-0, +1, m] */
@@ -156,7 +156,7 @@ static void fill_table(lua_State *L, reader *headers, reader *r) {
   }
 }
 
-/* Gives the function on top its upvalues.  [-0, +0, m] */
+/* Sets the upvalues of the function on top.  [-0, +0, m] */
 static void fill_function(lua_State *L, reader *r) {
   char tag;
   int n;

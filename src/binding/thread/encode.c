@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * encode.c - writing values into a parcel.
+ * encode.c - encoding values into a parcel.
  *
- * While any step may raise, a userdata owns the buffers.
+ * Any step may raise, so a userdata owns the buffers meanwhile.
  */
 #include "binding/thread/encode.h"
 
@@ -14,13 +14,13 @@
 #include "binding/thread/error_path.h"
 #include "core/alloc.h"
 
-/* So many nils in a row stay in the list part of a table, so that a list with
- * holes has the same length there. */
+/* Up to this many consecutive nils are written as part of a table's list, so
+ * that the copy of a list with holes has the same length. */
 #define LIST_HOLE 8
 
 /* --- writing -------------------------------------------------------------- */
 
-/* As lunado__parcel_take, but raises.  [-0, +0, m] */
+/* Like lunado__parcel_take, but raises if memory is short.  [-0, +0, m] */
 static inline char *put_room(lua_State *L, lunado__bytes *bytes, size_t size) {
   char *at = lunado__parcel_take(bytes, size);
   if (at == NULL) luaL_error(L, "not enough memory");
@@ -74,7 +74,7 @@ static void put_short_string(lua_State *L, lunado__bytes *bytes,
 
 /* --- encoding ------------------------------------------------------------- */
 
-/* Whether the table at `idx` has `__copy = false` in its metatable.
+/* True if the table at `idx` has `__copy = false` in its metatable.
  * [-0, +0, m] */
 static bool is_marked(lua_State *L, int idx) {
   bool marked;
@@ -106,14 +106,15 @@ static void check_object(lua_State *L, lunado__packing *p, int idx) {
   }
 }
 
-/* Remembers what it found under `identity` as `number`.  [-0, +0, m] */
+/* Records `number` for the object or upvalue with this identity.
+ * [-0, +0, m] */
 static void remember(lua_State *L, lunado__packing *p, const void *identity,
                      size_t number) {
   lua_pushinteger(L, (lua_Integer)number);
   lua_rawsetp(L, p->known, identity);
 }
 
-/* What was remembered, or 0.  [-0, +0, -] */
+/* Returns the number recorded for this identity, or 0.  [-0, +0, -] */
 static size_t recall(lua_State *L, lunado__packing *p, const void *identity) {
   size_t number;
   lua_rawgetp(L, p->known, identity);
@@ -122,14 +123,14 @@ static size_t recall(lua_State *L, lunado__packing *p, const void *identity) {
   return number;
 }
 
-/* Most values need no table of what is known.  Room enough for a function of
- * few upvalues.  [-0, +0, m] */
+/* Makes the table `known`, with room for a function that has few upvalues.
+ * Most parcels contain no object and do not need the table.  [-0, +0, m] */
 static void make_known(lua_State *L, lunado__packing *p) {
   lua_createtable(L, 4, 4);
   lua_replace(L, p->known);
 }
 
-/* Gives the object at `idx` its number.  [-0, +0, e] */
+/* Assigns the next number to the object at `idx`.  [-0, +0, e] */
 static size_t number_object(lua_State *L, lunado__packing *p, int idx) {
   size_t number = p->parcel.objects + 1;
   check_object(L, p, idx);
@@ -187,8 +188,8 @@ static void put_value(lua_State *L, lunado__packing *p, int idx) {
   }
 }
 
-/* Whether the key on the stack goes on with a list of `length`, and with how
- * many nils between.  [-0, +0, -] */
+/* True if the integer key at `key` continues a list of `length` elements; *nils
+ * is then the number of nils between the list and the key.  [-0, +0, -] */
 static bool continues_list(lua_State *L, int key, size_t length, size_t *nils) {
   lua_Integer index;
   if (!lua_isinteger(L, key)) return false;
@@ -198,7 +199,7 @@ static bool continues_list(lua_State *L, int key, size_t length, size_t *nils) {
   return *nils <= LIST_HOLE;
 }
 
-/* Whether the key at idx names a field that stays behind.  [-0, +0, -] */
+/* True if the key at idx names a field that is not sent.  [-0, +0, -] */
 static bool is_left_out(lua_State *L, const lunado__route *route, int idx) {
   const char *name;
   if (lua_type(L, idx) != LUA_TSTRING) return false;
@@ -207,8 +208,8 @@ static bool is_left_out(lua_State *L, const lunado__route *route, int idx) {
          strcmp(name, route->left_out[1]) == 0;
 }
 
-/* Writes what is in the table on top: the list at its beginning without keys,
- * as far as lua_next gives it in order, then the other fields.
+/* Writes the contents of the table on top: first a list without keys, as far as
+ * lua_next returns it in order, then the other fields.
  * [-0, +0, e] */
 static void write_fields(lua_State *L, lunado__packing *p) {
   bool self = lua_topointer(L, -1) == p->self;
@@ -322,7 +323,7 @@ static void write_string(lua_State *L, lunado__packing *p) {
   put_bytes(L, &p->parcel.headers, TAG_BYTES, string, length);
 }
 
-/* Writes the object at work.  [-0, +0, e] */
+/* Writes object number p->current.  [-0, +0, e] */
 static void write_object(lua_State *L, lunado__packing *p) {
   lua_rawgeti(L, p->known, (lua_Integer)p->current);
   switch (lua_type(L, -1)) {

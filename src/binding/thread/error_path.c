@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * error_path.c - saying which value could not be sent, and where it was.
+ * error_path.c - the error for a value that cannot be sent, with its path.
  *
- * The way to an object is not kept while all goes well: it is found again by
- * looking, from the object at work up to the values, where each was first met.
+ * No path is recorded while values are encoded.  For an error, the path is
+ * found by search: from object p->current up to the sent values, each object is
+ * searched for in the parent where it was first met.
  */
 #include "binding/thread/error_path.h"
 
@@ -11,11 +12,12 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* A path shows so many steps at each end, and of a name so many bytes. */
+/* A path shows this many steps at each end, and this many bytes of a name. */
 #define PATH_ENDS 5
 #define PATH_NAME_MAX 60
 
-/* A name in quotes, cut where it is long.  [-0, +1, m] */
+/* Pushes `what` and the string at idx as a quoted name, which is cut if it is
+ * long.  [-0, +1, m] */
 static void push_named(lua_State *L, const char *what, int idx) {
   size_t length;
   const char *name = lua_tolstring(L, idx, &length);
@@ -28,7 +30,7 @@ static void push_named(lua_State *L, const char *what, int idx) {
   }
 }
 
-/* How the key at `idx` is called.  [-0, +1, m] */
+/* Pushes the step for the key at `idx`.  [-0, +1, m] */
 static void push_key(lua_State *L, int idx) {
   switch (lua_type(L, idx)) {
   case LUA_TSTRING:
@@ -47,7 +49,8 @@ static void push_key(lua_State *L, int idx) {
   }
 }
 
-/* Whether the value at idx is, or is sent as, the one at `child`.
+/* True if the value at idx is the value at `child`, or is replaced by it when
+ * it is sent.
  * [-0, +0, -] */
 static bool is_sent_as(lua_State *L, const lunado__packing *p, int idx,
                        int child) {
@@ -60,7 +63,8 @@ static bool is_sent_as(lua_State *L, const lunado__packing *p, int idx,
   return same;
 }
 
-/* Where the value at `child` is in the table on top.  [-0, +(0|1), m] */
+/* If the table on top contains the value at `child`, pushes the step to it and
+ * returns true.  [-0, +(0|1), m] */
 static bool push_place_in_table(lua_State *L, const lunado__packing *p,
                                 int child) {
   lua_pushnil(L);
@@ -82,7 +86,8 @@ static bool push_place_in_table(lua_State *L, const lunado__packing *p,
   return false;
 }
 
-/* The same for the function on top.  [-0, +(0|1), m] */
+/* Like push_place_in_table, for the upvalues of the function on top.
+ * [-0, +(0|1), m] */
 static bool push_place_in_function(lua_State *L, const lunado__packing *p,
                                    int child) {
   const char *name;
@@ -98,7 +103,7 @@ static bool push_place_in_function(lua_State *L, const lunado__packing *p,
   return false;
 }
 
-/* The same for the values to be sent.  [-0, +(0|1), m] */
+/* Like push_place_in_table, for the values to be sent.  [-0, +(0|1), m] */
 static bool push_place_in_values(lua_State *L, const lunado__packing *p,
                                  int child) {
   int i;
@@ -112,8 +117,8 @@ static bool push_place_in_values(lua_State *L, const lunado__packing *p,
   return false;
 }
 
-/* Where the value at `child` is in object `owner`.  A finalizer may have
- * moved it meanwhile.  [-0, +1, m] */
+/* Pushes the step from object `owner` to the value at `child`; "?" if a
+ * finalizer has removed the value meanwhile.  [-0, +1, m] */
 static void push_step(lua_State *L, const lunado__packing *p, size_t owner,
                       int child) {
   bool found;
@@ -135,7 +140,8 @@ static size_t parent_of(const lunado__packing *p, size_t object) {
   return parent;
 }
 
-/* Joins the `count` steps in the table on top, the last one first.
+/* Replaces the table of `count` steps on top by one string, with the last step
+ * first.
  * [-1, +1, m] */
 static void join_steps(lua_State *L, lua_Integer count) {
   int steps = lua_gettop(L);
@@ -156,8 +162,8 @@ static void join_steps(lua_State *L, lua_Integer count) {
   lua_remove(L, steps);
 }
 
-/* The way from the values sent to the one at `idx`, which was met in the
- * object at work.  [-0, +1, m] */
+/* Pushes the path from the sent values to the value at `idx`, which was met in
+ * object p->current.  [-0, +1, m] */
 static void push_path(lua_State *L, const lunado__packing *p, int idx) {
   size_t owner = p->current;
   lua_Integer count = 0;

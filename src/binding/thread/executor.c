@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * executor.c - ThreadPoolExecutor: Lua functions on threads of their own.
+ * executor.c - ThreadPoolExecutor: running Lua functions on a pool of threads.
  *
- * What the user holds is a handle on a pool.  An executor that nobody can
- * reach any more shuts down without waiting: its jobs come to their end.
+ * An executor is a userdata that refers to a pool.  The finalizer of an
+ * unreachable executor shuts the pool down without waiting; the submitted jobs
+ * still run to their end.
  */
 #include "binding/thread/executor.h"
 
@@ -20,13 +21,13 @@
 
 #define EXECUTOR "lunado.ThreadPoolExecutor"
 
-/* As concurrent.futures of Tornado's time has it: jobs are expected to wait
- * for files and the network more than to compute. */
+/* The default of Python's concurrent.futures in Tornado's time, which expects
+ * jobs to wait for files and the network more than to compute. */
 #define THREADS_FOR_EACH_CORE 5
 
-/* A handle; its user value 1 is the pool. */
+/* An executor; its user value 1 is the pool. */
 typedef struct {
-  lunado__pool *pool; /* NULL until there is one */
+  lunado__pool *pool; /* NULL until the pool is made */
 } executor;
 
 static lunado__pool *check_executor(lua_State *L, int arg) {
@@ -36,7 +37,7 @@ static lunado__pool *check_executor(lua_State *L, int arg) {
   return self->pool;
 }
 
-/* --- the names of what is sent -------------------------------------------- */
+/* --- the names of sent values --------------------------------------------- */
 
 static void push_argument_name(lua_State *L, const lunado__route *route,
                                int i) {
@@ -44,7 +45,8 @@ static void push_argument_name(lua_State *L, const lunado__route *route,
   lua_pushfstring(L, "argument #%d", i + 1);
 }
 
-/* The values are a method, self, and the arguments as its caller counts. */
+/* The values are a method, self, and the arguments, numbered as the method's
+ * caller numbers them. */
 static void push_method_name(lua_State *L, const lunado__route *route, int i) {
   (void)route;
   if (i == 0)
@@ -55,7 +57,7 @@ static void push_method_name(lua_State *L, const lunado__route *route, int i) {
     lua_pushfstring(L, "argument #%d", i - 1);
 }
 
-/* A function and an item of a list. */
+/* The route of a function and an item of a list. */
 typedef struct {
   lunado__route route;
   lua_Integer index;
@@ -71,8 +73,9 @@ static void push_item_name(lua_State *L, const lunado__route *route, int i) {
 
 /* --- methods -------------------------------------------------------------- */
 
-/* Puts before a callable object at idx its __call, as Lua does to call it: the
- * copy in the worker has no metatable.  Returns how many values were put there.
+/* Inserts the __call of a callable object at idx before the object, as Lua does
+ * when it calls the object; the copy in the worker has no metatable.  Repeats
+ * this until a function is at idx, and returns the number of inserted values.
  * [-0, +n, v] */
 static int unfold_callable(lua_State *L, int idx) {
   int count = 0;
@@ -95,9 +98,9 @@ static int executor_submit(lua_State *L) {
   return 1;
 }
 
-/* submit_method(ex, executor, io_loop, fn, self, ...): `executor` and
- * `io_loop` are the fields of self that stay here.  For a function that is
- * called by the method's caller. */
+/* submit_method(ex, executor, io_loop, fn, self, ...): `executor` and `io_loop`
+ * are names of two fields of self that are not sent.  Called by a wrapper of
+ * the method, so errors name the line of the wrapper's caller. */
 static int executor_submit_method(lua_State *L) {
   lunado__pool *pool = check_executor(L, 1);
   lunado__route route = {
@@ -137,8 +140,8 @@ static void send_parcels(lua_State *L, lunado__pool *pool, lua_Integer n) {
   }
 }
 
-/* ex:map(fn, list) → a Future of the list of fn(item).  All items are packed,
- * and known to have a place, before the first is sent. */
+/* ex:map(fn, list) → a Future of the list of fn(item).  Encodes all items, and
+ * ensures that the pool has room for all of them, before it sends the first. */
 static int executor_map(lua_State *L) {
   lunado__pool *pool = check_executor(L, 1);
   lua_Integer n;
@@ -190,7 +193,8 @@ static unsigned check_threads(lua_State *L, int arg) {
   return n < INT_MAX ? (unsigned)n : INT_MAX;
 }
 
-/* The options in argument `arg`, of which there is one.  [-0, +0, v] */
+/* Reads the table of options in argument `arg`; max_queue is the only option.
+ * [-0, +0, v] */
 static size_t check_max_queue(lua_State *L, int arg) {
   lua_Integer n;
   int isnum;
@@ -225,7 +229,7 @@ static int concurrent_thread_pool_executor(lua_State *L) {
   return 1;
 }
 
-/* send_as(fn, plain): fn is sent to workers as `plain`. */
+/* send_as(fn, plain): sends `plain` to workers wherever fn would be sent. */
 static int executor_send_as(lua_State *L) {
   luaL_checktype(L, 1, LUA_TFUNCTION);
   luaL_checktype(L, 2, LUA_TFUNCTION);
@@ -233,7 +237,7 @@ static int executor_send_as(lua_State *L) {
   return 0;
 }
 
-/* is_executor(x): whether it is a ThreadPoolExecutor. */
+/* is_executor(x): true if x is a ThreadPoolExecutor. */
 static int executor_is_executor(lua_State *L) {
   const void *mt = lunado__realm_upvalue(L)->types.executor;
   luaL_checkany(L, 1);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* executor.h - what the module table takes from executor.c. */
+/* executor.h - the functions of lunado.executor. */
 #ifndef LUNADO_BINDING_THREAD_EXECUTOR_H
 #define LUNADO_BINDING_THREAD_EXECUTOR_H
 
 #include "binding/state/realm.h"
 
-/* Pushes the functions of lunado.executor into the table on top. */
+/* Sets the functions of lunado.executor in the table on top.  [-0, +0, m] */
 void lunado__executor_functions(lua_State *L);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* parcel.c - values of one Lua state, written down for another. */
+/* parcel.c - encoded values, and the userdata that owns them meanwhile. */
 #include "binding/thread/parcel.h"
 #include "binding/state/class.h"
 
@@ -9,10 +9,10 @@
 
 #include "core/alloc.h"
 
-/* The least that a buffer takes. */
+/* The minimum capacity of a buffer. */
 #define BYTES_MIN 128
 
-/* Makes room for `size` more bytes; false when memory is short. */
+/* Makes room for `size` more bytes; returns false if memory is short. */
 static bool bytes_grow(lunado__bytes *bytes, size_t size) {
   size_t capacity = bytes->length + size;
   char *data;
@@ -26,7 +26,8 @@ static bool bytes_grow(lunado__bytes *bytes, size_t size) {
   return true;
 }
 
-/* Where `size` more bytes go, which then count; NULL when memory is short. */
+/* Appends `size` uninitialized bytes and returns their address; NULL if memory
+ * is short. */
 char *lunado__parcel_take(lunado__bytes *bytes, size_t size) {
   char *at;
   if (size > bytes->capacity - bytes->length && !bytes_grow(bytes, size))
@@ -43,7 +44,8 @@ void lunado__parcel_free_bytes(lunado__bytes *bytes) {
 
 static const char substitutes_key = 0;
 
-/* Pushes the table of these, which may be nil.  [-0, +1, -] */
+/* Pushes the table function -> substitute; nil if there are no substitutes.
+ * [-0, +1, -] */
 static int push_substitutes(lua_State *L) {
   return lua_rawgetp(L, LUA_REGISTRYINDEX, &substitutes_key);
 }
@@ -80,8 +82,9 @@ static int packing__gc(lua_State *L) {
   return 0;
 }
 
-/* Pushes the metatable of packings.  It is complete before it is kept: should
- * memory run out midway, it is made anew.  [-0, +1, m] */
+/* Pushes the metatable of packings.  The registry gets it only when it is
+ * complete.  So if memory runs out before that, the next call makes it anew.
+ * [-0, +1, m] */
 static void push_packing_metatable(lua_State *L) {
   static const char key = 0;
   if (lua_rawgetp(L, LUA_REGISTRYINDEX, &key) == LUA_TTABLE) return;
@@ -95,8 +98,8 @@ static void push_packing_metatable(lua_State *L) {
   lua_rawsetp(L, LUA_REGISTRYINDEX, &key);
 }
 
-/* Pushes an empty packing, a place for its table of what is known, and the
- * table of substitutes.  [-0, +3, m] */
+/* Pushes an empty packing, a nil that becomes its table `known`, and the table
+ * of substitutes (or nil).  [-0, +3, m] */
 lunado__packing *lunado__parcel_new_packing(lua_State *L) {
   lunado__packing *p = lua_newuserdatauv(L, sizeof *p, 0);
   memset(p, 0, sizeof *p);

@@ -2,8 +2,9 @@
 /*
  * pool.c - the threads behind an executor, and the Futures of their jobs.
  *
- * Invariant: the Future of every pending job is in the pool's user value 1,
- * under its address; and its loop's userdata is in the Future's.
+ * Invariant: the table in the pool's user value 1 has the Future of every
+ * pending job, under the Future's address.  A user value of the Future has the
+ * userdata of the job's loop.
  */
 #include "binding/thread/pool.h"
 
@@ -25,32 +26,34 @@
 
 #define POOL "lunado.Pool"
 
-/* User value of a job's Future: its loop. */
+/* The user value of a job's Future that has its loop. */
 enum { JOB_FUTURE_LOOP = 3 };
 
 struct lunado__pool {
   lunado_threadpool *workers; /* owned; NULL once all threads have ended */
-  lunado_realm *realm;        /* of the same state */
-  lua_State *L;  /* where jobs are settled; NULL: on their loop's */
-  char *path;    /* owned; package.path and, behind its zero, */
-  char *cpath;   /* package.cpath */
+  lunado_realm *realm;        /* of the pool's state */
+  lua_State *L;  /* the coroutine in which jobs are settled; NULL: that of the
+                    job's loop */
+  char *path;    /* owned; package.path */
+  char *cpath;   /* package.cpath, in the memory block of path */
   unsigned busy; /* calls of pool_done on the C stack */
   bool shut;     /* refuses jobs */
-  bool over;     /* and has neither threads nor pending jobs */
+  bool over;     /* shut, with neither threads nor pending jobs */
   bool closing;  /* the state is being closed */
 };
 
 typedef struct {
   lunado_job job;
   lunado__work work;
-  lunado_future *future; /* borrowed from the pool's user value */
-  lunado_ioloop *loop;   /* borrowed from the Future's */
+  lunado_future *future; /* borrowed from the pool's user value 1 */
+  lunado_ioloop *loop;   /* borrowed from the Future's user value */
 } pool_job;
 
-/* --- what the pool holds -------------------------------------------------- */
+/* --- the pool and its Futures --------------------------------------------- */
 
-/* Lets the pool go, unless it is at work further up the C stack: a callback
- * may shut it down while its Future is being settled. */
+/* Removes the pool from the registry, unless pool_done is on the C stack: the
+ * callback of a Future may shut the pool down while pool_done settles that
+ * Future. */
 static void release_pool(lua_State *L, lunado__pool *pool) {
   if (pool->busy > 0 || !lua_checkstack(L, 2)) return;
   lua_pushnil(L);
@@ -75,13 +78,13 @@ static void forget_job_future(lua_State *L, lunado__pool *pool,
 
 /* --- settling ------------------------------------------------------------- */
 
-/* The finalizer of a Failure made while the state is being closed does not
- * run: what it would say is said here. */
+/* Reports an unobserved Failure at once if the state is being closed.  Lua does
+ * not run the finalizer that would report it otherwise. */
 static void report_at_close(lua_State *L, lunado__pool *pool, int failure) {
   if (pool->closing) lunado__awaited_report_now(L, pool->realm, failure);
 }
 
-/* Pushes the Failure of a job that has no results.  [-0, +1, m] */
+/* Pushes the Failure of a job that failed or was dropped.  [-0, +1, m] */
 static void push_job_failure(lua_State *L, lunado__pool *pool,
                              const pool_job *self) {
   int base = lua_gettop(L);
@@ -107,12 +110,13 @@ static void succeed_job(lua_State *L, lunado__pool *pool, const pool_job *self,
   int count = self->work.parcel.count;
   lunado__decode(L, &self->work.parcel);
   lunado__future_pack(L, count);
-  if (!lunado_future_pending(self->future)) return; /* a finalizer was there */
+  if (!lunado_future_pending(self->future)) return; /* settled by a finalizer */
   self->future->count = (uint32_t)count;
   lunado__settle(L, pool->realm, idx, LUNADO_DONE);
 }
 
-/* (job [, failure]): the Future may have been settled by its holder. */
+/* (job [, failure]): settles the Future of the job, which a user of the Future
+ * may have settled already. */
 static int settle_job(lua_State *L) {
   const pool_job *self = lua_touserdata(L, 1);
   lunado__pool *pool = lunado_threadpool_data(self->job.workers);
@@ -134,7 +138,8 @@ static int settle_job(lua_State *L) {
   return 0;
 }
 
-/* Where there is no memory for the outcome, that is the outcome. */
+/* Settles the Future of the job.  If that raises, for example because memory is
+ * short, the Future is settled with that error. */
 static void settle_job_protected(lua_State *L, lunado_realm *realm,
                                  pool_job *self) {
   lua_pushcfunction(L, settle_job);
@@ -195,7 +200,8 @@ static const lunado_threadpool_hooks pool_hooks = {
 
 /* --- sending -------------------------------------------------------------- */
 
-/* lunado.queues has the class.  [-0, +1, m] */
+/* Pushes a QueueFull exception, whose class belongs to lunado.queues.
+ * [-0, +1, m] */
 static void push_queue_full(lua_State *L) {
   static const char name[] = "QueueFull\nException\n";
   lunado__classname_find(L, name, sizeof name - 1);
@@ -229,7 +235,8 @@ void lunado__pool_check_room(lua_State *L, lunado__pool *pool, size_t n) {
     raise_refusal(L, pool, UV_ENOBUFS);
 }
 
-/* Pushes a pending Future that the pool and that holds its loop.
+/* Pushes a pending Future, stores it in the pool's table, and stores the loop
+ * in the Future.
  * [-0, +1, m] */
 static lunado_future *push_job_future(lua_State *L, lunado__pool *pool,
                                       lunado_ioloop *loop) {
@@ -237,7 +244,7 @@ static lunado_future *push_job_future(lua_State *L, lunado__pool *pool,
   lunado__ioloop_push(L, loop);
   future = lunado__future_new(L, pool->realm, LUNADO_KIND_JOB, sizeof *future,
                               JOB_FUTURE_LOOP);
-  lunado__pool_check_room(L, pool, 0); /* a finalizer may have shut it down */
+  lunado__pool_check_room(L, pool, 0); /* a finalizer may have shut it */
   lua_insert(L, -2);
   lua_setiuservalue(L, -2, JOB_FUTURE_LOOP);
   push_job_futures(L, pool);
@@ -336,7 +343,8 @@ static void push_package_field(lua_State *L, const char *name) {
   lua_settop(L, base + 1);
 }
 
-/* Threads cannot look these up when they start.  [-0, +0, m] */
+/* Copies package.path and package.cpath for the threads, which cannot read them
+ * from this state.  [-0, +0, m] */
 static void copy_paths(lua_State *L, lunado__pool *pool) {
   const char *path, *cpath;
   size_t size, csize;

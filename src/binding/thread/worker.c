@@ -2,8 +2,8 @@
 /*
  * worker.c - the Lua state of a worker thread.
  *
- * Invariants: between two jobs the stack is empty.  The state is entered
- * through lua_pcall only.
+ * Invariants: between two jobs the stack is empty.  The state runs only inside
+ * lua_pcall, except while it is made, collected or closed.
  */
 #include "binding/thread/worker.h"
 
@@ -19,21 +19,21 @@
 #include "binding/thread/encode.h"
 #include "core/alloc.h"
 
-/* Kilobytes by which a state may grow before it is collected at the end of a
- * job; it may then wait long for the next job. */
+/* Kilobytes by which a state may grow before a job's end triggers a full
+ * collection, because the state may then be idle for long. */
 #define WORKER_SLACK 8192
 
 struct lunado__worker {
   lua_State *L; /* owned */
-  int limit;    /* kilobytes in use from which on it is collected */
+  int limit;    /* kilobytes in use that trigger a collection */
 };
 
-/* Where the message handler leaves the traceback. */
+/* Registry key under which the message handler stores the traceback. */
 static const char worker_traceback_key = 0;
 
 /* --- opening -------------------------------------------------------------- */
 
-/* A worker must not end the process. */
+/* Replaces os.exit: a worker must not end the process. */
 static int worker_os_exit(lua_State *L) {
   return luaL_error(L, "os.exit is not allowed in a worker");
 }
@@ -104,8 +104,9 @@ static const lunado__route result_route = {
 static const lunado__route error_route = {
     "from a worker", push_error_name, -1, {NULL, NULL}, 0, 0};
 
-/* Pushes the stack where the error at 1 was raised; where the job uses lunado
- * itself, with what the error has come through. */
+/* Pushes the traceback of the error at 1.  If the job uses lunado itself, the
+ * traceback includes the coroutines and Futures through which the error
+ * came. */
 static void push_worker_traceback(lua_State *L) {
   lunado_realm *realm = lunado__realm_find(L);
   if (realm == NULL) {
@@ -116,7 +117,8 @@ static void push_worker_traceback(lua_State *L) {
   lunado__failure_traceback(L, lua_gettop(L));
 }
 
-/* Stores the traceback of the error, without run_work's own line at its end. */
+/* The message handler: stores the traceback of the error, without the last
+ * line, which is run_work's. */
 static int worker_handler(lua_State *L) {
   static const char last[] = "\n\t[C]: in ?";
   size_t length;
@@ -134,7 +136,8 @@ static int worker_handler(lua_State *L) {
   return 1;
 }
 
-/* Pushes what the handler left, or nil.  [-0, +1, -] */
+/* Pushes the traceback that the message handler stored, or nil, and clears it.
+ * [-0, +1, -] */
 static void take_traceback(lua_State *L) {
   lua_rawgetp(L, LUA_REGISTRYINDEX, &worker_traceback_key);
   if (lua_isnil(L, -1)) return;
@@ -148,8 +151,9 @@ static int encode_error(lua_State *L) {
   return 1;
 }
 
-/* Leaves on the stack the parcel of the error on top.  One that cannot be
- * sent goes as text, which says so.  [-1, +1, m] */
+/* Replaces the error on top by a parcel of the error and its traceback.  An
+ * error that cannot be sent is replaced by its text, with the reason.
+ * [-1, +1, m] */
 static void pack_worker_error(lua_State *L) {
   int error = lua_gettop(L), traceback = error + 1;
   take_traceback(L);
@@ -164,14 +168,14 @@ static void pack_worker_error(lua_State *L) {
   (void)lunado__encode(L, -2, 2, &error_route);
 }
 
-/* (work) */
+/* (work): runs the job in the parcel and replaces the parcel by the outcome. */
 static int run_work(lua_State *L) {
   lunado__work *work = lua_touserdata(L, 1);
   lua_pushcfunction(L, worker_handler);
   lunado__decode(L, &work->parcel);
   lunado__parcel_free(&work->parcel);
   if (lua_pcall(L, lua_gettop(L) - 3, LUA_MULTRET, 2) == LUA_OK) {
-    if (lua_gettop(L) == 2) return 0; /* an empty parcel: no results */
+    if (lua_gettop(L) == 2) return 0; /* the parcel is empty: no results */
     (void)lunado__encode(L, 3, lua_gettop(L) - 2, &result_route);
   } else {
     work->failed = true;
@@ -181,8 +185,8 @@ static int run_work(lua_State *L) {
   return 0;
 }
 
-/* (work, error).  Handles an error that run_work itself raised; most often, a
- * result cannot be sent. */
+/* (work, error): handles an error of run_work itself, usually that a result
+ * cannot be sent. */
 static int fail_work(lua_State *L) {
   lunado__work *work = lua_touserdata(L, 1);
   lua_settop(L, 2);

@@ -2,7 +2,7 @@
 /*
  * worker.h - the Lua state of a worker thread.
  *
- * Everything here is called on the worker's thread.
+ * All functions must be called on the worker's thread.
  */
 #ifndef LUNADO_BINDING_THREAD_WORKER_H
 #define LUNADO_BINDING_THREAD_WORKER_H
@@ -14,22 +14,23 @@
 
 typedef struct lunado__worker lunado__worker;
 
-/* A job, and after its run the outcome. */
+/* A job, or its outcome after the run. */
 typedef struct {
-  lunado__parcel parcel; /* a function and its arguments; then its results, or
-                            the error and its traceback; or nothing, where
-                            there was no memory for these */
+  lunado__parcel parcel; /* at first a function and its arguments; then its
+                            results, or the error and its traceback; empty
+                            without `failed`: no results; empty with `failed`:
+                            memory was short */
   bool failed;
 } lunado__work;
 
-/* Makes a Lua state with the standard libraries, which finds modules by these
- * paths.  If the state comes to need a realm, `filler` fills it.  Returns NULL
- * if memory is short. */
+/* Makes a Lua state with the standard libraries, package.path `path` and
+ * package.cpath `cpath`.  `filler` fills the realm of the state if the job
+ * loads lunado.  Returns NULL if memory is short. */
 lunado__worker *lunado__worker_new(lunado_realm_filler filler, const char *path,
                                    const char *cpath);
 
-/* Replaces a function and its arguments by the outcome of calling it.  If
- * `worker` is NULL, the call fails as it does when memory is short. */
+/* Calls the function in `work` and replaces the parcel by the outcome.  If
+ * `worker` is NULL, the job fails as if memory were short. */
 void lunado__worker_run(lunado__worker *worker, lunado__work *work);
 
 /* Closes the state. */
