@@ -1,8 +1,9 @@
 -- SPDX-License-Identifier: MIT
 -- Counts the instructions of lunado's hot paths under callgrind and compares
--- them with those stored. Each scenario runs twice, with a different number
--- of operations; the difference leaves out what is done only once. The
--- collector is stopped, so that its rhythm does not blur the counts.
+-- them with the stored counts.  Each scenario runs twice, with different
+-- numbers of operations; the difference of the two counts excludes the work
+-- that is done only once.  The collector is stopped, so that its cycles do not
+-- affect the counts.
 local usage <const> = [[
 usage: lua5.4 bench/check.lua [--update] [SCENARIO ...]
 Fails when an operation takes over 5 % more instructions than the stored

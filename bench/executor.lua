@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
--- What it costs to have work done on a thread: ThreadPoolExecutor beside
--- luv's new_work.  Rates are of wall time, since threads are what is measured:
--- they want a quiet machine.  The processor time of a run, all threads
--- together, is less easily disturbed.  Medians of interleaved runs.
+-- The cost of work on another thread: ThreadPoolExecutor compared with luv's
+-- new_work.  Rates refer to wall time, because threads are measured; so the
+-- machine should be idle otherwise.  Other load affects the processor time of a
+-- run, all threads together, less.  Figures are medians of interleaved runs.
 --   lua5.4 bench/executor.lua [runs]
 local lunado = require "lunado"
 local uv = require "luv"
@@ -21,7 +21,7 @@ local function processor()
     + (usage.utime.usec + usage.stime.usec) * 1e-6
 end
 
--- Seconds that fn takes: of wall time, and of the processor.
+-- Calls fn; returns the seconds of wall time and of processor time.
 local function seconds(fn)
   collectgarbage()
   local from, used = now(), processor()
@@ -46,7 +46,7 @@ local function work(n)
   return x
 end
 
--- luv, which copies strings and numbers, and takes them back in a callback --
+-- luv, which copies strings and numbers, and returns them to a callback ------
 
 local function luv_run(context, count, ...)
   for _ = 1, count do context:queue(...) end
@@ -61,7 +61,7 @@ local luv_work = uv.new_work(function(n)
   return x
 end, function() end)
 
--- A list of integers as a string, the way one would do it by hand.
+-- Returns a list of integers as a string, as users of luv would pack it.
 local function packed(list)
   local parts = {}
   for i = 1, #list, 100 do
@@ -90,7 +90,7 @@ local luv_list = uv.new_work(function(text)
   return table.concat(parts)
 end, function(text) unpacked(text) end)
 
--- What is measured ----------------------------------------------------------
+-- Measurements ---------------------------------------------------------------
 
 local text = ("0123456789abcdef"):rep(MEGABYTES * 65536)
 local list, records = {}, {}
@@ -144,7 +144,7 @@ local function median(values)
   return values[(#values + 1) // 2]
 end
 
--- Rates and processor time of each peer.
+-- Returns the rates and the processor times (ms) of each peer.
 local function measured(row)
   local rates, used = {}, {}
   for _ = 1, RUNS do

@@ -20,7 +20,7 @@ local report = require "report"
 
 local out <const> = "build/bench/"
 local guard = os.execute "timeout 1 true 2>/dev/null" and "timeout 300 " or ""
-local slow <const> = 8 -- seconds after which a peer is not run again
+local slow <const> = 8 -- seconds; a slower peer is not run again
 
 local function options(arguments)
   local o = { runs = 5, wanted = {}, any = true, chosen = {} }
@@ -54,7 +54,8 @@ local function options(arguments)
   return o
 end
 
--- The workloads asked for, each as its file has it with the list's changes.
+-- Returns the chosen workloads: each is the table of its file, with the fields
+-- of its entry in the list added.
 local function workloads(o)
   local found = {}
   for _, entry in ipairs(require "init") do
@@ -72,7 +73,8 @@ local function workloads(o)
   return found
 end
 
--- Notes what is missing; returns the versions of those that are there.
+-- Returns the versions of the chosen peers; reports and unselects peers that
+-- are not installed.
 local function find_peers(o)
   local versions = {}
   for _, peer in ipairs(peers.list) do
@@ -87,13 +89,14 @@ local function find_peers(o)
   return versions
 end
 
--- What a process wrote to stderr: its first lines.
+-- Returns the beginning of the last process's output on stderr.
 local function complaint()
   local file <close> = assert(io.open(out .. "stderr"))
   return file:read(400) or "no output\n"
 end
 
--- Runs one process; returns what it printed as a table, nil when it failed.
+-- Runs one process; returns the figures that it printed as a table, or nil if
+-- it failed.
 local function measure(w, variant, n, gc)
   local command = peers.command(variant, w.file, n, gc)
   if command and w.client then
@@ -110,7 +113,8 @@ local function measure(w, variant, n, gc)
   io.write(w.id, ": ", peers.title(variant), " failed\n", complaint())
 end
 
--- Interleaved runs; returns a list of findings for each variant.
+-- Runs all variants in turn, several times; returns a list of findings for each
+-- variant.
 local function run(w, variants, n, o)
   local findings, done = {}, {}
   for _, variant in ipairs(variants) do findings[variant] = {} end
@@ -134,7 +138,7 @@ local function values_of(list, key)
   return values
 end
 
--- The peers to run: all that were chosen, unless they cost minutes.
+-- Returns the peers to run: all chosen peers, except those that take minutes.
 local function affordable(w, o)
   local chosen = setmetatable({}, { __index = o.chosen })
   for _, name in ipairs(not o.full and not o.quick and w.costly or {}) do
@@ -163,7 +167,7 @@ local function metrics_of(w, n)
   return list
 end
 
--- One result for each metric of a workload.
+-- Returns one result for each metric of a workload.
 local function results_of(w, n, variants, findings, o)
   local results = {}
   for i, metric in ipairs(metrics_of(w, n)) do
@@ -258,8 +262,9 @@ local function growth(o)
   print("\npictures are in " .. out)
 end
 
--- Each workload with the collector stopped (what a call leaves is collected
--- off the clock) and in its two modes. The share is what the mode adds.
+-- Runs each workload with the collector stopped (garbage of a call is collected
+-- while the clock is stopped) and in its two modes.  The share of the collector
+-- is the time that the mode adds.
 local function collector(o)
   if not o.peers_given then o.chosen = { raw = true, lunado = true } end
   find_peers(o)

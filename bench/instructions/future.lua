@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- A Future is made and set.
+-- A Future is made and settled.
 local Future = require "lunado".Future
 local n = math.tointeger(...)
 

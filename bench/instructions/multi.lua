@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- One child of a multi: made, awaited with the others, and set.
+-- One child of a multi: made, awaited with the other children, and settled.
 local lunado = require "lunado"
 local n = math.tointeger(...)
 

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- A coroutine is called, sleeps, and is awaited with the others.
+-- A coroutine is called, sleeps, and is awaited with the other coroutines.
 local lunado = require "lunado"
 local n = math.tointeger(...)
 

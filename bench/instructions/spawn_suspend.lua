@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- Calls a coroutine that suspends for a turn, and awaits it.
+-- Calls a coroutine that suspends for a turn of the loop, and awaits it.
 local lunado = require "lunado"
 local n = math.tointeger(...)
 

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- A coroutine suspends on a fresh Future, which another one sets.
+-- A coroutine awaits a new Future, which another coroutine settles.
 local lunado = require "lunado"
 local n = math.tointeger(...)
 

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- A coroutine lets the loop turn.
+-- A coroutine waits for one turn of the loop.
 local lunado = require "lunado"
 local n = math.tointeger(...)
 

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- One child of a WaitIterator: made, set, and taken.
+-- One child of a WaitIterator: made, settled, and returned by next.
 local lunado = require "lunado"
 local n = math.tointeger(...)
 

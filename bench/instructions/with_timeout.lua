@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- A coroutine awaits, with a timeout, a Future that the next turn sets.
+-- A coroutine awaits, with a timeout, a Future that the next turn settles.
 local lunado = require "lunado"
 local n = math.tointeger(...)
 

@@ -16,7 +16,7 @@ local function escape(text)
     [">"] = "&gt;" }))
 end
 
--- 1234567 -> 1,234,567; small figures keep two or three digits.
+-- Formats 1234567 as 1,234,567; small numbers keep two or three digits.
 function chart.number(value)
   if value < 10 then return ("%.2f"):format(value) end
   if value < 100 then return ("%.1f"):format(value) end
@@ -56,8 +56,9 @@ local function write(path, lines)
   file:write(table.concat(lines, "\n"))
 end
 
--- A scale from value to pixels. Bars are logarithmic where the longest would
--- leave the shortest too small to see; they then start a little below it.
+-- Returns a scale from values to pixels.  It is logarithmic if on a linear
+-- scale the shortest bar would be too small to see; then it starts a little
+-- below the least value.
 local function scale_for(rows, width)
   local least, most = math.huge, 0
   for _, row in ipairs(rows) do
@@ -71,7 +72,7 @@ local function scale_for(rows, width)
   return function(value) return math.log(value / from) / span * width end, from
 end
 
--- rows: { label, value, own }, drawn from the least to the most.
+-- rows: a list of { label, value, own }, drawn in the order of their values.
 function chart.bars(path, title, unit, rows)
   rows = table.move(rows, 1, #rows, 1, {})
   table.sort(rows, function(a, b) return a.value < b.value end)
@@ -108,7 +109,7 @@ local function decades(least, most)
     math.ceil(math.log(most, 10) - 1e-9)
 end
 
--- Moves labels apart that would lie on each other.
+-- Moves labels apart that would overlap.
 local function spread(labels)
   table.sort(labels, function(a, b) return a.y < b.y end)
   for i = 2, #labels do
@@ -116,7 +117,8 @@ local function spread(labels)
   end
 end
 
--- series: { label, own, points = { { x, y } ... } }; both axes logarithmic.
+-- series: a list of { label, own, points = { { x, y } ... } }.  Both axes are
+-- logarithmic.
 function chart.lines(path, title, note, series)
   local width, height, left, right, top, bottom = 720, 420, 70, 130, 70, 46
   local xs, ys = {}, {}

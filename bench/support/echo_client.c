@@ -2,9 +2,10 @@
 /*
 ** Starts an echo server, talks to it, and prints the server's CPU time:
 **   echo_client CONNECTIONS BYTES MESSAGES SERVER [ARGUMENT ...]
-** The server prints its port as its first line. Each connection sends a
-** message, waits until all of it came back, and sends the next. A tenth of
-** the messages goes ahead uncounted, to warm the server up.
+** The server prints its port as its first line.  Each connection sends a
+** message, waits until the whole message has come back, and sends the next.
+** One tenth of the messages is sent first and not counted, to warm up the
+** server.
 */
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +17,7 @@ typedef struct {
   uv_tcp_t tcp;
   uv_connect_t connect;
   uv_write_t write;
-  size_t expected; /* bytes of the current message still to come back */
+  size_t expected; /* bytes of the current message that are not back yet */
   int writing;     /* whether `write` is in use */
 } connection;
 
@@ -26,9 +27,9 @@ static int connections;
 static size_t message_size;
 static char *message;
 
-static long to_send;   /* messages not sent yet, warm-up included */
+static long to_send;   /* messages not sent yet, including the warm-up */
 static long to_come;   /* messages that are not back yet */
-static long counted;   /* messages on the clock */
+static long counted;   /* messages that are timed */
 static double cpu_from;
 
 static void check(int status, const char *what) {
@@ -38,7 +39,7 @@ static void check(int status, const char *what) {
   exit(EXIT_FAILURE);
 }
 
-/* CPU time of the server so far, all its threads, in ns. */
+/* Returns the CPU time of the server so far, of all its threads, in ns. */
 static double server_cpu(void) {
   clockid_t id;
   struct timespec t;
@@ -68,7 +69,8 @@ static void finish(void) {
 
 static void on_write(uv_write_t *req, int status);
 
-/* The echo may be complete before libuv reports that all was written. */
+/* Sends the next message, once the last one has been written and has come back.
+** Its echo may be complete before libuv reports that it was written. */
 static void send_message(connection *c) {
   uv_buf_t buf = uv_buf_init(message, (unsigned) message_size);
   if (to_send == 0 || c->writing || c->expected > 0)
@@ -130,7 +132,7 @@ static void connect_all(int port) {
   }
 }
 
-/* A port fits one read: the server writes it as one line. */
+/* Reads the port, in one read: the server writes it as one line. */
 static void on_port(uv_stream_t *out, ssize_t n, const uv_buf_t *buf) {
   check(n < 0 ? (int) n : 0, "server's port");
   if (n == 0)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * floor.c - the least that Lua's C API takes to call a coroutine and to yield
- * what it came to: kept threads, Futures that are done, and nothing else.  No
- * waiting, no loop, no checks; errors only where a coroutine is protected.
+ * floor.c - the minimum that Lua's C API needs to call a coroutine and to yield
+ * its Future: threads that are reused and Futures that are done.  There is no
+ * waiting, no loop and no check; errors only pass through protected coroutines.
  */
 #include <lauxlib.h>
 #include <lua.h>
@@ -14,11 +14,12 @@ typedef struct {
   int state;
 } future;
 
-static int metatable; /* reference in the registry to Future's */
+static int metatable; /* reference in the registry: the Futures' metatable */
 static lua_State *kept[KEPT];
 static int idle = KEPT;
 
-/* Runs a thread to its end, with the result of each Future that it yields. */
+/* Runs a thread to its end; resumes it with the result of each Future that it
+ * yields. */
 static void run_thread(lua_State *L, lua_State *thread, int nargs) {
   int n;
   while (lua_resume(thread, L, nargs, &n) == LUA_YIELD) {
@@ -33,15 +34,15 @@ static int body_done(lua_State *L, int status, lua_KContext context) {
   return lua_gettop(L);
 }
 
-/* The base of a protected coroutine: what an error passes on its way out may
- * be closed, and may yield then. */
+/* The base of a protected coroutine: an error closes the pending to-be-closed
+ * variables, and their __close may yield. */
 static int body(lua_State *L) {
   int nargs = lua_gettop(L) - 1;
   return body_done(L, lua_pcallk(L, nargs, LUA_MULTRET, 0, 0, body_done), 0);
 }
 
-/* What coroutine() returns: runs the function on a thread that was kept, and
- * returns a Future of its one result. */
+/* The function that coroutine() returns: runs the user's function on a kept
+ * thread, and returns a Future of its one result. */
 static int call(lua_State *L) {
   int nargs = lua_gettop(L);
   lua_State *thread = kept[--idle];
@@ -64,7 +65,7 @@ static int call(lua_State *L) {
   return 1;
 }
 
-/* coroutine(fn [, protected]) */
+/* coroutine(fn [, protected]): returns fn as a coroutine function. */
 static int coroutine(lua_State *L) {
   lua_settop(L, 2);
   lua_pushcclosure(L, call, 2);
@@ -79,7 +80,7 @@ static int run(lua_State *L) {
   return 0;
 }
 
-/* The result of a Future, without a switch. */
+/* Returns the result of a Future, without a switch of coroutines. */
 static int await(lua_State *L) {
   lua_getiuservalue(L, 1, 1);
   return 1;

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
--- The least scheduler that one writes by hand in plain Lua: Futures that one
--- task may await, a queue of tasks that are ready. The raw row of the tables.
+-- The smallest scheduler that users would write by hand in plain Lua: Futures
+-- that one task may await, and a queue of ready tasks.  It is the raw row of
+-- the tables.
 local create, resume = coroutine.create, coroutine.resume
 local yield = coroutine.yield
 
@@ -10,7 +11,7 @@ local current -- the task that runs
 
 function hand.current() return current end
 
--- Pending while `ok` is nil.
+-- Returns a Future, which is pending while `ok` is nil.
 function hand.future()
   return { ok = nil, value = nil, waiter = nil }
 end
@@ -21,7 +22,8 @@ local function wake(task)
 end
 hand.wake = wake
 
--- A Future's waiter is a task to go on, or a function to call.
+-- Settles the Future and wakes its waiter: a task to resume, or a function to
+-- call.
 local function settle(future, ok, value)
   future.ok, future.value = ok, value
   local waiter = future.waiter
@@ -42,7 +44,7 @@ function hand.await(future)
   error(future.value, 0)
 end
 
--- Runs a task until it waits or ends; an error is its outcome.
+-- Runs a task until it waits or ends; an error becomes its outcome.
 local function step(task, ...)
   local caller = current
   current = task
@@ -54,7 +56,7 @@ hand.step = step
 
 local function body(task, fn, ...) settle(task, true, fn(...)) end
 
--- A task is the Future of what its function returns.
+-- Starts a task.  The task itself is the Future of its function's result.
 function hand.spawn(fn, ...)
   local task = { ok = nil, value = nil, waiter = nil, co = create(body) }
   step(task, task, fn, ...)
@@ -76,21 +78,21 @@ function hand.drain()
   head, tail = 1, 0
 end
 
--- Runs fn as a task, and the loop until nothing is ready.
+-- Runs fn as a task, and then the loop until no task is ready.
 function hand.run(fn)
   local task = hand.spawn(fn)
   hand.drain()
   if not task.ok then error(task.value or "stalled", 0) end
 end
 
--- The list of results of all futures.
+-- Returns the list of the results of all futures.
 function hand.all(futures)
   local results = {}
   for i, future in ipairs(futures) do results[i] = hand.await(future) end
   return results
 end
 
--- An iterator over index and value of each future as it completes.
+-- Returns an iterator over index and value of each future as it completes.
 function hand.as_completed(futures)
   local first, last, indices, parked = 1, 0, {}, nil
   for i, future in ipairs(futures) do

@@ -1,12 +1,12 @@
 -- SPDX-License-Identifier: MIT
--- Coroutines over luv as an expert wires them today: the scheduler of
--- hand.lua, a turn of the loop by an idle handle, a luv timer for each sleep.
+-- Coroutines on luv as an expert would write them: the scheduler of hand.lua,
+-- an idle handle that runs the ready tasks, a luv timer for each sleep.
 local uv = require "luv"
 local hand = require "hand"
 
 local luv = setmetatable({}, { __index = hand })
 local idle = uv.new_idle()
-local coming, arguments, count = {}, {}, 0 -- what the next turn runs
+local coming, arguments, count = {}, {}, 0 -- the items of the next turn
 local spare, spare_arguments = {}, {}
 local active = false -- whether the idle handle runs
 
@@ -31,7 +31,7 @@ local function on_idle()
   end
 end
 
--- item: a function to call, or a task to go on, in the next turn.
+-- Queues an item for the next turn: a function to call, or a task to resume.
 local function soon(item, argument)
   count = count + 1
   coming[count], arguments[count] = item, argument

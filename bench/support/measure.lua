@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- What a workload's process knows of itself: time and memory.
+-- Measures time and memory of a workload's own process.
 local measure = {}
 
 local function status(field)
@@ -10,13 +10,14 @@ local function status(field)
   return tonumber(text:match(field .. ":%s*(%d+)")) or 0
 end
 
--- Kilobytes: the most this process ever held, and what it holds now.
+-- Resident memory of this process in kilobytes: the maximum, and the present.
 function measure.peak() return status "VmHWM" end
 function measure.rss() return status "VmRSS" end
 
--- Seconds of CPU time for one call of `run`. The first call warms up; where
--- it took `enough` seconds it is the measure, else calls repeat until they
--- did. With `collect` the garbage of a call is collected off the clock.
+-- Returns the seconds of CPU time for one call of `run`.  The first call warms
+-- up.  If it took `enough` seconds, its time is returned; otherwise `run` is
+-- called until the calls together have taken `enough` seconds.  With `collect`,
+-- the garbage of a call is collected while the clock is stopped.
 function measure.time(run, enough, collect)
   local function once()
     local from = os.clock()

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
-** One workload in C on libuv; prints `name value` lines. The file that
-** includes this defines run(n); with MEASURES_ITSELF, run prints its own
-** lines with found(). See measure.lua for how time is taken.
+** Runs one workload in C on libuv; prints lines `name value`.  The file that
+** includes this header defines run(n).  With MEASURES_ITSELF, run prints its
+** own lines by found().  Time is measured as in measure.lua.
 */
 #include <stdio.h>
 #include <stdlib.h>

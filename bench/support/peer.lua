@@ -1,18 +1,19 @@
 -- SPDX-License-Identifier: MIT
--- One workload for one Lua peer; prints `name value` lines:
+-- Runs one workload on one Lua peer; prints lines `name value`:
 --   lua5.4 peer.lua WORKLOAD VARIANT N [stop|incremental|generational]
--- A variant is a peer's name, and words that tell two of its ways apart.
+-- A variant is a peer's name, followed by words if the peer has several ways to
+-- do the work.
 local here = arg[0]:match "^(.*)support/[^/]*$"
 package.path = here .. "support/?.lua;" .. here .. "workloads/?.lua;"
   .. package.path
 
-package.cpath = "build/bench/?.so;" .. package.cpath -- floor
+package.cpath = "build/bench/?.so;" .. package.cpath -- for floor.so
 
 local measure = require "measure"
 local name, variant, n, gc = arg[1], arg[2], math.tointeger(arg[3]), arg[4]
 local workload = require(name)
 
-if variant == "copas" then -- Debian's copas is plain Lua, filed under 5.2
+if variant == "copas" then -- Debian's copas is plain Lua, in the folder of 5.2
   package.path = package.path .. ";/usr/share/lua/5.2/?.lua"
 end
 if gc then collectgarbage(gc) end

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- Whom lunado is measured against, and how their processes are started.
+-- The peers that lunado is compared with, and the commands that start them.
 -- All paths are relative to the root of the tree, where the driver runs.
 local peers = {}
 
@@ -8,7 +8,7 @@ while arg[interpreter - 1] do interpreter = interpreter - 1 end
 local lua = arg[interpreter]
 local out <const> = "build/bench/"
 
--- The first line that a command prints, nil when it fails or is silent.
+-- Returns the first line that a command prints; nil if it fails or prints none.
 local function line_of(command)
   local pipe <close> = assert(io.popen(command .. " 2>/dev/null"))
   local line = pipe:read "l"
@@ -48,7 +48,7 @@ local function python(peer)
   end
 end
 
--- A C program is compiled when it is first asked for.
+-- Compiles a C program on its first use; returns its path, or nil on failure.
 local compiled = {}
 local function compile(name, source)
   if compiled[name] == nil then
@@ -60,7 +60,7 @@ local function compile(name, source)
   return compiled[name] and out .. name or nil
 end
 
--- The Lua module of one C file, for the peer that it is.
+-- Compiles a C file to a Lua module.
 local function compile_module(name)
   return os.execute(("mkdir -p %s && %s -O2 -shared -fPIC %s -o %s%s.so %s")
     :format(out, os.getenv "CC" or "cc",
@@ -136,13 +136,14 @@ function peers.raw.version()
   return line_of(lua .. " -v"):match "^Lua [%d.]+"
 end
 
--- What a variant such as "lunado await" is called in tables and pictures.
+-- Returns the title of a variant, such as "lunado await", in tables and charts.
 function peers.title(variant)
   local name, rest = variant:match "^(%S+)(.*)$"
   return peers[name].title .. (rest ~= "" and "," .. rest or "")
 end
 
--- The variants of a workload, peer by peer; of one peer the plain one first.
+-- Returns the variants of a workload, peer by peer; for each peer, the variant
+-- without further words comes first.
 function peers.variants(id, workload, chosen)
   local found = {}
   for _, peer in ipairs(peers.list) do
@@ -166,7 +167,7 @@ function peers.command(variant, id, n, gc)
   return peers[variant:match "^%S+"].command(id, variant, n, gc)
 end
 
--- An echo server's command, with the client around it.
+-- Returns the command of the client, which starts the echo server `command`.
 function peers.with_client(command, client, n)
   local program = compile("echo_client", "bench/support/echo_client.c")
   return program and ("%s %d %d %d %s"):format(

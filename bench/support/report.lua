@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
--- What was found, as text for the terminal, Markdown and JSON.
+-- Formats the findings as text for the terminal, as Markdown and as JSON.
 --
--- A result is one line of the big table: { id, title, unit, goals, rows },
--- a row in it { variant, label, value, peak_kb, values, own, note }.
+-- A result is one line of the big table, { id, title, unit, goals, rows }; each
+-- row is { variant, label, value, peak_kb, values, own, note }.
 local chart = require "chart"
 local peers = require "peers"
 
@@ -21,7 +21,7 @@ local function row_of(result, variant)
   end
 end
 
--- The least value among the peers, lunado's own aside.
+-- Returns the least value of the peers other than lunado.
 local function best_peer(result)
   local best
   for _, row in ipairs(result.rows) do
@@ -36,7 +36,7 @@ local function ratio(value, reference)
   return ("%.2f"):format(value / reference)
 end
 
--- "goal 0.85 x raw Lua: met", for a row that has a goal.
+-- Returns a text such as "goal 0.85 x raw Lua: met" for a row with a goal.
 local function goal(result, row)
   for _, g in ipairs(result.goals or {}) do
     local variant, factor, reference = g[1], g[2], g[3]
@@ -70,7 +70,7 @@ function report.print(result)
   end
 end
 
--- The big table: a line for each workload, a column for each peer.
+-- Returns the big table: a line for each workload, a column for each peer.
 function report.markdown(results, versions, date)
   local columns, lines = { "lunado" }, {}
   for _, peer in ipairs(peers.list) do

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- A coroutine raises, its caller catches at the await; beside it the same
--- call without an error.
+-- A coroutine raises an error, which its caller catches at the await.  A second
+-- figure is for the same call without an error.
 local w = {
   title = "raise through one await", n = 50000,
   goals = { { "lunado", 3, "lunado success" } },

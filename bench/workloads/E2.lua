@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- pcall(coroutine.yield, future) where the Future has failed. Raw Lua calls
+-- pcall(coroutine.yield, future) of a Future that has failed.  Raw Lua calls
 -- pcall(error) and switches to the resumer and back.
 local w = {
   title = "catch a failed Future's error at the yield", n = 100000,

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- require: CPU time, and what it leaves on Lua's heap.
+-- require: its CPU time, and the growth of Lua's heap.
 local w = {
   title = "require", n = 1, measures_itself = true,
   metrics = {

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- A coroutine awaits a Future that is done. Raw Lua yields and is resumed.
+-- A coroutine awaits a Future that is done.  Raw Lua yields and is resumed.
 local w = {
   title = "await a done Future", n = 200000,
   goals = { { "lunado", 0.85, "raw" }, { "lunado await", 0.45, "raw" } },

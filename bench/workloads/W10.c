@@ -2,7 +2,7 @@
 #define MEASURES_ITSELF
 #include "../support/peer.h"
 
-/* A write request with the bytes that did not go out at once. */
+/* A write request with the bytes that could not be written at once. */
 typedef struct {
   uv_write_t req;
   char bytes[];

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
--- A server that echoes over TCP: 100 connections, 64 bytes each way. The
--- figure is the server's CPU time for one message; the client is in C.
--- A server prints its port, and serves until it is killed.
+-- A server that echoes over TCP: 100 connections, 64 bytes each way.  The
+-- figure is the server's CPU time for one message; the client is in C.  Each
+-- server prints its port, and serves until it is killed.
 local w = {
   title = "echo over TCP, 100 connections, 64 bytes (server CPU, each)",
   n = 50000, client = { connections = 100, bytes = 64 },
@@ -70,7 +70,7 @@ function w.copas()
   end
 end
 
--- A coroutine for each connection; what arrives waits for it in a queue.
+-- Each connection has a coroutine, which takes arrived data from a queue.
 function w.lunado()
   local lunado = require "lunado"
   local Queue = require "lunado.queues".Queue
@@ -99,7 +99,7 @@ function w.lunado()
   end
 end
 
--- The same with what lunado has for it.
+-- The same with lunado's own streams.
 w["lunado iostream"] = function()
   local lunado = require "lunado"
   local yield = coroutine.yield

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
--- Suspends n coroutines, each of which awaits a Future of its own, and
--- counts the resident memory for one: coroutine, its Future, its result's.
+-- Suspends n coroutines, each of which awaits its own Future.  The figure is
+-- the resident memory for one: the coroutine, the Future that it awaits, and
+-- the Future of its result.
 local measure = require "measure"
 
 local w = {

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- Calls a coroutine that returns at once, and awaits it. Raw Lua creates a
+-- Calls a coroutine that returns at once, and awaits it.  Raw Lua creates a
 -- coroutine and resumes it.
 local w = {
   title = "call a coroutine that returns at once, await it", n = 100000,

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
--- A chain of 100 coroutines, each awaiting the next; the last returns at
--- once. Raw Lua resumes one coroutine from another. The figure is for one
--- level.
+-- A chain of 100 coroutines, each awaiting the next; the last one returns at
+-- once.  Raw Lua resumes each coroutine from the one before.  The figure is for
+-- one level.
 local w = {
   title = "chain of 100 awaits, leaf returns at once (each level)", n = 50000,
   goals = { { "lunado", 0.6, "raw" } },
@@ -37,7 +37,7 @@ end
 
 function w.floor(n) return by_floor(n, depth, false) end
 
--- Lua has no room for more levels of these on the C stack.
+-- Lua's limit of nested C calls allows no more of these levels.
 w["floor protected"] = function(n) return by_floor(n, 60, true) end
 
 function w.luv(n)

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- A chain of 100 coroutines, each awaiting the next; the last suspends for
--- one turn of the loop. The figure is for one level.
+-- A chain of 100 coroutines, each awaiting the next; the last one suspends for
+-- one turn of the loop.  The figure is for one level.
 local w = {
   title = "the same, leaf suspends for one turn (each level)", n = 50000,
   goals = { { "lunado", 0.4, "raw" } },

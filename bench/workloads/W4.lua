@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- Two coroutines hand over to each other through Futures made for it.
+-- Two coroutines wake each other in turn; each hand-over uses a new Future.
 local w = {
   title = "two coroutines hand over through fresh Futures", n = 100000,
   goals = { { "lunado", 0.65, "raw" } },

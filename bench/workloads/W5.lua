@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- A coroutine lets the loop turn once, again and again.
+-- A coroutine waits for one turn of the loop, repeatedly.
 local w = {
   title = "a turn of the loop", n = 100000,
   goals = { { "lunado", 0.6, "raw" } },

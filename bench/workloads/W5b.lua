@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- 1,000,000 callbacks with an argument, queued at once and run by the loop.
--- Each is protected: one that fails must not take the others along.
+-- Each callback is protected: its error must not stop the others.
 local w = {
   title = "a callback through the loop, 1,000,000 queued", n = 1000000,
   goals = { { "lunado", 0.75, "raw" } },

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- Awaits all of 1,000 pending Futures, which another coroutine then sets.
--- The figure is for one of them, with its making and setting.
+-- Awaits all of 1,000 pending Futures, which another coroutine then settles.
+-- The figure is for one Future, including its creation and settling.
 local w = {
   title = "multi of 1,000 pending Futures (each)", n = 1000,
   goals = { { "lunado", 0.75, "raw" } }, grows = "multi of n pending Futures",

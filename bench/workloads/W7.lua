@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- Starts 1,000,000 coroutines that sleep for two seconds, and waits for all.
--- Started is when the last one runs; bytes are resident memory at that time.
+-- "Started" is the time when the last one first runs; bytes are the resident
+-- memory at that time.
 local measure = require "measure"
 
 local w = {
@@ -20,8 +21,9 @@ local w = {
 
 local seconds <const> = 2
 
--- A stop watch for n sleepers: each calls `started` when it runs and `woke`
--- when it wakes, which is true for the last. `clock` gives wall time.
+-- Returns a stop watch for n sleepers.  Each sleeper calls `started` when it
+-- first runs, and `woke` when it wakes; `woke` returns true for the last one.
+-- `clock` returns wall time.
 local function watch(n, clock)
   local started, woke, last, rss = 0, 0, nil, nil
   local before, from, cpu = measure.rss(), clock(), os.clock()

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
--- Renews one of 10,000 pending timeouts after the other: removes it and adds
--- it again. cqueues has none to remove: there, a coroutine that waits with a
--- timeout is woken and waits again.
+-- Renews 10,000 pending timeouts, one after the other: removes the timeout and
+-- adds it again.  cqueues cannot remove timeouts: there, a coroutine that waits
+-- with a timeout is woken and waits again.
 local w = {
   title = "add a timeout and remove it, 10,000 pending", n = 10000,
   goals = { { "lunado", 1.0, "c" } },

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- Awaits, for at most a second, a Future that is set in the next turn.
+-- Awaits, for at most a second, a Future that is settled in the next turn.
 local w = {
   title = "await with_timeout(1 s, done next turn)", n = 50000,
   goals = { { "lunado", 0.4, "luv" } },

@@ -1,7 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- Takes the results of 100,000 pending Futures as they complete, which they
--- do in reverse order. The figure is for one of them, making and setting
--- included.
+-- Takes the results of 100,000 pending Futures as they complete, in reverse
+-- order.  The figure is for one Future, including its creation and settling.
 local w = {
   title = "as-completed over 100,000 Futures (each)", n = 100000,
   goals = { { "lunado", 0.6, "raw" } }, grows = "as-completed over n Futures",
@@ -27,7 +26,8 @@ end
 function w.raw(n) return by_hand(require "hand", n) end
 function w.luv(n) return by_hand(require "hand_luv", n) end
 
--- cqueues has no such iterator: a coroutine for each promise reports it.
+-- cqueues has no such iterator: here a coroutine for each promise reports its
+-- completion.
 function w.cqueues(n)
   local cqueues, promise = require "cqueues", require "cqueues.promise"
   local condition = require "cqueues.condition"

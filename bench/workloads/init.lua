@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- The workloads in the order of the tables. `file` is the workload's own
--- name where that differs: one file may serve several sizes.
+-- The workloads in the order of the tables.  `file` is the name of the
+-- workload's file, if it is not the id: one file may serve several sizes.
 return {
   { id = "W1" }, { id = "W2" }, { id = "W2b" }, { id = "W3" }, { id = "W3b" },
   { id = "W4" }, { id = "W5" }, { id = "W5b" }, { id = "W6" }, { id = "W7" },
