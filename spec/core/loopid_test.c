@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* loopid_test.c - names of loops, used in time and too late. */
+/* loopid_test.c - ids of loops, used in time and too late. */
 #include "core/loopid.h"
 
 #include <pthread.h>
@@ -9,11 +9,11 @@
 
 enum { THREADS = 4, ROUNDS = 300 };
 
-static lunado_loopid address_of(lunado_loop *loop) {
-  lunado_loopid address;
-  assert_int_equal(lunado_loop_id(loop, &address), 0);
-  assert_true(address != 0);
-  return address;
+static lunado_loopid id_of(lunado_loop *loop) {
+  lunado_loopid id;
+  assert_int_equal(lunado_loop_id(loop, &id), 0);
+  assert_true(id != 0);
+  return id;
 }
 
 static lunado_loop *open_loop(void) {
@@ -27,48 +27,48 @@ static void close_loop(lunado_loop *loop) {
   lunado_loop_unref(loop);
 }
 
-static bool finds(lunado_loopid address, lunado_loop *loop) {
-  lunado_loop *found = lunado_loopid_enter(address);
-  if (found != NULL) lunado_loopid_leave(address);
+static bool finds(lunado_loopid id, lunado_loop *loop) {
+  lunado_loop *found = lunado_loopid_enter(id);
+  if (found != NULL) lunado_loopid_leave(id);
   return found == loop;
 }
 
 static void a_loop_has_one_address(void **state) {
   lunado_loop *loop = *state;
-  lunado_loopid address = address_of(loop);
-  assert_int_equal(address_of(loop), address);
-  assert_true(finds(address, loop));
-  assert_true(finds(address, loop));
+  lunado_loopid id = id_of(loop);
+  assert_int_equal(id_of(loop), id);
+  assert_true(finds(id, loop));
+  assert_true(finds(id, loop));
 }
 
 static void a_closed_loop_is_not_found(void **state) {
   lunado_loop *loop = *state;
-  lunado_loopid address = address_of(loop), none;
+  lunado_loopid id = id_of(loop), none;
   lunado_loop_close(loop);
-  assert_true(finds(address, NULL));
+  assert_true(finds(id, NULL));
   assert_int_equal(lunado_loop_id(loop, &none), UV_ECANCELED);
   assert_int_equal(none, 0);
 }
 
 static void nobody_is_at_other_addresses(void **state) {
-  lunado_loopid address = address_of(*state);
+  lunado_loopid id = id_of(*state);
   assert_true(finds(0, NULL));
-  assert_true(finds(address + LUNADO_ADDRESSES, NULL));
-  assert_true(finds(address + 1, NULL));
+  assert_true(finds(id + LUNADO_LOOPID_MAX, NULL));
+  assert_true(finds(id + 1, NULL));
 }
 
 /* Many times as many loops as there are places. */
 static void an_address_is_not_given_again_soon(void **state) {
-  lunado_loopid first = address_of(*state), last = first;
+  lunado_loopid first = id_of(*state), last = first;
   lunado_loop *closed = open_loop();
-  lunado_loopid gone = address_of(closed);
+  lunado_loopid gone = id_of(closed);
   close_loop(closed);
-  for (unsigned i = 0; i < 3 * LUNADO_ADDRESSES; i++) {
+  for (unsigned i = 0; i < 3 * LUNADO_LOOPID_MAX; i++) {
     lunado_loop *loop = open_loop();
-    lunado_loopid address = address_of(loop);
-    assert_true(address != first && address != last && address != gone);
+    lunado_loopid id = id_of(loop);
+    assert_true(id != first && id != last && id != gone);
     close_loop(loop);
-    last = address;
+    last = id;
   }
   assert_true(finds(gone, NULL));
   assert_true(finds(first, *state));
@@ -76,20 +76,20 @@ static void an_address_is_not_given_again_soon(void **state) {
 
 /* As many borrowed loops as there are addresses, and one. */
 static void there_is_a_limit(void **state) {
-  static lunado_loop *loops[LUNADO_ADDRESSES + 1];
+  static lunado_loop *loops[LUNADO_LOOPID_MAX + 1];
   lunado_loop *loop = *state;
-  lunado_loopid address;
+  lunado_loopid id;
   unsigned n = 0;
   int rc;
   do {
     assert_int_equal(lunado_loop_new(&loops[n], loop->uv), 0);
-    rc = lunado_loop_id(loops[n++], &address);
+    rc = lunado_loop_id(loops[n++], &id);
   } while (rc == 0);
   assert_int_equal(rc, UV_ENFILE);
-  assert_int_equal(address, 0);
-  assert_int_equal(n, LUNADO_ADDRESSES + 1);
+  assert_int_equal(id, 0);
+  assert_int_equal(n, LUNADO_LOOPID_MAX + 1);
   while (n > 0) close_loop(loops[--n]);
-  (void)address_of(loop);
+  (void)id_of(loop);
 }
 
 /* --- threads ------------------------------------------------------------- */
@@ -111,14 +111,14 @@ static void on_letter(lunado_loop *loop, lunado_message *message) {
 
 /* An entered loop is open: what is sent to it is accepted. */
 static void send_letter(letter *self) {
-  lunado_loopid address = atomic_load(&current);
-  lunado_loop *loop = lunado_loopid_enter(address);
+  lunado_loopid id = atomic_load(&current);
+  lunado_loop *loop = lunado_loopid_enter(id);
   if (loop == NULL) return;
   atomic_store(&self->away, true);
   atomic_fetch_add(&sent, 1);
   if (lunado_loop_send(loop, &self->message, on_letter) < 0)
     atomic_fetch_add(&refused, 1);
-  lunado_loopid_leave(address);
+  lunado_loopid_leave(id);
 }
 
 static void *keep_sending(void *arg) {
@@ -139,7 +139,7 @@ static void who_has_entered_finds_the_loop_open(void **state) {
     pthread_create(&threads[i], NULL, keep_sending, NULL);
   for (int i = 0; i < ROUNDS || atomic_load(&sent) < ROUNDS; i++) {
     lunado_loop *loop = open_loop();
-    atomic_store(&current, address_of(loop));
+    atomic_store(&current, id_of(loop));
     lunado_loop_keep_alive(loop);
     for (int n = 0; n < 3; n++) (void)uv_run(loop->uv, UV_RUN_NOWAIT);
     close_loop(loop);

@@ -426,7 +426,7 @@ static void close_parts(lunado_loop *loop) {
   else if (loop->shown != NULL)
     lunado_loop_ref(loop); /* libuv may still use `shown`, so it is not freed */
   lunado__watchers_close(loop);
-  lunado__address_close(loop);
+  lunado__loopid_close(loop);
   lunado__mail_close(loop);
   close_handles(loop);
 }

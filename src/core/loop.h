@@ -238,7 +238,7 @@ struct lunado_loop {
   lunado_heap heap;        /* running timers */
   lunado_clock *clock;     /* borrowed; NULL: uv_hrtime */
   lunado_mailbox mail;     /* messages from other threads */
-  lunado_loopid address;   /* loopid.h's; 0: none */
+  lunado_loopid id;        /* loopid.h's; 0: none */
   lunado_link kin;         /* in a list of the owner's; the owner removes it */
   lunado_drive_cb drive;   /* uv_run, or the owner's replacement */
   lunado_left_cb left;     /* NULL: none, or it was called */

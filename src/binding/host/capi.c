@@ -107,23 +107,23 @@ uv_loop_t *lunado_getloop(lua_State *L) {
 
 lunado_loop *lunado_looponly(lua_State *L) {
   lunado_loop *core = lunado__ioloop_default(L, lunado__module_realm(L))->core;
-  lunado_loopid address;
+  lunado_loopid id;
   if (core->closed) luaL_error(L, "the IOLoop is closed");
   if (lunado_loop_open_posts(core) < 0) luaL_error(L, "not enough memory");
-  if (lunado_loop_id(core, &address) < 0)
+  if (lunado_loop_id(core, &id) < 0)
     luaL_error(L, "too many IOLoops are known to other threads");
-  return (lunado_loop *)(uintptr_t)address;
+  return (lunado_loop *)(uintptr_t)id;
 }
 
 static void wake_only(void *arg) { (void)arg; }
 
-int lunado_post(lunado_loop *name, void (*fn)(void *arg), void *arg) {
-  lunado_loopid address = (lunado_loopid)(uintptr_t)name;
-  lunado_loop *core = lunado_loopid_enter(address);
+int lunado_post(lunado_loop *handle, void (*fn)(void *arg), void *arg) {
+  lunado_loopid id = (lunado_loopid)(uintptr_t)handle;
+  lunado_loop *core = lunado_loopid_enter(id);
   int rc;
   if (core == NULL) return UV_ECANCELED;
   rc = lunado_loop_post(core, fn != NULL ? fn : wake_only, arg);
-  lunado_loopid_leave(address);
+  lunado_loopid_leave(id);
   return rc;
 }
 

@@ -151,17 +151,17 @@ static void on_wake(lunado_loop *core, lunado_message *message) {
 
 static void on_interrupt(int signum) {
   int error = errno;
-  lunado_loopid address;
+  lunado_loopid id;
   lunado_loop *core;
   atomic_load (&handler_before)(signum);
-  address = atomic_load(&woken);
-  core = lunado_loopid_enter(address);
+  id = atomic_load(&woken);
+  core = lunado_loopid_enter(id);
   if (core != NULL) {
     lunado_ioloop *loop = core->owner;
     lunado_loop_urge(core);
     if (!atomic_exchange(&loop->waking, true))
       (void)lunado_loop_send(core, &loop->wake, on_wake);
-    lunado_loopid_leave(address);
+    lunado_loopid_leave(id);
   }
   errno = error;
 }
@@ -174,13 +174,13 @@ static bool is_handled(const struct sigaction *action) {
 bool lunado__interrupt_watch(const lua_State *L, lunado_ioloop *loop) {
   const lunado_ioloop *nobody = NULL;
   struct sigaction action;
-  lunado_loopid address;
+  lunado_loopid id;
   if (L != loop->realm->main || sigaction(SIGINT, NULL, &action) != 0 ||
-      !is_handled(&action) || lunado_loop_id(loop->core, &address) < 0 ||
+      !is_handled(&action) || lunado_loop_id(loop->core, &id) < 0 ||
       !atomic_compare_exchange_strong(&watched_by, &nobody, loop))
     return false;
   atomic_store(&handler_before, action.sa_handler);
-  atomic_store(&woken, address);
+  atomic_store(&woken, id);
   action.sa_handler = on_interrupt;
   (void)sigaction(SIGINT, &action, NULL);
   return true;

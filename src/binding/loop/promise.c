@@ -2,17 +2,18 @@
 /*
  * promise.c - Futures that other threads settle.
  *
- * A lunado_promise is not a pointer but a name.  It consists of the id of the
- * loop and a ticket; the ticket consists of the index of the promise's place in
- * the loop's slab, and a count of uses of that place.  So a name that was used
- * up, or whose loop is closed, is recognized.  The host has nothing to free,
- * and the memory of a loop's promises is freed when the loop closes.
+ * A lunado_promise is not a pointer but a handle.  It consists of the id of the
+ * loop and the promise's own id, which consists of the index of an item of the
+ * loop's slab, and a generation: a count of uses of that item.  So a handle
+ * that was used up, or whose loop is closed, is recognized.  The host has
+ * nothing to free, and the memory of a loop's promises is freed when the loop
+ * closes.
  *
- * Invariants: a place either is free, or has a Future, which the loop holds,
- * and keeps the loop's run alive.  Its ticket is set from the moment the name
- * is given out until a thread settles the promise.  The thread that clears the
- * ticket sends the message.  Threads touch a place only after they have entered
- * the loop by its id.
+ * Invariants: an item either is free, or has a Future, which the loop holds,
+ * and keeps the loop's run alive.  Its id is set from the moment the handle is
+ * given out until a thread settles the promise.  The thread that clears the id
+ * sends the message.  Threads touch an item only after they have entered the
+ * loop by its id.
  */
 #include "binding/loop/promise.h"
 
@@ -27,39 +28,41 @@
 #include "binding/loop/anchor.h"
 #include "binding/loop/ioloop.h"
 
-/* A name has the loop's id in its upper half and the ticket in its lower half.
- * A ticket has the index in its lower bits and the count of uses above. */
-#define TICKET_BITS LUNADO_LOOPID_BITS
-#define PLACE_BITS (TICKET_BITS == 32 ? 20u : 12u)
-#define PLACES_MAX (1u << PLACE_BITS)
+/* A handle has the loop's id in its upper half and the promise's id in its
+ * lower half.  That has the index in its lower bits and the generation above.
+ */
+#define ID_BITS LUNADO_LOOPID_BITS
+#define INDEX_BITS (ID_BITS == 32 ? 20u : 12u)
+#define PROMISES_MAX (1u << INDEX_BITS)
 
 /* Stack slots needed for delivering. */
 #define DELIVER_STACK 48
 
 typedef struct {
   lunado_slot slot;       /* its number is the index */
-  lunado_message message; /* on its way once the ticket is cleared */
+  lunado_message message; /* on its way once the id is cleared */
   lua_CFunction deliver;  /* from the call that settled the promise */
   void *ud;               /* from the same call */
-  atomic_uint ticket;     /* the ticket that settles it; 0: none does */
-  uint32_t uses;          /* count of tickets made */
+  atomic_uint id;         /* the id that settles it; 0: none does */
+  uint32_t generation;    /* count of ids made */
   uint32_t anchor;        /* of the Future */
-} promise_place;
+} promise_item;
 
-/* --- places -------------------------------------------------------------- */
+/* --- items -------------------------------------------------------------- */
 
-/* Returns the next ticket of the place, which is never 0. */
-static uint32_t next_ticket(promise_place *self) {
-  uint32_t ticket;
+/* Returns the next id of the item, which is never 0. */
+static uint32_t next_id(promise_item *self) {
+  uint32_t id;
   do {
-    uint64_t count = (uint64_t)self->uses++ * PLACES_MAX + self->slot.number;
-    ticket = (uint32_t)(count & (((uint64_t)1 << TICKET_BITS) - 1));
-  } while (ticket == 0);
-  return ticket;
+    uint64_t count =
+        (uint64_t)self->generation++ * PROMISES_MAX + self->slot.number;
+    id = (uint32_t)(count & (((uint64_t)1 << ID_BITS) - 1));
+  } while (id == 0);
+  return id;
 }
 
 void lunado__promise_init(lunado_ioloop *loop) {
-  lunado_slab_init(&loop->promises, sizeof(promise_place));
+  lunado_slab_init(&loop->promises, sizeof(promise_item));
 }
 
 /* --- delivering ---------------------------------------------------------- */
@@ -113,31 +116,30 @@ static void settle_with(lua_State *L, lunado_ioloop *loop, int idx, int status,
   }
 }
 
-/* Frees the place, unless the loop is closed or closing. */
-static void leave_place(lua_State *L, lunado_ioloop *loop,
-                        promise_place *place) {
+/* Frees the item, unless the loop is closed or closing. */
+static void free_item(lua_State *L, lunado_ioloop *loop, promise_item *item) {
   lunado_loop_release(loop->core);
   if (loop->closed) return;
-  lunado__anchor_drop(L, loop, place->anchor);
-  lunado_slab_give(&loop->promises, place);
+  lunado__anchor_drop(L, loop, item->anchor);
+  lunado_slab_give(&loop->promises, item);
 }
 
 /* Called also while the loop is closing, because once lunado_promise_settle has
  * returned 0 the library owns `ud` and must call `deliver`.  If memory is too
  * short even for the call, the message is sent again. */
 static void on_promise_message(lunado_loop *core, lunado_message *message) {
-  promise_place *place = lunado_container_of(message, promise_place, message);
+  promise_item *item = lunado_container_of(message, promise_item, message);
   lunado_ioloop *loop = core->owner;
   lua_State *L = loop->L;
-  delivery one = {place->deliver, place->ud, 0, false};
+  delivery one = {item->deliver, item->ud, 0, false};
   int top = lua_gettop(L);
   int status = LUA_ERRMEM;
   if (lua_checkstack(L, DELIVER_STACK)) {
-    lunado__anchor_push(L, loop, place->anchor);
+    lunado__anchor_push(L, loop, item->anchor);
     status = try_to_deliver(L, loop->realm, &one);
   }
   if (one.called) {
-    leave_place(L, loop, place);
+    free_item(L, loop, item);
     settle_with(L, loop, top + 1, status, &one);
   } else {
     (void)lunado_loop_send(core, message, on_promise_message);
@@ -153,12 +155,12 @@ bool lunado__promise_reserve(lunado_ioloop *loop) {
 /* --- lunado.h ------------------------------------------------------------ */
 
 static void check_promisable(lua_State *L, lunado_ioloop *loop,
-                             lunado_loopid *address) {
+                             lunado_loopid *loop_id) {
   int rc;
   if (loop->core->closed) luaL_error(L, "the IOLoop is closed");
-  if (lunado_loop_id(loop->core, address) < 0)
+  if (lunado_loop_id(loop->core, loop_id) < 0)
     luaL_error(L, "too many IOLoops are known to other threads");
-  rc = lunado_slab_reserve(&loop->promises, PLACES_MAX);
+  rc = lunado_slab_reserve(&loop->promises, PROMISES_MAX);
   if (rc == UV_ENOSPC) luaL_error(L, "too many promises");
   if (rc < 0) luaL_error(L, "not enough memory");
 }
@@ -166,47 +168,46 @@ static void check_promisable(lua_State *L, lunado_ioloop *loop,
 lunado_promise *lunado__promise_new(lua_State *L, lunado_realm *realm,
                                     int idx) {
   lunado_ioloop *loop;
-  lunado_loopid address;
+  lunado_loopid loop_id;
   lunado_future *future = lua_touserdata(L, idx);
-  promise_place *place;
-  uint32_t ticket, anchor;
+  promise_item *item;
+  uint32_t id, anchor;
   loop = lunado__ioloop_current(L, realm);
-  check_promisable(L, loop, &address);
+  check_promisable(L, loop, &loop_id);
   luaL_checkstack(L, 8, NULL);
   lua_pushvalue(L, idx);
   anchor = lunado__anchor_add(L, loop);
   lua_pop(L, 1);
-  place = lunado_slab_take(&loop->promises);
-  place->anchor = anchor;
+  item = lunado_slab_take(&loop->promises);
+  item->anchor = anchor;
   if (future->kind == LUNADO_KIND_PLAIN) future->kind = LUNADO_KIND_PROMISE;
   lunado_loop_keep_alive(loop->core);
-  ticket = next_ticket(place);
-  atomic_store(&place->ticket, ticket);
-  return (lunado_promise *)(((uintptr_t)address << TICKET_BITS) | ticket);
+  id = next_id(item);
+  atomic_store(&item->id, id);
+  return (lunado_promise *)(((uintptr_t)loop_id << ID_BITS) | id);
 }
 
-static int settle_place(lunado_loop *core, uint32_t ticket,
-                        lua_CFunction deliver, void *ud) {
+static int settle_item(lunado_loop *core, uint32_t id, lua_CFunction deliver,
+                       void *ud) {
   lunado_ioloop *loop = core->owner;
-  promise_place *place = lunado_slab_at(&loop->promises, ticket % PLACES_MAX);
-  unsigned expected = ticket;
-  if (!atomic_compare_exchange_strong(&place->ticket, &expected, 0))
+  promise_item *item = lunado_slab_at(&loop->promises, id % PROMISES_MAX);
+  unsigned expected = id;
+  if (!atomic_compare_exchange_strong(&item->id, &expected, 0))
     return UV_EALREADY;
-  place->deliver = deliver;
-  place->ud = ud;
-  return lunado_loop_send(core, &place->message, on_promise_message);
+  item->deliver = deliver;
+  item->ud = ud;
+  return lunado_loop_send(core, &item->message, on_promise_message);
 }
 
 int lunado_promise_settle(lunado_promise *promise, lua_CFunction deliver,
                           void *ud) {
-  uintptr_t name = (uintptr_t)promise;
-  lunado_loopid address = (lunado_loopid)(name >> TICKET_BITS);
-  lunado_loop *core = lunado_loopid_enter(address);
+  uintptr_t handle = (uintptr_t)promise;
+  lunado_loopid loop_id = (lunado_loopid)(handle >> ID_BITS);
+  lunado_loop *core = lunado_loopid_enter(loop_id);
   int rc;
   if (core == NULL) return UV_ECANCELED;
-  rc =
-      settle_place(core, (uint32_t)(name & (((uintptr_t)1 << TICKET_BITS) - 1)),
+  rc = settle_item(core, (uint32_t)(handle & (((uintptr_t)1 << ID_BITS) - 1)),
                    deliver, ud);
-  lunado_loopid_leave(address);
+  lunado_loopid_leave(loop_id);
   return rc;
 }
