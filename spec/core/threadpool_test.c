@@ -21,7 +21,7 @@ struct sample {
 };
 
 static lunado_loop *the_loop;
-static lunado_threadpool *the_workers;
+static lunado_threadpool *the_pool;
 static uv_sem_t gate;             /* what jobs wait at */
 static atomic_int threads;        /* started and not finished */
 static atomic_int ever;           /* started */
@@ -30,31 +30,31 @@ static atomic_bool out_of_memory; /* start returns NULL */
 static int endings;               /* calls of `ended` */
 static bool free_at_end;
 
-static void *on_start(lunado_threadpool *workers) {
-  assert_ptr_equal(lunado_threadpool_data(workers), &gate);
+static void *on_start(lunado_threadpool *pool) {
+  assert_ptr_equal(lunado_threadpool_data(pool), &gate);
   if (atomic_load(&out_of_memory)) return NULL;
   atomic_fetch_add(&threads, 1);
   atomic_fetch_add(&ever, 1);
   return &threads;
 }
 
-static void on_run(lunado_threadpool *workers, void *state, lunado_job *job) {
+static void on_run(lunado_threadpool *pool, void *state, lunado_job *job) {
   sample *self = lunado_container_of(job, sample, job);
-  (void)workers;
+  (void)pool;
   if (state == NULL) atomic_fetch_add(&without, 1);
   if (self->act != NULL) self->act(self);
   self->output = 2 * self->input;
 }
 
-static void on_finish(lunado_threadpool *workers, void *state) {
-  (void)workers;
+static void on_finish(lunado_threadpool *pool, void *state) {
+  (void)pool;
   assert_ptr_equal(state, &threads);
   atomic_fetch_sub(&threads, 1);
 }
 
-static void on_done(lunado_threadpool *workers, lunado_job *job) {
+static void on_done(lunado_threadpool *pool, lunado_job *job) {
   sample *self = lunado_container_of(job, sample, job);
-  assert_ptr_equal(workers, the_workers);
+  assert_ptr_equal(pool, the_pool);
   assert_false(self->done);
   assert_int_equal(self->output, job->dropped ? 0 : 2 * self->input);
   self->done = true;
@@ -69,23 +69,22 @@ static void on_free(lunado_job *job) {
   self->freed = true;
 }
 
-static void on_ended(lunado_threadpool *workers) {
-  assert_ptr_equal(workers, the_workers);
+static void on_ended(lunado_threadpool *pool) {
+  assert_ptr_equal(pool, the_pool);
   assert_int_equal(atomic_load(&threads), 0);
   endings++;
   lunado_loop_stop(the_loop);
   if (!free_at_end) return;
-  lunado_threadpool_free(workers);
-  the_workers = NULL;
+  lunado_threadpool_free(pool);
+  the_pool = NULL;
 }
 
-static const lunado_threadpool_hooks hooks = {on_start, on_run,  on_finish,
-                                           on_done,  on_free, on_ended};
+static const lunado_threadpool_ops ops = {on_start, on_run,  on_finish,
+                                          on_done,  on_free, on_ended};
 
-static void open_workers(unsigned max_threads, size_t max_queue) {
+static void open_pool(unsigned max_threads, size_t max_queue) {
   assert_int_equal(
-      lunado_threadpool_new(&the_workers, max_threads, max_queue, &hooks, &gate),
-      0);
+      lunado_threadpool_new(&the_pool, max_threads, max_queue, &ops, &gate), 0);
 }
 
 /* A job with storage that lives as long as the test. */
@@ -97,7 +96,7 @@ static sample *prepare(int i, char name) {
 }
 
 static int try_submit(sample *self) {
-  return lunado_threadpool_submit(the_workers, the_loop, &self->job);
+  return lunado_threadpool_submit(the_pool, the_loop, &self->job);
 }
 
 static sample *submit(int i, char name, void (*act)(sample *self)) {
@@ -124,7 +123,7 @@ static void open_gate(sample *self) {
 static int setup(void **state) {
   (void)state;
   the_loop = loop_open(false);
-  the_workers = NULL;
+  the_pool = NULL;
   endings = 0;
   free_at_end = false;
   atomic_store(&threads, 0);
@@ -137,12 +136,12 @@ static int setup(void **state) {
 static int finish(void **state) {
   (void)state;
   memory_fail_at(0);
-  if (the_workers != NULL) {
+  if (the_pool != NULL) {
     for (int i = 0; i < 8; i++) uv_sem_post(&gate); /* after a failure */
-    (void)lunado_threadpool_shut_down(the_workers);
-    lunado_threadpool_join(the_workers);
-    lunado_threadpool_settle(the_workers);
-    lunado_threadpool_free(the_workers);
+    (void)lunado_threadpool_shut_down(the_pool);
+    lunado_threadpool_join(the_pool);
+    lunado_threadpool_settle(the_pool);
+    lunado_threadpool_free(the_pool);
   }
   assert_int_equal(atomic_load(&threads), 0);
   loop_drop(the_loop);
@@ -154,7 +153,7 @@ static int finish(void **state) {
 
 static void runs_every_job_once(void **state) {
   (void)state;
-  open_workers(4, SIZE_MAX);
+  open_pool(4, SIZE_MAX);
   for (int i = 0; i < MANY; i++) submit(i, '\0', NULL);
   run_until_empty();
   for (int i = 0; i < MANY; i++) assert_true(samples[i].freed);
@@ -162,14 +161,14 @@ static void runs_every_job_once(void **state) {
 
 static void starts_no_thread_before_a_job(void **state) {
   (void)state;
-  open_workers(4, SIZE_MAX);
-  assert_false(lunado_threadpool_shut_down(the_workers));
+  open_pool(4, SIZE_MAX);
+  assert_false(lunado_threadpool_shut_down(the_pool));
   assert_int_equal(atomic_load(&ever), 0);
 }
 
 static void one_thread_runs_jobs_in_order(void **state) {
   (void)state;
-  open_workers(1, SIZE_MAX);
+  open_pool(1, SIZE_MAX);
   for (int i = 0; i < 5; i++) submit(i, (char)('a' + i), NULL);
   run_until_empty();
   assert_string_equal(noted(), "abcde");
@@ -178,7 +177,7 @@ static void one_thread_runs_jobs_in_order(void **state) {
 /* The first ends only after the third has run. */
 static void no_job_waits_while_a_thread_can_be_had(void **state) {
   (void)state;
-  open_workers(3, SIZE_MAX);
+  open_pool(3, SIZE_MAX);
   submit(0, '\0', pass);
   submit(1, '\0', pass);
   submit(2, '\0', open_gate)->then = open_gate;
@@ -188,7 +187,7 @@ static void no_job_waits_while_a_thread_can_be_had(void **state) {
 
 static void an_idle_thread_serves_again(void **state) {
   (void)state;
-  open_workers(8, SIZE_MAX);
+  open_pool(8, SIZE_MAX);
   for (int i = 0; i < 20; i++) {
     submit(i, '\0', NULL);
     run_until_empty();
@@ -202,7 +201,7 @@ static void submit_next(sample *self) {
 
 static void done_may_submit(void **state) {
   (void)state;
-  open_workers(2, SIZE_MAX);
+  open_pool(2, SIZE_MAX);
   submit(0, 'x', NULL)->then = submit_next;
   run_until_empty();
   assert_string_equal(noted(), "xxxxxxxxxx");
@@ -210,14 +209,14 @@ static void done_may_submit(void **state) {
 
 static void a_queue_can_be_full(void **state) {
   (void)state;
-  open_workers(2, 3);
-  assert_int_equal(lunado_threadpool_room(the_workers), 5);
+  open_pool(2, 3);
+  assert_int_equal(lunado_threadpool_room(the_pool), 5);
   for (int i = 0; i < 5; i++) submit(i, '\0', pass);
-  assert_int_equal(lunado_threadpool_room(the_workers), 0);
+  assert_int_equal(lunado_threadpool_room(the_pool), 0);
   assert_int_equal(try_submit(prepare(5, '\0')), UV_ENOBUFS);
   for (int i = 0; i < 5; i++) uv_sem_post(&gate);
   run_until_empty();
-  assert_int_equal(lunado_threadpool_room(the_workers), 5);
+  assert_int_equal(lunado_threadpool_room(the_pool), 5);
   submit(5, 'x', NULL);
   run_until_empty();
   assert_string_equal(noted(), "x");
@@ -225,7 +224,7 @@ static void a_queue_can_be_full(void **state) {
 
 static void without_a_queue_only_threads_take_jobs(void **state) {
   (void)state;
-  open_workers(1, 0);
+  open_pool(1, 0);
   submit(0, '\0', pass);
   assert_int_equal(try_submit(prepare(1, '\0')), UV_ENOBUFS);
   uv_sem_post(&gate);
@@ -240,9 +239,9 @@ static void without_a_queue_only_threads_take_jobs(void **state) {
 static void a_shut_down_runs_what_is_queued(void **state) {
   (void)state;
   free_at_end = true;
-  open_workers(1, SIZE_MAX);
+  open_pool(1, SIZE_MAX);
   for (int i = 0; i < 3; i++) submit(i, (char)('a' + i), pass);
-  assert_true(lunado_threadpool_shut_down(the_workers));
+  assert_true(lunado_threadpool_shut_down(the_pool));
   assert_int_equal(try_submit(prepare(3, '\0')), UV_ECANCELED);
   for (int i = 0; i < 3; i++) uv_sem_post(&gate);
   assert_int_equal(lunado_loop_run(the_loop, true), LUNADO_RUN_STOPPED);
@@ -252,14 +251,15 @@ static void a_shut_down_runs_what_is_queued(void **state) {
 
 static void settle_needs_no_turn(void **state) {
   (void)state;
-  open_workers(2, SIZE_MAX);
+  open_pool(2, SIZE_MAX);
   for (int i = 0; i < 9; i++) submit(i, 'x', NULL);
-  (void)lunado_threadpool_shut_down(the_workers);
-  lunado_threadpool_join(the_workers);
+  (void)lunado_threadpool_shut_down(the_pool);
+  lunado_threadpool_join(the_pool);
   assert_string_equal(noted(), "");
-  lunado_threadpool_settle(the_workers);
+  lunado_threadpool_settle(the_pool);
   assert_string_equal(noted(), "xxxxxxxxx");
-  lunado_loop_keep_alive(the_loop); /* nothing else makes it look for messages */
+  lunado_loop_keep_alive(
+      the_loop); /* nothing else makes it look for messages */
   lunado_loop_stop(the_loop);
   assert_int_equal(lunado_loop_run(the_loop, false), LUNADO_RUN_STOPPED);
   lunado_loop_release(the_loop);
@@ -277,40 +277,40 @@ static void turn_the_loop(sample *self) {
 
 static void the_loop_may_turn_while_settling(void **state) {
   (void)state;
-  open_workers(1, SIZE_MAX);
+  open_pool(1, SIZE_MAX);
   for (int i = 0; i < 3; i++) submit(i, 'x', NULL)->then = turn_the_loop;
-  (void)lunado_threadpool_shut_down(the_workers);
-  lunado_threadpool_join(the_workers);
-  lunado_threadpool_settle(the_workers);
+  (void)lunado_threadpool_shut_down(the_pool);
+  lunado_threadpool_join(the_pool);
+  lunado_threadpool_settle(the_pool);
   assert_string_equal(noted(), "xxx");
   for (int i = 0; i < 3; i++) assert_true(samples[i].freed);
 }
 
-static void workers_can_be_freed_before_their_last_message(void **state) {
+static void pool_can_be_freed_before_their_last_message(void **state) {
   (void)state;
-  open_workers(2, SIZE_MAX);
+  open_pool(2, SIZE_MAX);
   submit(0, 'x', NULL);
-  (void)lunado_threadpool_shut_down(the_workers);
-  lunado_threadpool_join(the_workers);
-  lunado_threadpool_settle(the_workers);
-  lunado_threadpool_free(the_workers);
-  the_workers = NULL;
+  (void)lunado_threadpool_shut_down(the_pool);
+  lunado_threadpool_join(the_pool);
+  lunado_threadpool_settle(the_pool);
+  lunado_threadpool_free(the_pool);
+  the_pool = NULL;
   assert_string_equal(noted(), "x");
 }
 
 static void what_was_not_begun_can_be_dropped(void **state) {
   (void)state;
-  open_workers(1, SIZE_MAX);
+  open_pool(1, SIZE_MAX);
   submit(0, 'a', open_gate);
   uv_sem_wait(&gate);
   run_until_empty();
   submit(1, 'b', pass);
   for (int i = 2; i < 5; i++) submit(i, 'c', pass);
-  (void)lunado_threadpool_shut_down(the_workers);
-  size_t dropped = lunado_threadpool_drop(the_workers);
+  (void)lunado_threadpool_shut_down(the_pool);
+  size_t dropped = lunado_threadpool_drop(the_pool);
   for (int i = 1; i < 5; i++) uv_sem_post(&gate);
-  lunado_threadpool_join(the_workers);
-  lunado_threadpool_settle(the_workers);
+  lunado_threadpool_join(the_pool);
+  lunado_threadpool_settle(the_pool);
   assert_string_equal(noted(), "abccc");
   assert_true(dropped == 3 || dropped == 4);
   for (int i = 2; i < 5; i++) assert_true(samples[i].job.dropped);
@@ -320,20 +320,20 @@ static void jobs_survive_their_loop(void **state) {
   lunado_loop *loop;
   (void)state;
   assert_int_equal(lunado_loop_new(&loop, NULL), 0);
-  open_workers(2, SIZE_MAX);
+  open_pool(2, SIZE_MAX);
   sample *early = prepare(0, 'e'), *late = prepare(1, 'l');
   late->act = pass;
-  assert_int_equal(lunado_threadpool_submit(the_workers, loop, &early->job), 0);
-  assert_int_equal(lunado_threadpool_submit(the_workers, loop, &late->job), 0);
+  assert_int_equal(lunado_threadpool_submit(the_pool, loop, &early->job), 0);
+  assert_int_equal(lunado_threadpool_submit(the_pool, loop, &late->job), 0);
   lunado_loop_close(loop);
   lunado_loop_unref(loop);
-  assert_int_equal(lunado_threadpool_submit(the_workers, loop, &early->job),
+  assert_int_equal(lunado_threadpool_submit(the_pool, loop, &early->job),
                    UV_ECANCELED);
   uv_sem_post(&gate);
-  (void)lunado_threadpool_shut_down(the_workers);
-  lunado_threadpool_join(the_workers);
+  (void)lunado_threadpool_shut_down(the_pool);
+  lunado_threadpool_join(the_pool);
   assert_string_equal(noted(), "");
-  lunado_threadpool_settle(the_workers);
+  lunado_threadpool_settle(the_pool);
   assert_string_equal(noted(), "el");
   assert_true(early->freed && late->freed);
 }
@@ -342,7 +342,7 @@ static void jobs_survive_their_loop(void **state) {
 
 static void a_thread_without_memory_tries_again(void **state) {
   (void)state;
-  open_workers(1, SIZE_MAX);
+  open_pool(1, SIZE_MAX);
   atomic_store(&out_of_memory, true);
   submit(0, 'a', NULL);
   run_until_empty();
@@ -356,13 +356,12 @@ static void a_thread_without_memory_tries_again(void **state) {
 }
 
 static void memory_can_be_short(void **state) {
-  lunado_threadpool *workers = (lunado_threadpool *)1;
+  lunado_threadpool *pool = (lunado_threadpool *)1;
   (void)state;
   memory_fail_at(1);
-  assert_int_equal(lunado_threadpool_new(&workers, 1, 1, &hooks, &gate),
-                   UV_ENOMEM);
-  assert_null(workers);
-  open_workers(2, SIZE_MAX);
+  assert_int_equal(lunado_threadpool_new(&pool, 1, 1, &ops, &gate), UV_ENOMEM);
+  assert_null(pool);
+  open_pool(2, SIZE_MAX);
   memory_fail_at(1);
   assert_int_equal(try_submit(prepare(0, '\0')), UV_ENOMEM);
   submit(0, '\0', pass);
@@ -390,7 +389,7 @@ int main(void) {
       unit(a_shut_down_runs_what_is_queued),
       unit(settle_needs_no_turn),
       unit(the_loop_may_turn_while_settling),
-      unit(workers_can_be_freed_before_their_last_message),
+      unit(pool_can_be_freed_before_their_last_message),
       unit(what_was_not_begun_can_be_dropped),
       unit(jobs_survive_their_loop),
       unit(a_thread_without_memory_tries_again),

@@ -12,8 +12,8 @@
  * shut down, jobs are refused and the threads end as soon as the queue is
  * empty.
  *
- * All functions must be called on one thread, the owner's.  The hooks start,
- * run and finish are called on the pool's threads, the other hooks on the
+ * All functions must be called on one thread, the owner's.  The functions
+ * start, run and finish are called on the pool's threads, the other ops on the
  * owner's.
  */
 #ifndef LUNADO_CORE_THREADPOOL_H
@@ -35,15 +35,15 @@ typedef struct {
   /* Returns the state of a new thread; NULL if there is no memory for it.
    * Called on the thread, at first when it begins.  While it has returned NULL,
    * it is called again before each job. */
-  void *(*start)(lunado_threadpool *workers);
+  void *(*start)(lunado_threadpool *pool);
   /* Runs the job on a thread.  `state` is the result of `start`, or NULL. */
-  void (*run)(lunado_threadpool *workers, void *state, lunado_job *job);
+  void (*run)(lunado_threadpool *pool, void *state, lunado_job *job);
   /* Frees the state of a thread, unless it is NULL.  Called last on that
    * thread. */
-  void (*finish)(lunado_threadpool *workers, void *state);
+  void (*finish)(lunado_threadpool *pool, void *state);
   /* Called on the owner's thread when the job was run or, with job->dropped
    * set, was dropped. */
-  void (*done)(lunado_threadpool *workers, lunado_job *job);
+  void (*done)(lunado_threadpool *pool, lunado_job *job);
   /* Frees the job, which the pool no longer refers to.  Called on the owner's
    * thread, after `done`; the pool may have been freed before. */
   void (*free_job)(lunado_job *job);
@@ -51,71 +51,71 @@ typedef struct {
    * and all threads have ended after a shut-down.  It may free the pool.  Not
    * called if the loop closed first, or if lunado_threadpool_join was
    * called. */
-  void (*ended)(lunado_threadpool *workers);
-} lunado_threadpool_hooks;
+  void (*ended)(lunado_threadpool *pool);
+} lunado_threadpool_ops;
 
 /* Makes a pool without threads.  At most `max_threads` threads run at the same
  * time; at most `max_queue` jobs wait for a thread.  `data` is the owner's.
- * Returns 0, or a negative libuv error with *workers set to NULL. */
-int lunado_threadpool_new(lunado_threadpool **workers, unsigned max_threads,
-                          size_t max_queue,
-                          const lunado_threadpool_hooks *hooks, void *data);
+ * Returns 0, or a negative libuv error with *pool set to NULL. */
+int lunado_threadpool_new(lunado_threadpool **pool, unsigned max_threads,
+                          size_t max_queue, const lunado_threadpool_ops *ops,
+                          void *data);
 
 /* Runs the caller's job on a thread and then calls `done`.  The pool owns the
  * job's storage until free_job, and keeps the loop alive until `done`.
  * Returns 0; UV_ECANCELED after a shut-down or if the loop is closed;
  * UV_ENOBUFS if the queue is full; another libuv error if no thread runs and
  * none can be started. */
-int lunado_threadpool_submit(lunado_threadpool *workers, lunado_loop *loop,
+int lunado_threadpool_submit(lunado_threadpool *pool, lunado_loop *loop,
                              lunado_job *job);
 
 /* Returns how many jobs could be submitted now. */
-size_t lunado_threadpool_room(lunado_threadpool *workers);
+size_t lunado_threadpool_room(lunado_threadpool *pool);
 
 /* Refuses jobs from now on; the threads end as soon as the queue is empty, and
  * `ended` is called then.  Returns false if there is no thread; `ended` is not
  * called in this case. */
-bool lunado_threadpool_shut_down(lunado_threadpool *workers);
+bool lunado_threadpool_shut_down(lunado_threadpool *pool);
 
 /* True if all jobs are done but `ended` cannot be called, because the loop that
  * would call it is closed. */
-bool lunado_threadpool_deserted(const lunado_threadpool *workers);
+bool lunado_threadpool_deserted(const lunado_threadpool *pool);
 
 /* Drops the jobs that no thread has begun, and returns their number.
  * lunado_threadpool_settle calls `done` on them. */
-size_t lunado_threadpool_drop(lunado_threadpool *workers);
+size_t lunado_threadpool_drop(lunado_threadpool *pool);
 
 /* Waits until all threads have ended.  Must be called after a shut-down. */
-void lunado_threadpool_join(lunado_threadpool *workers);
+void lunado_threadpool_join(lunado_threadpool *pool);
 
 /* Calls `done` on all jobs that were run or dropped and are not done yet,
  * without waiting for a turn of their loops.  Must be called after
  * lunado_threadpool_join. */
-void lunado_threadpool_settle(lunado_threadpool *workers);
+void lunado_threadpool_settle(lunado_threadpool *pool);
 
 /* Frees a pool.  Its threads must have ended and its jobs must be done. */
-void lunado_threadpool_free(lunado_threadpool *workers);
+void lunado_threadpool_free(lunado_threadpool *pool);
 
 /* Returns the `data` that was passed to lunado_threadpool_new. */
-static inline void *lunado_threadpool_data(const lunado_threadpool *workers);
+static inline void *lunado_threadpool_data(const lunado_threadpool *pool);
 
 /* --- layout: private to the core, visible so that owners can embed it ----- */
 
 struct lunado_job {
-  lunado_message message; /* returns the job to its loop */
-  lunado_link queued;     /* in workers->queue until a thread takes it */
-  lunado_link pending;    /* in workers->pending until done */
-  const lunado_threadpool_hooks *hooks; /* the pool's */
-  lunado_threadpool *workers;           /* the pool; borrowed until done */
-  lunado_loop *loop;                    /* a reference, until free_job */
-  bool mailed;                          /* the message is on its way */
-  bool dropped;                         /* it was not run */
-  bool settling;                        /* lunado_threadpool_settle handles
-                                           it */
+  lunado_message message;           /* returns the job to its loop */
+  lunado_link queued;               /* in pool->queue until a thread takes it */
+  lunado_link pending;              /* in pool->pending until done */
+  const lunado_threadpool_ops *ops; /* the pool's */
+  lunado_threadpool *pool;          /* the pool; borrowed until done */
+  lunado_loop *loop;                /* a reference, until free_job */
+  bool mailed;                      /* the message is on its way */
+  bool dropped;                     /* it was not run */
+  bool settling;                    /* lunado_threadpool_settle handles
+                                       it */
 };
 
 struct lunado_threadpool {
-  const lunado_threadpool_hooks *hooks;
+  const lunado_threadpool_ops *ops;
   void *data;             /* the owner's */
   unsigned max_threads;   /* at least 1 */
   size_t max_queue;       /* jobs that may wait for a thread */
@@ -135,8 +135,8 @@ struct lunado_threadpool {
   bool mailed;      /* the message is on its way */
 };
 
-static inline void *lunado_threadpool_data(const lunado_threadpool *workers) {
-  return workers->data;
+static inline void *lunado_threadpool_data(const lunado_threadpool *pool) {
+  return pool->data;
 }
 
 #endif

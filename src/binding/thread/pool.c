@@ -30,7 +30,7 @@
 enum { JOB_FUTURE_LOOP = 3 };
 
 struct lunado__pool {
-  lunado_threadpool *workers; /* owned; NULL once all threads have ended */
+  lunado_threadpool *threads; /* owned; NULL once all threads have ended */
   lunado_realm *realm;        /* of the pool's state */
   lua_State *L;  /* the coroutine in which jobs are settled; NULL: that of the
                     job's loop */
@@ -119,7 +119,7 @@ static void succeed_job(lua_State *L, lunado__pool *pool, const pool_job *self,
  * may have settled already. */
 static int settle_job(lua_State *L) {
   const pool_job *self = lua_touserdata(L, 1);
-  lunado__pool *pool = lunado_threadpool_data(self->job.workers);
+  lunado__pool *pool = lunado_threadpool_data(self->job.pool);
   lua_settop(L, 2);
   push_job_futures(L, pool);
   lua_rawgetp(L, 3, self->future);
@@ -152,25 +152,25 @@ static void settle_job_protected(lua_State *L, lunado_realm *realm,
   if (lua_pcall(L, 2, 0, 0) != LUA_OK) lua_pop(L, 1);
 }
 
-/* --- hooks ---------------------------------------------------------------- */
+/* --- for threadpool.h --------------------------------------------------- */
 
-static void *pool_start(lunado_threadpool *workers) {
-  const lunado__pool *pool = lunado_threadpool_data(workers);
+static void *pool_start(lunado_threadpool *threads) {
+  const lunado__pool *pool = lunado_threadpool_data(threads);
   return lunado__worker_new(pool->realm->filler, pool->path, pool->cpath);
 }
 
-static void pool_run(lunado_threadpool *workers, void *state, lunado_job *job) {
-  (void)workers;
+static void pool_run(lunado_threadpool *threads, void *state, lunado_job *job) {
+  (void)threads;
   lunado__worker_run(state, &lunado_container_of(job, pool_job, job)->work);
 }
 
-static void pool_finish(lunado_threadpool *workers, void *state) {
-  (void)workers;
+static void pool_finish(lunado_threadpool *threads, void *state) {
+  (void)threads;
   lunado__worker_free(state);
 }
 
-static void pool_done(lunado_threadpool *workers, lunado_job *job) {
-  lunado__pool *pool = lunado_threadpool_data(workers);
+static void pool_done(lunado_threadpool *threads, lunado_job *job) {
+  lunado__pool *pool = lunado_threadpool_data(threads);
   pool_job *self = lunado_container_of(job, pool_job, job);
   lua_State *L = pool->L != NULL ? pool->L : self->loop->L;
   if (!lua_checkstack(L, LUA_MINSTACK)) return;
@@ -187,15 +187,15 @@ static void pool_free_job(lunado_job *job) {
   lunado__free(self);
 }
 
-static void pool_ended(lunado_threadpool *workers) {
-  lunado__pool *pool = lunado_threadpool_data(workers);
-  pool->workers = NULL;
-  lunado_threadpool_free(workers);
+static void pool_ended(lunado_threadpool *threads) {
+  lunado__pool *pool = lunado_threadpool_data(threads);
+  pool->threads = NULL;
+  lunado_threadpool_free(threads);
   pool->over = true;
   release_pool(pool->realm->main, pool);
 }
 
-static const lunado_threadpool_hooks pool_hooks = {
+static const lunado_threadpool_ops pool_ops = {
     pool_start, pool_run, pool_finish, pool_done, pool_free_job, pool_ended};
 
 /* --- sending -------------------------------------------------------------- */
@@ -230,8 +230,8 @@ static void raise_refusal(lua_State *L, lunado__pool *pool, int rc) {
 }
 
 void lunado__pool_check_room(lua_State *L, lunado__pool *pool, size_t n) {
-  if (pool->shut || pool->workers == NULL) raise_refusal(L, pool, UV_ECANCELED);
-  if (n > lunado_threadpool_room(pool->workers))
+  if (pool->shut || pool->threads == NULL) raise_refusal(L, pool, UV_ECANCELED);
+  if (n > lunado_threadpool_room(pool->threads))
     raise_refusal(L, pool, UV_ENOBUFS);
 }
 
@@ -262,7 +262,7 @@ static int submit_job(lunado__pool *pool, lunado_ioloop *loop,
   self->future = future;
   self->loop = loop;
   self->work.parcel = *parcel;
-  rc = lunado_threadpool_submit(pool->workers, loop->core, &self->job);
+  rc = lunado_threadpool_submit(pool->threads, loop->core, &self->job);
   if (rc == 0)
     memset(parcel, 0, sizeof *parcel);
   else
@@ -287,13 +287,13 @@ void lunado__pool_send(lua_State *L, lunado__pool *pool,
 void lunado__pool_shut_down(lua_State *L, lunado__pool *pool, bool wait) {
   lua_State *outer = pool->L;
   pool->shut = true;
-  if (pool->workers == NULL) return;
-  if (lunado_threadpool_shut_down(pool->workers) && !wait &&
-      !lunado_threadpool_deserted(pool->workers))
+  if (pool->threads == NULL) return;
+  if (lunado_threadpool_shut_down(pool->threads) && !wait &&
+      !lunado_threadpool_deserted(pool->threads))
     return;
-  lunado_threadpool_join(pool->workers);
+  lunado_threadpool_join(pool->threads);
   pool->L = L;
-  lunado_threadpool_settle(pool->workers);
+  lunado_threadpool_settle(pool->threads);
   pool->L = outer;
   pool->over = true;
   release_pool(L, pool);
@@ -311,15 +311,15 @@ static void log_dropped(lua_State *L, lunado__pool *pool, size_t count) {
 
 static int pool__gc(lua_State *L) {
   lunado__pool *pool = lua_touserdata(L, 1);
-  lunado_threadpool *workers = pool->workers;
+  lunado_threadpool *threads = pool->threads;
   size_t dropped = 0;
-  if (workers != NULL) {
+  if (threads != NULL) {
     pool->closing = true;
-    (void)lunado_threadpool_shut_down(workers);
-    dropped = lunado_threadpool_drop(workers);
+    (void)lunado_threadpool_shut_down(threads);
+    dropped = lunado_threadpool_drop(threads);
     lunado__pool_shut_down(L, pool, true);
-    pool->workers = NULL;
-    lunado_threadpool_free(workers);
+    pool->threads = NULL;
+    lunado_threadpool_free(threads);
   }
   lunado__free(pool->path);
   pool->path = NULL;
@@ -372,7 +372,7 @@ lunado__pool *lunado__pool_new(lua_State *L, lunado_realm *realm,
   lua_newtable(L);
   lua_setiuservalue(L, -2, 1);
   copy_paths(L, pool);
-  rc = lunado_threadpool_new(&pool->workers, threads, queue, &pool_hooks, pool);
+  rc = lunado_threadpool_new(&pool->threads, threads, queue, &pool_ops, pool);
   if (rc < 0) raise_refusal(L, pool, rc);
   lua_pushvalue(L, -1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, pool);
