@@ -26,7 +26,7 @@ static bool lets_go; /* the callback that closes drops the reference, too */
 static bool closed;
 static int left; /* how often the owner was told that it is not needed */
 
-static void on_left(lunado_loop *loop) {
+static void on_unused(lunado_loop *loop) {
   assert_true(closed);
   assert_false(lunado_loop_running(loop));
   left++;
@@ -106,7 +106,7 @@ static void load_timers(lunado_loop *loop, kind who) {
 static void load_tasks(lunado_loop *loop, kind who) {
   for (int i = 0; i < 3; i++) {
     lunado_callback_init(&loaded->tasks[i],
-                     i == 1 && who == TASK ? on_closing_task : on_task);
+                         i == 1 && who == TASK ? on_closing_task : on_task);
     lunado_loop_ready(loop, &loaded->tasks[i]);
   }
 }
@@ -136,7 +136,7 @@ static lunado_loop *begin(bool borrowed, bool drops) {
   left = 0;
   assert_int_equal(pipe(ends), 0);
   lunado_loop *loop = loop_open(borrowed);
-  lunado_loop_set_left(loop, on_left);
+  lunado_loop_set_unused(loop, on_unused);
   return loop;
 }
 

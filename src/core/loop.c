@@ -75,16 +75,16 @@ void lunado__loop_enter(lunado_loop *loop) {
   loop->quiet = false;
 }
 
-static void tell_if_left(lunado_loop *loop) {
-  lunado_left_cb left = loop->left;
-  if (!loop->closed || left == NULL || lunado_loop_running(loop)) return;
-  loop->left = NULL;
-  left(loop);
+static void tell_if_unused(lunado_loop *loop) {
+  lunado_unused_cb unused = loop->unused;
+  if (!loop->closed || unused == NULL || lunado_loop_running(loop)) return;
+  loop->unused = NULL;
+  unused(loop);
 }
 
 void lunado__loop_exit(lunado_loop *loop) {
   loop->depth--;
-  tell_if_left(loop);
+  tell_if_unused(loop);
   lunado_loop_unref(loop);
 }
 
@@ -235,8 +235,8 @@ void lunado_loop_set_drive(lunado_loop *loop, lunado_drive_cb drive) {
   loop->drive = drive != NULL ? drive : drive_uv;
 }
 
-void lunado_loop_set_left(lunado_loop *loop, lunado_left_cb left) {
-  loop->left = left;
+void lunado_loop_set_unused(lunado_loop *loop, lunado_unused_cb unused) {
+  loop->unused = unused;
 }
 
 void lunado_loop_keep_alive(lunado_loop *loop) {
@@ -483,7 +483,7 @@ int lunado_loop_run(lunado_loop *loop, bool forever) {
   loop->forever = false;
   loop->running = loop->stopped = loop->broken = false;
   lunado_loop_calm(loop);
-  tell_if_left(loop);
+  tell_if_unused(loop);
   lunado__ownuv_close(loop);
   lunado_loop_unref(loop);
   return rc;

@@ -50,7 +50,7 @@ typedef int (*lunado_drive_cb)(lunado_loop *loop, uv_run_mode mode);
 
 /* Called when the loop is closed and no callback or run of the loop is on the C
  * stack. */
-typedef void (*lunado_left_cb)(lunado_loop *loop);
+typedef void (*lunado_unused_cb)(lunado_loop *loop);
 
 /* How a run ended. */
 enum {
@@ -156,9 +156,9 @@ void lunado_loop_set_slice(lunado_loop *loop, uint64_t ns);
 /* Drives runs with `drive` from now on; NULL: with uv_run. */
 void lunado_loop_set_drive(lunado_loop *loop, lunado_drive_cb drive);
 
-/* Calls `left` once, when the loop is closed and no longer running.  From then
- * on the loop does not use its owner. */
-void lunado_loop_set_left(lunado_loop *loop, lunado_left_cb left);
+/* Calls `unused` once, when the loop is closed and no longer running.  From
+ * then on the loop does not use its owner. */
+void lunado_loop_set_unused(lunado_loop *loop, lunado_unused_cb unused);
 
 /* --- ready callbacks ------------------------------------------------------ */
 
@@ -241,7 +241,7 @@ struct lunado_loop {
   lunado_loopid id;        /* loopid.h's; 0: none */
   lunado_link kin;         /* in a list of the owner's; the owner removes it */
   lunado_drive_cb drive;   /* uv_run, or the owner's replacement */
-  lunado_left_cb left;     /* NULL: none, or it was called */
+  lunado_unused_cb unused; /* NULL: none, or it was called */
   lunado_link works;       /* jump.h's: finished works, not yet dispatched */
   uv_async_cb works_cb;    /* libuv's own function that dispatches them */
   uv_loop_t *shown;        /* the uv_loop_t on which works_cb is called; NULL:

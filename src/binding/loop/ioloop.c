@@ -109,7 +109,7 @@ void lunado__ioloop_unref(lua_State *L, lunado_ioloop *loop) {
   if (--loop->refs == 0 && loop->closed) forget_if_unused(L, loop);
 }
 
-static void on_left(lunado_loop *core) {
+static void on_unused(lunado_loop *core) {
   lunado_ioloop *loop = core->owner;
   forget_if_unused(loop->L, loop);
 }
@@ -172,7 +172,7 @@ static int loop__gc(lua_State *L) {
   loop->core = &gone;
   lunado_link_remove(&core->kin);
   core->owner = NULL;
-  lunado_loop_set_left(core, NULL);
+  lunado_loop_set_unused(core, NULL);
   lunado_loop_set_drive(core, NULL);
   lunado_loop_set_clock(core, NULL); /* it may have been loop->clock */
   lunado_loop_close(core);
@@ -212,7 +212,7 @@ lunado_ioloop *lunado__ioloop_new(lua_State *L, lunado_realm *realm,
   rc = lunado_loop_new(&core, uv);
   if (rc < 0) luaL_error(L, "cannot open a loop: %s", uv_strerror(rc));
   core->owner = loop;
-  lunado_loop_set_left(core, on_left);
+  lunado_loop_set_unused(core, on_unused);
   lunado_loop_set_drive(core, lunado__drive);
   loop->core = core;
   lunado_list_append(&realm->loops.cores, &core->kin);
