@@ -72,7 +72,7 @@ bool lunado__loop_look(lunado_loop *loop) {
 void lunado__loop_enter(lunado_loop *loop) {
   lunado_loop_ref(loop);
   loop->depth++;
-  loop->quiet = false;
+  loop->inactive = false;
 }
 
 static void tell_if_unused(lunado_loop *loop) {
@@ -157,10 +157,10 @@ static bool is_awaiting(const lunado_loop *loop) {
 /* Skips to the first deadline if nothing is awaited and nothing has happened on
  * the previous pass either: an event that was under way may have arrived on
  * that pass. */
-static void skip_time(lunado_loop *loop, bool was_quiet) {
-  loop->quiet = !is_awaiting(loop);
-  if (!was_quiet || !loop->quiet) return;
-  loop->quiet = false;
+static void skip_time(lunado_loop *loop, bool was_inactive) {
+  loop->inactive = !is_awaiting(loop);
+  if (!was_inactive || !loop->inactive) return;
+  loop->inactive = false;
   loop->clock->skip_to(loop->clock, lunado_heap_min(&loop->heap)->when);
   lunado__timers_run(loop, lunado_loop_time(loop));
 }
@@ -180,10 +180,10 @@ void lunado__loop_heed(lunado_loop *loop) {
 static void on_idle(uv_idle_t *handle) {
   lunado_loop *loop = lunado_container_of(handle, lunado_loop, idle);
   double now = lunado_loop_time(loop);
-  bool quiet = loop->quiet;
+  bool inactive = loop->inactive;
   lunado__loop_enter(loop);
   if (can_skip(loop, now))
-    skip_time(loop, quiet);
+    skip_time(loop, inactive);
   else
     run_pass(loop, now);
   lunado__loop_heed(loop);

@@ -281,7 +281,7 @@ struct lunado_loop {
   bool leaving;         /* own ends once no foreign handle or request is left on
                            it */
   bool lent;            /* own is not closed with the loop */
-  bool quiet;           /* nothing has happened since the last pass, on which
+  bool inactive;        /* nothing has happened since the last pass, on which
                            nothing was awaited */
 };
 
