@@ -80,7 +80,7 @@ static void lose_deadline(lunado_loop *loop) {
   uv_timer_stop(&loop->timer);
 }
 
-static void aim_too_late(lunado_loop *loop) {
+static void arm_too_late(lunado_loop *loop) {
   uv_idle_stop(&loop->idle);
   lunado_link_init(&loop->ready);
   loop->armed = INFINITY;
@@ -185,7 +185,7 @@ static const fault faults[] = {
     {spoil_deadline, "a deadline is a number"},
     {overfill, "a heap has room for its entries"},
     {lose_deadline, "something comes back for the first deadline"},
-    {aim_too_late,
+    {arm_too_late,
      "the timer handle is armed no later than the first deadline"},
     {unref_timer, "the timer handle counts as alive while there is a deadline"},
     {keep_for_nothing,

@@ -107,8 +107,8 @@ static double run_changing_hog(lunado_loop *loop, double us) {
 }
 
 /* While tasks are cheap the clock is looked at seldom; not too seldom for the
- * one that becomes dear. */
-static void so_does_one_that_becomes_dear(void **state) {
+ * one that becomes expensive. */
+static void so_does_one_that_becomes_expensive(void **state) {
   check_gaps(run_changing_hog, *state, 100);
 }
 
@@ -187,7 +187,7 @@ static void a_long_task_is_told_when_it_is_tired(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       on_own(a_task_that_readies_itself_for_ever_leaves_gaps),
-      on_own(so_does_one_that_becomes_dear),
+      on_own(so_does_one_that_becomes_expensive),
       on_own(so_do_many_together),
       on_own(a_slice_holds_many_turns),
       on_own(timers_run_beside_a_busy_task),

@@ -95,8 +95,7 @@ static void microseconds_apart_run_in_order(void **state) {
   double now = lunado_loop_time(loop);
   double grain = time_grain(loop), step = grain > 1e-6 ? grain : 1e-6;
   for (int i = 0; i < FEW; i++)
-    start(loop, &timers[i], now + 0.001 + (FEW - i) * step,
-          (char)('a' + i));
+    start(loop, &timers[i], now + 0.001 + (FEW - i) * step, (char)('a' + i));
   run(loop);
   assert_string_equal(noted(), "hgfedcba");
 }
@@ -122,7 +121,7 @@ static void fractions_of_milliseconds_are_never_early(void **state) {
   free(many);
 }
 
-static void an_earlier_one_takes_the_aim(void **state) {
+static void an_earlier_one_arms_the_handle(void **state) {
   lunado_loop *loop = *state;
   start(loop, &timers[0], in(loop, 3600), 'z');
   start(loop, &timers[1], in(loop, 0.001), 'a')->act = NULL;
@@ -373,7 +372,8 @@ static void closing_lets_them_go(void **state) {
   lunado_loop_close(loop);
   assert_false(lunado_timer_running(&timers[0].timer));
   assert_false(lunado_timer_running(&timers[1].timer));
-  assert_int_equal(lunado_timer_start(loop, &timers[0].timer, -1), UV_ECANCELED);
+  assert_int_equal(lunado_timer_start(loop, &timers[0].timer, -1),
+                   UV_ECANCELED);
   assert_false(lunado_timer_running(&timers[0].timer));
   lunado_timer_stop(loop, &timers[0].timer);
   assert_string_equal(noted(), "");
@@ -429,7 +429,7 @@ int main(void) {
       on_own(they_do_so_where_the_count_of_ages_wraps),
       on_own(microseconds_apart_run_in_order),
       on_both(fractions_of_milliseconds_are_never_early),
-      on_own(an_earlier_one_takes_the_aim),
+      on_own(an_earlier_one_arms_the_handle),
       on_own(passed_deadlines_run_in_order),
       on_both(a_passed_deadline_does_not_wait),
       on_both(one_that_starts_itself_for_ever_lets_others_run),

@@ -66,7 +66,7 @@ void lunado__check_heap(const lunado_heap *heap) {
 
 /* Not valid while timers run, because the timer handle is armed again after
  * them. */
-static void check_aim(const lunado_loop *loop) {
+static void check_armed(const lunado_loop *loop) {
   bool waiting = loop->heap.finite > 0;
   invariant(waiting || !active(&loop->timer) || !referenced(&loop->timer),
             "no timer handle keeps a loop alive that has no deadline");
@@ -173,7 +173,7 @@ static void check_open(const lunado_loop *loop) {
             "what is done before libuv polls keeps no loop alive");
   invariant(!loop->has_limit || !referenced(&loop->limit),
             "the limit keeps no loop alive");
-  if (loop->due == -INFINITY) check_aim(loop);
+  if (loop->due == -INFINITY) check_armed(loop);
 }
 
 static void check_closed(const lunado_loop *loop) {
