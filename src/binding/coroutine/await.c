@@ -95,8 +95,8 @@ static int await_values(lua_State *L, lunado_realm *realm) {
 }
 
 /* gen.await(x) → the results of x, as coroutine.yield(x) returns them, but
- * without a switch of threads if x is done.  Raises the error of x; and an
- * error that says why, if the running function cannot wait. */
+ * without a switch of threads if x is done.  Raises the error of x; or, if the
+ * running function cannot wait, an error that says why. */
 static int gen_await(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_future *future;

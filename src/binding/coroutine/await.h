@@ -6,7 +6,7 @@
 #include "binding/state/realm.h"
 
 /* Suspends the running coroutine until the Future at idx, which is pending, is
- * settled.  Then k runs, which first calls lunado__await_result.  Raises an
+ * settled.  Then k runs; it must first call lunado__await_result.  Raises an
  * error if L is not the thread of a coroutine of lunado's, or cannot yield.  A
  * C function calls it as: return lunado__await(...).  [-?, +?, e] */
 int lunado__await(lua_State *L, lunado_realm *realm, int idx, lua_KContext ctx,

@@ -2,11 +2,11 @@
 /*
  * body.c - the function at the base of every coroutine.
  *
- * It calls the user's function as pcall does: so the to-be-closed variables are
- * closed inside the coroutine, where their __close may yield, even if an error
- * ends the function.  It returns one result as it is, several results as one
- * value that lunado__future_pack makes of them, no value if there are none; or
- * a Failure.
+ * It calls the user's function as pcall does.  So the to-be-closed variables
+ * are closed inside the coroutine, where their __close may yield, even if an
+ * error ends the function.  A single result is returned as it is.  Several
+ * results are packed into one value (lunado__future_pack).  If there are no
+ * results, nothing is returned; if the function fails, its Failure.
  */
 #include "binding/coroutine/body.h"
 

@@ -5,8 +5,8 @@
  * A coroutine that calls another one starts it on the C stack, of which Lua
  * allows little.  When that is used up (lunado__run_may_nest), the caller
  * yields to the runner instead.  The runner starts the callee in the caller's
- * place, and continues the caller when the callee is suspended or has ended. So
- * only memory bounds the depth of calls.
+ * place, and continues the caller when the callee is suspended or has ended.
+ * So only memory bounds the depth of calls.
  */
 #include "binding/coroutine/coroutine.h"
 
@@ -25,12 +25,12 @@
 
 /* --- starting ------------------------------------------------------------- */
 
-/* The number of arguments for which the stack that Lua gives each C function is
- * enough. */
+/* The maximum number of arguments for which the stack that Lua gives each C
+ * function is enough. */
 #define FEW_ARGUMENTS (LUA_MINSTACK - LUNADO_RUN_STACK - 3)
 
-/* Replaces the function below the nargs arguments on top, and these, by a task
- * that is ready to run it and, above, the task's Future. */
+/* Replaces the function and its nargs arguments, which are on top, by a task
+ * that is ready to run the function and, above it, the task's Future. */
 static lunado_task *prepare(lua_State *L, lunado_realm *realm, int nargs) {
   int base = lua_gettop(L) - nargs;
   lunado_task *task;
@@ -90,7 +90,7 @@ static int callee_started(lua_State *L, int status, lua_KContext ctx) {
   return 1;
 }
 
-/* True if the last of nargs arguments is util.kwargs. */
+/* True if the last of the nargs arguments was made by util.kwargs. */
 static bool has_kwargs(lua_State *L, const lunado_realm *realm, int nargs) {
   bool found;
   if (realm->types.kwargs == NULL || lua_type(L, nargs) != LUA_TTABLE ||

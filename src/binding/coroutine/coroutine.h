@@ -13,8 +13,8 @@
  *     outcome; during that time the Future holds the task as well
  *     (LUNADO_FUTURE_TASK);
  *   - the Failure of the error that the coroutine received last (received.h).
- * If a coroutine never suspends, only its caller's stack holds the task and the
- * Future.
+ * If a coroutine is never suspended, only its caller's stack holds the task and
+ * the Future.
  */
 #ifndef LUNADO_BINDING_COROUTINE_COROUTINE_H
 #define LUNADO_BINDING_COROUTINE_COROUTINE_H
@@ -44,7 +44,8 @@ void lunado__coroutine_spawn(lua_State *L, lunado_realm *realm, int nargs);
  * the coroutine do nothing when it starts.  [-0, +0, -] */
 void lunado__coroutine_withdraw(lua_State *L, int idx);
 
-/* As lunado__coroutine_spawn, but the function starts on the loop's next turn.
+/* Like lunado__coroutine_spawn, but the function starts on the loop's next
+ * turn.
  * [-(nargs+1), +1, m] */
 void lunado__coroutine_spawn_later(lua_State *L, lunado_realm *realm,
                                    lunado_ioloop *loop, int nargs);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * gc_canary.c - tells a finalizer whether its object was collected, or the
- * state is being closed.
+ * gc_canary.c - tells a finalizer whether its object was collected or the state
+ * is being closed.
  *
- * A coroutine that is collected while it waits is nearly always a bug, so that
- * is logged; but not when the whole state is being closed.
+ * A coroutine that is collected while it waits is nearly always a bug, and is
+ * logged; but a coroutine that waits when the state is closed is not.
  */
 #include "binding/coroutine/gc_canary.h"
 
@@ -18,11 +18,10 @@
  * then the batch of the closing.  A batch goes from the youngest object to the
  * oldest.
  *
- * A canary is referred to only weakly.  So it is in the batch of the first
- * collection after it was made, and that batch may still be unfinished when the
- * state is closed.  A slot holds the canary's companion, which has the same
- * age. So the companion is in the batch of the closing, before all older
- * objects. */
+ * There is only a weak reference to a canary.  So it is in the batch of the
+ * first collection after it was made; that batch may still be unfinished when
+ * the state is closed.  The canary's companion has the same age, but a slot
+ * holds it.  So it is in the batch of the closing, before all older objects. */
 typedef struct {
   uint32_t sequence; /* of the canary, also in its companion */
   bool held;         /* this is the companion */
@@ -83,13 +82,13 @@ static void log_uncertain(lua_State *L, lunado_realm *realm) {
  *   - The weak reference to the canary is cleared.  The canary's batch is not
  *     over yet, so the closing's batch comes later: the object was collected.
  *   - Else, the object is younger than the canary.  No collection has taken
- *     place since it was made: the state is being closed.
- *   - The object is older than the companion of the canary before.  In the
+ *     place since the object was made: the state is being closed.
+ *   - The object is older than the companion of the previous canary.  In the
  *     closing's batch that companion would have come first, and would have set
  *     `closing`: the object was collected.
- *   - The object is between them.  It belongs to the closing; or, rarely, to a
- *     second collection that began before the finalizers of the first had run,
- *     as when memory is short. */
+ *   - The object is between the two.  It belongs to the closing; or, rarely, to
+ *     a second collection that began before the finalizers of the first had
+ * run, as when memory is short: the cause is uncertain. */
 lunado_gc_cause lunado__gc_canary_cause(lua_State *L, lunado_realm *realm,
                                         uint32_t sequence) {
   if (realm->collector.canary_lost && !realm->collector.closing)
@@ -104,8 +103,8 @@ lunado_gc_cause lunado__gc_canary_cause(lua_State *L, lunado_realm *realm,
 }
 
 /* True if the companion with this `sequence` was held until the closing.  A
- * companion is released when the next canary is made; if it is collected, that
- * canary is collected first. */
+ * companion is released when the next canary is made.  If the companion is
+ * collected after that, the finalizer of that canary runs first. */
 static bool was_held(lua_State *L, const lunado_realm *realm,
                      uint32_t sequence) {
   if (sequence == realm->collector.canary) return true;

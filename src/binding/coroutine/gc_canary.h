@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * gc_canary.h - tells a finalizer whether its object was collected, or the
- * state is being closed.
+ * gc_canary.h - tells a finalizer whether its object was collected or the state
+ * is being closed.
  */
 #ifndef LUNADO_BINDING_COROUTINE_GC_CANARY_H
 #define LUNADO_BINDING_COROUTINE_GC_CANARY_H

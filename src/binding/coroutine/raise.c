@@ -69,8 +69,8 @@ static int core_raise(lua_State *L) {
   return raise_on(L, realm);
 }
 
-/* result(future): like future:result(), but if that raises the Future's error,
- * the traceback does not show the place, which is in a function of lunado's. */
+/* result(future): like future:result(), but for calls in lunado's own code:
+ * when it raises the Future's error, the traceback does not show the call. */
 static int core_result(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   const lunado_future *future = lunado__checkfuture(L, realm, 1);

@@ -17,8 +17,8 @@
  * before.  Each takes some three of the 200 C calls that Lua allows. */
 #define NEST_MAX 30u
 
-/* The maximum number of bytes on the C stack from the first of them to the
- * start of another one. */
+/* The maximum distance on the C stack, in bytes, between the first of them and
+ * one that starts. */
 #define NEST_STACK 24576
 
 /* --- ending --------------------------------------------------------------- */
@@ -110,8 +110,8 @@ static bool awaits_start(const lunado_task *caller, const lunado_task *callee) {
          lua_touserdata(thread, -2) == (const void *)callee;
 }
 
-/* Ends a coroutine that other code has resumed or closed.  Returns its status,
- * as of a failed lua_resume, with an error on its thread's stack. */
+/* Ends a coroutine that other code has resumed or closed.  Leaves an error on
+ * its thread's stack and returns LUA_ERRRUN, as a failed lua_resume would. */
 static int end_resumed_outside(const lunado_task *task) {
   reset(task->thread);
   lua_settop(task->thread, 0);
@@ -161,7 +161,7 @@ void lunado__run(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
         realm->coroutines.place = t;
         continue;
       }
-      /* A task that has a caller started while no stack context was current. */
+      /* If a task has a caller, no stack context was current at its start. */
       nargs = lunado__suspend_next(L, realm, t, task, n,
                                    caller == NULL ? context : NULL);
       if (nargs != SUSPENDED) continue;

@@ -131,7 +131,8 @@ static int resume_captured(lua_State *L) {
   return 0;
 }
 
-/* (task): saves the current stack contexts, within which it will be resumed. */
+/* (task): saves the current stack contexts.  The task will be resumed within
+ * them. */
 static int capture(lua_State *L) {
   lunado_task *task = lua_touserdata(L, 1);
   lunado_realm *realm = lunado__realm_find(L);
@@ -151,11 +152,11 @@ void lunado__suspend_capture(lua_State *L, const lunado_realm *realm, int t) {
   lua_call(L, 1, 0);
 }
 
-/* Prepares the task at t for suspension.  Returns false if that failed, and an
- * error is prepared for its yield.  The queue slot comes last, because
- * finalizers that run before could take it.  A debug hook on the return of
- * find_place may close the loop, which is still on the stack: hence the last
- * check. */
+/* Prepares the task at t for suspension.  If that fails, returns false, with an
+ * error prepared for its yield.  The queue slot comes last, because finalizers
+ * that run in the steps before could take it.  The last check is needed because
+ * a debug hook may close the loop when find_place returns; the loop is still on
+ * the stack then. */
 static bool has_all(lua_State *L, lunado_realm *realm, int t,
                     lunado_task *task) {
   bool found;
@@ -253,10 +254,9 @@ static int link_behind(lua_State *L, lunado_realm *realm, int t,
   return lunado__suspend_push_outcome(L, t, task, future);
 }
 
-/* Links the task to the Future on top of its thread's stack.  Returns
- * SUSPENDED; or how many values to resume the task with, which are an error, or
- * the Future's outcome if a finalizer has just settled it; or RESUMED_OUTSIDE.
- */
+/* Links the task to the Future on top of its thread's stack.  Returns as
+ * lunado__suspend_wait.  The task is not suspended if linking fails, or if a
+ * finalizer has just settled the Future. */
 static int link_task(lua_State *L, lunado_realm *realm, int t,
                      lunado_task *task, lunado_future *future) {
   lua_State *thread = task->thread;
@@ -292,8 +292,8 @@ static int wait_for(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
 }
 
 /* Replaces the n values that were yielded, on top of the thread's stack, by one
- * Future.  Returns false if that raised an error, which is now prepared for the
- * yield, or if the thread no longer yields. */
+ * Future.  Returns false if that raised an error, which is then prepared for
+ * the yield, or if the thread no longer yields. */
 static bool convert(lua_State *L, lunado_realm *realm, int t, int n) {
   lunado_task *task = lua_touserdata(L, t);
   lunado_task *outer = realm->coroutines.yielder;

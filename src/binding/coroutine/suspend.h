@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * suspend.h - what happens to a coroutine from its yield until it is resumed:
- * it waits, is queued, or an error is prepared for its yield.
+ * it waits, is queued, or an error is prepared for its yield (throw.h).
  */
 #ifndef LUNADO_BINDING_COROUTINE_SUSPEND_H
 #define LUNADO_BINDING_COROUTINE_SUSPEND_H
@@ -16,17 +16,17 @@ void lunado__suspend_ready(lunado_settler *settler, lunado_waiter *waiter,
  * which lunado_future_take_sole has just removed.  [-0, +0, -] */
 void lunado__suspend_ready_sole(lua_State *L, int idx, lunado_waiter *waiter);
 
-/* Refs the loop of the task at t, which is about to be suspended, and adds the
- * flags `how` (with TASK_WAITING or TASK_QUEUED).  Binds the task to its Future
- * if it is not bound yet.  [-0, +0, -] */
+/* Refs the loop of the task at t, which is about to be suspended, and sets the
+ * flags `how`, which include TASK_WAITING or TASK_QUEUED.  Binds the task to
+ * its Future if it is not bound yet.  [-0, +0, -] */
 void lunado__suspend_ref(lua_State *L, int t, lunado_task *task, uint32_t how);
 
 /* Saves the current stack contexts, if there are any: the task at t will be
  * resumed within them.  [-0, +0, e] */
 void lunado__suspend_capture(lua_State *L, const lunado_realm *realm, int t);
 
-/* Puts the task at t into its loop's queue, which has room, to be resumed.
- * [-0, +0, -] */
+/* Puts the task at t into its loop's queue, which has a free slot.  The loop
+ * will resume the task.  [-0, +0, -] */
 void lunado__suspend_queue(lua_State *L, lunado_realm *realm, int t,
                            lunado_task *task);
 
@@ -47,16 +47,17 @@ int lunado__suspend_wait(lua_State *L, lunado_realm *realm, int t,
  * [-0, +(0|2), -] */
 bool lunado__suspend_push_ready(lua_State *thread, lunado_realm *realm, int n);
 
-/* Pushes the results of the Future on top of the thread of the task at t onto
- * that thread; or its error, prepared for the task's yield.  Returns how many
- * values to resume the task with. */
+/* The Future is on top of the thread of the task at t.  Pushes its results onto
+ * that thread; or its error, which is prepared for the task's yield.  Returns
+ * how many values to resume the task with. */
 int lunado__suspend_push_outcome(lua_State *L, int t, lunado_task *task,
                                  lunado_future *future);
 
 /* Ends the wait of the suspended task at t, and queues it: the error of the
  * failed Future on top will be raised at its yield.  Returns false, and changes
  * nothing, if the task is not suspended, was resumed outside or will get an
- * error anyway.  Pops the Future.  [-1, +0, -] */
+ * error anyway, or if its thread has no stack left.  Pops the Future.
+ * [-1, +0, -] */
 bool lunado__suspend_fail_wait(lua_State *L, int t);
 
 /* Handles a yield of n values by the task at t.  Returns as

@@ -143,8 +143,8 @@ static int task__gc(lua_State *L) {
   uint32_t how = task->flags & (TASK_WAITING | TASK_QUEUED);
   bool told = !(how & TASK_WAITING);
   if ((how & TASK_QUEUED) && !task->loop->closed) {
-    /* Another finalizer has queued it, or the state is being closed.  The loop
-     * may still run it, so it gets its finalizer back. */
+    /* Another finalizer has queued the task, or the state is being closed.  The
+     * loop may still run the task, so it gets its finalizer back. */
     lua_settop(L, 1);
     lunado__class_set(L, realm->types.task);
     return 0;

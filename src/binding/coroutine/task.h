@@ -22,8 +22,8 @@ enum {
   TASK_FAILED = 1,      /* the coroutine has failed */
   TASK_AWAITING = 2,    /* suspended by lunado__await, not by a plain yield */
   TASK_STARTING = 4,    /* queued, and has not started yet */
-  TASK_WAITING = 8,     /* has reffed its loop, and reserved a queue slot */
-  TASK_QUEUED = 16,     /* has reffed its loop, and is in its queue */
+  TASK_WAITING = 8,     /* waits; refs its loop, with a queue slot reserved */
+  TASK_QUEUED = 16,     /* is in its loop's queue; refs the loop */
   TASK_BOUND = 32,      /* task and Future hold each other */
   TASK_CAPTURED = 64,   /* SLOT_CAPTURED has the function that resumes it */
   TASK_WATCHED = 128,   /* SLOT_FINISH is called when the coroutine ends */
@@ -31,10 +31,10 @@ enum {
   TASK_ENTERING = 512,  /* enters contexts of its own at its next yield */
   TASK_ENTERED = 1024,  /* has entered them since its runner resumed it */
   TASK_RECEIVED = 2048, /* LUNADO_TASK_RECEIVED is a Failure */
-  TASK_PASSING = 4096   /* lunado's own code is raising its error again */
+  TASK_PASSING = 4096 /* lunado's own code raises that Failure's error again */
 };
 
-/* In place of the number of values to resume a coroutine with. */
+/* These stand in place of the number of values to resume a coroutine with. */
 enum {
   SUSPENDED = -1,      /* it is suspended */
   RESUMED_OUTSIDE = -2 /* other code has resumed or closed it: it has to end */
@@ -44,8 +44,8 @@ enum {
 typedef enum {
   LUNADO_GC_COLLECTED, /* the object was collected */
   LUNADO_GC_CLOSING,   /* the state is being closed */
-  LUNADO_GC_UNCERTAIN  /* the former, if there is another collection; else the
-                          latter */
+  LUNADO_GC_UNCERTAIN  /* COLLECTED if another collection follows, else
+                          CLOSING */
 } lunado_gc_cause;
 
 struct lunado_task {
@@ -53,9 +53,9 @@ struct lunado_task {
   lua_State *thread;     /* held by LUNADO_TASK_THREAD */
   lunado_ioloop *loop;   /* set at the first suspension; valid while the task
                             has reffed it */
-  lunado_task *caller;   /* the task that yielded for this one to start, and
-                            continues when this one is suspended or has ended;
-                            below this one on the runner's stack */
+  lunado_task *caller;   /* the task that has yielded so that this one starts.
+                            It continues when this one is suspended or has
+                            ended, and is below it on the runner's stack */
   lunado_future *future; /* of its outcome; on its runner's stack while the
                             task runs, else held by LUNADO_TASK_FUTURE */
   uint32_t count;        /* the number of values to start with */
@@ -64,9 +64,9 @@ struct lunado_task {
   uint32_t flags;
 };
 
-/* The stack slots needed to run a coroutine and to settle its Future, which has
- * no waiter before it is returned.  With the task, the Future and the function
- * they are fewer than Lua gives each C function. */
+/* The number of stack slots needed to run a coroutine and to settle its Future,
+ * which has no waiter before it is returned.  With three more, for the task,
+ * the Future and the function, that is less than Lua gives each C function. */
 #define LUNADO_RUN_STACK 14
 
 /* Makes the task at t and the Future above it hold each other, before the task
@@ -76,7 +76,8 @@ void lunado__task_bind(lua_State *L, int t, lunado_task *task);
 /* Makes the class of tasks, and the pool of idle ones.  [-0, +0, m] */
 void lunado__task_open(lua_State *L, lunado_realm *realm);
 
-/* True if the task's thread is as the runner left it. */
+/* True if the task's thread is as its runner left it: no other code has resumed
+ * or closed it. */
 static inline bool lunado__task_untouched(const lunado_task *task) {
   if (lua_status(task->thread) != LUA_YIELD) return false;
   if (task->waiter.future == NULL) return true;
@@ -92,7 +93,7 @@ static inline bool lunado__task_is_running(lua_State *L,
 }
 
 /* Keeps the task at t, whose coroutine has ended, for a later coroutine.  If
- * the pool is full or threads are not reused, the task only loses its
+ * the pool is full or gen.reuse_threads is off, the task only loses its
  * finalizer.  [-0, +0, -] */
 void lunado__task_recycle(lua_State *L, lunado_realm *realm, int t,
                           lunado_task *task);

@@ -2,9 +2,10 @@
 /*
  * throw.c - raising an error where a coroutine has yielded.
  *
- * Lua cannot raise an error in a coroutine from outside.  But a hook in the
- * coroutine can: on the first return, which is that of the yield itself.  For
- * gen.await no hook is needed: its continuation raises the error.
+ * Lua cannot raise an error in a coroutine from outside, but a debug hook in
+ * the coroutine can.  The hook is called at the first return, which is that of
+ * the yield itself.  gen.await needs no hook: its continuation raises the
+ * error.
  */
 #include "binding/coroutine/throw.h"
 
@@ -18,8 +19,8 @@ static void restore_hook(lua_State *L, lunado_realm *realm) {
   realm->coroutines.user_hook = NULL;
 }
 
-/* The hook of a coroutine that is resumed with an error.  The error is the
- * value on top when the yield returns. */
+/* The hook of a coroutine that is resumed with an error.  When the yield
+ * returns, the error is on top. */
 static void raise_at_return(lua_State *L, lua_Debug *ar) {
   lunado_realm *realm = lunado__realm_find(L);
   (void)ar;

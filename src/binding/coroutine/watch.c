@@ -47,7 +47,7 @@ void lunado__watch_thread(lua_State *L, lunado_realm *realm, int t) {
 }
 
 /* set_thread_hook(fn) → the previous hook, or nil.  fn(thread) is called before
- * each coroutine begins; if fn is nil, no hook is. */
+ * each coroutine begins.  If fn is nil, there is no hook. */
 static int core_set_thread_hook(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   if (!lua_isnoneornil(L, 1)) lunado__checkcallable(L, 1);

@@ -6,7 +6,7 @@
  * The thread hook is called before each coroutine begins.  A watched coroutine
  * enters stack contexts of its own at its next yield, an error can be raised at
  * the yield where it is suspended, and the finish hook is called when it ends.
- * With these, lunado.legacy makes the runner of YieldPoints.
+ * lunado.legacy builds the runner of YieldPoints on this.
  */
 #ifndef LUNADO_BINDING_COROUTINE_WATCH_H
 #define LUNADO_BINDING_COROUTINE_WATCH_H
@@ -18,7 +18,7 @@
  * that it starts itself.  [-0, +0, m] */
 void lunado__watch_thread(lua_State *L, lunado_realm *realm, int t);
 
-/* Makes the contexts that the watched task at t is to enter the current ones.
+/* Enters the contexts of the watched task at t: they become the current ones.
  * [-0, +0, -] */
 void lunado__watch_enter(lua_State *L, lunado_realm *realm, int t,
                          lunado_task *task);

@@ -11,7 +11,7 @@ static int do_nothing(lua_State *L) {
 }
 
 /* A run calls uv_run in a C function of its own, and uv_run calls the
- * callbacks. So two nested calls have to be reserved. */
+ * callbacks.  So two nested calls have to be reserved. */
 static int call_nothing(lua_State *L) {
   lua_pushcfunction(L, do_nothing);
   lua_call(L, 0, 0);

@@ -13,8 +13,8 @@
  *     Failure that its coroutine received last (3);
  *   - the stack of a suspended thread holds, on top, the Future that the thread
  *     waits for;
- *   - the registry holds an open loop.  The loop holds its queue and its
- *     anchors: running timers, watchers, sleeping Futures and promises.
+ *   - the registry holds an open loop.  The loop holds its queue and, by
+ *     anchors, running timers, watchers, sleeping Futures and promises.
  * So a raw pointer to a waiter is valid while the waiter is linked: the
  * Future's user value holds its owner.
  */
