@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# The short way to everything; CMakeLists.txt and CMakePresets.json do the work.
+# Shortcuts for CMake and its presets; see CMakeLists.txt and CMakePresets.json.
 export LUA ?= lua5.4
 export LUA_PATH := $(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;
 export LUA_CPATH := $(CURDIR)/build/?.so;;
@@ -11,48 +11,49 @@ setup = scripts/setup.sh
 configure = cmake --preset $(1) --log-level=WARNING >/dev/null
 module = $(call configure,release) && \
 	cmake --build --preset release --target lunado_module
-# All tests of a preset; TESTS is a pattern of names that picks some.
+# Builds a preset and runs its tests; TESTS is a pattern that selects tests by
+# name.
 check = $(call configure,$(1)) && cmake --build --preset $(1) && \
 	ctest --preset $(1) $(if $(TESTS),-R '$(TESTS)')
 
 .PHONY: demo test bench bench-check bench-deps sanitize tsan valgrind strangers \
 	install-check clean
 
-demo: # fetch pages from a server of its own, many at once
+demo: # fetches many pages concurrently from its own server
 	@$(setup) demo
 	@$(module)
 	@$(LUA) examples/fetch.lua
 
-test: # everything, under ctest
+test: # all tests, under ctest
 	@$(setup) test
 	@$(call check,release)
 
-sanitize: # the same under AddressSanitizer and UBSan
+sanitize: # all tests, under AddressSanitizer and UBSan
 	@$(setup) test
 	@$(call check,sanitize)
 
-tsan: # the same under ThreadSanitizer
+tsan: # all tests, under ThreadSanitizer
 	@$(setup) test
 	@$(call check,tsan)
 
-valgrind: # the same under valgrind
+valgrind: # all tests, under valgrind
 	@$(setup) valgrind
 	@$(call check,valgrind)
 
-strangers: # under the conditions of other machines; CONDITIONS names some
+strangers: # all tests, under conditions of other machines; or only CONDITIONS
 	@$(setup) test
 	@$(call configure,release) && cmake --build --preset release
 	@sh scripts/strangers.sh $(CONDITIONS)
 
-bench-deps: # the peers that the benchmarks can be run against
+bench-deps: # installs the peers of the benchmarks
 	@sh bench/deps.sh
 
-bench: # all of them; BENCH="W2 W5" names some, or options
+bench: # all benchmarks; BENCH="W2 W5" selects some, or passes options
 	@$(setup) demo
 	@$(module)
 	@$(LUA) bench/run.lua $(BENCH)
 
-bench-check: # instructions of the hot paths against those stored
+bench-check: # compares the instruction counts of hot paths with the stored ones
 	@$(setup) valgrind
 	@$(module)
 	@$(LUA) bench/check.lua

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# Writes OUT/lunado.c, the sources below ROOT and the file EMBEDDED as one
-# translation unit, and OUT/lunado.h beside it.
+# Writes OUT/lunado.c, one translation unit made of the sources below ROOT and
+# of the file EMBEDDED, and copies lunado.h to OUT.
 #   cmake -DROOT=src -DEMBEDDED=embedded_modules.c -DOUT=dir -P amalgamate.cmake
 cmake_minimum_required(VERSION 3.21)
 
@@ -9,8 +9,8 @@ set(seen "")
 set(text "")
 set(system "")
 
-# Adds a file to the text, without its local includes; those of the system are
-# noted.
+# Appends a file to `text`, without its local includes.  Collects its system
+# includes in `system`.
 function(add name path)
   file(READ "${path}" content)
   string(REGEX MATCHALL "#include <[^>\n]+>" includes "${content}")
@@ -22,8 +22,9 @@ function(add name path)
   set(text "${text}\n/* --- ${name} --- */\n${content}" PARENT_SCOPE)
 endfunction()
 
-# Adds the local headers that a file includes, each once and after those that
-# it needs itself; lunado.h stays a file of its own.
+# Appends the local headers that a file includes, each once and after the
+# headers that it includes itself.  Omits lunado.h, which remains a separate
+# file.
 function(add_headers path)
   file(READ "${path}" content)
   string(REGEX MATCHALL "${local_include}" includes "${content}")
@@ -40,10 +41,11 @@ function(add_headers path)
   set(seen "${seen}" PARENT_SCOPE)
 endfunction()
 
-# What a file defines for itself alone: its statics and types, its macros.
+# Finds the names that a file defines only for itself: its statics and types in
+# `names`, its macros in `macros`.
 function(own_names path names macros)
   file(READ "${path}" content)
-  # In a list of CMake's, semicolons and brackets would have a meaning.
+  # Semicolons and brackets have a special meaning in CMake's lists.
   string(REPLACE ";" "," content "${content}")
   string(REPLACE "[" "(" content "${content}")
   set(word "[A-Za-z_][A-Za-z0-9_]*")
@@ -74,7 +76,8 @@ foreach(source IN LISTS core binding)
   endforeach()
 endforeach()
 
-# A name that two files have for themselves gets the name of the file added.
+# If two files define the same name, the second definition is renamed: a #define
+# appends the name of the file.
 foreach(source IN LISTS core binding)
   own_names("${ROOT}/${source}" names macros)
   string(REGEX REPLACE "[^A-Za-z0-9]" "_" suffix "${source}")
@@ -91,8 +94,8 @@ foreach(source IN LISTS core binding)
 endforeach()
 add("the Lua files" "${EMBEDDED}")
 
-# What files share is not exported.  That must not concern what the system
-# declares, so all of that comes first.
+# Hides the symbols that files share.  The declarations of system headers must
+# not be hidden, so all system headers are included before.
 list(JOIN system "\n" system)
 set(hide "#if defined(__GNUC__) && !defined(_WIN32)\n${system}
 #pragma GCC visibility push(hidden)\n#endif\n")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# Writes OUT: every Lua file below ROOT as a C array, and the table of them
-# that src/binding/state/embedded.h declares.
+# Writes OUT: a C array for every Lua file below ROOT, and the table of these
+# arrays that src/binding/state/embedded.h declares.
 #   cmake -DROOT=lua -DOUT=embedded_modules.c -P embed.cmake
 cmake_minimum_required(VERSION 3.21)
 
@@ -21,7 +21,8 @@ foreach(file IN LISTS files)
   file(READ "${ROOT}/${file}" bytes HEX)
   string(REGEX REPLACE "(${row})" "\\1\n  " bytes "${bytes}")
   string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${bytes}")
-  # A byte more than the length, so that an empty file is an array too.
+  # The array has one byte more than the file, so that it is not empty if the
+  # file is.
   string(APPEND arrays "/* ${file} */\n"
     "static const unsigned char ${array}[] = {\n  ${bytes}0\n};\n\n")
   string(APPEND entries "  {\"${module}\", ${array}, ${length}},\n")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-# The library, the module and the two ways to find them: CMake, pkg-config.
+# Installs the library, the module, and the CMake and pkg-config files with
+# which projects find them.
 set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/lunado")
 
 install(TARGETS lunado EXPORT lunadoTargets)
@@ -21,7 +22,7 @@ install(FILES cmake/lunadoDependencies.cmake
   DESTINATION "${package_dir}")
 
 # The prefix is relative to the file itself, so that `cmake --install --prefix`
-# may choose another place than the one that was configured.
+# may choose another prefix than the configured one.
 set(pc_prefix "/prefix")
 cmake_path(RELATIVE_PATH pc_prefix
   BASE_DIRECTORY "/prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-# lunado::uv and lunado::lua, the two libraries that lunado stands on, and
-# lunado::luaheaders for what must not link Lua.  The build and the installed
-# package both read this file.  A project that brings a libuv or a Lua of its
-# own defines lunado::uv or lunado::lua before it adds lunado.
+# Defines lunado::uv and lunado::lua, the two libraries that lunado needs, and
+# lunado::luaheaders for targets that must not link Lua.  The build and the
+# installed package both read this file.  A project with its own libuv or Lua
+# defines lunado::uv or lunado::lua before it adds lunado.
 find_package(PkgConfig)
 
 if(NOT TARGET lunado::uv)

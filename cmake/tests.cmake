@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# The tests, as ctest runs them.  A tool that is missing makes its tests fail
-# ("Not Run"), never vanish; scripts/setup.sh installs the tools.
+# The tests that ctest runs.  If a tool is missing, its tests fail ("Not Run")
+# instead of being left out; scripts/setup.sh installs the tools.
 enable_testing()
 set(LUNADO_ROOT "${PROJECT_SOURCE_DIR}")
 
@@ -8,7 +8,7 @@ find_program(LUNADO_INTERPRETER
   NAMES $ENV{LUA} lua${LUNADO_LUA_VERSION} lua54 lua REQUIRED)
 pkg_check_modules(LUNADO_PC_CMOCKA IMPORTED_TARGET cmocka)
 
-# What every program is built with that runs Lua under a checker.
+# Additional sources of programs that run Lua under a checker.
 set(checked "")
 if(LUNADO_TSAN AND CMAKE_SYSTEM_NAME STREQUAL "Linux")
   set(checked "${LUNADO_ROOT}/spec/support/tsan.c")
@@ -19,8 +19,8 @@ set(environment
   "LUA_CPATH=${PROJECT_BINARY_DIR}/?.so\;\;"
   "LUNADO_BUILD=${PROJECT_BINARY_DIR}")
 if(LUNADO_SANITIZE OR LUNADO_TSAN)
-  # The checkers must be there before the module is: an interpreter of our
-  # own has them, under the name that the scripts call.
+  # The checkers must be loaded before the module.  So we build an interpreter
+  # that is linked with them, under the name that the scripts call.
   add_executable(lunado_lua spec/support/lua.c ${checked})
   lunado_configure(lunado_lua)
   target_link_libraries(lunado_lua PRIVATE lunado::lua)
@@ -45,8 +45,9 @@ else()
   set(seconds 600)
 endif()
 
-# Registers a command under a name; the folder in the name is its label.  One
-# that runs a program of ours begins with ${under}, the checker if any.
+# Registers a command as a test; the folder in the test's name is its label.  A
+# command that runs a program of this build begins with ${under}, the checker if
+# there is one.
 function(lunado_add_test name)
   add_test(NAME ${name} COMMAND ${ARGN} WORKING_DIRECTORY "${LUNADO_ROOT}")
   get_filename_component(label ${name} DIRECTORY)
@@ -54,7 +55,7 @@ function(lunado_add_test name)
     ENVIRONMENT "${environment}")
 endfunction()
 
-# A C test of the core, spec/core/<name>.c: no Lua is linked.
+# Adds a C test of the core, spec/core/<name>.c, which is not linked with Lua.
 function(lunado_test name)
   if(LUNADO_PC_CMOCKA_FOUND)
     add_executable(${name} spec/core/${name}.c spec/core/support.c
@@ -70,7 +71,7 @@ function(lunado_test name)
     "${PROJECT_BINARY_DIR}/spec/core/${name}")
 endfunction()
 
-# What hosts are tested with is static: they look behind the interface.
+# Test hosts link a static library, because they use internal functions.
 set(tested lunado)
 if(BUILD_SHARED_LIBS)
   set(tested lunado_tested)
@@ -81,8 +82,8 @@ if(BUILD_SHARED_LIBS)
     ${CMAKE_DL_LIBS})
 endif()
 
-# A C host, <folder>/<name>.c, becomes <build>/<folder>/<name>.  With RUN it is
-# a test too, run with the script <name>.lua where there is one.
+# Builds <build>/<folder>/<name> from the C host <folder>/<name>.c.  With RUN
+# the host is also a test, which gets the script <name>.lua if there is one.
 function(lunado_host folder name)
   get_filename_component(kind ${folder} NAME)
   set(target "${kind}_${name}")
@@ -101,7 +102,7 @@ function(lunado_host folder name)
   endif()
 endfunction()
 
-# Files that match, without folder and extension.
+# Returns the names of the files that match, without folder and extension.
 function(lunado_names result pattern)
   file(GLOB files CONFIGURE_DEPENDS RELATIVE "${LUNADO_ROOT}" ${pattern})
   set(names "")
@@ -123,8 +124,8 @@ list(REMOVE_ITEM names ${in_pieces})
 foreach(name IN LISTS names)
   lunado_host(spec/capi ${name} RUN)
 endforeach()
-# These run their scripts some thousand times, so each in pieces, by the names
-# of its tests.
+# These hosts run their scripts thousands of times.  So each of them is split
+# into several tests, by the names of its tests.
 set(pieces_of_memory opening opening_without_any running running_without_any)
 set(script_of_memory "${LUNADO_ROOT}/spec/capi/memory.lua")
 set(script_of_memory_calls "${LUNADO_ROOT}/spec/capi/memory_calls.lua")
@@ -142,7 +143,7 @@ foreach(name IN LISTS in_pieces)
   endforeach()
 endforeach()
 
-# Without memory luv, libuv and the C library lose some of theirs.
+# When an allocation fails, luv, libuv and the C library leak memory.
 list(TRANSFORM pieces_of_luv_memory PREPEND luv_memory_ OUTPUT_VARIABLE with_luv)
 foreach(name IN LISTS with_luv ITEMS memory_calls_streams memory_calls_uv)
   set_property(TEST capi/${name} APPEND PROPERTY ENVIRONMENT
@@ -153,7 +154,7 @@ endforeach()
 lunado_add_test(capi/exports sh spec/capi/exports.sh
   $<TARGET_FILE:lunado> $<TARGET_FILE:lunado_module>)
 
-# The job server runs until it is told to end: a spec does that.
+# The job server runs until it gets a message to end, so a spec runs it.
 lunado_host(examples/embed jobserver)
 lunado_host(examples/embed minimal RUN)
 lunado_host(examples/embed worker RUN)
@@ -161,7 +162,7 @@ if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
   lunado_host(examples/embed epoll RUN)
 endif()
 
-# One test for each spec file: a crash takes only its own file along.
+# One test for each spec file, so that a crash ends the tests of one file only.
 foreach(folder . tornado limit)
   lunado_names(names spec/${folder}/*_spec.lua)
   foreach(name IN LISTS names)
@@ -171,12 +172,13 @@ foreach(folder . tornado limit)
   endforeach()
 endforeach()
 
-# These files are about being run together.
+# These files test that files are insulated from each other in one run.
 lunado_add_test(spec/insulation ${under} ${interpreter} scripts/busted.lua
   spec/insulation)
 
-# What is about lifetime, in the other mode of the collector and where that is
-# always in the midst of something.  LUNADO_GC does it for all other tests.
+# Runs the specs about lifetime also in the incremental mode of the collector,
+# and with tiny steps, so that a collection is always in progress.  LUNADO_GC
+# selects a mode for all other tests.
 foreach(mode incremental tiny)
   foreach(name gen_lifetime gen_multi gen_timeout debug stack_context)
     lunado_add_test(gc/${mode}/${name}_spec ${under} ${interpreter}
@@ -186,12 +188,12 @@ foreach(mode incremental tiny)
   endforeach()
 endforeach()
 
-# The longest begin first, where tests run side by side.
+# The longest tests begin first when tests run in parallel.
 set_tests_properties(${long_tests} capi/states capi/threads spec/limit/depth_spec
   spec/limit/executor_spec PROPERTIES COST 100)
 
-# What runs no program of this build is tested once; so is what is installed,
-# which is built without checkers.
+# Tests that run no program of this build run only once, without a checker.  So
+# do the tests of the installed package, which is built without checkers.
 if(NOT LUNADO_SANITIZE AND NOT LUNADO_TSAN AND NOT LUNADO_VALGRIND
     AND NOT LUNADO_COVERAGE)
   lunado_add_test(tree/layers sh spec/layers.sh)

@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Makes sure that what a target of the Makefile needs is there.  On Debian and
-# its kin it installs what is missing, elsewhere it says what is missing and
-# how the package managers call it.  Silent when nothing is missing.
+# Ensures that the packages which a target of the Makefile needs are installed.
+# On Debian and its derivatives it installs the missing packages.  Elsewhere it
+# prints their names in several package managers.  Prints nothing if no package
+# is missing.
 #   scripts/setup.sh demo|test|valgrind
 set -u
 target=${1:-demo}
@@ -10,8 +11,9 @@ lua=${LUA:-lua5.4}
 debian=
 others=
 
-# need PROBE DEBIAN HOMEBREW FEDORA ARCH ALPINE: the probe is a shell command;
-# a name that begins with a colon is installed by luarocks.
+# need PROBE DEBIAN HOMEBREW FEDORA ARCH ALPINE: PROBE is a shell command that
+# succeeds if the package is installed.  A package name that begins with a colon
+# is a rock, installed by luarocks.
 need() {
   eval "$1" >/dev/null 2>&1 && return
   debian="$debian $2"
@@ -83,7 +85,8 @@ install() {
 echo "Installing:$debian"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-# The package lists may be missing or old: fetch them once when that shows.
+# The package lists may be missing or old: if the installation fails, update
+# them once and try again.
 install || { $root apt-get update -qq && install; } || {
   cat "$log" >&2
   exit 1

@@ -1,11 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Runs the tests of the release build under the conditions of other people's
-# machines, one condition after the other, and says of each which tests fail.
-# What cannot be had here is named at the end, with the reason.
+# Runs the tests of the release build under the conditions of other machines,
+# one condition after the other, and prints the tests that fail.  A condition
+# that this machine cannot provide is skipped, with the reason; the skipped ones
+# are listed at the end.
 #   scripts/strangers.sh [condition …]     all of them by default
-# TESTS is a pattern that picks tests by name, TIMES how often each is run (1),
-# JOBS how many run side by side.  Namespaces need root, and are skipped else.
+# TESTS is a pattern that selects tests by name.  TIMES is the number of runs of
+# each test (default 1), JOBS the number of parallel tests.  Conditions that use
+# namespaces need root and are skipped otherwise.
 set -u
 export CLICOLOR=0
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -13,7 +15,7 @@ build=$root/build
 work=$(mktemp -d)
 chmod 755 "$work"
 tests=${TESTS:-.}
-but='^$' # those that are not run
+but='^$' # pattern of the tests that are left out
 jobs=${JOBS:-$(getconf _NPROCESSORS_ONLN)}
 failed=
 untried=
@@ -30,7 +32,7 @@ trap 'exit 1' INT TERM
 has() { command -v "$1" >/dev/null 2>&1; }
 is_root() { [ "$(id -u)" -eq 0 ]; }
 
-# The tests, behind a command that makes the condition, if any.
+# Runs the tests under a command that creates the condition.
 run() {
   "$@" ctest --test-dir "$build" -j "$jobs" -R "$tests" -E "$but" \
     --output-on-failure \
@@ -47,7 +49,7 @@ skip() { # reason
 as_it_is() { run env; }
 
 # --- the clock
-at_age() { # seconds since the machine was started
+at_age() { # uptime of the machine in seconds
   offset=$(($1 - $(cut -d. -f1 /proc/uptime)))
   set -- unshare --time --monotonic "$offset" --boottime "$offset"
   "$@" true 2>/dev/null ||
@@ -58,12 +60,12 @@ just_started() { at_age 20; }
 three_minutes() { at_age 200; }
 two_weeks() { at_age 1209600; }
 thirty_years() { at_age 950000000; }
-with_clock() { # what spec/support/shift.c asks the environment for
+with_clock() { # environment variables of spec/support/shift.c
   "${CC:-cc}" -shared -fPIC -o "$work/shift.so" "$root/spec/support/shift.c" \
     -ldl 2>/dev/null || { skip "no compiler, or no dlsym"; return; }
   run env "$@" LD_PRELOAD="$work/shift.so"
 }
-ahead() { with_clock LUNADO_SHIFT="$1"; } # seconds with a fraction
+ahead() { with_clock LUNADO_SHIFT="$1"; } # in seconds, with a fraction
 fraction() { ahead "0.$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')"; }
 trillion_seconds() { ahead 1099511627776.625; } # 2^40
 
@@ -72,14 +74,14 @@ one_core() {
   has taskset || { skip "no taskset"; return; }
   jobs=1 run taskset -c 0
 }
-# A machine that stands still at every place, sooner or later.  Its clock is
-# ahead of other processes', the kernel's timers and the network's: tests that
-# measure those have nothing to say there.
+# A machine that stalls, sooner or later, at every place of the code.  The
+# stalls are simulated by a clock that is ahead of other processes, of the
+# kernel's timers and of the network.  So tests that measure those are left out.
 stalls() {
   but='embed|package/|tree/|spec/tcp_options_spec'
   LUNADO_PATIENCE=100000 with_clock LUNADO_STALLS=12
 }
-loaded() { # four times something else to do
+loaded() { # by four busy loops
   for _ in 1 2 3 4; do
     while :; do :; done &
     burners="$burners $!"
@@ -93,7 +95,7 @@ loaded() { # four times something else to do
 }
 
 # --- the user
-# A copy of the sources that cannot be written, and a build elsewhere.
+# Makes a read-only copy of the sources, and a build of it in another folder.
 prepare_copy() {
   [ -d "$work/build" ] && return
   mkdir "$work/source"
@@ -116,7 +118,7 @@ read_only() {
     run env
   fi
 }
-somebody_else() { # who is not root, without a home
+somebody_else() { # another user than root, without a home
   is_root || { skip "needs root"; return; }
   prepare_copy || return
   build=$work/build
@@ -129,7 +131,7 @@ bare_environment() {
 }
 
 # --- places
-turkish() { # where the capital of i is not I
+turkish() { # a locale in which the capital of i is not I
   if ! locale -a 2>/dev/null | grep -qi '^tr_TR.utf-\{0,1\}8$'; then
     mkdir "$work/locale"
     localedef -i tr_TR -f UTF-8 "$work/locale/tr_TR.UTF-8" 2>/dev/null ||
@@ -139,7 +141,7 @@ turkish() { # where the capital of i is not I
   fi
   run env LC_ALL=tr_TR.UTF-8 TZ=Asia/Kathmandu
 }
-no_ipv6() { # and no network but the loopback
+no_ipv6() { # and no network except the loopback
   # shellcheck disable=SC2016
   set -- unshare --net sh -c '{ ip link set lo up || ifconfig lo up; } &&
     for i in all default lo; do

@@ -1,16 +1,17 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Runs a command under valgrind.  Fails when the command does, on any invalid
-# access, and on memory that was lost where lunado stands in the stack of its
-# allocation; what other libraries lose is theirs.
-# Where LUNADO_LEAKS is set, to what a test makes other libraries lose, memory
-# may be lost.
+# Runs a command under valgrind.  Fails if the command fails, on any invalid
+# access, and on leaked memory if lunado is in the call stack of its allocation.
+# Leaks of other libraries are ignored.
+# If LUNADO_LEAKS is set, to the library that a test makes leak memory, all
+# leaks are ignored.
 #   scripts/valgrind.sh command [arguments]
 set -u
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
-# valgrind parts the reports by lines that hold nothing but ==pid==.
+# Prints lunado's leaks. valgrind separates reports by lines that contain only
+# ==pid==.
 lost() {
   awk '
     function show() { if (block ~ /lost in/ && block ~ /src\/(core|binding)\//)
@@ -22,7 +23,7 @@ lost() {
   ' "$log"
 }
 
-# The module is unmapped before the report is made, so keep its symbols.
+# The module is unmapped before valgrind writes the report, so keep its symbols.
 valgrind --quiet --log-file="$log" --error-exitcode=99 --fullpath-after= \
   --keep-debuginfo=yes --leak-check=full --show-leak-kinds=definite,possible \
   --errors-for-leak-kinds=none --num-callers=30 \
