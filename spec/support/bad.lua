@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- Wrong arguments: Lua's usual message, at the line of the call.
+-- Checks that a wrong argument raises Lua's usual message, at the line of the
+-- call.
 local assert = require "luassert"
 
 --- Asserts that fn raises an error whose position lies within fn itself;
@@ -18,9 +19,10 @@ local function raised_within(fn)
   return message
 end
 
---- bad(fn, n, name, expected, got): fn makes a call with a wrong argument and
---- does not return its result (a tail call has no line).  `expected` may be a
---- pattern; `got` may be left out.
+--- bad(fn, n, name, expected, got): checks the error of fn, which calls the
+--- function `name` with a wrong argument #n.  fn must not return the result of
+--- that call, because a tail call has no line.  `expected` may be a pattern;
+--- `expected` and `got` may be nil.
 return function(fn, n, name, expected, got)
   local message = raised_within(fn)
   local head = ("bad argument #%d to '%s' "):format(n, name)

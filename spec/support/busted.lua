@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- Spec files in a busted of their own: for how a failure reads there.
+-- Runs spec files in a separate busted, to check how it reports failures.
 local child = require "spec.support.child"
 
 local function save(source)
@@ -12,8 +12,8 @@ local function save(source)
   return path
 end
 
---- busted(source, ...) -> what child() gives; in its `out` and `err` the files
---- are called spec1.lua, spec2.lua and so on.
+--- busted(source, ...) -> the result of child(); in its `out` and `err` the
+--- files are called spec1.lua, spec2.lua and so on.
 return function(...)
   local paths = {}
   for i, source in ipairs { ... } do paths[i] = save(source) end

@@ -1,12 +1,12 @@
 -- SPDX-License-Identifier: MIT
--- Catches what lunado logs, from the call to restore().
+-- Captures the messages that lunado logs, from this call to restore().
 --   local log = capture()        -- warnings and errors
---   log:count("never retrieved") -- messages that contain the plain text
+--   log:count("never retrieved") -- the messages that contain the plain text
 --   log:restore()
 local Capture = {}
 Capture.__index = Capture
 
---- Messages that contain `text`, in order, each as {level=, message=}.
+--- Returns the messages that contain `text`, in order, as {level=, message=}.
 function Capture:matching(text)
   local found = {}
   for _, entry in ipairs(self) do
@@ -21,7 +21,8 @@ function Capture:count(text)
   return #self:matching(text)
 end
 
---- The first message that contains `text`; raises when there is none.
+--- Returns the first message that contains `text` and its level; raises if
+--- there is none.
 function Capture:first(text)
   local entry = self:matching(text)[1]
   if not entry then

@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- A script in an interpreter of its own: for all that is seen only from
+-- Runs a script in a separate interpreter, to check what is visible only from
 -- outside, such as the exit status, stderr and the end of a Lua state.
 local gc = require "spec.support.gc"
 
@@ -23,14 +23,15 @@ local function read(path)
   return text
 end
 
--- Ends a child that hangs, where the system has the means.  LUNADO_PATIENCE
--- says after how many seconds; a checker like valgrind needs more.
+-- Ends a child that hangs, if the system has the command timeout.
+-- LUNADO_PATIENCE is the number of seconds after which it does so; a checker
+-- like valgrind needs more.
 local PATIENCE = tonumber(os.getenv("LUNADO_PATIENCE")) or 60
 local watchdog = os.execute("command -v timeout >/dev/null 2>&1")
   and "timeout %g " or ""
 
---- child(source [, seconds]) -> { code =, out =, err = }.  The code is 124
---- when it took longer than `seconds`, above 128 when a signal ended it.
+--- child(source [, seconds]) -> { code =, out =, err = }.  The code is 124 if
+--- the script took longer than `seconds`, and above 128 if a signal ended it.
 return function(source, seconds)
   local script, out, err = os.tmpname(), os.tmpname(), os.tmpname()
   local file = assert(io.open(script, "wb"))

@@ -1,10 +1,11 @@
 -- SPDX-License-Identifier: MIT
--- Stack contexts with names, and a list of those that are entered.
+-- Stack contexts with names, and the list of the entered ones.
 local assert = require "luassert"
 local StackContext = require "lunado.stack_context".StackContext
 
---- contexts() -> active, context: context(name) makes a StackContext that puts
---- its name into the list `active` and takes it out again, from the end.
+--- contexts() -> active, context.  context(name) makes a StackContext that adds
+--- its name to the end of the list `active` when it is entered, and removes the
+--- last name when it is left.
 return function()
   local active = {}
   local function context(name)

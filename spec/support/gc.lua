@@ -1,31 +1,33 @@
 -- SPDX-License-Identifier: MIT
--- Garbage: collecting all of it, and seeing that it went.
+-- Collects garbage, and checks that objects are collected.
 local gc = {}
 
--- The collectors that LUNADO_GC names, each a chunk.
+-- The collectors that LUNADO_GC may name: name -> the chunk that sets it.
 local collectors = {
   generational = 'collectgarbage "generational"',
   incremental = 'collectgarbage "incremental"',
-  -- A new cycle starts as soon as the last has ended.
+  -- A new cycle starts as soon as the last cycle has ended.
   restless = 'collectgarbage("incremental", 10, 400)',
-  -- So does it here, and is always in the midst of one.
+  -- The same with small steps: allocations are nearly always within a cycle.
   tiny = 'collectgarbage("incremental", 100, 100, 6)',
 }
 
---- The chunk that sets the collector that was asked for, if one was.
+--- The chunk that sets the collector named by LUNADO_GC; empty if none is
+--- named.
 local wanted = os.getenv("LUNADO_GC")
 gc.chosen = not wanted and "" or assert(collectors[wanted],
   "LUNADO_GC: generational, incremental, restless or tiny")
 
--- A finalizer may free what only the next cycle collects.
+-- Collects all garbage.  Objects that a finalizer releases are collected only
+-- by the next cycle, hence several cycles.
 function gc.collect()
   collectgarbage()
   collectgarbage()
   collectgarbage()
 end
 
---- Runs make(); tells whether the object it returns can be collected.  The
---- object must not be on the caller's stack, hence the function.
+--- Runs make(); returns whether the object that it returns can be collected.
+--- The object must not be on the caller's stack, hence the function make.
 function gc.collects(make)
   local weak = setmetatable({}, { __mode = "v" })
   local function fill()
@@ -37,14 +39,14 @@ function gc.collects(make)
   return weak[1] == nil
 end
 
---- Kilobytes in use once all garbage is gone.
+--- Returns the kilobytes in use after all garbage was collected.
 function gc.kilobytes()
   gc.collect()
   return collectgarbage("count")
 end
 
---- Runs fn() with all of a collection wherever it makes something; a finalizer
---- calls act() in the nth.  Returns what fn returns.
+--- Runs fn() with a complete collection at each of its allocations; in the nth
+--- collection a finalizer calls act().  Returns the result of fn.
 function gc.interfere(n, act, fn)
   local restless = {}
   function restless.__gc(object)

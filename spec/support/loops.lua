@@ -1,11 +1,11 @@
 -- SPDX-License-Identifier: MIT
--- A loop of its own for each spec, and a run that cannot hang.
+-- Gives each spec its own loop, and runs that cannot hang.
 local gen = require "lunado.gen"
 local IOLoop = require "lunado.ioloop".IOLoop
 
 local loops = {}
 
--- A spec that waits this long has lost a wake-up.
+-- Seconds.  A spec that waits longer has lost a wake-up.
 loops.PATIENCE = tonumber(os.getenv("LUNADO_PATIENCE")) or 30
 
 --- Makes a loop and makes it current.
@@ -25,21 +25,22 @@ function loops.run(loop, fn)
   return loop:run_sync(fn, loops.PATIENCE)
 end
 
---- Runs the loop until fn says so; fails instead of hanging.
+--- Runs the loop until fn() returns true; fails instead of hanging.
 function loops.wait_for(loop, fn)
   loops.run(loop, function()
     while not fn() do coroutine.yield(gen.sleep(0.001)) end
   end)
 end
 
---- What a sum of times may be off by, and they are equal: the older the
---- machine, the fewer digits behind the point have the numbers of its seconds.
+--- Returns the rounding error of a sum of times, in seconds, within which two
+--- times are equal.  The longer the machine has been running, the greater are
+--- its times, and the fewer digits they have behind the point.
 function loops.grain(loop)
   return loop:time() * 2^-51
 end
 
---- Lets the loop turn n times (once by default) and no more.
---- A machine that does something else meanwhile ends no turn early.
+--- Lets the loop turn n times (once by default) and no more.  The slice is so
+--- long that no turn ends early on a busy machine.
 function loops.turn(loop, n)
   for _ = 1, n or 1 do
     loop:set_slice(loops.PATIENCE)

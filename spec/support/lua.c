@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * lua.c - an interpreter that is built with the checkers of the library.
+ * lua.c - an interpreter that is built with the same checkers as the library.
  *
  * AddressSanitizer and ThreadSanitizer must be part of the program that loads
- * the module.  Understands what the tests use of Lua's own command line:
+ * the module.  The interpreter supports the part of Lua's command line that the
+ * tests use:
  *   lua5.4 [-e chunk] [-l module] [-] [script [arguments]]
  */
 #include <signal.h>
@@ -15,7 +16,8 @@
 #include <lua.h>
 #include <lualib.h>
 
-/* As the stand-alone interpreter reports: an object speaks for itself. */
+/* The message handler of the stand-alone interpreter: adds a traceback to a
+ * string; of an object it takes __tostring. */
 static int report(lua_State *L) {
   if (lua_isstring(L, 1)) {
     luaL_traceback(L, L, lua_tostring(L, 1), 1);
@@ -33,7 +35,7 @@ static void raise_interrupt(lua_State *L, lua_Debug *ar) {
   luaL_error(L, "interrupted!");
 }
 
-/* As the stand-alone interpreter does with Ctrl-C. */
+/* Handles Ctrl-C like the stand-alone interpreter. */
 static void on_interrupt(int signum) {
   int all = LUA_MASKCALL | LUA_MASKRET | LUA_MASKLINE | LUA_MASKCOUNT;
   signal(signum, SIG_DFL);
@@ -49,7 +51,8 @@ static void set_arg(lua_State *L, char **argv, int script) {
   lua_setglobal(L, "arg");
 }
 
-/* [-0, +1, e]  -e chunk or -l module as a function. */
+/* Pushes a function for an option: the chunk of -e, or require and the module
+ * name of -l.  [-0, +1|2, e] */
 static void push_option(lua_State *L, char kind, const char *value) {
   if (kind == 'e') {
     if (luaL_loadbuffer(L, value, strlen(value), "=(command line)") != LUA_OK) {
@@ -65,7 +68,7 @@ static int run(lua_State *L) {
   char **argv = lua_touserdata(L, 1);
   int i = 1;
   luaL_openlibs(L);
-  lua_gc(L, LUA_GCGEN, 0, 0); /* Lua's own program does so too */
+  lua_gc(L, LUA_GCGEN, 0, 0); /* like the stand-alone interpreter */
   while (argv[i] != NULL && argv[i][0] == '-' && argv[i][1] != '\0'
          && argv[i + 1] != NULL) {
     i += 2;

@@ -1,9 +1,9 @@
 -- SPDX-License-Identifier: MIT
--- luv beside lunado, loaded in every order: what the luv specs share.
+-- The common part of the luv specs: luv beside lunado, loaded in every order.
 local assert = require "luassert"
 local child = require "spec.support.child"
 
--- Ways in which the two may come to be loaded, before anything else is done.
+-- The ways to load the two modules, before the script does anything else.
 local orders = {
   { "luv first", [[
     local uv = require "luv"
@@ -54,7 +54,7 @@ local orders = {
   ]] },
 }
 
--- What every script may use.
+-- The names that every script may use.
 local prelude = [[
   local gen = lunado.gen
   local function after(ms, fn)
@@ -67,8 +67,8 @@ local prelude = [[
   end
 ]]
 
---- expect(out, script) -> a test: after each order and the prelude the script
---- ends well, writes just `out`, and nothing to stderr.
+--- expect(out, script) -> a test: after each order and the prelude, the script
+--- succeeds, writes exactly `out` to stdout, and nothing to stderr.
 local function expect(out, script)
   return function()
     for _, order in ipairs(orders) do
@@ -85,6 +85,7 @@ return {
   orders = orders,
   prelude = prelude,
   expect = expect,
-  -- ctest says so where a checker is at work that sees what valgrind would.
+  -- Whether a checker runs that finds the errors that valgrind would find.
+  -- ctest sets the variable then.
   checked = os.getenv("LUNADO_HASTE") ~= nil,
 }

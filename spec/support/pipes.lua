@@ -1,16 +1,16 @@
 -- SPDX-License-Identifier: MIT
--- Descriptors to poll: pipes and socket pairs, made by luv without handles.
+-- Makes descriptors to poll: pipes and socket pairs of luv, without handles.
 require "lunado.ioloop".IOLoop.current()
 local uv = require "luv"
 
 local pipes = {}
 
---- A pipe: { read = fd, write = fd }.
+--- Returns a pipe: { read = fd, write = fd }.
 function pipes.pipe()
   return assert(uv.pipe())
 end
 
---- Both ends of a connected socket.
+--- Returns both ends of a socket pair.
 function pipes.pair()
   local fds = assert(uv.socketpair())
   return fds[1], fds[2]
@@ -32,7 +32,7 @@ function pipes.is_open(fd)
   return uv.fs_fstat(fd) ~= nil
 end
 
---- A descriptor of a regular file, which cannot be polled.
+--- Returns a descriptor of a regular file, which cannot be polled.
 function pipes.file(path)
   return assert(uv.fs_open(path, "r", 0))
 end

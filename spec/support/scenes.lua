@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
--- Scenes in which lunado calls user code, for spec.support.worst: each is a
--- name and a function that does its best to have scene.worst called wherever
--- that can be.
+-- Scenes in which lunado calls user code, for spec.support.worst.  Each is a
+-- name and a function, which makes lunado call scene.worst at as many places as
+-- possible.
 local lunado = require "lunado"
 local concurrent, gen, locks = lunado.concurrent, lunado.gen, lunado.locks
 local ldebug, log, queues = require "lunado.debug", lunado.log, lunado.queues
@@ -17,7 +17,7 @@ local function future(scene)
   return f
 end
 
--- A coroutine whose thread the worst knows.
+-- Starts a coroutine and adds its thread to the scene's.
 local function start(scene, fn, ...)
   return gen.coroutine(function(...)
     scene.threads[#scene.threads + 1] = coroutine.running()

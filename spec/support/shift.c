@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * shift.c - a monotonic clock of another machine, preloaded.
+ * shift.c - a preloaded library that imitates another machine's monotonic
+ * clock.
  *
- * It is LUNADO_SHIFT seconds ahead, a number that may have a fraction; a time
- * namespace refuses that. With LUNADO_STALLS=n the machine also seems to stand
- * still now and then, as one that has much else to do: one look at the clock
- * in n finds it some milliseconds further than it was. scripts/strangers.sh
- * uses both.
+ * The clock is LUNADO_SHIFT seconds ahead.  This number may have a fraction,
+ * which a time namespace would not allow.  With LUNADO_STALLS=n the process
+ * also seems to be suspended from time to time, as on a busy machine: on
+ * average, one of n readings finds the clock some milliseconds further ahead.
+ * scripts/strangers.sh uses both.
  *   cc -shared -fPIC -o shift.so spec/support/shift.c -ldl
  */
 #define _GNU_SOURCE
@@ -22,8 +23,8 @@ typedef int clock_fn(clockid_t id, struct timespec *now);
 
 static clock_fn *real;
 static struct timespec shift;
-static unsigned stalls; /* one look in so many; 0: none */
-static atomic_ullong stalled; /* nanoseconds, all of them together */
+static unsigned stalls; /* one of so many readings stalls; 0: none */
+static atomic_ullong stalled; /* nanoseconds of all stalls together */
 static atomic_uint seed;
 
 static void begin(void) {
@@ -39,7 +40,8 @@ static void begin(void) {
   atomic_store(&seed, (unsigned)now.tv_nsec | 1);
 }
 
-/* Threads may get the same number now and then. */
+/* Returns a random number.  Two threads may get the same one, which does not
+ * matter. */
 static uint32_t draw(void) {
   uint32_t x = atomic_load(&seed);
   x ^= x << 13;

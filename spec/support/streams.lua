@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- Both ends of a connection: here an IOStream, there a handle of luv's.
+-- Makes connections: one end is an IOStream, the other a handle of luv.
 local Future = require "lunado.concurrent".Future
 local iostream = require "lunado.iostream"
 local isinstance = require "lunado.util".isinstance
@@ -11,7 +11,7 @@ local IOStream, StreamClosedError =
 
 local streams = {}
 
---- Two of luv's handles that are connected by TCP.
+--- Returns two handles of luv that are connected by TCP.
 function streams.handles()
   local server, accepted = uv.new_tcp(), Future()
   assert(uv.tcp_bind(server, "127.0.0.1", 0))
@@ -29,13 +29,14 @@ function streams.handles()
   return here, there
 end
 
---- An IOStream and luv's handle at the other end, connected by TCP.
+--- Returns an IOStream and the handle of luv that it is connected to by TCP.
 function streams.tcp(options)
   local here, there = streams.handles()
   return IOStream(here, options), there
 end
 
---- The same, by a local socket.
+--- Returns an IOStream and the handle of luv that it is connected to by a local
+--- socket.
 function streams.pipe(options)
   local ends = assert(uv.socketpair())
   local here, there = uv.new_pipe(false), uv.new_pipe(false)
@@ -44,7 +45,8 @@ function streams.pipe(options)
   return IOStream(here, options), there
 end
 
---- A Future of all that comes to luv's handle until the other side ends.
+--- Returns a Future of all data that arrives at luv's handle until the other
+--- side ends.
 function streams.read_all(handle)
   local future, pieces = Future(), {}
   assert(uv.read_start(handle, function(err, data)
@@ -59,7 +61,7 @@ function streams.read_all(handle)
   return future
 end
 
---- The StreamClosedError of a Future, which must have failed with one.
+--- Returns the StreamClosedError of a Future, which must fail with one.
 function streams.closed_error(future)
   local ok, err = pcall(await, future)
   assert(not ok, "no error was raised")
@@ -69,7 +71,8 @@ end
 
 local taken = {}
 
---- A port on which nobody listens, and nobody will: it stays bound.
+--- Returns a port on which no process listens.  It stays bound, so no other
+--- process can listen on it.
 function streams.closed_port()
   local probe = uv.new_tcp()
   assert(uv.tcp_bind(probe, "127.0.0.1", 0))
@@ -77,12 +80,12 @@ function streams.closed_port()
   return uv.tcp_getsockname(probe).port
 end
 
---- Lets the loop see, n times, what has happened to its handles.
+--- Lets the loop check its handles for events n times (once by default).
 function streams.turn(n)
   for _ = 1, n or 1 do await(uv.fs_stat(".")) end
 end
 
---- Turns the loop until holds() does; the spec's patience ends it.
+--- Waits until holds() returns true; the timeout of the spec ends the wait.
 function streams.wait_until(holds)
   while not holds() do await() end
 end

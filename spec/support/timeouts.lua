@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- What may be given as a timeout, and what may not: for whatever takes one.
+-- Valid and invalid timeouts, for the specs of all functions that take one.
 local IOLoop = require "lunado.ioloop".IOLoop
 local util = require "lunado.util"
 local bad = require "spec.support.bad"
@@ -10,8 +10,8 @@ local function now()
   return IOLoop.current():time()
 end
 
---- A list of { name, make }: every form of time that add_timeout takes, so
---- near that it comes.
+--- A list of { name, make }: every form of time that add_timeout takes.  The
+--- times are so near that they pass during a test.
 timeouts.forms = {
   { "an absolute time", function() return now() + 0.001 end },
   { "a float of the past", function() return now() - 10 end },
@@ -24,8 +24,8 @@ timeouts.forms = {
   { "less", function() return { seconds = -1 } end },
 }
 
---- object:name(timeout), or object:name(5, timeout) where n is 2, refuses
---- every wrong timeout.
+--- Checks that object:name(timeout), or object:name(5, timeout) if n is 2,
+--- refuses every wrong timeout.
 function timeouts.check(n, object, name)
   local function refuses(timeout, ...)
     bad(function()

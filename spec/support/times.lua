@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: MIT
--- How often something is to be done, or how deep, that is done n times where
--- time does not matter.  LUNADO_HASTE, a whole number, divides it: ctest sets
--- it where a checker makes each step slow.
+-- times(n): returns how often, or how deep, a spec does something that it would
+-- do n times if time did not matter.  LUNADO_HASTE, a whole number, divides n:
+-- ctest sets it for checkers that make each step slow.
 local haste = math.tointeger(os.getenv("LUNADO_HASTE")) or 1
 
 return function(n)

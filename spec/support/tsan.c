@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tsan.c - lets ThreadSanitizer see the longjmp of Lua's errors.
+ * tsan.c - makes ThreadSanitizer see the longjmp of Lua's errors.
  *
- * It knows longjmp, and not the name by which a Lua that was built with
- * _FORTIFY_SOURCE calls it.  Functions that an error leaves would count as
- * active for ever, and the stacks that are noted with each allocation would
- * grow until memory is full.
+ * ThreadSanitizer intercepts longjmp, but not __longjmp_chk, which a Lua built
+ * with _FORTIFY_SOURCE calls instead.  Without this file, functions that an
+ * error leaves would count as active for ever, and the stacks that are recorded
+ * with each allocation would grow until memory is full.
  */
 #include <setjmp.h>
 

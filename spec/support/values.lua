@@ -1,12 +1,12 @@
 -- SPDX-License-Identifier: MIT
--- Lists of awkward values to send through every door.
+-- Lists of awkward values, to pass through every function that takes values.
 local values = {}
 
 local function raise()
   error("a metamethod was called")
 end
 
--- Each of these must arrive as the same object, untouched.
+-- Each of these errors must arrive as the same object, unchanged.
 values.errors = {
   { "a string", "boom" },
   { "an empty string", "" },
@@ -30,7 +30,7 @@ values.errors = {
   { "a table whose __name is a number", setmetatable({}, { __name = 1 }) },
 }
 
--- Lists of results, as table.pack makes them.
+-- Lists of results, in the form of table.pack.
 local many = { n = 300 }
 for i = 1, 300, 3 do
   many[i], many[i + 2] = i, false

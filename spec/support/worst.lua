@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- User code that does the worst, and the places where it may come: in calls
--- that lunado makes, in finalizers that any allocation runs, in debug hooks.
+-- User code that does the worst at the worst time: in functions that lunado
+-- calls, in finalizers that any allocation may run, in debug hooks.
 --   lua5.4 -e 'require "spec.support.worst" ("call", "a WaitIterator", 1, 2)'
 -- plays the scene with each action in the first and second call of user code.
 local lunado = require "lunado"
@@ -10,7 +10,7 @@ local scenes = require "spec.support.scenes"
 
 local Future, IOLoop = concurrent.Future, lunado.IOLoop
 
--- What user code may do: each gets the scene, with what that works on. -------
+-- Actions of user code: each gets the scene, with the objects in use ----------
 
 local actions = {
   { "closes the loop", function(scene) scene.loop:close() end },
@@ -95,7 +95,7 @@ local function new_scene()
   return scene
 end
 
--- Whether all works as ever afterwards.
+-- Asserts that lunado still works after a scene.
 local function sane()
   local loop = IOLoop(true)
   local trail = {}
@@ -120,7 +120,7 @@ local function finish(scene)
   for _, other in ipairs(scene.others) do pcall(other.close, other) end
   for fd in pairs(scene.fds) do pcall(pipes.close, fd) end
   log.set_handler(function() end)
-  -- A hook that raises leaves any function of Lua's where it is.
+  -- An error of the hook may have left any function of lunado at any line.
   if scene.hooked then require "lunado.core".set_context(false) end
   sane()
 end
@@ -142,11 +142,11 @@ local function play(fn, act, trigger)
   return fired
 end
 
--- Triggers: where the worst is done ------------------------------------------
+-- Triggers: when the action happens -------------------------------------------
 
 local triggers = {}
 
--- In the nth call of user's code.
+-- In the nth call of user code.
 function triggers.call(n)
   return function(scene, act, run)
     local left = n
@@ -159,7 +159,7 @@ function triggers.call(n)
   end
 end
 
--- In each of them.
+-- In each call of user code.
 function triggers.always()
   return function(scene, act, run)
     local within = false
@@ -175,7 +175,7 @@ function triggers.always()
   end
 end
 
--- In a finalizer, in the nth collection.
+-- In a finalizer, in the nth collection of garbage.
 function triggers.finalizer(n)
   return function(_, act, run)
     local left = n
@@ -197,7 +197,7 @@ function triggers.finalizer(n)
   end
 end
 
--- In the nth event of a hook.
+-- In the nth event of a debug hook.
 function triggers.hook(n)
   return function(scene, act, run)
     scene.hooked = true
@@ -222,8 +222,8 @@ function triggers.hook(n)
   end
 end
 
--- Plays the scene with each action, at each of the places.  Ends the process
--- with the text of what it was at when not all works as ever afterwards.
+-- Plays the scene `name` with each action and each of the numbers n, and prints
+-- action and n before.  Raises if lunado does not work after that.
 return function(kind, name, ...)
   warn("@off")
   for _, scene in ipairs(scenes) do
