@@ -17,8 +17,8 @@
  * before.  Each takes some three of the 200 C calls that Lua allows. */
 #define NEST_MAX 30u
 
-/* The maximum distance on the C stack, in bytes, between the first of them and
- * one that starts. */
+/* The maximum distance on the C stack, in bytes, from the first of them to a
+ * coroutine that starts. */
 #define NEST_STACK 24576
 
 /* --- ending --------------------------------------------------------------- */

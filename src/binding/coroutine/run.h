@@ -11,9 +11,9 @@ void lunado__run_wake(lua_State *L, lunado_realm *realm, int idx);
 
 /* Runs the coroutine of the task at t until it is suspended or ends.  It is
  * resumed with the nargs values on top of its thread; if nargs is
- * RESUMED_OUTSIDE, it ends with an error.  Its Future is at t + 1.  Above are,
- * meanwhile, the tasks that it starts by yielding to the runner, each with its
- * Future. */
+ * RESUMED_OUTSIDE, it ends with an error.  Its Future is at t + 1.  While it
+ * runs, the tasks that it starts by yielding to the runner are above, each with
+ * its Future. */
 void lunado__run(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
                  int nargs);
 

@@ -99,7 +99,7 @@ static int raise_closed(lua_State *L) {
 }
 
 /* (task) → its loop.  Gives the task a loop if it has none, and ensures that
- * the loop's queue has a free slot.  The loop is on the stack meanwhile,
+ * the loop's queue has a free slot.  The loop is on the stack during that,
  * because finalizers may close it. */
 static int find_place(lua_State *L) {
   lunado_task *task = lua_touserdata(L, 1);

@@ -55,9 +55,9 @@ int lunado__suspend_push_outcome(lua_State *L, int t, lunado_task *task,
 
 /* Ends the wait of the suspended task at t, and queues it: the error of the
  * failed Future on top will be raised at its yield.  Returns false, and changes
- * nothing, if the task is not suspended, was resumed outside or will get an
- * error anyway, or if its thread has no stack left.  Pops the Future.
- * [-1, +0, -] */
+ * nothing, if the task is not suspended or was resumed outside, if the Future
+ * that it waits for has failed already, or if its thread has no stack left.
+ * Pops the failed Future.  [-1, +0, -] */
 bool lunado__suspend_fail_wait(lua_State *L, int t);
 
 /* Handles a yield of n values by the task at t.  Returns as

@@ -192,7 +192,7 @@ static int core_watch(lua_State *L) {
 /* fail_wait(thread, future) → true.  Ends the wait of the thread's coroutine,
  * which is watched and suspended: the error of the failed Future will be raised
  * at its yield.  Returns false, and changes nothing, if the coroutine is not
- * suspended, or will get an error anyway. */
+ * suspended, or if the Future that it waits for has failed already. */
 static int core_fail_wait(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_future *future = lunado__checkfuture(L, realm, 2);

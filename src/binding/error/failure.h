@@ -17,9 +17,10 @@
 /* User values of a Failure; the functions of the frames follow. */
 enum {
   LUNADO_FAILURE_ERROR = 1, /* any value but nil */
-  LUNADO_FAILURE_INNER,     /* Failure of the Future whose error came through an
-                               await; or nil */
-  LUNADO_FAILURE_TEXT,      /* the traceback that was given, or made; or nil */
+  LUNADO_FAILURE_INNER,     /* the Failure from which the error was received
+                               before it was raised or handed on again; or nil */
+  LUNADO_FAILURE_TEXT,      /* the traceback as text, if it was passed in or
+                               extended by raised_during; or nil */
   LUNADO_FAILURE_FRAMES
 };
 

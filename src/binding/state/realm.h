@@ -73,7 +73,7 @@ enum {
   LUNADO_SLOT_MOMENT,       /* gen.moment */
   LUNADO_SLOT_KWARGS, /* function(fn, ...) -> Future: calls a coroutine function
                          whose last argument is util.kwargs */
-  LUNADO_SLOT_WATCHED, /* thread -> data of watch.c about its coroutine;
+  LUNADO_SLOT_WATCHED, /* thread -> the record of its coroutine (watch.c);
                           ephemeron */
   LUNADO_SLOT_FINISH,  /* function(thread, succeeded): called when the thread's
                           coroutine has ended; may raise */
@@ -92,8 +92,8 @@ enum {
                           witness (dependent.c); ephemeron */
   LUNADO_SLOT_WEAK,    /* metatable for weak values */
   LUNADO_SLOT_RUN_FAILED, /* the Failure of the host's last run, or false */
-  LUNADO_SLOT_GIVEN_UP,   /* the Failure for which turns could not begin, so
-                             that a run gave up */
+  LUNADO_SLOT_GIVEN_UP,   /* the Failure because of which no turn could begin
+                             and a run gave up */
   LUNADO_SLOT_COUNT = LUNADO_SLOT_GIVEN_UP
 };
 
@@ -163,12 +163,12 @@ struct lunado_realm {
     lunado_settler settler;     /* of all Futures of this state */
     lunado_settle_frame *frame; /* the innermost settle; it is on the C stack */
     unsigned deferred;          /* entries of SLOT_DEFERRED */
-    unsigned deferred_most;     /* the most since it was made */
+    unsigned deferred_most;     /* the most since that table was made */
   } futures;
 
   /* coroutine/'s */
   struct {
-    lunado_task *current; /* the task of the running coroutine; its caller's
+    lunado_task *current; /* the task of the running coroutine; its runner's
                              stack holds it */
     lunado_task *yielder; /* the task whose yield is being converted; its
                              runner's stack holds it */
@@ -189,7 +189,7 @@ struct lunado_realm {
                            is being raised */
     int user_hook_mask;
     int user_hook_count;
-    lua_CFunction base;      /* at the base of each: lunado__body_run */
+    lua_CFunction base;      /* of every coroutine: lunado__body_run */
     lua_CFunction decorated; /* the function that gen.coroutine returns; its
                                 upvalue 3 is the user's function */
   } coroutines;
@@ -206,7 +206,7 @@ struct lunado_realm {
   struct {
     uint32_t sequence;    /* the number of tasks and canaries created so far */
     uint32_t canary;      /* the `sequence` of the present canary */
-    uint32_t last_canary; /* the `sequence` of the canary before */
+    uint32_t last_canary; /* the `sequence` of the previous canary */
     bool canary_lost;     /* there was no memory for a canary */
     bool closing;         /* the state is being closed */
   } collector;
