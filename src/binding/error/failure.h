@@ -18,7 +18,7 @@
 enum {
   LUNADO_FAILURE_ERROR = 1, /* any value but nil */
   LUNADO_FAILURE_INNER,     /* the Failure from which the error was received
-                               before it was raised or handed on again; or nil */
+                               before it was raised or handed on; or nil */
   LUNADO_FAILURE_TEXT,      /* the traceback as text, if it was passed in or
                                extended by raised_during; or nil */
   LUNADO_FAILURE_FRAMES
