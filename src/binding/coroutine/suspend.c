@@ -101,7 +101,7 @@ static int raise_closed(lua_State *L) {
 /* (task) → its loop.  Gives the task a loop if it has none, and ensures that
  * the loop's queue has a free slot.  The loop is on the stack during that,
  * because finalizers may close it. */
-static int find_place(lua_State *L) {
+static int find_slot(lua_State *L) {
   lunado_task *task = lua_touserdata(L, 1);
   lunado_realm *realm = lunado__realm_find(L);
   bool is_new = task->loop == NULL;
@@ -109,17 +109,17 @@ static int find_place(lua_State *L) {
   if (task->loop->closed) return raise_closed(L);
   lunado__ioloop_push(L, task->loop);
   if (is_new && realm->coroutines.tracking) lunado__task_track(L, realm, 1);
-  lunado__queue_add_place(L, &task->loop->queue);
+  lunado__queue_add_slot(L, &task->loop->queue);
   return 1;
 }
 
-static bool has_place(lunado_realm *realm, lunado_task *task) {
+static bool has_slot(lunado_realm *realm, lunado_task *task) {
   if (task->loop == NULL) {
     if (realm->coroutines.tracking)
-      return false; /* find_place tracks it, which may fail */
+      return false; /* find_slot tracks it, which may fail */
     task->loop = realm->loops.current;
   }
-  return task->loop != NULL && lunado__queue_has_place(&task->loop->queue);
+  return task->loop != NULL && lunado__queue_has_slot(&task->loop->queue);
 }
 
 /* Called from the queue, within the saved contexts: resumes the task, which is
@@ -155,7 +155,7 @@ void lunado__suspend_capture(lua_State *L, const lunado_realm *realm, int t) {
 /* Prepares the task at t for suspension.  If that fails, returns false, with an
  * error prepared for its yield.  The queue slot comes last, because finalizers
  * that run in the steps before could take it.  The last check is needed because
- * a debug hook may close the loop when find_place returns; the loop is still on
+ * a debug hook may close the loop when find_slot returns; the loop is still on
  * the stack then. */
 static bool has_all(lua_State *L, lunado_realm *realm, int t,
                     lunado_task *task) {
@@ -165,16 +165,16 @@ static bool has_all(lua_State *L, lunado_realm *realm, int t,
     lua_pushvalue(L, t);
     if (!lunado__throw_protected(L, realm, t, capture, 1)) return false;
   }
-  if (has_place(realm, task)) return true;
+  if (has_slot(realm, task)) return true;
   lua_pushvalue(L, t);
-  if (!lunado__throw_protected(L, realm, t, find_place, 1)) return false;
-  found = lunado__queue_has_place(&task->loop->queue);
+  if (!lunado__throw_protected(L, realm, t, find_slot, 1)) return false;
+  found = lunado__queue_has_slot(&task->loop->queue);
   lua_pop(L, 1);
   if (!found) (void)lunado__throw_raised(L, realm, t, raise_closed);
   return found;
 }
 
-/* The slow path of ensure_place.  It runs user code, which may resume or close
+/* The slow path of ensure_slot.  It runs user code, which may resume or close
  * the thread. */
 static int find_all(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
                     lunado_ioloop *home) {
@@ -195,11 +195,11 @@ static int find_all(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
  * to resume it with, or RESUMED_OUTSIDE.  On failure task->loop is restored,
  * because a task that is not suspended has not reffed the loop and would not
  * keep it alive. */
-static inline int ensure_place(lua_State *L, lunado_realm *realm, int t,
-                               lunado_task *task) {
+static inline int ensure_slot(lua_State *L, lunado_realm *realm, int t,
+                              lunado_task *task) {
   lunado_ioloop *home = task->loop;
   if (!(task->flags & TASK_ENTERING) && realm->contexts.current == NULL &&
-      has_place(realm, task))
+      has_slot(realm, task))
     return 0;
   return find_all(L, realm, t, task, home);
 }
@@ -214,7 +214,7 @@ void lunado__suspend_ref(lua_State *L, int t, lunado_task *task, uint32_t how) {
  * Returns as lunado__suspend_wait. */
 static int requeue(lua_State *L, lunado_realm *realm, int t,
                    lunado_task *task) {
-  int rc = ensure_place(L, realm, t, task);
+  int rc = ensure_slot(L, realm, t, task);
   if (rc != 0) return rc;
   lunado__suspend_ref(L, t, task, TASK_QUEUED);
   task->waiter.future = NULL;
@@ -278,7 +278,7 @@ static int link_task(lua_State *L, lunado_realm *realm, int t,
 static int wait_for(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
                     lunado_future *future) {
   lunado_ioloop *home = task->loop;
-  int n = ensure_place(L, realm, t, task);
+  int n = ensure_slot(L, realm, t, task);
   if (n != 0) return n;
   task->loop->queue.reserved++;
   lunado__suspend_ref(L, t, task, TASK_WAITING);
@@ -408,7 +408,7 @@ void lunado__suspend_start_later(lua_State *L, int t, lunado_ioloop *loop) {
   lunado_task *task = lua_touserdata(L, t);
   lunado__ioloop_push(L, loop); /* held, because finalizers may close it */
   lunado__suspend_capture(L, loop->realm, t);
-  lunado__queue_add_place(L, &loop->queue);
+  lunado__queue_add_slot(L, &loop->queue);
   lua_pop(L, 1);
   task->loop = loop;
   if (loop->realm->coroutines.tracking) lunado__task_track(L, loop->realm, t);

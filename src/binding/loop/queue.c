@@ -28,7 +28,7 @@
 #define SEGMENT_MIN 32u
 #define SEGMENT_MAX 1024u
 
-/* The number of free, unreserved places that an idle queue keeps. */
+/* The number of free, unreserved slots that an idle queue keeps. */
 #define KEPT_FREE 8192u
 
 /* A segment is a userdata, held by the queue's table.  User value 1 is its
@@ -63,7 +63,7 @@ static lunado_segment *new_segment(lua_State *L, lunado_queue *queue,
   *segment = (lunado_segment){.capacity = capacity};
   segment->thread = lua_newthread(L);
   lua_setiuservalue(L, -2, 1);
-  /* Two extra places: for the copy of a callable while the batch is full, and
+  /* Two extra slots: for the copy of a callable while the batch is full, and
    * for the values that a visitor pushes. */
   if (!lua_checkstack(segment->thread, (int)capacity + 2))
     luaL_error(L, "not enough memory");
@@ -156,19 +156,19 @@ static void advance(lunado_queue *queue) {
   queue->filling = queue->filling->next;
 }
 
-void lunado__queue_add_place(lua_State *L, lunado_queue *queue) {
-  if (!lunado__queue_has_place(queue)) add_segment(L, queue, 1);
+void lunado__queue_add_slot(lua_State *L, lunado_queue *queue) {
+  if (!lunado__queue_has_slot(queue)) add_segment(L, queue, 1);
   if (is_closed(queue)) luaL_error(L, "the IOLoop is closed");
 }
 
 /* True if an entry of n values fits into `filling` without using reserved
- * places. */
+ * slots. */
 static bool has_room(const lunado_queue *queue, uint32_t n) {
   return room(queue->filling) >= n && queue->free >= queue->reserved + n;
 }
 
 /* True if an entry of n values fits into the segment behind `filling` without
- * using reserved places. */
+ * using reserved slots. */
 static bool has_room_behind(const lunado_queue *queue, uint32_t n) {
   const lunado_segment *filling = queue->filling;
   return room(filling) < n && filling->next != NULL &&

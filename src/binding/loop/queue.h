@@ -7,7 +7,7 @@
  * arguments.  Entries are stored on the stacks of Lua threads that never run,
  * because moving values between stacks is cheapest in Lua.
  *
- * Every suspended coroutine has a place reserved, so waking it cannot fail.
+ * Every suspended coroutine has a slot reserved, so waking it cannot fail.
  */
 #ifndef LUNADO_BINDING_LOOP_QUEUE_H
 #define LUNADO_BINDING_LOOP_QUEUE_H
@@ -23,9 +23,9 @@ typedef struct {
   lunado_segment *first;   /* list of segments; those with entries come first */
   lunado_segment *filling; /* last segment with entries; the empty ones follow
                             * it */
-  uint32_t capacity;       /* places in all segments of the list */
-  uint32_t free;           /* free places in `filling` and behind it */
-  uint32_t reserved;       /* places reserved for suspended coroutines */
+  uint32_t capacity;       /* slots in all segments of the list */
+  uint32_t free;           /* free slots in `filling` and behind it */
+  uint32_t reserved;       /* slots reserved for suspended coroutines */
   uint32_t count;          /* entries, including those of the batch */
   uint32_t turn;           /* entries of the present turn that are left */
   uint32_t failed; /* failed attempts to begin a turn since the last success */
@@ -42,17 +42,17 @@ void lunado__queue_init(lua_State *L, lunado_queue *queue);
 /* Drops all entries and frees the memory.  [-0, +0, -] */
 void lunado__queue_fini(lua_State *L, lunado_queue *queue);
 
-/* True if a place can be reserved for one more coroutine. */
-static inline bool lunado__queue_has_place(const lunado_queue *queue) {
+/* True if a slot can be reserved for one more coroutine. */
+static inline bool lunado__queue_has_slot(const lunado_queue *queue) {
   return queue->free > queue->reserved;
 }
 
-/* Ensures that a place can be reserved for one more coroutine.  Raises if
+/* Ensures that a slot can be reserved for one more coroutine.  Raises if
  * memory is short or the queue is closed.  [-0, +0, m] */
-void lunado__queue_add_place(lua_State *L, lunado_queue *queue);
+void lunado__queue_add_slot(lua_State *L, lunado_queue *queue);
 
 /* Appends the value on top, the task of a coroutine or a function to be called
- * without arguments, to the loop's queue.  The caller has reserved a place.
+ * without arguments, to the loop's queue.  The caller has reserved a slot.
  * [-1, +0, -] */
 void lunado__queue_push_task(lua_State *L, lunado_ioloop *loop);
 void lunado__queue_push_function(lua_State *L, lunado_ioloop *loop);
