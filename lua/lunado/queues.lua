@@ -302,7 +302,7 @@ end
 --
 -- The items are a heap.  Beside it is a list of the items' ranks: an item's
 -- rank is the number of changes before the item was put.  A comparison may
--- raise, and may even call put or get.  So the new place of an item is found
+-- raise, and may even call put or get.  So the new index of an item is found
 -- first, then a slot is allocated; the steps after that cannot fail.
 local PriorityQueue = class("PriorityQueue", Queue)
 
@@ -340,44 +340,44 @@ local function less(a, b)
   return a < b
 end
 
---- Whether the item at `place` comes before `item` of rank `rank`.
-local function precedes(self, place, item, rank)
-  local mine = self._items[place]
+--- Whether the item at `index` comes before `item` of rank `rank`.
+local function precedes(self, index, item, rank)
+  local mine = self._items[index]
   return less(mine, item)
-    or self._ranks[place] < rank and not less(item, mine)
+    or self._ranks[index] < rank and not less(item, mine)
 end
 
-local function set(self, place, item, rank)
-  self._items[place], self._ranks[place] = item, rank
+local function set(self, index, item, rank)
+  self._items[index], self._ranks[index] = item, rank
 end
 
 local function move(self, from, to)
   set(self, to, self._items[from], self._ranks[from])
 end
 
---- Returns the place for `item` after the first of `count` items has been
+--- Returns the index for `item` after the first of `count` items has been
 -- removed.
-local function place_from_top(self, count, item, rank)
-  local place = 1
-  while 2 * place <= count do
-    local child = 2 * place
+local function index_from_top(self, count, item, rank)
+  local index = 1
+  while 2 * index <= count do
+    local child = 2 * index
     if child < count and precedes(self, child + 1, self._items[child],
       self._ranks[child]) then
       child = child + 1
     end
     if not precedes(self, child, item, rank) then break end
-    place = child
+    index = child
   end
-  return place
+  return index
 end
 
---- Removes the first item: moves the items on the path from there to `place` up
--- by one level, and puts `item` at `place`.
-local function replace_first(self, place, item, rank)
+--- Removes the first item: moves the items on the path from there to `index` up
+-- by one level, and puts `item` at `index`.
+local function replace_first(self, index, item, rank)
   local depth = 0
-  while place >> depth > 1 do depth = depth + 1 end
-  for i = depth - 1, 0, -1 do move(self, place >> i, place >> i + 1) end
-  set(self, place, item, rank)
+  while index >> depth > 1 do depth = depth + 1 end
+  for i = depth - 1, 0, -1 do move(self, index >> i, index >> i + 1) end
+  set(self, index, item, rank)
 end
 
 --- Counts one more change; raises if the count is no longer `changes`.
@@ -390,32 +390,32 @@ end
 
 function PriorityQueue:_put(item)
   local last, changes = self._count + 1, self._changes
-  local place = last
-  while place > 1 and less(item, self._items[place // 2]) do
-    place = place // 2
+  local index = last
+  while index > 1 and less(item, self._items[index // 2]) do
+    index = index // 2
   end
   count_change(self, changes)
   set(self, last, item, changes) -- allocates the slot, so it may fail
   self._count = last
   if last > self._most then self._most = last end
-  while last > place do
+  while last > index do
     move(self, last // 2, last)
     last = last // 2
   end
-  set(self, place, item, changes)
+  set(self, index, item, changes)
 end
 
 function PriorityQueue:_get()
   local first, count, changes = self._items[1], self._count, self._changes
   local last, rank = self._items[count], self._ranks[count]
-  local place = place_from_top(self, count - 1, last, rank)
+  local index = index_from_top(self, count - 1, last, rank)
   count_change(self, changes)
   if count == 1 and self._most > ROOM then
     self:_clear()
     return first
   end
   self._count = count - 1
-  if count > 1 then replace_first(self, place, last, rank) end
+  if count > 1 then replace_first(self, index, last, rank) end
   set(self, count, nil, nil)
   return first
 end
@@ -423,9 +423,9 @@ end
 function PriorityQueue:_exchange(item)
   local first, count, changes = self._items[1], self._count, self._changes
   if count == 0 or less(item, first) then return item end
-  local place = place_from_top(self, count, item, changes)
+  local index = index_from_top(self, count, item, changes)
   count_change(self, changes)
-  replace_first(self, place, item, changes)
+  replace_first(self, index, item, changes)
   return first
 end
 

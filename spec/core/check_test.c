@@ -63,7 +63,7 @@ static void swap_ages(lunado_loop *loop) {
 
 static void misplace(lunado_loop *loop) {
   (void)loop;
-  timers[3].place++;
+  timers[3].position++;
 }
 
 static void spoil_deadline(lunado_loop *loop) {
@@ -181,7 +181,7 @@ static const fault faults[] = {
     {stop_idle, "the idle handle is active while callbacks are ready"},
     {swap_deadlines, "an entry of the heap is not earlier than its parent"},
     {swap_ages, "an entry of the heap is not earlier than its parent"},
-    {misplace, "a timer knows its place in the heap"},
+    {misplace, "a timer knows its position in the heap"},
     {spoil_deadline, "a deadline is a number"},
     {overfill, "a heap has room for its entries"},
     {lose_deadline, "something comes back for the first deadline"},

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* heap_test.c - order, places and memory, against a model. */
+/* heap_test.c - order, positions and memory, against a model. */
 #include "core/heap.h"
 
 #include <math.h>
@@ -42,7 +42,7 @@ static lunado_timer *pop(void) {
   lunado_timer *first = lunado_heap_min(&heap)->of.timer;
   lunado_timer *timer = lunado_heap_pop(&heap);
   assert_ptr_equal(timer, first);
-  assert_int_equal(timer->place, 0);
+  assert_int_equal(timer->position, 0);
   return timer;
 }
 
@@ -118,7 +118,7 @@ static void one_that_was_taken_out_does_not_come(void **state) {
   for (int i = 0; i < FEW; i++) add(i, &timers[i]);
   for (int i = 0; i < FEW; i += 3) {
     lunado_heap_remove(&heap, &timers[i]);
-    assert_int_equal(timers[i].place, 0);
+    assert_int_equal(timers[i].position, 0);
     lunado__check_heap(&heap);
   }
   for (int i = 0; i < FEW; i++)
@@ -215,7 +215,7 @@ static void step(lunado_timer *timers, bool growing) {
   } else if (!pushes && !isnan(deadlines[i])) {
     deadlines[i] = NAN;
     lunado_heap_remove(&heap, &timers[i]);
-    assert_int_equal(timers[i].place, 0);
+    assert_int_equal(timers[i].position, 0);
   }
 }
 
@@ -248,7 +248,7 @@ static void a_failed_push_changes_nothing(void **state) {
     if (push(-i, &timers[i]) == 0) continue;
     assert_true(memory_failed());
     assert_memory_equal(&heap, &before, sizeof heap);
-    assert_int_equal(timers[i].place, 0);
+    assert_int_equal(timers[i].position, 0);
     lunado__check_heap(&heap);
     memory_fail_at(0);
     add(-i, &timers[i]);

@@ -48,8 +48,8 @@ void lunado__check_heap(const lunado_heap *heap) {
   for (uint32_t i = 0; i < heap->count; i++) {
     bool gone = lunado__heap_removed(&entries[i]);
     invariant(!isnan(entries[i].when), "a deadline is a number");
-    invariant(gone || entries[i].of.timer->place == i + 1,
-              "a timer knows its place in the heap");
+    invariant(gone || entries[i].of.timer->position == i + 1,
+              "a timer knows its position in the heap");
     invariant(i == 0 ||
                   !lunado__heap_earlier(&entries[i], &entries[(i - 1) / 4]),
               "an entry of the heap is not earlier than its parent");

@@ -19,7 +19,7 @@ typedef struct lunado_loop lunado_loop;
  * Called on the loop's thread, also from the loop's callbacks. */
 void lunado__check(lunado_loop *loop);
 
-/* Checks that the entries are in order and each timer knows its place. */
+/* Checks that the entries are in order and each timer knows its position. */
 void lunado__check_heap(const lunado_heap *heap);
 
 /* Checks the waiters of a future. */

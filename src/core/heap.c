@@ -6,8 +6,8 @@
  * levels, and the children of an entry are adjacent in memory.
  *
  * Invariant: entries[i] is not later than its children 4i+1 to 4i+4, even if
- * their timers were removed. entries[i].of.timer->place is i + 1 unless the
- * timer was removed; a timer outside the heap has place 0.
+ * their timers were removed. entries[i].of.timer->position is i + 1 unless the
+ * timer was removed; a timer outside the heap has position 0.
  */
 #include "core/heap.h"
 
@@ -46,20 +46,20 @@ bool lunado__heap_earlier(const lunado_heap_entry *a,
 
 /* --- sifting -------------------------------------------------------------- */
 
-static void put(lunado_heap *self, uint32_t place, lunado_heap_entry entry) {
-  self->entries[place] = entry;
-  if (!lunado__heap_removed(&entry)) entry.of.timer->place = place + 1;
+static void put(lunado_heap *self, uint32_t index, lunado_heap_entry entry) {
+  self->entries[index] = entry;
+  if (!lunado__heap_removed(&entry)) entry.of.timer->position = index + 1;
 }
 
-static void sift_up(lunado_heap *self, uint32_t place,
+static void sift_up(lunado_heap *self, uint32_t index,
                     lunado_heap_entry entry) {
-  while (place > 0) {
-    uint32_t parent = (place - 1) / CHILDREN;
+  while (index > 0) {
+    uint32_t parent = (index - 1) / CHILDREN;
     if (!lunado__heap_earlier(&entry, &self->entries[parent])) break;
-    put(self, place, self->entries[parent]);
-    place = parent;
+    put(self, index, self->entries[parent]);
+    index = parent;
   }
-  put(self, place, entry);
+  put(self, index, entry);
 }
 
 /* The earliest of the siblings that begin with `first`, which exists. */
@@ -73,17 +73,17 @@ static uint32_t earliest_child(const lunado_heap *self, uint32_t first) {
   return best;
 }
 
-static void sift_down(lunado_heap *self, uint32_t place,
+static void sift_down(lunado_heap *self, uint32_t index,
                       lunado_heap_entry entry) {
   for (;;) {
-    uint32_t child = CHILDREN * place + 1;
+    uint32_t child = CHILDREN * index + 1;
     if (child >= self->count) break;
     child = earliest_child(self, child);
     if (!lunado__heap_earlier(&self->entries[child], &entry)) break;
-    put(self, place, self->entries[child]);
-    place = child;
+    put(self, index, self->entries[child]);
+    index = child;
   }
-  put(self, place, entry);
+  put(self, index, entry);
 }
 
 /* --- memory --------------------------------------------------------------- */
@@ -112,7 +112,7 @@ static void shrink(lunado_heap *self) {
 int lunado_heap_push(lunado_heap *self, double when,
                      struct lunado_timer *timer) {
   lunado_heap_entry entry = {when, {timer}};
-  assert(timer->place == 0 && "a timer is in one heap, once");
+  assert(timer->position == 0 && "a timer is in one heap, once");
   if (self->count == self->capacity) {
     uint32_t wanted =
         self->capacity > 0 ? 2 * self->capacity : HEAP_MIN_CAPACITY;
@@ -140,7 +140,7 @@ const lunado_heap_entry *lunado_heap_min(lunado_heap *self) {
 /* Detaches the timer of the entry, which is about to be dropped or marked. */
 static void leave(lunado_heap *self, const lunado_heap_entry *entry) {
   if (entry->when < INFINITY) self->finite--;
-  entry->of.timer->place = 0;
+  entry->of.timer->position = 0;
 }
 
 /* Drops the entries of removed timers and restores the heap order. */
@@ -170,11 +170,11 @@ struct lunado_timer *lunado_heap_pop(lunado_heap *self) {
 }
 
 void lunado_heap_remove(lunado_heap *self, struct lunado_timer *timer) {
-  uint32_t place = timer->place - 1;
-  lunado_heap_entry *entry = &self->entries[place];
-  assert(place < self->count && entry->of.timer == timer);
+  uint32_t index = timer->position - 1;
+  lunado_heap_entry *entry = &self->entries[index];
+  assert(index < self->count && entry->of.timer == timer);
   leave(self, entry);
-  if (place == self->count - 1) {
+  if (index == self->count - 1) {
     self->count--;
   } else {
     entry->of.removed = (uintptr_t)timer->age * 2 + 1;

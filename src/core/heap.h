@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * heap.h - timers by deadline: a min-heap in which each timer knows its place.
+ * heap.h - timers by deadline: a min-heap in which each timer knows its
+ * position.
  *
  * An entry has a copy of the deadline, so that sifting writes to a timer only
- * to update its place.  Timers with equal deadlines stay in the order in which
- * they were added.
+ * to update its position.  Timers with equal deadlines stay in the order in
+ * which they were added.
  *
  * Most timeouts never expire: the guarded operation ends in time.  So removing
  * a timer only marks its entry.  A marked entry is dropped when it becomes the

@@ -160,7 +160,7 @@ static int pool_grow(lunado_threadpool *pool) {
   return 0;
 }
 
-/* Ensures that there is a thread for one more job, or else a place in the
+/* Ensures that there is a thread for one more job, or else room in the
  * queue.  Called with the mutex held. */
 static int pool_admit(lunado_threadpool *pool) {
   int rc = 0;
@@ -173,14 +173,13 @@ static int pool_admit(lunado_threadpool *pool) {
 }
 
 size_t lunado_threadpool_room(lunado_threadpool *pool) {
-  size_t places;
+  size_t room;
   uv_mutex_lock(&pool->mutex);
-  places = pool->max_threads - pool->running + pool->idle;
-  places =
-      pool->max_queue > SIZE_MAX - places ? SIZE_MAX : pool->max_queue + places;
-  places -= pool->queue_length;
+  room = pool->max_threads - pool->running + pool->idle;
+  room = pool->max_queue > SIZE_MAX - room ? SIZE_MAX : pool->max_queue + room;
+  room -= pool->queue_length;
   uv_mutex_unlock(&pool->mutex);
-  return places;
+  return room;
 }
 
 /* Called with the mutex held, because the last thread reads pool->loop. */

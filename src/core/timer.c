@@ -94,12 +94,12 @@ int lunado_timer_start(lunado_loop *loop, lunado_timer *timer, double when) {
   timer->age = loop->ages++;
   rc = lunado_heap_push(&loop->heap, not_before_due(loop, when), timer);
   if (rc < 0) return rc;
-  if (timer->place == 1 || loop->heap.finite == 1) lunado__timers_arm(loop);
+  if (timer->position == 1 || loop->heap.finite == 1) lunado__timers_arm(loop);
   return 0;
 }
 
 void lunado_timer_stop(lunado_loop *loop, lunado_timer *timer) {
-  if (timer->place == 0) return;
+  if (timer->position == 0) return;
   lunado_heap_remove(&loop->heap, timer);
   if (loop->heap.finite == 0) lunado__timers_arm(loop);
 }
@@ -107,8 +107,8 @@ void lunado_timer_stop(lunado_loop *loop, lunado_timer *timer) {
 bool lunado_timer_when(const lunado_loop *loop, const lunado_timer *timer,
                        double *when) {
   const lunado_heap_entry *entry;
-  if (timer->place == 0 || timer->place > loop->heap.count) return false;
-  entry = &loop->heap.entries[timer->place - 1];
+  if (timer->position == 0 || timer->position > loop->heap.count) return false;
+  entry = &loop->heap.entries[timer->position - 1];
   if (entry->of.timer != timer) return false;
   *when = entry->when;
   return true;
