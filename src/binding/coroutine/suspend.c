@@ -34,25 +34,25 @@ int lunado__suspend_push_outcome(lua_State *L, int t, lunado_task *task,
 
 /* Pushes the function that resumes the task at idx within its saved stack
  * contexts.  The function is queued in place of the task. */
-static void push_captured(lua_State *L, lunado_realm *realm, lunado_task *task,
-                          int idx) {
-  lunado__getslot(L, realm, LUNADO_SLOT_CAPTURED);
+static void push_wrapped(lua_State *L, lunado_realm *realm, lunado_task *task,
+                         int idx) {
+  lunado__getslot(L, realm, LUNADO_SLOT_WRAPPED_TASKS);
   lua_pushvalue(L, idx);
   lua_rawget(L, -2);
   lua_pushvalue(L, idx);
   lua_pushnil(L);
   lua_rawset(L, -4);
   lua_remove(L, -2);
-  task->flags &= ~(uint32_t)TASK_CAPTURED;
+  task->flags &= ~(uint32_t)TASK_WRAPPED;
 }
 
 void lunado__suspend_queue(lua_State *L, lunado_realm *realm, int t,
                            lunado_task *task) {
-  if (!(task->flags & TASK_CAPTURED)) {
+  if (!(task->flags & TASK_WRAPPED)) {
     lua_pushvalue(L, t);
     lunado__queue_push_task(L, task->loop);
   } else {
-    push_captured(L, realm, task, t);
+    push_wrapped(L, realm, task, t);
     lunado__queue_push_function(L, task->loop);
   }
 }
@@ -124,7 +124,7 @@ static bool has_slot(lunado_realm *realm, lunado_task *task) {
 
 /* Called from the queue, within the saved contexts: resumes the task, which is
  * its upvalue 3. */
-static int resume_captured(lua_State *L) {
+static int resume_wrapped(lua_State *L) {
   lua_settop(L, 0);
   lua_pushvalue(L, lua_upvalueindex(LUNADO_UPVALUES + 1));
   lunado__run_wake(L, lunado__realm_upvalue(L), 1);
@@ -133,21 +133,21 @@ static int resume_captured(lua_State *L) {
 
 /* (task): saves the current stack contexts.  The task will be resumed within
  * them. */
-static int capture(lua_State *L) {
+static int wrap(lua_State *L) {
   lunado_task *task = lua_touserdata(L, 1);
   lunado_realm *realm = lunado__realm_find(L);
-  lunado__getslot(L, realm, LUNADO_SLOT_CAPTURED);
+  lunado__getslot(L, realm, LUNADO_SLOT_WRAPPED_TASKS);
   lua_pushvalue(L, 1);
-  lunado__pushclosure(L, resume_captured, 1);
+  lunado__pushclosure(L, resume_wrapped, 1);
   lunado__context_wrap(L, realm, 4);
   lua_rawset(L, 2);
-  task->flags |= TASK_CAPTURED;
+  task->flags |= TASK_WRAPPED;
   return 0;
 }
 
-void lunado__suspend_capture(lua_State *L, const lunado_realm *realm, int t) {
+void lunado__suspend_wrap(lua_State *L, const lunado_realm *realm, int t) {
   if (realm->contexts.current == NULL) return;
-  lua_pushcfunction(L, capture);
+  lua_pushcfunction(L, wrap);
   lua_pushvalue(L, t);
   lua_call(L, 1, 0);
 }
@@ -163,7 +163,7 @@ static bool has_all(lua_State *L, lunado_realm *realm, int t,
   if (task->flags & TASK_ENTERING) lunado__watch_enter(L, realm, t, task);
   if (realm->contexts.current != NULL) {
     lua_pushvalue(L, t);
-    if (!lunado__throw_protected(L, realm, t, capture, 1)) return false;
+    if (!lunado__throw_protected(L, realm, t, wrap, 1)) return false;
   }
   if (has_slot(realm, task)) return true;
   lua_pushvalue(L, t);
@@ -407,7 +407,7 @@ int lunado__suspend_next(lua_State *L, lunado_realm *realm, int t,
 void lunado__suspend_start_later(lua_State *L, int t, lunado_ioloop *loop) {
   lunado_task *task = lua_touserdata(L, t);
   lunado__ioloop_push(L, loop); /* held, because finalizers may close it */
-  lunado__suspend_capture(L, loop->realm, t);
+  lunado__suspend_wrap(L, loop->realm, t);
   lunado__queue_add_slot(L, &loop->queue);
   lua_pop(L, 1);
   task->loop = loop;

@@ -23,7 +23,7 @@ void lunado__suspend_ref(lua_State *L, int t, lunado_task *task, uint32_t how);
 
 /* Saves the current stack contexts, if there are any: the task at t will be
  * resumed within them.  [-0, +0, e] */
-void lunado__suspend_capture(lua_State *L, const lunado_realm *realm, int t);
+void lunado__suspend_wrap(lua_State *L, const lunado_realm *realm, int t);
 
 /* Puts the task at t into its loop's queue, which has a free slot.  The loop
  * will resume the task.  [-0, +0, -] */

@@ -19,17 +19,17 @@
 #include "binding/state/realm.h"
 
 enum {
-  TASK_FAILED = 1,      /* the coroutine has failed */
-  TASK_AWAITING = 2,    /* suspended by lunado__await, not by a plain yield */
-  TASK_STARTING = 4,    /* queued, and has not started yet */
-  TASK_WAITING = 8,     /* waits; refs its loop, with a queue slot reserved */
-  TASK_QUEUED = 16,     /* is in its loop's queue; refs the loop */
-  TASK_BOUND = 32,      /* task and Future hold each other */
-  TASK_CAPTURED = 64,   /* SLOT_CAPTURED has the function that resumes it */
-  TASK_WATCHED = 128,   /* SLOT_FINISH is called when the coroutine ends */
-  TASK_THROWN = 256,    /* an error was raised at one of its yields */
-  TASK_ENTERING = 512,  /* enters contexts of its own at its next yield */
-  TASK_ENTERED = 1024,  /* has entered them since its runner resumed it */
+  TASK_FAILED = 1,     /* the coroutine has failed */
+  TASK_AWAITING = 2,   /* suspended by lunado__await, not by a plain yield */
+  TASK_STARTING = 4,   /* queued, and has not started yet */
+  TASK_WAITING = 8,    /* waits; refs its loop, with a queue slot reserved */
+  TASK_QUEUED = 16,    /* is in its loop's queue; refs the loop */
+  TASK_BOUND = 32,     /* task and Future hold each other */
+  TASK_WRAPPED = 64,   /* SLOT_WRAPPED_TASKS has the function that resumes it */
+  TASK_WATCHED = 128,  /* SLOT_FINISH is called when the coroutine ends */
+  TASK_THROWN = 256,   /* an error was raised at one of its yields */
+  TASK_ENTERING = 512, /* enters contexts of its own at its next yield */
+  TASK_ENTERED = 1024, /* has entered them since its runner resumed it */
   TASK_RECEIVED = 2048, /* LUNADO_TASK_RECEIVED is a Failure */
   TASK_PASSING = 4096 /* lunado's own code raises that Failure's error again */
 };

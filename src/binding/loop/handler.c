@@ -298,7 +298,7 @@ static int loop_add_handler(lua_State *L) {
   events = check_events(L, 4);
   fd = check_fd(L);
   lua_settop(L, 4);
-  lunado__context_capture(L, realm, 3);
+  lunado__context_wrap_if_any(L, realm, 3);
   self = new_handler(L, fd);
   loop = lunado__ioloop_check(L, realm, 1); /* fileno may have closed it */
   push_handlers(L, loop);

@@ -48,7 +48,7 @@ static int loop_add_callback(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_ioloop *loop = lunado__ioloop_check(L, realm, 1);
   lunado__checkcallable(L, 2);
-  lunado__context_capture(L, realm, 2);
+  lunado__context_wrap_if_any(L, realm, 2);
   lunado__queue_add(L, loop, lua_gettop(L) - 2);
   return 0;
 }
@@ -71,7 +71,7 @@ static int loop_add_future(lua_State *L) {
   lunado__checkfuture(L, realm, 2);
   lunado__checkcallable(L, 3);
   lua_settop(L, 3);
-  lunado__context_capture(L, realm, 3);
+  lunado__context_wrap_if_any(L, realm, 3);
   lunado__link_on_done(L, realm, 2, loop);
   return 0;
 }

@@ -128,7 +128,7 @@ static void check_arguments(lua_State *L, lunado_ioloop *loop, int callable) {
   lunado__checkcallable(L, callable);
   luaL_argcheck(L, lua_gettop(L) - callable < 60000, callable,
                 "too many arguments");
-  lunado__context_capture(L, loop->realm, callable);
+  lunado__context_wrap_if_any(L, loop->realm, callable);
 }
 
 /* loop:call_later(delay, fn, ...) → handle, an integer: calls fn(...) after

@@ -11,8 +11,9 @@ void lunado__context_wrap(lua_State *L, const lunado_realm *realm, int idx);
 
 /* Like lunado__context_wrap, but leaves the callable unchanged, at no cost, if
  * no contexts are current.  [-0, +0, e] */
-static inline void lunado__context_capture(lua_State *L,
-                                           const lunado_realm *realm, int idx) {
+static inline void lunado__context_wrap_if_any(lua_State *L,
+                                               const lunado_realm *realm,
+                                               int idx) {
   if (realm->contexts.current != NULL) lunado__context_wrap(L, realm, idx);
 }
 

@@ -69,7 +69,7 @@ static void make_tables(lua_State *L, lunado_realm *realm) {
   set_table(L, realm, LUNADO_SLOT_LOOPS, NULL);
   set_table(L, realm, LUNADO_SLOT_DEFERRED, NULL);
   set_table(L, realm, LUNADO_SLOT_FAILURES, NULL);
-  set_table(L, realm, LUNADO_SLOT_CAPTURED, "k");
+  set_table(L, realm, LUNADO_SLOT_WRAPPED_TASKS, "k");
   set_table(L, realm, LUNADO_SLOT_WATCHED, "k");
   set_table(L, realm, LUNADO_SLOT_QUIET, "k");
   set_table(L, realm, LUNADO_SLOT_CHAINED, "k");

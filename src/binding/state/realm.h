@@ -67,10 +67,10 @@ enum {
   LUNADO_SLOT_WRAP,        /* function(fn) -> fn within the current contexts */
   LUNADO_SLOT_WRAPPED,     /* function that SLOT_WRAP has returned -> its fn;
                               ephemeron */
-  LUNADO_SLOT_CAPTURED, /* task, while it is suspended -> function that resumes
-                           it within its contexts; ephemeron */
-  LUNADO_SLOT_INCONSISTENT, /* function() -> StackContextInconsistentError */
-  LUNADO_SLOT_MOMENT,       /* gen.moment */
+  LUNADO_SLOT_WRAPPED_TASKS, /* task, while it is suspended -> function that
+                           resumes it within its contexts; ephemeron */
+  LUNADO_SLOT_INCONSISTENT,  /* function() -> StackContextInconsistentError */
+  LUNADO_SLOT_MOMENT,        /* gen.moment */
   LUNADO_SLOT_KWARGS, /* function(fn, ...) -> Future: calls a coroutine function
                          whose last argument is util.kwargs */
   LUNADO_SLOT_WATCHED, /* thread -> the record of its coroutine (watch.c);
