@@ -73,7 +73,7 @@ static void take_context(lunado_realm *realm, lunado_attachment *self,
   self->uv = context->uv;
   context->L = realm->main;
   if (object->runner == NULL || context->runner != object->runner) return;
-  self->plain = object->runner;
+  self->luv_runner = object->runner;
   context->runner = lunado__runner_call;
 }
 
@@ -127,7 +127,7 @@ void lunado__attachment_tie(lua_State *L, lunado_ioloop *loop,
   lua_error(L);
 }
 
-/* --- for the hooks -------------------------------------------------------- */
+/* --- for the loader ------------------------------------------------------- */
 
 bool lunado__attachment_again(lua_State *L, lunado_realm *realm) {
   if (!lunado__attachment_is_live(realm->luv)) return false;

@@ -26,7 +26,7 @@ typedef struct lunado_attachment {
   lunado_loop *lender;         /* the loop that has lent `uv`; it exists until
                                   `uv` is reclaimed.  NULL: `uv` is luv's or the
                                   host's */
-  lunado_luv_runner *plain;    /* luv's runner, which lunado__runner_call
+  lunado_luv_runner *luv_runner; /* luv's runner, which lunado__runner_call
                                   replaces; NULL: the host's runner is in use */
   void (*set_loop)(lua_State *L, uv_loop_t *uv); /* NULL: unknown */
   lua_CFunction run;                             /* luv's own luv.run */

@@ -150,7 +150,7 @@ static bool call_searcher(lua_State *L, const char *name) {
   return false;
 }
 
-/* Pushes the loader that the searchers, except the hook, find for the name, and
+/* Pushes the loader that the searchers, except load_luv, find for the name, and
  * its second argument.  Raises the error of require if no loader is found. */
 static void push_loader(lua_State *L, const char *name) {
   int message;
@@ -175,9 +175,9 @@ static void push_loader(lua_State *L, const char *name) {
   lua_error(L);
 }
 
-/* --- hooks ---------------------------------------------------------------- */
+/* --- package.preload ------------------------------------------------------ */
 
-static void unhook(lua_State *L, const char *name) {
+static void remove_from(lua_State *L, const char *name) {
   lua_getfield(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
   if (lua_istable(L, -1)) {
     lua_getfield(L, -1, name);
@@ -220,12 +220,12 @@ static int load_luv(lua_State *L) {
   }
   if (lunado__loader_ismodule(L, 4)) {
     for (int i = 0; i < NAMES; i++)
-      if (strcmp(names[i], name) != 0) unhook(L, names[i]);
+      if (strcmp(names[i], name) != 0) remove_from(L, names[i]);
   }
   return 1;
 }
 
-static void hook(lua_State *L, const char *name) {
+static void install(lua_State *L, const char *name) {
   lua_getfield(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
   if (lua_istable(L, -1)) {
     if (lua_getfield(L, -1, name) == LUA_TNIL) {
@@ -237,11 +237,11 @@ static void hook(lua_State *L, const char *name) {
   lua_pop(L, 1);
 }
 
-void lunado__loader_hook(lua_State *L, const char *name) {
+void lunado__loader_install(lua_State *L, const char *name) {
   for (int i = 0; i < NAMES; i++)
-    if (name == NULL || strcmp(name, names[i]) == 0) hook(L, names[i]);
+    if (name == NULL || strcmp(name, names[i]) == 0) install(L, names[i]);
 }
 
-void lunado__loader_unhook(lua_State *L) {
-  for (int i = 0; i < NAMES; i++) unhook(L, names[i]);
+void lunado__loader_remove(lua_State *L) {
+  for (int i = 0; i < NAMES; i++) remove_from(L, names[i]);
 }

@@ -38,14 +38,14 @@ bool lunado__loader_ismodule(lua_State *L, int idx);
  * [-0, +1, m] */
 const char *lunado__loader_pushmodule(lua_State *L);
 
-/* --- hooks ---------------------------------------------------------------- */
+/* --- package.preload ------------------------------------------------------ */
 
 /* Sets package.preload[name], if it is free, to a loader that opens luv on the
  * default loop.  NULL: does so for each name by which luv is required.
  * [-0, +0, m] */
-void lunado__loader_hook(lua_State *L, const char *name);
+void lunado__loader_install(lua_State *L, const char *name);
 
 /* Removes the loaders that are still in package.preload.  [-0, +0, -] */
-void lunado__loader_unhook(lua_State *L);
+void lunado__loader_remove(lua_State *L);
 
 #endif

@@ -74,10 +74,10 @@ void lunado__luv_share(lua_State *L, lunado_ioloop *loop) {
   lunado_luv_context *context = lunado__attachment_context(L);
   const char *name = push_module(L, loop->realm);
   if (name == NULL || context == NULL || context->uv == NULL) {
-    lunado__loader_hook(L, NULL);
+    lunado__loader_install(L, NULL);
   } else if (context->uv == loop->core->uv) {
     lunado__attachment_tie(L, loop, context);
-    lunado__loader_hook(L, name);
+    lunado__loader_install(L, name);
   }
   if (name != NULL) lua_pop(L, 1);
 }
@@ -86,7 +86,7 @@ void lunado__luv_release(lua_State *L, lunado_ioloop *loop) {
   lunado_realm *realm = loop->realm;
   lunado_luv_context *context = lunado__attachment_context(L);
   if (realm->loops.default_loop != loop) return;
-  lunado__loader_unhook(L);
+  lunado__loader_remove(L);
   if (!lunado__attachment_is_live(realm->luv) && context != NULL &&
       context->uv == loop->core->own)
     context->uv = NULL; /* luv got it but could not be opened */

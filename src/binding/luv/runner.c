@@ -46,7 +46,7 @@ int lunado__runner_call(lua_State *L, int nargs, int nresults, int flags) {
   }
   realm = lunado__realm_find(L);
   if (nresults != 0)
-    return realm->luv->plain(L, nargs, nresults, flags | NO_EXIT);
+    return realm->luv->luv_runner(L, nargs, nresults, flags | NO_EXIT);
   if (realm->luv->deferred > 0) lunado__shutdown_finalize(L, realm->luv);
   loop = lunado__attachment_loop(realm);
   if (loop != NULL)

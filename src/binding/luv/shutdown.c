@@ -279,7 +279,7 @@ static void end_closing(uv_loop_t *uv) {
 
 static void end_shared(lua_State *L, lunado_attachment *self) {
   bool any = close_all(L);
-  if (self->plain != NULL) self->context->runner = run_nothing;
+  if (self->luv_runner != NULL) self->context->runner = run_nothing;
   end_jobs(L, self->uv);
   if (self->lender != NULL)
     end_lender(self);
