@@ -111,9 +111,9 @@ end
 
 -- Returns a function that does the same as the callable object fn, but needs no
 -- metatable.
-local function plain(fn)
+local function without_metatable(fn)
   if type(fn) == "function" then return fn end
-  local handler = plain(debug.getmetatable(fn).__call)
+  local handler = without_metatable(debug.getmetatable(fn).__call)
   return function(...) return handler(fn, ...) end
 end
 
@@ -124,7 +124,7 @@ local function decorator(names)
       local done, arguments = callback.take(...)
       return call(fn, names, self, done, unpack(arguments, 1, arguments.n))
     end
-    core.send_as(method, plain(fn)) -- a worker calls fn directly
+    core.send_as(method, without_metatable(fn)) -- workers call fn
     return callback.mark(callback.name_after(method, fn))
   end
 end

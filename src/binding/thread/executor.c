@@ -229,7 +229,8 @@ static int concurrent_thread_pool_executor(lua_State *L) {
   return 1;
 }
 
-/* send_as(fn, plain): sends `plain` to workers wherever fn would be sent. */
+/* send_as(fn, substitute): sends `substitute` to workers wherever fn would be
+ * sent. */
 static int executor_send_as(lua_State *L) {
   luaL_checktype(L, 1, LUA_TFUNCTION);
   luaL_checktype(L, 2, LUA_TFUNCTION);

@@ -50,9 +50,9 @@ static int push_substitutes(lua_State *L) {
   return lua_rawgetp(L, LUA_REGISTRYINDEX, &substitutes_key);
 }
 
-void lunado__parcel_substitute(lua_State *L, int idx, int plain) {
+void lunado__parcel_substitute(lua_State *L, int idx, int substitute) {
   idx = lua_absindex(L, idx);
-  plain = lua_absindex(L, plain);
+  substitute = lua_absindex(L, substitute);
   if (push_substitutes(L) == LUA_TNIL) {
     lua_pop(L, 1);
     lua_newtable(L);
@@ -61,16 +61,16 @@ void lunado__parcel_substitute(lua_State *L, int idx, int plain) {
     lua_rawsetp(L, LUA_REGISTRYINDEX, &substitutes_key);
   }
   lua_pushvalue(L, idx);
-  lua_pushvalue(L, plain);
+  lua_pushvalue(L, substitute);
   lua_rawset(L, -3);
   lua_pop(L, 1);
 }
 
 bool lunado__parcel_push_substitute(lua_State *L, const lunado__packing *p,
                                     int idx) {
-  if (!lua_istable(L, p->plain)) return false;
+  if (!lua_istable(L, p->substitutes)) return false;
   lua_pushvalue(L, idx);
-  if (lua_rawget(L, p->plain) == LUA_TFUNCTION) return true;
+  if (lua_rawget(L, p->substitutes) == LUA_TFUNCTION) return true;
   lua_pop(L, 1);
   return false;
 }
@@ -111,7 +111,7 @@ lunado__packing *lunado__parcel_new_packing(lua_State *L) {
   p->globals = lua_topointer(L, -1);
   lua_pop(L, 1);
   (void)push_substitutes(L);
-  p->plain = lua_gettop(L);
+  p->substitutes = lua_gettop(L);
   return p;
 }
 

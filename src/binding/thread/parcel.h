@@ -37,9 +37,9 @@
 typedef struct lunado__parcel lunado__parcel;
 typedef struct lunado__route lunado__route;
 
-/* Makes the encoder send the function at `plain` wherever it meets the function
- * at idx.  [-0, +0, m] */
-void lunado__parcel_substitute(lua_State *L, int idx, int plain);
+/* Makes the encoder send the function at `substitute` wherever it meets the
+ * function at idx.  [-0, +0, m] */
+void lunado__parcel_substitute(lua_State *L, int idx, int substitute);
 
 /* Returns the parcel of the userdata at idx, which lunado__encode has pushed.
  * [-0, +0, -] */
@@ -131,7 +131,7 @@ typedef struct {
                                  identity of an object -> number; identity of an
                                  upvalue -> number of the upvalue and its
                                  function */
-  int plain; /* stack index of the table of substitutes, or of nil */
+  int substitutes; /* stack index of the table of substitutes, or of nil */
 } lunado__packing;
 
 /* Appends `size` uninitialized bytes and returns their address; NULL if memory
