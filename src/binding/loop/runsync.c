@@ -2,8 +2,8 @@
 /*
  * runsync.c - IOLoop.run_sync and lunado.run.
  *
- * A run has a `watch`, a userdata of its own, because the awaited Future and
- * the loop hold it.  Invariant: the watch's waiter and timer are linked only
+ * A run has a `sync_wait`, a userdata of its own, because the awaited Future
+ * and the loop hold it.  Invariant: the wait's waiter and timer are linked only
  * while the loop runs for it.  Functions that may raise are called before or
  * after that.
  */
@@ -27,8 +27,8 @@
 #include "binding/state/argument.h"
 #include "binding/state/naming.h"
 
-/* User values of a watch: the loop; the function that is run, or nil. */
-enum { WATCH_LOOP = 1, WATCH_FUNCTION, WATCH_VALUES = WATCH_FUNCTION };
+/* User values of a wait: the loop; the function that is run, or nil. */
+enum { WAIT_LOOP = 1, WAIT_FUNCTION, WAIT_VALUES = WAIT_FUNCTION };
 
 typedef struct {
   lunado_waiter waiter;
@@ -36,20 +36,20 @@ typedef struct {
   lunado_loop *core; /* valid while the waiter or the timer is linked */
   double deadline;   /* INFINITY: there is none */
   uint32_t anchor;
-  bool late;
-} watch;
+  bool timed_out;
+} sync_wait;
 
 static void on_done(lunado_settler *settler, lunado_waiter *waiter,
                     lunado_future *future) {
-  watch *self = lunado_container_of(waiter, watch, waiter);
+  sync_wait *self = lunado_container_of(waiter, sync_wait, waiter);
   (void)settler, (void)future;
   lunado_loop_stop(self->core);
 }
 
-static void on_late(lunado_loop *core, lunado_timer *timer) {
-  watch *self = lunado_container_of(timer, watch, timer);
+static void on_deadline(lunado_loop *core, lunado_timer *timer) {
+  sync_wait *self = lunado_container_of(timer, sync_wait, timer);
   lunado_ioloop *loop = core->owner;
-  self->late = true;
+  self->timed_out = true;
   lunado__anchor_drop(loop->L, loop, self->anchor);
   lunado_loop_stop(core);
 }
@@ -95,12 +95,12 @@ static void push_kind(lua_State *L, int kind) {
 /* For the Future on top, which no suspended coroutine will settle: pushes a
  * text with the place where the run was called, the kind of the Future, and the
  * name of the function that returned it, if known. */
-static void push_origin(lua_State *L, const lunado_realm *realm, int watch_idx,
+static void push_origin(lua_State *L, const lunado_realm *realm, int wait_idx,
                         bool timed) {
   int kind = lua_gettop(L) + 1;
   push_kind(L, ((const lunado_future *)lua_touserdata(L, -1))->kind);
   lunado__naming_pushplace(L, realm, L);
-  if (lua_getiuservalue(L, watch_idx, WATCH_FUNCTION) == LUA_TNIL)
+  if (lua_getiuservalue(L, wait_idx, WAIT_FUNCTION) == LUA_TNIL)
     lua_pushliteral(L, "");
   else
     lunado__naming_push(L, lua_gettop(L));
@@ -114,7 +114,7 @@ static void push_origin(lua_State *L, const lunado_realm *realm, int watch_idx,
  * with_timeout this is the place of the Future that it waits for.  For a Future
  * of no coroutine it is the place where the run was called. */
 static void push_where(lua_State *L, const lunado_realm *realm, int idx,
-                       int watch_idx) {
+                       int wait_idx) {
   const lunado_task *task;
   const lunado_future *future;
   bool timed = false;
@@ -129,7 +129,7 @@ static void push_where(lua_State *L, const lunado_realm *realm, int idx,
   if (task != NULL)
     lunado__task_pushplace(L, task);
   else
-    push_origin(L, realm, watch_idx, timed);
+    push_origin(L, realm, wait_idx, timed);
   lua_replace(L, idx + 1);
   lua_settop(L, idx + 1);
 }
@@ -137,7 +137,7 @@ static void push_where(lua_State *L, const lunado_realm *realm, int idx,
 /* Puts the Failure for a run that has ended while the Future at idx is still
  * pending. */
 static int fail_unfinished(lua_State *L, lunado_ioloop *loop, int idx,
-                           int watch_idx, int rc) {
+                           int wait_idx, int rc) {
   lunado_realm *realm = loop->realm;
   if (loop->core->closed || lunado_loop_taken(loop->core))
     return fail(L, realm, idx, LUNADO_E_EXCEPTION,
@@ -146,7 +146,7 @@ static int fail_unfinished(lua_State *L, lunado_ioloop *loop, int idx,
     return fail(L, realm, idx, LUNADO_E_EXCEPTION,
                 "the IOLoop was stopped before the function was done");
   luaL_checkstack(L, LUA_MINSTACK, NULL);
-  push_where(L, realm, idx, watch_idx);
+  push_where(L, realm, idx, wait_idx);
   lua_pushfstring(L,
                   "the run would never end: it waits at %s, and nothing on "
                   "the IOLoop is left that could set what it waits for",
@@ -154,9 +154,9 @@ static int fail_unfinished(lua_State *L, lunado_ioloop *loop, int idx,
   return fail(L, realm, idx, LUNADO_E_EXCEPTION, lua_tostring(L, -1));
 }
 
-/* (watch, loop): starts the timer. */
+/* (wait, loop): starts the timer. */
 static int start_timer(lua_State *L) {
-  watch *self = lua_touserdata(L, 1);
+  sync_wait *self = lua_touserdata(L, 1);
   lunado_ioloop *loop = lua_touserdata(L, 2);
   lua_settop(L, 1);
   lunado__anchor_starttimer(L, loop, &self->timer, self->deadline,
@@ -164,35 +164,36 @@ static int start_timer(lua_State *L) {
   return 0;
 }
 
-/* Starts the watch's timer if there is a deadline.  If this fails, pushes the
+/* Starts the wait's timer if there is a deadline.  If this fails, pushes the
  * error and returns false. */
-static bool start_protected(lua_State *L, lunado_ioloop *loop, int watch_idx) {
-  const watch *self = lua_touserdata(L, watch_idx);
+static bool start_protected(lua_State *L, lunado_ioloop *loop, int wait_idx) {
+  const sync_wait *self = lua_touserdata(L, wait_idx);
   if (isinf(self->deadline)) return true;
   lua_pushcfunction(L, start_timer);
-  lua_pushvalue(L, watch_idx);
+  lua_pushvalue(L, wait_idx);
   lua_pushlightuserdata(L, loop);
   return lua_pcall(L, 2, 0, 0) == LUA_OK;
 }
 
-/* Ends the wait of the watch for the Future at idx, and stops its timer. */
-static void part(lua_State *L, lunado_ioloop *loop, int idx, watch *self) {
+/* Ends the wait of the wait for the Future at idx, and stops its timer. */
+static void part(lua_State *L, lunado_ioloop *loop, int idx, sync_wait *self) {
   lunado__owner_forget(L, idx, &self->waiter);
   if (!loop->core->closed)
     lunado__anchor_stoptimer(L, loop, &self->timer, self->anchor);
 }
 
-/* Runs the loop until the Future at idx is done or the watch's deadline has
+/* Runs the loop until the Future at idx is done or the wait's deadline has
  * passed. */
 static int run_until_done(lua_State *L, lunado_ioloop *loop, int idx,
-                          int watch_idx) {
-  watch *self = lua_touserdata(L, watch_idx);
+                          int wait_idx) {
+  sync_wait *self = lua_touserdata(L, wait_idx);
   lunado_future *future = lua_touserdata(L, idx);
   int rc;
-  if (!lunado_future_pending(future) || self->late) return LUNADO_RUN_STOPPED;
-  if (!lunado__owner_wait(L, idx, watch_idx, &self->waiter, on_done))
+  if (!lunado_future_pending(future) || self->timed_out)
     return LUNADO_RUN_STOPPED;
-  if (!start_protected(L, loop, watch_idx)) {
+  if (!lunado__owner_wait(L, idx, wait_idx, &self->waiter, on_done))
+    return LUNADO_RUN_STOPPED;
+  if (!start_protected(L, loop, wait_idx)) {
     part(L, loop, idx, self);
     lunado__coroutine_withdraw(L, idx);
     lunado_loop_clear_stop(loop->core); /* a finalizer may have settled the
@@ -221,23 +222,23 @@ static bool push_end(lua_State *L, lunado_ioloop *loop, int idx) {
 /* Replaces the Future at idx, on top, by its outcome; while that is again a
  * Future, waits for that one too. */
 static int wait_for_outcome(lua_State *L, lunado_ioloop *loop, int idx,
-                            int watch_idx, double timeout) {
+                            int wait_idx, double timeout) {
   lunado_realm *realm = loop->realm;
-  watch *self = lua_touserdata(L, watch_idx);
+  sync_wait *self = lua_touserdata(L, wait_idx);
   do {
-    int rc = run_until_done(L, loop, idx, watch_idx);
+    int rc = run_until_done(L, loop, idx, wait_idx);
     lunado_future *future = lua_touserdata(L, idx);
     if (push_end(L, loop, idx)) {
       lua_replace(L, idx);
       return LUA_ERRRUN;
     }
-    if (lunado_future_pending(future) && self->late) {
+    if (lunado_future_pending(future) && self->timed_out) {
       lua_pushfstring(L, "Operation timed out after %f seconds",
                       (lua_Number)timeout);
       return fail(L, realm, idx, LUNADO_E_TIMEOUT, lua_tostring(L, -1));
     }
     if (lunado_future_pending(future))
-      return fail_unfinished(L, loop, idx, watch_idx, rc);
+      return fail_unfinished(L, loop, idx, wait_idx, rc);
     if (future->state == LUNADO_FAILED) {
       lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
       ((lunado_failure *)lua_touserdata(L, -1))->observed = true;
@@ -250,25 +251,25 @@ static int wait_for_outcome(lua_State *L, lunado_ioloop *loop, int idx,
   return LUA_OK;
 }
 
-/* Pushes a new watch, which waits for no Future yet and has no function. */
-static void push_watch(lua_State *L, lunado_ioloop *loop) {
-  watch *self;
+/* Pushes a new wait, which waits for no Future yet and has no function. */
+static void push_wait(lua_State *L, lunado_ioloop *loop) {
+  sync_wait *self;
   lunado__ioloop_push(L, loop); /* holds it: it may be closed during the run */
-  self = lua_newuserdatauv(L, sizeof *self, WATCH_VALUES);
+  self = lua_newuserdatauv(L, sizeof *self, WAIT_VALUES);
   lua_insert(L, -2);
-  lua_setiuservalue(L, -2, WATCH_LOOP);
+  lua_setiuservalue(L, -2, WAIT_LOOP);
   self->waiter.list = NULL;
   self->core = loop->core;
   self->deadline = INFINITY;
-  self->late = false;
-  lunado_timer_init(&self->timer, on_late);
+  self->timed_out = false;
+  lunado_timer_init(&self->timer, on_deadline);
 }
 
-/* Replaces the watch at base, and the Future above it on top, by the outcome of
+/* Replaces the wait at base, and the Future above it on top, by the outcome of
  * the Future. */
-static int run_watched(lua_State *L, lunado_ioloop *loop, int base,
-                       double timeout) {
-  watch *self = lua_touserdata(L, base);
+static int run_wait(lua_State *L, lunado_ioloop *loop, int base,
+                    double timeout) {
+  sync_wait *self = lua_touserdata(L, base);
   int status;
   if (timeout > 0) self->deadline = lunado_loop_time(loop->core) + timeout;
   status = wait_for_outcome(L, loop, base + 1, base, timeout);
@@ -279,13 +280,13 @@ static int run_watched(lua_State *L, lunado_ioloop *loop, int base,
 int lunado__runsync(lua_State *L, lunado_ioloop *loop, int nargs,
                     double timeout) {
   int base = lua_gettop(L) - nargs;
-  push_watch(L, loop);
+  push_wait(L, loop);
   lua_pushvalue(L, base);
-  lua_setiuservalue(L, -2, WATCH_FUNCTION);
-  lua_insert(L, base); /* watch function arguments */
+  lua_setiuservalue(L, -2, WAIT_FUNCTION);
+  lua_insert(L, base); /* wait function arguments */
   lunado_loop_clear_stop(loop->core);
   lunado__coroutine_spawn_later(L, loop->realm, loop, nargs);
-  return run_watched(L, loop, base, timeout);
+  return run_wait(L, loop, base, timeout);
 }
 
 /* --- raising to the caller ------------------------------------------------ */
@@ -333,9 +334,9 @@ static int core_wait(lua_State *L) {
   lunado__checkfuture(L, realm, 2);
   lunado__ioloop_checkidle(L, loop);
   lua_settop(L, 2);
-  push_watch(L, loop);
-  lua_insert(L, 2); /* loop watch future */
-  if (run_watched(L, loop, 2, 0) != LUA_OK)
+  push_wait(L, loop);
+  lua_insert(L, 2); /* loop wait future */
+  if (run_wait(L, loop, 2, 0) != LUA_OK)
     return lunado__uncaught_raise(L, realm);
   return lua_gettop(L) - 1;
 }

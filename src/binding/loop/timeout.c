@@ -179,10 +179,10 @@ static bool is_elsewhere(lua_State *L, lunado_ioloop *loop,
 
 /* Argument 2 as a handle; raises if it was never given out. */
 static lua_Integer check_handle(lua_State *L, const lunado_realm *realm) {
-  uint64_t born;
+  uint64_t count;
   if (!lua_isinteger(L, 2)) luaL_typeerror(L, 2, "timeout");
-  born = (uint64_t)lua_tointeger(L, 2) >> NUMBER_BITS;
-  luaL_argcheck(L, born > 0 && born <= realm->loops.timeouts, 2,
+  count = (uint64_t)lua_tointeger(L, 2) >> NUMBER_BITS;
+  luaL_argcheck(L, count > 0 && count <= realm->loops.timeouts, 2,
                 "not the handle of a timeout");
   return lua_tointeger(L, 2);
 }
