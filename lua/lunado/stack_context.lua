@@ -94,7 +94,7 @@ end
 -- wrapped again.
 local wrapped = setmetatable({}, { __mode = "k" })
 
-local function wrap(fn)
+local function wrap_once(fn)
   if wrapped[fn] then return fn end
   local contexts = get_context()
   local function within(...) return run_within(contexts, fn, ...) end
@@ -102,7 +102,7 @@ local function wrap(fn)
   return within
 end
 
-core.set_context_hooks(wrap, inconsistent, wrapped)
+core.set_context_hooks(wrap_once, inconsistent, wrapped)
 
 --- Returns the list without inactive contexts at its inner end. (Inactive
 -- contexts further out are skipped when the list is entered.)
@@ -218,7 +218,7 @@ end
 local function wrap(fn)
   if fn == nil then return nil end
   argument.check_callable(fn, 1, "wrap", 2)
-  return wrap(fn)
+  return wrap_once(fn)
 end
 
 --- `run_with_stack_context(context, fn)` calls fn() within the context and

@@ -175,7 +175,7 @@ static bool start_protected(lua_State *L, lunado_ioloop *loop, int wait_idx) {
   return lua_pcall(L, 2, 0, 0) == LUA_OK;
 }
 
-/* Ends the wait of the wait for the Future at idx, and stops its timer. */
+/* Ends the wait for the Future at idx, and stops its timer. */
 static void part(lua_State *L, lunado_ioloop *loop, int idx, sync_wait *self) {
   lunado__owner_forget(L, idx, &self->waiter);
   if (!loop->core->closed)
