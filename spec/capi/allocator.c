@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* allocator.c - the core's memory from an allocator of the host's. */
+/* allocator.c - a host's allocator provides the core's memory. */
 #include "host.h"
 
-/* What is out, and what is asked for from now on; the fail_at-th is refused. */
+/* Memory in use, and the number of requests; request number fail_at fails. */
 typedef struct {
   atomic_llong bytes, blocks, asked, fail_at;
 } pool;
@@ -25,7 +25,7 @@ static void *pool_alloc(void *ud, void *block, size_t old, size_t size) {
   return moved;
 }
 
-/* As host_run is to find it. */
+/* Restores the allocator that the next test expects. */
 static void restore(void) {
   check_int(lunado_setallocator(NULL, NULL), 0);
   lunado__set_allocator(host_core_alloc);
@@ -77,7 +77,8 @@ static void it_is_not_replaced_while_in_use(lua_State *L) {
   restore();
 }
 
-/* The n-th is refused, then the script has what it needs. */
+/* Runs the script with request number n failing, then again with memory.
+ * Returns false if there was no n-th request. */
 static bool run_without(pool *memory, long long n) {
   lua_State *L = host_open();
   bool refused;

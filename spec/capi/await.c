@@ -6,7 +6,8 @@
 
 static int last_status;
 
-/* What is below the results stays; the context arrives. */
+/* The continuation: checks that the values below the results are unchanged, and
+ * that it gets the context. */
 static int awaited(lua_State *L, int status, lua_KContext ctx) {
   last_status = status;
   check_text(lua_tostring(L, 1), "below");
@@ -14,7 +15,7 @@ static int awaited(lua_State *L, int status, lua_KContext ctx) {
   return lua_gettop(L) - 2;
 }
 
-/* wait(future): returns its results */
+/* wait(future): waits, and returns the results */
 static int wait(lua_State *L) {
   lua_settop(L, 1);
   lua_pushliteral(L, "below");
@@ -42,21 +43,21 @@ static int sum_step(lua_State *L, int status, lua_KContext i) {
   return sum_next(L, i + 1);
 }
 
-/* sum(futures): waits for each of the list in turn */
+/* sum(futures): waits for each Future of the list in turn */
 static int sum(lua_State *L) {
   lua_settop(L, 1);
   lua_pushinteger(L, 0);
   return sum_next(L, 1);
 }
 
-/* The Future is an upvalue. */
+/* Waits for the Future in upvalue 1. */
 static int wait_upvalue(lua_State *L) {
   lua_pushliteral(L, "below");
   lua_pushnil(L);
   return lunado_awaitk(L, lua_upvalueindex(1), (lua_KContext)-77, awaited);
 }
 
-/* wait_only(future): the same without a continuation */
+/* wait_only(future): like wait, without a continuation */
 static int wait_only(lua_State *L) {
   lua_settop(L, 1);
   lua_pushliteral(L, "below");
@@ -193,7 +194,7 @@ static void pseudo_indices_are_indices(lua_State *L) {
              "assert(run(wait_upvalue) == 5)");
 }
 
-/* The stack moves and the collector runs between a wait and its end. */
+/* The stack moves and the collector runs during the wait. */
 static void it_survives_what_goes_on_meanwhile(lua_State *L) {
   set_functions(L);
   host_do(L, "local function deep(n)\n"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* close.c - callbacks close the state, or lunado_close refuses to. */
+/* close.c - closing the state in callbacks, and when lunado_close refuses. */
 #include <unistd.h>
 
 #include "host.h"
@@ -15,7 +15,7 @@ static void close_state(void) {
   state = NULL;
 }
 
-/* Something of all that a script can have open. */
+/* Gives the loop a suspended coroutine, a callback and a timeout. */
 static void fill(void) {
   host_do(state, "local loop = lunado.IOLoop.current()\n"
                  "lunado.coroutine(function()\n"
@@ -29,7 +29,7 @@ static void fill(void) {
 
 typedef struct {
   uv_loop_t *loop;
-  uv_timer_t timer; /* of the host's; stays open */
+  uv_timer_t timer; /* a handle of the host's that stays open */
   union {
     uv_timer_t timer;
     uv_async_t async;
@@ -40,7 +40,7 @@ typedef struct {
     uv_handle_t handle;
   } own;
   uv_fs_t request;
-  int closed; /* close callbacks of the host's that have come */
+  int closed; /* calls of on_closed */
 } host;
 
 static host self;
@@ -168,8 +168,8 @@ static void (*const ways[])(void) = {
 
 enum { WAYS = sizeof ways / sizeof ways[0] };
 
-/* Closes in the given way, with or without a handle of the host's that stays,
- * and goes on as a host does. */
+/* Closes the state in the given way, with or without a handle of the host's
+ * that stays open, and then runs the loop like a host. */
 static void close_and_go_on(int way, bool stays, uv_run_mode mode) {
   fill();
   self.closed = 0;
@@ -225,7 +225,9 @@ static void from_any_callback_on_the_hosts_loop(lua_State *L) {
   each_way(close_on_hosts);
 }
 
-/* One that is at rest, with nothing of the host's on it, goes at once. */
+/* Closes a state with a uv_loop_t of its own.  If the state is closed at rest,
+ * and no handle of the host's stays open, the uv_loop_t is freed at once, so
+ * the host cannot go on with it. */
 static void close_on_own(int way, bool stays, uv_run_mode mode) {
   state = host_open();
   self.loop = lunado_getloop(state);

@@ -2,13 +2,14 @@
 /*
  * closing.c - a state is closed in every phase of its garbage collector.
  *
- * Errors of Futures collected earlier are reported; errors of Futures that go
- * with the state are not.  This holds in every step of a collection, in both
- * modes, and if memory is short.
+ * Errors of Futures that were collected earlier are reported; errors of Futures
+ * that are freed with the state are not.  This holds in every step of a
+ * collection, in both modes, and if memory is short.
  */
 #include "host.h"
 
-/* Coroutines that stay suspended, `held`, and that nobody can resume. */
+/* Makes suspended coroutines: some are in `held`; the others are
+ * unreachable. */
 static const char script[] =
     "local lunado = ...\n"
     "local yield = coroutine.yield\n"
@@ -40,8 +41,7 @@ static const char script[] =
     "  made = made + 2\n"
     "end\n";
 
-/* A state with some of both, older than what notices collections and younger.
- */
+/* Opens a state with the script loaded and the collector stopped. */
 static lua_State *open_state(host_log *log) {
   lua_State *L = host_open();
   lunado_setlog(L, host_on_log, log);
@@ -63,7 +63,7 @@ static int call_number(lua_State *L, const char *name) {
   return n;
 }
 
-/* The least step there is; true if it was the last of a collection. */
+/* Makes the smallest collection step; true if it ended a collection. */
 static bool step(lua_State *L) {
   bool last;
   lua_gc(L, LUA_GCINC, 200, 1, 1);
@@ -73,8 +73,8 @@ static bool step(lua_State *L) {
   return last;
 }
 
-/* What was collected has been reported, and nothing else: `missed` of them may
- * be missing. */
+/* Checks that the `gone` collected Futures have been reported, except at most
+ * `missed`, and no others. */
 static void check_reports(const host_log *log, int gone, int missed) {
   if (log->count > gone || log->count < gone - missed)
     host_fail(__FILE__, __LINE__, "the reports",
@@ -89,7 +89,7 @@ static void close_state(lua_State *L, const host_log *log, int missed) {
   check_reports(log, gone, missed);
 }
 
-/* How often a collection that nothing interrupts steps. */
+/* Returns the number of steps of an undisturbed collection. */
 static int count_steps(void) {
   host_log log = {0};
   lua_State *L = open_state(&log);
@@ -101,7 +101,8 @@ static int count_steps(void) {
   return n;
 }
 
-/* Some coroutines, n steps, something else, m steps, the end. */
+/* Makes coroutines, makes n steps, calls `meanwhile`, makes m steps, and closes
+ * the state. */
 static void end_after(int n, void (*meanwhile)(lua_State *), int m,
                       int missed) {
   host_log log = {0};
@@ -113,7 +114,7 @@ static void end_after(int n, void (*meanwhile)(lua_State *), int m,
   close_state(L, &log, missed);
 }
 
-/* The same, but that the state lives on. */
+/* Like end_after, but with complete collections before the state is closed. */
 static void live_on_after(int n, void (*meanwhile)(lua_State *)) {
   host_log log = {0};
   lua_State *L = open_state(&log);
@@ -131,7 +132,7 @@ static void nothing(lua_State *L) { (void)L; }
 
 static void make_more(lua_State *L) { call_number(L, "make"); }
 
-/* A collection for want of memory runs no finalizers. */
+/* Fails an allocation; the emergency collection runs no finalizers. */
 static void lack_memory(lua_State *L) {
   call_number(L, "make");
   host_fail_at(1, 0);
@@ -175,8 +176,8 @@ static void with_coroutines_that_are_new(lua_State *L) {
     for (int m = 1; m <= 2 * steps; m += 70) end_after(n, make_more, m, 0);
 }
 
-/* What a second collection finds before the finalizers of the first have run
- * may wait for a third. */
+/* Objects that a second collection finds before the finalizers of the first
+ * have run may wait for a third collection. */
 static void where_memory_was_short(lua_State *L) {
   int steps = count_steps();
   (void)L;
@@ -203,7 +204,8 @@ static void in_both_modes(lua_State *L) {
   }
 }
 
-/* Finalizers get no memory: then neither a report nor what notices the end. */
+/* Finalizers get no memory, neither for a report nor for the object that
+ * notices the end of the state. */
 static void where_finalizers_get_none(lua_State *L) {
   host_log log = {0};
   int gone, count;

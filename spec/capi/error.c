@@ -81,7 +81,7 @@ static void a_failed_future_has_one(lua_State *L) {
   check_traceback(L, -1);
   lua_settop(L, 0);
   lua_gc(L, LUA_GCCOLLECT);
-  check_int(log.count, 0); /* it counts as seen */
+  check_int(log.count, 0); /* the error counts as seen */
 }
 
 static void all_else_has_none(lua_State *L) {
@@ -104,7 +104,7 @@ static void all_else_has_none(lua_State *L) {
 
 static int calls;
 
-/* Upvalue 1 tells what the Future is to have come to. */
+/* Upvalue 1 is the expected result of lunado_result. */
 static int on_done(lua_State *L) {
   int n;
   calls++;

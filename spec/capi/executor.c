@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* executor.c - threads under a host: memory, and the end of the state. */
+/* executor.c - the executor's threads: lack of memory, the end of the state. */
 #include "host.h"
 
 /* --- memory --------------------------------------------------------------- */
 
-/* What is returned: the outcome of two jobs, one of which fails. */
+/* Runs two jobs, one of which fails, and checks their outcomes. */
 static const char use_executor[] =
     "local shared, Timeout = {1, {2}}, lunado.util.TimeoutError\n"
     "local ex = lunado.concurrent.ThreadPoolExecutor(2)\n"
@@ -21,8 +21,9 @@ static const char use_executor[] =
     "  assert(not ok)\n"
     "end)\n";
 
-/* Whether the chunk came to its end.  What happens otherwise is that it
- * raises: a job that cannot be told of would leave the run without end. */
+/* Runs the chunk with the n-th allocation failing; true if it succeeded.
+ * Otherwise it must raise an error: if the outcome of a job were lost, the run
+ * would never end. */
 static bool run_without_memory(long long n, host_log *log) {
   lua_State *L = host_open();
   int status;
@@ -36,8 +37,9 @@ static bool run_without_memory(long long n, host_log *log) {
   return status == LUA_OK;
 }
 
-/* The threads take memory, too, so which allocation is the n-th varies: it is
- * over when none of many was asked for. */
+/* The threads allocate memory, too, so the n-th allocation varies between runs.
+ * The test ends after ten successful runs in a row with fewer than n
+ * allocations. */
 static void memory_may_be_short(lua_State *L) {
   host_log log = {0};
   long long n = 1;

@@ -136,7 +136,7 @@ static const int wrong_indices[] = {0,
 
 static int wrong;
 
-/* Two values, none of them a Future. */
+/* Pushes two values, neither of them a Future. */
 static void fill(lua_State *l) {
   lua_settop(l, 0);
   lua_pushliteral(l, "no future");
@@ -257,7 +257,7 @@ static void a_state_without_lunado_has_no_futures(lua_State *other) {
   host_close(other);
 }
 
-/* A state in which luaopen_lunado was not called has Futures all the same. */
+/* Futures work in a state in which luaopen_lunado was not called. */
 static void the_functions_open_what_they_need(lua_State *other) {
   other = host_new();
   luaL_openlibs(other);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * host.h - what the hosts of this folder share.
+ * host.h - functions that the hosts of this folder share.
  *
- * A host is a program with a list of tests, each of which ends the program
- * where something is not as it should be.  All memory is counted; that of the
- * Lua states and of the core fails on command.
+ * A host is a program with a list of tests.  A failed check ends the program.
+ * All memory is counted; allocations of the Lua states and of the core fail on
+ * command.
  */
 #ifndef LUNADO_SPEC_CAPI_HOST_H
 #define LUNADO_SPEC_CAPI_HOST_H
@@ -33,7 +33,8 @@
 #define check_text(actual, expected) \
   host_check_text(__FILE__, __LINE__, #actual, actual, expected)
 
-/* `format` and what follows are for printf. */
+/* Prints a message and ends the program; `format` and the further arguments are
+ * printf's. */
 _Noreturn static inline void host_fail(const char *file, int line,
                                        const char *what, const char *format,
                                        ...) {
@@ -52,7 +53,7 @@ static inline void host_check_int(const char *file, int line, const char *what,
     host_fail(file, line, what, " is %lld, not %lld", actual, expected);
 }
 
-/* Passes when `expected` is part of `actual`. */
+/* Passes if `actual` contains `expected`. */
 static inline void host_check_text(const char *file, int line, const char *what,
                                    const char *actual, const char *expected) {
   if (actual == NULL) actual = "(no string)";
@@ -62,17 +63,16 @@ static inline void host_check_text(const char *file, int line, const char *what,
 
 /* --- memory -------------------------------------------------------------- */
 
-/* What is out, in all states of the process, in the core and in libuv. */
+/* The memory in use, by all states of the process, the core and libuv. */
 static atomic_llong host_bytes;
 static atomic_llong host_blocks;
-static atomic_llong host_asked; /* allocations that were asked for */
+static atomic_llong host_asked; /* requested allocations */
 
-/* Of those, the ones from fail_from on fail, up to and including fail_to;
- * 0: none does. */
+/* The requested allocations number fail_from to fail_to fail; 0: none. */
 static atomic_llong host_fail_from;
 static atomic_llong host_fail_to;
 
-/* Whose allocations are counted, and may fail. */
+/* Whose requests are numbered and may fail. */
 enum { HOST_LUA = 1, HOST_CORE = 2 };
 static atomic_int host_failing = HOST_LUA | HOST_CORE;
 
@@ -88,7 +88,7 @@ static inline void host_count(long long bytes, long long blocks) {
   atomic_fetch_add(&host_blocks, blocks);
 }
 
-/* For lua_newstate. */
+/* The allocator for lua_newstate. */
 static inline void *host_lua_alloc(void *ud, void *block, size_t old,
                                    size_t size) {
   void *moved;
@@ -106,7 +106,7 @@ static inline void *host_lua_alloc(void *ud, void *block, size_t old,
   return moved;
 }
 
-/* Memory whose size nobody tells when it is resized or freed. */
+/* Resizes or frees a block whose old size is not passed: a header stores it. */
 static inline void *host_resize(void *block, size_t size) {
   size_t *old = block != NULL ? (size_t *)block - 2 : NULL;
   size_t old_size = old != NULL ? *old : 0;
@@ -123,7 +123,7 @@ static inline void host_free(void *block) {
   free(old);
 }
 
-/* For the core. */
+/* The allocator for the core. */
 static inline void *host_core_alloc(void *block, size_t size) {
   if (size > 0)
     return host_fails_now(HOST_CORE) ? NULL : host_resize(block, size);
@@ -131,8 +131,8 @@ static inline void *host_core_alloc(void *block, size_t size) {
   return NULL;
 }
 
-/* For libuv, which does not fail: it ends the process where it lacks memory
- * for a descriptor. */
+/* The allocator for libuv.  It never fails, because libuv aborts the process if
+ * it has no memory for a descriptor. */
 static inline void *host_uv_malloc(size_t size) {
   return host_resize(NULL, size);
 }
@@ -142,7 +142,7 @@ static inline void *host_uv_calloc(size_t count, size_t size) {
   return block != NULL ? memset(block, 0, count * size) : NULL;
 }
 
-/* From now on the n-th allocation fails, and `more` after it. */
+/* Makes the n-th allocation from now on, and the `more` next ones, fail. */
 static inline void host_fail_at(long long n, long long more) {
   atomic_store(&host_asked, 0);
   atomic_store(&host_fail_to, n + more);
@@ -151,8 +151,8 @@ static inline void host_fail_at(long long n, long long more) {
 
 /* --- states -------------------------------------------------------------- */
 
-/* A state with the standard libraries, lunado as the global of that name, and
- * no way to find a file. */
+/* Opens the standard libraries, and lunado as a global; require cannot find
+ * files. */
 static inline int host_open_libs(lua_State *L) {
   luaL_openlibs(L);
   luaL_requiref(L, "lunado", luaopen_lunado, 1);
@@ -165,9 +165,9 @@ static inline int host_open_libs(lua_State *L) {
   return 0;
 }
 
-/* A state that has luv keeps it loaded, to the end of the process: each time
- * that it is loaded anew it takes one of the thread-specific keys of the
- * process, and does not give it back. */
+/* Keeps luv loaded until the end of the process.  Each time luv is loaded
+ * again, it takes a thread-specific key of the process and does not release
+ * it. */
 static inline void host_keep_luv(void) {
   static lua_State *keeper;
   if (keeper != NULL) return;
@@ -177,7 +177,7 @@ static inline void host_keep_luv(void) {
   (void)luaL_dostring(keeper, "require 'luv'");
 }
 
-/* Sets the collector as LUNADO_GC says, in the words of spec/helper.lua. */
+/* Sets the mode of the collector that LUNADO_GC names; see spec/helper.lua. */
 static inline void host_set_collector(lua_State *L) {
   const char *mode = getenv("LUNADO_GC");
   if (mode == NULL || strcmp(mode, "incremental") == 0) return;
@@ -207,7 +207,7 @@ static inline lua_State *host_open(void) {
   return L;
 }
 
-/* Runs a chunk that has to end well; what it returns is on the stack. */
+/* Runs a chunk, which must succeed, and leaves its results on the stack. */
 static inline int host_do(lua_State *L, const char *chunk) {
   int top = lua_gettop(L);
   if (luaL_dostring(L, chunk) != LUA_OK)
@@ -215,7 +215,8 @@ static inline int host_do(lua_State *L, const char *chunk) {
   return lua_gettop(L) - top;
 }
 
-/* (depth, allocations, function, ...) */
+/* (depth, allocations, function, ...): calls itself `depth` times, then the
+ * function with memory for so many allocations. */
 static inline int host_call_starving(lua_State *L) {
   lua_Integer depth = lua_tointeger(L, 1);
   int status;
@@ -234,9 +235,10 @@ static inline int host_call_starving(lua_State *L) {
   return 0;
 }
 
-/* Calls the function below nargs arguments with memory for so many allocations
- * only, from so many calls deep: where Lua has never been before, even a call
- * needs memory.  No other error comes out, and no result. */
+/* Calls the function below the nargs arguments with memory for `allocations`
+ * allocations only, `depth` calls deep: at a depth that Lua has not reached
+ * before, even a call needs memory.  Checks that no error except lack of memory
+ * is raised; leaves no result. */
 static inline void host_starve(lua_State *L, int nargs, int depth,
                                int allocations) {
   lua_pushcfunction(L, host_call_starving);
@@ -246,14 +248,15 @@ static inline void host_starve(lua_State *L, int nargs, int depth,
   lua_call(L, nargs + 3, 0);
 }
 
-/* Closes the state and checks that nothing of anybody's is left. */
+/* Closes the state and checks that no memory is in use. */
 static inline void host_close(lua_State *L) {
   lua_close(L);
   check_int(atomic_load(&host_blocks), 0);
   check_int(atomic_load(&host_bytes), 0);
 }
 
-/* Calls a C function, and checks that it raises an error with that text. */
+/* Calls a C function and checks that it raises an error which contains the
+ * text. */
 static inline void host_check_raises(lua_State *L, lua_CFunction function,
                                      const char *text) {
   lua_pushcfunction(L, function);
@@ -264,7 +267,7 @@ static inline void host_check_raises(lua_State *L, lua_CFunction function,
 
 /* --- logs ---------------------------------------------------------------- */
 
-/* Keeps the last message, and counts them. */
+/* Counts log messages and keeps the last one. */
 typedef struct {
   int count;
   char last[400];
@@ -285,16 +288,16 @@ static inline int host_haste(void) {
   return n > 1 ? n : 1;
 }
 
-/* How often something is to be done that is done `n` times where time does not
- * matter. */
+/* Returns n, or fewer in haste: how often to repeat something that takes
+ * time. */
 static inline int host_times(int n) {
   return (n + host_haste() - 1) / host_haste();
 }
 
 /* --- tests --------------------------------------------------------------- */
 
-/* Runs with a state, which is closed afterwards; or, where it says so, with
- * NULL, and then it has states of its own. */
+/* A test gets a state, which is closed afterwards.  A test_alone gets NULL and
+ * opens its own states. */
 typedef struct {
   const char *name;
   void (*run)(lua_State *L);
@@ -314,7 +317,7 @@ static inline void host_run(const host_test *self) {
   if (L != NULL) host_close(L);
 }
 
-/* The name of a test as argument runs that alone. */
+/* Runs all tests, or only the test whose name is the program's argument. */
 static inline int host_main(int argc, char **argv, const host_test *tests,
                             size_t count) {
   lunado__set_allocator(host_core_alloc);

@@ -29,7 +29,8 @@ static void open_loop(host_loop *self) {
   self->ticks = 0;
 }
 
-/* The host's handle is as it was; one more turn, and the loop can close. */
+/* Checks that the host's handle is unchanged, and that the loop can be closed
+ * after one more turn. */
 static void close_loop(host_loop *self) {
   check(!uv_is_closing((uv_handle_t *)&self->timer));
   check(self->timer.data == self);
@@ -99,7 +100,7 @@ static void the_host_stops_it(lua_State *L) {
   close_loop(&host);
 }
 
-/* With everything open that a script can open. */
+/* The script has one of each kind of object open. */
 static void closing_leaves_the_hosts_handles_alone(lua_State *L) {
   host_loop host;
   lunado_promise *promise;
@@ -219,7 +220,8 @@ static void lunados_handles_are_known(lua_State *L) {
   close(ends[1]);
 }
 
-/* A handle where one of lunado's was before is not lunado's. */
+/* A foreign handle at the address of an earlier handle of lunado's is not taken
+ * for lunado's. */
 static void closed_handles_are_not_known(lua_State *L) {
   host_loop host;
   L = open_on(&host);
@@ -299,8 +301,8 @@ static void the_host_can_drive_it(lua_State *L) {
   uv_run(loop, UV_RUN_NOWAIT);
 }
 
-/* One that is closed while it runs, and that nobody holds, is there until all
- * who work on it have returned, and no longer. */
+/* A loop without references, closed while it runs, lasts exactly until all
+ * calls that use it have returned. */
 static void it_may_close_while_it_runs(lua_State *L) {
   host_do(L, "local function close()\n"
              "  lunado.IOLoop.current():close()\n"
@@ -348,7 +350,8 @@ static int deliver_one(lua_State *L) {
   return 1;
 }
 
-/* A host that has used up what Lua gives to a C function drives the loop. */
+/* The host drives the loop after it has used up the Lua stack of its C
+ * function. */
 static void the_stack_may_be_full(lua_State *L) {
   lunado_promise *promise;
   int ends[2];
@@ -388,8 +391,8 @@ static lua_Integer get_count(lua_State *L) {
   return count;
 }
 
-/* Not lost in silence, and with two messages at most for each: the loop goes
- * on turning. */
+/* A callback that fails because memory is short is reported, with at most two
+ * messages, and the loop goes on. */
 static void callbacks_for_want_of_memory(lua_State *L) {
   host_log log = {0};
   lunado_setlog(L, host_on_log, &log);
@@ -408,8 +411,8 @@ static void callbacks_for_want_of_memory(lua_State *L) {
 }
 
 #ifdef __linux__
-/* What a program with an epoll loop of its own does for lunado's: it waits for
- * the descriptor of the loop, no longer than the loop would. */
+/* A program with its own epoll loop drives lunado's loop: it waits for the
+ * descriptor of the loop, at most as long as the loop would wait. */
 static void it_runs_inside_of_epoll(lua_State *L) {
   uv_loop_t *loop = lunado_getloop(L);
   struct epoll_event event = {.events = EPOLLIN};

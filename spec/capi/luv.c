@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* luv.c - luv in a state of a host's: on the host's loop, and with the host's
- * way of calling its callbacks. */
+ * own runner of callbacks. */
 #include "host.h"
 
-/* Finds luv where the interpreter would. */
+/* Sets package.cpath, so that require finds luv like the interpreter. */
 static void allow_files(lua_State *L) {
   lua_getglobal(L, "package");
   lua_pushliteral(L, LUA_CPATH_DEFAULT);
@@ -15,7 +15,7 @@ static void allow_files(lua_State *L) {
 
 typedef struct {
   uv_loop_t loop;
-  uv_timer_t timer; /* with data that is not luv's */
+  uv_timer_t timer; /* its data is not luv's */
   int ticks;
 } host_loop;
 
@@ -60,7 +60,7 @@ static void luv_comes_to_the_hosts_loop(lua_State *L) {
   close_loop(&host);
 }
 
-/* The state ends with handles of luv's that are open and closing. */
+/* The state is closed while handles of luv's are open and closing. */
 static void handles_of_luv_end_with_the_state(lua_State *L) {
   host_loop host;
   L = open_on(&host);
@@ -80,7 +80,7 @@ static void handles_of_luv_end_with_the_state(lua_State *L) {
 
 /* --- callbacks --------------------------------------------------------- */
 
-/* What luv's context begins with. */
+/* The first fields of luv's context. */
 typedef struct {
   uv_loop_t *loop;
   lua_State *L;

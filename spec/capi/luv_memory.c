@@ -2,10 +2,10 @@
 /*
  * luv_memory.c - luv in a state in which any allocation may fail.
  *
- * luv pushes the arguments of a callback unprotected, so an error jumps out of
- * libuv. A require that fails leaves luv half open. Whichever allocation fails,
- * the same code must succeed afterwards in the same state, and the state must
- * close. Memory that luv then leaves unfreed is luv's concern.
+ * luv pushes the arguments of a callback without protection, so an error jumps
+ * out of libuv.  A require that fails leaves luv half open.  Whichever
+ * allocation fails, the same code must succeed afterwards in the same state,
+ * and the state must close.  Memory that luv then leaks is ignored.
  */
 #include "places.h"
 
@@ -34,7 +34,7 @@ static lua_State *open_state(const char *chunk) {
   return L;
 }
 
-static const char *chunk; /* what is run */
+static const char *chunk; /* the chunk that run_chunk runs */
 
 static int run_chunk(lua_State *L) {
   if (luaL_loadstring(L, chunk) != LUA_OK) return lua_error(L);
@@ -42,7 +42,7 @@ static int run_chunk(lua_State *L) {
   return 0;
 }
 
-/* With the n-th allocation failing, and `more` behind it. */
+/* Runs the chunk with the n-th allocation and the `more` next ones failing. */
 static void run_without_memory(lua_State *L, places *tried, int more) {
   int status;
   logged = false;
@@ -63,7 +63,7 @@ static void run_with_memory(lua_State *L, const char *what, long long n) {
               luaL_tolstring(L, -1, NULL));
 }
 
-/* A use of all: it has to succeed in the end. */
+/* Uses all parts; must succeed afterwards. */
 static const char use[] =
     "local uv, luv = require 'lunado.uv', require 'luv'\n"
     "local await = coroutine.yield\n"
@@ -84,8 +84,8 @@ static const char use[] =
     "    function() end) }\n"
     "end)\n";
 
-/* In a new state for each n: `before`, then `what` without memory, then `use`,
- * then the end. */
+/* For each n opens a new state, runs `before`, runs `what` without memory, runs
+ * `use`, and closes the state. */
 static void with_each_of(const char *before, const char *what, int between,
                          int more) {
   places tried;
@@ -127,7 +127,7 @@ static void first_require_of_lunado_uv(lua_State *L) {
   with_each(loop_made, "require 'lunado.uv'", BETWEEN);
 }
 
-/* First uses of what lunado.uv has. */
+/* First uses of the functions of lunado.uv. */
 static const char *const groups[] = {
     "lunado.run(function() await(uv.fs_stat '/') end)",
     "lunado.run(function()\n"

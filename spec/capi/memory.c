@@ -15,11 +15,12 @@
 
 static const char *script;
 static int ends[2];
-static bool post_failed; /* the want of memory met the test, not lunado */
+static bool post_failed; /* the failed allocation was the test's, not
+                            lunado's */
 
 /* --- what the script calls ----------------------------------------------- */
 
-/* What was handed over is its own, and is not lost for want of memory. */
+/* The value that was handed over is not lost if an allocation fails. */
 static int deliver_kept(lua_State *L) {
   int *kept = lua_touserdata(L, 1);
   int value = *kept;
@@ -61,7 +62,7 @@ static void on_post(void *arg) {
   uv_stop(lunado_getloop(L));
 }
 
-/* post() -> a Future that is settled by a post */
+/* post() -> a Future that a post settles */
 static int use_post(lua_State *L) {
   lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
   lunado_newfuture(L);
@@ -95,7 +96,7 @@ static int use_spawn(lua_State *L) {
   return 1;
 }
 
-/* outcome(future) -> what lunado_result says */
+/* outcome(future) -> the result of lunado_result */
 static int use_result(lua_State *L) {
   check(lunado_isfuture(L, 1) == 1);
   lua_pushinteger(L, lunado_result(L, 1));
@@ -111,7 +112,7 @@ static int use_run(lua_State *L) {
   return 1;
 }
 
-/* spoil(): a value is missing */
+/* spoil(): calls a function with a value missing */
 static int use_wrongly(lua_State *L) {
   lunado_newfuture(L);
   return lunado_setresult(L, -1, 1);
@@ -134,8 +135,8 @@ static int run_script(lua_State *L) {
   return 0;
 }
 
-/* What a callback of the script raises is logged, and the script then misses
- * what the callback did not do. */
+/* True if an error of a callback was logged: the script may then fail because
+ * the callback did not finish. */
 static bool logged;
 
 static void on_log(void *ud, const char *level, const char *message) {
@@ -148,7 +149,8 @@ static bool is_want_of_memory(lua_State *L, int status) {
          places_tell_of_memory(luaL_tolstring(L, -1, NULL));
 }
 
-/* Runs the function with the n-th allocation failing, and `more` behind it. */
+/* Runs the function with the n-th allocation and the `more` next ones
+ * failing. */
 static void run_without_memory(lua_State *L, lua_CFunction function,
                                places *tried, int more) {
   int status;

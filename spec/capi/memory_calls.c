@@ -4,22 +4,22 @@
  *
  *   memory_calls memory_calls.lua [group]
  *
- * The script returns groups of scenarios.  Each sets up objects and returns
- * two functions.  The first is called with the first allocation failing, then
- * the second, and so on.  The other checks the result afterwards, with memory:
- * a call that raised has changed nothing, so it succeeds when it is repeated.
- * Lua's memory and the core's fail together, and each alone (Lua's not alone
- * under a checker, which makes that slow).
+ * The script returns groups of scenarios.  Each sets up objects and returns two
+ * functions.  The first function is called with the first allocation failing,
+ * then with the second, and so on.  The other function checks the result
+ * afterwards, with memory: a call that raised must have changed nothing, so it
+ * succeeds when it is repeated.  Allocations of Lua and of the core fail
+ * together and separately (under a checker, which is slow, not of Lua alone).
  */
 #include "places.h"
 
 static char *code; /* the script, compiled once for all states */
 static size_t code_size;
-static bool logged; /* an error was: then the call need not raise */
+static bool logged; /* an error was logged, so the call need not raise */
 static char name[120];
 
 static void on_log(void *ud, const char *level, const char *message) {
-  (void)ud, (void)message; /* which cannot always be made then */
+  (void)ud, (void)message; /* the message may be missing when memory is short */
   logged = logged || strcmp(level, "error") == 0;
 }
 
@@ -41,8 +41,8 @@ static void compile(const char *script) {
   lua_close(L);
 }
 
-/* Leaves the groups on the stack.  The script finds luv for the one that is
- * wanted. */
+/* Pushes the table of groups.  The script loads luv if the wanted group needs
+ * it. */
 static void load_script(lua_State *L, const char *wanted) {
   if (luaL_loadbuffer(L, code, code_size, "script") != LUA_OK)
     host_fail(__FILE__, __LINE__, "the script", " cannot be loaded");
@@ -53,8 +53,8 @@ static void load_script(lua_State *L, const char *wanted) {
               luaL_tolstring(L, -1, NULL));
 }
 
-/* Makes scenario number i of the group; false where there is none.  Leaves its
- * two functions on the stack, the call on top. */
+/* Makes scenario number i of the group; false if there is none.  Leaves its two
+ * functions on the stack, with the call on top. */
 static bool make(lua_State *L, const char *group, lua_Integer i) {
   load_script(L, group);
   if (lua_getfield(L, -1, group) != LUA_TTABLE)
@@ -70,7 +70,8 @@ static bool make(lua_State *L, const char *group, lua_Integer i) {
   return true;
 }
 
-/* Calls the function on top without memory, and pops it.  True if it raised. */
+/* Calls the function on top with an allocation failing, and pops it.  True if
+ * it raised. */
 static bool call_starving(lua_State *L, places *tried, int more) {
   int status;
   logged = false;
@@ -94,7 +95,7 @@ static void run_once(const char *group, lua_Integer i, places *tried,
   lunado_setlog(L, on_log, NULL);
   check(make(L, group, i));
   top = lua_gettop(L) - 1;
-  /* Lua gives back what stack and call records it has beyond need. */
+  /* Collections make Lua free unused stack space and call records. */
   for (int j = 0; j < 3; j++) lua_gc(L, LUA_GCCOLLECT);
   raised = call_starving(L, tried, more);
   lua_settop(L, top);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* open.c - lunado without a file, in states of all kinds. */
+/* open.c - opening lunado without Lua files, in various states. */
 #include "host.h"
 
 static void every_module_is_there(lua_State *L) {
@@ -13,7 +13,7 @@ static void every_module_is_there(lua_State *L) {
              "end");
 }
 
-/* Who takes package.loaded for his own gets the same modules again. */
+/* If a script clears package.loaded, require returns the same modules again. */
 static void a_second_require_gives_the_same(lua_State *L) {
   host_do(L, "local first = { lunado, lunado.gen, lunado.Future() }\n"
              "for name in pairs(package.loaded) do\n"

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * places.h - the n-th allocation fails: which n are tried, and for how long.
+ * places.h - selecting the allocations that fail, and limiting the time.
  *
  *   places_begin(&tried, 100);
  *   while (places_next(&tried)) {
  *     ... places_fail(&tried, name, more); the call; places_end(&tried); ...
  *   }
  *
- * The first call fails nowhere: it counts the places. Of these the first and
- * the last ones are tried, and so many between; all with LUNADO_ALL_PLACES set.
+ * In the first call no allocation fails: it counts the places, which are the
+ * allocations.  Then the call is repeated with a failure at each of the first
+ * and last places, and at some places between; at all places if
+ * LUNADO_ALL_PLACES is set.
  */
 #ifndef LUNADO_SPEC_CAPI_PLACES_H
 #define LUNADO_SPEC_CAPI_PLACES_H
@@ -19,23 +21,23 @@
 #include "host.h"
 
 enum {
-  /* For Lua one allocation fails when its second attempt, after a collection,
-   * fails as well. */
+  /* An allocation of Lua's fails only if its second attempt, after a
+   * collection, fails as well. */
   PLACES_ONE = 1,
-  /* So many that a call must give up, or else it gets through: a loop tries
-   * again what it has no memory for. */
+  /* So many failures that a call either gives up or succeeds: a loop retries
+   * what fails for lack of memory. */
   PLACES_MANY = 100,
   PLACES_ALL = 1000000000,
-  PLACES_FIRST = 20, /* that are tried in any case, and as many last ones */
+  PLACES_FIRST = 20, /* as many first places, and last ones, are always tried */
   PLACES_FIRST_IN_HASTE = 3,
   PLACES_GREAT_HASTE = 10
 };
 
 typedef struct {
-  long long n;     /* 0: the call is to be counted */
-  long long total; /* of the call that was counted */
+  long long n;     /* the place that fails; 0: the first call */
+  long long total; /* places of the first call */
   long long first, step;
-  long long between; /* how many are tried */
+  long long between; /* how many places between are tried */
   int tried;
   bool any; /* the last call asked for n allocations */
 } places;
@@ -53,8 +55,7 @@ static inline void places_spread(places *self) {
   if (self->step < 1 || getenv("LUNADO_ALL_PLACES") != NULL) self->step = 1;
 }
 
-/* Sets the next n; false where there is none: the last call was one that
- * lacked nothing. */
+/* Sets the next n; returns false if nothing failed in the last call. */
 static inline bool places_next(places *self) {
   long long last = self->total - self->first;
   if (self->n < 0) {
@@ -87,7 +88,8 @@ static void places_on_alarm(int number) {
   _exit(EXIT_FAILURE);
 }
 
-/* The next call may take so long; LUNADO_PATIENCE says how many seconds. */
+/* Ends the program if the next call takes more than LUNADO_PATIENCE seconds
+ * (default 60). */
 static inline void places_watch(const char *name, long long n) {
   const char *patience = getenv("LUNADO_PATIENCE");
   int seconds = patience != NULL ? atoi(patience) : 0;
@@ -98,13 +100,13 @@ static inline void places_watch(const char *name, long long n) {
 
 /* --- the call ------------------------------------------------------------ */
 
-/* From now on the n-th allocation fails, and `more` after it. */
+/* Makes the n-th allocation from now on, and the `more` next ones, fail. */
 static inline void places_fail(places *self, const char *name, int more) {
   places_watch(name, self->n);
   host_fail_at(self->n, more);
 }
 
-/* There is memory again. */
+/* Ends the failures, and counts the allocations of the call. */
 static inline void places_end(places *self) {
   long long asked = atomic_load(&host_asked);
   atomic_store(&host_fail_from, 0);
@@ -117,7 +119,8 @@ static inline void places_end(places *self) {
 
 /* --- what it raises ------------------------------------------------------ */
 
-/* When a stack cannot grow, Lua does not tell why. */
+/* True if the text is an error that lack of memory can cause.  If the stack
+ * cannot grow, Lua does not report lack of memory. */
 static inline bool places_tell_of_memory(const char *text) {
   return strstr(text, "not enough memory") != NULL ||
          strstr(text, "stack overflow") != NULL ||

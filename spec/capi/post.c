@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* post.c - waking the loop from threads and from signal handlers; the log of
- * a host. */
+/* post.c - waking the loop from threads and from signal handlers; a host's
+ * log. */
 #include <pthread.h>
 #include <signal.h>
 #include <sys/time.h>
@@ -15,8 +15,8 @@ static void on_post(void *arg) {
   last_argument = arg;
 }
 
-/* Opens the loop to other threads; a promise that is not settled keeps it
- * alive, which posts alone do not. */
+/* Returns the loop for use by other threads.  A pending promise keeps it alive,
+ * because posts alone do not. */
 static lunado_loop *open_loop(lua_State *L) {
   lunado_newfuture(L);
   (void)lunado_newpromise(L, -1);
@@ -101,7 +101,7 @@ static int run_within(lua_State *L) {
 
 static void on_run(void *arg) { (void)run_within(arg); }
 
-/* Nor does a run nest where the host drives the loop. */
+/* If the host drives the loop, a post does not start a nested run either. */
 static void a_post_does_not_run_the_loop(lua_State *L) {
   check_int(lunado_post(open_loop(L), on_run, L), 0);
   uv_run(lunado_getloop(L), UV_RUN_NOWAIT);
@@ -188,8 +188,8 @@ static void post_on_signal(int number) {
   (void)lunado_post(atomic_load(&signal_to), on_post, NULL);
 }
 
-/* Signals at any time: while the same thread posts and settles, and while the
- * loop closes. */
+/* Signals arrive at any time: while their thread posts and settles, and while
+ * the loop closes. */
 static void signals_may_come_at_any_time(lua_State *L) {
   struct itimerval often = {{0, 50}, {0, 50}}, never = {{0, 0}, {0, 0}};
   atomic_store(&posted, 0);
@@ -198,7 +198,7 @@ static void signals_may_come_at_any_time(lua_State *L) {
   for (int i = 0; i < 100; i++) {
     L = host_open();
     atomic_store(&signal_to, open_loop(L));
-    lunado_setslice(L, 60); /* one pass is enough for all that was accepted */
+    lunado_setslice(L, 60); /* one pass delivers all accepted posts */
     for (int n = 0; n < 20; n++) {
       lunado_promise *promise;
       lunado_newfuture(L);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* promise.c - the life of promises on one thread. */
+/* promise.c - promises on one thread. */
 #include "host.h"
 
 /* --- deliveries ----------------------------------------------------------- */
@@ -42,7 +42,7 @@ static lunado_promise *new_promise(lua_State *L) {
   return lunado_newpromise(L, -1);
 }
 
-/* One turn, however long it takes. */
+/* Runs one turn of the loop, with a slice that does not expire. */
 static void turn(lua_State *L) {
   lunado_setslice(L, 60);
   uv_run(lunado_getloop(L), UV_RUN_NOWAIT);
@@ -96,7 +96,8 @@ static void an_error_that_nobody_sees_is_logged(lua_State *L) {
   check_text(log.last, "never retrieved: text");
 }
 
-/* What the closing of a state makes has no finalizer. */
+/* An error that is delivered while the state is closed is logged, although the
+ * Failure has no finalizer then. */
 static void one_at_the_end_of_the_state_is_logged(lua_State *other) {
   host_log log = {0};
   lunado_promise *promise;
@@ -161,7 +162,7 @@ static void a_delivery_neither_waits_nor_runs(lua_State *L) {
   }
 }
 
-/* What is handed over comes to deliver all the same. */
+/* A promise of a settled Future calls deliver, too. */
 static void a_settled_future_may_be_promised(lua_State *L) {
   lunado_promise *promise;
   lunado_newfuture(L);
@@ -227,7 +228,7 @@ static void a_settled_future_stays_as_it_is(lua_State *L) {
   check_text(log.last, "never retrieved: text");
 }
 
-/* Memory grows with the promises that are not settled, not with all. */
+/* Memory grows with the number of pending promises, not of all promises. */
 static void memory_is_used_again(lua_State *L) {
   long long before = 0;
   for (int round = 0; round < 20; round++) {
@@ -287,7 +288,8 @@ static int take_turn(lua_State *L) {
 
 enum { DEEP = 20, DEEPEST = 120 };
 
-/* Who was told that it is settled has handed over what belongs to it. */
+/* Once lunado_promise_settle has returned 0, the library owns `ud`, so deliver
+ * is called even if memory is short. */
 static void want_of_memory_loses_nothing(lua_State *L) {
   host_log log = {0};
   lunado_setlog(L, host_on_log, &log);
@@ -304,7 +306,7 @@ static void want_of_memory_loses_nothing(lua_State *L) {
   check_int(delivered, DEEPEST - DEEP);
 }
 
-/* A loop that cannot deliver cannot be closed. */
+/* If memory is short for the deliveries, closing the loop fails. */
 static void nor_while_the_loop_closes(lua_State *L) {
   host_log log = {0};
   lunado_setlog(L, host_on_log, &log);
@@ -325,7 +327,8 @@ static int promise_first(lua_State *L) {
   return 0;
 }
 
-/* A million of one Future; then there are none until one is settled. */
+/* A Future can have a million pending promises; the next one fails until a
+ * promise is settled. */
 static void promises_are_limited(lua_State *L) {
   enum { MOST = sizeof(void *) > 4 ? 1048576 : 4096 };
   lunado_promise *last = NULL;
@@ -433,13 +436,14 @@ static int deliver_while_closing(lua_State *L) {
   host_check_raises(L, find_loop, "closed");
   host_check_raises(L, run_nothing, "closed");
   check_int(luaL_loadstring(L, "return coroutine.yield()"), LUA_OK);
-  check_int(lunado_spawn(L, 0), 0); /* and will not go on */
+  check_int(lunado_spawn(L, 0), 0); /* the coroutine is never resumed */
   check_int(lunado_result(L, -1), -2);
   check(lunado_getloop(L) != NULL);
   return 0;
 }
 
-/* What is delivered while the loop closes cannot make it wait for more. */
+/* A delivery while the loop closes cannot make the loop wait for anything
+ * new. */
 static void a_closing_loop_takes_nothing_new(lua_State *L) {
   lunado_promise *promise = new_promise(L);
   delivered = 0;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* starving.c - runs without memory end, and leave no trace in the state. */
+/* starving.c - runs end if memory is short, and leave nothing in the state. */
 #include "host.h"
 
 enum { ONE = 1, ALL = 1000000000 };
 
-/* Calls the function at 1 with the n-th allocation failing, and `more` after
- * it.  True if it raised, which is for want of memory. */
+/* Calls the function at 1 with the n-th allocation and the `more` next ones
+ * failing.  Returns true if it raised a memory error. */
 static bool call_starving(lua_State *L, long long n, long long more) {
   int status;
   for (int i = 0; i < 3; i++) lua_gc(L, LUA_GCCOLLECT);
@@ -23,7 +23,8 @@ static void ignore(void *ud, const char *level, const char *message) {
   (void)ud, (void)level, (void)message;
 }
 
-/* Lets the loop end; a timer that was left behind would hold it. */
+/* Runs the loop until it is empty; checks that no long timer was left
+ * behind. */
 static void end_loop(lua_State *L) {
   uv_loop_t *uv = lunado_getloop(L);
   while (uv_loop_alive(uv)) {
@@ -38,8 +39,8 @@ static const char good_run[] =
     "  return 7\n"
     "end) == 7)";
 
-/* The call has raised, and then all works as ever.  A function that it has not
- * begun is not begun later. */
+/* Checks that the call has raised or has begun its function, that a function it
+ * has not begun is not begun later, and that another run succeeds. */
 static void check_end(lua_State *L, bool raised) {
   bool began, begins;
   lua_getglobal(L, "began");
@@ -53,7 +54,8 @@ static void check_end(lua_State *L, bool raised) {
   end_loop(L);
 }
 
-/* The chunk returns the function that is called. */
+/* Calls the function that the chunk returns, in a new state for each failing
+ * allocation. */
 static void starve_at_each_place(const char *chunk, long long more) {
   long long n = 1;
   for (bool any = true; any; n++) {
@@ -101,9 +103,9 @@ static void runs_end_and_leave_nothing_behind(lua_State *L) {
 
 static void on_limit(uv_timer_t *timer) { uv_stop(timer->loop); }
 
-/* One start without memory, which a timer ends where the callback that is to do
- * so was lost.  What was not begun comes with the next run.  Returns false
- * where the call needed fewer allocations. */
+/* Starts the loop with allocations failing.  If the callback that stops the
+ * loop is lost, a timer stops it.  Callbacks that were not begun run in the
+ * next run.  Returns false if there were fewer than n allocations. */
 static bool start_starving(long long n) {
   host_log log = {0};
   uv_timer_t limit;

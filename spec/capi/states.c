@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* states.c - many Lua states, on several threads and one after the other. */
+/* states.c - many Lua states, in parallel threads and one after the other. */
 #include "host.h"
 
 static const char script[] =
@@ -25,7 +25,7 @@ static void ignore(void *ud, const char *level, const char *message) {
   (void)ud, (void)level, (void)message;
 }
 
-/* Uses what there is, and leaves some of it unfinished. */
+/* Uses several parts of lunado, and leaves some work unfinished. */
 static void use(lua_State *L) {
   lunado_promise *promise;
   lunado_setlog(L, ignore, NULL);
@@ -106,7 +106,7 @@ static void a_hundred_states_on_four_threads(lua_State *L) {
   check_int(atomic_load(&host_bytes), 0);
 }
 
-/* A state may move from one thread to another, if only one at a time has it. */
+/* Threads may use a state one after the other, but not at the same time. */
 static void use_elsewhere(void *arg) { use(arg); }
 
 static void a_state_may_change_its_thread(lua_State *L) {
@@ -128,7 +128,7 @@ static void five_thousand_states_one_after_the_other(lua_State *L) {
   }
 }
 
-/* More loops than have an address at once. */
+/* More loops, one after the other, than can have an id at the same time. */
 static void a_state_makes_ten_thousand_loops(lua_State *L) {
   long long before = 0;
   for (int i = host_times(10000); i > 0; i--) {
@@ -155,7 +155,7 @@ static int promise_one(lua_State *L) {
   return 0;
 }
 
-/* So many loops of a process may be known to other threads. */
+/* The maximum number of loops with an id in a process. */
 static void four_thousand_on_one_loop(lua_State *L) {
   enum { MOST = sizeof(void *) > 4 ? 4096 : 256 };
   static lua_State *states[MOST + 1];

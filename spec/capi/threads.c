@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* threads.c - promises under load: eight threads settle them, one state
- * delivers them, and closes while the threads still settle. */
+/* threads.c - promises under load: eight threads settle them, and one state
+ * delivers them and is closed while the threads still settle. */
 #include "host.h"
 
 enum { THREADS = 8 };
@@ -9,7 +9,7 @@ enum { THREADS = 8 };
 
 enum { ROUND = 10000 };
 
-/* What is done in one round: two of the threads try each promise. */
+/* The promises of one round.  Two threads try to settle each of them. */
 static lunado_promise *promises[ROUND];
 static atomic_int accepted[ROUND];
 static atomic_int refused;
@@ -24,7 +24,7 @@ typedef struct {
   int number;
 } worker;
 
-/* Its value is the number of the promise. */
+/* The result is the number of the promise. */
 static int deliver_number(lua_State *L) {
   const atomic_int *slot = lua_touserdata(L, 1);
   delivered[slot - accepted]++;
@@ -211,7 +211,8 @@ static void check_shots(void) {
     }
 }
 
-/* Closed by a delivery, or by the end of the state, after some of the shots. */
+/* A delivery closes the loop, or the host closes the state, while the threads
+ * still post and settle. */
 static void a_state_closes_under_fire(lua_State *L) {
   for (int round = host_times(200); round > 0; round--) {
     int limit = (round * 7919) % (THREADS * EACH);

@@ -6,7 +6,7 @@
 #include "binding/thread/encode.h"
 #include "binding/thread/parcel.h"
 
-/* A chunk whose results are sent, and one that gets them and checks. */
+/* A chunk whose results are sent, and a chunk that gets and checks them. */
 typedef struct {
   const char *make;
   const char *take;
@@ -70,7 +70,7 @@ static void push_root(lua_State *L, const lunado__route *route, int i) {
 
 static const lunado__route route = {"away", push_root, -1, {NULL, NULL}, 0, 0};
 
-/* (parcel, make): fills the parcel with what `make` returns. */
+/* (parcel, make): fills the parcel with the results of `make`. */
 static int send_away(lua_State *L) {
   lunado__parcel *parcel = lua_touserdata(L, 1);
   lua_call(L, 0, LUA_MULTRET);
@@ -78,7 +78,7 @@ static int send_away(lua_State *L) {
   return 0;
 }
 
-/* (parcel, take): calls `take` with what is in the parcel. */
+/* (parcel, take): calls `take` with the values in the parcel. */
 static int take_in(lua_State *L) {
   const lunado__parcel *parcel = lua_touserdata(L, 1);
   lunado__decode(L, parcel);
@@ -167,8 +167,9 @@ static void fields_of_self_can_be_left_out(lua_State *L) {
 
 /* --- memory --------------------------------------------------------------- */
 
-/* Copies; false when there was not enough memory for that.  A failed
- * allocation makes Lua collect and try once more: that fails, too. */
+/* Copies the sample; returns false if memory was short.  After a failed
+ * allocation Lua collects and tries once more; the second attempt fails,
+ * too. */
 static bool copy_without_memory(const sample *self, long long n) {
   lua_State *from = host_open(), *to = host_open();
   lunado__parcel parcel = {0};

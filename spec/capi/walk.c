@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* walk.c - a host that closes all handles of its loop, lunado's among them. */
+/* walk.c - a host closes all handles of its loop, including lunado's. */
 #include <unistd.h>
 
 #include "host.h"
@@ -51,10 +51,11 @@ static lua_State *open_walked(walked *self) {
 static void end_loop(walked *self) {
   check_int(uv_run(&self->loop, UV_RUN_DEFAULT), 0);
   check_int(uv_loop_close(&self->loop), 0);
-  memset(&self->loop, 0xa5, sizeof self->loop); /* whoever looks crashes */
+  memset(&self->loop, 0xa5, sizeof self->loop); /* a later use crashes */
 }
 
-/* All that Lua may do with a loop that is gone. */
+/* Checks that all functions refuse a loop whose handles are closed, and that
+ * another loop works. */
 static const char refused[] =
     "local function refuses(f, ...)\n"
     "  local ok, err = pcall(f, ...)\n"
@@ -103,7 +104,8 @@ static void the_state_ends_while_all_is_closing(lua_State *L) {
   check_int(atomic_load(&host_blocks), 0);
 }
 
-/* The host's own close callbacks are called for each that it closed. */
+/* libuv calls the host's close callback for each handle that the host
+ * closed. */
 static void whoever_closes_is_called_back(lua_State *L) {
   walked host;
   unsigned walked_over = 0;
@@ -152,7 +154,7 @@ static const host_test tests[] = {
     test_alone(a_run_ends_where_all_is_closed),
 };
 
-/* Descriptor 0 is one that can be watched. */
+/* Makes descriptor 0 one that can be watched. */
 int main(int argc, char **argv) {
   int ends[2];
   check_int(pipe(ends), 0);

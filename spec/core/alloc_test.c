@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* alloc_test.c - the allocator, and the lack of memory at every place. */
+/* alloc_test.c - the allocator, and a failure of each allocation. */
 #include "core/alloc.h"
 
 #include <math.h>
@@ -85,7 +85,7 @@ static int use_timers(lunado_loop *loop, lunado_timer *timers) {
   return 0;
 }
 
-/* Stops at the first error, as an owner would. */
+/* Uses the parts of a loop; stops at the first error, like an owner. */
 static int use_everything(lunado_loop *loop, lunado_timer *timers, int fd) {
   static unsigned posted;
   lunado_watcher *watcher;
@@ -116,8 +116,8 @@ static int live(uv_loop_t *uv, int fd) {
   return rc;
 }
 
-/* Fails the n-th allocation of a loop's life for n = 1, 2, ...  Those that
- * only give memory back are not missed. */
+/* Fails the n-th allocation of a loop's life for n = 1, 2, ...  Nothing fails
+ * if the allocation only returns memory. */
 static void lacks_memory_at_every_place(uv_loop_t *uv) {
   int ends[2], failures = 0;
   assert_int_equal(pipe(ends), 0);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* check_test.c - the checker sees what is broken, and says so. */
+/* check_test.c - the checks notice each broken invariant and print it. */
 #include "core/check.h"
 
 #include <math.h>
@@ -213,7 +213,7 @@ static const fault faults[] = {
 
 /* --- the checks ---------------------------------------------------------- */
 
-/* A loop and a future that have something of everything. */
+/* Gives the loop and the future a few objects of each kind. */
 static void furnish(lunado_loop *loop) {
   lunado_callback_init(&task, on_task);
   lunado_loop_ready(loop, &task);
@@ -239,7 +239,7 @@ static void check_all(lunado_loop *loop) {
   lunado__check(loop);
 }
 
-/* In a process of its own, whose last words go to `out`. */
+/* Runs in a child process, whose stderr goes to `out`. */
 static void break_and_check(const fault *self, int out) {
   lunado_loop *loop = loop_open(false);
   furnish(loop);

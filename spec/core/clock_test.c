@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* clock_test.c - loops whose time is told, and skips what is idle. */
+/* clock_test.c - loops with another clock, which may skip idle time. */
 #include <math.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -41,7 +41,7 @@ static lunado_loop *with_fake(void **state) {
   return loop;
 }
 
-/* Hours would pass without the skipping: the alarm ends the test. */
+/* Without skipping, the run would take hours: the alarm ends the test then. */
 static void run(lunado_loop *loop) {
   alarm(30);
   assert_int_equal(lunado_loop_run(loop, false), LUNADO_RUN_EMPTY);
@@ -105,7 +105,7 @@ static void does_not_skip_to_what_has_passed(void **state) {
   start(loop, 0, 999);
   start(loop, 1, 1000);
   start(loop, 2, 1000 + HOUR);
-  fake.time = 1000 + 2 * HOUR; /* on its own, past them all */
+  fake.time = 1000 + 2 * HOUR; /* past all deadlines, not by a skip */
   run(loop);
   assert_string_equal(noted(), "abc");
   assert_int_equal(fake.skips, 0);
@@ -131,7 +131,7 @@ static void deadlines_stay_when_the_clock_changes(void **state) {
   lunado__check(loop);
   run(loop);
   assert_true(timers[0].at == when);
-  start(loop, 0, 1); /* passed by either clock */
+  start(loop, 0, 1); /* in the past on both clocks */
   start(loop, 1, when + HOUR);
   lunado_loop_set_clock(loop, NULL);
   lunado__check(loop);
@@ -202,7 +202,7 @@ static void send_later(void *async) {
   assert_int_equal(uv_async_send(async), 0);
 }
 
-/* A thread of somebody's brings what the loop is held for. */
+/* Another thread sends the event for which the loop is kept alive. */
 static void stands_still_while_the_loop_is_held(void **state) {
   for (int forever = 0; forever < 2; forever++) {
     lunado_loop *loop = with_fake(state);
@@ -319,7 +319,7 @@ static void on_again_until_limited(lunado_loop *loop, lunado_timer *timer) {
   if (fake.time == 1010) lunado_loop_set_limit(loop, 20);
 }
 
-/* In the system's time nothing but moments pass. */
+/* Little of the system's time passes meanwhile. */
 static void a_limit_ends_endless_skipping(void **state) {
   lunado_loop *loop = with_fake(state);
   start(loop, 0, 1001);
@@ -365,7 +365,7 @@ static void a_limit_is_taken_back(void **state) {
   assert_false(lunado_loop_limited(loop));
 }
 
-/* Including the handle, which the test's end looks for. */
+/* The end of the test checks that the limit's handle is closed, too. */
 static void a_closed_loop_has_no_limit(void **state) {
   lunado_loop *loop = *state;
   lunado_loop_set_limit(loop, 1);
@@ -378,7 +378,7 @@ static void a_closed_loop_has_no_limit(void **state) {
 
 static double scaled_now(lunado_clock *clock) {
   (void)clock;
-  return (double)uv_hrtime() / 1e10; /* a tenth as fast */
+  return (double)uv_hrtime() / 1e10; /* at a tenth of the speed */
 }
 
 static void a_clock_may_be_slow(void **state) {
@@ -410,8 +410,8 @@ static void on_check(uv_check_t *check) {
   uv_close((uv_handle_t *)check, NULL);
 }
 
-/* Whatever the clock says, a timer that starts itself again lets the loop
- * get on. */
+/* A timer that starts itself again does not block the loop, even if the clock
+ * leaps. */
 static void a_clock_may_leap(void **state) {
   lunado_loop *loop = *state;
   lunado_clock hasty = {hasty_now, NULL};

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* close_test.c - closing a loop, from anywhere, and letting it go. */
+/* close_test.c - closing and releasing a loop, from any callback. */
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -11,7 +11,7 @@
 
 /* --- what goes on when the loop is closed -------------------------------- */
 
-/* One of each thing that a loop runs, in storage that is freed as soon as
+/* One object of each kind that a loop runs, in storage that is freed as soon as
  * the loop is closed. */
 typedef struct {
   lunado_callback tasks[3];
@@ -22,9 +22,9 @@ typedef struct {
 
 static load *loaded;
 static int ends[2];
-static bool lets_go; /* the callback that closes drops the reference, too */
+static bool lets_go; /* the closing callback also releases the reference */
 static bool closed;
-static int left; /* how often the owner was told that it is not needed */
+static int left; /* calls of on_unused */
 
 static void on_unused(lunado_loop *loop) {
   assert_true(closed);
@@ -90,7 +90,7 @@ static void on_closing_stranger(uv_timer_t *timer) {
   lunado__loop_leave(loop);
 }
 
-/* What closes the loop. */
+/* The kind of callback that closes the loop. */
 typedef enum { TASK, TIMER, SOON, MESSAGE, WATCHER, STRANGER, KINDS } kind;
 
 static void load_timers(lunado_loop *loop, kind who) {
@@ -151,8 +151,8 @@ static void finish(lunado_loop *loop) {
   close(ends[1]);
 }
 
-/* Whatever closes, on either kind of loop, with and without the last
- * reference. */
+/* Each kind of callback closes both kinds of loop, with and without releasing
+ * the last reference. */
 static void closes_while_it_runs(void **state) {
   (void)state;
   for (kind who = TASK; who < KINDS; who++) {
@@ -165,7 +165,7 @@ static void closes_while_it_runs(void **state) {
   }
 }
 
-/* The run ends though others still have something to wait for. */
+/* The run ends although a foreign handle is still active. */
 static void closing_ends_the_run(void **state) {
   (void)state;
   for (int borrowed = 0; borrowed < 2; borrowed++) {
@@ -196,7 +196,8 @@ static void closes_while_the_host_drives(void **state) {
   }
 }
 
-/* Who drives a loop's own uv_loop_t has it until the uv_run has returned. */
+/* If a test drives the loop's own uv_loop_t, the uv_loop_t lasts until the
+ * uv_run has returned. */
 static void closes_while_its_own_uv_loop_is_driven(void **state) {
   (void)state;
   for (kind who = TASK; who < KINDS; who++) {
@@ -301,7 +302,8 @@ static void on_theirs_closed(uv_handle_t *handle) {
   note('c');
 }
 
-/* What others have opened on an own uv_loop_t stays, and that with it. */
+/* Foreign handles on a loop's own uv_loop_t stay open, and the uv_loop_t lasts
+ * until they are closed. */
 static void an_own_uv_loop_leaves_strangers_alone(void **state) {
   uv_timer_t timer;
   uv_async_t async;
@@ -320,13 +322,14 @@ static void an_own_uv_loop_leaves_strangers_alone(void **state) {
     assert_int_equal(uv_timer_start(&timer, on_borrower, 1, 0), 0);
     if (way != 1) uv_close((uv_handle_t *)&async, on_theirs_closed);
     assert_int_equal(uv_run(uv, UV_RUN_DEFAULT), 0);
-    both = noted(); /* the timer comes first where the machine is slow */
+    both = noted(); /* on a slow machine the timer comes first */
     assert_true(strcmp(both, "cb") == 0 || strcmp(both, "bc") == 0);
     loop_gone();
   }
 }
 
-/* So do requests: they come to their end when their owner runs it. */
+/* The uv_loop_t also lasts until foreign requests have ended, while their owner
+ * runs it. */
 static void an_own_uv_loop_waits_for_requests(void **state) {
   lunado_loop *loop = loop_open(false);
   uv_loop_t *uv = loop->uv;
@@ -383,7 +386,7 @@ static void walk_and_close(uv_handle_t *handle, void *done) {
   close_it();
 }
 
-/* Runs it as its owner does, until nothing is left. */
+/* Runs the uv_loop_t like its owner, until it is empty. */
 static void run_down(uv_loop_t *uv, uv_run_mode mode) {
   while (uv_run(uv, mode) != 0) continue;
   loop_gone();

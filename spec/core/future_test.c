@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* future_test.c - settling once, waiters in order, and no depth. */
+/* future_test.c - settling once, the order of waiters, and the stack's
+ * depth. */
 #include "core/future.h"
 
 #include <stdlib.h>
@@ -10,14 +11,14 @@ enum { MANY = 100000 };
 
 static lunado_settler settler;
 
-/* A waiter that notes its name when it runs, then does something. */
+/* A waiter that notes its name when it runs, and then calls `act`. */
 typedef struct named named;
 struct named {
   lunado_waiter waiter;
   char name;
   void (*act)(named *self);
-  lunado_future *future; /* what `act` acts on */
-  named *other;          /* whom `act` acts on */
+  lunado_future *future; /* the argument of `act` */
+  named *other;          /* the other argument of `act` */
 };
 
 static void on_named(lunado_settler *s, lunado_waiter *waiter,
@@ -246,7 +247,7 @@ static void a_future_may_be_dropped_while_pending(void **state) {
 
 typedef struct {
   lunado_future future;
-  lunado_waiter waiter; /* of the link before this one */
+  lunado_waiter waiter; /* waits for the previous future of the chain */
 } chained;
 
 static chained *chain;
@@ -315,7 +316,7 @@ static void many_waiters_of_one_future_run(void **state) {
   free(all);
 }
 
-/* What is at the bottom of as many nested settles as run their waiters. */
+/* Futures whose settles nest to the maximum depth at which waiters run. */
 typedef struct {
   lunado_future levels[LUNADO_SETTLE_DEPTH + 1];
   named steps[LUNADO_SETTLE_DEPTH];
@@ -386,7 +387,7 @@ enum { FUTURES = 64, WAITERS = 256, ROUNDS = 2000 };
 
 typedef struct {
   lunado_waiter waiter;
-  bool expected; /* waits, and has neither run nor been forgotten */
+  bool expected; /* linked, and neither run nor forgotten */
 } chance;
 
 static lunado_future futures[FUTURES];

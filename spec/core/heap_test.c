@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* heap_test.c - order, positions and memory, against a model. */
+/* heap_test.c - order, positions and memory, compared with a model. */
 #include "core/heap.h"
 
 #include <math.h>
@@ -191,7 +191,7 @@ static void counts_the_deadlines_that_come(void **state) {
 
 static double deadlines[FEW]; /* of each timer; NaN: not in the heap */
 
-/* The timer that the heap should have on top, by looking at each. */
+/* Returns the timer that should be the earliest, by linear search. */
 static size_t model_min(const lunado_timer *timers) {
   size_t min = FEW;
   for (size_t i = 0; i < FEW; i++) {
@@ -284,7 +284,8 @@ static void goes_on_when_it_cannot_give_back(void **state) {
   free(timers);
 }
 
-/* Adding and removing at the edge of a size must not resize each time. */
+/* Alternate adding and removing at a capacity's limit must not resize the heap
+ * each time. */
 static void does_not_resize_back_and_forth(void **state) {
   lunado_timer *timers = make_timers(FEW);
   (void)state;

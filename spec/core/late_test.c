@@ -2,10 +2,10 @@
 /*
  * late_test.c - a timer is late by no more than the work of one callback.
  *
- * libuv computes its wait from a time that it keeps, to which the work of the
- * callbacks before is not added.  An observer, which libuv calls last before it
- * waits, sees that time and the wait.  Only times that were taken are compared:
- * how busy the machine is does not count.
+ * libuv computes its wait from a cached time, which does not include the work
+ * of earlier callbacks.  An observer, the last callback before libuv waits,
+ * reads that time and the wait.  Only measured times are compared, so the load
+ * of the machine does not matter.
  */
 #include <math.h>
 #include <unistd.h>
@@ -16,19 +16,19 @@
 
 enum { WORK_MS = 10, SOON_MS = 40 };
 
-/* libuv's clock is coarser than the one that work is measured by. */
+/* libuv's clock is coarser than the clock that measures work. */
 enum { GRAIN_MS = 2 };
 
 static uv_loop_t host;
 static uv_prepare_t observer;
 static lunado_loop *loop;
-static uint64_t worked_until; /* in milliseconds; 0: nothing has worked */
-static unsigned waits;        /* that were observed since */
+static uint64_t worked_until; /* in milliseconds; 0: no work was done */
+static unsigned waits;        /* waits observed since then */
 static unsigned busy;         /* how often be_busy was called */
 
 static uint64_t real_ms(void) { return uv_hrtime() / 1000000; }
 
-/* Holds the thread for a while. */
+/* Keeps the thread busy for WORK_MS. */
 static void work(void) {
   uint64_t end = uv_hrtime() + WORK_MS * 1000000ull;
   while (uv_hrtime() < end) continue;
@@ -64,7 +64,7 @@ static int setup(void **state) {
   (void)uv_prepare_start(&observer, observe);
   uv_unref((uv_handle_t *)&observer);
   assert_int_equal(lunado_loop_new(&loop, &host), 0);
-  lunado_loop_keep_alive(loop); /* messages alone keep no loop going */
+  lunado_loop_keep_alive(loop); /* messages do not keep a loop alive */
   *state = loop;
   return 0;
 }
@@ -95,7 +95,7 @@ static void start_soon(double ms) {
   (void)lunado_timer_start(loop, &soon, lunado_loop_time(loop) + ms / 1e3);
 }
 
-/* Started before the work, and after it. */
+/* The timer is started before the work, or after it. */
 static void start_and_work(void) {
   start_soon(SOON_MS);
   work();
@@ -108,8 +108,8 @@ static void work_and_start(void) {
 
 static void (*act)(void);
 
-/* Has `arrange` bring about a callback that calls act(), and runs the loop
- * until the timer has come. */
+/* Calls `arrange`, which arranges a callback that calls act(), and runs the
+ * loop until the timer has run. */
 static void check_place(void (*arrange)(void)) {
   static void (*const ways[])(void) = {start_and_work, work_and_start};
   for (unsigned i = 0; i < 2; i++) {
@@ -239,7 +239,7 @@ static void on_host_check(uv_check_t *handle) {
 static void by_host_check(void) {
   (void)uv_check_init(&host, &of_host.check);
   (void)uv_check_start(&of_host.check, on_host_check);
-  (void)uv_async_send(&loop->async); /* ends the wait before it */
+  (void)uv_async_send(&loop->async); /* ends the wait before the check handle */
 }
 
 static void on_host_async(uv_async_t *handle) {
@@ -280,7 +280,7 @@ static void work_of_the_hosts_callbacks(void **state) {
 
 /* --- who asks for the wait himself --------------------------------------- */
 
-/* A host waits in a loop of another kind, for as long as libuv says. */
+/* A host waits in an event loop of its own, for uv_backend_timeout. */
 static void the_wait_that_an_owner_asks_for(void **state) {
   (void)state;
   for (unsigned i = 0; i < sizeof own / sizeof own[0]; i++) {
@@ -297,7 +297,7 @@ static void the_wait_that_an_owner_asks_for(void **state) {
 
 /* --- between callbacks --------------------------------------------------- */
 
-/* The first one that works has the timer come due meanwhile. */
+/* During the work of the first call, the timer becomes due. */
 static void be_busy(void) {
   note('b');
   if (busy++ == 0) start_soon(WORK_MS / 2);
@@ -309,7 +309,8 @@ static void on_busy(lunado_loop *of, lunado_callback *task) {
   if (lunado_timer_running(&soon)) lunado_loop_ready(of, task);
 }
 
-/* What comes due during the work of one task does not wait for the next. */
+/* A timer that becomes due during the work of a callback does not wait for the
+ * next callback. */
 static void between_turns(void **state) {
   lunado_callback task;
   (void)state;
@@ -326,7 +327,7 @@ static void between_turns(void **state) {
 
 static unsigned frames;
 
-/* Works for longer than it waits, and would do so for ever. */
+/* A timer that works for longer than its period and starts itself again. */
 static void on_frame(lunado_loop *of, lunado_timer *timer) {
   (void)lunado_timer_start(of, timer, lunado_loop_time(of) + 1e-3);
   work();
@@ -339,7 +340,7 @@ static void on_other_event(lunado_watcher *watcher, int events) {
   lunado_loop_stop(loop);
 }
 
-/* They leave descriptors their turn. */
+/* The timers let the loop poll descriptors in between. */
 static void between_timers(void **state) {
   static lunado_timer timer;
   lunado_watcher *watcher;

@@ -15,7 +15,7 @@ struct named {
   lunado_callback task;
   char name;
   void (*act)(lunado_loop *loop, named *self);
-  named *other; /* whom `act` acts on */
+  named *other; /* the callback that `act` acts on */
 };
 
 static named tasks[8];
@@ -59,7 +59,7 @@ static void run(lunado_loop *loop) {
   lunado__check(loop);
 }
 
-/* One turn: what was stopped beforehand. */
+/* Runs one turn: the run of a loop that was stopped beforehand. */
 static void turn(lunado_loop *loop) {
   lunado_loop_stop(loop);
   assert_int_equal(lunado_loop_run(loop, false), LUNADO_RUN_STOPPED);
@@ -237,7 +237,7 @@ static void stopped_beforehand_it_runs_one_turn(void **state) {
     lunado_loop_stop(loop);
     assert_int_equal(lunado_loop_run(loop, forever), LUNADO_RUN_STOPPED);
     assert_string_equal(noted(), "a");
-    run(loop); /* and is not stopped any more */
+    run(loop); /* the loop is no longer stopped */
     assert_string_equal(noted(), "bc");
   }
 }
@@ -273,7 +273,7 @@ static void forever_waits_though_nothing_is_left(void **state) {
   lunado_timer timer;
   lunado_timer_init(&timer, on_later);
   (void)lunado_timer_start(loop, &timer, lunado_loop_time(loop) + 0.002);
-  lunado_loop_keep_alive(loop); /* stands for what could still happen */
+  lunado_loop_keep_alive(loop); /* stands for a pending event */
   assert_int_equal(lunado_loop_run(loop, true), LUNADO_RUN_STOPPED);
   lunado_loop_release(loop);
   assert_string_equal(noted(), "t");

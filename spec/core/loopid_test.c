@@ -57,7 +57,7 @@ static void nobody_is_at_other_addresses(void **state) {
   assert_true(finds(id + 1, NULL));
 }
 
-/* Many times as many loops as there are places. */
+/* Makes many times as many loops as there are places. */
 static void an_address_is_not_given_again_soon(void **state) {
   lunado_loopid first = id_of(*state), last = first;
   lunado_loop *closed = open_loop();
@@ -74,7 +74,7 @@ static void an_address_is_not_given_again_soon(void **state) {
   assert_true(finds(first, *state));
 }
 
-/* As many borrowed loops as there are addresses, and one. */
+/* Makes one more loop than there are places, all on one uv_loop_t. */
 static void there_is_a_limit(void **state) {
   static lunado_loop *loops[LUNADO_LOOPID_MAX + 1];
   lunado_loop *loop = *state;
@@ -109,7 +109,7 @@ static void on_letter(lunado_loop *loop, lunado_message *message) {
   atomic_store(&lunado_container_of(message, letter, message)->away, false);
 }
 
-/* An entered loop is open: what is sent to it is accepted. */
+/* An entered loop is open, so it accepts the message. */
 static void send_letter(letter *self) {
   lunado_loopid id = atomic_load(&current);
   lunado_loop *loop = lunado_loopid_enter(id);

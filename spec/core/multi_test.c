@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* multi_test.c - the last of many futures, whatever their order. */
+/* multi_test.c - a callback for the last of many futures, in any order. */
 #include "core/multi.h"
 
 #include <stdlib.h>
@@ -135,9 +135,9 @@ static void many_children(void **state) {
   free(many);
 }
 
-/* A multi whose one child is the future of the next multi, and so on. */
+/* A chain: the only child of each multi is the future of the next multi. */
 typedef struct {
-  lunado_future future; /* settled when `multi` is */
+  lunado_future future; /* settled by the callback of `multi` */
   lunado_multi multi;
   lunado_multi_node node;
 } nested;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* poll_test.c - watchers on whatever has a number. */
+/* poll_test.c - watchers on descriptors of all kinds. */
 #include "core/poll.h"
 
 #include <fcntl.h>
@@ -12,7 +12,8 @@
 
 enum { PAIRS = 50 };
 
-static int ends[2]; /* of a pair of sockets, or of a pipe: [0] reads */
+static int ends[2]; /* a pair of sockets, or a pipe with the reading end in
+                       [0] */
 static unsigned calls;
 static int seen; /* the events of the last call */
 
@@ -82,7 +83,7 @@ static void drain(int end) {
   assert_int_equal(read(ends[end], &c, 1), 1);
 }
 
-/* The events that some turns bring; none: LUNADO_NONE. */
+/* Returns the events of a few turns; LUNADO_NONE if there were none. */
 static int events_of(lunado_loop *loop) {
   seen = LUNADO_NONE;
   for (int i = 0; i < 3; i++) (void)uv_run(loop->uv, UV_RUN_NOWAIT);
@@ -157,7 +158,7 @@ static void may_watch_for_that_alone(void **state) {
   assert_int_equal(events_of(loop), LUNADO_ERROR);
 }
 
-/* libuv lets go of a descriptor in error; the watcher does not. */
+/* libuv stops watching a descriptor in error; the watcher does not. */
 static void goes_on_telling_of_an_error(void **state) {
   lunado_loop *loop = *state;
   assert_int_equal(pipe(ends), 0);
@@ -169,7 +170,7 @@ static void goes_on_telling_of_an_error(void **state) {
   assert_int_equal(calls, 6);
 }
 
-/* A connection that is refused, on a port that nobody listens on. */
+/* Connects to a port without a listener, so the connection is refused. */
 static void tells_of_a_refused_connection(void **state) {
   lunado_loop *loop = *state;
   struct sockaddr_in address = {.sin_family = AF_INET};
@@ -233,7 +234,7 @@ static void nor_can_what_is_watched_already(void **state) {
     lunado_watcher_close(watcher);
   }
   feed(1);
-  watch(loop, 0, LUNADO_READ); /* before libuv is done with the others */
+  watch(loop, 0, LUNADO_READ); /* before libuv has closed the earlier ones */
   assert_int_equal(events_of(loop), LUNADO_READ);
 }
 
@@ -385,7 +386,7 @@ static void its_number_is_a_files_now(void **state) {
   is_refused(watcher, UV_EPERM);
 }
 
-/* No file by its type, and yet nothing to wait for. */
+/* The type is not a file's, but the system refuses to watch it. */
 static void its_number_is_a_devices_now(void **state) {
   lunado_watcher *watcher;
   open_pair();
@@ -447,7 +448,7 @@ static void or_its_watcher_before(void **state) {
   shut(0);
   shut(1);
   lunado_watcher_close(first);
-  lunado__watchers_check(loop); /* as before libuv polls */
+  lunado__watchers_check(loop); /* as right before libuv polls */
   lunado__check(loop);
   lunado_watcher_close(second);
   assert_int_equal(events_of(loop), LUNADO_NONE);
@@ -497,7 +498,8 @@ static void shut_first(uv_prepare_t *handle) {
   (void)uv_prepare_stop(handle);
 }
 
-/* Whoever began to look before libuv polls later than the loop comes first. */
+/* libuv runs prepare handles in reverse order of their start, so this one runs
+ * before the loop's. */
 static void one_that_a_prepare_callback_closes_is_told_of(void **state) {
   lunado_loop *loop = *state;
   lunado_watcher *watcher;

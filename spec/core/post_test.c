@@ -36,7 +36,7 @@ static int mail(lunado_loop *loop, named *self) {
   return lunado_loop_send(loop, &self->message, on_named);
 }
 
-/* One turn, however long it takes. */
+/* Runs one turn, with a slice that does not expire. */
 static void turn(lunado_loop *loop) {
   lunado_loop_set_slice(loop, 60 * 1000000000ull);
   lunado_loop_keep_alive(loop);
@@ -128,7 +128,8 @@ static void send_one_and_close(lunado_loop *loop, named *self) {
   note('.');
 }
 
-/* Those that had arrived before come before, and all before close returns. */
+/* Messages that arrived earlier are handled earlier, and all of them before
+ * lunado_loop_close returns. */
 static void a_message_that_closes_keeps_the_order(void **state) {
   lunado_loop *loop = *state;
   make(0, 'a')->act = send_one_and_close;
@@ -160,7 +161,7 @@ static void closing_once_more_while_closing_is_harmless(void **state) {
 typedef struct {
   lunado_message message;
   unsigned sender, number;
-  bool accepted; /* written by the sender, read once it is joined */
+  bool accepted; /* written by the sender, read after it is joined */
   bool handled;
 } parcel;
 
@@ -171,7 +172,7 @@ typedef struct {
 } sender;
 
 static sender *senders;
-static unsigned next[THREADS]; /* the number that must come next, at least */
+static unsigned next[THREADS]; /* the smallest number that may come next */
 static unsigned handled;
 static unsigned close_after;
 
@@ -226,7 +227,8 @@ static void each_message_of_eight_threads_comes_once(void **state) {
   free(senders);
 }
 
-/* Closed from a message, or between two turns, while eight threads send. */
+/* Closes the loop in a message's callback, or between two turns, while eight
+ * threads send. */
 static void close_under_fire(bool from_callback) {
   uv_thread_t threads[THREADS];
   lunado_loop *loop = loop_open(from_callback);
@@ -255,7 +257,7 @@ static void a_closing_loop_loses_none(void **state) {
 
 static atomic_bool inside, left;
 
-/* Stands for one that is somewhere within lunado_loop_send. */
+/* Stands for a sender inside lunado_loop_send. */
 static void linger(void *arg) {
   lunado_loop *loop = arg;
   atomic_fetch_add(&loop->mail.senders, 1);
@@ -361,7 +363,7 @@ static void closing_drops_posts_on_their_way(void **state) {
 
 static atomic_uint accepted;
 
-/* On a thread. */
+/* Runs on a thread. */
 static void post_all(void *arg) {
   for (unsigned i = 0; i < EACH; i++) {
     int rc;
@@ -402,8 +404,8 @@ static void interrupt(void *arg) {
   }
 }
 
-/* The handler interrupts its own thread wherever that is: sending, taking a
- * post, handling messages. */
+/* The handler may interrupt its thread at any place: while it sends, takes a
+ * post or handles messages. */
 static void a_signal_handler_may_post(void **state) {
   lunado_loop *loop = posting_to = *state;
   struct sigaction action, before;
@@ -431,9 +433,10 @@ static void a_signal_handler_may_post(void **state) {
 /* --- a thread that stands still ------------------------------------------- */
 
 static atomic_bool goes, ends;
-static atomic_uint stopped, gone; /* how often the thread did */
+static atomic_uint stopped, gone; /* pauses that began, and that ended */
 
-/* Not for ever: libuv waits for those whom this stops inside of it. */
+/* The pause has a limit, because libuv waits for a thread that is paused inside
+ * of libuv. */
 static void on_pause(int number) {
   (void)number;
   atomic_fetch_add(&stopped, 1);
@@ -447,8 +450,8 @@ static void post_on_and_on(void *arg) {
       atomic_fetch_add(&accepted, 1);
 }
 
-/* Its own post is free again, the next one is still on its way: now the
- * thread goes on from where it stood. */
+/* Called when the thread's own post is free again and the next one is still in
+ * use: lets the thread go on from where it paused. */
 static void let_go_on(void *arg) {
   unsigned before = atomic_load(&accepted);
   (void)arg;
@@ -460,7 +463,7 @@ static void let_go_on(void *arg) {
 
 static void stop_anywhere(lunado_loop *loop, pthread_t thread) {
   unsigned before = atomic_load(&stopped);
-  turn(loop); /* now there are posts to take */
+  turn(loop); /* now posts are free */
   atomic_store(&goes, false);
   pthread_kill(thread, SIGUSR2);
   while (atomic_load(&stopped) == before) continue;
@@ -472,7 +475,8 @@ static void stop_anywhere(lunado_loop *loop, pthread_t thread) {
   while (atomic_load(&gone) == before) sched_yield();
 }
 
-/* What others do meanwhile must not confuse one who was taking a post. */
+/* A thread that pauses while it takes a post must not be confused by what other
+ * threads do meanwhile. */
 static void a_thread_may_stand_still_anywhere(void **state) {
   lunado_loop *loop = *state;
   struct sigaction action, before;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* signals_test.c - signals that are noticed, with no loop at all. */
+/* signals_test.c - watching signals without any lunado_loop. */
 #include "core/signals.h"
 
 #include <poll.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* slab_test.c - numbers, addresses that stay, and memory. */
+/* slab_test.c - numbers, constant addresses, and memory. */
 #include "core/slab.h"
 
 #include <uv.h>

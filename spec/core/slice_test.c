@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * slice_test.c - tasks without end, and those who must not wait for them.
+ * slice_test.c - endless callbacks must not block timers and descriptors.
  *
- * What is measured is processor time: how busy the machine is does not count.
+ * The tests measure processor time, so the load of the machine does not matter.
  */
 #include <stdlib.h>
 
@@ -11,7 +11,7 @@
 
 static unsigned count;
 
-/* The longest time between two looks at the descriptors, for this thread. */
+/* Measures the longest processor time between two polls of the descriptors. */
 typedef struct {
   uv_check_t check;
   double last, longest;
@@ -26,7 +26,8 @@ static void on_look(uv_check_t *check) {
   self->looks++;
 }
 
-/* The first passes may be slow, for a checker that translates the code. */
+/* Skips the first passes: they may be slow under a checker that translates the
+ * code. */
 static void gauge_start(lunado_loop *loop, gauge *self) {
   *self = (gauge){0};
   uv_check_init(loop->uv, &self->check);
@@ -42,7 +43,8 @@ static void gauge_stop(lunado_loop *loop, gauge *self) {
   (void)uv_run(loop->uv, UV_RUN_NOWAIT);
 }
 
-/* Readies itself for ever; each run takes `us` of the processor. */
+/* A callback that makes itself ready for ever; each call takes `us`
+ * microseconds of processor time. */
 typedef struct {
   lunado_callback task;
   double us;
@@ -69,7 +71,8 @@ static void run_for(lunado_loop *loop, double ms) {
 /* Runs something on the loop; returns the longest gap, in milliseconds. */
 typedef double (*measure_cb)(lunado_loop *loop, double us);
 
-/* A checker's own work can lengthen a gap, and never shortens one. */
+/* A checker can lengthen a gap but never shorten it, so the shortest of several
+ * measurements counts. */
 static void check_gaps(measure_cb measure, lunado_loop *loop, double us) {
   double shortest = measure(loop, us);
   for (int again = 0; again < 4 && shortest >= 5; again++)
@@ -129,7 +132,7 @@ static void so_do_many_together(void **state) {
   check_gaps(run_herd, *state, 5);
 }
 
-/* Cheap turns follow each other without asking the operating system. */
+/* Cheap turns follow each other without a system call. */
 static void a_slice_holds_many_turns(void **state) {
   lunado_loop *loop = *state;
   gauge g;
@@ -169,7 +172,7 @@ static void until_tired(lunado_loop *loop, lunado_callback *task) {
   (void)task;
   while (!lunado_loop_slice_expired(loop)) count++;
   assert_true(cpu_ms() - start < 5);
-  assert_true(lunado_loop_slice_expired(loop)); /* and stays so */
+  assert_true(lunado_loop_slice_expired(loop)); /* it remains expired */
 }
 
 static void a_long_task_is_told_when_it_is_tired(void **state) {
@@ -178,7 +181,7 @@ static void a_long_task_is_told_when_it_is_tired(void **state) {
   lunado_callback_init(&task, until_tired);
   count = 0;
   for (int i = 0; i < 5 || count == 0; i++) {
-    assert_true(i < 1000); /* a slice may be over when the task begins */
+    assert_true(i < 1000); /* a slice may have expired when the task begins */
     lunado_loop_ready(loop, &task);
     (void)uv_run(loop->uv, UV_RUN_NOWAIT);
   }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* support.c - what the tests of the core share. */
+/* support.c - functions that the tests of the core share. */
 #include "support.h"
 
 #include <float.h>
@@ -11,7 +11,7 @@
 
 /* --- memory -------------------------------------------------------------- */
 
-/* Stands before each block, as large as the strictest alignment. */
+/* Precedes each block; padded to the strictest alignment. */
 typedef union {
   size_t size;
   max_align_t align;
@@ -55,7 +55,7 @@ static void *watched(void *memory, size_t size) {
   return block + 1;
 }
 
-/* What a test that failed has left behind does not count. */
+/* Ignores blocks that an earlier, failed test has left behind. */
 void memory_watch(void) {
   memory_fail_at(0);
   atomic_store(&blocks, 0);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * support.h - what the tests of the core share: memory that is counted and
- * fails on command, time that only moves when told, loops that are checked.
+ * support.h - functions that the tests of the core share: memory that is
+ * counted and fails on command, a clock that the test moves, loops that are
+ * checked.
  */
 #ifndef LUNADO_SPEC_CORE_SUPPORT_H
 #define LUNADO_SPEC_CORE_SUPPORT_H
@@ -19,22 +20,24 @@
 
 /* --- memory -------------------------------------------------------------- */
 
-/* From now on the core's memory is counted, is garbage when new, moves
- * whenever it is resized and is overwritten when freed.  From any thread. */
+/* Installs an allocator that counts the core's memory, fills new blocks with
+ * garbage, moves a block whenever it is resized, and overwrites freed blocks.
+ * The allocator may be called from any thread. */
 void memory_watch(void);
 
-/* The n-th allocation or resize from now on fails; 0: none does. */
+/* Makes the n-th allocation or resize from now on fail; 0: none. */
 void memory_fail_at(unsigned n);
 
-/* True when the allocation that was to fail has been asked for. */
+/* True if the n-th allocation of memory_fail_at has been requested. */
 bool memory_failed(void);
 
-/* How many blocks are not freed. */
+/* Returns the number of blocks in use. */
 unsigned memory_out(void);
 
 /* --- time ---------------------------------------------------------------- */
 
-/* Starts at `time`, and moves when it is told to or skips to a deadline. */
+/* A clock whose time changes only if the test sets `time`, or the loop skips to
+ * a deadline. */
 typedef struct {
   lunado_clock clock;
   double time;
@@ -43,39 +46,41 @@ typedef struct {
 
 void fake_clock_init(fake_clock *self, double time);
 
-/* The processor time of this thread, in milliseconds: what other processes
- * do does not count. */
+/* Returns the processor time of this thread, in milliseconds. */
 double cpu_ms(void);
 
-/* Uses the processor for that long. */
+/* Uses the processor for `us` microseconds. */
 void burn_us(double us);
 
 /* --- loops --------------------------------------------------------------- */
 
-/* A loop of its own, or one on a uv_loop_t that the test drives; memory is
- * watched.  One at a time. */
+/* Calls memory_watch and returns a new loop: on a uv_loop_t of its own, or, if
+ * `borrowed`, on loop_host(), which the test drives.  There must be only one
+ * such loop at a time. */
 lunado_loop *loop_open(bool borrowed);
 
-/* Checks the loop, open or closed; closes it, lets it go, and proves that
- * neither a handle nor memory is left. */
+/* Checks the loop, open or closed; closes and releases it; checks that neither
+ * a handle nor memory is left. */
 void loop_drop(lunado_loop *loop);
 
-/* For tests that let the last reference go themselves: proves the same. */
+/* For tests that release the last reference themselves: checks that neither a
+ * handle nor memory is left. */
 void loop_gone(void);
 
-/* A difference of the loop's times that is seen in them: the older the machine,
- * the fewer digits behind the point has the number of its seconds. */
+/* Returns a difference that the loop's times can represent.  The longer the
+ * machine has been running, the fewer fractional digits its time in seconds
+ * has. */
 double time_grain(lunado_loop *loop);
 
 /* The uv_loop_t under a borrowed loop. */
 uv_loop_t *loop_host(void);
 
-/* As fixtures: *state is the loop. */
+/* Fixtures, which set *state to the loop. */
 int setup_own(void **state);
 int setup_borrowed(void **state);
 int teardown(void **state);
 
-/* A test on a loop of its own; and on a borrowed one, too. */
+/* A test on a loop of its own, and, with on_both, on a borrowed one as well. */
 #define on_own(test) \
   { #test, test, setup_own, teardown, NULL }
 #define on_both(test) \
@@ -83,13 +88,13 @@ int teardown(void **state);
 
 /* --- order --------------------------------------------------------------- */
 
-/* Remembers a character. */
+/* Appends a character to the notes. */
 void note(char c);
 
-/* What was noted since the last call, or since the loop was opened. */
+/* Returns the notes since the last call, or since the loop was opened. */
 const char *noted(void);
 
-/* A random number below `bound`; the same ones in each run. */
+/* Returns a random number below `bound`.  Each run gets the same sequence. */
 uint32_t random_below(uint32_t bound);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* threadpool_test.c - jobs run on threads and come back to their loop. */
+/* threadpool_test.c - jobs run on threads and return to their loop. */
 #include "core/threadpool.h"
 
 #include <stdatomic.h>
@@ -9,7 +9,7 @@
 
 enum { MANY = 5000 };
 
-/* A job that tells what became of it; test-owned storage. */
+/* A job that records its fate; the test owns the storage. */
 typedef struct sample sample;
 struct sample {
   lunado_job job;
@@ -22,8 +22,8 @@ struct sample {
 
 static lunado_loop *the_loop;
 static lunado_threadpool *the_pool;
-static uv_sem_t gate;             /* what jobs wait at */
-static atomic_int threads;        /* started and not finished */
+static uv_sem_t gate;             /* the gate at which jobs wait */
+static atomic_int threads;        /* started and not ended */
 static atomic_int ever;           /* started */
 static atomic_int without;        /* jobs run without a state */
 static atomic_bool out_of_memory; /* start returns NULL */
@@ -87,7 +87,7 @@ static void open_pool(unsigned max_threads, size_t max_queue) {
       lunado_threadpool_new(&the_pool, max_threads, max_queue, &ops, &gate), 0);
 }
 
-/* A job with storage that lives as long as the test. */
+/* Jobs whose storage lasts as long as the test. */
 static sample samples[MANY];
 
 static sample *prepare(int i, char name) {
@@ -259,7 +259,7 @@ static void settle_needs_no_turn(void **state) {
   lunado_threadpool_settle(the_pool);
   assert_string_equal(noted(), "xxxxxxxxx");
   lunado_loop_keep_alive(
-      the_loop); /* nothing else makes it look for messages */
+      the_loop); /* else the run would not deliver messages */
   lunado_loop_stop(the_loop);
   assert_int_equal(lunado_loop_run(the_loop, false), LUNADO_RUN_STOPPED);
   lunado_loop_release(the_loop);

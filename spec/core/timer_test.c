@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* timer_test.c - deadlines: never early, in order, whatever callbacks do. */
+/* timer_test.c - deadlines: never early, in order, whatever the callbacks
+ * do. */
 #include "core/timer.h"
 
 #include <math.h>
@@ -16,8 +17,8 @@ struct named {
   lunado_timer timer;
   char name;
   void (*act)(lunado_loop *loop, named *self);
-  named *other; /* whom `act` acts on */
-  double when;  /* when it was to run */
+  named *other; /* the timer that `act` acts on */
+  double when;  /* its deadline */
 };
 
 static named timers[FEW];
@@ -150,8 +151,9 @@ static void start_again_now(lunado_loop *loop, named *self) {
   (void)noted();
 }
 
-/* Each deadline is the time at which it is started: no turn has to wait.  (Of
- * two turns, where their times are no different numbers, the second does.) */
+/* The deadline of each timer is the time of its start, so no turn waits.  (A
+ * turn waits only if its time is the same number as that of the turn
+ * before.) */
 static void a_passed_deadline_does_not_wait(void **state) {
   lunado_loop *loop = *state;
   if (time_grain(loop) > 1e-7) skip();
@@ -200,7 +202,7 @@ static void start_other_now(lunado_loop *loop, named *self) {
   start(loop, self->other, -INFINITY, 'x');
 }
 
-/* What a callback starts waits for those that were due before it. */
+/* A timer that a callback starts runs after the timers that were due before. */
 static void one_started_by_a_callback_waits_its_turn(void **state) {
   lunado_loop *loop = *state;
   start(loop, &timers[0], -1, 'a')->act = start_other_now;
@@ -224,8 +226,8 @@ static void on_slow(lunado_loop *loop, lunado_timer *timer) {
   count++;
 }
 
-/* 400 timers of 100 us that are due at once: descriptors get their chance
- * about each millisecond. */
+/* 400 timers are due at once, and each takes 100 us: the loop must poll
+ * descriptors about once per millisecond. */
 static void many_that_are_due_do_not_hold_the_loop(void **state) {
   lunado_loop *loop = *state;
   named *many = malloc(SOME * sizeof *many);
@@ -258,7 +260,7 @@ static void infinity_is_never_and_keeps_nothing_alive(void **state) {
   assert_string_equal(noted(), "a");
 }
 
-/* The alarm is for a bug that would keep the run waiting for an hour. */
+/* The alarm ends the test if a bug makes the run wait for an hour. */
 static void infinity_keeps_nothing_alive_once_others_stop(void **state) {
   lunado_loop *loop = *state;
   start(loop, &timers[0], INFINITY, 'x');

@@ -43,7 +43,7 @@ static void add_all(void) {
     lunado_waititer_add(&iter, &nodes[i], &futures[i]);
 }
 
-/* Notes the number of what is next, '-' for nothing. */
+/* Takes the next future and notes its number; notes '-' if there is none. */
 static void take(void) {
   lunado_waititer_node *node = lunado_waititer_take(&iter);
   note(node != NULL ? (char)('0' + (node - nodes)) : '-');
