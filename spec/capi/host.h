@@ -280,8 +280,8 @@ static inline void host_on_log(void *ud, const char *level,
   (void)snprintf(self->last, sizeof self->last, "%s: %s", level, message);
 }
 
-/* LUNADO_HASTE, a number that ctest sets where a checker makes each step slow;
- * else 1. */
+/* Returns LUNADO_HASTE, a number that ctest sets if a checker makes each step
+ * slow; else 1. */
 static inline int host_haste(void) {
   const char *haste = getenv("LUNADO_HASTE");
   int n = haste != NULL ? atoi(haste) : 1;
