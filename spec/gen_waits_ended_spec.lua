@@ -122,7 +122,7 @@ describe("a wait that was settled by hand has no timer:", function()
   end
 end)
 
-describe("a wait in a line that was given up has no timer:", function()
+describe("a wait in a queue that was given up has no timer:", function()
   local losses = {
     ["a with_timeout"] = function(future)
       pcall(yield, gen.with_timeout(A_MOMENT, future))
@@ -148,7 +148,7 @@ describe("a wait in a line that was given up has no timer:", function()
   end
 end)
 
-describe("a wait in a line that was given up, and is held,", function()
+describe("a wait in a queue that was given up, and is held,", function()
   local function give_up(future)
     run(function() pcall(yield, gen.with_timeout(A_MOMENT, future)) end)
   end

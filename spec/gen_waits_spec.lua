@@ -358,7 +358,7 @@ describe("a Future that gets its outcome from others", function()
       end
     end)
 
-  it("is collected when nobody has it: a wait in a line", function()
+  it("is collected when nobody has it: a wait in a queue", function()
     local f, q = Future(), queues.Queue()
     for _, n in ipairs { 1, 2, 20 } do
       assert.is_true(gc.collects(function()
@@ -371,7 +371,7 @@ describe("a Future that gets its outcome from others", function()
     assert.equal("", log:text())
   end)
 
-  it("gets it while a coroutine waits: a wait in a line", function()
+  it("gets it while a coroutine waits: a wait in a queue", function()
     for _, how in ipairs { "source", "line" } do
       local f, q = Future(), queues.Queue()
       local waiter = (function(queue)

@@ -14,8 +14,8 @@ local ticket = core.ticket
 local running = coroutine.running
 
 --- Returns the state that tostring shows: the words, and the number of waiters.
-local function state(words, line)
-  local n = line:count()
+local function state(words, waitqueue)
+  local n = waitqueue:count()
   if n == 0 then return words end
   return ("%s, %d waiting"):format(words, n)
 end
@@ -46,21 +46,21 @@ function Condition:wait(timeout)
   return future
 end
 
---- Wakes up to n waiters.  All are taken from the line before the first is
--- settled, so that a waiter that waits again at once is not woken twice.
+--- Wakes up to n waiters.  All are taken from the wait queue before the first
+-- is settled, so that a waiter that waits again at once is not woken twice.
 local function wake(self, n)
-  local line = self._waiters
+  local waitqueue = self._waiters
   if n == 1 then
-    local number, future = line:first()
+    local number, future = waitqueue:first()
     if not number then return end
-    reserve(line.timed > 0)
-    line.head = number + 1
-    return hand(line, number, future, true)
+    reserve(waitqueue.timed > 0)
+    waitqueue.head = number + 1
+    return hand(waitqueue, number, future, true)
   end
-  local list, numbers = line:gather(n)
+  local list, numbers = waitqueue:gather(n)
   reserve()
-  if n == math.huge then self._woken = line.tail end
-  line:wake(list, numbers, true)
+  if n == math.huge then self._woken = waitqueue.tail end
+  waitqueue:wake(list, numbers, true)
 end
 
 --- Wakes the n waiters that have waited longest; n is 1 by default.
@@ -94,21 +94,21 @@ function Event:is_set() return self._set end
 -- other code clears the flag meanwhile, waiters that are added after that are
 -- not woken.  If memory runs out, it raises and has changed nothing.
 function Event:_set_with(object, key, value)
-  local line = self._waiters
-  local number, future = line:first()
-  if line.timed > 0 or number and number + 1 < line.tail then
-    local list, numbers = line:gather(math.huge)
+  local waitqueue = self._waiters
+  local number, future = waitqueue:first()
+  if waitqueue.timed > 0 or number and number + 1 < waitqueue.tail then
+    local list, numbers = waitqueue:gather(math.huge)
     reserve()
-    self._set, self._woken = true, line.tail
+    self._set, self._woken = true, waitqueue.tail
     object[key] = value
-    return line:wake(list, numbers)
+    return waitqueue:wake(list, numbers)
   end
   reserve(false)
-  self._set, self._woken = true, line.tail
+  self._set, self._woken = true, waitqueue.tail
   object[key] = value
   if not number then return end
-  line.head = number + 1
-  hand(line, number, future)
+  waitqueue.head = number + 1
+  hand(waitqueue, number, future)
 end
 
 --- Sets the flag and wakes all waiters.
@@ -177,14 +177,15 @@ end
 
 --- Hands the lock to the first waiter; if there is none, counts the lock as
 -- free.  `spent`, if given, is the Held that this call releases.  All objects
--- are made before the line is examined, because finalizers may change the line.
+-- are made before the wait queue is examined, because finalizers may change the
+-- wait queue.
 local function hand_on(self, spent)
-  local line, guard = self._waiters, spent and spent.guard
+  local waitqueue, guard = self._waiters, spent and spent.guard
   local held, number, future, taken
-  if line.head ~= line.tail then
+  if waitqueue.head ~= waitqueue.tail then
     guard = guard or new_guard()
     held = setmetatable({ guard = guard }, Held)
-    number, future, taken = line:first()
+    number, future, taken = waitqueue:first()
     if spent and not spent.guard then return end -- a finalizer released it
   end
   if not number then
@@ -194,12 +195,12 @@ local function hand_on(self, spent)
     self._value = self._value + 1
     return
   end
-  reserve(line.timed > 0)
+  reserve(waitqueue.timed > 0)
   if spent then spent.guard = false end
   guard.owner, guard.taken = self, taken
   threads[guard] = core.ticket_value(future)
-  line.head = number + 1
-  hand(line, number, future, held)
+  waitqueue.head = number + 1
+  hand(waitqueue, number, future, held)
 end
 
 function Held:release()
@@ -210,8 +211,8 @@ function Held:release()
   local refuse = owner._refusal
   local refusal = refuse and refuse(owner)
   if not refusal then
-    local line = owner._waiters
-    if line.head ~= line.tail then return hand_on(owner, self) end
+    local waitqueue = owner._waiters
+    if waitqueue.head ~= waitqueue.tail then return hand_on(owner, self) end
     self.guard, guard.owner, owner._guard = false, false, guard
     owner._value = owner._value + 1
     return

@@ -106,17 +106,17 @@ end
 -- queue, which must have room.  If the comparison of items raises, this
 -- function raises that error and has changed nothing.
 local function put(self, item)
-  local line = self._getters
-  local number, getter = line:first()
+  local waitqueue = self._getters
+  local number, getter = waitqueue:first()
   if not number then
     self:_put(item)
     count_item(self)
     return
   end
-  reserve(line.timed > 0)
+  reserve(waitqueue.timed > 0)
   count_item(self)
-  line.head = number + 1
-  hand(line, number, getter, item)
+  waitqueue.head = number + 1
+  hand(waitqueue, number, getter, item)
 end
 
 --- Returns a Future that has failed because the queue is shut down.
@@ -163,8 +163,8 @@ local NO_MEMORY <const> = "not enough memory"
 -- the putter's item raises, the putter fails with that error, and the next
 -- putter is tried.
 local function try_get(self)
-  local line = self._putters
-  local number, putter = line:first()
+  local waitqueue = self._putters
+  local number, putter = waitqueue:first()
   while number do
     local value = core.ticket_value(putter)
     reserve()
@@ -172,12 +172,12 @@ local function try_get(self)
     if not ok and core.exc_info(item) == NO_MEMORY then core.raise(item) end
     if ok then
       count_item(self)
-      hand(line, number, putter)
+      hand(waitqueue, number, putter)
       return true, item
     end
-    line:remove(number)
+    waitqueue:remove(number)
     waiters.deliver_error(putter, item)
-    number, putter = line:first()
+    number, putter = waitqueue:first()
   end
   if self:empty() then return false end
   return true, self:_get()
@@ -230,14 +230,14 @@ function Queue:get_nowait()
   error(QueueEmpty("the queue is empty"), 2)
 end
 
---- Fails all tickets in a line, in their order.
-local function refuse_all(line)
+--- Fails all tickets in a wait queue, in their order.
+local function refuse_all(waitqueue)
   local err = QueueShutDown("the queue is shut down")
-  local number, future = line:first()
+  local number, future = waitqueue:first()
   while number do
     future:set_exception(err)
-    line:remove(number)
-    number, future = line:first()
+    waitqueue:remove(number)
+    number, future = waitqueue:first()
   end
 end
 

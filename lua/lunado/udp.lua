@@ -15,8 +15,8 @@ local luv = require "luv"
 local guard = require "lunado.uvguard"
 local waiters = require "lunado.waiters"
 
--- handle -> { line = the waiters, kept = list of { data, address }, receiving =
--- whether libuv receives }
+-- handle -> { waitqueue = the waiters, kept = list of { data, address },
+-- receiving = whether libuv receives }
 local sockets = setmetatable({}, { __mode = "k" })
 
 -- Handles on which udp_recv_start receives for the user's own callback.
@@ -33,10 +33,11 @@ end)
 function guard.after.udp_recv_start(handle) started[handle] = true end
 function guard.after.udp_recv_stop(handle) started[handle] = nil end
 
---- Removes the first waiter from the line and returns it; nil if there is none.
+--- Removes the first waiter from the wait queue and returns it; nil if there is
+-- none.
 local function take(socket)
-  local number, future = socket.line:first()
-  if number then socket.line:remove(number) end
+  local number, future = socket.waitqueue:first()
+  if number then socket.waitqueue:remove(number) end
   return future
 end
 
@@ -51,7 +52,7 @@ local function on_datagram(handle, socket, err, data, address, flags)
   local nothing = not err and not address
   local future = not nothing and take(socket)
   local more = address and flags and flags.mmsg_chunk
-  if not more and not socket.line:first() then stop(handle, socket) end
+  if not more and not socket.waitqueue:first() then stop(handle, socket) end
   if nothing then return end
   if err then
     if future then future:set_exception(err) end
@@ -95,7 +96,7 @@ local function socket_of(handle)
   socket = { kept = {}, receiving = false }
   local weak = setmetatable({ handle = handle }, { __mode = "v" })
   --- Serves a withdrawn ticket that the program uses again.
-  socket.line = waiters.new(function(future)
+  socket.waitqueue = waiters.new(function(future)
     if not serve(socket, future) and weak.handle
       and not luv.is_closing(weak.handle) then
       start(weak.handle, socket)
@@ -120,7 +121,7 @@ function udp.receive(handle)
     return future
   end
   local ok, err = start(handle, socket)
-  if ok then return socket.line:add(nil, 1, "udp_recv") end
+  if ok then return socket.waitqueue:add(nil, 1, "udp_recv") end
   local future = core.Future()
   future:set_exception(err)
   return future

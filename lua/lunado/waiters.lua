@@ -1,18 +1,19 @@
 -- SPDX-License-Identifier: MIT
 --- lunado.waiters: the common parts of locks, queues and streams; above all the
--- line, a queue of waiters.
+-- wait queue.
 --
--- The Future of a wait is a ticket (ticket.h in src).  The line holds a ticket
--- that has a waiter.  To other tickets it has weak references, so that a ticket
--- that the program has dropped is collected.  A ticket that has lost its last
--- waiter has *withdrawn*: the line skips it; when the program uses it, the
--- ticket asks the line again.
+-- The Future of a wait is a ticket (ticket.h in src).  The wait queue holds a
+-- ticket that has a waiter.  To other tickets it has weak references, so that a
+-- ticket that the program has dropped is collected.  A ticket that has lost its
+-- last waiter has *withdrawn*: the wait queue skips it; when the program uses
+-- it, the ticket asks the wait queue again.
 --
 -- Any code may settle a Future.  A ticket that other code has settled, or whose
--- coroutines were closed, leaves the line when its turn comes.
+-- coroutines were closed, leaves the wait queue when its turn comes.
 --
--- If memory runs out, nothing that the line hands out is lost: first come the
--- steps that may fail, then core.reserve(), then the steps that cannot fail.
+-- If memory runs out, nothing that the wait queue hands out is lost: first come
+-- the steps that may fail, then core.reserve(), then the steps that cannot
+-- fail.
 local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.waiters"] then return loaded["lunado.waiters"] end
@@ -67,16 +68,16 @@ local function check(timeout, position, name)
   stop(loop, result)
 end
 
--- The line ------------------------------------------------------------------
+-- The wait queue -----------------------------------------------------------
 
 -- The results of core.standing(ticket).
 local SETTLED <const>, IDLE <const>, WITHDRAWN <const>, GONE <const> =
   0, 2, 3, 4
 
 -- Fields that core uses.  The first three are tables indexed by the number of a
--- ticket: the tickets that have waiters, all tickets in the line (weak), and
--- the timers.  ASK is the function for a withdrawn ticket, CLAIM the function
--- for a claim, REMOVE is Waiters.remove.
+-- ticket: the tickets that have waiters, all tickets in the wait queue (weak),
+-- and the timers.  ASK is the function for a withdrawn ticket, CLAIM the
+-- function for a claim, REMOVE is Waiters.remove.
 local HELD <const>, WEAK <const>, TIMERS <const> = 1, 2, 3
 local ASK <const>, CLAIM <const>, REMOVE <const> = 4, 5, 6
 
@@ -84,13 +85,13 @@ local ASK <const>, CLAIM <const>, REMOVE <const> = 4, 5, 6
 -- does not run; the deadline, false until core has stopped the timer; the
 -- number of its ticket; the callback of the timeout; and a function that
 -- settles the ticket after the deadline.  A timer runs while its ticket is in
--- the line.  When a ticket withdraws, core stops its timer, and the ticket
--- keeps it.
+-- the wait queue.  When a ticket withdraws, core stops its timer, and the
+-- ticket keeps it.
 local LOOP <const>, HANDLE <const>, WHEN <const> = 1, 2, 3
 local NUMBER <const>, ON_DUE <const>, ON_TIMEOUT <const> = 4, 5, 6
 
--- The line.  Its fields:
--- `head`, `tail`: the tickets in the line have the numbers head to tail - 1;
+-- The wait queue.  Its fields:
+-- `head`, `tail`: the tickets in it have the numbers head to tail - 1;
 -- `timed`: the number of timers;
 -- `base`: the tail when the tables were made;
 -- `kept`: the number of tickets that the tables had then;
@@ -98,9 +99,9 @@ local NUMBER <const>, ON_DUE <const>, ON_TIMEOUT <const> = 4, 5, 6
 -- `serve(future, number)`: settles a withdrawn ticket if its item is available;
 -- `remembers`: serve is called even if the deadline of the ticket has passed,
 -- because the item may have been available before.
--- core.ticket(line, 0, value) makes a claim: a Future that is done with the
--- result of claim(value), which is called when the program takes that result.
--- claim(nil, result) undoes such a call.
+-- core.ticket(waitqueue, 0, value) makes a claim: a Future that is done with
+-- the result of claim(value), which is called when the program takes that
+-- result. claim(nil, result) undoes such a call.
 local Waiters = {}
 Waiters.__index = Waiters
 
@@ -119,7 +120,7 @@ local function expire(self, timer)
   timer[HANDLE] = false
   if future then time_out(future, timer) end
   self:remove(timer[NUMBER])
-  if self.timed == 0 then pcall(self.first, self) end -- tidies an empty line
+  if self.timed == 0 then pcall(self.first, self) end -- tidies up
 end
 
 --- Whether the deadline of a timer that was stopped has passed.  (It never
@@ -139,7 +140,7 @@ local function start_again(timer)
   error(result, 0)
 end
 
---- Puts a ticket at the end of the line; returns its number.
+--- Puts a ticket at the end of the wait queue; returns its number.
 local function enter(self, future, timer)
   local tail = self.tail
   self[WEAK][tail] = future
@@ -178,7 +179,7 @@ local function new(serve, claim, remembers)
   }, Waiters)
 end
 
---- Removes a ticket from the line.  Allocates nothing.
+--- Removes a ticket from the wait queue.  Allocates nothing.
 function Waiters:remove(number)
   local timer = self[TIMERS][number]
   self[HELD][number], self[WEAK][number] = nil, nil
@@ -188,7 +189,7 @@ function Waiters:remove(number)
   if timer[HANDLE] then stop(timer[LOOP], timer[HANDLE]) end
 end
 
---- Returns empty tables for a line.
+--- Returns empty tables for a wait queue.
 local function new_tables()
   return { {}, setmetatable({}, by_weak_value), {} }
 end
@@ -258,12 +259,12 @@ local function start_timer(self, timeout, position, name, on_timeout)
   raise(result, position, name, 5)
 end
 
---- Puts a new ticket at the end of the line and returns it.
+--- Puts a new ticket at the end of the wait queue and returns it.
 -- @param timeout a deadline as for IOLoop:add_timeout, or nil.  An error about
 --   it names argument `position` of the function `name`, and is raised at the
 --   line that calls the caller.
 -- @param on_timeout on_timeout(future) settles the ticket after the deadline
--- @param brings whether the ticket carries `value`; if so, the line holds it
+-- @param brings whether the ticket carries `value`; if so, the queue holds it
 --   even before it has a waiter, until it has lost its first waiter
 function Waiters:add(timeout, position, name, on_timeout, brings, value)
   if self.tail - self.base > 64 + 2 * self.kept then tidy(self, 2) end
@@ -279,7 +280,7 @@ function Waiters:add(timeout, position, name, on_timeout, brings, value)
 end
 
 --- Finds the first ticket that can be served; returns its number, the ticket,
--- and whether it has a waiter.  The ticket stays in the line.
+-- and whether it has a waiter.  The ticket stays in the wait queue.
 function Waiters:first()
   local number = self.head
   if number == self.tail then
@@ -324,8 +325,8 @@ function Waiters:gather(most)
   return list, numbers
 end
 
---- Removes the tickets that gather has returned from the line and settles them,
--- with a value or without.  Call core.reserve() before.
+--- Removes the tickets that gather has returned from the wait queue and settles
+-- them, with a value or without.  Call core.reserve() before.
 function Waiters:wake(list, numbers, ...)
   for i = 1, #numbers do self:remove(numbers[i]) end
   local last = numbers[#numbers]

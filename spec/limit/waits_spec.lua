@@ -307,7 +307,7 @@ describe("a target of chain_future that nobody uses any more", function()
     end, Future())
   end)
 
-  it("leaves nothing when it is a wait in a line", function()
+  it("leaves nothing when it is a wait in a queue", function()
     local q, lock = queues.Queue(), locks.Lock()
     lock:acquire()
     stays_flat(function(i, f)

@@ -13,12 +13,12 @@
 #include "binding/future/untie.h"
 
 /* A chain_link waits for the source.  User values besides the dependent: the
- * source, which the link must hold because the dependent does not; the line, if
- * the dependent is a ticket. */
+ * source, which the link must hold because the dependent does not; the wait
+ * queue, if the dependent is a ticket. */
 enum {
   CHAIN_SOURCE = LUNADO_BOND_DEPENDENT + 1,
-  CHAIN_LINE,
-  CHAIN_VALUES = CHAIN_LINE
+  CHAIN_WAITQUEUE,
+  CHAIN_VALUES = CHAIN_WAITQUEUE
 };
 
 typedef struct {
@@ -59,7 +59,7 @@ static void leave_source(lua_State *L, lunado_realm *realm, int bond,
 }
 
 /* Binds the target to the bond.  A ticket needs no bond to hold it: it notices
- * its waiters itself, and its line holds it while it has any. */
+ * its waiters itself, and its wait queue holds it while it has any. */
 static void hold_target(lua_State *L, lunado_realm *realm, int to, int bond) {
   const lunado_future *target = lua_touserdata(L, to);
   if (target->kind != LUNADO_KIND_TICKET) {
@@ -67,7 +67,7 @@ static void hold_target(lua_State *L, lunado_realm *realm, int to, int bond) {
     return;
   }
   lunado__ticket_push_line(L, to);
-  lua_setiuservalue(L, bond, CHAIN_LINE);
+  lua_setiuservalue(L, bond, CHAIN_WAITQUEUE);
   lunado__dependent_bind_ticket(L, realm, to, bond);
 }
 

@@ -46,9 +46,9 @@ enum { LUNADO_BOND_DEPENDENT = 1 };
 void lunado__dependent_bind(lua_State *L, lunado_realm *realm, int dependent,
                             int bond, bool own);
 
-/* As lunado__dependent_bind, for a ticket at `dependent`.  The line of the
- * ticket holds it while it has a waiter; the caller must ensure that the bond
- * holds the line.  [-0, +0, m] */
+/* As lunado__dependent_bind, for a ticket at `dependent`.  The wait queue of
+ * the ticket holds it while it has a waiter; the caller must ensure that the
+ * bond holds the wait queue.  [-0, +0, m] */
 void lunado__dependent_bind_ticket(lua_State *L, lunado_realm *realm,
                                    int dependent, int bond);
 

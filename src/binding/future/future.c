@@ -86,8 +86,8 @@ int lunado__future_push_results(lua_State *L, int idx) {
 
 /* --- methods: consumer ---------------------------------------------------- */
 
-/* Argument 1 as a Future.  A ticket that has withdrawn from its line first asks
- * the line for its outcome. */
+/* Argument 1 as a Future.  A ticket that has withdrawn from its wait queue
+ * first asks the wait queue for its outcome. */
 static lunado_future *check_self(lua_State *L, lunado_realm *realm) {
   lunado_future *future = check_future(L, realm, 1);
   if ((future->flags & LUNADO_IS_WITHDRAWN) && lunado_future_pending(future))

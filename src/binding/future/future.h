@@ -35,9 +35,9 @@ typedef enum {
   LUNADO_KIND_JOB,       /* pool.c's, of an executor's job */
   LUNADO_KIND_SLEEP,     /* sleep.c's, of gen.sleep */
   LUNADO_KIND_TIMEOUT,   /* with_timeout.c's, of gen.with_timeout */
-  LUNADO_KIND_TICKET,    /* ticket.c's, of a wait in a line */
+  LUNADO_KIND_TICKET,    /* ticket.c's, in a wait queue */
   LUNADO_KIND_TIED = LUNADO_KIND_SLEEP /* kinds from here on have a timer or a
-                                        * place in a line, which must be
+                                        * place in a wait queue, which must be
                                         * released when other code settles
                                         * them */
 } lunado_kind;

@@ -27,9 +27,9 @@ enum { COUNTDOWN = 1, LEAST = 16 };
 /* The number of levels of Futures waiting for Futures that are searched. */
 enum { DEEPEST = 4 };
 
-/* A ticket is never swept here, because its line does so.  A private multi is
- * not swept, because it must not lose its last waiter before the next is
- * added. */
+/* A ticket is never swept here, because its wait queue does so.  A private
+ * multi is not swept, because it must not lose its last waiter before the next
+ * is added. */
 bool lunado__sweep_due(lua_State *L, int idx, const lunado_future *future) {
   lua_Integer left = 0;
   if (future->kind == LUNADO_KIND_TICKET || future->flags & LUNADO_IS_PRIVATE)
@@ -60,7 +60,7 @@ static lua_Integer gather(lua_State *L, lunado_realm *realm, int idx, int list,
 
 /* Pushes the Future that gets its outcome through the waiter, whose owner is on
  * top.  Returns false if there is no such Future, if it is done, or if it has a
- * timer or a line, which will settle it. */
+ * timer or a wait queue, which will settle it. */
 static bool push_behind(lua_State *L, lunado_realm *realm,
                         const lunado_waiter *waiter) {
   const lunado_future *behind;

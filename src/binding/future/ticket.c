@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ticket.c - Futures of waits in a line, and the functions with which
+ * ticket.c - Futures in a wait queue, and the functions with which
  * lunado.waiters settles them without failing halfway.
  */
 #include "binding/future/ticket.h"
@@ -13,11 +13,11 @@
 #include "binding/future/settle.h"
 #include "binding/loop/timeout.h"
 
-/* User values of a ticket, besides that of a Future: the line; the value that
- * the ticket brings to the line; the timer of its deadline, while it is
- * withdrawn. */
+/* User values of a ticket, besides that of a Future: the wait queue; the value
+ * that the ticket brings to the wait queue; the timer of its deadline, while it
+ * is withdrawn. */
 enum {
-  TICKET_LINE = 2,
+  TICKET_WAITQUEUE = 2,
   TICKET_VALUE,
   TICKET_TIMER,
   TICKET_VALUES = TICKET_TIMER
@@ -26,23 +26,23 @@ enum {
 typedef struct {
   lunado_future future;
   lunado_waiter absent; /* linked while there is no other waiter */
-  lua_Integer number;   /* its number in the line; 0: a claim */
+  lua_Integer number;   /* its number in the wait queue; 0: a claim */
 } ticket;
 
-/* Fields of a line.  HELD, WEAK and TIMERS are tables indexed by number: the
- * tickets with waiters; all tickets in the line, held weakly; the timers.  ASK,
- * CLAIM and REMOVE are functions: a withdrawn ticket calls ASK to get its
- * outcome, a claim calls CLAIM, and REMOVE removes a ticket from the line.
- * LEFT is optional: a function that is called with the line and a ticket that
- * has withdrawn or was settled by other code. */
+/* Fields of a wait queue.  HELD, WEAK and TIMERS are tables indexed by number:
+ * the tickets with waiters; all tickets in the wait queue, held weakly; the
+ * timers.  ASK, CLAIM and REMOVE are functions: a withdrawn ticket calls ASK to
+ * get its outcome, a claim calls CLAIM, and REMOVE removes a ticket from the
+ * wait queue. LEFT is optional: a function that is called with the wait queue
+ * and a ticket that has withdrawn or was settled by other code. */
 enum {
-  LINE_HELD = 1,
-  LINE_WEAK,
-  LINE_TIMERS,
-  LINE_ASK,
-  LINE_CLAIM,
-  LINE_REMOVE,
-  LINE_LEFT
+  WAITQUEUE_HELD = 1,
+  WAITQUEUE_WEAK,
+  WAITQUEUE_TIMERS,
+  WAITQUEUE_ASK,
+  WAITQUEUE_CLAIM,
+  WAITQUEUE_REMOVE,
+  WAITQUEUE_LEFT
 };
 
 /* Fields of a timer: the loop; the handle of its timeout, or false while it is
@@ -90,8 +90,8 @@ bool lunado__ticket_is_idle(const lunado_future *future) {
 static void take_claim(lua_State *L, int idx, ticket *self) {
   int top = lua_gettop(L);
   luaL_checkstack(L, 2 * LUA_MINSTACK, NULL);
-  lua_getiuservalue(L, idx, TICKET_LINE);
-  lua_rawgeti(L, top + 1, LINE_CLAIM);
+  lua_getiuservalue(L, idx, TICKET_WAITQUEUE);
+  lua_rawgeti(L, top + 1, WAITQUEUE_CLAIM);
   lua_getiuservalue(L, idx, TICKET_VALUE);
   lua_call(L, 1, 1);
   if (lunado_future_pending(&self->future)) {
@@ -99,7 +99,7 @@ static void take_claim(lua_State *L, int idx, ticket *self) {
     lunado__settle_known(L, lunado__realm_find(L), idx, &self->future,
                          LUNADO_DONE);
   } else {
-    lua_rawgeti(L, top + 1, LINE_CLAIM);
+    lua_rawgeti(L, top + 1, WAITQUEUE_CLAIM);
     lua_insert(L, -2);
     lua_pushnil(L);
     lua_insert(L, -2);
@@ -108,17 +108,17 @@ static void take_claim(lua_State *L, int idx, ticket *self) {
   lua_settop(L, top);
 }
 
-/* Asks the line for the outcome of the withdrawn ticket at idx, and, if
- * `waits`, for a new place in the line.  The ticket's late marks are cleared
- * during the call: the caller gets an error that the ticket gets now, so it is
- * not late. */
+/* Asks the wait queue for the outcome of the withdrawn ticket at idx, and, if
+ * `waits`, for a new place in the wait queue.  The ticket's late marks are
+ * cleared during the call: the caller gets an error that the ticket gets now,
+ * so it is not late. */
 static void call_line(lua_State *L, int idx, ticket *self, bool waits) {
   int top = lua_gettop(L);
   uint16_t late = self->future.flags & (LUNADO_IS_LATE | LUNADO_IS_LATE_QUIET);
   self->future.flags ^= late;
   luaL_checkstack(L, LUA_MINSTACK, NULL);
-  lua_getiuservalue(L, idx, TICKET_LINE);
-  lua_rawgeti(L, top + 1, LINE_ASK);
+  lua_getiuservalue(L, idx, TICKET_WAITQUEUE);
+  lua_rawgeti(L, top + 1, WAITQUEUE_ASK);
   lua_insert(L, top + 1);
   lua_pushvalue(L, idx);
   lua_pushinteger(L, self->number);
@@ -153,8 +153,8 @@ bool lunado__ticket_hold(lua_State *L, int idx, lunado_future *future,
       return lunado__owner_hold(L, idx, future, owner, waiter);
   }
   luaL_checkstack(L, LUA_MINSTACK, NULL);
-  lua_getiuservalue(L, idx, TICKET_LINE);
-  lua_rawgeti(L, top + 1, LINE_HELD);
+  lua_getiuservalue(L, idx, TICKET_WAITQUEUE);
+  lua_rawgeti(L, top + 1, WAITQUEUE_HELD);
   lua_pushvalue(L, idx);
   lua_rawseti(L, top + 2, self->number);
   lua_settop(L, top);
@@ -165,9 +165,10 @@ bool lunado__ticket_hold(lua_State *L, int idx, lunado_future *future,
   return true;
 }
 
-/* Sets line[field][number] to nil; allocates nothing. */
-static void clear_field(lua_State *L, int line, int field, lua_Integer number) {
-  lua_rawgeti(L, line, field);
+/* Sets waitqueue[field][number] to nil; allocates nothing. */
+static void clear_field(lua_State *L, int waitqueue, int field,
+                        lua_Integer number) {
+  lua_rawgeti(L, waitqueue, field);
   if (lua_rawgeti(L, -1, number) != LUA_TNIL) {
     lua_pushnil(L);
     lua_rawseti(L, -3, number);
@@ -192,41 +193,42 @@ static void stop_timer(lua_State *L) {
   lua_settop(L, timer);
 }
 
-/* Stops the timer on top and removes it from the line. */
-static void take_timer(lua_State *L, int line, lua_Integer number) {
+/* Stops the timer on top and removes it from the wait queue. */
+static void take_timer(lua_State *L, int waitqueue, lua_Integer number) {
   stop_timer(L);
-  lua_rawgeti(L, line, LINE_TIMERS);
+  lua_rawgeti(L, waitqueue, WAITQUEUE_TIMERS);
   lua_pushnil(L);
   lua_rawseti(L, -2, number);
-  lua_getfield(L, line, "timed"); /* an existing field: setting it allocates
-                                   * nothing */
+  lua_getfield(L, waitqueue, "timed"); /* an existing field: setting it
+                                        * allocates nothing */
   lua_pushinteger(L, lua_tointeger(L, -1) - 1);
-  lua_setfield(L, line, "timed");
+  lua_setfield(L, waitqueue, "timed");
   lua_pop(L, 2);
 }
 
-/* Removes the ticket at idx, and its timer if it has one, from its line. */
+/* Removes the ticket at idx, and its timer if it has one, from its wait queue.
+ */
 static void leave_line(lua_State *L, int idx, const ticket *self) {
-  int line = lua_gettop(L) + 1;
+  int waitqueue = lua_gettop(L) + 1;
   if (!lua_checkstack(L, LUA_MINSTACK))
-    return; /* the line will find it
+    return; /* the wait queue will find it
              * later */
-  lua_getiuservalue(L, idx, TICKET_LINE);
-  clear_field(L, line, LINE_HELD, self->number);
-  clear_field(L, line, LINE_WEAK, self->number);
-  lua_rawgeti(L, line, LINE_TIMERS);
+  lua_getiuservalue(L, idx, TICKET_WAITQUEUE);
+  clear_field(L, waitqueue, WAITQUEUE_HELD, self->number);
+  clear_field(L, waitqueue, WAITQUEUE_WEAK, self->number);
+  lua_rawgeti(L, waitqueue, WAITQUEUE_TIMERS);
   if (lua_rawgeti(L, -1, self->number) == LUA_TTABLE) {
-    take_timer(L, line, self->number);
+    take_timer(L, waitqueue, self->number);
     if (lunado_future_pending(&self->future))
       lua_setiuservalue(L, idx, TICKET_TIMER);
   }
-  lua_settop(L, line);
-  if (lua_rawgeti(L, line, LINE_LEFT) == LUA_TFUNCTION) {
-    lua_pushvalue(L, line);
+  lua_settop(L, waitqueue);
+  if (lua_rawgeti(L, waitqueue, WAITQUEUE_LEFT) == LUA_TFUNCTION) {
+    lua_pushvalue(L, waitqueue);
     lua_pushvalue(L, idx);
     (void)lunado__protect_alone(L, 2);
   }
-  lua_settop(L, line - 1);
+  lua_settop(L, waitqueue - 1);
 }
 
 void lunado__ticket_left(lua_State *L, int idx, lunado_future *future) {
@@ -242,7 +244,7 @@ void lunado__ticket_settled(lua_State *L, int idx) {
 }
 
 void lunado__ticket_push_line(lua_State *L, int idx) {
-  lua_getiuservalue(L, idx, TICKET_LINE);
+  lua_getiuservalue(L, idx, TICKET_WAITQUEUE);
 }
 
 /* --- looking -------------------------------------------------------------- */
@@ -271,8 +273,8 @@ static int core_standing(lua_State *L) {
 
 /* --- making --------------------------------------------------------------- */
 
-/* ticket(line, number [, value]) → a new pending ticket with that number in the
- * line; number 0 makes a claim. */
+/* ticket(waitqueue, number [, value]) → a new pending ticket with that number
+ * in the wait queue; number 0 makes a claim. */
 static int core_ticket(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lua_Integer number = luaL_checkinteger(L, 2);
@@ -286,7 +288,7 @@ static int core_ticket(lua_State *L) {
   lua_pushvalue(L, 3);
   lua_setiuservalue(L, 4, TICKET_VALUE);
   lua_pushvalue(L, 1);
-  lua_setiuservalue(L, 4, TICKET_LINE);
+  lua_setiuservalue(L, 4, TICKET_WAITQUEUE);
   link_absent(L, 4, self);
   return 1;
 }
@@ -365,21 +367,21 @@ static int core_settle(lua_State *L) {
   return 0;
 }
 
-/* hand(line, number, ticket [, value]): to be called after reserve().  Removes
- * the ticket from the line and, if it is pending, settles it with the value.
- * Cannot fail. */
+/* hand(waitqueue, number, ticket [, value]): to be called after reserve().
+ * Removes the ticket from the wait queue and, if it is pending, settles it with
+ * the value. Cannot fail. */
 static int core_hand(lua_State *L) {
   lunado_future *future = check_ticket(L, 3);
   lua_Integer number = luaL_checkinteger(L, 2);
   uint32_t count = lua_gettop(L) > 3;
   lua_settop(L, 4);
   luaL_checkstack(L, 2 * LUA_MINSTACK, NULL);
-  lua_rawgeti(L, 1, LINE_TIMERS);
+  lua_rawgeti(L, 1, WAITQUEUE_TIMERS);
   if (lua_rawgeti(L, -1, number) == LUA_TNIL) {
-    clear_field(L, 1, LINE_HELD, number);
-    clear_field(L, 1, LINE_WEAK, number);
+    clear_field(L, 1, WAITQUEUE_HELD, number);
+    clear_field(L, 1, WAITQUEUE_WEAK, number);
   } else {
-    lua_rawgeti(L, 1, LINE_REMOVE);
+    lua_rawgeti(L, 1, WAITQUEUE_REMOVE);
     lua_pushvalue(L, 1);
     lua_pushinteger(L, number);
     lua_call(L, 2, 0);

@@ -1,23 +1,23 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ticket.h - tickets: Futures of waits in a line, for a lock, an item or an
+ * ticket.h - tickets: Futures in a wait queue, for a lock, an item or an
  * event.
  *
- * A line (lua/lunado/waiters.lua) must hold the Future for which a coroutine
- * waits, because the coroutine lives only as long as that Future.  It must not
- * hold a Future that the program has dropped, because such Futures would pile
- * up.  Lua code cannot distinguish the two.  A ticket can: it notices when its
- * first waiter is added and when its last waiter is removed, and the line holds
- * it in between.
+ * A wait queue (lua/lunado/waiters.lua) must hold the Future for which a
+ * coroutine waits, because the coroutine lives only as long as that Future.  It
+ * must not hold a Future that the program has dropped, because such Futures
+ * would pile up.  Lua code cannot distinguish the two.  A ticket can: it
+ * notices when its first waiter is added and when its last waiter is removed,
+ * and the wait queue holds it in between.
  *
- * A ticket whose last waiter was removed is withdrawn: it is in no line.  It
- * asks its line for an outcome when the program looks at it, and joins the line
- * again, at the end, when the program waits for it.  If it has a deadline, the
- * timer runs only while the ticket is in the line.
+ * A ticket whose last waiter was removed is withdrawn: it is in no wait queue.
+ * It asks its wait queue for an outcome when the program looks at it, and joins
+ * the wait queue again, at the end, when the program waits for it.  If it has a
+ * deadline, the timer runs only while the ticket is in the wait queue.
  *
- * A claim is a ticket that is withdrawn from the start.  The line has reserved
- * its outcome, so it counts as done; the outcome is made when the program takes
- * it.
+ * A claim is a ticket that is withdrawn from the start.  The wait queue has
+ * reserved its outcome, so it counts as done; the outcome is made when the
+ * program takes it.
  *
  * Tickets cost other Futures nothing.  While a ticket has no other waiter, it
  * has a waiter of its own, so that adding the next one takes the path for a
@@ -40,19 +40,19 @@ bool lunado__ticket_hold(lua_State *L, int idx, lunado_future *future,
 /* True if the ticket has no waiter but its own. */
 bool lunado__ticket_is_idle(const lunado_future *future);
 
-/* Pushes the line of the ticket at idx.  [-0, +1, -] */
+/* Pushes the wait queue of the ticket at idx.  [-0, +1, -] */
 void lunado__ticket_push_line(lua_State *L, int idx);
 
 /* To be called when the last waiter of the pending ticket at idx was removed:
- * withdraws the ticket from its line.  [-0, +0, -] */
+ * withdraws the ticket from its wait queue.  [-0, +0, -] */
 void lunado__ticket_left(lua_State *L, int idx, lunado_future *future);
 
-/* To be called when code other than its line has settled the ticket at idx:
- * removes the ticket from the line.  [-0, +0, -] */
+/* To be called when code other than its wait queue has settled the ticket at
+ * idx: removes the ticket from the wait queue.  [-0, +0, -] */
 void lunado__ticket_settled(lua_State *L, int idx);
 
-/* Asks the line of the withdrawn ticket at idx for its outcome, and settles the
- * ticket if the outcome is available.  [-0, +0, e] */
+/* Asks the wait queue of the withdrawn ticket at idx for its outcome, and
+ * settles the ticket if the outcome is available.  [-0, +0, e] */
 void lunado__ticket_ask(lua_State *L, int idx);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* untie.c - releasing the timer, or the place in a line, of a Future that other
- * code has settled. */
+/* untie.c - releasing the timer, or the place in a wait queue, of a Future that
+ * other code has settled. */
 #include "binding/future/untie.h"
 
 #include "binding/future/sleep.h"
