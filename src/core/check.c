@@ -64,8 +64,8 @@ void lunado__check_heap(const lunado_heap *heap) {
   invariant(heap->finite == finite, "a heap counts the deadlines that come");
 }
 
-/* Not valid while timers run, because the timer handle is armed again after
- * them. */
+/* Must not be called while timers run: the timer handle is armed again only
+ * after them. */
 static void check_armed(const lunado_loop *loop) {
   bool waiting = loop->heap.finite > 0;
   invariant(waiting || !active(&loop->timer) || !referenced(&loop->timer),

@@ -62,7 +62,8 @@ static void sift_up(lunado_heap *self, uint32_t index,
   put(self, index, entry);
 }
 
-/* The earliest of the siblings that begin with `first`, which exists. */
+/* Returns the earliest of up to four children, which begin at index `first`.
+ * At least one child exists. */
 static uint32_t earliest_child(const lunado_heap *self, uint32_t first) {
   const lunado_heap_entry *entries = self->entries;
   uint32_t end = first + CHILDREN;

@@ -84,8 +84,8 @@ void lunado_loop_close(lunado_loop *loop);
  * if the loop has no open uv_loop_t of its own, or has lent it already. */
 bool lunado_loop_lend_uv(lunado_loop *loop);
 
-/* Ends the loan.  If `open`, the loop owns the uv_loop_t again and closes it
- * with itself; otherwise the borrower has closed it. */
+/* Ends the loan.  If `open`, the loop owns the uv_loop_t again, which is closed
+ * with the loop; otherwise the borrower has closed the uv_loop_t. */
 void lunado_loop_reclaim_uv(lunado_loop *loop, bool open);
 
 /* Add and release a reference; releasing the last frees the storage of a closed
@@ -250,7 +250,7 @@ struct lunado_loop {
   double due;              /* timers up to here are running; -inf: none are */
   double overdue;          /* timers up to here were left for the next slice;
                               -inf: none were */
-  uint64_t slice;          /* its length in nanoseconds */
+  uint64_t slice;          /* the length of a slice in nanoseconds */
   uint64_t slice_end;      /* uv_hrtime when the slice expires */
   uint64_t looked;         /* uv_hrtime when the clock was last looked at */
   unsigned steps;    /* callbacks, timers and calls of lunado_loop_slice_expired
@@ -281,8 +281,8 @@ struct lunado_loop {
   bool leaving;         /* own ends once no foreign handle or request is left on
                            it */
   bool lent;            /* own is not closed with the loop */
-  bool inactive;        /* nothing has happened since the last pass, on which
-                           nothing was awaited */
+  bool inactive;        /* nothing was awaited on the last pass, and nothing has
+                           happened since */
 };
 
 /* Looks at the clock; returns true if the slice has expired.  Sets the stride

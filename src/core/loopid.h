@@ -30,8 +30,8 @@
 typedef uint32_t lunado_loopid;
 typedef struct lunado_loop lunado_loop;
 
-/* Stores the id of the loop in *id; the first call assigns the id.  Must
- * be called on the loop's thread.
+/* Stores the id of the loop in *id; the first call assigns the id.  Must be
+ * called on the loop's thread.
  * Returns 0, UV_ENFILE if LUNADO_LOOPID_MAX ids are in use, or UV_ECANCELED if
  * the loop is closed; *id is 0 after an error. */
 int lunado_loop_id(lunado_loop *loop, lunado_loopid *id);

@@ -160,8 +160,8 @@ static int pool_grow(lunado_threadpool *pool) {
   return 0;
 }
 
-/* Ensures that there is a thread for one more job, or else room in the
- * queue.  Called with the mutex held. */
+/* Ensures that there is a thread for one more job, or else room in the queue.
+ * Called with the mutex held. */
 static int pool_admit(lunado_threadpool *pool) {
   int rc = 0;
   if (pool->queue_length < pool->idle) return 0;

@@ -29,11 +29,10 @@ struct lunado_waititer_node {
 
 struct lunado_waititer {
   lunado_waititer_cb cb;
-  lunado_waititer_node *first; /* of the settled futures not yet taken, in
-                                  order */
-  lunado_waititer_node *last;  /* valid while first is not NULL */
+  lunado_waititer_node *first; /* the earliest settled future not yet taken */
+  lunado_waititer_node *last;  /* the last one; valid while first is not NULL */
   size_t left;                 /* futures not yet taken */
-  bool wanted;                 /* set by the owner: call cb */
+  bool wanted;                 /* set by the owner to have cb called */
 };
 
 /* Makes an iterator in the caller's storage. */

@@ -91,8 +91,8 @@ typedef struct {
   lunado_luv_context *context; /* luv's, which has the loop's uv_loop_t */
 } attaching;
 
-/* (attaching, luv's table): attaches the loop to luv.  All steps that may raise
- * come first. */
+/* (attaching, luv's table): attaches the loop to luv.  The steps that may raise
+ * an error come first. */
 static int attach_loop(lua_State *L) {
   const attaching *self = lua_touserdata(L, 1);
   lunado_realm *realm = self->loop->realm;
@@ -111,7 +111,7 @@ static int attach_loop(lua_State *L) {
     take_uv(realm->luv, self->loop->core);
     take_context(realm, realm->luv, self->context, &object);
   }
-  (void)lunado__works_guard(self->loop->core); /* not required: memory may be
+  (void)lunado__works_guard(self->loop->core); /* fails harmlessly if memory is
                                                   short */
   return 0;
 }

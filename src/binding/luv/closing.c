@@ -102,8 +102,8 @@ static void install(lua_State *L, int waits, int luv, const char *name,
 }
 
 /* core.tell_closing(luv) → the table of waits, handle -> function, with weak
- * keys.  As soon as luv has begun to close a handle, its function is removed
- * from the table and called with "ECANCELED". */
+ * keys.  As soon as luv has begun to close a handle, the function of the handle
+ * is removed from the table and called with "ECANCELED". */
 static int tell_closing(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);

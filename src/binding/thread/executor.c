@@ -2,9 +2,9 @@
 /*
  * executor.c - ThreadPoolExecutor: running Lua functions on a pool of threads.
  *
- * An executor is a userdata that refers to a pool.  The finalizer of an
- * unreachable executor shuts the pool down without waiting; the submitted jobs
- * still run to their end.
+ * An executor is a userdata that refers to a pool.  When an executor is
+ * collected, its finalizer shuts the pool down without waiting; the submitted
+ * jobs still run to their end.
  */
 #include "binding/thread/executor.h"
 
@@ -238,7 +238,7 @@ static int executor_send_as(lua_State *L) {
   return 0;
 }
 
-/* is_executor(x): true if x is a ThreadPoolExecutor. */
+/* is_thread_pool(x): true if x is a ThreadPoolExecutor. */
 static int executor_is_executor(lua_State *L) {
   const void *mt = lunado__realm_upvalue(L)->types.executor;
   luaL_checkany(L, 1);

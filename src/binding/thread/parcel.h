@@ -79,7 +79,7 @@ typedef struct {
 
 /* An empty parcel is all zeros. */
 struct lunado__parcel {
-  lunado__bytes headers; /* of the objects, in order of number */
+  lunado__bytes headers; /* the headers of the objects, by number */
   lunado__bytes bodies;  /* the values, then the contents of each object */
   size_t objects;        /* number of objects, which are numbered from 1 */
   int count;             /* number of values */
@@ -102,7 +102,7 @@ enum {
   TAG_TRUE,
   TAG_INTEGER, /* lua_Integer */
   TAG_FLOAT,   /* lua_Number */
-  TAG_STRING,  /* unsigned char, bytes: less than LUNADO_LONG_STRING of them */
+  TAG_STRING,  /* unsigned char, bytes: fewer than LUNADO_LONG_STRING bytes */
   TAG_OBJECT,  /* size_t: the object's number */
   TAG_GLOBALS, /* the globals of the decoding state */
   /* instead of the value of an upvalue: */

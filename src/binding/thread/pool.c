@@ -32,8 +32,8 @@ enum { JOB_FUTURE_LOOP = 3 };
 struct lunado__pool {
   lunado_threadpool *threads; /* owned; NULL once all threads have ended */
   lunado_realm *realm;        /* of the pool's state */
-  lua_State *L;  /* the coroutine in which jobs are settled; NULL: that of the
-                    job's loop */
+  lua_State *L;  /* settles jobs in this Lua thread; NULL: in that of the job's
+                    loop */
   char *path;    /* owned; package.path */
   char *cpath;   /* package.cpath, in the memory block of path */
   unsigned busy; /* calls of pool_done on the C stack */
@@ -138,8 +138,8 @@ static int settle_job(lua_State *L) {
   return 0;
 }
 
-/* Settles the Future of the job.  If that raises, for example because memory is
- * short, the Future is settled with that error. */
+/* Settles the Future of the job.  If settling raises an error, for example
+ * because memory is short, settles the Future with that error. */
 static void settle_job_protected(lua_State *L, lunado_realm *realm,
                                  pool_job *self) {
   lua_pushcfunction(L, settle_job);

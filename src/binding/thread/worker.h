@@ -14,12 +14,12 @@
 
 typedef struct lunado__worker lunado__worker;
 
-/* A job, or its outcome after the run. */
+/* A job, which lunado__worker_run replaces by its outcome.  The parcel first
+ * has a function and its arguments.  Afterwards it has the results or, if
+ * `failed`, the error and its traceback.  If `failed` and the parcel is empty,
+ * memory was short. */
 typedef struct {
-  lunado__parcel parcel; /* at first a function and its arguments; then its
-                            results, or the error and its traceback; empty
-                            without `failed`: no results; empty with `failed`:
-                            memory was short */
+  lunado__parcel parcel;
   bool failed;
 } lunado__work;
 
