@@ -183,7 +183,7 @@ static inline void host_set_collector(lua_State *L) {
   if (mode == NULL || strcmp(mode, "incremental") == 0) return;
   if (strcmp(mode, "generational") == 0)
     lua_gc(L, LUA_GCGEN, 0, 0);
-  else if (strcmp(mode, "restless") == 0)
+  else if (strcmp(mode, "stress") == 0)
     lua_gc(L, LUA_GCINC, 10, 400, 0);
   else if (strcmp(mode, "tiny") == 0)
     lua_gc(L, LUA_GCINC, 100, 100, 6);

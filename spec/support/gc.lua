@@ -7,7 +7,7 @@ local collectors = {
   generational = 'collectgarbage "generational"',
   incremental = 'collectgarbage "incremental"',
   -- A new cycle starts as soon as the last cycle has ended.
-  restless = 'collectgarbage("incremental", 10, 400)',
+  stress = 'collectgarbage("incremental", 10, 400)',
   -- The same with small steps: allocations are nearly always within a cycle.
   tiny = 'collectgarbage("incremental", 100, 100, 6)',
 }
@@ -16,7 +16,7 @@ local collectors = {
 --- named.
 local wanted = os.getenv("LUNADO_GC")
 gc.chosen = not wanted and "" or assert(collectors[wanted],
-  "LUNADO_GC: generational, incremental, restless or tiny")
+  "LUNADO_GC: generational, incremental, stress or tiny")
 
 -- Collects all garbage.  Objects that a finalizer releases are collected only
 -- by the next cycle, hence several cycles.
@@ -48,17 +48,17 @@ end
 --- Runs fn() with a complete collection at each of its allocations; in the nth
 --- collection a finalizer calls act().  Returns the result of fn.
 function gc.interfere(n, act, fn)
-  local restless = {}
-  function restless.__gc(object)
+  local stress = {}
+  function stress.__gc(object)
     n = n - 1
     if n == 0 then act() end
-    if n > 0 then setmetatable(object, restless) end
+    if n > 0 then setmetatable(object, stress) end
   end
   local pause = collectgarbage("setpause", 0)
   local multiplier = collectgarbage("setstepmul", 1000)
   local mode = collectgarbage("incremental", 1, 1000, 63)
   collectgarbage()
-  setmetatable({}, restless)
+  setmetatable({}, stress)
   local result = fn()
   n = 0
   collectgarbage("incremental", pause, multiplier, 13)

@@ -179,16 +179,16 @@ end
 function triggers.finalizer(n)
   return function(_, act, run)
     local left = n
-    local restless = {}
-    function restless.__gc(object)
+    local stress = {}
+    function stress.__gc(object)
       left = left - 1
       if left == 0 then act() end
-      if left > 0 then setmetatable(object, restless) end
+      if left > 0 then setmetatable(object, stress) end
     end
     collectgarbage("incremental", 1, 1000, 63)
     collectgarbage("setpause", 0)
     collectgarbage()
-    setmetatable({}, restless)
+    setmetatable({}, stress)
     run()
     local fired = left <= 0
     left = 0
