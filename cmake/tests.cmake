@@ -29,7 +29,7 @@ if(LUNADO_SANITIZE OR LUNADO_TSAN)
     RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin")
   set(interpreter $<TARGET_FILE:lunado_lua>)
   list(APPEND environment "PATH=${PROJECT_BINARY_DIR}/bin:$ENV{PATH}"
-    "LUNADO_HASTE=4" "LUNADO_PATIENCE=200"
+    "LUNADO_SCALE=4" "LUNADO_PATIENCE=200"
     "ASAN_OPTIONS=detect_stack_use_after_return=1"
     "LSAN_OPTIONS=suppressions=${LUNADO_ROOT}/spec/support/lsan.supp:print_suppressions=0"
     "TSAN_OPTIONS=suppressions=${LUNADO_ROOT}/spec/support/tsan.supp:halt_on_error=1"
@@ -38,7 +38,7 @@ if(LUNADO_SANITIZE OR LUNADO_TSAN)
 elseif(LUNADO_VALGRIND)
   set(interpreter "${LUNADO_INTERPRETER}")
   set(under sh "${LUNADO_ROOT}/scripts/valgrind.sh")
-  list(APPEND environment "LUNADO_HASTE=40" "LUNADO_PATIENCE=200")
+  list(APPEND environment "LUNADO_SCALE=40" "LUNADO_PATIENCE=200")
   set(seconds 900)
 else()
   set(interpreter "${LUNADO_INTERPRETER}")

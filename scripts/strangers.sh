@@ -171,7 +171,7 @@ random_order() {
 }
 generational() { LUNADO_GC=generational run env; }
 incremental() { LUNADO_GC=incremental run env; }
-tiny_steps() { LUNADO_GC=tiny LUNADO_HASTE=4 LUNADO_PATIENCE=120 run env; }
+tiny_steps() { LUNADO_GC=tiny LUNADO_SCALE=4 LUNADO_PATIENCE=120 run env; }
 
 # --- all of them ------------------------------------------------------------
 

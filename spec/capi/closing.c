@@ -164,15 +164,15 @@ static void change_mode_and_back(lua_State *L) {
 static void in_every_step_of_a_collection(lua_State *L) {
   int steps = count_steps();
   (void)L;
-  for (int n = 0; n <= steps; n += host_haste()) end_after(n, nothing, 0, 0);
+  for (int n = 0; n <= steps; n += host_scale()) end_after(n, nothing, 0, 0);
 }
 
 static void with_coroutines_that_are_new(lua_State *L) {
   int steps = count_steps();
   (void)L;
-  for (int n = 0; n <= steps; n += 2 * host_haste())
+  for (int n = 0; n <= steps; n += 2 * host_scale())
     end_after(n, make_more, 0, 0);
-  for (int n = 0; n <= steps; n += 70 * host_haste())
+  for (int n = 0; n <= steps; n += 70 * host_scale())
     for (int m = 1; m <= 2 * steps; m += 70) end_after(n, make_more, m, 0);
 }
 
@@ -181,7 +181,7 @@ static void with_coroutines_that_are_new(lua_State *L) {
 static void where_memory_was_short(lua_State *L) {
   int steps = count_steps();
   (void)L;
-  for (int n = 0; n <= steps; n += 20 * host_haste()) {
+  for (int n = 0; n <= steps; n += 20 * host_scale()) {
     end_after(n, lack_memory, 0, 6);
     end_after(n, lack_memory_twice, 0, 10);
     end_after(n, lack_memory, steps / 2, 6);
@@ -194,7 +194,7 @@ static void where_memory_was_short(lua_State *L) {
 static void in_both_modes(lua_State *L) {
   int steps = count_steps();
   (void)L;
-  for (int n = 0; n <= steps; n += 20 * host_haste()) {
+  for (int n = 0; n <= steps; n += 20 * host_scale()) {
     end_after(n, change_mode, 0, 6);
     end_after(n, change_mode, 1, 6);
     end_after(n, change_mode_and_back, 0, 6);

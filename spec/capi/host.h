@@ -280,18 +280,18 @@ static inline void host_on_log(void *ud, const char *level,
   (void)snprintf(self->last, sizeof self->last, "%s: %s", level, message);
 }
 
-/* Returns LUNADO_HASTE, a number that ctest sets if a checker makes each step
+/* Returns LUNADO_SCALE, a number that ctest sets if a checker makes each step
  * slow; else 1. */
-static inline int host_haste(void) {
-  const char *haste = getenv("LUNADO_HASTE");
-  int n = haste != NULL ? atoi(haste) : 1;
+static inline int host_scale(void) {
+  const char *scale = getenv("LUNADO_SCALE");
+  int n = scale != NULL ? atoi(scale) : 1;
   return n > 1 ? n : 1;
 }
 
-/* Returns n, or fewer in haste: how often to repeat something that takes
+/* Returns n divided by the scale: how often to repeat something that takes
  * time. */
 static inline int host_times(int n) {
-  return (n + host_haste() - 1) / host_haste();
+  return (n + host_scale() - 1) / host_scale();
 }
 
 /* --- tests --------------------------------------------------------------- */

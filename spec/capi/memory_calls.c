@@ -130,7 +130,7 @@ static void run_group(const char *group) {
     (void)fflush(stdout);
     run_scenario(group, i, HOST_LUA | HOST_CORE, PLACES_ONE);
     run_scenario(group, i, HOST_LUA | HOST_CORE, PLACES_MANY);
-    if (host_haste() < PLACES_GREAT_HASTE)
+    if (host_scale() < PLACES_GREAT_SCALE)
       run_scenario(group, i, HOST_LUA, PLACES_MANY);
     run_scenario(group, i, HOST_CORE, PLACES_MANY);
     puts(" places");

@@ -29,8 +29,8 @@ enum {
   PLACES_MANY = 100,
   PLACES_ALL = 1000000000,
   PLACES_FIRST = 20, /* as many first places, and last ones, are always tried */
-  PLACES_FIRST_IN_HASTE = 3,
-  PLACES_GREAT_HASTE = 10
+  PLACES_FIRST_SCALED = 3,
+  PLACES_GREAT_SCALE = 10
 };
 
 typedef struct {
@@ -47,9 +47,9 @@ static inline void places_begin(places *self, int between) {
 }
 
 static inline void places_spread(places *self) {
-  bool great = host_haste() >= PLACES_GREAT_HASTE;
+  bool great = host_scale() >= PLACES_GREAT_SCALE;
   long long inner;
-  self->first = great ? PLACES_FIRST_IN_HASTE : PLACES_FIRST;
+  self->first = great ? PLACES_FIRST_SCALED : PLACES_FIRST;
   inner = self->total - 2 * self->first;
   self->step = (inner + self->between - 1) / self->between;
   if (self->step < 1 || getenv("LUNADO_ALL_PLACES") != NULL) self->step = 1;

@@ -188,7 +188,7 @@ static void memory_may_be_short(lua_State *L) {
   (void)L;
   for (int i = 0; i < SAMPLES; i++) {
     long long n = 1;
-    while (!copy_without_memory(&samples[i], n)) n += host_haste();
+    while (!copy_without_memory(&samples[i], n)) n += host_scale();
     check(n > 1);
   }
 }

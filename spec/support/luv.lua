@@ -87,5 +87,5 @@ return {
   expect = expect,
   -- Whether a checker runs that finds the errors that valgrind would find.
   -- ctest sets the variable then.
-  checked = os.getenv("LUNADO_HASTE") ~= nil,
+  checked = os.getenv("LUNADO_SCALE") ~= nil,
 }
