@@ -59,7 +59,7 @@ static void counts_and_fails_on_command(void **state) {
   assert_int_equal(memory_out(), 0);
 }
 
-/* --- every place --------------------------------------------------------- */
+/* --- every allocation ----------------------------------------------------- */
 
 static void on_timer(lunado_loop *loop, lunado_timer *timer) {
   (void)loop;

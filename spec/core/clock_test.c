@@ -140,7 +140,7 @@ static void deadlines_stay_when_the_clock_changes(void **state) {
   assert_string_equal(noted(), "aa");
 }
 
-/* --- while something is under way ---------------------------------------- */
+/* --- while something is pending ------------------------------------------- */
 
 static unsigned turns;
 

@@ -9,7 +9,7 @@
 #include "core/poll.h"
 #include "support.h"
 
-/* --- what goes on when the loop is closed -------------------------------- */
+/* --- the load of a loop that is closed ------------------------------------ */
 
 /* One object of each kind that a loop runs, in storage that is freed as soon as
  * the loop is closed. */
@@ -347,7 +347,7 @@ static void an_own_uv_loop_waits_for_requests(void **state) {
   loop_gone();
 }
 
-/* --- closed by callbacks of others ---------------------------------------- */
+/* --- closed by foreign callbacks ------------------------------------------ */
 
 static lunado_loop *of_callback;
 
@@ -541,7 +541,7 @@ static void two_loops_share_a_uv_loop(void **state) {
   lunado__check(loop);
 }
 
-/* --- what fails at birth ------------------------------------------------- */
+/* --- failures of lunado_loop_new ------------------------------------------ */
 
 static void without_memory_there_is_no_loop(void **state) {
   lunado_loop *loop = (lunado_loop *)state;

@@ -381,7 +381,7 @@ static void flush_runs_what_was_put_off(void **state) {
   assert_string_equal(noted(), "");
 }
 
-/* --- against a model ----------------------------------------------------- */
+/* --- compared with a model ------------------------------------------------ */
 
 enum { FUTURES = 64, WAITERS = 256, ROUNDS = 2000 };
 

@@ -110,7 +110,7 @@ static void sorts_many(void **state) {
   free(timers);
 }
 
-/* --- taking out ---------------------------------------------------------- */
+/* --- removing ------------------------------------------------------------- */
 
 static void one_that_was_taken_out_does_not_come(void **state) {
   lunado_timer *timers = make_timers(FEW);
@@ -187,7 +187,7 @@ static void counts_the_deadlines_that_come(void **state) {
   free(timers);
 }
 
-/* --- against a model ----------------------------------------------------- */
+/* --- compared with a model ------------------------------------------------ */
 
 static double deadlines[FEW]; /* of each timer; NaN: not in the heap */
 

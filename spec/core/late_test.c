@@ -123,7 +123,7 @@ static void check_place(void (*arrange)(void)) {
   }
 }
 
-/* --- places of the loop's own -------------------------------------------- */
+/* --- callbacks of the loop's own ------------------------------------------ */
 
 static void on_task(lunado_loop *of, lunado_callback *self) {
   (void)of, (void)self;
@@ -181,7 +181,7 @@ static void work_of_the_loops_own_callbacks(void **state) {
   for (unsigned i = 0; i < sizeof own / sizeof own[0]; i++) check_place(own[i]);
 }
 
-/* --- places of the host's ------------------------------------------------ */
+/* --- callbacks of the host's ---------------------------------------------- */
 
 static union {
   uv_handle_t handle;
@@ -278,7 +278,7 @@ static void work_of_the_hosts_callbacks(void **state) {
   }
 }
 
-/* --- who asks for the wait himself --------------------------------------- */
+/* --- owners that ask for the wait ----------------------------------------- */
 
 /* A host waits in an event loop of its own, for uv_backend_timeout. */
 static void the_wait_that_an_owner_asks_for(void **state) {

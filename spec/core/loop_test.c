@@ -370,7 +370,7 @@ static void enter_marks_what_the_host_calls(void **state) {
   assert_int_equal(uv_run(loop->uv, UV_RUN_DEFAULT), 0);
 }
 
-/* --- who drives ---------------------------------------------------------- */
+/* --- driving -------------------------------------------------------------- */
 
 static void the_host_drives(void **state) {
   lunado_loop *loop = *state;

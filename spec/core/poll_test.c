@@ -199,7 +199,7 @@ static void can_be_paused_when_told_of_an_error(void **state) {
   assert_int_equal(calls, 1);
 }
 
-/* --- what cannot be watched ---------------------------------------------- */
+/* --- descriptors that cannot be watched ----------------------------------- */
 
 static void a_regular_file_cannot(void **state) {
   lunado_loop *loop = *state;

@@ -430,7 +430,7 @@ static void a_signal_handler_may_post(void **state) {
   assert_int_equal(posted, atomic_load(&accepted));
 }
 
-/* --- a thread that stands still ------------------------------------------- */
+/* --- a thread that pauses ------------------------------------------------- */
 
 static atomic_bool goes, ends;
 static atomic_uint stopped, gone; /* pauses that began, and that ended */

@@ -109,8 +109,8 @@ static double run_changing_hog(lunado_loop *loop, double us) {
   return g.longest;
 }
 
-/* While tasks are cheap the clock is looked at seldom; not too seldom for the
- * one that becomes expensive. */
+/* While callbacks are cheap, the loop rarely looks at the clock; it must still
+ * notice soon when a callback becomes expensive. */
 static void so_does_one_that_becomes_expensive(void **state) {
   check_gaps(run_changing_hog, *state, 100);
 }

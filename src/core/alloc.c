@@ -63,8 +63,7 @@ int lunado__set_host_allocator(lunado_host_alloc_cb cb, void *data) {
   return 0;
 }
 
-/* --- the core's functions ---------------------------------------------------
- */
+/* --- the core's functions ------------------------------------------------- */
 
 void *lunado__realloc(void *block, size_t size) {
   void *moved;

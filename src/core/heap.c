@@ -108,7 +108,7 @@ static void shrink(lunado_heap *self) {
   if (capacity < self->capacity) (void)resize(self, capacity);
 }
 
-/* --- adding and taking out ------------------------------------------------ */
+/* --- adding and removing -------------------------------------------------- */
 
 int lunado_heap_push(lunado_heap *self, double when,
                      struct lunado_timer *timer) {

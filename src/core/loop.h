@@ -182,7 +182,7 @@ void lunado_callback_cancel(lunado_callback *callback);
  * leave the rest for later.  Cheap enough to call at each step. */
 static inline bool lunado_loop_slice_expired(lunado_loop *loop);
 
-/* --- for the owners of things that may happen ---------------------------- */
+/* --- for owners of pending events ----------------------------------------- */
 
 /* lunado_loop_keep_alive keeps a run from ending as empty, until
  * lunado_loop_release has been called as often. */

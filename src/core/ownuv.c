@@ -66,7 +66,7 @@ int lunado__ownuv_open(lunado_loop *loop) {
   return rc;
 }
 
-/* --- what others have on it ---------------------------------------------- */
+/* --- foreign handles and requests ----------------------------------------- */
 
 typedef struct {
   unsigned ours, open, closing; /* handles: the loop's; foreign ones */
@@ -103,7 +103,7 @@ static bool is_others(lunado_loop *loop) {
          now.ours < loop->handles || loop->own->active_reqs.count > 0;
 }
 
-/* --- the end ------------------------------------------------------------- */
+/* --- closing -------------------------------------------------------------- */
 
 /* Closes the uv_loop_t; returns false while it is not empty.  `driven`: a
  * uv_run may be on the stack. */

@@ -32,7 +32,7 @@ struct lunado_waititer {
   lunado_waititer_node *first; /* the earliest settled future not yet taken */
   lunado_waititer_node *last;  /* the last one; valid while first is not NULL */
   size_t left;                 /* futures not yet taken */
-  bool wanted;                 /* set by the owner to have cb called */
+  bool wanted;                 /* set by the owner: cb should run */
 };
 
 /* Makes an iterator in the caller's storage. */

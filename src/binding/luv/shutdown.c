@@ -22,7 +22,7 @@ enum { DEFERRED_LIST = 1 };
 
 static const char attachment_key = 0;
 
-/* --- handles that were collected ------------------------------------------ */
+/* --- deferred finalizers -------------------------------------------------- */
 
 static void push_deferred(lua_State *L) {
   lua_rawgetp(L, LUA_REGISTRYINDEX, &attachment_key);
