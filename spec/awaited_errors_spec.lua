@@ -183,7 +183,7 @@ each(endings, function(ending, finish)
   end)
 end)
 
-describe("an error that is awaited in vain", function()
+describe("an error that is awaited by a wait that never ends", function()
   it("is reported when the program goes on", function()
     -- The multi is never done, and nobody can reach it any more.
     local n, text = never_retrieved([[

@@ -221,7 +221,7 @@ describe("what takes a function", function()
       end)
     end
 
-    it(("(%s #%d) refuses what cannot be called"):format(name, position),
+    it(("(%s #%d) refuses other values"):format(name, position),
       function()
         local refused = taker.creates or pass
         for _, value in ipairs { 1, "x", true, {}, io.tmpfile(),
@@ -246,7 +246,7 @@ describe("what takes a function", function()
       end)
   end
 
-  it("knows a circle of __call", function()
+  it("detects a cycle of __call", function()
     local mt = {}
     local object = setmetatable({}, mt)
     mt.__call = object
@@ -254,7 +254,7 @@ describe("what takes a function", function()
     assert.is_false((pcall(loop.add_callback, loop, object)))
   end)
 
-  it("is named by what can be called where it fails", function()
+  it("has its failure logged as an exception in a callback", function()
     local messages = {}
     log.set_handler(function(_, message) messages[#messages + 1] = message end)
     loop:add_callback(setmetatable({}, {

@@ -61,7 +61,7 @@ end
 
 describe("return_future", function()
   for _, case in ipairs(values.lists) do
-    it("resolves with " .. case[1], function()
+    it("settles its Future with " .. case[1], function()
       local at_once = return_future(function(callback)
         callback(unpack(case[2]))
       end)
@@ -256,7 +256,7 @@ describe("return_future", function()
       end)
   end
 
-  it("fails with the error of a callback's callback", function()
+  it("fails with an error raised by a callback of a callback", function()
     run(function()
       local future = return_future(function(_callback)
         loop:add_callback(function()
@@ -280,7 +280,7 @@ describe("return_future", function()
     end)
   end)
 
-  it("gives an error after the result to whoever is outside", function()
+  it("gives an error after the result to the outer context", function()
     run(function()
       refuses("late", return_future(function(callback)
         callback(1)
@@ -320,7 +320,7 @@ describe("return_future", function()
     end)():result())
   end)
 
-  it("lets go of everything when it is done", function()
+  it("releases everything when it is done", function()
     assert.is_true(gc.collects(function()
       local object = {}
       run(function()
@@ -516,7 +516,7 @@ describe("engine", function()
     end)
   end)
 
-  it("has errors logged by the loop where there is no context", function()
+  it("has its errors logged by the loop outside of contexts", function()
     run(function()
       gen.engine(function()
         yield()
@@ -623,7 +623,7 @@ describe("the callback of a coroutine", function()
     end)
   end)
 
-  it("is not seen by the function; other names are", function()
+  it("is not passed to the function, unlike other names", function()
     local fn = gen.coroutine(function(...)
       local options = ...
       return select("#", ...), options and options.a,

@@ -66,7 +66,7 @@ describe("tasks", function()
     lunado.log.set_level "warning"
   end)
 
-  it("has what is known of a coroutine", function()
+  it("describes a coroutine", function()
     local f, waits, first = Future(), nil, line() + 1
     local future = lunado.coroutine(function()
       waits = line() + 1
@@ -86,7 +86,7 @@ describe("tasks", function()
     assert.equal(6, #fields)
   end)
 
-  it("has it where it waits, at whatever depth", function()
+  it("shows the line where it waits, at any depth of calls", function()
     local at
     local function deep(n)
       if n > 0 then return (deep(n - 1)) end
@@ -98,7 +98,7 @@ describe("tasks", function()
     assert.equal(("%s:%d"):format(here, at), entry_of(future).where)
   end)
 
-  it("calls a function what its module does", function()
+  it("names a function as its module does", function()
     assert.equal("spec.known.wait", entry_of(known.wait(Future())).name)
     assert.equal("spec.known.plain",
       entry_of(lunado.coroutine(known.plain)(Future())).name)
@@ -111,7 +111,7 @@ describe("tasks", function()
       entry_of(lunado.coroutine(coroutine.yield)(Future())).name)
   end)
 
-  it("lists no coroutine that is over, that failed, or that runs", function()
+  it("lists no coroutine that has ended, that failed, or that runs", function()
     local f = Future()
     local futures = { known.wait(f), known.wait(f) }
     futures[3] = lunado.coroutine(function()
@@ -137,7 +137,7 @@ describe("tasks", function()
     assert.is_nil(entry_of(lunado.coroutine(function() end)()))
   end)
 
-  it("has one that will go on without waiting for any Future", function()
+  it("lists one that the loop will resume without a Future", function()
     local at
     local future = lunado.coroutine(function()
       at = line() + 1
@@ -155,7 +155,7 @@ describe("tasks", function()
     assert.is_nil(entry_of(future).waiting_for)
   end)
 
-  it("has one that has not started", function()
+  it("lists one that has not started", function()
     -- Below a C function, and so deep that it is left to the loop.
     local f, late, first = Future(), nil, nil
     local function nest()
@@ -184,7 +184,7 @@ describe("tasks", function()
     assert.not_equal(entry.where, entry_of(late).where)
   end)
 
-  it("has what a coroutine waits for, converted to one Future", function()
+  it("shows what a coroutine waits for, converted to one Future", function()
     local future = known.wait { Future(), Future() }
     assert.is_true(lunado.concurrent.is_future(entry_of(future).waiting_for))
   end)
@@ -208,7 +208,7 @@ describe("tasks", function()
     assert.is_true(#ages >= 2)
   end)
 
-  it("counts the age of one whose thread served before anew", function()
+  it("counts the age of a coroutine on a reused thread anew", function()
     local clock = testing.virtual_clock(loop)
     for _ = 1, 3 do
       local f = Future()
@@ -222,7 +222,7 @@ describe("tasks", function()
     end
   end)
 
-  it("has the coroutines of all loops", function()
+  it("lists the coroutines of all loops", function()
     local other <close> = IOLoop(false)
     local mine = known.wait(Future())
     other:make_current()
@@ -257,14 +257,14 @@ describe("a coroutine that is tracked", function()
     log:restore()
   end)
 
-  it("is collected, and that is logged, as ever", function()
+  it("is collected, and that is logged, as usual", function()
     assert.is_true(gc.collects(function()
       return entry_of(known.wait(Future())).coroutine
     end))
     assert.equal(1, log:count "Coroutine was collected while waiting at")
   end)
 
-  it("is not listed any more then", function()
+  it("is not listed once it is collected", function()
     local before = #lunado_debug.tasks()
     local kept = {}
     for i = 1, 100 do kept[i] = known.wait(Future()) end
@@ -274,7 +274,7 @@ describe("a coroutine that is tracked", function()
     assert.is_true(#lunado_debug.tasks() <= before)
   end)
 
-  it("costs no memory once it is over", function()
+  it("uses no memory once it has ended", function()
     local function many()
       for _ = 1, times(5000) do
         local f = Future()
@@ -395,7 +395,7 @@ describe("dump", function()
     return ("%s:%d"):format(here, debug.getinfo(2, "l").currentline + offset)
   end
 
-  it("shows who waits for whom, with lines", function()
+  it("shows which coroutine waits for which, with lines", function()
     local clock = testing.virtual_clock(loop)
     local f, at = Future(), place(1)
     local leaf = name("leaf", function(x) await(x) end)
@@ -422,7 +422,7 @@ describe("dump", function()
     assert.is_false(future:done())
   end)
 
-  it("counts them, and has nobody that another waits for at the left",
+  it("counts them, and indents those that another waits for",
     function()
       local inner = known.wait(Future())
       local outer = known.wait(inner)
@@ -456,14 +456,14 @@ describe("dump", function()
     source:set_result()
   end)
 
-  it("tells that one is about to go on", function()
+  it("says that a coroutine is about to go on", function()
     local kept = name("ready", function() await() end)()
     assert.is_truthy(dumped "spec.known.ready"
       :find("^spec%.known%.ready at [^\n]*, about to go on\n$"))
     assert.is_not_nil(kept)
   end)
 
-  it("shows one that several wait for once", function()
+  it("shows a coroutine that several wait for only once", function()
     local inner = name("inner", function() await(Future()) end)()
     local kept = { name("first", known.plain)(inner),
       name("second", known.plain)(inner) }
@@ -474,7 +474,7 @@ describe("dump", function()
     assert.same({ 1, 1, 2 }, { full, again, #kept })
   end)
 
-  it("shows those that wait for each other", function()
+  it("shows coroutines that wait for each other", function()
     local futures = {}
     local circle = name("circle", function(i)
       await()
@@ -526,7 +526,7 @@ describe("dump", function()
 end)
 
 describe("the end of the state", function()
-  it("may be looked at", function()
+  it("may be shown by dump", function()
     -- The last is looked at after its loop is gone, and before it is itself.
     for _, before in ipairs { "", "lunado.debug = lunado.debug",
       "lunado.run(function() coroutine.yield() end)" } do

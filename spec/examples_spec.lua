@@ -62,17 +62,17 @@ describe("fetch.lua", function()
     assert.equal(0, result.code)
   end)
 
-  it("draws what ran beside what", function()
+  it("draws a timeline of the pages", function()
     local out = example("fetch", "-j", "2", "-t", "0.3").out
     has(out, "\n/never +| *%.*%-+x *|\n")
     has(out, "\n/slow/%S+ +| *%.%.+%-+#*x? *|")
   end)
 
-  it("writes no control characters where nobody watches", function()
+  it("writes no control characters to a file", function()
     assert.is_nil(example("fetch", "-t", "0.3").out:find("[^\n%g ]"))
   end)
 
-  it("tells by its status when a page does not come", function()
+  it("reports by its exit status that a page failed", function()
     local result = example("fetch", "http://127.0.0.1:1/", "https://x.invalid",
       "nonsense")
     assert.equal(1, result.code)
@@ -174,13 +174,13 @@ describe("the client of fetch.lua", function()
     assert.equal("no more", body(OK .. "Content-Length: 7\r\n\r\nno more, no"))
   end)
 
-  it("does not mind in what pieces they come", function()
+  it("reads them in pieces of any size", function()
     assert.equal("body", body(one_by_one(OK .. "content-length:4\r\n\r\nbody")))
     assert.equal("body", body(one_by_one(CHUNKED
       .. "2\r\nbo\r\n2\r\ndy\r\n0\r\nA-Trailer: x\r\n\r\n")))
   end)
 
-  it("passes over interim answers", function()
+  it("skips interim answers", function()
     assert.equal("x", body("HTTP/1.1 100 Continue\r\n\r\n"
       .. OK .. "Content-Length: 1\r\n\r\nx"))
   end)
@@ -194,7 +194,7 @@ describe("the client of fetch.lua", function()
     assert.equal("1, 2", answer.headers["x-a"])
   end)
 
-  it("sees what is missing", function()
+  it("reports missing bytes", function()
     fails("closed before an answer came")
     fails("closed before an answer came", "HTTP/1.1 200 OK\r\nConte")
     fails("cut off 1 byte before", OK .. "Content-Length: 5\r\n\r\nbody")
@@ -213,7 +213,7 @@ describe("the client of fetch.lua", function()
     fails("too long", OK .. ("x"):rep(70000))
   end)
 
-  it("knows URLs", function()
+  it("parses URLs", function()
     local function parts(url)
       local parsed = assert(http.parse_url(url))
       return { parsed.host, parsed.port, parsed.target }
@@ -255,7 +255,7 @@ describe("chat.lua", function()
     assert.equal(text, coroutine.yield(guest:read_line()))
   end
 
-  it("tells everybody what one says", function()
+  it("sends each line to all other guests", function()
     with_chat(function(port)
       local ann = enter(port, "Ann")
       ann:write("is anybody there?\n")
@@ -272,7 +272,7 @@ describe("chat.lua", function()
     end)
   end)
 
-  it("puts out who says too much at once", function()
+  it("disconnects a guest who sends too long a line", function()
     with_chat(function(port, shown)
       local ann, bob = enter(port, "Ann"), enter(port, "Bob")
       hears(ann, "* Bob is here")
@@ -285,7 +285,7 @@ describe("chat.lua", function()
     end)
   end)
 
-  it("puts out who does not listen", function()
+  it("disconnects a guest who does not read", function()
     with_chat(function(port)
       local ann, bob = enter(port, "Ann"), enter(port, "Bob")
       hears(ann, "* Bob is here")

@@ -94,7 +94,7 @@ describe("submit", function()
     assert.equal(2, second:result())
   end)
 
-  it("takes a debug hook of a job off again", function()
+  it("removes a debug hook that a job has set", function()
     local one = ThreadPoolExecutor(1)
     local first = one:submit(function()
       debug.sethook(function() error("hooked") end, "", 1)
@@ -109,7 +109,7 @@ describe("submit", function()
     assert.is_nil(second:result())
   end)
 
-  it("does not wait while there are threads to be had", function()
+  it("does not wait while threads are available", function()
     -- The first job ends when the second has written what it waits for.
     local name = os.tmpname()
     finally(function() os.remove(name) end)
@@ -365,7 +365,7 @@ describe("a refusal", function()
     assert.same({ 1 }, on_thread(identity, u))
   end)
 
-  it("shortens what is long", function()
+  it("shortens long paths and names", function()
     local deep = { file }
     for _ = 1, 50 do deep = { deep } end
     assert.equal("cannot send a userdata to a worker: argument #2, "
@@ -466,7 +466,7 @@ describe("errors", function()
     assert.is_true(isinstance(err, util.TimeoutError))
   end)
 
-  it("for want of memory hurt nobody else", function()
+  it("of a lack of memory do not affect other jobs", function()
     local err = error_on_thread(function()
       return ("x"):rep(1 << 40)
     end)
@@ -480,14 +480,14 @@ describe("errors", function()
     assert.is_truthy(err:find("os.exit is not allowed in a worker", 1, true))
   end)
 
-  it("of endless recursion hurt nobody else", function()
+  it("of endless recursion do not affect other jobs", function()
     local function f() return 1 + f() end
     local err = error_on_thread(f)
     assert.is_truthy(tostring(err):find("stack overflow", 1, true))
     assert.equal(1, on_thread(identity, 1))
   end)
 
-  it("that nobody looks at are logged", function()
+  it("that are never retrieved are logged", function()
     local log = capture()
     finally(function() log:restore() end)
     run(function()
@@ -682,7 +682,7 @@ describe("shutdown", function()
     assert.equal(5, future:result())
   end)
 
-  it("happens to executors that nobody can reach", function()
+  it("happens to unreachable executors", function()
     local future
     assert.is_true(gc.collects(function()
       local lost = ThreadPoolExecutor(1)
@@ -692,7 +692,7 @@ describe("shutdown", function()
     assert.equal(6, run(function() return yield(future) end))
   end)
 
-  it("of a lost one ends its threads, though its loop is closed", function()
+  it("of a collected one ends its threads after its loop is closed", function()
     local function threads()
       local file = io.open("/proc/self/status")
       if not file then return 0 end -- not Linux
@@ -726,7 +726,7 @@ describe("shutdown", function()
 end)
 
 describe("a pending job", function()
-  it("keeps its Future, and who waits for it", function()
+  it("keeps its Future and its waiters", function()
     local seen
     run(function()
       gen.coroutine(function()
@@ -741,7 +741,7 @@ describe("a pending job", function()
     assert.equal("kept", seen)
   end)
 
-  it("lets go when it is done", function()
+  it("releases them when it is done", function()
     assert.is_true(gc.collects(function()
       local future = executor:submit(identity)
       run(function() yield(future) end)

@@ -214,7 +214,7 @@ describe("a call of a coroutine", function()
 end)
 
 describe("gen.coroutine", function()
-  it("gives a function", function()
+  it("returns a function", function()
     assert.is_function(gen.coroutine(function() end))
   end)
 
@@ -228,7 +228,7 @@ describe("gen.coroutine", function()
 end)
 
 describe("is_coroutine_function", function()
-  it("tells coroutine functions from the rest", function()
+  it("distinguishes coroutine functions from other values", function()
     local plain = function() end
     assert.is_true(gen.is_coroutine_function(gen.coroutine(plain)))
     assert.is_false(gen.is_coroutine_function(plain))
@@ -244,7 +244,7 @@ describe("is_coroutine_function", function()
 end)
 
 describe("inside a coroutine", function()
-  it("coroutine.running and its kin work as ever", function()
+  it("coroutine.running and similar functions work as usual", function()
     run(gen.coroutine(function()
       local co, main = coroutine.running()
       assert.is_false(main)
@@ -268,7 +268,7 @@ describe("inside a coroutine", function()
     loops.turn(loop)
   end)
 
-  it("generators of the user's work as ever", function()
+  it("the user's generators work as usual", function()
     local function range(n)
       return coroutine.wrap(function()
         for i = 1, n do
@@ -362,7 +362,7 @@ describe("the thread of a coroutine", function()
     assert.is_nil(next(seen))
   end)
 
-  it("may be turned off to serve again", function()
+  it("is not reused if reuse is turned off", function()
     gen.reuse_threads(false)
     local seen = {}
     for _ = 1, 100 do
@@ -373,7 +373,7 @@ describe("the thread of a coroutine", function()
     end
   end)
 
-  it("comes back without values", function()
+  it("is reused without old values", function()
     for _, suspends in ipairs { false, true } do
       assert.is_true(gc.collects(function()
         local token = {}
@@ -390,7 +390,7 @@ describe("the thread of a coroutine", function()
     end
   end)
 
-  it("comes back without hooks", function()
+  it("is reused without old hooks", function()
     local function hook() end
     for _ = 1, 20 do
       gen.coroutine(function()
@@ -401,7 +401,7 @@ describe("the thread of a coroutine", function()
     assert.equal("", log:text())
   end)
 
-  it("does not serve again after an error", function()
+  it("is not reused after an error", function()
     local co
     local f = gen.coroutine(function()
       co = coroutine.running()
@@ -433,7 +433,7 @@ describe("the thread of a coroutine", function()
     end
   end)
 
-  it("does not serve again after a stranger resumed or closed it", function()
+  it("is not reused after other code resumed or closed it", function()
     for _, meddle in ipairs { coroutine.resume, coroutine.close } do
       local co
       local f = Future()
@@ -459,7 +459,7 @@ describe("the thread of a coroutine", function()
     end
   end)
 
-  it("gives its results to a stranger who brought it to its end", function()
+  it("gives its results to other code that resumes it to its end", function()
     local co
     local function stolen(ending)
       return gen.coroutine(function()
@@ -508,7 +508,7 @@ describe("the thread of a coroutine", function()
     end
   end)
 
-  it("is kept in bounded number only", function()
+  it("is kept only in limited number", function()
     local threads = setmetatable({}, { __mode = "k" })
     local function many()
       local futures = {}

@@ -130,7 +130,7 @@ describe("an error that a coroutine yields to", function()
     end)
   end)
 
-  it("reaches everyone who waits", function()
+  it("reaches all waiters", function()
     local f, seen = Future(), {}
     for i = 1, 10 do
       gen.coroutine(function()
@@ -168,7 +168,7 @@ describe("an error that a coroutine yields to", function()
 end)
 
 describe("an error that was caught", function()
-  it("is let go, though the next one is equal", function()
+  it("is released, though the next one is equal", function()
     local fails = gen.coroutine(function() error("no") end)
     local kilobytes
     run(function()
@@ -429,7 +429,7 @@ describe("Return", function()
     end
   end)
 
-  it("is no error to those who wait", function()
+  it("is no error to waiters", function()
     assert.same({ 1, 2 }, { run(function()
       return yield(gen.coroutine(function()
         yield()

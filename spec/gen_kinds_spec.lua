@@ -102,7 +102,7 @@ after_each(function()
 end)
 
 describe("a Future of any kind", function()
-  it("may be what a run would wait for in vain", function()
+  it("may be awaited by a run that would never end", function()
     each_kind(2, function(name, make)
       for _, run in ipairs {
         function() return loop:run_sync(make) end,
@@ -117,7 +117,7 @@ describe("a Future of any kind", function()
     end)
   end)
 
-  it("may be what a test would wait for in vain", function()
+  it("may be awaited by a test that would never end", function()
     each_kind(1, function(name, make)
       local ok, err = pcall(testing.gen_test(make, { timeout = 3600 }))
       assert.is_false(ok, name)
@@ -126,7 +126,7 @@ describe("a Future of any kind", function()
     end)
   end)
 
-  it("can be looked at while a coroutine waits for it", function()
+  it("can be examined while a coroutine waits for it", function()
     each_kind(1, function(name, make)
       local f = make()
       local waiter = lunado.coroutine(yield)(f)
@@ -146,7 +146,7 @@ describe("a Future of any kind", function()
     end)
   end)
 
-  it("tells where the coroutine is that a with_timeout waits for", function()
+  it("shows the line of the coroutine that a with_timeout waits for", function()
     local line
     local function wait()
       line = debug.getinfo(1, "l").currentline + 1
@@ -161,7 +161,7 @@ describe("a Future of any kind", function()
       debug.getinfo(1, "S").short_src, line), tostring(err), 1, true)
   end)
 
-  it("is named, and who returned it, where no coroutine waits", function()
+  it("is named, and the function that returned it, if none waits", function()
     local kinds = { plain = "a plain Future", sleep = "a sleep",
       multi = "a multi", timeout = "a plain Future in a with_timeout",
       next = "next of a WaitIterator", event = "the Future of a wait in line" }
@@ -181,7 +181,7 @@ describe("a Future of any kind", function()
     end
   end)
 
-  it("is found to be what it is by debug.dump", function()
+  it("is described by debug.dump", function()
     local function dumped(f)
       local waiter = lunado.coroutine(yield)(f)
       local out = {}

@@ -310,7 +310,7 @@ describe("a suspended coroutine lives", function()
     assert.equal(2, reached)
   end)
 
-  it("while the set Future has not reached it yet", function()
+  it("while the settled Future has not resumed it yet", function()
     local reached = false
     local function start()
       local f = Future()
@@ -325,7 +325,7 @@ describe("a suspended coroutine lives", function()
   end)
 end)
 
-describe("a finished coroutine", function()
+describe("a coroutine that has ended", function()
   it("leaves nothing behind", function()
     local work = gen.coroutine(function(i)
       yield(gen.sleep(0))
@@ -397,7 +397,7 @@ describe("the collector at work", function()
     assert.equal("", log:text())
   end)
 
-  it("disturbs nothing when it never rests", function()
+  it("disturbs nothing when it runs all the time", function()
     collectgarbage("incremental", 10, 400)
     local ok, sum = pcall(busy, 20)
     collectgarbage("incremental", 200, 100)
@@ -427,7 +427,7 @@ describe("the collector at work", function()
 end)
 
 -- Whatever makes an object may run finalizers, and these may do anything.
-describe("a finalizer that runs meanwhile", function()
+describe("a finalizer that runs while a coroutine is suspended", function()
   local MANY = 12 -- no way makes more objects
 
   local function callback_of(f)
@@ -476,7 +476,7 @@ describe("a finalizer that runs meanwhile", function()
   }
 
   for name, way in pairs(ways) do
-    it("may set the Future, which reaches " .. name, function()
+    it("may settle the Future, which reaches " .. name, function()
       for waiters = 0, 2 do
         for n = 1, MANY do
           local f, called = Future(), 0
@@ -496,7 +496,7 @@ describe("a finalizer that runs meanwhile", function()
     end)
   end
 
-  it("may set the Future that is being set", function()
+  it("may settle the Future that is being settled", function()
     local refused = 0
     for n = 1, 3 do
       local f = Future()
@@ -530,11 +530,11 @@ describe("a finalizer that runs meanwhile", function()
     loop:make_current()
   end
 
-  it("may take the place that a coroutine is to wait in", function()
+  it("may take the slot of the queue that a coroutine needs", function()
     takes_places(gen.coroutine(function(f) return yield(f) end))
   end)
 
-  it("may take it while stack contexts are kept", function()
+  it("may take the slot while stack contexts are saved", function()
     local stack_context = require "lunado.stack_context"
     local again = gen.coroutine(function()
       yield()
@@ -597,7 +597,7 @@ describe("a finalizer that closes the current loop meanwhile", function()
 end)
 
 describe("the end of the state", function()
-  it("says nothing of coroutines that are merely suspended", function()
+  it("logs nothing about coroutines that are suspended", function()
     local r = child [[
       local lunado = require "lunado"
       local gen = lunado.gen
@@ -616,7 +616,7 @@ describe("the end of the state", function()
     assert.same({ code = 0, out = "", err = "" }, r)
   end)
 
-  it("says nothing of them when an error ends the script", function()
+  it("logs nothing about them when an error ends the script", function()
     local r = child [[
       local lunado = require "lunado"
       kept = lunado.Future()

@@ -102,7 +102,7 @@ describe("multi", function()
     assert.same({ 7, 7, x = 7 }, run(function() return yield(all) end))
   end)
 
-  it("does not care what becomes of the table", function()
+  it("ignores later changes of the table", function()
     local a, b = Future(), Future()
     local t = { a, b }
     local all = gen.multi(t)
@@ -210,7 +210,7 @@ describe("multi with errors", function()
     assert.equal("", log:text())
   end)
 
-  it("logs the one error that it raises when nobody looks at it",
+  it("logs the error that it raises if that is never retrieved",
     function()
       local function drop()
         gen.multi { failed("boom"), done(1) }
@@ -299,7 +299,7 @@ describe("an error that comes to a multi in several ways", function()
     end)
   end)
 
-  it("is told once by all multis", function()
+  it("is logged once by all multis", function()
     check("the first", both, function(f, g)
       local other = gen.multi { f, g }
       gen.coroutine(function() pcall(yield, other) end)()
@@ -307,7 +307,7 @@ describe("an error that comes to a multi in several ways", function()
     end)
   end)
 
-  it("is the same where it is the same object", function()
+  it("is the same one if it is the same object", function()
     local err = Error("one object")
     local ok, raised = pcall(run, function()
       yield { raise(err), raise(err) }
@@ -317,7 +317,7 @@ describe("an error that comes to a multi in several ways", function()
     assert.equal("", log:text())
   end)
 
-  it("is another where only the text is the same", function()
+  it("is another one if only the text is the same", function()
     pcall(run, function() yield { raise("alike"), raise("alike") } end)
     assert.equal(1, log:count("alike"), log:text())
     log:clear()
@@ -327,7 +327,7 @@ describe("an error that comes to a multi in several ways", function()
     assert.equal(1, log:count("alike"), log:text())
   end)
 
-  it("is not told by a WaitIterator that has raised it", function()
+  it("is not logged by a WaitIterator that has raised it", function()
     local f = failed("boom")
     run(function()
       local wi = gen.WaitIterator(f, f)

@@ -84,7 +84,7 @@ describe("sleep", function()
     end
   end)
 
-  it("of nothing or less lasts until the next turn", function()
+  it("of 0 or less seconds lasts until the next turn", function()
     for _, s in ipairs { 0, -1, -1e300, -math.huge } do
       local f = gen.sleep(s)
       assert.is_false(f:done())
@@ -170,7 +170,7 @@ describe("with_timeout", function()
     assert.is_true(util.isinstance(err, gen.TimeoutError))
   end)
 
-  it("prefers a result that is there to a deadline that has passed",
+  it("prefers an available result to a deadline that has passed",
     function()
       assert.equal(5, run(function()
         return yield(gen.with_timeout(loop:time() - 10, done(5)))
@@ -302,7 +302,7 @@ describe("a failure after the timeout", function()
     assert.equal(1, log:count("too late"), log:text())
   end)
 
-  it("is no news when it succeeds", function()
+  it("is not logged when the Future succeeds", function()
     local f = Future()
     pcall(run, function()
       yield(gen.with_timeout({ milliseconds = 0 }, f))
@@ -313,7 +313,7 @@ describe("a failure after the timeout", function()
   end)
 end)
 
-describe("a timeout that nobody looks at", function()
+describe("a timeout that is never retrieved", function()
   it("is logged as an error that was never retrieved", function()
     local function drop()
       gen.with_timeout({ milliseconds = 0 }, Future())

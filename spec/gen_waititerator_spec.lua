@@ -164,7 +164,7 @@ describe("a WaitIterator", function()
       { wi:next():result(), wi:next():result() })
   end)
 
-  it("loses no outcome when somebody else sets that", function()
+  it("loses no outcome when other code settles its Future", function()
     local f = { Future(), Future() }
     local wi = WaitIterator(f)
     wi:next():set_result("by hand")
@@ -219,7 +219,7 @@ describe("a WaitIterator", function()
     end)
   end
 
-  it("hands an error on, for whoever gets it to look at", function()
+  it("passes an error on, which its receiver must retrieve", function()
     local function fail()
       local f = Future()
       f:set_exception("not looked at again")
@@ -249,7 +249,7 @@ describe("a WaitIterator", function()
     assert.equal("", log:text())
   end)
 
-  it("takes in what finishes between two rounds", function()
+  it("includes Futures that are done between two rounds", function()
     local f = {}
     for i = 1, 10 do
       f[i] = Future()
@@ -277,7 +277,7 @@ describe("a WaitIterator", function()
     assert.same({ 5, 9, 1, 7, 2, 10, 3, 4, 6, 8 }, order)
   end)
 
-  it("serves many", function()
+  it("works for many Futures", function()
     local f, sum = {}, 0
     for i = 1, 10000 do
       f[i] = Future()
@@ -424,7 +424,7 @@ describe("a WaitIterator's memory", function()
     end))
   end)
 
-  it("does not lose what nobody else holds", function()
+  it("holds Futures that have no other reference", function()
     local function start()
       return WaitIterator(gen.sleep(0.001), gen.coroutine(function()
         yield(gen.sleep(0.002))

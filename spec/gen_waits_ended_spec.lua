@@ -315,7 +315,7 @@ describe("a coroutine that was closed while it waited", function()
     end)
   end
 
-  it("is let go with the only other one", function()
+  it("is removed when one other waiter remains", function()
     local f = Future()
     local one = close(yield, f)
     local two = gen.coroutine(yield)(f)
@@ -326,7 +326,7 @@ describe("a coroutine that was closed while it waited", function()
     assert.equal(7, two:result())
   end)
 
-  it("is not taken for one that runs, or waits", function()
+  it("is not confused with one that runs, or waits", function()
     local f = Future()
     local co, seen
     local outcome = gen.coroutine(function()
@@ -412,7 +412,7 @@ describe("a with_timeout that was settled by hand", function()
     return not gc.collects(function() return f end)
   end
 
-  it("lets go what it waited for", function()
+  it("releases what it waited for", function()
     for how, set in pairs(setters) do
       local f = Future()
       assert.is_true(waits_on(f))
@@ -425,7 +425,7 @@ describe("a with_timeout that was settled by hand", function()
     end
   end)
 
-  it("has late failures told once", function()
+  it("has late failures logged once", function()
     for _, quiet in ipairs { false, "late" } do
       log:clear()
       local f = Future()
@@ -438,7 +438,7 @@ describe("a with_timeout that was settled by hand", function()
     end
   end)
 
-  it("lets a getter of a queue go", function()
+  it("releases a getter of a queue", function()
     local q = queues.Queue()
     gen.with_timeout(LONG, q:get()):set_result()
     local next = gen.coroutine(yield)(q:get())

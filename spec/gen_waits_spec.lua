@@ -80,7 +80,7 @@ local kinds = {
 
 describe("a failure after several timeouts", function()
   for name, make in pairs(kinds) do
-    it("is told once: of a " .. name, function()
+    it("is logged once: of a " .. name, function()
       late(make, nil, { "of f" })
       assert.equal(1, log:count "of f", log:text())
       assert.equal(1, log:count "of g", log:text())
@@ -90,7 +90,7 @@ describe("a failure after several timeouts", function()
   for name, make in pairs(kinds) do
     -- What is within another with_timeout is that one's to be quiet about.
     if name ~= "with_timeout" then
-      it("is not told when it is quiet: of a " .. name, function()
+      it("is not logged when it is quiet: of a " .. name, function()
         late(make, "of [fg]", { "of f" })
         if name == "Future" then assert.equal(1, log:count "of g") end
         assert.equal(0, log:count "of f", log:text())
@@ -99,7 +99,7 @@ describe("a failure after several timeouts", function()
     end
   end
 
-  it("is told at once where the Future is kept", function()
+  it("is logged at once while the Future is referenced", function()
     local f = Future()
     run(function()
       for _ = 1, 10 do
@@ -114,7 +114,7 @@ describe("a failure after several timeouts", function()
     assert.equal("late", f:exception())
   end)
 
-  it("is told unless it is quiet for all", function()
+  it("is logged unless it is quiet for all", function()
     local make = kinds.Future
     local function n(...)
       local rules = table.pack(...)
@@ -130,7 +130,7 @@ describe("a failure after several timeouts", function()
     assert.equal(1, n(function() return true end, function() return false end))
   end)
 
-  it("knows closures of one function apart by what they see", function()
+  it("has its closures distinguished by their upvalues", function()
     local function rule(text) return function(e) return e == text end end
     late(kinds.Future, function(i) return rule(i == 3 and "x" or "of f") end,
       { "of f" }, 3)
@@ -141,7 +141,7 @@ describe("a failure after several timeouts", function()
     assert.equal(1, log:count "of f", log:text())
   end)
 
-  it("is told, with the error of the rule that fails", function()
+  it("is logged, with the error of the rule that fails", function()
     local function failing() return function() error "bad rule" end end
     late(kinds.Future, failing, { "of f" }, 2)
     assert.equal(1, log:count "bad rule", log:text())
@@ -151,7 +151,7 @@ describe("a failure after several timeouts", function()
     assert.equal(1, log:count "of f", log:text())
   end)
 
-  it("is told of a multi whose rule fails", function()
+  it("is logged for a multi whose rule fails", function()
     local f, g, h = Future(), Future(), Future()
     local all = gen.multi({ f, g, h }, function() error "bad rule" end)
     f:set_exception "of f"
@@ -163,7 +163,7 @@ describe("a failure after several timeouts", function()
     assert.equal(1, log:count "of h", log:text())
   end)
 
-  it("is held against the patterns though it cannot be read", function()
+  it("is matched with the patterns though it is unreadable", function()
     local unreadable = setmetatable({}, {
       __tostring = function() error "no" end,
     })
@@ -175,7 +175,7 @@ describe("a failure after several timeouts", function()
     assert.equal(0, log:count "quiet_exceptions", log:text())
   end)
 
-  it("is no news when somebody waits for it by then", function()
+  it("is not logged when a coroutine then waits for it", function()
     local f = Future()
     run(function()
       pcall(yield, gen.with_timeout(A_MOMENT, f))
@@ -188,7 +188,7 @@ describe("a failure after several timeouts", function()
     assert.equal("", log:text())
   end)
 
-  it("is no news when a callback has looked at it", function()
+  it("is not logged when a callback has retrieved it", function()
     for _, look in ipairs { true, false } do
       log:clear()
       local f = Future()
@@ -201,7 +201,7 @@ describe("a failure after several timeouts", function()
     end
   end)
 
-  it("of a child that failed before the timeout is told once", function()
+  it("of a child that failed before the timeout is logged once", function()
     for _, quiet in ipairs { false, "early" } do
       log:clear()
       local f, g = Future(), Future()
@@ -217,7 +217,7 @@ describe("a failure after several timeouts", function()
     end
   end)
 
-  it("is told where the with_timeout was set by hand", function()
+  it("is logged where the with_timeout was settled by hand", function()
     local f = Future()
     local timed = gen.with_timeout(NEVER, f)
     timed:set_result()
@@ -228,8 +228,8 @@ describe("a failure after several timeouts", function()
   end)
 end)
 
-describe("children of a multi that is gone", function()
-  it("have their errors told once each", function()
+describe("children of a multi that was collected", function()
+  it("have each of their errors logged once", function()
     local f, g = Future(), Future()
     local function drop()
       gen.multi { f, g }
@@ -303,7 +303,7 @@ describe("a Future that gets its outcome from others", function()
       assert.equal("", log:text())
     end)
 
-  it("gets it while somebody has it, and waits for it later", function()
+  it("gets it while it is referenced, and awaited later", function()
     for number = 0, (#dependents) ^ 2 // 1 | 0, 2 do
       local f = Future()
       local dependent = nest(f, number, 2)
@@ -318,7 +318,7 @@ describe("a Future that gets its outcome from others", function()
     assert.equal("", log:text())
   end)
 
-  it("is settled while somebody has it, and nobody waits", function()
+  it("is settled while it is referenced, without waiters", function()
     for number = 0, (#dependents) ^ 2 // 1 | 0, 2 do
       local f = Future()
       local dependent = nest(f, number, 2)
@@ -333,7 +333,7 @@ describe("a Future that gets its outcome from others", function()
     assert.equal("", log:text())
   end)
 
-  it("has its callbacks called, though nobody has it", function()
+  it("has its callbacks called, though it is unreferenced", function()
     for number, dependent in ipairs(dependents) do
       local f = Future()
       local called = 0
@@ -345,7 +345,7 @@ describe("a Future that gets its outcome from others", function()
     end
   end)
 
-  it("is collected when nobody has it, though the others are there",
+  it("is collected when unreferenced, though the others exist",
     function()
       for number, dependent in ipairs(dependents) do
         if number < 6 or number == 8 then
@@ -358,7 +358,7 @@ describe("a Future that gets its outcome from others", function()
       end
     end)
 
-  it("is collected when nobody has it: a wait in a queue", function()
+  it("is collected when unreferenced: a wait in a queue", function()
     local f, q = Future(), queues.Queue()
     for _, n in ipairs { 1, 2, 20 } do
       assert.is_true(gc.collects(function()
@@ -389,7 +389,7 @@ describe("a Future that gets its outcome from others", function()
     assert.equal("", log:text())
   end)
 
-  it("is collected when those have gone that waited for it", function()
+  it("is collected after its waiters were collected", function()
     for number, dependent in ipairs(dependents) do
       if number < 6 or number == 8 then
         local f = Future()
@@ -440,7 +440,7 @@ describe("a Future that gets its outcome from others", function()
 end)
 
 describe("a YieldPoint in a with_timeout that has timed out", function()
-  it("leaves what comes to the one that waits by then", function()
+  it("leaves a result to a YieldPoint that waits later", function()
     run(function()
       local call = yield(gen.Callback "key")
       for _ = 1, 3 do

@@ -114,7 +114,7 @@ describe("yield of a Future", function()
     assert.equal("", log:text())
   end)
 
-  it("resumes in the order in which Futures were set", function()
+  it("resumes in the order in which Futures were settled", function()
     local futures, order = {}, {}
     for i = 1, 100 do
       futures[i] = Future()
@@ -138,7 +138,7 @@ describe("yield of a Future", function()
     assert.same(expected, order)
   end)
 
-  it("resumes all who wait for one, in order", function()
+  it("resumes all waiters of one Future, in order", function()
     local f, order, expected = Future(), {}, {}
     for i = 1, 100 do
       expected[i] = i
@@ -193,7 +193,7 @@ describe("yield of nothing, nil or moment", function()
     gen.await(gen.moment)
   end))
 
-  it("returns nothing to speak of", function()
+  it("returns nil", function()
     run(function()
       assert.is_nil((yield()))
       assert.is_nil((yield(nil)))
@@ -201,7 +201,7 @@ describe("yield of nothing, nil or moment", function()
     end)
   end)
 
-  it("takes turns with others who do", function()
+  it("alternates with other coroutines that do so", function()
     local order = {}
     local function teller(name)
       return gen.coroutine(function()
@@ -996,7 +996,7 @@ describe("await where nothing can be suspended", function()
     end)
   end
 
-  it("returns what is done, wherever it is called", function()
+  it("returns the result of a done Future, wherever it is called", function()
     assert.equal(5, gen.await(done(5)))
     run(function()
       assert.equal(6, coroutine.wrap(function()
@@ -1008,7 +1008,7 @@ describe("await where nothing can be suspended", function()
     end)
   end)
 
-  it("raises the error of what has failed, wherever it is called", function()
+  it("raises the error of a failed Future, wherever it is called", function()
     local err = {}
     local ok, got = pcall(gen.await, failed(err))
     assert.is_false(ok)

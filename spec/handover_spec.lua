@@ -212,7 +212,7 @@ for _, subject in ipairs(subjects) do
       end)
     end
 
-    it("one that has given up, for one that waits", function()
+    it("one that has withdrawn, for one that waits", function()
       local s = make()
       local first = s.wait()
       wait_in_vain(first)
@@ -223,9 +223,9 @@ for _, subject in ipairs(subjects) do
     end)
   end)
 
-  describe(name .. " gives to one that had given up", function()
+  describe(name .. " gives to a wait that had withdrawn", function()
     if not make().signal then
-      it("when it is looked at", function()
+      it("when it is examined", function()
         local s = make()
         local first = s.wait()
         wait_in_vain(first)
@@ -270,7 +270,7 @@ for _, subject in ipairs(subjects) do
     end)
   end)
 
-  it(name .. " forgets what has given up at once", function()
+  it(name .. " forgets a withdrawn wait at once", function()
     local s = make()
     assert.is_true(gc.collects(function()
       local future = s.wait()
@@ -282,7 +282,7 @@ for _, subject in ipairs(subjects) do
 end
 
 describe("Event", function()
-  it("wakes all but those that are not there any more", function()
+  it("wakes all but the waiters that no longer exist", function()
     local e = locks.Event()
     local thread, outcome = start(function() return e:wait() end)
     local withdrawn, kept = e:wait(), e:wait()
@@ -293,7 +293,7 @@ describe("Event", function()
     is_closed(outcome)
   end)
 
-  it("has woken one that looks later", function()
+  it("has woken a withdrawn wait that is examined later", function()
     local e = locks.Event()
     local first = e:wait()
     wait_in_vain(first)
@@ -317,7 +317,7 @@ describe("Event", function()
 end)
 
 describe("Condition", function()
-  it("has woken one that looks after all were notified", function()
+  it("has woken a wait that is examined after notify_all", function()
     local c = locks.Condition()
     local first = c:wait()
     wait_in_vain(first)
@@ -334,7 +334,7 @@ for _, name in ipairs { "Lock", "Semaphore", "BoundedSemaphore" } do
   local class = locks[name]
 
   describe(name .. " is released", function()
-    it("by what acquire gave when that is collected", function()
+    it("by the result of acquire when that is collected", function()
       local s = class()
       local function drop() assert.is_not_nil(s:acquire():result()) end
       drop()
@@ -342,7 +342,7 @@ for _, name in ipairs { "Lock", "Semaphore", "BoundedSemaphore" } do
       assert.is_true(s:acquire():done())
     end)
 
-    it("by what a coroutine has acquired when that ends", function()
+    it("by the result of acquire when its coroutine ends", function()
       local s = class()
       run(function() yield(s:acquire()) end)
       gc.collect()
@@ -380,7 +380,7 @@ for _, name in ipairs { "Lock", "Semaphore", "BoundedSemaphore" } do
       end)
     end)
 
-    it("by the collector, once what acquire gives is in use", function()
+    it("by the collector, once results of acquire are in use", function()
       local s = class()
       run(function()
         do local _ <close> = yield(s:acquire()) end
@@ -409,7 +409,7 @@ for _, name in ipairs { "Lock", "Semaphore", "BoundedSemaphore" } do
       log:clear()
     end)
 
-    it("by what a Future had that was dropped", function()
+    it("by the result of a Future that was dropped", function()
       local s = class()
       local held = s:acquire():result()
       local function drop()
@@ -435,7 +435,7 @@ for _, name in ipairs { "Lock", "Semaphore", "BoundedSemaphore" } do
       held:release()
     end)
 
-    it("by hand where acquire was called for the lock alone", function()
+    it("by hand if the result of acquire is ignored", function()
       local s = class()
       local function drop() assert.is_true(s:acquire():done()) end
       drop()
@@ -446,7 +446,7 @@ for _, name in ipairs { "Lock", "Semaphore", "BoundedSemaphore" } do
       assert.is_true(s:acquire():done())
     end)
 
-    it("by hand, whatever becomes of what acquire gave", function()
+    it("by hand, whatever happens to the result of acquire", function()
       local s = class()
       local function drop() assert.is_not_nil(s:acquire():result()) end
       drop()
@@ -472,7 +472,7 @@ for _, name in ipairs { "Lock", "Semaphore", "BoundedSemaphore" } do
       held:release()
     end)
 
-    it("to those that are collected with it without harm", function()
+    it("to waiters that are collected with it, without harm", function()
       local function lose()
         local s = class()
         for _ = 1, 10 do
@@ -492,7 +492,7 @@ for _, name in ipairs { "Lock", "Semaphore", "BoundedSemaphore" } do
   end)
 end
 
-it("a finalizer may settle what a coroutine waits for that is collected, too",
+it("a finalizer may settle the Future of a coroutine that is collected, too",
   function()
     local n = 200
     local woken = 0
@@ -531,7 +531,7 @@ it("a finalizer may settle what a coroutine waits for that is collected, too",
     end))
   end)
 
-it("a coroutine that was closed, and is collected, is told of", function()
+it("a coroutine that was closed, and is collected, is logged", function()
   local function lose()
     local thread = start(Future)
     assert.is_true(coroutine.close(thread))

@@ -156,7 +156,7 @@ describe("a hook set from outside on a suspended coroutine", function()
     assert.is_true(lines >= 2)
   end)
 
-  it("is not there when none was set", function()
+  it("does not appear when none was set", function()
     run(gen.coroutine(function()
       local ok = pcall(yield, failing("boom"))
       assert(not ok)
@@ -184,7 +184,7 @@ describe("a hook on the main thread", function()
   end)
 end)
 
-describe("a kept thread", function()
+describe("a thread that is reused", function()
   -- A coroutine that ends with this hook set in it; returns its thread.
   local function leave(mask)
     local thread
@@ -215,7 +215,7 @@ describe("a kept thread", function()
     debug.sethook(thread)
   end)
 
-  it("serves again once the hook is taken away in time", function()
+  it("is reused if the hook is removed in time", function()
     local first, second
     run(gen.coroutine(function()
       first = coroutine.running()
@@ -233,7 +233,7 @@ end)
 describe("set_thread_hook", function()
   after_each(function() debugging.set_thread_hook(nil) end)
 
-  it("tells of each coroutine before it begins, new or not", function()
+  it("is called before a coroutine begins, on new and old threads", function()
     local told, ran = {}, {}
     debugging.set_thread_hook(function(thread) told[#told + 1] = thread end)
     run(function()
@@ -249,7 +249,7 @@ describe("set_thread_hook", function()
     assert.is_true(#told >= 3)
   end)
 
-  it("tells of those that start from the loop, and in each other's place",
+  it("is called for those that the loop starts, and in each other's place",
     function()
       local told, started = 0, 0
       debugging.set_thread_hook(function() told = told + 1 end)
@@ -311,7 +311,7 @@ describe("set_thread_hook", function()
     assert.is_true(lines[before + 2])
   end)
 
-  it("returns the one before", function()
+  it("returns the previous hook", function()
     local function first() end
     local callable = setmetatable({}, { __call = first })
     assert.is_nil(debugging.set_thread_hook(first))

@@ -78,14 +78,14 @@ describe("a descriptor that is closed before it is watched", function()
     loop:remove_handler(fd)
   end
 
-  it("is told of, after add_handler", function()
+  it("is reported, after add_handler", function()
     local r = pipe()
     loop:add_handler(r, unexpected, READ)
     close(r)
     is_told(r, "bad file descriptor")
   end)
 
-  it("is told of, after update_handler", function()
+  it("is reported, after update_handler", function()
     local r = pipe()
     loop:add_handler(r, unexpected, WRITE)
     linger()
@@ -94,7 +94,7 @@ describe("a descriptor that is closed before it is watched", function()
     is_told(r, "bad file descriptor")
   end)
 
-  it("is told of where its number is a file's, or a device's", function()
+  it("is reported where its number is a file's, or a device's", function()
     for _, path in ipairs { "spec/ioloop_descriptor_spec.lua", "spec",
       "/dev/null" } do
       log:clear()
@@ -121,7 +121,7 @@ describe("a descriptor that is closed before it is watched", function()
     assert.equal(0, #log)
   end)
 
-  it("is watched all the same where its number is another pipe's", function()
+  it("is still watched where its number is another pipe's", function()
     local r = pipe()
     local got
     loop:add_handler(r, function(fd)
@@ -137,7 +137,7 @@ describe("a descriptor that is closed before it is watched", function()
     assert.equal(0, #log)
   end)
 
-  it("is told of when a handler of the same turn closed it", function()
+  it("is reported when a handler of the same turn closed it", function()
     local first, second = readable(), pipe()
     loop:add_handler(second, unexpected, READ)
     loop:add_handler(first, function()
@@ -148,7 +148,7 @@ describe("a descriptor that is closed before it is watched", function()
     is_told(second, "bad file descriptor")
   end)
 
-  it("is told of on a loop that luv runs", function()
+  it("is reported on a loop that luv runs", function()
     local r = child [[
       local IOLoop = require "lunado.ioloop".IOLoop
       local uv = require "luv"
@@ -164,7 +164,7 @@ describe("a descriptor that is closed before it is watched", function()
     assert.is_truthy(r.out:find "bad file descriptor", r.out)
   end)
 
-  it("is told of when luv's last callback before the poll closes it",
+  it("is reported when luv's last callback before the poll closes it",
     function()
       for _, first in ipairs { "closer", "adder", "loop" } do
         for _, when in ipairs { "prepare", "idle", "check" } do
@@ -209,7 +209,7 @@ describe("a descriptor that is closed before it is watched", function()
       end
     end)
 
-  it("is told of when it was a luv handle's", function()
+  it("is reported when it was a luv handle's", function()
     local r = child [[
       local IOLoop = require "lunado.ioloop".IOLoop
       local uv = require "luv"
@@ -228,7 +228,7 @@ describe("a descriptor that is closed before it is watched", function()
     assert.equal(2, count, r.out)
   end)
 
-  it("that the log's handler then adds is looked at, too", function()
+  it("that the log's handler then adds is checked, too", function()
     local log_module = require "lunado.log"
     local n = 0
     log_module.set_handler(function()
@@ -288,7 +288,7 @@ describe("remove_handler", function()
     assert.equal(0, #log)
   end)
 
-  it("leaves alone what has the number by then", function()
+  it("leaves alone a new descriptor of the same number", function()
     local r = pipe()
     local old = { fileno = function() return r end }
     local new = { fileno = function() return r end }
@@ -341,7 +341,7 @@ describe("remove_handler", function()
     linger()
   end)
 
-  it("lets the object go", function()
+  it("releases the object", function()
     local weak = setmetatable({}, { __mode = "k" })
     do
       local r = pipe()
@@ -442,7 +442,7 @@ describe("an object that is asked for its descriptor", function()
     end)
   end)
 
-  it("may start the loop, whose callbacks do the rest", function()
+  it("may start the loop, whose callbacks remove the handler", function()
     asked(function(other, r)
       other:add_callback(function() other:remove_handler(r) end)
       linger(other)
@@ -515,7 +515,7 @@ describe("close(true)", function()
     end
   end)
 
-  it("may raise, also what cannot be shown; that is logged", function()
+  it("may raise, even an unreadable error; that is logged", function()
     local _, objects = closing(function() error("cannot close", 0) end)
     assert.equal(5, log:count("cannot close"), log:text())
     log:clear()

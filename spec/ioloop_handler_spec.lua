@@ -132,7 +132,7 @@ describe("add_handler", function()
     assert.equal("abc", text)
   end)
 
-  it("tells when the other end was closed", function()
+  it("reports when the other end was closed", function()
     local r, w = pipe()
     local got
     loop:add_handler(r, function(_, events)

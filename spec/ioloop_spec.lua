@@ -234,7 +234,7 @@ describe("start and stop", function()
     assert.equal(4, #log)
   end)
 
-  it("finish the turn in which a run is over", function()
+  it("finish the turn in which a run ends", function()
     local f = Future()
     loop:set_slice(1e-9)
     loop:call_later(0, f.set_result, f)
@@ -269,7 +269,7 @@ describe("start and stop", function()
     loop = loops.open()
   end)
 
-  it("tell all errors, once, before a script ends", function()
+  it("log all errors, once, before a script ends", function()
     for _, last in ipairs { "", "os.exit(0, true)", "loop:close()" } do
       local result = child([[
         local lunado = require "lunado"
@@ -727,7 +727,7 @@ describe("run_sync", function()
     assert.is_truthy(tostring(err):find("Future", 1, true), tostring(err))
   end)
 
-  it("raises so when the last hope is gone only later", function()
+  it("raises so when the last pending work ends only later", function()
     local ok = pcall(loop.run_sync, loop, function()
       local f = Future()
       local handle = loop:call_later(60, f.set_result, f)
@@ -954,7 +954,7 @@ describe("a callback that fails", function()
     assert.equal(1, log:count("elsewhere"))
   end)
 
-  it("is told from those whose runs it is in, and that are in its run",
+  it("is distinguished from failing callbacks of outer and inner runs",
     function()
       local DEPTH = 20 -- Lua 5.4.0 allows few calls of C in each other
       local caught, expected, runs = {}, {}, {}
@@ -981,7 +981,7 @@ describe("a callback that fails", function()
       assert.same(expected, caught)
     end)
 
-  it("has nothing in its traceback of what another has caught", function()
+  it("has no error that another one has caught in its traceback", function()
     local err = {}
     local f = failed(err)
     for _, ending in ipairs { "returns", "fails" } do
@@ -1107,7 +1107,7 @@ describe("close", function()
     end
   end)
 
-  it("leaves harmless what is done to things of the past", function()
+  it("makes calls with old handles harmless", function()
     local other = IOLoop(false)
     local handle = other:call_later(60, print)
     other:close()
@@ -1172,7 +1172,7 @@ describe("close", function()
     assert.is_false((pcall(other.add_callback, other, print)))
   end)
 
-  it("logs errors that nobody observed", function()
+  it("logs errors that were not observed", function()
     local other = IOLoop(false)
     local function drop()
       failed("unobserved at close")
@@ -1196,7 +1196,7 @@ describe("close", function()
     assert.equal("", log:text())
   end)
 
-  it("wakes a coroutine of another loop no less", function()
+  it("still wakes a coroutine of another loop", function()
     local other = IOLoop(false)
     local f = Future()
     local waiting = gen.coroutine(function() return yield(f) end)()
@@ -1274,7 +1274,7 @@ describe("a loop as self", function()
   end)
 end)
 
-describe("a run that is late at once", function()
+describe("a run whose timeout has passed at once", function()
   it("does not wait for the Future that was returned", function()
     local ok, err = pcall(loop.run_sync, loop, function()
       return gen.sleep(1000)
@@ -1284,8 +1284,8 @@ describe("a run that is late at once", function()
   end)
 end)
 
-describe("a loop that is gone", function()
-  it("does not call who waits for a Future", function()
+describe("a loop that was collected", function()
+  it("does not call a callback that waits for a Future", function()
     local f, called = Future(), false
     assert.is_true(gc.collects(function()
       local other = IOLoop(false)
@@ -1298,7 +1298,7 @@ describe("a loop that is gone", function()
     assert.equal("", log:text())
   end)
 
-  it("leaves errors of what its callbacks returned to the log", function()
+  it("has errors of Futures that its callbacks returned logged", function()
     local f = Future()
     do
       local other = IOLoop(false)
@@ -1443,7 +1443,7 @@ describe("an interrupt", function()
     loop:start()
   ]]))
 
-  it("leaves what is due for the next run", expect(
+  it("leaves due callbacks for the next run", expect(
     "interrupted one two three four ", [[
     local now = loop:time()
     loop:add_callback(interrupt)
@@ -1460,7 +1460,7 @@ describe("an interrupt", function()
 
   -- On the main thread, which has the hook, nothing is called until the
   -- coroutine has ended.
-  it("in a coroutine is none of the callback's behind it", expect(
+  it("in a coroutine is not raised in the next callback", expect(
     "interrupted one two ", [[
     loop:set_slice(1)
     lunado.coroutine(function()
@@ -1476,7 +1476,7 @@ describe("an interrupt", function()
     loop:start()
   ]]))
 
-  it("in a coroutine is none of a timeout's", expect(
+  it("in a coroutine is not raised in a timeout", expect(
     "interrupted one two ", [[
     local now = loop:time()
     lunado.coroutine(function()
@@ -1506,7 +1506,7 @@ describe("an interrupt", function()
     loop:start()
   ]]))
 
-  it("is not for who handles the signal", expect("sigint ", [[
+  it("does not come if the script handles the signal", expect("sigint ", [[
     lunado.run(function()
       local signal = lunado.uv.signal "sigint"
       soon()

@@ -105,7 +105,7 @@ describe("a timeout", function()
       assert.is_true(late >= 0, tostring(late))
     end)
 
-    it("runs on the next turn when its time is over: " .. name, function()
+    it("runs on the next turn if its deadline has passed: " .. name, function()
       for _, delay in ipairs { 0, -0.5, -1000, -1e300, -math.huge } do
         local n = 0
         add(delay, function() n = n + 1 end)
@@ -291,7 +291,7 @@ describe("remove_timeout", function()
     assert.equal("", log:text())
   end)
 
-  it("knows a handle that is over from those after it", function()
+  it("distinguishes an old handle from later ones", function()
     local fired = 0
     local function fire() fired = fired + 1 end
     local function run_until(n)
@@ -360,7 +360,7 @@ describe("remove_timeout", function()
     assert.is_not_nil(handle)
   end)
 
-  it("lets a fired one free what it held", function()
+  it("frees what a fired timeout held", function()
     local handle
     assert.is_true(gc.collects(function()
       local token = {}

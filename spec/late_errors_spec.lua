@@ -237,7 +237,7 @@ for _, name in ipairs(names()) do
   end)
 end
 
-describe("an error that has come too late", function()
+describe("an error that arrives too late", function()
   it("is not logged when it was seen elsewhere", function()
     local function drop()
       local source, f = Future(), Future()

@@ -125,7 +125,7 @@ describe("work before a wait is not added to it", function()
     print "ok"
   ]])
 
-  it("wherever it is done", expect [[
+  it("wherever the work is done", expect [[
     local pool <close> = lunado.concurrent.ThreadPoolExecutor(1)
     local done
     -- Is called where work may be done, which another timer must not wait for.
@@ -249,7 +249,7 @@ end)
 
 describe("a PeriodicCallback", function()
   -- The loop never waits beyond the next period.
-  it("skips no period for the work of others", expect [[
+  it("skips no period because of other work", expect [[
     check("PeriodicCallback", function()
       local calls, period <const> = 0, 0.01
       local pc
@@ -275,7 +275,7 @@ describe("a PeriodicCallback", function()
   ]])
 end)
 
-describe("what works for longer than it waits", function()
+describe("a callback that works for longer than it waits", function()
   -- Each has tick() called again and again.
   for name, script in pairs {
     call_later = [[

@@ -106,7 +106,7 @@ describe("Callback and Wait", function()
     end)
   end)
 
-  it("in a used thread know nothing of the coroutine before", function()
+  it("in a reused thread know nothing of the coroutine before", function()
     run(function()
       for i = 1, 20 do
         local leaving = gen.coroutine(function()
@@ -580,7 +580,7 @@ describe("MultiYieldPoint", function()
     assert.equal(1, #log)
   end)
 
-  it("refuses what is not yieldable, at the yield", function()
+  it("refuses a value that is not yieldable, at the yield", function()
     run(function()
       assert_raises(gen.BadYieldError, yield, MultiYieldPoint { 42 })
     end)
@@ -596,7 +596,7 @@ describe("MultiYieldPoint", function()
 end)
 
 describe("memory", function()
-  it("is free of coroutines that are over", function()
+  it("is free of coroutines that have ended", function()
     assert.is_true(gc.collects(function()
       local object = {}
       run(function()
@@ -623,7 +623,7 @@ describe("memory", function()
     end))
   end)
 
-  it("is free of a coroutine whose callback nobody can call", function()
+  it("is free of a coroutine whose callback is unreachable", function()
     assert.is_true(gc.collects(function()
       local object = {}
       gen.coroutine(function()
@@ -651,7 +651,7 @@ describe("memory", function()
     assert.equal(42, resumed)
   end)
 
-  it("is free of a coroutine that somebody else closed", function()
+  it("is free of a coroutine that other code closed", function()
     assert.is_true(gc.collects(function()
       local object = {}
       run(function()

@@ -48,7 +48,7 @@ local function times_out(future)
 end
 
 describe("Condition", function()
-  it("wakes one by one, who waited longest first", function()
+  it("wakes one by one, the longest waiter first", function()
     local c, order = locks.Condition(), {}
     for i = 1, 3 do
       c:wait():add_done_callback(function(f)
@@ -144,7 +144,7 @@ describe("Condition", function()
     assert.is_false(f[5]:done())
   end)
 
-  it("does not wake again who waits again at once", function()
+  it("does not wake a waiter twice that waits again at once", function()
     local c, n = locks.Condition(), 0
     local function again()
       n = n + 1
@@ -170,7 +170,7 @@ describe("Condition", function()
     assert.same({ 1, 2, 3, 4 }, order)
   end)
 
-  it("wakes whom nobody else has woken", function()
+  it("skips waits that other code has settled", function()
     local c = locks.Condition()
     local a, b, d = c:wait(), c:wait(NEVER), c:wait()
     a:set_result("mine")
@@ -185,7 +185,7 @@ describe("Condition", function()
     assert.equal("mine", a:result())
   end)
 
-  it("does not time out who was woken otherwise", function()
+  it("does not time out a wait that other code has settled", function()
     local c = locks.Condition()
     local f = c:wait(SOON)
     f:set_result("mine")
@@ -273,7 +273,7 @@ describe("Event", function()
     end)
   end
 
-  it("wakes whom nobody else has woken", function()
+  it("skips waits that other code has settled", function()
     local e = locks.Event()
     local a, b, c = e:wait(), e:wait(), e:wait()
     a:set_result("mine")
@@ -409,7 +409,7 @@ for _, name in ipairs { "Semaphore", "BoundedSemaphore", "Lock" } do
       end)
     end)
 
-    it("is not released by what it gives when nobody closes that", function()
+    it("is not released by a Future whose result is not taken", function()
       local s = class()
       s:acquire()
       gc.collect()
@@ -441,7 +441,7 @@ for _, name in ipairs { "Semaphore", "BoundedSemaphore", "Lock" } do
       assert.is_true(s:acquire():done())
     end)
 
-    it("passes over those that somebody else settled", function()
+    it("skips those that other code settled", function()
       local s = class()
       s:acquire()
       local a, b = s:acquire(NEVER), s:acquire()
@@ -528,7 +528,7 @@ for _, name in ipairs { "Semaphore", "BoundedSemaphore" } do
   local class = locks[name]
 
   describe(name, function()
-    it("lets as many go on as it says", function()
+    it("lets as many go on as its value says", function()
       local s, most, now = class(3), 0, 0
       local futures = {}
       for i = 1, 20 do
@@ -635,7 +635,7 @@ describe("a Lock", function()
 end)
 
 describe("locks", function()
-  it("say what they are", function()
+  it("show their state as text", function()
     local function says(pattern, object)
       assert.is_truthy(tostring(object):find("^" .. pattern .. "$"),
         tostring(object))
@@ -663,7 +663,7 @@ describe("locks", function()
     assert.is_true(futures[3][2]:done())
   end)
 
-  it("are collected with those that wait", function()
+  it("are collected with their waiters", function()
     assert.is_true(gc.collects(function()
       local lock = locks.Lock()
       lock:acquire()
@@ -696,7 +696,7 @@ describe("locks", function()
     assert.equal(locks, require "lunado.locks")
   end)
 
-  it("that nobody can release end run with a reason", function()
+  it("that cannot be released end run with a reason", function()
     local r = child([[
       local lunado = require "lunado"
       local lock = lunado.locks.Lock()

@@ -82,7 +82,7 @@ describe("the module lunado", function()
     assert.equal(0, r.code)
   end)
 
-  it("has nil where it has nothing", function()
+  it("has nil for unknown fields", function()
     assert.is_nil(lunado.no_such_name)
   end)
 

@@ -62,7 +62,7 @@ local function new_udp()
   return udp
 end
 
-describe("what waits fails", function()
+describe("waits fail", function()
   each_way("udp_recv, all of them", function(close)
     local udp = new_udp()
     local first, second = uv.udp_recv(udp), uv.udp_recv(udp)
@@ -246,7 +246,7 @@ describe("luv's own close", function()
     end
   end)
 
-  it("tells nobody who has gone, and is the same everywhere", function()
+  it("works for handles without waiters, and is the same everywhere", function()
     assert.equal(luv.close, luv.new_timer().close)
     assert.equal(luv.tcp_close_reset, luv.new_tcp().close_reset)
     luv.walk(function(handle)
@@ -255,7 +255,7 @@ describe("luv's own close", function()
     IOLoop.instance():run_sync(function() await(gen.sleep(0)) end)
   end)
 
-  it("tells nobody at the end of the state", function()
+  it("calls no waiter at the end of the state", function()
     local r = child [[
       local lunado = require "lunado"
       local uv, iostream = lunado.uv, require "lunado.iostream"

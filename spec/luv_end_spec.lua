@@ -81,7 +81,7 @@ describe("the end of the state", function()
       uv.run()
     ]]))
 
-  it("logs errors that nobody observed, once", function()
+  it("logs errors that were not observed, once", function()
     for _, order in ipairs(orders) do
       local r = child(order[2] .. PRELUDE .. [[
         kept = lunado.Future()
@@ -153,7 +153,7 @@ local BUSY = [[
 ]]
 
 describe("the end of a busy state", function()
-  it("calls nobody", expect("", BUSY))
+  it("calls no callback", expect("", BUSY))
 
   it("waits for what the thread pool does for handles", expect("", [[
     uv.os_setenv("UV_THREADPOOL_SIZE", "1")
@@ -165,7 +165,7 @@ describe("the end of a busy state", function()
     uv.new_fs_poll():start(arg[0], 60000, print)
   ]]))
 
-  it("calls nobody after the loop was closed",
+  it("calls no callback after the loop was closed",
     expect("", BUSY .. "loop:close()"))
 
   it("is the same for every order of collection", expect("", BUSY .. [[

@@ -175,9 +175,9 @@ describe("uv.loop_close()", function()
     ]]))
 end)
 
-describe("luv that was forgotten before lunado came", function()
+describe("luv that was unloaded before lunado was loaded", function()
   for _, held in ipairs { "held", "not held" } do
-    it("and is " .. held .. " by anybody does not matter", function()
+    it("and is " .. held .. " by the program does not matter", function()
       local r = child(("local held, checked = %q, %q\n"):format(held,
         luv.checked) .. [[
         local uv = require "luv"

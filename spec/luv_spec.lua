@@ -39,7 +39,7 @@ describe("loop:start()", function()
       end
     ]]))
 
-  it("is not cut short by what was stopped at rest", expect("done", [[
+  it("is not ended by a stop from before it", expect("done", [[
     uv.stop()
     lunado.run(function() coroutine.yield(lunado.sleep(0.001)) end)
     uv.stop()
@@ -178,7 +178,7 @@ describe("uv.run()", function()
 end)
 
 describe("a coroutine", function()
-  it("awaits what luv's callbacks set", expect("file 42 ", [[
+  it("awaits Futures that luv's callbacks settle", expect("file 42 ", [[
     lunado.run(function()
       local f = lunado.Future()
       uv.fs_stat(arg[0], function(err, stat)
@@ -192,7 +192,7 @@ describe("a coroutine", function()
     end)
   ]]))
 
-  it("is not told that it waits for ever while luv has work",
+  it("does not fail as one that waits for ever while luv has work",
     expect("timer pool pipe ", [[
       lunado.run(function()
         local f = lunado.Future()
@@ -214,7 +214,7 @@ describe("a coroutine", function()
       end)
     ]]))
 
-  it("is told so when luv has nothing that could wake it",
+  it("does so when luv has nothing that could wake it",
     expect("never ", [[
       local ok, err = pcall(lunado.run, function()
         local kept = lunado.Future()
@@ -557,7 +557,7 @@ describe("uv.walk", function()
     io.write "end"
   ]]))
 
-  it("may do so in a coroutine of lunado's, where errors are told",
+  it("may do so in a coroutine of lunado's, where errors are reported",
     expect("xx1", [[
     local errors = 0
     function loop.handle_callback_exception() errors = errors + 1 end

@@ -254,7 +254,7 @@ local waits = {
   end,
 }
 
-describe("a line at which somebody waits", function()
+describe("a line at which a coroutine waits", function()
   for _, name in ipairs(names_of(waits)) do
     it("is the user's in the message of a run: " .. name, function()
       local ok, err = pcall(run, waits[name])
@@ -311,7 +311,7 @@ describe("items of a PriorityQueue that cannot be compared", function()
     { {}, {}, "two nil values" }, { { 1 }, { true }, "number with boolean" },
     { print, print, "two function values" } }
   for _, case in ipairs(cases) do
-    it("are told at the user's line: " .. case[3], function()
+    it("are reported at the user's line: " .. case[3], function()
       local q, line = queues.PriorityQueue(), nil
       q:put(case[1])
       local ok, err = pcall(function()
@@ -347,8 +347,8 @@ describe("an error of a test", function()
   end)
 end)
 
-describe("what lunado is made of", function()
-  it("is known by its source", function()
+describe("lunado's own code", function()
+  it("is recognized by its source", function()
     local function source(fn) return debug.getinfo(fn, "S").source end
     assert.is_true(core.is_own(source(queues.Queue.put)))
     assert.is_true(core.is_own(source(util.timedelta)))

@@ -451,7 +451,7 @@ describe("the callback of a coroutine", function()
 end)
 
 describe("another error", function()
-  it("has nothing of the one before", function()
+  it("has nothing of the previous error", function()
     local f = run(function()
       local g = gen.coroutine(function()
         pcall(yield, fails("trouble"))
@@ -518,7 +518,7 @@ describe("an error that is handed on for ever", function()
 end)
 
 describe("an error that a coroutine was given", function()
-  it("is let go when the coroutine ends", function()
+  it("is released when the coroutine ends", function()
     run(function()
       assert(gc.collects(function()
         local err = {}

@@ -93,7 +93,7 @@ for _, name in ipairs { "Queue", "PriorityQueue", "LifoQueue" } do
       is_shut_down(q:get():exception())
     end)
 
-    it("fails those that wait, in order", function()
+    it("fails its waiters, in order", function()
       local q, order = class(), {}
       for i = 1, 3 do
         q:get():add_done_callback(function(f)
@@ -150,7 +150,7 @@ for _, name in ipairs { "Queue", "PriorityQueue", "LifoQueue" } do
       assert.same({ 1, 2, 3 }, got)
     end)
 
-    it("lets go who joins when its items are dropped", function()
+    it("ends join when its items are dropped", function()
       local q = class()
       for i = 1, 3 do q:put_nowait(i) end
       local joined = q:join()
@@ -171,7 +171,7 @@ for _, name in ipairs { "Queue", "PriorityQueue", "LifoQueue" } do
       assert.is_true(joined:done())
     end)
 
-    it("waits for all items that it gives out", function()
+    it("has join wait for all items that it gives out", function()
       local q = class()
       for i = 1, 2 do q:put_nowait(i) end
       local joined = q:join()
@@ -203,7 +203,7 @@ for _, name in ipairs { "Queue", "PriorityQueue", "LifoQueue" } do
       assert.is_false(pcall(q.put, q, 1, "soon"))
     end)
 
-    it("may be shut down by one that is told of it", function()
+    it("may be shut down again by a waiter that fails", function()
       local q, n = class(), 0
       for _ = 1, 3 do
         q:get():add_done_callback(function(f)
@@ -217,7 +217,7 @@ for _, name in ipairs { "Queue", "PriorityQueue", "LifoQueue" } do
       assert.equal(3, n)
     end)
 
-    it("says so", function()
+    it("shows it in its text", function()
       local q = class()
       q:shutdown()
       assert.is_truthy(tostring(q):find(", shut down)", 1, true))

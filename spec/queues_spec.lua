@@ -78,7 +78,7 @@ for _, name in ipairs { "Queue", "PriorityQueue", "LifoQueue" } do
   local class = queues[name]
 
   describe(name, function()
-    it("holds any number of items unless it is told how many", function()
+    it("holds any number of items unless maxsize is given", function()
       for _, q in ipairs { class(), class(0), class(nil) } do
         assert.equal(0, q.maxsize)
         assert.is_true(q:empty())
@@ -115,7 +115,7 @@ for _, name in ipairs { "Queue", "PriorityQueue", "LifoQueue" } do
       bad(function() local _ = class(false) end, 1, name, "number", "boolean")
     end)
 
-    it("gives what is there at once", function()
+    it("gives available items at once", function()
       local q = class()
       q:put_nowait(1)
       local f = q:get()
@@ -126,7 +126,7 @@ for _, name in ipairs { "Queue", "PriorityQueue", "LifoQueue" } do
       is_empty(q)
     end)
 
-    it("hands an item to who has waited longest", function()
+    it("hands an item to the longest waiting getter", function()
       local q = class()
       local f = { q:get(), q:get(NEVER), q:get() }
       q:put_nowait("a")
@@ -139,7 +139,7 @@ for _, name in ipairs { "Queue", "PriorityQueue", "LifoQueue" } do
       is_empty(q)
     end)
 
-    it("lets in who has waited longest", function()
+    it("admits the longest waiting putter", function()
       local q = class(1)
       q:put_nowait(1)
       local f = { q:put(2), q:put(3, NEVER), q:put(4) }
@@ -185,7 +185,7 @@ for _, name in ipairs { "Queue", "PriorityQueue", "LifoQueue" } do
       assert.is_true(f:done())
     end)
 
-    it("does not give an item to who timed out", function()
+    it("gives no item to a getter that timed out", function()
       local q = class()
       local f = { q:get(SOON), q:get(), q:get(SOON), q:get() }
       times_out(f[1])
@@ -197,7 +197,7 @@ for _, name in ipairs { "Queue", "PriorityQueue", "LifoQueue" } do
       is_empty(q)
     end)
 
-    it("does not take an item of who timed out", function()
+    it("takes no item of a putter that timed out", function()
       local q = class(1)
       q:put_nowait(0)
       local f = { q:put(1, SOON), q:put(2), q:put(3, SOON), q:put(4) }
@@ -211,7 +211,7 @@ for _, name in ipairs { "Queue", "PriorityQueue", "LifoQueue" } do
       assert.is_true(f[2]:done() and f[4]:done())
     end)
 
-    it("passes over Futures that somebody else settled", function()
+    it("skips Futures that other code settled", function()
       local q = class(1)
       local a, b = q:get(NEVER), q:get()
       a:set_result("mine")
@@ -232,7 +232,7 @@ for _, name in ipairs { "Queue", "PriorityQueue", "LifoQueue" } do
       log:clear()
     end)
 
-    it("waits for all items to be dealt with", function()
+    it("waits until all items are processed", function()
       local q = class()
       assert.is_true(q:join():done())
       q:put_nowait(1)
@@ -253,7 +253,7 @@ for _, name in ipairs { "Queue", "PriorityQueue", "LifoQueue" } do
       assert.is_true(q:join(SOON):done())
     end)
 
-    it("counts an item that waits for room when it has come in", function()
+    it("counts an item that waits for room once it is put", function()
       local q = class(1)
       q:put_nowait(1)
       q:put(2)
@@ -265,7 +265,7 @@ for _, name in ipairs { "Queue", "PriorityQueue", "LifoQueue" } do
       assert.is_true(q:join():done())
     end)
 
-    it("counts an item that somebody waited for", function()
+    it("counts an item that a getter waited for", function()
       local q = class()
       q:get()
       q:put_nowait(1)
@@ -324,7 +324,7 @@ for _, name in ipairs { "Queue", "PriorityQueue", "LifoQueue" } do
       assert.is_true(gc.kilobytes() - before < 20)
     end)
 
-    it("removes the timer of who got and who put", function()
+    it("removes the timers of served getters and putters", function()
       local q = class(1)
       assert.is_true(gc.collects(function()
         local f = q:get(NEVER)
@@ -356,7 +356,7 @@ for _, name in ipairs { "Queue", "PriorityQueue", "LifoQueue" } do
     end)
 
     describe("used from its own callbacks", function()
-      it("hands on in the order of coming", function()
+      it("serves waiters in order", function()
         local q, got = class(), {}
         for i = 1, 3 do
           q:get():add_done_callback(function(f)
@@ -482,7 +482,7 @@ for _, name in ipairs { "Queue", "PriorityQueue", "LifoQueue" } do
         is_empty(q)
       end)
 
-    it("says what it is", function()
+    it("shows its state as text", function()
       local function says(what, q)
         assert.is_truthy(tostring(q):find("^" .. name .. ": %S+ %(" .. what
           .. "%)$"), tostring(q))
@@ -575,7 +575,7 @@ describe("a LifoQueue", function()
     for i = 100, 1, -1 do assert.equal(i, q:get_nowait()) end
   end)
 
-  it("takes who waits into account", function()
+  it("takes the items of waiting putters", function()
     local q = LifoQueue(2)
     for _, item in ipairs { 1, 0, 3, 2 } do q:put(item) end
     local got = {}
@@ -646,7 +646,7 @@ describe("a PriorityQueue", function()
     end
   end)
 
-  it("takes who waits into account", function()
+  it("takes the items of waiting putters", function()
     local q = PriorityQueue(2)
     q:put_nowait({ 1, "a" })
     q:put_nowait({ 0, "b" })
@@ -730,7 +730,7 @@ describe("a PriorityQueue", function()
       end
     end)
 
-    it("hands them to who waits", function()
+    it("hands them to waiting getters", function()
       local q = PriorityQueue()
       local a, b = q:get(), q:get()
       q:put_nowait("x")
@@ -739,7 +739,7 @@ describe("a PriorityQueue", function()
       assert.same({}, b:result())
     end)
 
-    it("fails who waits with them for room", function()
+    it("fails putters that wait with them for room", function()
       local q = PriorityQueue(2)
       q:put_nowait(1)
       q:put_nowait(2)
@@ -898,7 +898,7 @@ describe("QueueEmpty and QueueFull", function()
 end)
 
 describe("queues", function()
-  it("are collected with those that wait", function()
+  it("are collected with their waiters", function()
     assert.is_true(gc.collects(function()
       local q = Queue(1)
       q:put(1)
@@ -916,7 +916,7 @@ describe("queues", function()
     log:clear()
   end)
 
-  it("give and take after the loop of who waits was closed", function()
+  it("work after the loop of a waiter was closed", function()
     local q = Queue(1)
     local other = require "lunado.ioloop".IOLoop(false)
     other:make_current()

@@ -139,7 +139,7 @@ describe("run", function()
     end
   end)
 
-  it("tells an error once that its handler raises again", function()
+  it("shows an error once that its handler raises again", function()
     local raising = ExceptionStackContext(function(err) error(err, 0) end)
     local future = gen.coroutine(function()
       raising:run(function() error("first", 0) end)
@@ -171,7 +171,7 @@ describe("run", function()
     end
   end)
 
-  it("asks the factory for an object each time", function()
+  it("calls the factory for an object each time", function()
     local made = 0
     local each = StackContext(function()
       made = made + 1
@@ -625,7 +625,7 @@ describe("contexts are carried along by", function()
 end)
 
 describe("a coroutine", function()
-  it("keeps the contexts in which it was called, whoever wakes it", function()
+  it("keeps the contexts in which it was called, whatever wakes it", function()
     run(function()
       local future, done = Future(), Future()
       context("a"):run(function()
@@ -725,7 +725,7 @@ describe("a coroutine", function()
     end)
   end)
 
-  it("may await what is done within run", function()
+  it("may await done Futures within run", function()
     run(function()
       assert.equal(1, context("a"):run(function()
         return (gen.await(gen.maybe_future(1)))
@@ -753,7 +753,7 @@ describe("a coroutine", function()
     end)
   end)
 
-  it("in a used thread knows nothing of the one before", function()
+  it("in a reused thread knows nothing of the one before", function()
     run(function()
       for round = 1, 20 do
         local first
@@ -862,7 +862,7 @@ describe("deactivate", function()
     end)
   end)
 
-  it("gives back what the context held", function()
+  it("releases what the context held", function()
     run(function()
       -- A coroutine that deactivates as it goes has no ever longer list.
       local weak = setmetatable({}, { __mode = "k" })
@@ -1016,7 +1016,7 @@ describe("run_with_stack_context", function()
 end)
 
 describe("memory", function()
-  it("is free of contexts that are over", function()
+  it("is free of contexts that have ended", function()
     assert.is_true(gc.collects(function()
       local object = {}
       run(function()
@@ -1052,7 +1052,7 @@ describe("memory", function()
     end))
   end)
 
-  it("is free of a coroutine that nobody can resume in its context",
+  it("is free of an unreachable coroutine in its context",
     function()
       assert.is_true(gc.collects(function()
         local object = {}

@@ -104,7 +104,7 @@ describe("the loop of a test", function()
     end
   end)
 
-  it("gives way to the one that was current, whatever the test does", function()
+  it("is replaced at the end by the one that was current before", function()
     local mine <close> = loops.open()
     for _, act in ipairs {
       function() error "boom" end,
@@ -128,7 +128,7 @@ describe("the loop of a test", function()
       assert.is_nil(current_loop())
     end)
 
-  it("may be another one's, which stays open", function()
+  it("may be an existing one, which stays open", function()
     local mine <close> = loops.open()
     IOLoop.clear_current()
     local f, later = Future(), false
@@ -277,7 +277,7 @@ describe("a test that is not done", function()
       { timeout = math.huge }))
   end)
 
-  it("leaves a loop that is another's without a limit", function()
+  it("leaves an existing loop without a limit", function()
     local mine <close> = loops.open()
     for _ = 1, 2 do
       contains(failure_of(function() await(sleep(60)) end,
@@ -291,7 +291,7 @@ describe("a test that is not done", function()
 end)
 
 describe("what a test leaves behind:", function()
-  it("an error that nobody observed fails it", function()
+  it("an error that was not observed fails it", function()
     local err = failure_of(function()
       Future():set_exception "lost"
       await()
@@ -308,7 +308,7 @@ describe("what a test leaves behind:", function()
     IOLoop.clear_current()
   end)
 
-  it("so does that of a coroutine nobody waits for", function()
+  it("so does the error of a coroutine without waiters", function()
     local err = failure_of(function()
       lunado.coroutine(function()
         await()
@@ -340,7 +340,7 @@ describe("what a test leaves behind:", function()
     end), "in the handler")
   end)
 
-  it("all of it is told, and below the test's own error", function()
+  it("all errors are reported, below the test's own error", function()
     local err = failure_of(function()
       Future():set_exception "lost"
       IOLoop.current():add_callback(function() error "in a callback" end)
@@ -374,7 +374,7 @@ describe("what a test leaves behind:", function()
       IOLoop.current():add_callback(error, "never")
     end))
 
-  it("what was left before it is not its fault", function()
+  it("errors left before the test do not fail it", function()
     local log = capture()
     finally(function() log:restore() end)
     Future():set_exception "of before"
@@ -388,7 +388,7 @@ describe("the log during a test", function()
   before_each(function() log = capture() end)
   after_each(function() log:restore() end)
 
-  it("goes where it went, but for what the test is told of", function()
+  it("goes to its handler, except for errors that fail the test", function()
     assert.is_not_nil(failure_of(function()
       lunado.log.app_log:warning "a warning"
       Future():set_exception "lost"
@@ -591,7 +591,7 @@ describe("virtual_clock", function()
     end)
   end)
 
-  it("rules timeouts, PeriodicCallback and all that waits for time", function()
+  it("controls timeouts, PeriodicCallback and all waits for time", function()
     testing.virtual_clock(loop)
     local start, ticks = loop:time(), {}
     local ticker = lunado.ioloop.PeriodicCallback(function()
@@ -611,7 +611,7 @@ describe("virtual_clock", function()
     assert.same({ 60, 120, 180 }, ticks)
   end)
 
-  it("does not jump over what never comes", function()
+  it("does not jump to timers that never fire", function()
     testing.virtual_clock(loop)
     loop:call_at(math.huge, error, "never")
     local ok, err = pcall(loop.run_sync, loop, function() await(Future()) end)

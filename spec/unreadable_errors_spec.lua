@@ -135,7 +135,7 @@ for _, teller in ipairs(names_of(tellers)) do
 end
 
 describe("the loop's own handler that fails", function()
-  it("is named, and the error is told all the same", function()
+  it("is named, and the error is still logged", function()
     local line
     function loop.handle_callback_exception()
       line = debug.getinfo(1, "l").currentline + 1
@@ -199,7 +199,7 @@ describe("the text of", function()
 end)
 
 describe("a log handler that fails", function()
-  it("on an error that cannot be read is told on stderr, once", function()
+  it("on an unreadable error is reported on stderr, once", function()
     local result = child [[
       local lunado = require "lunado"
       lunado.log.set_handler(function()

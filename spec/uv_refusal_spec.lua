@@ -330,7 +330,7 @@ describe("a program", function()
 end)
 
 describe("an argument of the wrong type", function()
-  it("is told at the caller's line, by the function's name", function()
+  it("is reported at the caller's line, by the function's name", function()
     local names = { "timer_start", "poll_start", "tcp_bind", "listen",
       "is_closing", "udp_bind", "kill", "accept", "idle_start", "pipe_open",
       "signal_start", "tcp_nodelay", "read_start", "close", "fs_stat" }

@@ -79,7 +79,7 @@ describe("the module", function()
     end
   end)
 
-  it("says what is missing when luv is", function()
+  it("names luv if luv is missing", function()
     local result = child [[
       for i, searcher in ipairs(package.searchers) do
         package.searchers[i] = function(name)
@@ -422,7 +422,7 @@ describe("streams", function()
     end
   end)
 
-  it("fail a write to somebody who is gone, and nothing else", function()
+  it("fail a write to a peer that is gone, and nothing else", function()
     local result = child [[
       local lunado = require "lunado"
       local uv = require "lunado.uv"
@@ -591,7 +591,7 @@ describe("work on libuv's threads", function()
       uv.queue_work(function() return 1, {} end))
   end)
 
-  it("refuses what cannot be sent", function()
+  it("refuses values that cannot be sent", function()
     local upvalue = 1
     bad(function() uv.queue_work() end, 1, "queue_work", "function", "nil")
     bad(function() uv.queue_work(print) end, 1, "queue_work",
@@ -667,7 +667,7 @@ describe("a job under way at the end of the state", function()
       end)
     end
 
-    it(("is told of when it takes long (%s)"):format(order), function()
+    it(("is reported when it takes long (%s)"):format(order), function()
       local path = os.tmpname()
       os.remove(path)
       local r = child(first .. ([[
@@ -710,7 +710,7 @@ describe("a Future of luv's", function()
     await(uv.close(pipe))
   end)
 
-  it("whose error nobody sees is logged", function()
+  it("whose error is never retrieved is logged", function()
     run(function()
       local stat = uv.fs_stat("/no/such/file")
       while not stat:done() do await() end
@@ -749,7 +749,7 @@ describe("a function that luv may get later", function()
     ]])
   end)
 
-  it("may have none", function()
+  it("may have no callback", function()
     assert.equal("1\tnow\nfalse\tEIO: i/o error\n", later [[
       function luv.fs_now(a) return a, "now" end
       function luv.fs_fails() return nil, "EIO: i/o error", "EIO" end

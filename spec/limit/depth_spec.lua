@@ -170,7 +170,7 @@ describe("a chain of 100,000 Futures", function()
     return futures
   end
 
-  it("is set by callbacks before the first set_result returns", function()
+  it("is settled by callbacks before the first set_result returns", function()
     local futures = chain()
     for i = 1, DEPTH - 1 do
       futures[i]:add_done_callback(function(f)
@@ -183,7 +183,7 @@ describe("a chain of 100,000 Futures", function()
     assert.equal("", log:text())
   end)
 
-  it("is set by chain_future", function()
+  it("is settled by chain_future", function()
     local futures = chain()
     for i = 1, DEPTH - 1 do
       concurrent.chain_future(futures[i], futures[i + 1])
@@ -215,7 +215,7 @@ describe("a chain of 100,000 Futures", function()
     assert.equal("", log:text())
   end)
 
-  it("is set from the middle of another chain", function()
+  it("is settled from the middle of another chain", function()
     local one, two = chain(), chain()
     for i = 1, DEPTH - 1 do
       concurrent.chain_future(two[i], two[i + 1])
@@ -231,7 +231,7 @@ describe("a chain of 100,000 Futures", function()
     assert.equal("two", (two[DEPTH]:result()))
   end)
 
-  it("is set inside a coroutine, and inside a callback of the loop",
+  it("is settled inside a coroutine, and inside a callback of the loop",
     function()
       for _, how in ipairs { "coroutine", "callback" } do
         local futures = chain()

@@ -125,7 +125,7 @@ describe("a with_timeout that timed out leaves nothing", function()
   end)
 end)
 
-describe("a multi that nobody uses any more leaves nothing", function()
+describe("a multi that is no longer used leaves nothing", function()
   it("when it was only made", function()
     stays_flat(function(_, f, g)
       gen.multi { f, g, f }
@@ -143,7 +143,7 @@ describe("a multi that nobody uses any more leaves nothing", function()
     end, Future(), Future())
   end)
 
-  it("when it was set by hand", function()
+  it("when it was settled by hand", function()
     stays_flat(function(_, f, g)
       local wait = gen.coroutine(yield)
       local multi = gen.multi { f, g }
@@ -154,7 +154,7 @@ describe("a multi that nobody uses any more leaves nothing", function()
   end)
 end)
 
-describe("a WaitIterator that nobody uses any more leaves nothing", function()
+describe("a WaitIterator that is no longer used leaves nothing", function()
   it("when it was only made", function()
     stays_flat(function(_, f, g)
       gen.WaitIterator(f, g)
@@ -183,7 +183,7 @@ describe("a WaitIterator that nobody uses any more leaves nothing", function()
     end, Future(), Future())
   end)
 
-  it("when its next was set by hand", function()
+  it("when its next was settled by hand", function()
     stays_flat(function(_, f, g)
       local next = gen.WaitIterator(f, g):next()
       local waiter = gen.coroutine(yield)(next)
@@ -279,7 +279,7 @@ describe("a coroutine that was closed as it waited leaves nothing", function()
   end
 end)
 
-describe("a YieldPoint that nobody uses any more leaves nothing", function()
+describe("a YieldPoint that is no longer used leaves nothing", function()
   it("when it has lost a race", function()
     local callbacks = {}
     stays_flat(function(i, f, g)
@@ -297,7 +297,7 @@ describe("a YieldPoint that nobody uses any more leaves nothing", function()
   end)
 end)
 
-describe("a target of chain_future that nobody uses any more", function()
+describe("a target of chain_future that is no longer used", function()
   it("leaves nothing", function()
     stays_flat(function(_, f)
       local target, last = Future(), Future()
@@ -325,7 +325,7 @@ describe("a target of chain_future that nobody uses any more", function()
     end, Future())
   end)
 
-  it("leaves nothing when it was set by another", function()
+  it("leaves nothing when it was settled by another source", function()
     stays_flat(function(i, f)
       local other, target = Future(), Future()
       concurrent.chain_future(f, target)
@@ -336,7 +336,7 @@ describe("a target of chain_future that nobody uses any more", function()
     end, Future())
   end)
 
-  it("keeps nothing of sources that are gone", function()
+  it("keeps nothing of sources that were collected", function()
     local grown = growth(function(_, target)
       concurrent.chain_future(Future(), target)
     end, Future())
@@ -441,7 +441,7 @@ describe("a loop keeps no memory of a peak", function()
     end)
   end
 
-  it("and holds what is in it, in places between", function()
+  it("and holds the remaining timers, which are scattered", function()
     local woken = 0
     loops.run(loop, function()
       local sleepers = {}
