@@ -202,6 +202,7 @@ if(NOT LUNADO_SANITIZE AND NOT LUNADO_TSAN AND NOT LUNADO_VALGRIND
   lunado_add_test(tree/numbers sh spec/numbers.sh "${CMAKE_C_COMPILER}"
     ${folders})
   lunado_add_test(tree/doors ${interpreter} spec/doors.lua)
+  lunado_add_test(tree/mentions ${interpreter} spec/mentions.lua)
   lunado_add_test(tree/rockspec ${interpreter} spec/rockspec.lua)
   lunado_add_test(tree/luacheck luacheck -q --no-color .)
   foreach(name amalgamation guide install rock)

@@ -37,9 +37,6 @@ for name in ([[lunado__getslot lunado__setslot lunado__pushfunction
   VOCABULARY[name] = true
 end
 
--- Files of others that comments name.
-local ELSEWHERE = { ["lua.h"] = true, ["uv.h"] = true, ["lauxlib.h"] = true }
-
 local failed = false
 local function complain(...)
   io.stderr:write(string.format(...), "\n")
@@ -114,44 +111,6 @@ local function check_names(name, text)
   end
 end
 
--- What comments and pages name is there: functions, and files of src.
-
-local function files(where)
-  local list = {}
-  local find = assert(io.popen("find " .. where .. " -type f"))
-  for path in find:lines() do list[#list + 1] = path end
-  find:close()
-  return list
-end
-
-local function check_mentions()
-  local known, names = {}, {}
-  for _, path in ipairs(files "src spec/core spec/capi") do
-    names[path:match "[^/]+$"] = true
-    local code = (read(path) or ""):gsub("/%*.-%*/", "")
-    for word in code:gmatch "lunado_[%w_]+" do known[word] = true end
-  end
-  for _, path in ipairs(files "src docs lua README.md CONTRIBUTING.md") do
-    local text = path:find "%.md$" and read(path) or ""
-    if path:find "%.[ch]$" then
-      for comment in (read(path) or ""):gmatch "/%*.-%*/" do
-        text = text .. comment
-      end
-    end
-    for word, behind in text:gmatch "%f[%w_](lunado__[%w_]+)(.?)" do
-      if not known[word] and behind ~= "*" and not word:find "_$" then
-        complain("%s names %s, which is not there", path, word)
-      end
-    end
-    for name in text:gmatch "%f[%w_/.]([%l_]+%.[ch])%f[^%w]" do
-      if path:find "%.[ch]$" and not names[name] and not ELSEWHERE[name] then
-        complain("%s names %s, which is not there", path, name)
-      end
-    end
-  end
-end
-
-check_mentions()
 for _, name in ipairs(sources()) do
   local text = read(ROOT .. name)
   check_pair(name)
