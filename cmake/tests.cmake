@@ -124,8 +124,8 @@ list(REMOVE_ITEM names ${in_pieces})
 foreach(name IN LISTS names)
   lunado_host(spec/capi ${name} RUN)
 endforeach()
-# These hosts run their scripts thousands of times.  So each of them is split
-# into several tests, by the names of its tests.
+# These hosts run their scripts thousands of times.  So ctest runs each host in
+# several parts, each of which is named after one test or group of the host.
 set(pieces_of_memory opening opening_without_any running running_without_any)
 set(script_of_memory "${LUNADO_ROOT}/spec/capi/memory.lua")
 set(script_of_memory_calls "${LUNADO_ROOT}/spec/capi/memory_calls.lua")

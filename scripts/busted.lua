@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: MIT
--- Runs busted in this very interpreter, whatever `busted` on PATH stands for:
+-- Runs busted in this interpreter, whichever interpreter `busted` on PATH uses:
 --   lua5.4 scripts/busted.lua [options] [files]
--- LUNADO_SHUFFLE, a number, has the tests of a file run in an order of chance.
+-- If LUNADO_SHUFFLE is set, the tests of a file run in a random order; its
+-- value, a number, is the seed.
 local seed = os.getenv "LUNADO_SHUFFLE"
 if seed then
   table.insert(arg, 1, "--seed=" .. seed)

@@ -69,6 +69,7 @@ static inline void lunado_future_wait(lunado_future *future,
  * waiter is in no list, for example because it ran.  O(1). */
 void lunado_waiter_forget(lunado_waiter *waiter);
 
+/* True until the future is settled. */
 static inline bool lunado_future_pending(const lunado_future *future);
 
 /* --- the settler --------------------------------------------------------- */

@@ -22,6 +22,7 @@ struct lunado_link {
   lunado_link *prev; /* the last member, for the list itself */
 };
 
+/* Makes an empty list, or a link that is in no list. */
 static inline void lunado_link_init(lunado_link *link) {
   link->next = link->prev = link;
 }

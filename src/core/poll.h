@@ -59,6 +59,7 @@ void lunado_watcher_close(lunado_watcher *watcher);
 
 /* --- for the loop -------------------------------------------------------- */
 
+/* Closes all watchers of the loop. */
 void lunado__watchers_close(lunado_loop *loop);
 
 /* Checks the descriptors that libuv has yet to hand to the system.  Pauses the

@@ -36,6 +36,7 @@ int lunado_timer_start(lunado_loop *loop, lunado_timer *timer, double when);
 /* Stops the timer if it is running.  O(1) amortized. */
 void lunado_timer_stop(lunado_loop *loop, lunado_timer *timer);
 
+/* True from lunado_timer_start until the timer runs or is stopped. */
 static inline bool lunado_timer_running(const lunado_timer *timer);
 
 /* Returns true and stores the deadline in *when, if the timer is running on

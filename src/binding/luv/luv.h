@@ -10,6 +10,8 @@
 
 #include "binding/state/realm.h"
 
+/* Called when lunado is opened: if luv is loaded already, keeps its module
+ * table alive.  [-0, +0, m] */
 void lunado__luv_open(lua_State *L, lunado_realm *realm);
 
 /* Returns luv's uv_loop_t if luv is loaded and calls the same libuv as lunado;
