@@ -112,6 +112,20 @@ static witness *push_new_witness(lua_State *L, lunado_realm *realm, int idx) {
   return self;
 }
 
+/* Pushes the witness of the Future at idx and the witness's list; *made tells
+ * whether it had to be made. */
+static witness *ensure_witness(lua_State *L, lunado_realm *realm, int idx,
+                               bool *made) {
+  witness *self = push_witness(L, idx);
+  *made = self == NULL;
+  if (self != NULL) {
+    lua_getiuservalue(L, -1, WITNESS_LIST);
+    return self;
+  }
+  lua_pop(L, 1);
+  return push_new_witness(L, realm, idx);
+}
+
 /* Puts the witness at `source` into the table of owners of the pending Future
  * at idx.  If the Future has no such table, the table at `owners` becomes
  * it. */
@@ -160,13 +174,10 @@ void lunado__dependent_bind_ticket(lua_State *L, lunado_realm *realm,
                                    int dependent, int bond) {
   int source = lua_gettop(L) + 1, list = source + 1;
   witness *self;
+  bool made;
   luaL_checkstack(L, 12, NULL);
-  self = push_witness(L, dependent);
-  if (self != NULL) {
-    lua_getiuservalue(L, source, WITNESS_LIST);
-  } else {
-    lua_pop(L, 1);
-    self = push_new_witness(L, realm, dependent);
+  self = ensure_witness(L, realm, dependent, &made);
+  if (made) {
     lunado__getslot(L, realm, LUNADO_SLOT_CHAINED);
     lua_pushvalue(L, dependent);
     lua_pushvalue(L, source);
@@ -187,14 +198,9 @@ void lunado__dependent_bind(lua_State *L, lunado_realm *realm, int dependent,
   lunado_future *future = lua_touserdata(L, dependent);
   int source = lua_gettop(L) + 1, list = source + 1, owners = source + 2;
   witness *self;
+  bool made;
   luaL_checkstack(L, 12, NULL);
-  self = push_witness(L, dependent);
-  if (self != NULL) {
-    lua_getiuservalue(L, source, WITNESS_LIST);
-  } else {
-    lua_pop(L, 1);
-    self = push_new_witness(L, realm, dependent);
-  }
+  self = ensure_witness(L, realm, dependent, &made);
   lua_createtable(L, 0, 2);
   if (lunado_future_pending(future)) {
     lua_pushvalue(L, bond);
