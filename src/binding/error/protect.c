@@ -32,11 +32,16 @@ bool lunado__protect_reserve(lua_State *L, int places) {
 
 bool lunado__protect_call(lua_State *L, lunado_realm *realm,
                           lua_CFunction function, void *data) {
-  int base = lua_gettop(L) + 1;
-  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->errors.handler);
   lua_pushcfunction(L, function);
   lua_pushlightuserdata(L, data);
-  if (lua_pcall(L, 1, 0, base) == LUA_OK) {
+  return lunado__protect_pushed(L, realm, 1);
+}
+
+bool lunado__protect_pushed(lua_State *L, lunado_realm *realm, int nargs) {
+  int base = lua_gettop(L) - nargs;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->errors.handler);
+  lua_insert(L, base);
+  if (lua_pcall(L, nargs, 0, base) == LUA_OK) {
     lua_settop(L, base - 1);
     return true;
   }

@@ -15,6 +15,10 @@ bool lunado__protect_reserve(lua_State *L, int places);
 bool lunado__protect_call(lua_State *L, lunado_realm *realm,
                           lua_CFunction function, void *data);
 
+/* Like lunado__protect_call, for the function below nargs arguments on top.
+ * [-(nargs+1), +(0|1), -] */
+bool lunado__protect_pushed(lua_State *L, lunado_realm *realm, int nargs);
+
 /* Calls the C function below nargs arguments, without results.  Neither
  * finalizers nor debug hooks run during the call.  If the function raises,
  * discards the error and returns false.  [-(nargs+1), +0, -] */

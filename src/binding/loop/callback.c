@@ -9,6 +9,7 @@
 
 #include "binding/coroutine/received.h"
 #include "binding/error/failure.h"
+#include "binding/error/protect.h"
 #include "binding/future/future.h"
 #include "binding/future/link.h"
 #include "binding/loop/interrupt.h"
@@ -83,21 +84,12 @@ static int log_handler_failure(lua_State *L) {
  * false. */
 static bool call_with(lua_State *L, lunado_realm *realm, lua_CFunction function,
                       void *data, int callback) {
-  int base = lua_gettop(L) + 1;
   lunado__context_unwrap(L, realm, callback);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->errors.handler);
   lua_pushcfunction(L, function);
   lua_pushlightuserdata(L, data);
   lua_pushvalue(L, callback);
   lua_pushvalue(L, callback + 1);
-  if (lua_pcall(L, 3, 0, base) == LUA_OK) {
-    lua_settop(L, base - 1);
-    return true;
-  }
-  lunado__failure_take(L, realm);
-  lua_replace(L, base);
-  lua_settop(L, base);
-  return false;
+  return lunado__protect_pushed(L, realm, 3);
 }
 
 /* Logs and pops the Failure on top, which the user's handler has raised. */
