@@ -23,9 +23,9 @@ build = {
          sources = {
             "src/binding/coroutine/await.c",
             "src/binding/coroutine/body.c",
+            "src/binding/coroutine/catch.c",
             "src/binding/coroutine/coroutine.c",
             "src/binding/coroutine/gc_canary.c",
-            "src/binding/coroutine/raise.c",
             "src/binding/coroutine/received.c",
             "src/binding/coroutine/run.c",
             "src/binding/coroutine/suspend.c",

@@ -5,8 +5,8 @@
  */
 #include "binding/module.h"
 
+#include "binding/coroutine/catch.h"
 #include "binding/coroutine/coroutine.h"
-#include "binding/coroutine/raise.h"
 #include "binding/coroutine/received.h"
 #include "binding/debug/inspect.h"
 #include "binding/error/exception.h"
@@ -66,7 +66,7 @@ static void (*const openers[])(lua_State *L) = {
     lunado__methods_functions,   lunado__runsync_functions,
     lunado__context_functions,   lunado__executor_functions,
     lunado__clock_functions,     lunado__inspect_functions,
-    lunado__raise_functions,     lunado__naming_functions,
+    lunado__catch_functions,     lunado__naming_functions,
     lunado__signals_functions,   lunado__forsaken_functions,
     lunado__ticket_functions,    lunado__dependent_functions,
     lunado__handler_functions,   lunado__closing_functions};

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * raise.c - how lunado's own Lua modules catch errors, hand them on and raise
+ * catch.c - how lunado's own Lua modules catch errors, hand them on and raise
  * them again.  The traceback keeps the place where the error was first raised.
  */
-#include "binding/coroutine/raise.h"
+#include "binding/coroutine/catch.h"
 
 #include "binding/coroutine/received.h"
 #include "binding/error/failure.h"
@@ -119,6 +119,6 @@ static const luaL_Reg functions[] = {{"fail", core_fail},
                                      {"raised_during", core_raised_during},
                                      {NULL, NULL}};
 
-void lunado__raise_functions(lua_State *L) {
+void lunado__catch_functions(lua_State *L) {
   lunado__setfunctions(L, functions);
 }
