@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "binding/error/classname.h"
-#include "binding/thread/error_path.h"
+#include "binding/thread/unsendable.h"
 #include "core/alloc.h"
 
 /* Up to this many consecutive nils are written as part of a table's list, so
@@ -92,17 +92,17 @@ static void check_object(lua_State *L, lunado__packing *p, int idx) {
     break;
   case LUA_TTABLE:
     if (is_marked(L, idx))
-      lunado__error_path_raise(L, p, idx, "table marked __copy = false");
+      lunado__unsendable_raise(L, p, idx, "table marked __copy = false");
     break;
   case LUA_TFUNCTION:
     if (lua_iscfunction(L, idx))
-      lunado__error_path_raise(L, p, idx, "C function");
+      lunado__unsendable_raise(L, p, idx, "C function");
     break;
   case LUA_TLIGHTUSERDATA:
-    lunado__error_path_raise(L, p, idx, "light userdata");
+    lunado__unsendable_raise(L, p, idx, "light userdata");
     break;
   default:
-    lunado__error_path_raise(L, p, idx, luaL_typename(L, idx));
+    lunado__unsendable_raise(L, p, idx, luaL_typename(L, idx));
   }
 }
 

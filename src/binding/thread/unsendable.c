@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * error_path.c - the error for a value that cannot be sent, with its path.
+ * unsendable.c - the error for a value that cannot be sent, with its path.
  *
  * No path is recorded while values are encoded.  For an error, the path is
  * found by search: from object p->current up to the sent values, each object is
  * searched for in the parent where it was first met.
  */
-#include "binding/thread/error_path.h"
+#include "binding/thread/unsendable.h"
 
 #include <lauxlib.h>
 #include <stdbool.h>
@@ -184,7 +184,7 @@ static void push_path(lua_State *L, const lunado__packing *p, int idx) {
   lua_remove(L, child);
 }
 
-void lunado__error_path_raise(lua_State *L, const lunado__packing *p, int idx,
+void lunado__unsendable_raise(lua_State *L, const lunado__packing *p, int idx,
                               const char *what) {
   luaL_checkstack(L, 20, NULL);
   push_path(L, p, idx);
