@@ -116,8 +116,8 @@ static int attach_loop(lua_State *L) {
   return 0;
 }
 
-void lunado__attachment_tie(lua_State *L, lunado_ioloop *loop,
-                            lunado_luv_context *context) {
+void lunado__attachment_attach(lua_State *L, lunado_ioloop *loop,
+                               lunado_luv_context *context) {
   attaching self = {loop, context};
   lua_pushcfunction(L, attach_loop);
   lua_pushlightuserdata(L, &self);
@@ -157,9 +157,9 @@ static void part_from_loop(lua_State *L) {
 }
 
 /* A loader in Lua (`opener` is NULL) cannot be inspected:
- * lunado__attachment_receive checks the opened module instead. */
-void lunado__attachment_lend(lua_State *L, lunado_realm *realm,
-                             lua_CFunction opener) {
+ * lunado__attachment_complete checks the opened module instead. */
+void lunado__attachment_prepare(lua_State *L, lunado_realm *realm,
+                                lua_CFunction opener) {
   lunado_luv_object object;
   lunado_luv_context *context = lunado__attachment_context(L);
   if (realm->loops.default_loop == NULL || opener == NULL ||
@@ -170,7 +170,7 @@ void lunado__attachment_lend(lua_State *L, lunado_realm *realm,
   object.set_loop(realm->main, realm->loops.default_loop->core->uv);
 }
 
-void lunado__attachment_take_back(lua_State *L, lunado_realm *realm) {
+void lunado__attachment_cancel(lua_State *L, lunado_realm *realm) {
   lunado_luv_context *context = lunado__attachment_context(L);
   if (lunado__attachment_is_live(realm->luv) || context == NULL ||
       realm->loops.default_loop == NULL ||
@@ -179,12 +179,12 @@ void lunado__attachment_take_back(lua_State *L, lunado_realm *realm) {
   context->uv = NULL;
 }
 
-void lunado__attachment_receive(lua_State *L, lunado_realm *realm, int idx) {
+void lunado__attachment_complete(lua_State *L, lunado_realm *realm, int idx) {
   lunado_luv_context *context = lunado__attachment_context(L);
   if (realm->loops.default_loop == NULL) return;
   if (context == NULL || context->uv != realm->loops.default_loop->core->uv)
     lunado__loader_refuse(L, NULL);
   lua_pushvalue(L, idx);
-  lunado__attachment_tie(L, realm->loops.default_loop, context);
+  lunado__attachment_attach(L, realm->loops.default_loop, context);
   lua_pop(L, 1);
 }

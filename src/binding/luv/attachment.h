@@ -67,8 +67,8 @@ lua_CFunction lunado__attachment_function(lua_State *L, int idx,
 /* Attaches luv, whose context has the loop's uv_loop_t and whose table is on
  * top, to the loop.  If this fails, undoes all changes and raises an error.
  * [-0, +0, e] */
-void lunado__attachment_tie(lua_State *L, lunado_ioloop *loop,
-                            lunado_luv_context *context);
+void lunado__attachment_attach(lua_State *L, lunado_ioloop *loop,
+                               lunado_luv_context *context);
 
 /* If luv is attached already, pushes its table and returns true; else pushes
  * nothing and returns false.  [-0, +1, -] */
@@ -77,15 +77,15 @@ bool lunado__attachment_again(lua_State *L, lunado_realm *realm);
 /* Prepares luv, which `opener` is about to open, to use the default loop.  Does
  * nothing if `opener` is not luv's.  Raises if luv calls another libuv.
  * [-0, +0, e] */
-void lunado__attachment_lend(lua_State *L, lunado_realm *realm,
-                             lua_CFunction opener);
+void lunado__attachment_prepare(lua_State *L, lunado_realm *realm,
+                                lua_CFunction opener);
 
-/* Undoes lunado__attachment_lend.  Called if luv could not be opened.
+/* Undoes lunado__attachment_prepare.  Called if luv could not be opened.
  * [-0, +0, -] */
-void lunado__attachment_take_back(lua_State *L, lunado_realm *realm);
+void lunado__attachment_cancel(lua_State *L, lunado_realm *realm);
 
 /* Attaches luv to the default loop.  Called after luv was opened, with its
  * table at idx.  Raises if luv does not use the default loop.  [-0, +0, e] */
-void lunado__attachment_receive(lua_State *L, lunado_realm *realm, int idx);
+void lunado__attachment_complete(lua_State *L, lunado_realm *realm, int idx);
 
 #endif

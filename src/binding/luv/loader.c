@@ -195,7 +195,7 @@ static void remove_from(lua_State *L, const char *name) {
 static int open_luv(lua_State *L) {
   lua_call(L, 2, 1);
   if (lunado__loader_ismodule(L, 2))
-    lunado__attachment_receive(L, lua_touserdata(L, 1), 2);
+    lunado__attachment_complete(L, lua_touserdata(L, 1), 2);
   return 1;
 }
 
@@ -208,14 +208,14 @@ static int load_luv(lua_State *L) {
   lua_settop(L, 1);
   if (lunado__attachment_again(L, realm)) return 1;
   push_loader(L, name);
-  lunado__attachment_lend(L, realm, lua_tocfunction(L, 2));
+  lunado__attachment_prepare(L, realm, lua_tocfunction(L, 2));
   lua_pushcfunction(L, open_luv);
   lua_pushlightuserdata(L, realm);
   lua_pushvalue(L, 2);
   lua_pushvalue(L, 1);
   lua_pushvalue(L, 3);
   if (lua_pcall(L, 4, 1, 0) != LUA_OK) {
-    lunado__attachment_take_back(L, realm);
+    lunado__attachment_cancel(L, realm);
     return lua_error(L);
   }
   if (lunado__loader_ismodule(L, 4)) {

@@ -76,7 +76,7 @@ void lunado__luv_share(lua_State *L, lunado_ioloop *loop) {
   if (name == NULL || context == NULL || context->uv == NULL) {
     lunado__loader_install(L, NULL);
   } else if (context->uv == loop->core->uv) {
-    lunado__attachment_tie(L, loop, context);
+    lunado__attachment_attach(L, loop, context);
     lunado__loader_install(L, name);
   }
   if (name != NULL) lua_pop(L, 1);
