@@ -104,7 +104,7 @@ static void take_all_out(lunado_loop *loop) {
 
 static void miscount_deadlines(lunado_loop *loop) { loop->heap.finite++; }
 
-static void miscount_holds(lunado_loop *loop) { loop->holds++; }
+static void miscount_kept_alive(lunado_loop *loop) { loop->kept_alive++; }
 
 static void miscount_refs(lunado_loop *loop) { loop->refs = 1; }
 
@@ -193,7 +193,8 @@ static const fault faults[] = {
     {miscount_removed, "a heap counts the entries whose timers were taken out"},
     {take_all_out, "they are no more than the others"},
     {miscount_deadlines, "a heap counts the deadlines that come"},
-    {miscount_holds, "the async handle counts as alive while there are holds"},
+    {miscount_kept_alive,
+     "the async handle counts as alive while the loop is kept alive"},
     {miscount_refs, "what is open holds a reference"},
     {lend_what_is_gone, "what is lent is open, and the loop's own"},
     {stay_due, "timers run inside a callback of the loop"},

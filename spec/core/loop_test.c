@@ -277,7 +277,7 @@ static void forever_waits_though_nothing_is_left(void **state) {
   assert_int_equal(lunado_loop_run(loop, true), LUNADO_RUN_STOPPED);
   lunado_loop_release(loop);
   assert_string_equal(noted(), "t");
-  assert_int_equal(loop->holds, 0);
+  assert_int_equal(loop->kept_alive, 0);
 }
 
 static void on_wake(lunado_loop *loop, lunado_message *message) {

@@ -166,8 +166,8 @@ static void check_open(const lunado_loop *loop) {
             "the handles of an open loop are open");
   invariant(!ready || active(&loop->idle),
             "the idle handle is active while callbacks are ready");
-  invariant(referenced(&loop->async) == (loop->holds > 0),
-            "the async handle counts as alive while there are holds");
+  invariant(referenced(&loop->async) == (loop->kept_alive > 0),
+            "the async handle counts as alive while the loop is kept alive");
   invariant(active(&loop->async), "an open loop can be woken");
   invariant(active(&loop->prepare) && !referenced(&loop->prepare),
             "what is done before libuv polls keeps no loop alive");

@@ -6,7 +6,8 @@
  *
  * The idle handle is active while callbacks are ready, and while the first
  * deadline has passed or can be skipped to.  Its callback stops it when neither
- * is true any more.  The async handle is referenced exactly while holds > 0.
+ * is true any more.  The async handle is referenced exactly while kept_alive
+ * is not 0.
  *
  * libuv computes its wait from its cached time.  The prepare handle is always
  * active and updates that time right before.  For owners that ask libuv for the
@@ -151,7 +152,7 @@ static bool can_skip(lunado_loop *loop, double now) {
 /* True if the loop awaits an event from libuv or from another thread. */
 static bool is_awaiting(const lunado_loop *loop) {
   return loop->uv->active_reqs.count > 0 ||
-         loop->holds > (loop->forever ? 1u : 0u);
+         loop->kept_alive > (loop->forever ? 1u : 0u);
 }
 
 /* Skips to the first deadline if nothing is awaited and nothing has happened on
@@ -240,11 +241,12 @@ void lunado_loop_set_unused(lunado_loop *loop, lunado_unused_cb unused) {
 }
 
 void lunado_loop_keep_alive(lunado_loop *loop) {
-  if (loop->holds++ == 0 && !loop->closed) uv_ref((uv_handle_t *)&loop->async);
+  if (loop->kept_alive++ == 0 && !loop->closed)
+    uv_ref((uv_handle_t *)&loop->async);
 }
 
 void lunado_loop_release(lunado_loop *loop) {
-  if (--loop->holds == 0 && !loop->closed)
+  if (--loop->kept_alive == 0 && !loop->closed)
     uv_unref((uv_handle_t *)&loop->async);
 }
 

@@ -147,7 +147,7 @@ double lunado_loop_time(lunado_loop *loop);
 /* Uses `clock` from now on (borrowed until replaced; NULL: the system's).
  * Deadlines do not change.  A clock with `skip_to` stands still while a
  * callback is ready or running, while a request of libuv's is pending, and
- * while lunado_loop_keep_alive holds the loop. */
+ * while lunado_loop_keep_alive keeps the loop alive. */
 void lunado_loop_set_clock(lunado_loop *loop, lunado_clock *clock);
 
 /* Sets the length of a slice in nanoseconds; the default is a millisecond. */
@@ -221,7 +221,7 @@ struct lunado_loop {
   uv_prepare_t prepare; /* always active, never referenced: checks new watchers,
                            and updates the time from which libuv computes its
                            wait */
-  uv_async_t async;     /* wakes the loop for messages; holds keep it
+  uv_async_t async;     /* wakes the loop for messages; kept_alive keeps it
                            referenced */
   uv_check_t check;     /* open while `own` is open and not lent: tells which
                            part of a pass of `own` is over */
@@ -259,16 +259,16 @@ struct lunado_loop {
   uint32_t ages;     /* timers started so far */
   uint32_t turn_age; /* while timers run: `ages` when they began */
   unsigned depth;    /* callbacks and runs of the loop on the C stack */
-  unsigned holds;    /* lunado_loop_keep_alive minus lunado_loop_release */
-  unsigned handles;  /* open handles of the loop's own */
-  atomic_uint refs;  /* references to this storage */
-  bool running;      /* inside lunado_loop_run */
-  bool forever;      /* the run holds the loop alive */
-  bool stopped;      /* by lunado_loop_stop */
-  bool broken;       /* by lunado_loop_break: the rest of the turn is left for
-                        the next run */
-  bool torn;         /* callbacks of the turn were left for the next slice */
-  atomic_bool urged; /* messages are delivered before anything else begins */
+  unsigned kept_alive; /* lunado_loop_keep_alive minus lunado_loop_release */
+  unsigned handles;    /* open handles of the loop's own */
+  atomic_uint refs;    /* references to this storage */
+  bool running;        /* inside lunado_loop_run */
+  bool forever;        /* the run keeps the loop alive */
+  bool stopped;        /* by lunado_loop_stop */
+  bool broken;         /* by lunado_loop_break: the rest of the turn is left for
+                          the next run */
+  bool torn;           /* callbacks of the turn were left for the next slice */
+  atomic_bool urged;   /* messages are delivered before anything else begins */
   bool closed;
   bool has_limit;       /* `limit` is open */
   bool limited;         /* the limit has stopped the loop */
