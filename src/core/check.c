@@ -157,7 +157,7 @@ static void check_watchers(const lunado_loop *loop) {
 
 static void check_open(const lunado_loop *loop) {
   bool ready = !lunado_list_empty(&loop->ready);
-  invariant(loop->handles == 4u + loop->has_limit + loop->watched,
+  invariant(loop->handles == 4u + loop->has_limit + loop->check_open,
             "an open loop has four handles, one for the limit, and one for a "
             "uv_loop_t of its own");
   invariant(!closing(&loop->timer) && !closing(&loop->idle) &&

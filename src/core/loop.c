@@ -257,7 +257,7 @@ void lunado_loop_release(lunado_loop *loop) {
 static void on_prepare(uv_prepare_t *handle) {
   lunado_loop *loop = lunado_container_of(handle, lunado_loop, prepare);
   lunado__watchers_prepare(loop);
-  loop->polling = loop->watched && !loop->lent;
+  loop->polling = loop->check_open && !loop->lent;
   if (!uv_is_active((uv_handle_t *)&loop->idle)) uv_update_time(loop->uv);
 }
 
@@ -357,7 +357,7 @@ static int open_uv(lunado_loop *loop, uv_loop_t *uv) {
     lunado__ownuv_free(loop);
     return rc;
   }
-  lunado__ownuv_watch(loop);
+  lunado__ownuv_open_check(loop);
   loop->owns_uv = true;
   lunado_loop_ref(loop);
   return 0;

@@ -276,8 +276,8 @@ struct lunado_loop {
   bool shared;          /* own was lent */
   bool polling;         /* a pass of own is between `prepare` and `check` */
   bool closing_handles; /* handles were closing at the last `check` */
-  bool unwatched;       /* `check` is closing */
-  bool watched;         /* `check` is open */
+  bool check_closing;   /* `check` is being closed */
+  bool check_open;      /* `check` is open, or being closed */
   bool leaving;         /* own ends once no foreign handle or request is left on
                            it */
   bool lent;            /* own is not closed with the loop */

@@ -124,8 +124,8 @@ static bool end(lunado_loop *loop, bool driven) {
 static void on_check_closed(uv_handle_t *handle);
 
 static void close_check(lunado_loop *loop) {
-  if (!loop->watched || loop->unwatched) return;
-  loop->unwatched = true;
+  if (!loop->check_open || loop->check_closing) return;
+  loop->check_closing = true;
   lunado__handle_close(&loop->check, on_check_closed);
 }
 
@@ -141,7 +141,7 @@ static void on_check(uv_check_t *handle) {
 }
 
 static void open_check(lunado_loop *loop) {
-  loop->watched = true;
+  loop->check_open = true;
   (void)uv_check_init(loop->uv, &loop->check);
   (void)uv_check_start(&loop->check, on_check);
   uv_unref((uv_handle_t *)&loop->check);
@@ -155,7 +155,7 @@ static void on_check_closed(uv_handle_t *handle) {
       lunado_container_of((uv_check_t *)handle, lunado_loop, check);
   lunado__handle_closed(handle);
   loop->handles--;
-  loop->watched = loop->unwatched = false;
+  loop->check_open = loop->check_closing = false;
   if (loop->leaving && !end(loop, true)) {
     loop->handles++;
     open_check(loop);
@@ -165,7 +165,7 @@ static void on_check_closed(uv_handle_t *handle) {
   lunado_loop_unref(loop);
 }
 
-void lunado__ownuv_watch(lunado_loop *loop) {
+void lunado__ownuv_open_check(lunado_loop *loop) {
   loop->handles++;
   lunado_loop_ref(loop);
   open_check(loop);
@@ -187,7 +187,7 @@ void lunado__ownuv_close(lunado_loop *loop) {
   if (uv_is_closing((uv_handle_t *)&loop->check)) close_check(loop);
   loop->leaving = loop->depth > 0 || is_others(loop);
   if (loop->leaving) {
-    if (!loop->watched) lunado__ownuv_watch(loop);
+    if (!loop->check_open) lunado__ownuv_open_check(loop);
     return;
   }
   close_check(loop);

@@ -19,7 +19,7 @@
 int lunado__ownuv_open(lunado_loop *loop);
 
 /* Opens the check handle, which observes the passes of the uv_loop_t. */
-void lunado__ownuv_watch(lunado_loop *loop);
+void lunado__ownuv_open_check(lunado_loop *loop);
 
 /* Closes the uv_loop_t of a closed loop: now, if the loop is at rest, otherwise
  * later.  Does nothing while the loop is open, or the uv_loop_t is lent. */
