@@ -34,7 +34,7 @@ typedef struct lunado_attachment {
   lua_CFunction loop_mode; /* luv.loop_mode; NULL before luv 1.40 */
   int deferred; /* length of the list of deferred finalizers; see shutdown.c */
   bool ending;  /* the state is being closed */
-  bool over;    /* and libuv has finished with luv's handles */
+  bool ended;   /* and libuv has finished with luv's handles */
 } lunado_attachment;
 
 /* Returns the default loop if it is open and on the shared uv_loop_t, else

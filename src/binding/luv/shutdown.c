@@ -38,7 +38,7 @@ static int defer(lua_State *L) {
   lua_settop(L, 1);
   lua_pushvalue(L, lua_upvalueindex(1));
   lua_insert(L, 1); /* finalizer handle */
-  if (self->over) {
+  if (self->ended) {
     lua_call(L, 1, 0);
     return 0;
   }
@@ -298,7 +298,7 @@ static int attachment__gc(lua_State *L) {
     end_shared(L, self);
   else if (self->lender != NULL)
     lunado_loop_reclaim_uv(self->lender, false); /* luv has closed it */
-  self->over = true;
+  self->ended = true;
   lunado__shutdown_finalize(L, self);
   return 0;
 }

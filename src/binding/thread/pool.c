@@ -38,7 +38,7 @@ struct lunado__pool {
   char *cpath;   /* package.cpath, in the memory block of path */
   unsigned busy; /* calls of pool_done on the C stack */
   bool shut;     /* refuses jobs */
-  bool over;     /* shut, with neither threads nor pending jobs */
+  bool ended;    /* shut, with neither threads nor pending jobs */
   bool closing;  /* the state is being closed */
 };
 
@@ -178,7 +178,7 @@ static void pool_done(lunado_threadpool *threads, lunado_job *job) {
   settle_job_protected(L, pool->realm, self);
   forget_job_future(L, pool, self->future);
   pool->busy--;
-  if (pool->over) release_pool(L, pool);
+  if (pool->ended) release_pool(L, pool);
 }
 
 static void pool_free_job(lunado_job *job) {
@@ -191,7 +191,7 @@ static void pool_ended(lunado_threadpool *threads) {
   lunado__pool *pool = lunado_threadpool_data(threads);
   pool->threads = NULL;
   lunado_threadpool_free(threads);
-  pool->over = true;
+  pool->ended = true;
   release_pool(pool->realm->main, pool);
 }
 
@@ -295,7 +295,7 @@ void lunado__pool_shut_down(lua_State *L, lunado__pool *pool, bool wait) {
   pool->L = L;
   lunado_threadpool_settle(pool->threads);
   pool->L = outer;
-  pool->over = true;
+  pool->ended = true;
   release_pool(L, pool);
 }
 
