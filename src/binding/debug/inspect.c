@@ -10,10 +10,11 @@
 
 #include "binding/coroutine/coroutine.h"
 #include "binding/coroutine/task.h"
+#include "binding/future/chain.h"
 #include "binding/future/future.h"
-#include "binding/future/link.h"
 #include "binding/future/multi.h"
 #include "binding/future/sleep.h"
+#include "binding/future/waititer.h"
 #include "binding/future/with_timeout.h"
 #include "binding/loop/ioloop.h"
 #include "binding/state/class.h"
@@ -209,6 +210,38 @@ static int core_parts(lua_State *L) {
   return lua_gettop(L) - 1;
 }
 
+/* Pushes the Future that gets the outcome through the waiter whose owner is on
+ * top, or nil. */
+static void push_dependent(lua_State *L, const lunado_waiter *waiter) {
+  int owner = lua_gettop(L);
+  if (!lunado__chain_target(L, waiter, owner) &&
+      !lunado__waititer_next(L, waiter, owner))
+    lua_pushnil(L);
+}
+
+/* Appends to the list at `list` the pending Futures that get, or may get, the
+ * outcome of the pending Future at idx through lunado__chain or a
+ * WaitIterator. */
+static void push_dependents(lua_State *L, lunado_realm *realm, int idx,
+                            int list) {
+  const lunado_future *future = lua_touserdata(L, idx);
+  const lunado_waiter *waiter = future->waiters;
+  int top = lua_gettop(L);
+  luaL_checkstack(L, 6, NULL);
+  if (waiter == NULL) return;
+  do {
+    const lunado_future *dependent;
+    if (lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE) == LUA_TTABLE)
+      lua_rawgetp(L, -1, waiter);
+    push_dependent(L, waiter);
+    dependent = lunado__tofuture(L, realm, -1);
+    if (dependent != NULL && lunado_future_pending(dependent))
+      lua_rawseti(L, list, (lua_Integer)lua_rawlen(L, list) + 1);
+    lua_settop(L, top);
+    waiter = waiter->next;
+  } while (waiter != future->waiters);
+}
+
 /* dependents(future) → a list of the pending Futures that will or may get the
  * outcome of this one, by chain_future or a WaitIterator. */
 static int core_dependents(lua_State *L) {
@@ -216,8 +249,7 @@ static int core_dependents(lua_State *L) {
   const lunado_future *future = lunado__checkfuture(L, realm, 1);
   lua_settop(L, 1);
   lua_newtable(L);
-  if (lunado_future_pending(future))
-    lunado__link_push_dependents(L, realm, 1, 2);
+  if (lunado_future_pending(future)) push_dependents(L, realm, 1, 2);
   return 1;
 }
 

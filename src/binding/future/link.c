@@ -3,16 +3,12 @@
 #include "binding/future/link.h"
 
 #include "binding/future/awaited.h"
-#include "binding/future/chain.h"
 #include "binding/future/future.h"
 #include "binding/future/owner.h"
 #include "binding/future/settle.h"
-#include "binding/future/waititer.h"
 #include "binding/loop/callback.h"
 #include "binding/loop/ioloop.h"
 #include "binding/loop/queue.h"
-#include "core/multi.h"
-#include "core/waititer.h"
 
 /* The owner of a waiter that calls a function, or that reports the error of a
  * Future that a callback returned.  User values: the function, or the callback
@@ -132,33 +128,4 @@ void lunado__link_discard(lua_State *L, lunado_realm *realm,
   if (!lunado_future_pending(future) ||
       !link_new(L, idx, callback, loop, on_discard))
     report_failure(L, realm, loop, idx, callback);
-}
-
-/* Pushes the Future that gets the outcome through the waiter whose owner is on
- * top, or nil. */
-static void push_dependent(lua_State *L, const lunado_waiter *waiter) {
-  int owner = lua_gettop(L);
-  if (!lunado__chain_target(L, waiter, owner) &&
-      !lunado__waititer_next(L, waiter, owner))
-    lua_pushnil(L);
-}
-
-void lunado__link_push_dependents(lua_State *L, lunado_realm *realm, int idx,
-                                  int list) {
-  const lunado_future *future = lua_touserdata(L, idx);
-  const lunado_waiter *waiter = future->waiters;
-  int top = lua_gettop(L);
-  luaL_checkstack(L, 6, NULL);
-  if (waiter == NULL) return;
-  do {
-    const lunado_future *dependent;
-    if (lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE) == LUA_TTABLE)
-      lua_rawgetp(L, -1, waiter);
-    push_dependent(L, waiter);
-    dependent = lunado__tofuture(L, realm, -1);
-    if (dependent != NULL && lunado_future_pending(dependent))
-      lua_rawseti(L, list, (lua_Integer)lua_rawlen(L, list) + 1);
-    lua_settop(L, top);
-    waiter = waiter->next;
-  } while (waiter != future->waiters);
 }

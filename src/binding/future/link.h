@@ -19,10 +19,4 @@ void lunado__link_on_done(lua_State *L, lunado_realm *realm, int idx,
 void lunado__link_discard(lua_State *L, lunado_realm *realm,
                           lunado_ioloop *loop, int idx, int callback);
 
-/* Appends to the list at `list` the pending Futures that get, or may get, the
- * outcome of the pending Future at idx through lunado__chain or a WaitIterator.
- * [-0, +0, m] */
-void lunado__link_push_dependents(lua_State *L, lunado_realm *realm, int idx,
-                                  int list);
-
 #endif
