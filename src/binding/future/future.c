@@ -13,7 +13,7 @@
 #include "binding/error/failure.h"
 #include "binding/future/chain.h"
 #include "binding/future/dependent.h"
-#include "binding/future/link.h"
+#include "binding/future/done.h"
 #include "binding/future/settle.h"
 #include "binding/future/ticket.h"
 #include "binding/future/untie.h"
@@ -183,7 +183,7 @@ static int future_add_done_callback(lua_State *L) {
   lunado__checkcallable(L, 2);
   lua_settop(L, 2);
   if (lunado_future_pending(future)) {
-    lunado__link_on_done(L, realm, 1, NULL);
+    lunado__done_call(L, realm, 1, NULL);
     return 0;
   }
   lua_pushvalue(L, 1);

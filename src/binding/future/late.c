@@ -13,8 +13,8 @@
 
 #include "binding/error/failure.h"
 #include "binding/error/quiet.h"
+#include "binding/future/done.h"
 #include "binding/future/future.h"
-#include "binding/future/link.h"
 #include "binding/future/multi.h"
 #include "binding/future/ticket.h"
 #include "binding/state/log.h"
@@ -186,7 +186,7 @@ bool lunado__late_unheeded(const lunado_future *future) {
       (future->kind == LUNADO_KIND_TICKET && lunado__ticket_is_idle(future)))
     return true;
   do {
-    if (!lunado__link_is_done_callback(waiter)) return false;
+    if (!lunado__done_is_callback(waiter)) return false;
     waiter = waiter->next;
   } while (waiter != future->waiters);
   return true;

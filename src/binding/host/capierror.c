@@ -8,8 +8,8 @@
 #include "binding/error/classname.h"
 #include "binding/error/exception.h"
 #include "binding/error/failure.h"
+#include "binding/future/done.h"
 #include "binding/future/future.h"
-#include "binding/future/link.h"
 #include "binding/host/capi.h"
 #include "binding/module.h"
 #include "binding/state/argument.h"
@@ -56,7 +56,7 @@ void lunado_ondone(lua_State *L, int idx) {
   if (lua_gettop(L) <= (idx > 0 ? idx : 0) ||
       !lunado__argument_iscallable(L, -1))
     luaL_error(L, "a function expected above the future");
-  lunado__link_on_done(L, realm, idx, NULL);
+  lunado__done_call(L, realm, idx, NULL);
 }
 
 /* --- classes -------------------------------------------------------------- */

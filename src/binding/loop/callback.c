@@ -10,8 +10,8 @@
 #include "binding/coroutine/received.h"
 #include "binding/error/failure.h"
 #include "binding/error/protect.h"
+#include "binding/future/done.h"
 #include "binding/future/future.h"
-#include "binding/future/link.h"
 #include "binding/loop/interrupt.h"
 #include "binding/loop/ioloop.h"
 #include "binding/loop/methods.h"
@@ -138,7 +138,7 @@ void lunado__callback_report(lua_State *L, lunado_realm *realm,
 /* (loop, callback, the Future that it returned): reports the Future's error. */
 static int discard(lua_State *L) {
   lunado_ioloop *loop = lua_touserdata(L, 1);
-  lunado__link_discard(L, loop->realm, loop, 3, 2);
+  lunado__done_discard(L, loop->realm, loop, 3, 2);
   return 0;
 }
 

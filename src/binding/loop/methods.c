@@ -4,8 +4,8 @@
 
 #include <string.h>
 
+#include "binding/future/done.h"
 #include "binding/future/future.h"
-#include "binding/future/link.h"
 #include "binding/loop/callback.h"
 #include "binding/loop/handler.h"
 #include "binding/loop/interrupt.h"
@@ -72,7 +72,7 @@ static int loop_add_future(lua_State *L) {
   lunado__checkcallable(L, 3);
   lua_settop(L, 3);
   lunado__context_wrap_if_any(L, realm, 3);
-  lunado__link_on_done(L, realm, 2, loop);
+  lunado__done_call(L, realm, 2, loop);
   return 0;
 }
 

@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: MIT */
-/* link.h - functions that are called when a Future is done. */
-#ifndef LUNADO_BINDING_FUTURE_LINK_H
-#define LUNADO_BINDING_FUTURE_LINK_H
+/* done.h - functions that are called when a Future is done. */
+#ifndef LUNADO_BINDING_FUTURE_DONE_H
+#define LUNADO_BINDING_FUTURE_DONE_H
 
 #include "binding/state/realm.h"
 
 /* True for a waiter of add_done_callback. */
-bool lunado__link_is_done_callback(const lunado_waiter *waiter);
+bool lunado__done_is_callback(const lunado_waiter *waiter);
 
 /* Calls function(future), the function on top, on the loop's next turn after
  * the Future at idx is done.  If loop is NULL, calls it as soon as the Future
  * is done and logs its errors.  [-1, +0, m] */
-void lunado__link_on_done(lua_State *L, lunado_realm *realm, int idx,
-                          lunado_ioloop *loop);
+void lunado__done_call(lua_State *L, lunado_realm *realm, int idx,
+                       lunado_ioloop *loop);
 
 /* For a Future at idx that the callback at `callback` has returned: if the
  * Future fails, reports its error as an error of the callback.  [-0, +0, m] */
-void lunado__link_discard(lua_State *L, lunado_realm *realm,
+void lunado__done_discard(lua_State *L, lunado_realm *realm,
                           lunado_ioloop *loop, int idx, int callback);
 
 #endif

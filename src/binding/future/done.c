@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* link.c - functions that are called when a Future is done. */
-#include "binding/future/link.h"
+/* done.c - functions that are called when a Future is done. */
+#include "binding/future/done.h"
 
 #include "binding/future/awaited.h"
 #include "binding/future/future.h"
@@ -16,34 +16,34 @@
 typedef struct {
   lunado_waiter waiter;
   lunado_ioloop *loop; /* where the function is called; NULL: at once */
-} link_object;
+} done_callback;
 
-enum { LINK_TARGET = 1, LINK_SOURCE, LINK_LOOP, LINK_VALUES = LINK_LOOP };
+enum { DONE_TARGET = 1, DONE_SOURCE, DONE_LOOP, DONE_VALUES = DONE_LOOP };
 
-/* Makes the link object on top hold its loop, or have none if the realm has
+/* Makes the done_callback on top hold its loop, or have none if the realm has
  * released the loop. */
-static void hold_loop(lua_State *L, link_object *self) {
+static void hold_loop(lua_State *L, done_callback *self) {
   lunado__ioloop_push(L, self->loop);
   if (lua_isnil(L, -1)) self->loop = NULL;
-  lua_setiuservalue(L, -2, LINK_LOOP);
+  lua_setiuservalue(L, -2, DONE_LOOP);
 }
 
 /* Makes the Future at `source` call `cb` when it is done.  Returns false if it
  * is done already. */
-static bool link_new(lua_State *L, int source, int target, lunado_ioloop *loop,
+static bool done_new(lua_State *L, int source, int target, lunado_ioloop *loop,
                      lunado_done_cb cb) {
-  link_object *self;
+  done_callback *self;
   bool linked;
   source = lua_absindex(L, source);
   target = lua_absindex(L, target);
-  self = lua_newuserdatauv(L, sizeof *self, LINK_VALUES);
+  self = lua_newuserdatauv(L, sizeof *self, DONE_VALUES);
   self->waiter.list = NULL;
   self->loop = loop;
   if (loop != NULL) hold_loop(L, self);
   lua_pushvalue(L, target);
-  lua_setiuservalue(L, -2, LINK_TARGET);
+  lua_setiuservalue(L, -2, DONE_TARGET);
   lua_pushvalue(L, source);
-  lua_setiuservalue(L, -2, LINK_SOURCE);
+  lua_setiuservalue(L, -2, DONE_SOURCE);
   linked = lunado__owner_wait(L, source, lua_gettop(L), &self->waiter, cb);
   lua_pop(L, 1);
   return linked;
@@ -55,13 +55,13 @@ static void on_done_now(lunado_settler *settler, lunado_waiter *waiter,
   lua_State *L = realm->futures.frame->L;
   (void)future;
   lunado__owner_push(realm, waiter);
-  lua_getiuservalue(L, -1, LINK_TARGET);
-  lua_getiuservalue(L, -2, LINK_SOURCE);
+  lua_getiuservalue(L, -1, DONE_TARGET);
+  lua_getiuservalue(L, -2, DONE_SOURCE);
   lunado__callback(L, realm, NULL, 1);
   lua_pop(L, 1);
 }
 
-bool lunado__link_is_done_callback(const lunado_waiter *waiter) {
+bool lunado__done_is_callback(const lunado_waiter *waiter) {
   return waiter->cb == on_done_now;
 }
 
@@ -69,22 +69,22 @@ static void on_done_loop(lunado_settler *settler, lunado_waiter *waiter,
                          lunado_future *future) {
   lunado_realm *realm = lunado__settle_realm(settler);
   lua_State *L = realm->futures.frame->L;
-  link_object *self = lunado_container_of(waiter, link_object, waiter);
+  done_callback *self = lunado_container_of(waiter, done_callback, waiter);
   lunado__owner_push(realm, waiter);
   if (self->loop != NULL) { /* else the loop was closed, and calls nothing */
-    lua_getiuservalue(L, -1, LINK_TARGET);
-    lua_getiuservalue(L, -2, LINK_SOURCE);
+    lua_getiuservalue(L, -1, DONE_TARGET);
+    lua_getiuservalue(L, -2, DONE_SOURCE);
     if (future->state == LUNADO_FAILED) lunado__awaited_queued(L, -1);
     lunado__queue_callback(L, realm, self->loop, 1);
   }
   lua_pop(L, 1);
 }
 
-void lunado__link_on_done(lua_State *L, lunado_realm *realm, int idx,
-                          lunado_ioloop *loop) {
+void lunado__done_call(lua_State *L, lunado_realm *realm, int idx,
+                       lunado_ioloop *loop) {
   lunado_future *future = lua_touserdata(L, idx);
   if (lunado_future_pending(future) &&
-      link_new(L, idx, -1, loop, loop != NULL ? on_done_loop : on_done_now)) {
+      done_new(L, idx, -1, loop, loop != NULL ? on_done_loop : on_done_now)) {
     lua_pop(L, 1);
     return;
   }
@@ -112,20 +112,20 @@ static void on_discard(lunado_settler *settler, lunado_waiter *waiter,
                        lunado_future *future) {
   lunado_realm *realm = lunado__settle_realm(settler);
   lua_State *L = realm->futures.frame->L;
-  link_object *self = lunado_container_of(waiter, link_object, waiter);
+  done_callback *self = lunado_container_of(waiter, done_callback, waiter);
   int top = lua_gettop(L);
   (void)future;
   lunado__owner_push(realm, waiter);
-  lua_getiuservalue(L, -1, LINK_TARGET);
-  lua_getiuservalue(L, -2, LINK_SOURCE);
+  lua_getiuservalue(L, -1, DONE_TARGET);
+  lua_getiuservalue(L, -2, DONE_SOURCE);
   report_failure(L, realm, self->loop, top + 3, top + 2);
   lua_settop(L, top);
 }
 
-void lunado__link_discard(lua_State *L, lunado_realm *realm,
+void lunado__done_discard(lua_State *L, lunado_realm *realm,
                           lunado_ioloop *loop, int idx, int callback) {
   lunado_future *future = lua_touserdata(L, idx);
   if (!lunado_future_pending(future) ||
-      !link_new(L, idx, callback, loop, on_discard))
+      !done_new(L, idx, callback, loop, on_discard))
     report_failure(L, realm, loop, idx, callback);
 }
