@@ -497,6 +497,226 @@ describe("another error", function()
     end)
 end)
 
+-- Another place than boom's.
+local function bang(err)
+  error(err, 0)
+end
+local BANG = "origin_spec.lua:" .. debug.getinfo(bang, "S").linedefined + 1
+  .. ": in"
+
+local bangs = gen.coroutine(function(err)
+  yield()
+  bang(err)
+end)
+
+local function object(name)
+  return setmetatable({}, { __tostring = function() return name end })
+end
+
+local function raise(err) error(err, 0) end
+local raises = gen.coroutine(raise)
+
+-- A coroutine that is given both errors, and raises the one again.
+local picks = gen.coroutine(function(one, other)
+  local err = caught(one)
+  caught(other)
+  raise(err)
+end)
+
+local function set_on_future(err)
+  local f = Future()
+  f:set_exception(err)
+  return f
+end
+
+-- The two errors, each raised again, in alternation, by so many coroutines, and
+-- set on so many Futures.
+local function alternate(rounds, one, other)
+  for _ = 1, rounds do one, other = picks(one, other), picks(other, one) end
+  local err, second = caught(one), caught(other)
+  for _ = 1, rounds do
+    err = caught(set_on_future(err))
+    second = caught(set_on_future(second))
+  end
+  return err, second
+end
+
+local function of_bang(traceback)
+  assert(traceback:find(BANG, 1, true), traceback)
+  assert.is_nil(traceback:find(ORIGIN(), 1, true), traceback)
+end
+
+describe("each of two errors that alternate", function()
+  for name, make in pairs {
+    strings = tostring,
+    objects = object,
+    ["a string and an object"] = function(text)
+      return text == "one" and text or object(text)
+    end,
+    numbers = function(text) return #text + (text == "one" and 0.5 or 0) end,
+  } do
+    for _, rounds in ipairs { 0, 1, 2, 20 } do
+      it(("has its own place: %s, %d"):format(name, rounds), function()
+        run(function()
+          local first, second
+          local f = gen.coroutine(function()
+            first, second = alternate(rounds, fails(make "one"),
+              bangs(make "other"))
+            raise(first)
+          end)()
+          pcall(yield, f)
+          has_origin(select(2, f:exc_info()), first, "exc_info")
+          assert.is_nil(select(2, f:exc_info()):find(BANG, 1, true))
+          local g = gen.coroutine(function()
+            second, first = alternate(rounds, bangs(second), fails(first))
+            raise(second)
+          end)()
+          pcall(yield, g)
+          of_bang(select(2, g:exc_info()))
+        end)
+      end)
+    end
+  end
+
+  it("has its own place when it is set on a Future", function()
+    run(function()
+      local a, b = Future(), Future()
+      local one, other = alternate(1, fails("one"), bangs("other"))
+      a:set_exception(one)
+      b:set_exception(other)
+      has_origin(select(2, a:exc_info()), one, "exc_info")
+      of_bang(select(2, b:exc_info()))
+    end)
+  end)
+
+  it("has its own place behind a position", function()
+    run(function()
+      local f = gen.coroutine(function()
+        error((alternate(0, fails("one"), bangs("other"))))
+      end)()
+      pcall(yield, f)
+      has_origin(select(2, f:exc_info()), "one", "exc_info")
+    end)
+  end)
+
+  it("has its own place in the log", function()
+    run(function()
+      gen.coroutine(function()
+        raise((alternate(1, fails("one"), bangs("other"))))
+      end)()
+      yield(gen.sleep(0))
+      for _ = 1, 9 do yield() end
+    end)
+    gc.collect()
+    gc.collect()
+    has_origin(log:first "never retrieved", "one", "the log")
+  end)
+
+  it("has its own place in the message of the top level", function()
+    local result = child([[
+      local lunado = require "lunado"
+      local function a() error("one", 0) end -- line 2
+      local function b() error("other", 0) end
+      lunado.run(function()
+        local f, g = lunado.coroutine(a)(), lunado.coroutine(b)()
+        local _, one = pcall(coroutine.yield, f)
+        pcall(coroutine.yield, g)
+        error(one, 0)
+      end)
+    ]])
+    assert.is_truthy(result.err:find "script.lua:2: in", result.err)
+    assert.is_nil(result.err:find "script.lua:3: in", result.err)
+  end)
+
+  it("has its own place, equal strings, where it was given last", function()
+    run(function()
+      for _, first in ipairs { false, true } do
+        local f = gen.coroutine(function()
+          local one = first and bangs "equal" or fails "equal"
+          local other = first and fails "equal" or bangs "equal"
+          for _ = 1, 3 do
+            pcall(yield, raises(caught(one)))
+            pcall(yield, raises(caught(other)))
+          end
+          raise(caught(one))
+        end)()
+        pcall(yield, f)
+        local _, traceback = f:exc_info()
+        if first then
+          of_bang(traceback)
+        else
+          has_origin(traceback, "equal", "exc_info")
+        end
+      end
+    end)
+  end)
+end)
+
+describe("the first of sixteen errors", function()
+  for name, make in pairs { strings = tostring, objects = object } do
+    it("has its place: " .. name, function()
+      run(function()
+        local f = gen.coroutine(function()
+          local first, others = caught(fails(make "first")), {}
+          for i = 1, 15 do others[i] = make("error " .. i) end
+          for i = 1, 30 do caught(bangs(others[(i - 1) % 15 + 1])) end
+          raise(first)
+        end)()
+        pcall(yield, f)
+        has_origin(select(2, f:exc_info()), "first", "exc_info")
+      end)
+    end)
+  end
+end)
+
+describe("the last of many errors", function()
+  for _, count in ipairs { 15, 16, 17, 40 } do
+    it(("has its place: %d"):format(count), function()
+      run(function()
+        local f = gen.coroutine(function()
+          for i = 1, count do caught(bangs("error " .. i)) end
+          raise(caught(fails("last")))
+        end)()
+        pcall(yield, f)
+        has_origin(select(2, f:exc_info()), "last", "exc_info")
+      end)
+    end)
+  end
+end)
+
+describe("an error that is no key of a table", function()
+  it("is raised as any other", function()
+    run(function()
+      for _, last in ipairs { "one", 0 / 0 } do
+        local f = gen.coroutine(function()
+          for _ = 1, 2 do
+            caught(fails(0 / 0))
+            caught(fails("two"))
+            caught(fails(0 / 0))
+          end
+          raise(caught(fails(last)))
+        end)()
+        local err = caught(f)
+        assert.is_true(err == last or err ~= err)
+      end
+    end)
+  end)
+end)
+
+describe("a coroutine that is given errors for ever", function()
+  it("takes no more memory", function()
+    run(function()
+      local rounds, kilobytes = times(4000), nil
+      for i = 1, rounds do
+        caught(raises(object "trouble"))
+        caught(raises("trouble " .. i))
+        if i == rounds // 2 then kilobytes = gc.kilobytes() end
+      end
+      assert(gc.kilobytes() - kilobytes < 20)
+    end)
+  end)
+end)
+
 describe("an error that is handed on for ever", function()
   it("takes no more memory, and still shows its place", function()
     run(function()
@@ -518,6 +738,17 @@ describe("an error that is handed on for ever", function()
 end)
 
 describe("an error that a coroutine was given", function()
+  it("is released when another has followed", function()
+    run(function()
+      assert(gc.collects(function()
+        local err = object "trouble"
+        caught(fails(err))
+        caught(fails(object "another"))
+        return err
+      end))
+    end)
+  end)
+
   it("is released when the coroutine ends", function()
     run(function()
       assert(gc.collects(function()

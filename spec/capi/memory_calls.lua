@@ -558,6 +558,20 @@ plain("coroutine and Return", function()
   assert(gen.is_coroutine_function(gen.coroutine(print)))
 end)
 
+within("errors of many kinds", function()
+  local first
+  for i = 1, 18 do
+    local f = Future()
+    f:set_exception("error " .. i)
+    local ok, err = pcall(yield, f)
+    assert(not ok)
+    first = first or err
+  end
+  local f = Future()
+  f:set_exception(first)
+  pcall(yield, f)
+end)
+
 -- Loops ----------------------------------------------------------------------
 
 group = {}

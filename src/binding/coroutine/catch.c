@@ -55,9 +55,7 @@ static void check_failure(lua_State *L, lunado_realm *realm, int arg) {
 /* Raises the error of the Failure on top again.  `try`, or the base of a
  * coroutine, catches it as the same Failure. */
 static int raise_on(lua_State *L, lunado_realm *realm) {
-  lunado__failure_observe(L, -1);
-  lua_insert(L, -2);
-  lunado__received_note(L, realm, true);
+  lunado__received_pass(L, realm);
   return lua_error(L);
 }
 

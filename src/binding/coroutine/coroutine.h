@@ -12,7 +12,8 @@
  *   - from the first suspension to the end of the coroutine, the Future of its
  *     outcome; during that time the Future holds the task as well
  *     (LUNADO_FUTURE_TASK);
- *   - the Failure of the error that the coroutine received last (received.h).
+ *   - the Failure of the error that the coroutine received; of several errors,
+ *     a table of them (received.h).
  * If a coroutine is never suspended, only its caller's stack holds the task and
  * the Future.
  */

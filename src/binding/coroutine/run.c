@@ -48,7 +48,7 @@ static void finish(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
                    int status, int n) {
   lunado_future *future = task->future;
   if (task->flags & TASK_BOUND) lunado__task_unbind(L, t);
-  if (task->flags & TASK_RECEIVED) lunado__task_forget_received(L, t);
+  if (task->received > 0) lunado__task_forget_received(L, t);
   if (n == 1 || status != LUA_OK)
     lua_xmove(task->thread, L, 1);
   else

@@ -29,9 +29,7 @@ enum {
   TASK_WATCHED = 128,  /* SLOT_FINISH is called when the coroutine ends */
   TASK_THROWN = 256,   /* an error was raised at one of its yields */
   TASK_ENTERING = 512, /* enters contexts of its own at its next yield */
-  TASK_ENTERED = 1024, /* has entered them since its runner resumed it */
-  TASK_RECEIVED = 2048, /* LUNADO_TASK_RECEIVED is a Failure */
-  TASK_PASSING = 4096 /* lunado's own code raises that Failure's error again */
+  TASK_ENTERED = 1024  /* has entered them since its runner resumed it */
 };
 
 /* These stand in place of the number of values to resume a coroutine with. */
@@ -62,6 +60,10 @@ struct lunado_task {
   uint32_t results;      /* the number of results, once the body returned */
   uint32_t sequence;     /* realm->collector.sequence when it was made */
   uint32_t flags;
+  uint32_t received; /* 0, 1: LUNADO_TASK_RECEIVED is nil, a Failure; more: the
+                        number of errors that were put into the table there */
+  uint32_t received_bits; /* of the address of the error that was received last;
+                             0 for a number or a boolean */
 };
 
 /* The number of stack slots needed to run a coroutine and to settle its Future,

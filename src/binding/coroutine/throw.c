@@ -41,9 +41,7 @@ void lunado__throw_value(lunado_realm *realm, lunado_task *task) {
 }
 
 void lunado__throw_failure(lua_State *L, int t, lunado_task *task) {
-  lunado__received_note_at(L, t, task);
-  lunado__failure_observe(task->thread, -1);
-  lua_replace(task->thread, -2);
+  lunado__received_throw_at(L, t, task);
   lunado__throw_value(lunado__realm_find(L), task);
 }
 

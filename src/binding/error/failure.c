@@ -75,6 +75,7 @@ lunado_failure *lunado__failure_new(lua_State *L, lunado_realm *realm, int err,
       L, sizeof *self + (size_t)count * sizeof self->frames[0],
       LUNADO_FAILURE_FRAMES - 1 + count);
   self->observed = self->interrupt = self->queued = self->told = false;
+  self->passing = false;
   self->home = 0;
   self->handed = 0;
   self->count = count;
@@ -152,6 +153,7 @@ void lunado__failure_take(lua_State *L, lunado_realm *realm) {
 void lunado__failure_observe(lua_State *L, int idx) {
   lunado_failure *self = lua_touserdata(L, idx);
   self->observed = true;
+  self->passing = false;
   lua_getiuservalue(L, idx, LUNADO_FAILURE_ERROR);
 }
 

@@ -30,6 +30,7 @@ struct lunado_failure {
                      was running */
   bool queued; /* a function is queued, to be called with the failed Future */
   bool told;   /* the error was logged beside another one, or after a timeout */
+  bool passing;   /* lunado's own code raises the error again on its way */
   uint8_t handed; /* how often the error was handed on since it was raised */
   uint32_t home;  /* number of the loop on which a waiter will get the error; 0:
                      none will */
