@@ -461,7 +461,7 @@ describe("the thread of a coroutine", function()
 
   it("gives its results to other code that resumes it to its end", function()
     local co
-    local function stolen(ending)
+    local function resumed_outside(ending)
       return gen.coroutine(function()
         co = coroutine.running()
         coroutine.yield(gen.sleep(0.001))
@@ -469,7 +469,7 @@ describe("the thread of a coroutine", function()
       end)()
     end
     local function check(expected, ending, resume)
-      local f = stolen(ending)
+      local f = resumed_outside(ending)
       assert.same(expected, { resume(co) })
       assert.equal("dead", coroutine.status(co))
       run(function() coroutine.yield(gen.sleep(0.005)) end)
