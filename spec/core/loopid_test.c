@@ -11,7 +11,7 @@ enum { THREADS = 4, ROUNDS = 300 };
 
 static lunado_loopid id_of(lunado_loop *loop) {
   lunado_loopid id;
-  assert_int_equal(lunado_loop_id(loop, &id), 0);
+  assert_int_equal(lunado_loopid_get(loop, &id), 0);
   assert_true(id != 0);
   return id;
 }
@@ -46,7 +46,7 @@ static void a_closed_loop_is_not_found(void **state) {
   lunado_loopid id = id_of(loop), none;
   lunado_loop_close(loop);
   assert_true(finds(id, NULL));
-  assert_int_equal(lunado_loop_id(loop, &none), UV_ECANCELED);
+  assert_int_equal(lunado_loopid_get(loop, &none), UV_ECANCELED);
   assert_int_equal(none, 0);
 }
 
@@ -83,7 +83,7 @@ static void there_is_a_limit(void **state) {
   int rc;
   do {
     assert_int_equal(lunado_loop_new(&loops[n], loop->uv), 0);
-    rc = lunado_loop_id(loops[n++], &id);
+    rc = lunado_loopid_get(loops[n++], &id);
   } while (rc == 0);
   assert_int_equal(rc, UV_ENFILE);
   assert_int_equal(id, 0);

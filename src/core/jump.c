@@ -18,13 +18,13 @@
 
 #ifdef _WIN32
 
-void lunado__loop_mend(lunado_loop *loop) { (void)loop; }
-int lunado__works_guard(lunado_loop *loop) {
+void lunado__jump_mend(lunado_loop *loop) { (void)loop; }
+int lunado__jump_guard(lunado_loop *loop) {
   (void)loop;
   return 0;
 }
-void lunado__works_fini(lunado_loop *loop) { (void)loop; }
-void lunado__works_let_go(lunado_loop *loop) { (void)loop; }
+void lunado__jump_fini(lunado_loop *loop) { (void)loop; }
+void lunado__jump_let_go(lunado_loop *loop) { (void)loop; }
 
 #else
 
@@ -65,7 +65,7 @@ static void put_all_back(uv_loop_t *uv) {
     put_back(uv, lunado_container_of(link, uv_handle_t, handle_queue));
 }
 
-void lunado__loop_mend(lunado_loop *loop) {
+void lunado__jump_mend(lunado_loop *loop) {
   uv_loop_t *uv = loop->uv;
   lunado_link_init(link_of(&uv->async_handles));
   lunado_link_init(link_of(&uv->pending_queue));
@@ -106,7 +106,7 @@ static void on_works(uv_async_t *handle) {
   }
 }
 
-int lunado__works_guard(lunado_loop *loop) {
+int lunado__jump_guard(lunado_loop *loop) {
   uv_async_t *handle = &loop->uv->wq_async;
   uv_loop_t *shown;
   if (loop->shown != NULL || handle->data != NULL) return 0;
@@ -125,7 +125,7 @@ int lunado__works_guard(lunado_loop *loop) {
   return 0;
 }
 
-void lunado__works_let_go(lunado_loop *loop) {
+void lunado__jump_let_go(lunado_loop *loop) {
   uv_async_t *handle = &loop->uv->wq_async;
   lunado_link *finished = link_of(&loop->uv->wq);
   if (loop->shown == NULL || handle->data != loop) return;
@@ -143,7 +143,7 @@ void lunado__works_let_go(lunado_loop *loop) {
   (void)uv_async_send(handle);
 }
 
-void lunado__works_fini(lunado_loop *loop) {
+void lunado__jump_fini(lunado_loop *loop) {
   if (loop->shown == NULL) return;
   uv_mutex_destroy(&loop->shown->wq_mutex);
   lunado__free(loop->shown);

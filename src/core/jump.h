@@ -9,7 +9,7 @@
  * callback that raised is not called again.
  *
  * libuv dispatches the finished works of its thread pool in batches.  After
- * lunado__works_guard they are dispatched one by one, so that a jump out of one
+ * lunado__jump_guard they are dispatched one by one, so that a jump out of one
  * callback does not lose the other works.
  */
 #ifndef LUNADO_CORE_JUMP_H
@@ -19,17 +19,17 @@
 
 /* Repairs loop->uv.  Called on the loop's thread, right after an error has
  * jumped out of a uv_run of loop->uv. */
-void lunado__loop_mend(lunado_loop *loop);
+void lunado__jump_mend(lunado_loop *loop);
 
 /* Dispatches finished works of loop->uv one by one, until the loop is closed.
  * Does nothing if they are guarded already.  Returns 0 or UV_ENOMEM. */
-int lunado__works_guard(lunado_loop *loop);
+int lunado__jump_guard(lunado_loop *loop);
 
 /* Ends the guard: restores libuv's own function and returns the finished works
  * to loop->uv.  Called when the loop closes. */
-void lunado__works_let_go(lunado_loop *loop);
+void lunado__jump_let_go(lunado_loop *loop);
 
 /* Frees the guard's memory.  Called when the loop is freed. */
-void lunado__works_fini(lunado_loop *loop);
+void lunado__jump_fini(lunado_loop *loop);
 
 #endif

@@ -275,7 +275,7 @@ void lunado_loop_ref(lunado_loop *loop) {
 void lunado_loop_unref(lunado_loop *loop) {
   if (atomic_fetch_sub_explicit(&loop->refs, 1, memory_order_acq_rel) != 1)
     return;
-  lunado__works_fini(loop);
+  lunado__jump_fini(loop);
   lunado__mail_fini(loop);
   lunado_heap_fini(&loop->heap);
   lunado__ownuv_free(loop);
@@ -424,7 +424,7 @@ static void close_parts(lunado_loop *loop) {
   let_tasks_go(loop);
   let_timers_go(loop);
   if (!taken)
-    lunado__works_let_go(loop);
+    lunado__jump_let_go(loop);
   else if (loop->shown != NULL)
     lunado_loop_ref(loop); /* libuv may still use `shown`, so it is not freed */
   lunado__watchers_close(loop);

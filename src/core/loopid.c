@@ -53,7 +53,7 @@ static lunado_loopid next_id(loopid_slot *self) {
   return id;
 }
 
-int lunado_loop_id(lunado_loop *loop, lunado_loopid *id) {
+int lunado_loopid_get(lunado_loop *loop, lunado_loopid *id) {
   loopid_slot *self;
   *id = loop->id;
   if (loop->closed) return UV_ECANCELED;

@@ -34,7 +34,7 @@ typedef struct lunado_loop lunado_loop;
  * called on the loop's thread.
  * Returns 0, UV_ENFILE if LUNADO_LOOPID_MAX ids are in use, or UV_ECANCELED if
  * the loop is closed; *id is 0 after an error. */
-int lunado_loop_id(lunado_loop *loop, lunado_loopid *id);
+int lunado_loopid_get(lunado_loop *loop, lunado_loopid *id);
 
 /* Returns the open loop with this id, which cannot close until the caller calls
  * lunado_loopid_leave.  Returns NULL if the loop has closed;

@@ -110,7 +110,7 @@ lunado_loop *lunado_looponly(lua_State *L) {
   lunado_loopid id;
   if (core->closed) luaL_error(L, "the IOLoop is closed");
   if (lunado_loop_open_posts(core) < 0) luaL_error(L, "not enough memory");
-  if (lunado_loop_id(core, &id) < 0)
+  if (lunado_loopid_get(core, &id) < 0)
     luaL_error(L, "too many IOLoops are known to other threads");
   return (lunado_loop *)(uintptr_t)id;
 }

@@ -7,7 +7,7 @@
  * an error jumps to the innermost protected call of the thread on which it was
  * raised, which is the main thread.  So the run is made in a protected call on
  * the main thread, whichever thread asked for the run.  The error then jumps
- * over nothing but libuv's frames, and lunado__loop_mend repairs libuv's state.
+ * over nothing but libuv's frames, and lunado__jump_mend repairs libuv's state.
  */
 #include "binding/loop/drive.h"
 
@@ -100,7 +100,7 @@ static void recover(lunado_realm *realm, lunado_ioloop *loop,
   lua_State *L = realm->main;
   static const char what[] = "of a function that libuv calls";
   restore(realm, before);
-  if (loop != NULL) lunado__loop_mend(loop->core);
+  if (loop != NULL) lunado__jump_mend(loop->core);
   if (lunado__attachment_is_live(realm->luv))
     lunado__attachment_run_stopped(realm);
   lua_pushlightuserdata(L, (void *)what);

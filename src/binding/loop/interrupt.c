@@ -176,7 +176,7 @@ bool lunado__interrupt_watch(const lua_State *L, lunado_ioloop *loop) {
   struct sigaction action;
   lunado_loopid id;
   if (L != loop->realm->main || sigaction(SIGINT, NULL, &action) != 0 ||
-      !is_handled(&action) || lunado_loop_id(loop->core, &id) < 0 ||
+      !is_handled(&action) || lunado_loopid_get(loop->core, &id) < 0 ||
       !atomic_compare_exchange_strong(&watched_by, &nobody, loop))
     return false;
   atomic_store(&handler_before, action.sa_handler);

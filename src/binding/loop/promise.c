@@ -158,7 +158,7 @@ static void check_promisable(lua_State *L, lunado_ioloop *loop,
                              lunado_loopid *loop_id) {
   int rc;
   if (loop->core->closed) luaL_error(L, "the IOLoop is closed");
-  if (lunado_loop_id(loop->core, loop_id) < 0)
+  if (lunado_loopid_get(loop->core, loop_id) < 0)
     luaL_error(L, "too many IOLoops are known to other threads");
   rc = lunado_slab_reserve(&loop->promises, PROMISES_MAX);
   if (rc == UV_ENOSPC) luaL_error(L, "too many promises");

@@ -111,7 +111,7 @@ static int attach_loop(lua_State *L) {
     take_uv(realm->luv, self->loop->core);
     take_context(realm, realm->luv, self->context, &object);
   }
-  (void)lunado__works_guard(self->loop->core); /* fails harmlessly if memory is
+  (void)lunado__jump_guard(self->loop->core); /* fails harmlessly if memory is
                                                   short */
   return 0;
 }
