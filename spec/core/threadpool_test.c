@@ -338,6 +338,121 @@ static void jobs_survive_their_loop(void **state) {
   assert_true(early->freed && late->freed);
 }
 
+/* --- several loops, and several results at once ----------------------------
+ */
+
+/* Runs the submitted jobs, but does not bring them back yet. */
+static void run_jobs(void) {
+  (void)lunado_threadpool_shut_down(the_pool);
+  lunado_threadpool_join(the_pool);
+}
+
+static void deliver(lunado_loop *loop) {
+  lunado_loop_keep_alive(loop);
+  lunado_loop_stop(loop);
+  assert_int_equal(lunado_loop_run(loop, false), LUNADO_RUN_STOPPED);
+  lunado_loop_release(loop);
+}
+
+static void one_message_brings_all_results(void **state) {
+  (void)state;
+  open_pool(1, SIZE_MAX);
+  for (int i = 0; i < 5; i++) submit(i, (char)('a' + i), NULL);
+  run_jobs();
+  lunado_message *last = atomic_load(&the_loop->mail.last);
+  assert_non_null(last);
+  assert_null(last->next);
+  deliver(the_loop);
+  assert_string_equal(noted(), "abcde");
+}
+
+static void jobs_return_to_their_own_loop(void **state) {
+  lunado_loop *other = NULL;
+  (void)state;
+  assert_int_equal(lunado_loop_new(&other, NULL), 0);
+  open_pool(2, SIZE_MAX);
+  for (int i = 0; i < 6; i++) {
+    sample *self = prepare(i, i % 2 == 0 ? 'e' : 'o');
+    assert_int_equal(lunado_threadpool_submit(
+                         the_pool, i % 2 == 0 ? the_loop : other, &self->job),
+                     0);
+  }
+  assert_int_equal(lunado_loop_run(other, false), LUNADO_RUN_EMPTY);
+  assert_string_equal(noted(), "ooo");
+  run_until_empty();
+  assert_string_equal(noted(), "eee");
+  submit(0, 'x', NULL); /* the outlet to the other loop goes */
+  run_until_empty();
+  assert_string_equal(noted(), "x");
+  lunado_loop_close(other);
+  lunado_loop_unref(other);
+}
+
+/* Of the second loop, while the third is in use. */
+static void many_loops_may_come_and_go(void **state) {
+  (void)state;
+  open_pool(1, SIZE_MAX);
+  for (int i = 0; i < 20; i++) {
+    lunado_loop *loop = NULL;
+    assert_int_equal(lunado_loop_new(&loop, NULL), 0);
+    sample *self = prepare(i, 'x');
+    assert_int_equal(lunado_threadpool_submit(the_pool, loop, &self->job), 0);
+    assert_int_equal(lunado_loop_run(loop, false), LUNADO_RUN_EMPTY);
+    assert_string_equal(noted(), "x");
+    assert_ptr_equal(the_pool->outlets.next, the_pool->outlets.prev);
+    lunado_loop_close(loop);
+    lunado_loop_unref(loop);
+  }
+}
+
+static lunado_loop *closing;
+
+static void close_loop(sample *self) {
+  (void)self;
+  lunado_loop_close(closing);
+}
+
+static void a_callback_may_close_the_loop(void **state) {
+  (void)state;
+  assert_int_equal(lunado_loop_new(&closing, NULL), 0);
+  open_pool(1, SIZE_MAX);
+  for (int i = 0; i < 3; i++) {
+    sample *self = prepare(i, (char)('a' + i));
+    if (i == 0) self->then = close_loop;
+    assert_int_equal(lunado_threadpool_submit(the_pool, closing, &self->job),
+                     0);
+  }
+  run_jobs();
+  (void)lunado_loop_run(closing, false);
+  assert_string_equal(noted(), "a");
+  lunado_loop_unref(closing);
+  lunado_threadpool_settle(the_pool);
+  assert_string_equal(noted(), "bc");
+  assert_int_equal(endings, 0);
+}
+
+static void free_the_pool(sample *self) {
+  lunado_threadpool *pool = the_pool;
+  (void)self;
+  (void)lunado_threadpool_shut_down(pool);
+  lunado_threadpool_join(pool);
+  lunado_threadpool_settle(pool);
+  lunado_threadpool_free(pool);
+}
+
+static void a_callback_may_free_the_pool(void **state) {
+  (void)state;
+  open_pool(1, SIZE_MAX);
+  submit(0, 'a', NULL)->then = free_the_pool;
+  submit(1, 'b', NULL);
+  submit(2, 'c', pass);
+  uv_sem_post(&gate);
+  run_until_empty();
+  the_pool = NULL;
+  assert_string_equal(noted(), "abc");
+  for (int i = 0; i < 3; i++) assert_true(samples[i].freed);
+}
+
 /* --- memory --------------------------------------------------------------- */
 
 static void a_thread_without_memory_tries_again(void **state) {
@@ -392,6 +507,11 @@ int main(void) {
       unit(pool_can_be_freed_before_their_last_message),
       unit(what_was_not_begun_can_be_dropped),
       unit(jobs_survive_their_loop),
+      unit(one_message_brings_all_results),
+      unit(jobs_return_to_their_own_loop),
+      unit(many_loops_may_come_and_go),
+      unit(a_callback_may_close_the_loop),
+      unit(a_callback_may_free_the_pool),
       unit(a_thread_without_memory_tries_again),
       unit(memory_can_be_short),
   };

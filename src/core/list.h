@@ -39,6 +39,16 @@ static inline void lunado_list_append(lunado_link *list, lunado_link *link) {
   list->prev = link;
 }
 
+/* Moves all members of `from` behind those of `list`. */
+static inline void lunado_list_move(lunado_link *list, lunado_link *from) {
+  if (lunado_list_empty(from)) return;
+  from->next->prev = list->prev;
+  from->prev->next = list;
+  list->prev->next = from->next;
+  list->prev = from->prev;
+  lunado_link_init(from);
+}
+
 /* Removes `link` from its list, if it is in a list. */
 static inline void lunado_link_remove(lunado_link *link) {
   link->prev->next = link->next;

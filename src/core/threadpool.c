@@ -10,10 +10,13 @@
  * threads are idle as jobs are queued.  So no job waits for another to end
  * while one more thread could be started.
  *
- * A thread sets `mailed`, of a job or of the pool, before it sends the message,
- * and clears it again if the loop refuses the message.  The owner reads
- * `mailed` only when the message has arrived or the thread has been joined, so
- * this needs no lock.
+ * Jobs return to their loop through an *outlet*, which has one message.  The
+ * thread that finishes a job adds it to the outlet's list, and sends the
+ * message only if it is not on its way yet.  So one message may bring many
+ * jobs.
+ *
+ * While the message of an outlet is on its way (`mailed`), or is being handled,
+ * only on_message frees the outlet.
  */
 #include "core/threadpool.h"
 
@@ -28,114 +31,196 @@ typedef struct {
   lunado_threadpool *pool; /* borrowed: the pool outlives its threads */
 } worker_thread;
 
-/* --- done ----------------------------------------------------------------- */
+/* The way of a pool's jobs back to one loop. */
+typedef struct lunado_outlet {
+  lunado_message message;
+  lunado_link link;        /* in pool->outlets */
+  lunado_threadpool *pool; /* borrowed; NULL: it was freed */
+  lunado_loop *loop;       /* a reference */
+  size_t jobs;             /* the owner's: pending ones */
+  lunado_link arrived;     /* the owner's: jobs whose `done` comes next */
+  bool handling;           /* the owner's: on_message is on the C stack */
+  lunado_link finished;    /* guarded by the mutex, as `mailed` is: jobs that
+                              the message brings */
+  bool mailed;             /* the message is on its way */
+} outlet;
 
-static void job_done(lunado_job *job) {
-  lunado_link_remove(&job->pending);
-  lunado_loop_release(job->loop);
-  job->pool->ops->done(job->pool, job);
+/* --- outlets -------------------------------------------------------------- */
+
+static void outlet_free(outlet *self) {
+  lunado_link_remove(&self->link);
+  lunado_loop_unref(self->loop);
+  lunado__free(self);
 }
 
-static void job_free(const lunado_threadpool_ops *ops, lunado_job *job) {
-  lunado_loop_unref(job->loop);
+/* Returns whether the caller must send the message, after it has released the
+ * mutex.  Called with the mutex held. */
+static bool outlet_mail(outlet *self) {
+  bool first = !self->mailed;
+  self->mailed = true;
+  return first;
+}
+
+static void job_done(lunado_threadpool *pool, lunado_job *job) {
+  const lunado_threadpool_ops *ops = pool->ops;
+  lunado_link_remove(&job->link);
+  lunado_link_remove(&job->pending);
+  job->outlet->jobs--;
+  lunado_loop_release(job->outlet->loop);
+  ops->done(pool, job);
   ops->free_job(job);
 }
 
-/* A job whose message arrives on a closed loop is left to
- * lunado_threadpool_settle.  So is a job that settle is handling: its `done`
- * may run a turn of the loop, in which the message arrives. */
-static void on_job_message(lunado_loop *loop, lunado_message *message) {
-  lunado_job *job = lunado_container_of(message, lunado_job, message);
-  const lunado_threadpool_ops *ops = job->ops;
-  bool pending = !lunado_list_empty(&job->pending);
-  job->mailed = false;
-  if (job->settling || (pending && loop->closed)) return;
-  if (pending) job_done(job);
-  job_free(ops, job);
+/* The message is there: moves the finished jobs behind those that have arrived.
+ * Returns whether all threads have ended. */
+static bool outlet_collect(outlet *self) {
+  lunado_threadpool *pool = self->pool;
+  bool ended;
+  if (pool != NULL) uv_mutex_lock(&pool->mutex);
+  self->mailed = false;
+  lunado_list_move(&self->arrived, &self->finished);
+  ended = pool != NULL && pool->shut && pool->running == 0;
+  if (pool != NULL) uv_mutex_unlock(&pool->mutex);
+  return ended;
+}
+
+/* Joins the ended threads, unless a callback has joined them meanwhile. */
+static void pool_end(lunado_threadpool *pool) {
+  if (lunado_list_empty(&pool->threads)) return;
+  lunado_threadpool_join(pool);
+  lunado_threadpool_settle(pool);
+  pool->ops->ended(pool);
+}
+
+/* Jobs that arrive on a closed loop are left to lunado_threadpool_settle.  The
+ * callbacks may free the pool, or close the loop, which may bring this message
+ * once more. */
+static void on_message(lunado_loop *loop, lunado_message *message) {
+  outlet *self = lunado_container_of(message, outlet, message);
+  bool outer = self->handling, ended;
+  self->handling = true;
+  ended = outlet_collect(self);
+  while (!loop->closed && !lunado_list_empty(&self->arrived))
+    job_done(self->pool,
+             lunado_container_of(self->arrived.next, lunado_job, link));
+  if (ended && !loop->closed && self->pool != NULL) pool_end(self->pool);
+  self->handling = outer;
+  if (self->pool == NULL && !outer && !self->mailed) outlet_free(self);
+}
+
+static void outlet_send(outlet *self) {
+  lunado_threadpool *pool = self->pool;
+  if (lunado_loop_send(self->loop, &self->message, on_message) == 0) return;
+  uv_mutex_lock(&pool->mutex);
+  self->mailed = false;
+  uv_mutex_unlock(&pool->mutex);
+}
+
+/* Frees the outlets that no job uses.  Called with the mutex held. */
+static void pool_free_outlets(lunado_threadpool *pool) {
+  lunado_link *link = pool->outlets.next;
+  while (link != &pool->outlets) {
+    outlet *each = lunado_container_of(link, outlet, link);
+    link = link->next;
+    if (each->jobs == 0 && !each->mailed && !each->handling) outlet_free(each);
+  }
+}
+
+/* Returns a new outlet, or NULL if memory is short. */
+static outlet *outlet_new(lunado_threadpool *pool, lunado_loop *loop) {
+  outlet *self = lunado__alloc(sizeof *self);
+  if (self == NULL) return NULL;
+  self->pool = pool;
+  self->loop = loop;
+  lunado_loop_ref(loop);
+  lunado_link_init(&self->arrived);
+  lunado_link_init(&self->finished);
+  lunado_list_append(&pool->outlets, &self->link);
+  return self;
+}
+
+/* Makes pool->outlet the outlet to the loop.  Called with the mutex held.
+ * Returns 0 or UV_ENOMEM. */
+static int pool_use_loop(lunado_threadpool *pool, lunado_loop *loop) {
+  outlet *found = NULL;
+  if (pool->outlet != NULL && pool->outlet->loop == loop) return 0;
+  for (lunado_link *link = pool->outlets.next; link != &pool->outlets;
+       link = link->next) {
+    outlet *each = lunado_container_of(link, outlet, link);
+    if (each->loop == loop) found = each;
+  }
+  if (found == NULL) found = outlet_new(pool, loop);
+  if (found == NULL) return UV_ENOMEM;
+  pool->outlet = found;
+  found->jobs++; /* so that it is kept */
+  pool_free_outlets(pool);
+  found->jobs--;
+  return 0;
 }
 
 void lunado_threadpool_settle(lunado_threadpool *pool) {
   assert(lunado_list_empty(&pool->threads) &&
          "a job that a thread may hold cannot be settled");
-  while (!lunado_list_empty(&pool->pending)) {
-    lunado_job *job =
-        lunado_container_of(pool->pending.next, lunado_job, pending);
-    const lunado_threadpool_ops *ops = job->ops;
-    job->settling = true;
-    job_done(job);
-    job->settling = false;
-    if (!job->mailed) job_free(ops, job);
-  }
-}
-
-static void pool_free_storage(lunado_threadpool *pool) {
-  if (pool->loop != NULL) lunado_loop_unref(pool->loop);
-  uv_cond_destroy(&pool->changed);
-  uv_mutex_destroy(&pool->mutex);
-  lunado__free(pool);
-}
-
-static void on_pool_message(lunado_loop *loop, lunado_message *message) {
-  lunado_threadpool *pool =
-      lunado_container_of(message, lunado_threadpool, message);
-  pool->mailed = false;
-  if (pool->freed) {
-    pool_free_storage(pool);
-  } else if (!loop->closed && !lunado_list_empty(&pool->threads)) {
-    lunado_threadpool_join(pool);
-    lunado_threadpool_settle(pool);
-    pool->ops->ended(pool);
-  }
+  while (!lunado_list_empty(&pool->pending))
+    job_done(pool,
+             lunado_container_of(pool->pending.next, lunado_job, pending));
 }
 
 /* --- on the threads ------------------------------------------------------- */
 
-/* Waits for the next job; NULL after a shut-down, when the queue is empty. */
+/* Returns the first job of the queue, or NULL.  Called with the mutex held. */
 static lunado_job *worker_take(lunado_threadpool *pool) {
-  lunado_job *job = NULL;
-  uv_mutex_lock(&pool->mutex);
-  while (lunado_list_empty(&pool->queue) && !pool->shut)
-    uv_cond_wait(&pool->changed, &pool->mutex);
-  if (!lunado_list_empty(&pool->queue)) {
-    job = lunado_container_of(pool->queue.next, lunado_job, queued);
-    lunado_link_remove(&job->queued);
-    pool->queue_length--;
-    pool->idle--;
-  }
-  uv_mutex_unlock(&pool->mutex);
+  lunado_job *job;
+  if (lunado_list_empty(&pool->queue)) return NULL;
+  job = lunado_container_of(pool->queue.next, lunado_job, link);
+  lunado_link_remove(&job->link);
+  pool->queue_length--;
+  pool->idle--;
   return job;
 }
 
-static void worker_bring_back(lunado_threadpool *pool, lunado_job *job) {
-  uv_mutex_lock(&pool->mutex);
+/* Brings the finished job back.  Returns the outlet whose message must be sent,
+ * or NULL.  Called with the mutex held. */
+static outlet *worker_bring_back(lunado_threadpool *pool, lunado_job *job) {
+  outlet *to = job->outlet;
   pool->idle++;
-  uv_mutex_unlock(&pool->mutex);
-  job->mailed = true;
-  if (lunado_loop_send(job->loop, &job->message, on_job_message) < 0)
-    job->mailed = false;
+  lunado_list_append(&to->finished, &job->link);
+  return outlet_mail(to) ? to : NULL;
 }
 
-/* The last thread to end sends the pool's message. */
+/* Brings the finished job back, unless it is NULL, and waits for the next one.
+ * Returns NULL after a shut-down, when the queue is empty. */
+static lunado_job *worker_next(lunado_threadpool *pool, lunado_job *finished) {
+  outlet *mail = NULL;
+  lunado_job *job;
+  uv_mutex_lock(&pool->mutex);
+  if (finished != NULL) mail = worker_bring_back(pool, finished);
+  while ((job = worker_take(pool)) == NULL && mail == NULL && !pool->shut)
+    uv_cond_wait(&pool->changed, &pool->mutex);
+  uv_mutex_unlock(&pool->mutex);
+  if (mail == NULL) return job;
+  outlet_send(mail);
+  return job != NULL ? job : worker_next(pool, NULL);
+}
+
+/* The last thread to end sends a message. */
 static void worker_leave(lunado_threadpool *pool) {
-  bool last;
+  outlet *mail = NULL;
   uv_mutex_lock(&pool->mutex);
   pool->idle--;
-  last = --pool->running == 0;
-  if (last) pool->mailed = true;
+  if (--pool->running == 0 && outlet_mail(pool->outlet)) mail = pool->outlet;
   uv_mutex_unlock(&pool->mutex);
-  if (last && lunado_loop_send(pool->loop, &pool->message, on_pool_message) < 0)
-    pool->mailed = false;
+  if (mail != NULL) outlet_send(mail);
 }
 
 static void worker_main(void *argument) {
   lunado_threadpool *pool = ((worker_thread *)argument)->pool;
   const lunado_threadpool_ops *ops = pool->ops;
   void *state = ops->start(pool);
-  lunado_job *job;
-  while ((job = worker_take(pool)) != NULL) {
+  lunado_job *job = NULL;
+  while ((job = worker_next(pool, job)) != NULL) {
     if (state == NULL) state = ops->start(pool);
     ops->run(pool, state, job);
-    worker_bring_back(pool, job);
   }
   if (state != NULL) ops->finish(pool, state);
   worker_leave(pool);
@@ -182,17 +267,10 @@ size_t lunado_threadpool_room(lunado_threadpool *pool) {
   return room;
 }
 
-/* Called with the mutex held, because the last thread reads pool->loop. */
-static void pool_use_loop(lunado_threadpool *pool, lunado_loop *loop) {
-  if (pool->loop == loop) return;
-  lunado_loop_ref(loop);
-  if (pool->loop != NULL) lunado_loop_unref(pool->loop);
-  pool->loop = loop;
-}
-
 static void pool_enqueue(lunado_threadpool *pool, lunado_job *job) {
-  pool_use_loop(pool, job->loop);
-  lunado_list_append(&pool->queue, &job->queued);
+  job->outlet = pool->outlet;
+  job->outlet->jobs++;
+  lunado_list_append(&pool->queue, &job->link);
   pool->queue_length++;
 }
 
@@ -200,18 +278,15 @@ int lunado_threadpool_submit(lunado_threadpool *pool, lunado_loop *loop,
                              lunado_job *job) {
   int rc;
   if (pool->shut || loop->closed) return UV_ECANCELED;
-  job->ops = pool->ops;
-  job->pool = pool;
-  job->loop = loop;
-  job->mailed = job->dropped = job->settling = false;
+  job->dropped = false;
   uv_mutex_lock(&pool->mutex);
-  rc = pool_admit(pool);
+  rc = pool_use_loop(pool, loop);
+  if (rc == 0) rc = pool_admit(pool);
   if (rc == 0) pool_enqueue(pool, job);
   uv_mutex_unlock(&pool->mutex);
   if (rc < 0) return rc;
   uv_cond_signal(&pool->changed);
   lunado_list_append(&pool->pending, &job->pending);
-  lunado_loop_ref(loop);
   lunado_loop_keep_alive(loop);
   return 0;
 }
@@ -231,6 +306,7 @@ int lunado_threadpool_new(lunado_threadpool **result, unsigned max_threads,
   pool->max_queue = max_queue;
   lunado_link_init(&pool->pending);
   lunado_link_init(&pool->threads);
+  lunado_link_init(&pool->outlets);
   lunado_link_init(&pool->queue);
   rc = uv_mutex_init(&pool->mutex);
   if (rc == 0) {
@@ -253,8 +329,8 @@ bool lunado_threadpool_shut_down(lunado_threadpool *pool) {
 }
 
 bool lunado_threadpool_deserted(const lunado_threadpool *pool) {
-  return lunado_list_empty(&pool->pending) && pool->loop != NULL &&
-         pool->loop->closed;
+  return lunado_list_empty(&pool->pending) && pool->outlet != NULL &&
+         pool->outlet->loop->closed;
 }
 
 size_t lunado_threadpool_drop(lunado_threadpool *pool) {
@@ -263,8 +339,8 @@ size_t lunado_threadpool_drop(lunado_threadpool *pool) {
   dropped = pool->queue_length;
   pool->queue_length = 0;
   while (!lunado_list_empty(&pool->queue)) {
-    lunado_job *job = lunado_container_of(pool->queue.next, lunado_job, queued);
-    lunado_link_remove(&job->queued);
+    lunado_job *job = lunado_container_of(pool->queue.next, lunado_job, link);
+    lunado_link_remove(&job->link);
     job->dropped = true;
   }
   uv_mutex_unlock(&pool->mutex);
@@ -282,10 +358,18 @@ void lunado_threadpool_join(lunado_threadpool *pool) {
   }
 }
 
+/* An outlet that is in use is left to its message. */
 void lunado_threadpool_free(lunado_threadpool *pool) {
   assert(lunado_list_empty(&pool->threads) &&
          lunado_list_empty(&pool->pending) &&
-         "pool are freed when all is done");
-  pool->freed = true;
-  if (!pool->mailed) pool_free_storage(pool);
+         "pools are freed when all is done");
+  pool_free_outlets(pool);
+  while (!lunado_list_empty(&pool->outlets)) {
+    outlet *each = lunado_container_of(pool->outlets.next, outlet, link);
+    lunado_link_remove(&each->link);
+    each->pool = NULL;
+  }
+  uv_cond_destroy(&pool->changed);
+  uv_mutex_destroy(&pool->mutex);
+  lunado__free(pool);
 }

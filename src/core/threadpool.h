@@ -102,37 +102,29 @@ static inline void *lunado_threadpool_data(const lunado_threadpool *pool);
 /* --- layout: private to the core, visible so that owners can embed it ----- */
 
 struct lunado_job {
-  lunado_message message;           /* returns the job to its loop */
-  lunado_link queued;               /* in pool->queue until a thread takes it */
-  lunado_link pending;              /* in pool->pending until done */
-  const lunado_threadpool_ops *ops; /* the pool's */
-  lunado_threadpool *pool;          /* the pool; borrowed until done */
-  lunado_loop *loop;                /* a reference, until free_job */
-  bool mailed;                      /* the message is on its way */
-  bool dropped;                     /* it was not run */
-  bool settling;                    /* lunado_threadpool_settle handles
-                                       it */
+  lunado_link link;    /* in pool->queue until a thread takes it; then in a list
+                          of its outlet until done */
+  lunado_link pending; /* in pool->pending until done */
+  struct lunado_outlet *outlet; /* to its loop; borrowed from the pool */
+  bool dropped;                 /* it was not run */
 };
 
 struct lunado_threadpool {
   const lunado_threadpool_ops *ops;
-  void *data;             /* the owner's */
-  unsigned max_threads;   /* at least 1 */
-  size_t max_queue;       /* jobs that may wait for a thread */
-  lunado_link pending;    /* the owner's: jobs not yet done */
-  lunado_link threads;    /* the owner's: not yet joined */
-  lunado_loop *loop;      /* the owner's: a reference to the loop of the last
-                             job; NULL before the first */
-  lunado_message message; /* sent when all threads have ended */
-  bool freed;             /* the owner's: the message frees the storage */
-  uv_mutex_t mutex;       /* guards the following fields */
-  uv_cond_t changed;      /* the queue grew, or shut became true */
-  lunado_link queue;      /* jobs in order */
+  void *data;           /* the owner's */
+  unsigned max_threads; /* at least 1 */
+  size_t max_queue;     /* jobs that may wait for a thread */
+  lunado_link pending;  /* the owner's: jobs not yet done */
+  lunado_link threads;  /* the owner's: not yet joined */
+  lunado_link outlets;  /* the owner's: one for each loop with pending jobs */
+  uv_mutex_t mutex;     /* guards the following fields */
+  uv_cond_t changed;    /* the queue grew, or shut became true */
+  struct lunado_outlet *outlet; /* of the last job; NULL before the first */
+  lunado_link queue;            /* jobs in order */
   size_t queue_length;
   unsigned running; /* threads that were started and have not ended */
   unsigned idle;    /* of these, the threads without a job */
   bool shut;        /* refuses jobs */
-  bool mailed;      /* the message is on its way */
 };
 
 static inline void *lunado_threadpool_data(const lunado_threadpool *pool) {

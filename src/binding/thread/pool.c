@@ -45,6 +45,7 @@ struct lunado__pool {
 typedef struct {
   lunado_job job;
   lunado__work work;
+  lunado__pool *pool;    /* borrowed until done */
   lunado_future *future; /* borrowed from the pool's user value 1 */
   lunado_ioloop *loop;   /* borrowed from the Future's user value */
 } pool_job;
@@ -119,7 +120,7 @@ static void succeed_job(lua_State *L, lunado__pool *pool, const pool_job *self,
  * may have settled already. */
 static int settle_job(lua_State *L) {
   const pool_job *self = lua_touserdata(L, 1);
-  lunado__pool *pool = lunado_threadpool_data(self->job.pool);
+  lunado__pool *pool = self->pool;
   lua_settop(L, 2);
   push_job_futures(L, pool);
   lua_rawgetp(L, 3, self->future);
@@ -259,6 +260,7 @@ static int submit_job(lunado__pool *pool, lunado_ioloop *loop,
   pool_job *self = lunado__alloc(sizeof *self);
   int rc;
   if (self == NULL) return UV_ENOMEM;
+  self->pool = pool;
   self->future = future;
   self->loop = loop;
   self->work.parcel = *parcel;
