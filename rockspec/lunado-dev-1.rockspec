@@ -89,6 +89,8 @@ build = {
             "src/binding/state/open.c",
             "src/binding/state/realm.c",
             "src/binding/state/text.c",
+            "src/binding/thread/bytes.c",
+            "src/binding/thread/code.c",
             "src/binding/thread/decode.c",
             "src/binding/thread/encode.c",
             "src/binding/thread/executor.c",

@@ -219,6 +219,29 @@ describe("copies", function()
     assert.equal(_G, on_thread(function() return _G end))
   end)
 
+  it("of long strings need not be made at once", function()
+    local one <close> = ThreadPoolExecutor(1)
+    local path = os.tmpname()
+    finally(function() os.remove(path) end)
+    one:submit(function(name)
+      while io.open(name) do end -- luacheck: ignore
+    end, path)
+    local futures = {}
+    for i = 1, 10 do
+      futures[i] = one:submit(function(s, t)
+        return #s, s:sub(1, 4), t.s == s
+      end, ("%04d"):format(i):rep(1 << 16), { s = ("%04d"):format(i)
+        :rep(1 << 16) })
+    end
+    gc.collect()
+    for i = 1, 20 do local _ = (("%d"):format(i)):rep(1 << 18) end
+    os.remove(path)
+    for i = 1, 10 do
+      assert.same({ 1 << 18, ("%04d"):format(i), true },
+        { run(function() return yield(futures[i]) end) })
+    end
+  end)
+
   it("are taken when the job is submitted", function()
     local value = { 1 }
     local future = executor:submit(identity, value)
@@ -271,6 +294,37 @@ describe("functions on their way", function()
     end, 1)
     assert.equal(2, make())
     assert.equal(3, make())
+  end)
+
+  it("may be made anew for each job", function()
+    for i = 1, 300 do
+      assert.equal(i, on_thread(function(...) return ... end, i))
+      assert.equal(i, on_thread(function() return i end))
+    end
+  end)
+
+  it("of the same code stay different functions", function()
+    local function make() return function() return 1 end end
+    local one, two = make(), make()
+    for _ = 1, 3 do
+      assert.is_true(on_thread(function(t, a, b)
+        return a ~= b and t[a] == 1 and t[b] == 2
+      end, { [one] = 1, [two] = 2 }, one, two))
+    end
+  end)
+
+  it("do not find what an earlier job did to their globals", function()
+    local one <close> = ThreadPoolExecutor(1)
+    local function change()
+      local before = x -- luacheck: ignore
+      _ENV = { x = 1 } -- luacheck: ignore
+      return before
+    end
+    local futures = {}
+    for i = 1, 3 do futures[i] = one:submit(change) end
+    for i = 1, 3 do
+      assert.is_nil((run(function() return yield(futures[i]) end)))
+    end
   end)
 
   it("see the globals of the state they are in", function()
@@ -806,6 +860,22 @@ describe("the end of the state", function()
     assert.equal(0, got.code, got.err)
     assert.is_truthy(got.err:find("never retrieved", 1, true), got.err)
     assert.is_truthy(got.err:find("too late", 1, true), got.err)
+  end)
+
+  it("may come while jobs use long strings", function()
+    local got = child(head .. [[
+      local function sum(s)
+        local n = 0
+        for i = 1, #s do n = n + s:byte(i) end
+        return s, n
+      end
+      for i = 1, 4 do ex:submit(sum, ("x"):rep(1000000)) end
+      lunado.run(function()
+        coroutine.yield(ex:submit(sum, ("y"):rep(100000)))
+      end)
+      for i = 1, 4 do ex:submit(sum, ("z"):rep(1000000)) end
+    ]])
+    assert.equal(0, got.code, got.err)
   end)
 
   it("is quiet after all is done", function()

@@ -3,6 +3,7 @@
 #include "binding/state/class.h"
 
 #include <math.h>
+#include <string.h>
 
 const void *lunado__class_new(lua_State *L, const char *name,
                               const luaL_Reg *methods,
@@ -26,6 +27,24 @@ const void *lunado__class_new(lua_State *L, const char *name,
 void lunado__class_set(lua_State *L, const void *mt) {
   lua_rawgetp(L, LUA_REGISTRYINDEX, mt);
   lua_setmetatable(L, -2);
+}
+
+void *lunado__class_private(lua_State *L, size_t size, const char *name,
+                            lua_CFunction gc) {
+  void *object = lua_newuserdatauv(L, size, 1);
+  memset(object, 0, size);
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, name) != LUA_TTABLE) {
+    lua_pop(L, 1);
+    lua_createtable(L, 0, 2);
+    lua_pushcfunction(L, gc);
+    lua_setfield(L, -2, "__gc");
+    lua_pushstring(L, name);
+    lua_setfield(L, -2, "__name");
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, name);
+  }
+  lua_setmetatable(L, -2);
+  return object;
 }
 
 void lunado__class_setweak(lua_State *L, const char *mode) {

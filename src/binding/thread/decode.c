@@ -9,19 +9,25 @@
 #include <assert.h>
 #include <lauxlib.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "binding/error/classname.h"
+#include "binding/thread/code.h"
 
 /* A read position in one buffer of a parcel. */
 typedef struct {
   const char *at;  /* the next byte, borrowed from the parcel */
   const char *end; /* for asserts */
-  int objects;     /* stack index of the table number -> object */
+  int objects;     /* stack index of the table number -> object; of the object
+                      if there is only one */
+  bool listed;     /* it is a table */
 } reader;
 
-static reader start_reading(const lunado__bytes *bytes, int objects) {
+static reader start_reading(const lunado__bytes *bytes, int objects,
+                            bool listed) {
   reader r;
+  r.listed = listed;
   r.at = bytes->data;
   r.end = bytes->data == NULL ? NULL : bytes->data + bytes->length;
   r.objects = objects;
@@ -44,6 +50,14 @@ static inline size_t read_size(reader *r) {
 
 static int size_hint(size_t size) {
   return size < INT_MAX ? (int)size : INT_MAX;
+}
+
+/* Pushes the object with this number.  [-0, +1, -] */
+static void push_object(lua_State *L, const reader *r, size_t number) {
+  if (r->listed)
+    lua_rawgeti(L, r->objects, (lua_Integer)number);
+  else
+    lua_pushvalue(L, r->objects);
 }
 
 /* [-0, +1, m] */
@@ -81,7 +95,7 @@ static void push_value(lua_State *L, reader *r, char tag) {
     break;
   }
   case TAG_OBJECT:
-    lua_rawgeti(L, r->objects, (lua_Integer)read_size(r));
+    push_object(L, r, read_size(r));
     break;
   default:
     assert(tag == TAG_GLOBALS && "values are written with known tags");
@@ -102,11 +116,20 @@ static void make_table(lua_State *L, reader *r) {
 }
 
 /* [-0, +1, m] */
-static void make_function(lua_State *L, reader *r) {
-  size_t size = read_size(r);
-  const char *code = read_bytes(r, size);
-  if (luaL_loadbufferx(L, code, size, "=?", "b") != LUA_OK)
-    lua_error(L); /* out of memory: the code itself is valid */
+static void make_function(lua_State *L, reader *r, char tag) {
+  lunado__code *code;
+  memcpy(&code, read_bytes(r, sizeof code), sizeof code);
+  if (tag == TAG_KEPT)
+    lunado__code_push_kept(L, code);
+  else
+    lunado__code_load(L, code);
+}
+
+/* [-0, +1, m] */
+static void make_lent_string(lua_State *L, reader *r) {
+  const char *string;
+  memcpy(&string, read_bytes(r, sizeof string), sizeof string);
+  lua_pushlstring(L, string, read_size(r));
 }
 
 /* [-0, +1, m] */
@@ -117,12 +140,17 @@ static void make_class(lua_State *L, reader *r) {
 
 /* [-0, +1, m] */
 static void make_object(lua_State *L, reader *r) {
-  switch (*read_bytes(r, 1)) {
+  char tag = *read_bytes(r, 1);
+  switch (tag) {
   case TAG_TABLE:
     make_table(L, r);
     break;
   case TAG_CODE:
-    make_function(L, r);
+  case TAG_KEPT:
+    make_function(L, r, tag);
+    break;
+  case TAG_LENT:
+    make_lent_string(L, r);
     break;
   case TAG_BYTES: {
     size_t length = read_size(r);
@@ -163,7 +191,7 @@ static void fill_function(lua_State *L, reader *r) {
   for (n = 1; (tag = *read_bytes(r, 1)) != TAG_LAST; n++) {
     if (tag == TAG_JOIN) {
       size_t id = read_size(r);
-      lua_rawgeti(L, r->objects, (lua_Integer)(id >> LUNADO_UPVALUE_BITS));
+      push_object(L, r, id >> LUNADO_UPVALUE_BITS);
       lua_upvaluejoin(L, -2, n, -1,
                       (int)(id & ((1 << LUNADO_UPVALUE_BITS) - 1)));
       lua_pop(L, 1);
@@ -181,33 +209,50 @@ static void fill_object(lua_State *L, reader *headers, reader *r) {
     (void)read_bytes(headers, read_size(headers));
     tag = *read_bytes(headers, 1);
   }
-  if (tag == TAG_TABLE) {
+  switch (tag) {
+  case TAG_TABLE:
     fill_table(L, headers, r);
-  } else {
-    (void)read_bytes(headers, read_size(headers));
+    break;
+  case TAG_CODE:
+  case TAG_KEPT:
+    (void)read_bytes(headers, sizeof(lunado__code *));
     if (tag == TAG_CODE) fill_function(L, r);
+    break;
+  case TAG_LENT:
+    (void)read_bytes(headers, sizeof(char *) + sizeof(size_t));
+    break;
+  default:
+    (void)read_bytes(headers, read_size(headers));
+  }
+}
+
+/* Pushes the object, or the table of the objects, none of which is filled yet;
+ * nothing if the parcel has none.  [-0, +(0|1), m] */
+static void make_objects(lua_State *L, const lunado__parcel *parcel) {
+  reader headers = start_reading(&parcel->headers, 0, false);
+  if (parcel->objects == 1) make_object(L, &headers);
+  if (parcel->objects <= 1) return;
+  lua_createtable(L, size_hint(parcel->objects), 0);
+  for (size_t i = 1; i <= parcel->objects; i++) {
+    make_object(L, &headers);
+    lua_rawseti(L, -2, (lua_Integer)i);
   }
 }
 
 void lunado__decode(lua_State *L, const lunado__parcel *parcel) {
-  size_t objects = parcel->objects, i;
+  int objects = lua_gettop(L) + 1;
   reader headers, bodies;
-  int n;
   if (!lua_checkstack(L, parcel->count + LUA_MINSTACK))
     luaL_error(L, "stack overflow (too many values from another state)");
-  lua_createtable(L, size_hint(objects), 0);
-  headers = start_reading(&parcel->headers, lua_gettop(L));
-  bodies = start_reading(&parcel->bodies, lua_gettop(L));
-  for (i = 1; i <= objects; i++) {
-    make_object(L, &headers);
-    lua_rawseti(L, headers.objects, (lua_Integer)i);
-  }
-  headers = start_reading(&parcel->headers, headers.objects);
-  for (n = 0; n < parcel->count; n++) push_next_value(L, &bodies);
-  for (i = 1; i <= objects; i++) {
-    lua_rawgeti(L, headers.objects, (lua_Integer)i);
+  make_objects(L, parcel);
+  headers = start_reading(&parcel->headers, objects, parcel->objects > 1);
+  bodies = start_reading(&parcel->bodies, objects, parcel->objects > 1);
+  for (int n = 0; n < parcel->count; n++) push_next_value(L, &bodies);
+  if (parcel->objects == 0) return;
+  for (size_t i = 1; i <= parcel->objects; i++) {
+    push_object(L, &headers, i);
     fill_object(L, &headers, &bodies);
     lua_pop(L, 1);
   }
-  lua_remove(L, headers.objects);
+  lua_remove(L, objects);
 }

@@ -11,18 +11,21 @@
 #include <string.h>
 
 #include "binding/error/classname.h"
+#include "binding/thread/code.h"
 #include "binding/thread/unsendable.h"
-#include "core/alloc.h"
 
 /* Up to this many consecutive nils are written as part of a table's list, so
  * that the copy of a list with holes has the same length. */
 #define LIST_HOLE 8
 
+/* An upvalue with a greater number is searched for in a table. */
+#define FEW_UPVALUES 8
+
 /* --- writing -------------------------------------------------------------- */
 
-/* Like lunado__parcel_take, but raises if memory is short.  [-0, +0, m] */
+/* Like lunado__bytes_take, but raises if memory is short.  [-0, +0, m] */
 static inline char *put_room(lua_State *L, lunado__bytes *bytes, size_t size) {
-  char *at = lunado__parcel_take(bytes, size);
+  char *at = lunado__bytes_take(bytes, size);
   if (at == NULL) luaL_error(L, "not enough memory");
   return at;
 }
@@ -123,34 +126,67 @@ static size_t recall(lua_State *L, lunado__packing *p, const void *identity) {
   return number;
 }
 
-/* Makes the table `known`, with room for a function that has few upvalues.
- * Most parcels contain no object and do not need the table.  [-0, +0, m] */
-static void make_known(lua_State *L, lunado__packing *p) {
-  lua_createtable(L, 4, 4);
-  lua_replace(L, p->known);
+/* Records the object at idx under its number and its identity.
+ * [-0, +0, m] */
+static void list_object(lua_State *L, lunado__packing *p, int idx,
+                        size_t number) {
+  lua_pushvalue(L, idx);
+  lua_rawseti(L, p->known, (lua_Integer)number);
+  remember(L, p, lua_topointer(L, idx), number);
 }
 
-/* Assigns the next number to the object at `idx`.  [-0, +0, e] */
+static size_t upvalue_id(size_t function, int n) {
+  return function << LUNADO_UPVALUE_BITS | (size_t)n;
+}
+
+/* Replaces the only object by a table, with the object and its upvalues that
+ * were written.  [-0, +0, m] */
+static void list_known(lua_State *L, lunado__packing *p) {
+  int only;
+  if (p->listed) return;
+  lua_pushvalue(L, p->known);
+  only = lua_gettop(L);
+  lua_createtable(L, 4, 4);
+  lua_replace(L, p->known);
+  p->listed = true;
+  list_object(L, p, only, 1);
+  for (int n = p->upvalues; n >= 1; n--)
+    remember(L, p, lua_upvalueid(L, only, n), upvalue_id(1, n));
+  lua_pop(L, 1);
+}
+
+/* Assigns the next number to the object at `idx`.  Most parcels have one
+ * object, or none, and do without a table.  [-0, +0, e] */
 static size_t number_object(lua_State *L, lunado__packing *p, int idx) {
   size_t number = p->parcel.objects + 1;
   check_object(L, p, idx);
   memcpy(put_room(L, &p->parents, sizeof number), &p->current, sizeof number);
-  lua_pushvalue(L, idx);
-  lua_rawseti(L, p->known, (lua_Integer)number);
-  remember(L, p, lua_topointer(L, idx), number);
+  if (number == 1) {
+    lua_pushvalue(L, idx);
+    lua_replace(L, p->known);
+  } else {
+    list_known(L, p);
+    list_object(L, p, idx, number);
+  }
   return p->parcel.objects = number;
+}
+
+/* Returns the number of the object at `idx`, or 0 if it has none.
+ * [-0, +0, -] */
+static size_t find_object(lua_State *L, lunado__packing *p, int idx) {
+  if (p->listed) return recall(L, p, lua_topointer(L, idx));
+  return p->parcel.objects == 1 &&
+         lua_topointer(L, idx) == lua_topointer(L, p->known);
 }
 
 /* [-0, +0, e] */
 static void put_object(lua_State *L, lunado__packing *p, int idx) {
-  const void *identity = lua_topointer(L, idx);
   size_t number;
-  if (identity == p->globals) {
+  if (lua_topointer(L, idx) == p->globals) {
     put_tag(L, &p->parcel.bodies, TAG_GLOBALS);
     return;
   }
-  if (p->parcel.objects == 0) make_known(L, p);
-  number = recall(L, p, identity);
+  number = find_object(L, p, idx);
   if (number == 0) number = number_object(L, p, idx);
   put_size(L, &p->parcel.bodies, TAG_OBJECT, number);
 }
@@ -256,32 +292,31 @@ static void write_table(lua_State *L, lunado__packing *p) {
   write_fields(L, p);
 }
 
-static int dump_writer(lua_State *L, const void *chunk, size_t size,
-                       void *bytes) {
-  char *at;
-  (void)L;
-  if (size == 0) return 0;
-  at = lunado__parcel_take(bytes, size);
-  if (at == NULL) return 1;
-  memcpy(at, chunk, size);
-  return 0;
+/* Writes a reference to the code of the function on top.  The decoding state
+ * may keep functions that do not differ from each other.  But two of one parcel
+ * must stay two, so it loads the second one anew.  Returns
+ * whether it may keep this one.  [-0, +0, m] */
+static bool write_code(lua_State *L, lunado__packing *p) {
+  char *at = put_room(L, &p->parcel.headers, 1 + sizeof(lunado__code *));
+  lunado__code *code = lunado__code_of(L, lua_gettop(L));
+  bool kept = code->bare && code->sent_in != p->serial;
+  *at = kept ? TAG_KEPT : TAG_CODE;
+  code->sent_in = p->serial;
+  memcpy(at + 1, &code, sizeof code);
+  p->parcel.codes++;
+  return kept;
 }
 
-/* Writes the code of the function on top, with its line numbers.
+/* Returns the number of the upvalue that was written before as the n-th upvalue
+ * of the function on top, whose value is above it; 0 if there is none.
  * [-0, +0, m] */
-static void write_code(lua_State *L, lunado__packing *p) {
-  lunado__bytes *headers = &p->parcel.headers;
-  size_t start, length = 0;
-  put_size(L, headers, TAG_CODE, length);
-  start = headers->length;
-  if (lua_dump(L, dump_writer, headers, 0) != 0)
-    luaL_error(L, "not enough memory");
-  length = headers->length - start;
-  memcpy(headers->data + start - sizeof length, &length, sizeof length);
-}
-
-static size_t upvalue_id(size_t function, int n) {
-  return function << LUNADO_UPVALUE_BITS | (size_t)n;
+static size_t find_upvalue(lua_State *L, lunado__packing *p, int n) {
+  const void *identity = lua_upvalueid(L, -2, n);
+  if (n > FEW_UPVALUES) list_known(L, p);
+  if (p->listed) return recall(L, p, identity);
+  for (int i = 1; i < n; i++)
+    if (lua_upvalueid(L, -2, i) == identity) return upvalue_id(1, i);
+  return 0;
 }
 
 /* Writes the n-th upvalue, whose value is on top, of the function below it.
@@ -289,26 +324,28 @@ static size_t upvalue_id(size_t function, int n) {
 static void write_upvalue(lua_State *L, lunado__packing *p, const char *name,
                           int n) {
   lunado__bytes *bodies = &p->parcel.bodies;
-  const void *identity = lua_upvalueid(L, -2, n);
   size_t joined;
   if (strcmp(name, "_ENV") == 0) {
     put_tag(L, bodies, TAG_GLOBALS);
     return;
   }
-  joined = recall(L, p, identity);
+  joined = find_upvalue(L, p, n);
   if (joined != 0) {
     put_size(L, bodies, TAG_JOIN, joined);
-  } else {
-    remember(L, p, identity, upvalue_id(p->current, n));
-    put_value(L, p, -1);
+    return;
   }
+  if (p->listed)
+    remember(L, p, lua_upvalueid(L, -2, n), upvalue_id(p->current, n));
+  else
+    p->upvalues = n;
+  put_value(L, p, -1);
 }
 
 /* Writes the function on top.  [-0, +0, e] */
 static void write_function(lua_State *L, lunado__packing *p) {
   const char *name;
   int n;
-  write_code(L, p);
+  if (write_code(L, p)) return;
   for (n = 1; (name = lua_getupvalue(L, -1, n)) != NULL; n++) {
     write_upvalue(L, p, name, n);
     lua_pop(L, 1);
@@ -316,16 +353,42 @@ static void write_function(lua_State *L, lunado__packing *p) {
   put_tag(L, &p->parcel.bodies, TAG_LAST);
 }
 
+/* Writes a reference to the string on top, and adds it to the list of lent
+ * strings.  [-0, +0, m] */
+static void lend_string(lua_State *L, lunado__packing *p, const char *string,
+                        size_t length) {
+  int packing = p->known - 1;
+  char *at = put_room(L, &p->parcel.headers, 1 + sizeof string + sizeof length);
+  if (p->parcel.lent == 0) {
+    lua_newtable(L);
+    lua_setiuservalue(L, packing, 1);
+  }
+  lua_getiuservalue(L, packing, 1);
+  lua_pushvalue(L, -2);
+  lua_rawseti(L, -2, luaL_len(L, -2) + 1);
+  lua_pop(L, 1);
+  *at = TAG_LENT;
+  memcpy(at + 1, &string, sizeof string);
+  memcpy(at + 1 + sizeof string, &length, sizeof length);
+  p->parcel.lent += length;
+}
+
 /* Writes the long string on top.  [-0, +0, m] */
 static void write_string(lua_State *L, lunado__packing *p) {
   size_t length;
   const char *string = lua_tolstring(L, -1, &length);
-  put_bytes(L, &p->parcel.headers, TAG_BYTES, string, length);
+  if (length < LUNADO_LENT_STRING || !p->route->lends)
+    put_bytes(L, &p->parcel.headers, TAG_BYTES, string, length);
+  else
+    lend_string(L, p, string, length);
 }
 
 /* Writes object number p->current.  [-0, +0, e] */
 static void write_object(lua_State *L, lunado__packing *p) {
-  lua_rawgeti(L, p->known, (lua_Integer)p->current);
+  if (p->listed)
+    lua_rawgeti(L, p->known, (lua_Integer)p->current);
+  else
+    lua_pushvalue(L, p->known);
   switch (lua_type(L, -1)) {
   case LUA_TTABLE:
     write_table(L, p);
@@ -356,7 +419,6 @@ lunado__parcel *lunado__encode(lua_State *L, int first, int count,
     p->current++;
     write_object(L, p);
   }
-  lunado__parcel_free_bytes(&p->parents);
   lua_pop(L, 2);
   return &p->parcel;
 }

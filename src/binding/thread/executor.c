@@ -91,10 +91,11 @@ static int unfold_callable(lua_State *L, int idx) {
  * Tornado: Executor.submit of concurrent.futures. */
 static int executor_submit(lua_State *L) {
   lunado__route route = {
-      "to a worker", push_argument_name, -1, {NULL, NULL}, 1, 0};
+      "to a worker", push_argument_name, -1, {NULL, NULL}, 1, true, 0};
   lunado__pool *pool = check_executor(L, 1);
   route.folded = unfold_callable(L, 2);
-  lunado__pool_send(L, pool, lunado__encode(L, 2, lua_gettop(L) - 1, &route));
+  (void)lunado__encode(L, 2, lua_gettop(L) - 1, &route);
+  lunado__pool_send(L, pool);
   return 1;
 }
 
@@ -104,20 +105,21 @@ static int executor_submit(lua_State *L) {
 static int executor_submit_method(lua_State *L) {
   lunado__pool *pool = check_executor(L, 1);
   lunado__route route = {
-      "to a worker", push_method_name, 1, {NULL, NULL}, 2, 0};
+      "to a worker", push_method_name, 1, {NULL, NULL}, 2, true, 0};
   route.left_out[0] = luaL_checkstring(L, 2);
   route.left_out[1] = luaL_checkstring(L, 3);
   luaL_checkany(L, 5);
   route.folded = unfold_callable(L, 4);
-  lunado__pool_send(L, pool, lunado__encode(L, 4, lua_gettop(L) - 3, &route));
+  (void)lunado__encode(L, 4, lua_gettop(L) - 3, &route);
+  lunado__pool_send(L, pool);
   return 1;
 }
 
 /* Pushes a list of the parcels of fn and each of the n items.
  * [-0, +1, e] */
 static void push_item_parcels(lua_State *L, lua_Integer n) {
-  item_route route = {{"to a worker", push_item_name, -1, {NULL, NULL}, 1, 0},
-                      0};
+  item_route route = {
+      {"to a worker", push_item_name, -1, {NULL, NULL}, 1, true, 0}, 0};
   lua_createtable(L, (int)n, 0);
   for (lua_Integer i = 1; i <= n; i++) {
     route.index = i;
@@ -134,7 +136,7 @@ static void push_item_parcels(lua_State *L, lua_Integer n) {
 static void send_parcels(lua_State *L, lunado__pool *pool, lua_Integer n) {
   for (lua_Integer i = 1; i <= n; i++) {
     lua_rawgeti(L, -1, i);
-    lunado__pool_send(L, pool, lunado__parcel_at(L, -1));
+    lunado__pool_send(L, pool);
     lua_rawseti(L, -3, i);
     lua_pop(L, 1);
   }

@@ -4,43 +4,13 @@
 #include "binding/state/class.h"
 
 #include <lauxlib.h>
-#include <stdbool.h>
+#include <stdatomic.h>
 #include <string.h>
 
-#include "core/alloc.h"
+#include "binding/thread/code.h"
 
-/* The minimum capacity of a buffer. */
-#define BYTES_MIN 128
-
-/* Makes room for `size` more bytes; returns false if memory is short. */
-static bool bytes_grow(lunado__bytes *bytes, size_t size) {
-  size_t capacity = bytes->length + size;
-  char *data;
-  if (capacity < size) return false;
-  if (capacity < bytes->capacity * 2) capacity = bytes->capacity * 2;
-  if (capacity < BYTES_MIN) capacity = BYTES_MIN;
-  data = lunado__realloc(bytes->data, capacity);
-  if (data == NULL) return false;
-  bytes->data = data;
-  bytes->capacity = capacity;
-  return true;
-}
-
-/* Appends `size` uninitialized bytes and returns their address; NULL if memory
- * is short. */
-char *lunado__parcel_take(lunado__bytes *bytes, size_t size) {
-  char *at;
-  if (size > bytes->capacity - bytes->length && !bytes_grow(bytes, size))
-    return NULL;
-  at = bytes->data + bytes->length;
-  bytes->length += size;
-  return at;
-}
-
-void lunado__parcel_free_bytes(lunado__bytes *bytes) {
-  lunado__free(bytes->data);
-  memset(bytes, 0, sizeof *bytes);
-}
+/* Larger buffers are moved, not copied, and not kept for the next parcel. */
+#define SMALL ((size_t)1024)
 
 static const char substitutes_key = 0;
 
@@ -78,33 +48,37 @@ bool lunado__parcel_push_substitute(lua_State *L, const lunado__packing *p,
 static int packing__gc(lua_State *L) {
   lunado__packing *p = lua_touserdata(L, 1);
   lunado__parcel_free(&p->parcel);
-  lunado__parcel_free_bytes(&p->parents);
+  lunado__bytes_free(&p->parents);
   return 0;
 }
 
-/* Pushes the metatable of packings.  The registry gets it only when it is
- * complete.  So if memory runs out before that, the next call makes it anew.
- * [-0, +1, m] */
-static void push_packing_metatable(lua_State *L) {
-  static const char key = 0;
-  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &key) == LUA_TTABLE) return;
+/* Pushes the packing that the state keeps; a new one, which it keeps from now
+ * on, if there is none or if it is in use.  [-0, +1, m] */
+static lunado__packing *push_packing(lua_State *L) {
+  static const char name[] = "lunado.Parcel", key = 0;
+  lunado__packing *p;
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &key) != LUA_TNIL) {
+    p = lua_touserdata(L, -1);
+    if (!p->busy) return p;
+  }
   lua_pop(L, 1);
-  lua_createtable(L, 0, 2);
-  lua_pushcfunction(L, packing__gc);
-  lua_setfield(L, -2, "__gc");
-  lua_pushliteral(L, "lunado.Parcel");
-  lua_setfield(L, -2, "__name");
+  p = lunado__class_private(L, sizeof *p, name, packing__gc);
   lua_pushvalue(L, -1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &key);
+  return p;
 }
 
-/* Pushes an empty packing, a nil that becomes its table `known`, and the table
- * of substitutes (or nil).  [-0, +3, m] */
+/* Nothing here raises after the packing is in use.  [-0, +3, m] */
 lunado__packing *lunado__parcel_new_packing(lua_State *L) {
-  lunado__packing *p = lua_newuserdatauv(L, sizeof *p, 0);
-  memset(p, 0, sizeof *p);
-  push_packing_metatable(L);
-  lua_setmetatable(L, -2);
+  static _Atomic uint64_t last_serial;
+  lunado__packing *p = push_packing(L);
+  p->busy = true;
+  p->serial = atomic_fetch_add_explicit(&last_serial, 1, memory_order_relaxed);
+  p->serial++;
+  p->self = NULL;
+  p->current = 0;
+  p->listed = false;
+  p->upvalues = 0;
   lua_pushnil(L);
   p->known = lua_gettop(L);
   lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
@@ -119,14 +93,84 @@ lunado__parcel *lunado__parcel_at(lua_State *L, int idx) {
   return &((lunado__packing *)lua_touserdata(L, idx))->parcel;
 }
 
-void lunado__parcel_move(lunado__parcel *to, lunado__parcel *from) {
-  *to = *from;
-  memset(from, 0, sizeof *from);
+void lunado__parcel_push_lent(lua_State *L, int idx) {
+  if (lunado__parcel_at(L, idx)->lent > 0)
+    lua_getiuservalue(L, idx, 1);
+  else
+    lua_pushnil(L);
+}
+
+size_t lunado__parcel_room(const lunado__parcel *parcel) {
+  size_t size = lunado__parcel_size(parcel);
+  return size <= SMALL ? size : 0;
+}
+
+/* Moves the buffer, or its contents to *room, which then is the end of it. */
+static void move_bytes(lunado__bytes *to, lunado__bytes *from, char **room) {
+  memset(to, 0, sizeof *to);
+  if (from->length == 0) return;
+  if (*room == NULL) {
+    *to = *from;
+    memset(from, 0, sizeof *from);
+    return;
+  }
+  to->data = memcpy(*room, from->data, from->length);
+  to->length = from->length;
+  *room += from->length;
+  from->length = 0;
+}
+
+void lunado__parcel_move(lua_State *L, int idx, lunado__parcel *to,
+                         char *room) {
+  lunado__packing *p = lua_touserdata(L, idx);
+  lunado__bytes headers = p->parcel.headers, bodies = p->parcel.bodies;
+  *to = p->parcel;
+  move_bytes(&to->headers, &headers, &room);
+  move_bytes(&to->bodies, &bodies, &room);
+  memset(&p->parcel, 0, sizeof p->parcel);
+  p->parcel.headers = headers;
+  p->parcel.bodies = bodies;
+  if (p->parents.capacity > SMALL) lunado__bytes_free(&p->parents);
+  p->parents.length = 0;
+  if (to->lent > 0) {
+    lua_pushnil(L);
+    lua_setiuservalue(L, idx < 0 ? idx - 1 : idx, 1);
+  }
+  p->busy = false;
+}
+
+/* Releases the references in the headers.  The headers up to the last reference
+ * are complete, even if the parcel is not. */
+static void release_codes(lunado__parcel *parcel) {
+  const char *at = parcel->headers.data;
+  while (parcel->codes > 0) {
+    size_t length;
+    lunado__code *code;
+    switch (*at++) {
+    case TAG_CODE:
+    case TAG_KEPT:
+      memcpy(&code, at, sizeof code);
+      lunado__code_release(code);
+      parcel->codes--;
+      at += sizeof code;
+      break;
+    case TAG_TABLE:
+      at += 2 * sizeof length;
+      break;
+    case TAG_LENT:
+      at += sizeof at + sizeof length;
+      break;
+    default:
+      memcpy(&length, at, sizeof length);
+      at += sizeof length + length;
+    }
+  }
 }
 
 void lunado__parcel_free(lunado__parcel *parcel) {
-  lunado__parcel_free_bytes(&parcel->headers);
-  lunado__parcel_free_bytes(&parcel->bodies);
+  release_codes(parcel);
+  lunado__bytes_free(&parcel->headers);
+  lunado__bytes_free(&parcel->bodies);
   memset(parcel, 0, sizeof *parcel);
 }
 

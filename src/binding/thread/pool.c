@@ -4,7 +4,7 @@
  *
  * Invariant: the table in the pool's user value 1 has the Future of every
  * pending job, under the Future's address.  A user value of the Future has the
- * userdata of the job's loop.
+ * strings that were lent to the job.  A pending job refs its loop.
  */
 #include "binding/thread/pool.h"
 
@@ -26,8 +26,8 @@
 
 #define POOL "lunado.Pool"
 
-/* The user value of a job's Future that has its loop. */
-enum { JOB_FUTURE_LOOP = 3 };
+/* The user value of a job's Future that has the strings lent to the job. */
+enum { JOB_FUTURE_LENT = 3 };
 
 struct lunado__pool {
   lunado_threadpool *threads; /* owned; NULL once all threads have ended */
@@ -47,7 +47,9 @@ typedef struct {
   lunado__work work;
   lunado__pool *pool;    /* borrowed until done */
   lunado_future *future; /* borrowed from the pool's user value 1 */
-  lunado_ioloop *loop;   /* borrowed from the Future's user value */
+  lunado_ioloop *loop;   /* a ref, until done */
+  bool lent;             /* strings were lent to it */
+  char room[];           /* of the parcel that was sent */
 } pool_job;
 
 /* --- the pool and its Futures --------------------------------------------- */
@@ -68,13 +70,17 @@ static void push_job_futures(lua_State *L, lunado__pool *pool) {
   lua_remove(L, -2);
 }
 
-/* [-0, +0, -] */
-static void forget_job_future(lua_State *L, lunado__pool *pool,
-                              lunado_future *future) {
-  push_job_futures(L, pool);
+/* Forgets the Future of a job, and the strings that were lent to the job.  The
+ * table of Futures is on top.  [-0, +0, -] */
+static void forget_job_future(lua_State *L, lunado_future *future, bool lent) {
+  if (lent) {
+    lua_rawgetp(L, -1, future);
+    lua_pushnil(L);
+    lua_setiuservalue(L, -2, JOB_FUTURE_LENT);
+    lua_pop(L, 1);
+  }
   lua_pushnil(L);
   lua_rawsetp(L, -2, future);
-  lua_pop(L, 1);
 }
 
 /* --- settling ------------------------------------------------------------- */
@@ -109,48 +115,49 @@ static void push_job_failure(lua_State *L, lunado__pool *pool,
 static void succeed_job(lua_State *L, lunado__pool *pool, const pool_job *self,
                         int idx) {
   int count = self->work.parcel.count;
-  lunado__decode(L, &self->work.parcel);
+  if (count > 0) lunado__decode(L, &self->work.parcel);
   lunado__future_pack(L, count);
   if (!lunado_future_pending(self->future)) return; /* settled by a finalizer */
   self->future->count = (uint32_t)count;
-  lunado__settle(L, pool->realm, idx, LUNADO_DONE);
+  lunado__settle_known(L, pool->realm, idx, self->future, LUNADO_DONE);
 }
 
-/* (job [, failure]): settles the Future of the job, which a user of the Future
- * may have settled already. */
+/* (job, Future [, failure]): settles the Future of the job, which a user of the
+ * Future may have settled already. */
 static int settle_job(lua_State *L) {
   const pool_job *self = lua_touserdata(L, 1);
   lunado__pool *pool = self->pool;
-  lua_settop(L, 2);
-  push_job_futures(L, pool);
-  lua_rawgetp(L, 3, self->future);
-  if (lua_isnil(L, 2)) {
+  lua_settop(L, 3);
+  if (lua_isnil(L, 3)) {
     if (!self->job.dropped && !self->work.failed) {
-      if (lunado_future_pending(self->future)) succeed_job(L, pool, self, 4);
+      if (lunado_future_pending(self->future)) succeed_job(L, pool, self, 2);
       return 0;
     }
     if (self->job.dropped && !lunado_future_pending(self->future)) return 0;
     push_job_failure(L, pool, self);
-    lua_replace(L, 2);
+    lua_replace(L, 3);
   }
-  lua_pushvalue(L, 2);
-  lunado__settle_failed(L, pool->realm, 4);
-  if (!self->job.dropped) report_at_close(L, pool, 2);
+  lua_pushvalue(L, 3);
+  lunado__settle_failed(L, pool->realm, 2);
+  if (!self->job.dropped) report_at_close(L, pool, 3);
   return 0;
 }
 
 /* Settles the Future of the job.  If settling raises an error, for example
- * because memory is short, settles the Future with that error. */
+ * because memory is short, settles the Future with that error.  The table of
+ * Futures is on top.  [-0, +0, -] */
 static void settle_job_protected(lua_State *L, lunado_realm *realm,
                                  pool_job *self) {
   lua_pushcfunction(L, settle_job);
   lua_pushlightuserdata(L, self);
-  if (lua_pcall(L, 1, 0, 0) == LUA_OK) return;
+  lua_rawgetp(L, -3, self->future);
+  if (lua_pcall(L, 2, 0, 0) == LUA_OK) return;
   lunado__failure_wrap(L, realm);
   lua_pushcfunction(L, settle_job);
   lua_pushlightuserdata(L, self);
-  lua_rotate(L, -3, 2);
-  if (lua_pcall(L, 2, 0, 0) != LUA_OK) lua_pop(L, 1);
+  lua_rawgetp(L, -4, self->future);
+  lua_rotate(L, -4, -1);
+  if (lua_pcall(L, 3, 0, 0) != LUA_OK) lua_pop(L, 1);
 }
 
 /* --- for threadpool.h --------------------------------------------------- */
@@ -176,8 +183,11 @@ static void pool_done(lunado_threadpool *threads, lunado_job *job) {
   lua_State *L = pool->L != NULL ? pool->L : self->loop->L;
   if (!lua_checkstack(L, LUA_MINSTACK)) return;
   pool->busy++;
+  push_job_futures(L, pool);
   settle_job_protected(L, pool->realm, self);
-  forget_job_future(L, pool, self->future);
+  forget_job_future(L, self->future, self->lent);
+  lua_pop(L, 1);
+  lunado__ioloop_unref(L, self->loop);
   pool->busy--;
   if (pool->ended) release_pool(L, pool);
 }
@@ -230,59 +240,75 @@ static void raise_refusal(lua_State *L, lunado__pool *pool, int rc) {
   lua_error(L);
 }
 
-void lunado__pool_check_room(lua_State *L, lunado__pool *pool, size_t n) {
+/* [-0, +0, v] */
+static void check_open(lua_State *L, lunado__pool *pool) {
   if (pool->shut || pool->threads == NULL) raise_refusal(L, pool, UV_ECANCELED);
+}
+
+void lunado__pool_check_room(lua_State *L, lunado__pool *pool, size_t n) {
+  check_open(L, pool);
   if (n > lunado_threadpool_room(pool->threads))
     raise_refusal(L, pool, UV_ENOBUFS);
 }
 
-/* Pushes a pending Future, stores it in the pool's table, and stores the loop
- * in the Future.
- * [-0, +1, m] */
+/* Pushes the table of Futures, and a pending Future, which it stores there. The
+ * Future anchors the strings lent to the parcel at `packing`.  *loop is the
+ * current loop.  [-0, +2, e] */
 static lunado_future *push_job_future(lua_State *L, lunado__pool *pool,
-                                      lunado_ioloop *loop) {
+                                      int packing, lunado_ioloop **loop) {
+  bool lent = lunado__parcel_at(L, packing)->lent > 0;
   lunado_future *future;
-  lunado__ioloop_push(L, loop);
-  future = lunado__future_new(L, pool->realm, LUNADO_KIND_JOB, sizeof *future,
-                              JOB_FUTURE_LOOP);
-  lunado__pool_check_room(L, pool, 0); /* a finalizer may have shut it */
-  lua_insert(L, -2);
-  lua_setiuservalue(L, -2, JOB_FUTURE_LOOP);
   push_job_futures(L, pool);
-  lua_pushvalue(L, -2);
-  lua_rawsetp(L, -2, future);
-  lua_pop(L, 1);
+  future = lunado__future_new(L, pool->realm, LUNADO_KIND_JOB, sizeof *future,
+                              lent ? JOB_FUTURE_LENT : 1);
+  *loop = lunado__ioloop_current(L, pool->realm);
+  check_open(L, pool); /* a finalizer may have shut it */
+  if (lent) {
+    lunado__parcel_push_lent(L, packing);
+    lua_setiuservalue(L, -2, JOB_FUTURE_LENT);
+  }
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, -3, future);
   return future;
 }
 
-static int submit_job(lunado__pool *pool, lunado_ioloop *loop,
-                      lunado_future *future, lunado__parcel *parcel) {
-  pool_job *self = lunado__alloc(sizeof *self);
+/* Submits the parcel at `packing`.  [-0, +0, -] */
+static int submit_job(lua_State *L, lunado__pool *pool, lunado_ioloop *loop,
+                      lunado_future *future, int packing) {
+  const lunado__parcel *parcel = lunado__parcel_at(L, packing);
+  size_t room = lunado__parcel_room(parcel);
+  pool_job *self = lunado__realloc(NULL, sizeof *self + room);
   int rc;
   if (self == NULL) return UV_ENOMEM;
   self->pool = pool;
   self->future = future;
   self->loop = loop;
-  self->work.parcel = *parcel;
+  self->lent = parcel->lent > 0;
+  lunado__parcel_move(L, packing, &self->work.parcel,
+                      room > 0 ? self->room : NULL);
   rc = lunado_threadpool_submit(pool->threads, loop->core, &self->job);
-  if (rc == 0)
-    memset(parcel, 0, sizeof *parcel);
-  else
-    lunado__free(self);
+  if (rc == 0) {
+    lunado__ioloop_ref(loop);
+    return 0;
+  }
+  lunado__parcel_free(&self->work.parcel);
+  lunado__free(self);
   return rc;
 }
 
-void lunado__pool_send(lua_State *L, lunado__pool *pool,
-                       lunado__parcel *parcel) {
+void lunado__pool_send(lua_State *L, lunado__pool *pool) {
+  int packing = lua_gettop(L), rc;
   lunado_ioloop *loop;
   lunado_future *future;
-  int rc;
-  lunado__pool_check_room(L, pool, 0);
-  loop = lunado__ioloop_current(L, pool->realm);
-  future = push_job_future(L, pool, loop);
-  rc = submit_job(pool, loop, future, parcel);
-  if (rc == 0) return;
-  forget_job_future(L, pool, future);
+  check_open(L, pool);
+  future = push_job_future(L, pool, packing, &loop);
+  rc = submit_job(L, pool, loop, future, packing);
+  if (rc == 0) {
+    lua_remove(L, -2);
+    return;
+  }
+  lua_insert(L, -2);
+  forget_job_future(L, future, false);
   raise_refusal(L, pool, rc);
 }
 

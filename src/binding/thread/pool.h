@@ -26,12 +26,11 @@ lunado__pool *lunado__pool_new(lua_State *L, lunado_realm *realm,
 /* Raises an error unless n jobs can be sent now.  [-0, +0, v] */
 void lunado__pool_check_room(lua_State *L, lunado__pool *pool, size_t n);
 
-/* Sends the parcel, a function and its arguments, as a job; empties `parcel`
- * and pushes the Future of the job's outcome.  After a shut-down, or if the
- * queue is full or memory is short, raises an error and changes nothing.
+/* Sends the parcel on top, a function and its arguments, as a job; empties the
+ * parcel and pushes the Future of the job's outcome.  After a shut-down, or if
+ * the queue is full or memory is short, raises an error and sends nothing.
  * [-0, +1, e] */
-void lunado__pool_send(lua_State *L, lunado__pool *pool,
-                       lunado__parcel *parcel);
+void lunado__pool_send(lua_State *L, lunado__pool *pool);
 
 /* Refuses jobs from now on.  With `wait`, settles all Futures and waits until
  * all threads have ended.  Otherwise the Futures are settled and the threads

@@ -117,6 +117,14 @@ static bool push_place_in_values(lua_State *L, const lunado__packing *p,
   return false;
 }
 
+/* Pushes the object with the number `owner`.  [-0, +1, -] */
+static void push_owner(lua_State *L, const lunado__packing *p, size_t owner) {
+  if (p->listed)
+    lua_rawgeti(L, p->known, (lua_Integer)owner);
+  else
+    lua_pushvalue(L, p->known);
+}
+
 /* Pushes the step from object `owner` to the value at `child`; "?" if a
  * finalizer has removed the value meanwhile.  [-0, +1, m] */
 static void push_step(lua_State *L, const lunado__packing *p, size_t owner,
@@ -125,7 +133,7 @@ static void push_step(lua_State *L, const lunado__packing *p, size_t owner,
   if (owner == 0) {
     found = push_place_in_values(L, p, child);
   } else {
-    lua_rawgeti(L, p->known, (lua_Integer)owner);
+    push_owner(L, p, owner);
     found = lua_istable(L, -1) ? push_place_in_table(L, p, child)
                                : push_place_in_function(L, p, child);
     lua_remove(L, found ? -2 : -1);
@@ -176,7 +184,7 @@ static void push_path(lua_State *L, const lunado__packing *p, int idx) {
     push_step(L, p, owner, child);
     lua_rawseti(L, steps, ++count);
     if (owner == 0) break;
-    lua_rawgeti(L, p->known, (lua_Integer)owner);
+    push_owner(L, p, owner);
     lua_replace(L, child);
     owner = parent_of(p, owner);
   }

@@ -15,6 +15,7 @@
 #include "binding/error/failure.h"
 #include "binding/loop/uncaught.h"
 #include "binding/state/open.h"
+#include "binding/thread/code.h"
 #include "binding/thread/decode.h"
 #include "binding/thread/encode.h"
 #include "core/alloc.h"
@@ -44,6 +45,7 @@ static int open_worker(lua_State *L) {
   lunado__realm_prepare(L, lua_touserdata(L, 3));
   lunado__uncaught_none(L);
   lunado__open_preload(L);
+  lunado__code_keep(L);
   lua_getglobal(L, "package");
   lua_pushstring(L, lua_touserdata(L, 1));
   lua_setfield(L, -2, "path");
@@ -100,9 +102,9 @@ static void push_error_name(lua_State *L, const lunado__route *route, int i) {
 }
 
 static const lunado__route result_route = {
-    "from a worker", push_result_name, -1, {NULL, NULL}, 0, 0};
+    "from a worker", push_result_name, -1, {NULL, NULL}, 0, false, 0};
 static const lunado__route error_route = {
-    "from a worker", push_error_name, -1, {NULL, NULL}, 0, 0};
+    "from a worker", push_error_name, -1, {NULL, NULL}, 0, false, 0};
 
 /* Pushes the traceback of the error at 1.  If the job uses lunado itself, the
  * traceback includes the coroutines and Futures through which the error
@@ -181,7 +183,7 @@ static int run_work(lua_State *L) {
     work->failed = true;
     pack_worker_error(L);
   }
-  lunado__parcel_move(&work->parcel, lunado__parcel_at(L, -1));
+  lunado__parcel_move(L, -1, &work->parcel, NULL);
   return 0;
 }
 
@@ -191,7 +193,7 @@ static int fail_work(lua_State *L) {
   lunado__work *work = lua_touserdata(L, 1);
   lua_settop(L, 2);
   pack_worker_error(L);
-  lunado__parcel_move(&work->parcel, lunado__parcel_at(L, -1));
+  lunado__parcel_move(L, -1, &work->parcel, NULL);
   return 0;
 }
 
