@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- Errors on their way through coroutines, and the tracebacks they carry.
 local concurrent = require "lunado.concurrent"
+local core = require "lunado.core"
 local gen = require "lunado.gen"
 local capture = require "spec.support.capture"
 local gc = require "spec.support.gc"
@@ -399,6 +400,63 @@ describe("the traceback of a failed coroutine", function()
     local _, traceback = f:exc_info()
     assert.is_true(#traceback < 100000)
     has(traceback, "gen_errors_spec.lua:")
+  end)
+
+  it("is found from any depth, and changes no variable", function()
+    local line
+    local function down(n)
+      local before <const>, kept <close> = n, setmetatable({}, {
+        __close = function(self) assert(self.n == n) end,
+      })
+      kept.n = before
+      if n == 0 then
+        line = here() + 1
+        error("boom", 0)
+      end
+      down(n - 1)
+      return before
+    end
+    for n = 0, 50 do
+      local f = gen.coroutine(down)(n)
+      local err, traceback = f:exc_info()
+      assert.equal("boom", err)
+      has(traceback, place(line))
+    end
+  end)
+
+  it("is found where an error from deeper goes on", function()
+    local line
+    local function down(n)
+      if n > 0 then return down(n - 1), n end
+      line = here() + 1
+      error("boom", 0)
+    end
+    for n = 0, 50 do
+      local f = gen.coroutine(function()
+        local ok, failure = core.try(down, n)
+        assert(not ok)
+        core.raise(failure)
+      end)()
+      has((select(2, f:exc_info())), place(line))
+    end
+  end)
+
+  it("is its own, though an equal error is raised while it unwinds", function()
+    local first, second, inner
+    local f = gen.coroutine(function()
+      local _ <close> = setmetatable({}, { __close = function()
+        inner = gen.coroutine(function()
+          second = here() + 1
+          error("boom", 0)
+        end)()
+      end })
+      first = here() + 1
+      error("boom", 0)
+    end)()
+    local _, traceback = f:exc_info()
+    has(traceback, place(first))
+    assert.is_nil(traceback:find(place(second), 1, true))
+    has((select(2, inner:exc_info())), place(second))
   end)
 end)
 

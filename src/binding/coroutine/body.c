@@ -17,6 +17,14 @@
 #include "binding/error/exception.h"
 #include "binding/error/failure.h"
 #include "binding/future/future.h"
+#include "binding/state/naming.h"
+
+/* The stack of the function at the base. */
+enum {
+  BASE_FAILURE = 1, /* the Failure of the error that is under way, or nil */
+  BASE_HANDLER,
+  BASE_FUNCTION /* the user's; its arguments follow */
+};
 
 /* Returns the number of values in the Return object at idx, which scripts may
  * have changed. */
@@ -41,12 +49,8 @@ static int unpack_return(lua_State *L) {
 
 /* Pushes the Failure that the handler made of the error on top, if there is
  * one. */
-static void take_failure(lua_State *L, lunado_realm *realm, lunado_task *task) {
-  lunado__getslot(L, realm, LUNADO_SLOT_FAILURES);
-  lua_rawgetp(L, -1, task);
-  lua_pushnil(L);
-  lua_rawsetp(L, -3, task);
-  lua_remove(L, -2);
+static void push_failure(lua_State *L) {
+  lua_pushvalue(L, BASE_FAILURE);
   if (!lunado__failure_is_of(L, -1, -2)) lua_pop(L, 1);
 }
 
@@ -70,7 +74,7 @@ static int body_failed(lua_State *L) {
   if (!lunado__task_is_running(L, realm)) return lua_error(L);
   if (!lunado__exception_is(L, realm, -1, LUNADO_E_RETURN)) {
     realm->coroutines.current->flags |= TASK_FAILED;
-    take_failure(L, realm, realm->coroutines.current);
+    push_failure(L);
     return 1;
   }
   n = unpack_return(L);
@@ -78,15 +82,26 @@ static int body_failed(lua_State *L) {
 }
 
 static int body_done(lua_State *L, int status, lua_KContext ctx) {
-  int n = lua_gettop(L) - 1;
+  int n = lua_gettop(L) - BASE_HANDLER;
   (void)ctx;
   if (status != LUA_OK && status != LUA_YIELD) return body_failed(L);
   return n == 1 ? 1 : return_packed(L, n);
 }
 
 int lunado__body_run(lua_State *L) {
-  int status = lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 1, 0, body_done);
+  int nargs = lua_gettop(L) - BASE_FUNCTION;
+  int status = lua_pcallk(L, nargs, LUA_MULTRET, BASE_HANDLER, 0, body_done);
   return body_done(L, status, 0);
+}
+
+/* Pops the Failure on top, and keeps it on the stack of the coroutine's base.
+ * That allocates nothing.  A Failure that is passing was made elsewhere. */
+static void keep_failure(lua_State *L) {
+  const lunado_failure *failure = lua_touserdata(L, -1);
+  lua_Debug base;
+  int last = failure->passing ? lunado__naming_lastlevel(L, 0) : failure->last;
+  if (!lua_getstack(L, last, &base) || !lua_setlocal(L, &base, BASE_FAILURE))
+    lua_pop(L, 1);
 }
 
 /* The error itself stays unchanged, because the __close of to-be-closed
@@ -96,9 +111,6 @@ int lunado__body_handler(lua_State *L) {
   if (!lunado__task_is_running(L, realm)) return 1;
   if (lunado__exception_is(L, realm, 1, LUNADO_E_RETURN)) return 1;
   (void)lunado__received_raised(L, realm, 1, 1);
-  lunado__getslot(L, realm, LUNADO_SLOT_FAILURES);
-  lua_insert(L, -2);
-  lua_rawsetp(L, -2, realm->coroutines.current);
-  lua_settop(L, 1);
+  keep_failure(L);
   return 1;
 }

@@ -5,12 +5,12 @@
 
 #include "binding/state/realm.h"
 
-/* The function at the base of every coroutine.  (handler, fn, ...): calls
+/* The function at the base of every coroutine.  (nil, handler, fn, ...): calls
  * fn(...) with the message handler. */
 int lunado__body_run(lua_State *L);
 
 /* The message handler of lunado__body_run: records where the error was raised,
- * and returns the error. */
+ * in a Failure that replaces the nil, and returns the error. */
 int lunado__body_handler(lua_State *L);
 
 #endif

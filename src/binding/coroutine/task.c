@@ -87,13 +87,14 @@ lunado_task *lunado__task_push(lua_State *L, lunado_realm *realm, int nargs) {
   task = realm->idle.count > 0 ? task_from_pool(L, realm) : task_new(L, realm);
   if (realm->coroutines.has_thread_hook)
     lunado__watch_thread(L, realm, lua_gettop(L));
-  if (nargs > LUA_MINSTACK / 2 && !lua_checkstack(task->thread, nargs + 4))
+  if (nargs > LUA_MINSTACK / 2 && !lua_checkstack(task->thread, nargs + 5))
     luaL_error(L, "too many arguments");
   task->future = lunado__future_new(L, realm, LUNADO_KIND_COROUTINE,
                                     sizeof(lunado_future), LUNADO_FUTURE_TASK);
   lua_pushcfunction(task->thread, lunado__body_run);
+  lua_pushnil(task->thread);
   lua_pushcfunction(task->thread, lunado__body_handler);
-  task->count = (uint32_t)nargs + 2;
+  task->count = (uint32_t)nargs + 3;
   task->results = 1;
   task->flags = task->received = 0;
   task->loop = NULL;

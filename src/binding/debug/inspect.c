@@ -95,7 +95,7 @@ static void push_function(lua_State *L, const lunado_task *task) {
   lua_Debug ar;
   if (!lua_checkstack(thread, 1)) luaL_error(L, "not enough memory");
   if (task->flags & TASK_STARTING)
-    lua_pushvalue(thread, 3); /* body handler function arguments */
+    lua_pushvalue(thread, 4); /* body nil handler function arguments */
   else if (find_base(thread, &ar))
     lua_getinfo(thread, "f", &ar);
   else

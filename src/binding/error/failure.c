@@ -32,16 +32,18 @@ static bool is_base(lua_State *L, const lunado_realm *realm, lua_Debug *ar) {
 }
 
 /* Finds the activation records to keep, and returns their number.  The function
- * at the base of a coroutine is lunado's own, and is left out. */
+ * at the base of a coroutine is lunado's own, and is left out.  Sets *last to
+ * the level of the last function. */
 static int find_frames(lua_State *L, const lunado_realm *realm, int level,
-                       lua_Debug *records) {
+                       lua_Debug *records, int *last) {
   int count = 0;
   while (count < FRAMES_MAX && lua_getstack(L, level + count, &records[count]))
     count++;
+  *last = level + count - 1;
   if (count == FRAMES_MAX) {
-    int last = lunado__naming_lastlevel(L, level + count - 1);
+    *last = lunado__naming_lastlevel(L, *last);
     for (int i = FRAMES_FIRST; i < FRAMES_MAX; i++)
-      (void)lua_getstack(L, last - (FRAMES_MAX - 1 - i), &records[i]);
+      (void)lua_getstack(L, *last - (FRAMES_MAX - 1 - i), &records[i]);
   }
   if (count > 0 && is_base(L, realm, &records[count - 1])) count--;
   return count;
@@ -67,10 +69,10 @@ lunado_failure *lunado__failure_new(lua_State *L, lunado_realm *realm, int err,
                                     int level) {
   lua_Debug records[FRAMES_MAX];
   lunado_failure *self;
-  int count;
+  int count = 0, last = -1;
   err = lua_absindex(L, err);
   luaL_checkstack(L, 6, NULL);
-  count = level >= 0 ? find_frames(L, realm, level, records) : 0;
+  if (level >= 0) count = find_frames(L, realm, level, records, &last);
   self = lua_newuserdatauv(
       L, sizeof *self + (size_t)count * sizeof self->frames[0],
       LUNADO_FAILURE_FRAMES - 1 + count);
@@ -78,7 +80,8 @@ lunado_failure *lunado__failure_new(lua_State *L, lunado_realm *realm, int err,
   self->passing = false;
   self->home = 0;
   self->handed = 0;
-  self->count = count;
+  self->count = (uint8_t)count;
+  self->last = last;
   if (lua_isnil(L, err))
     lua_pushliteral(L, "<no error object>");
   else
@@ -129,7 +132,7 @@ int lunado__failure_cut(lua_State *L, lua_CFunction function) {
   lunado_failure *self = lua_touserdata(L, -1);
   for (int i = 0; i < self->count; i++) {
     lua_getiuservalue(L, -1, LUNADO_FAILURE_FRAMES + i);
-    if (lua_tocfunction(L, -1) == function) self->count = i;
+    if (lua_tocfunction(L, -1) == function) self->count = (uint8_t)i;
     lua_pop(L, 1);
   }
   if (self->count > 0) self->frames[self->count - 1].name = NULL;

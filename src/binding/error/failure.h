@@ -32,9 +32,10 @@ struct lunado_failure {
   bool told;   /* the error was logged beside another one, or after a timeout */
   bool passing;   /* lunado's own code raises the error again on its way */
   uint8_t handed; /* how often the error was handed on since it was raised */
+  uint8_t count;  /* frames */
   uint32_t home;  /* number of the loop on which a waiter will get the error; 0:
                      none will */
-  int count;      /* frames */
+  int last; /* the level of its thread's last function, where it was made */
   struct lunado_failure_frame {
     const char *name;     /* name of the function, borrowed from its caller's
                              constants: the next frame holds the caller */

@@ -68,7 +68,6 @@ static void set_table(lua_State *L, lunado_realm *realm, int slot,
 static void make_tables(lua_State *L, lunado_realm *realm) {
   set_table(L, realm, LUNADO_SLOT_LOOPS, NULL);
   set_table(L, realm, LUNADO_SLOT_DEFERRED, NULL);
-  set_table(L, realm, LUNADO_SLOT_FAILURES, NULL);
   set_table(L, realm, LUNADO_SLOT_WRAPPED_TASKS, "k");
   set_table(L, realm, LUNADO_SLOT_WATCHED, "k");
   set_table(L, realm, LUNADO_SLOT_QUIET, "k");

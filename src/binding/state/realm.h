@@ -58,8 +58,6 @@ enum {
                             another */
   LUNADO_SLOT_RECEIVED,  /* weak: the Failure whose error was last given to code
                             that runs outside of coroutines: received.h */
-  LUNADO_SLOT_FAILURES,  /* address of a task -> Failure of its error, while the
-                            error unwinds the coroutine's stack */
   LUNADO_SLOT_RAISED, /* the Failure of the error last raised in a callback */
   LUNADO_SLOT_INTERRUPT, /* the Failure that ends the runs of loops, or false */
   LUNADO_SLOT_LOG_HANDLER, /* function(level, message), or false */
