@@ -401,18 +401,6 @@ describe("the thread of a coroutine", function()
     assert.equal("", log:text())
   end)
 
-  it("is not reused after an error", function()
-    local co
-    local f = gen.coroutine(function()
-      co = coroutine.running()
-      error("boom")
-    end)()
-    assert.equal("boom", f:exception():match("boom"))
-    for _ = 1, 50 do
-      assert.are_not.equal(co, here():result())
-    end
-  end)
-
   it("is dead to others when its coroutine has ended", function()
     for _, wait in ipairs { false, true } do
       local co

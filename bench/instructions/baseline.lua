@@ -5,6 +5,7 @@ return {
   ready_yield = 743,
   ready_await = 410,
   failed_yield = 2491,
+  failed_call = 11527,
   suspended_await = 3124,
   turn = 1150,
   spawn = 1799,

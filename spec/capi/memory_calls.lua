@@ -553,6 +553,38 @@ repeatable("a coroutine", function()
   end
 end)
 
+repeatable("a coroutine that fails, and one on its thread", function()
+  local failed, after
+  local fail = gen.coroutine(function()
+    local _ <close> = setmetatable({}, { __close = function() end })
+    error({ "boom" })
+  end)
+  local echo = gen.coroutine(function(...)
+    yield(gen.sleep(0))
+    return ...
+  end)
+  return function()
+    failed = fail()
+    after = echo(1, 2)
+  end, function()
+    turn()
+    local err, traceback = failed:exc_info()
+    if type(err) == "table" then
+      same("boom", err[1])
+      assert(traceback:find "in function <")
+    else
+      assert(err:find "not enough memory", err)
+    end
+    err = after:exception()
+    if err then
+      assert(err:find "not enough memory", err)
+    else
+      same(1, after:result())
+      same(2, (select(2, after:result())))
+    end
+  end
+end)
+
 plain("coroutine and Return", function()
   gen.coroutine(function() error(gen.Return(1)) end)()
   assert(gen.is_coroutine_function(gen.coroutine(print)))

@@ -58,7 +58,7 @@ static void finish(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
     reset(task->thread);
   }
   if (task->flags & TASK_WATCHED) lunado__watch_end(L, t, task);
-  if (task->flags & TASK_FAILED || lua_gethook(task->thread) != NULL)
+  if (status != LUA_OK || lua_gethook(task->thread) != NULL)
     lunado__task_drop_thread(L, t, task);
   lunado__task_recycle(L, realm, t, task);
   if (task->flags & TASK_FAILED) {

@@ -101,8 +101,8 @@ void lunado__task_recycle(lua_State *L, lunado_realm *realm, int t,
                           lunado_task *task);
 
 /* Releases the thread of the task at t, which cannot serve a later coroutine:
- * its coroutine failed, or it has a hook, whose function Lua's debug library
- * stores by thread.  [-0, +0, -] */
+ * other code has resumed or closed it, or it has a hook, whose function Lua's
+ * debug library stores by thread.  [-0, +0, -] */
 void lunado__task_drop_thread(lua_State *L, int t, lunado_task *task);
 
 /* Undoes lunado__task_bind: the task at t and the Future above it release each
