@@ -59,7 +59,7 @@ endfunction()
 function(lunado_test name)
   if(LUNADO_PC_CMOCKA_FOUND)
     add_executable(${name} spec/core/${name}.c spec/core/support.c
-      $<TARGET_OBJECTS:lunado_core>)
+      spec/core/ends.c $<TARGET_OBJECTS:lunado_core>)
     lunado_configure(${name})
     target_compile_options(${name} PRIVATE -UNDEBUG)
     target_link_libraries(${name} PRIVATE lunado::uv

@@ -13,7 +13,7 @@ local MAY_KNOW = {
   state = {},
   error = { "state" },
   future = KNOT, coroutine = KNOT, loop = KNOT,
-  thread = KNOT, luv = KNOT, debug = KNOT, host = KNOT,
+  thread = KNOT, luv = KNOT, debug = KNOT, host = KNOT, stream = KNOT,
 }
 
 -- The loop tells luv of its life; luv tells the loop when it runs.  A host's

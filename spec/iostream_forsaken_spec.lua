@@ -163,7 +163,7 @@ describe("a read of a coroutine that was closed", function()
       await(uv.write(peer, "abcdef"))
       wait_until(function()
         streams.turn()
-        return stream._buffer.size == 6
+        return streams.buffered(stream) == 6
       end)
       assert.equal("abcdef", await(stream:read_bytes(6)))
       was_closed(first)
@@ -174,7 +174,7 @@ describe("a read of a coroutine that was closed", function()
     await(uv.write(peer, "ab"))
     wait_until(function()
       streams.turn()
-      return stream._buffer.size == 2
+      return streams.buffered(stream) == 2
     end)
     close()
     await(uv.write(peer, "c;d;"))
@@ -219,13 +219,13 @@ describe("a read of a coroutine that was closed", function()
     await(uv.write(peer, "abc"))
     wait_until(function()
       streams.turn()
-      return stream._buffer.size == 3
+      return streams.buffered(stream) == 3
     end)
     close()
     await(uv.close(peer))
     wait_until(function()
       streams.turn()
-      return stream._ended
+      return streams.ended(stream)
     end)
     assert.equal("abc", await(stream:read_until_close()))
     was_closed(first)
@@ -330,7 +330,7 @@ describe("a read for which something waited, and nothing does,", function()
       await(uv.write(peer, "one\ntwo\n"))
       wait_until(function()
         streams.turn()
-        return stream._buffer.size > 0
+        return streams.buffered(stream) > 0
       end)
       assert.is_true(read:done())
       assert.equal("one", read:result())
@@ -415,7 +415,8 @@ describe("a read for which something waited, and nothing does,", function()
     give_up(read)
     local sent = uv.write(peer, ("x"):rep(10 << 20))
     streams.turn(20)
-    assert.is_true(stream._buffer.size <= 1 << 17, stream._buffer.size)
+    local buffered = streams.buffered(stream)
+    assert.is_true(buffered <= 1 << 17, buffered)
     assert.is_false(sent:done())
     sent:add_done_callback(function() uv.close(peer) end)
     assert.equal(10 << 20, #await(read))
@@ -495,15 +496,15 @@ describe("a connection for a coroutine that was closed", function()
 
   -- Runs fn with a look-up that is done at once, so that connecting has begun.
   local function with_address(port, fn)
-    local getaddrinfo = uv.getaddrinfo
-    function uv.getaddrinfo()
+    local resolve = core.resolve
+    function core.resolve()
       local future = Future()
       future:set_result { { addr = "127.0.0.1", port = port, family = "inet" },
         { addr = "127.0.0.1", port = port, family = "inet6" } }
       return future
     end
     local ok, err = pcall(fn)
-    uv.getaddrinfo = getaddrinfo
+    core.resolve = resolve
     assert(ok, err)
   end
 
@@ -538,12 +539,12 @@ describe("a connection for a coroutine that was closed", function()
 
   spec("is not begun while it is looked up", function()
     local server, port = counting_server()
-    local getaddrinfo, looked_up = uv.getaddrinfo, Future()
-    function uv.getaddrinfo() return looked_up end
+    local resolve, looked_up = core.resolve, Future()
+    function core.resolve() return looked_up end
     local first, close = start(function()
       await(TCPClient():connect("a", 1))
     end)
-    uv.getaddrinfo = getaddrinfo
+    core.resolve = resolve
     close()
     local address = { addr = "127.0.0.1", port = port, family = "inet" }
     looked_up:set_result { address }

@@ -284,7 +284,7 @@ describe("a line at which a coroutine waits", function()
   it("is the user's wherever lunado is, embedded or installed", function()
     local result = child [[
       -- As luaopen_lunado has them: chunks with other names.
-      for name in ("argument buffer callback concurrent debug executor gen"
+      for name in ("argument callback concurrent debug executor gen"
         .." ioloop legacy locks log queues stack_context util waiters waitgraph"
         ):gmatch "%a[%a_]*" do
         local path = assert(package.searchpath("lunado." .. name,

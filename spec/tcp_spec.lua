@@ -1,9 +1,11 @@
 -- SPDX-License-Identifier: MIT
 -- lunado.tcpclient and lunado.tcpserver, over the loopback.
 local concurrent = require "lunado.concurrent"
+local core = require "lunado.core"
 local gen = require "lunado.gen"
 local iostream = require "lunado.iostream"
 local IOLoop = require "lunado.ioloop".IOLoop
+local IOStream = iostream.IOStream
 local TCPClient = require "lunado.tcpclient".TCPClient
 local TCPServer = require "lunado.tcpserver".TCPServer
 local util = require "lunado.util"
@@ -193,10 +195,11 @@ describe("TCPServer", function()
 
   spec("reports what prevents a connection, and goes on", function()
     local server, port = echo_server()
-    local accept = require("luv").accept
-    require("luv").accept = function(listener, client)
-      require("luv").accept = accept
-      accept(listener, client)
+    local accept = iostream._accept
+    function iostream._accept(listener)
+      iostream._accept = accept
+      local stream = accept(listener, {})
+      stream:close()
       return nil, "EMFILE: too many open files"
     end
     local refused = connect(port)
@@ -210,15 +213,14 @@ describe("TCPServer", function()
   end)
 
   spec("reports what listening brings", function()
-    local luv = require "luv"
-    local listen, called = luv.listen, nil
-    function luv.listen(_, _, fn)
+    local listen, called = core.listen, nil
+    function core.listen(fn, ...)
       called = fn
-      return 0
+      return listen(fn, ...)
     end
     local server = echo_server()
-    luv.listen = listen
-    local ok, err = pcall(called, "EMFILE")
+    core.listen = listen
+    local ok, err = pcall(called, nil, "EMFILE")
     assert.is_false(ok)
     assert.equal("accept: EMFILE", err)
     server:stop()
@@ -266,26 +268,25 @@ describe("TCPServer", function()
   end)
 
   spec("does without what the system lacks", function()
-    local luv = require "luv"
-    local getaddrinfo = luv.getaddrinfo
-    function luv.getaddrinfo() -- 192.0.2.1 is nobody's
+    local addresses = core.addresses
+    function core.addresses() -- 192.0.2.1 is nobody's
       return { { addr = "127.0.0.1", family = "inet" },
         { addr = "192.0.2.1", family = "inet" } }
     end
     local server = echo_server()
-    luv.getaddrinfo = getaddrinfo
+    core.addresses = addresses
     assert.is_truthy(tostring(server):find("1 listening", 1, true))
     server:stop()
   end)
 
-  spec("raises luv's error when it cannot listen, and keeps nothing",
+  spec("raises the system's error when it cannot listen, and keeps nothing",
     function()
       local server, port = echo_server()
-      local luv, made = require "luv", {}
-      local new_tcp, getaddrinfo = luv.new_tcp, luv.getaddrinfo
-      function luv.new_tcp()
-        made[#made + 1] = new_tcp()
-        return made[#made]
+      local listen, addresses, made = core.listen, core.addresses, {}
+      function core.listen(...)
+        local listener, err = listen(...)
+        made[#made + 1] = listener or err
+        return listener, err
       end
       local other = TCPServer()
       local ok, err = pcall(other.listen, other, port, "127.0.0.1")
@@ -298,17 +299,20 @@ describe("TCPServer", function()
       ok, err = pcall(other.listen, other, 0, "no such name")
       assert.is_false(ok)
       assert.is_truthy(err:find('^EAI_.* %(host "no such name"%)$'), err)
-      function luv.getaddrinfo() -- on one port, this cannot be
+      function core.addresses() -- on one port, this cannot be
         return { { addr = "127.0.0.1", family = "inet" },
           { addr = "127.0.0.1", family = "inet" } }
       end
       ok, err = pcall(other.listen, other, 0)
-      luv.new_tcp, luv.getaddrinfo = new_tcp, getaddrinfo
+      core.listen, core.addresses = listen, addresses
       assert.is_false(ok)
       assert.is_truthy(err:find("^EADDRINUSE.* %(127.0.0.1:%d+%)$"), err)
       assert.is_truthy(tostring(other):find("0 listening", 1, true))
       assert.equal(2 + 2 * 8, #made)
-      for _, handle in ipairs(made) do assert.is_true(uv.is_closing(handle)) end
+      for _, listener in ipairs(made) do
+        assert.is_true(type(listener) == "string"
+          or listener:getsockname() == nil)
+      end
       server:stop()
     end)
 
@@ -321,7 +325,7 @@ describe("TCPServer", function()
     local serve = server.handle_stream
     function server:handle_stream(stream, peer)
       from = peer
-      assert(debug.getmetatable(stream.handle).__name == "uv_pipe")
+      assert(stream.handle:getsockname() == path)
       serve(self, stream)
     end
     server:add_socket(pipe)
@@ -391,22 +395,21 @@ end
 -- Runs fn while every name has these addresses; afterwards all sockets that
 -- it made, but the one it returns, are closed.
 local function with_addresses(addresses, fn)
-  local getaddrinfo, new_tcp, made = uv.getaddrinfo, uv.new_tcp, {}
-  function uv.getaddrinfo()
+  local resolve, tcp, made = core.resolve, IOStream.tcp, {}
+  function core.resolve()
     local future = concurrent.Future()
     future:set_result(addresses)
     return future
   end
-  function uv.new_tcp()
-    made[#made + 1] = new_tcp()
+  function IOStream.tcp(...)
+    made[#made + 1] = tcp(...)
     return made[#made]
   end
   local ok, result = pcall(fn)
-  uv.getaddrinfo, uv.new_tcp = getaddrinfo, new_tcp
+  core.resolve, IOStream.tcp = resolve, tcp
   assert.is_true(ok, result)
-  for _, handle in ipairs(made) do
-    assert.is_true(result and handle == result.handle
-      or uv.is_closing(handle) == true)
+  for _, stream in ipairs(made) do
+    assert.is_true(stream == result or stream.handle:is_closing())
   end
   return #made, result
 end
@@ -581,10 +584,10 @@ describe("the timers of a connection", function()
   it("are gone when it is made", function()
     local result = child [[
       local lunado = require "lunado"
-      local uv = lunado.uv
       local server = lunado.tcpserver.TCPServer { handle_stream = print }
       local port = server:listen(0, "127.0.0.1")
-      function uv.getaddrinfo()
+      local core = require "lunado.core"
+      function core.resolve()
         local future = lunado.Future()
         future:set_result {
           { addr = "127.0.0.1", port = port, family = "inet" },

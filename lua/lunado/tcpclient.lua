@@ -6,7 +6,6 @@ if loaded["lunado.tcpclient"] then return loaded["lunado.tcpclient"] end
 
 local argument = require "lunado.argument"
 local iostream = require "lunado.iostream"
-local uv = require "lunado.uv"
 local waiters = require "lunado.waiters"
 
 local Future, IOLoop, IOStream = core.Future, core.IOLoop, iostream.IOStream
@@ -73,11 +72,10 @@ function Race:try(queue)
     return
   end
   if self:is_over() then return end
-  local handle = uv.new_tcp()
-  handle:nodelay(true)
-  local stream = IOStream(handle, self.options)
+  local stream = IOStream.tcp(self.options)
+  stream:set_nodelay(true)
   self.streams[stream] = true
-  local connected = stream:_connect(address.addr, address.port, self.host)
+  local connected = stream:_connect_to(address.addr, address.port, self.host)
   connected:add_done_callback(function(future)
     local err = future:exception()
     if not self.queues then return end
@@ -152,8 +150,7 @@ function TCPClient:connect(host, port, options) -- luacheck: ignore self
   local race = new_race(host, options)
   race.loop = IOLoop.instance()
   set_timeout(race, options.timeout)
-  uv.getaddrinfo(host, tostring(port),
-    { socktype = "stream", family = options.family }):add_done_callback(
+  core.resolve(host, tostring(port), options.family):add_done_callback(
     function(future)
       local err = future:exception()
       if not race.queues then return end

@@ -6,13 +6,15 @@ if loaded["lunado.tcpserver"] then return loaded["lunado.tcpserver"] end
 
 local argument = require "lunado.argument"
 local iostream = require "lunado.iostream"
-local luv = require "luv"
-local stack_context = require "lunado.stack_context"
 local waiters = require "lunado.waiters"
 
-local IOLoop, IOStream = core.IOLoop, iostream.IOStream
+local IOLoop = core.IOLoop
 
-local BACKLOG = 128
+-- More than any system allows, each of which then takes what it allows.
+local BACKLOG <const> = 32767
+
+-- Of a local socket: read and written by its user.
+local PRIVATE <const> = 384 -- octal 0600
 
 -- How many ports picked by the system are tried, if the port must be free on
 -- several addresses.
@@ -81,39 +83,21 @@ local function start(self, stream, address)
   end)
 end
 
---- Returns the address of the peer; nil if it has disconnected already.  A
--- local socket that connects has no name.
-local function peer_of(handle, is_pipe)
-  if is_pipe then return "" end
-  local address = luv.tcp_getpeername(handle)
-  if address then address[1], address[2] = address.ip, address.port end
-  return address
-end
-
+-- Called with each connection that comes in, or with an error of the system's.
 local function accept(self, listener, err)
   if err then error("accept: " .. err, 0) end
-  local is_pipe = debug.getmetatable(listener).__name == "uv_pipe"
-  local handle = is_pipe and luv.new_pipe(false) or luv.new_tcp()
-  local ok, refused = luv.accept(listener, handle)
-  if not is_pipe then pcall(luv.tcp_nodelay, handle, true) end
-  local address = ok and peer_of(handle, is_pipe)
-  local made, stream
-  if address then
-    made, stream = pcall(IOStream, handle, self)
-    if made then return start(self, stream, address) end
-  end
-  luv.close(handle)
-  if not ok then error("accept: " .. refused, 0) end
-  if address then error(stream, 0) end
+  local stream, address = iostream._accept(listener, self)
+  if stream then return start(self, stream, address) end
+  if address then error("accept: " .. address, 0) end
 end
 
 -- Listening -----------------------------------------------------------------
 
-local function listen(self, handle)
-  local backlog = backlog_of(self) or BACKLOG
-  return luv.listen(handle, backlog, stack_context.wrap(function(err)
-    accept(self, handle, err)
-  end))
+--- The arguments of core.listen and core.listen_on: the function that is
+-- called for each connection, and the backlog.
+local function service_of(self)
+  return function(listener, err) accept(self, listener, err) end,
+    backlog_of(self) or BACKLOG
 end
 
 --- Listens on a bound stream handle of luv, TCP or a pipe.
@@ -124,27 +108,37 @@ function TCPServer:add_socket(handle)
     argument.unexpected(1, "add_socket", "TCP handle or pipe of luv's", handle,
       2)
   end
-  local ok, err = listen(self, handle)
-  if not ok then error(err, 0) end
-  table.insert(self._listeners, handle)
+  local on_connection, backlog = service_of(self)
+  local listener, err = core.listen_on(on_connection, backlog, handle)
+  if not listener then error(err, 0) end
+  local guard = require "lunado.uvguard"
+  guard.waits[handle] = core.listener_lost
+  table.insert(self._listeners, listener)
 end
 
---- Returns a listening handle; or nil and the error.
+--- Listens on a local socket, which is removed when listening ends.  A socket
+-- that another program has left at the path is replaced.  Raises the system's
+-- error if it fails.  Tornado: netutil.bind_unix_socket.
+-- @param mode the permissions of the socket, 384 (octal 0600) by default: the
+--   user's own programs connect
+function TCPServer:listen_unix(path, mode)
+  argument.check_name(path, 1, "listen_unix", 2)
+  mode = mode == nil and PRIVATE
+    or argument.check_count(mode, 2, "listen_unix", 2)
+  local on_connection, backlog = service_of(self)
+  local listener, err = core.listen_unix(on_connection, backlog, path, mode)
+  if not listener then error(("%s (%s)"):format(err, path), 0) end
+  table.insert(self._listeners, listener)
+end
+
+--- Returns a listener; or nil and the error.
 local function open(self, address, port)
-  IOLoop.instance() -- the loop is shared before luv has a handle
-  local handle = luv.new_tcp()
-  local ok, err = luv.tcp_bind(handle, address.addr, port,
-    { ipv6only = address.family == "inet6" })
-  if ok then ok, err = listen(self, handle) end
-  if ok then return handle end
-  luv.close(handle)
-  return nil, err
+  local on_connection, backlog = service_of(self)
+  return core.listen(on_connection, backlog, address.addr, port)
 end
 
-local function close_all(handles)
-  for _, handle in ipairs(handles) do
-    if not luv.is_closing(handle) then luv.close(handle) end
-  end
+local function close_all(listeners)
+  for _, listener in ipairs(listeners) do listener:close() end
 end
 
 --- Whether the error means that the system has no IPv6, or no IPv4.
@@ -152,35 +146,35 @@ local function is_missing(err)
   return err:find("^EAFNOSUPPORT") or err:find("^EADDRNOTAVAIL")
 end
 
---- Returns luv's error with the address that cannot be listened on.
+--- Returns the error with the address that cannot be listened on.
 local function listen_error(err, address, port)
   local format = address:find(":", 1, true) and "%s ([%s]:%d)" or "%s (%s:%d)"
   return format:format(err, address, port)
 end
 
---- Returns a list of handles for all addresses, on one port, and that port; or
--- nil and the error.
+--- Returns a list of listeners for all addresses, on one port, and that port;
+-- or nil and the error.
 local function open_all(self, addresses, port)
-  local handles, failed = {}, "no address"
+  local listeners, failed = {}, "no address"
   for _, address in ipairs(addresses) do
-    local handle, err = open(self, address, port)
-    if handle then
-      table.insert(handles, handle)
-      port = luv.tcp_getsockname(handle).port
+    local listener, err = open(self, address, port)
+    if listener then
+      table.insert(listeners, listener)
+      port = listener:getsockname().port
     else
       failed = listen_error(err, address.addr, port)
       if not addresses[2] or not is_missing(err) then
-        close_all(handles)
+        close_all(listeners)
         return nil, failed
       end
     end
   end
-  if handles[1] then return handles, port end
+  if listeners[1] then return listeners, port end
   return nil, failed
 end
 
---- Begins to accept connections; may be called for several ports.  Raises luv's
--- error if it fails.
+--- Begins to accept connections; may be called for several ports.  Raises the
+-- system's error if it fails.
 -- @param port 0 stands for any free port
 -- @param address an address or name of this machine; all addresses, if it is
 --   nil or empty
@@ -189,18 +183,17 @@ function TCPServer:listen(port, address)
   port = argument.check_port(port, 1, "listen", 2)
   if address ~= nil then argument.check_name(address, 2, "listen", 2) end
   if address == "" then address = nil end
-  local addresses, refused = luv.getaddrinfo(address, tostring(port),
-    { socktype = "stream", passive = true })
+  local addresses, refused = core.addresses(address, tostring(port))
   if not addresses then
     error(("%s (host %q)"):format(refused, address or "*"), 0)
   end
-  local handles, result
+  local listeners, result
   for _ = 1, port == 0 and ATTEMPTS or 1 do
-    handles, result = open_all(self, addresses, port)
-    if handles or not result:find("^EADDRINUSE") then break end
+    listeners, result = open_all(self, addresses, port)
+    if listeners or not result:find("^EADDRINUSE") then break end
   end
-  if not handles then error(result, 0) end
-  table.move(handles, 1, #handles, #self._listeners + 1, self._listeners)
+  if not listeners then error(result, 0) end
+  table.move(listeners, 1, #listeners, #self._listeners + 1, self._listeners)
   return result
 end
 

@@ -25,7 +25,6 @@ if not found then
 end
 
 local guard = require "lunado.uvguard"
-local outbox = require "lunado.outbox"
 local signals = require "lunado.signals"
 
 -- The checks of udp_recv_start, except for pending calls of udp_recv.
@@ -228,14 +227,54 @@ end
 -- libuv uses them.  If lunado's loop is luv's, their closing ends before that.
 local function share_loop() pcall(core.IOLoop.instance) end
 
+-- What is longer than this often does not fit into the system's buffer: the
+-- rest would be copied, and the system be asked once more.
+local AT_ONCE <const> = 16 * 1024
+
+--- Writes a short string at once, for which libuv needs no request. Returns
+-- what is left of it; nil where nothing is. An error is told by the write of
+-- the rest.
+local function write_now(try_write, handle, data)
+  if #data > AT_ONCE then return data end
+  local ok, written = pcall(try_write, handle, data)
+  if not ok or not written then return data end
+  if written == #data then return nil end
+  return written > 0 and data:sub(written + 1) or data
+end
+
 local function write_at_once(write, try_write)
   local check = guard.checks.write
   return function(stream, data, excess)
     if type(data) == "string" and excess == nil and not check(stream) then
-      data = outbox.write_at_once(try_write, stream, data)
+      data = write_now(try_write, stream, data)
       if not data then return waiters.done() end
     end
     return write(stream, data, excess)
+  end
+end
+
+-- What a stream with a handle of lunado's own, in the place of luv's, has as
+-- methods.
+local OWN_METHODS = { tcp_getsockname = "getsockname",
+  tcp_getpeername = "getpeername", pipe_getsockname = "getsockname",
+  pipe_getpeername = "getpeername", tcp_nodelay = "nodelay",
+  tcp_keepalive = "keepalive", tcp_close_reset = "close_reset",
+  is_closing = "is_closing", is_active = "is_active",
+  is_readable = "is_readable", is_writable = "is_writable",
+  fileno = "fileno", send_buffer_size = "send_buffer_size",
+  recv_buffer_size = "recv_buffer_size",
+  stream_get_write_queue_size = "get_write_queue_size" }
+
+local own_metatable = debug.getregistry()["lunado.stream"]
+
+--- Returns luv's function, or for a handle of lunado's own its method.
+local function for_both(fn, method)
+  return function(handle, ...)
+    if type(handle) == "userdata"
+      and debug.getmetatable(handle) == own_metatable then
+      return handle[method](handle, ...)
+    end
+    return fn(handle, ...)
   end
 end
 
@@ -255,6 +294,7 @@ local function resolve(name)
   end
   if is_asynchronous_fs(name) then return wrap_unknown(name, value) end
   value = guard.wrap(name, value)
+  if OWN_METHODS[name] then return for_both(value, OWN_METHODS[name]) end
   return LISTS[name] and with_list(value) or value
 end
 

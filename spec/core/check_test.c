@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "core/poll.h"
+#include "core/stream.h"
 #include "support.h"
 
 enum { TIMERS = 8 };
@@ -16,6 +17,9 @@ enum { TIMERS = 8 };
 static lunado_callback task;
 static lunado_timer timers[TIMERS];
 static lunado_watcher *watchers[2];
+static lunado_stream *stream;
+static int pipe_end; /* from which the stream's writes are not read */
+static char much[1000000];
 static lunado_future future;
 static lunado_waiter waiters[2];
 
@@ -150,6 +154,85 @@ static void leave_loop(lunado_loop *loop) {
   watchers[1]->loop = NULL;
 }
 
+static void read_too_far(lunado_loop *loop) {
+  (void)loop;
+  stream->in.begin = stream->in.end + 1;
+}
+
+static void overflow(lunado_loop *loop) {
+  (void)loop;
+  stream->in.capacity = stream->in.end - 1;
+}
+
+static void search_too_far(lunado_loop *loop) {
+  (void)loop;
+  stream->in.searched = 100;
+}
+
+static void lend_for_good(lunado_loop *loop) {
+  (void)loop;
+  stream->in.capacity = 0;
+}
+
+static void stay_in_list(lunado_loop *loop) {
+  (void)loop;
+  stream->closed = true;
+}
+
+static void change_loops(lunado_loop *loop) {
+  (void)loop;
+  stream->loop = NULL;
+}
+
+static void lose_reference(lunado_loop *loop) {
+  (void)loop;
+  stream->refs = 1;
+}
+
+static void lose_writes(lunado_loop *loop) {
+  (void)loop;
+  stream->first = NULL;
+}
+
+static void lose_last_write(lunado_loop *loop) {
+  (void)loop;
+  stream->last = stream->first;
+}
+
+static void change_streams(lunado_loop *loop) {
+  (void)loop;
+  stream->last->stream = NULL;
+}
+
+static void miscount_queued(lunado_loop *loop) {
+  (void)loop;
+  stream->queued++;
+}
+
+static void send_before_connected(lunado_loop *loop) {
+  (void)loop;
+  stream->refs++;
+  stream->connecting = true;
+}
+
+static void miscount_requests(lunado_loop *loop) { loop->requests--; }
+
+static void lose_handle(lunado_loop *loop) {
+  (void)loop;
+  stream->uv = NULL;
+}
+
+static void only_seem_to_read(lunado_loop *loop) {
+  (void)loop;
+  stream->reading = true;
+  stream->uv->flags = 0;
+}
+
+static void mark_handle(lunado_loop *loop) {
+  (void)loop;
+  stream->uv->data = stream;
+}
+
 static void lose_state(lunado_loop *loop) {
   (void)loop;
   future.state = 3;
@@ -206,6 +289,22 @@ static const fault faults[] = {
     {watch_twice, "a descriptor has one watcher"},
     {pause_last, "paused watchers stand before the others"},
     {leave_loop, "a watcher knows its loop"},
+    {read_too_far, "bytes begin before they end"},
+    {overflow, "a block has room for its bytes"},
+    {search_too_far, "what was searched is there"},
+    {lend_for_good, "bytes are lent only during an event"},
+    {stay_in_list, "a stream in the list is open"},
+    {change_loops, "a stream knows its loop"},
+    {lose_reference, "an open stream and its requests hold references"},
+    {lose_writes, "what is being sent is the first write"},
+    {lose_last_write, "a stream knows its last write"},
+    {change_streams, "a write knows its stream"},
+    {miscount_queued, "a stream counts the bytes that libuv does not have"},
+    {send_before_connected, "what is written waits for the connection"},
+    {miscount_requests, "a loop counts its streams' requests"},
+    {lose_handle, "an open stream that is no file has a handle"},
+    {only_seem_to_read, "a stream that is read is active"},
+    {mark_handle, "no handle of the core has data"},
     {lose_state, "a future has one of the states"},
     {lose_list, "a waiter knows the list that it is in"},
     {lose_future, "a waiter knows its future"},
@@ -213,6 +312,20 @@ static const fault faults[] = {
 };
 
 /* --- the checks ---------------------------------------------------------- */
+
+/* A stream with bytes, one write under way, and one behind it. */
+static void furnish_stream(lunado_loop *loop) {
+  uv_buf_t buf = uv_buf_init(much, sizeof much);
+  int ends[2];
+  assert_int_equal(pipe(ends), 0);
+  pipe_end = ends[0];
+  assert_int_equal(
+      lunado_stream_new_open(&stream, loop, LUNADO_STREAM_PIPE, ends[1]), 0);
+  lunado_stream_write(stream, lunado_write_new(&buf, 1, 0));
+  lunado_stream_write(stream, lunado_write_new(&buf, 1, 0));
+  memset(lunado_bytes_reserve(&stream->in, 10), 'x', 10);
+  lunado_bytes_commit(&stream->in, 10);
+}
 
 /* Gives the loop and the future a few objects of each kind. */
 static void furnish(lunado_loop *loop) {
@@ -230,6 +343,7 @@ static void furnish(lunado_loop *loop) {
                      0);
     close(ends[1]);
   }
+  furnish_stream(loop);
   lunado_future_init(&future);
   for (int i = 0; i < 2; i++)
     lunado_future_wait(&future, &waiters[i], on_waiter);
@@ -284,6 +398,7 @@ static void what_is_whole_passes(void **state) {
     lunado_watcher_close(watchers[i]);
     close(fd);
   }
+  close(pipe_end);
 }
 
 int main(void) {

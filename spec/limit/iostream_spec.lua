@@ -1,52 +1,101 @@
 -- SPDX-License-Identifier: MIT
--- What comes in many small pieces costs as much as in a few large ones: were
--- all of them looked at for each one that comes, these would take hours.
-local buffer = require "lunado.buffer"
+-- What comes in many small pieces costs as much as in a few large ones.  How
+-- many bytes are compared and moved, core/bytes_test counts; were all of them
+-- matched with a pattern for each one that comes, these would take minutes.
+local gen = require "lunado.gen"
+local IOLoop = require "lunado.ioloop".IOLoop
+local IOStream = require "lunado.iostream".IOStream
+local pattern = require "lunado.pattern"
+local uv = require "lunado.uv"
+local loops = require "spec.support.loops"
+local streams = require "spec.support.streams"
 local times = require "spec.support.times"
+
+local await = coroutine.yield
 
 local MANY = times(300000)
 
--- Pieces of one byte, each looked at; then the end of it all.
-local function search(find)
-  local self = buffer.new()
-  for _ = 1, MANY do
-    self:append("x")
-    assert(not find(self))
-  end
-  self:append("\r\n")
-  return find(self), self
+-- A spec that runs inside a coroutine.
+local function spec(name, fn)
+  it(name, function() IOLoop.instance():run_sync(fn, loops.PATIENCE) end)
 end
 
+-- Two streams whose pieces arrive one by one, as they were written.
+local function in_packets()
+  local ends = assert(uv.socketpair("seqpacket", nil, { nonblock = true },
+    { nonblock = true }))
+  local here, there = uv.new_pipe(false), uv.new_pipe(false)
+  assert(here:open(ends[1]))
+  assert(there:open(ends[2]))
+  return IOStream(here), IOStream(there)
+end
+
+-- Writes the piece MANY times, and then the last one.
+local write_many = gen.coroutine(function(stream, piece, last)
+  for _ = 1, MANY do await(stream:write(piece)) end
+  await(stream:write(last))
+end)
+
+before_each(function() IOLoop.clear_current() end)
+
 describe("300,000 pieces", function()
-  it("are searched for a delimiter", function()
-    local found, self = search(function(b) return b:find("\r\n") end)
-    assert.equal(MANY + 2, found)
-    assert.equal(MANY + 2, #self:take(found))
+  spec("are searched for a delimiter", function()
+    local here, there = in_packets()
+    local all = write_many(there, "x", "\r\n")
+    assert.equal(("x"):rep(MANY) .. "\r\n", await(here:read_until("\r\n")))
+    await { all, here:close(), there:close() }
   end)
 
-  it("are searched for a pattern", function()
-    local limit = buffer.reach("\r?\n")
-    assert.equal(MANY + 2, (search(function(b)
-      return b:match("\r?\n", limit)
-    end)))
+  spec("are searched for a pattern", function()
+    local here, there = in_packets()
+    local all = write_many(there, "x", "\r\n")
+    assert.equal(MANY + 2, #await(here:read_until_pattern("\r?\n")))
+    await { all, here:close(), there:close() }
   end)
 
-  it("are taken one by one, and all at once", function()
-    local self = buffer.new()
-    for _ = 1, MANY do self:append("xyz") end
-    for _ = 1, MANY do assert(#self:take(2) == 2) end
-    assert.equal(MANY, #self:take(self.size))
+  spec("are taken one by one, and all at once", function()
+    local here, there = in_packets()
+    local all = write_many(there, "xyz", "!")
+    for _ = 1, MANY do assert(#await(here:read_bytes(2)) == 2) end
+    assert.equal(MANY + 1, #await(here:read_bytes(MANY + 1)))
+    await { all, here:close(), there:close() }
+  end)
+
+  it("are looked at once by a matcher", function()
+    local size, seen = 0, 0
+    local stream = {}
+    function stream._peek(_, from)
+      seen = seen + size - from
+      return ("x"):rep(size - from), size
+    end
+    local match = pattern.matcher("\r?\n")
+    for i = 1, MANY do
+      size = i
+      assert(not match(stream))
+    end
+    assert.is_true(seen <= 2 * MANY)
   end)
 end)
 
 describe("a large piece", function()
-  it("is taken in small ones", function()
-    local self = buffer.new()
-    self:append(("line\n"):rep(MANY))
-    for _ = 1, MANY do
-      self:rewind()
-      assert(self:take(self:find("\n")) == "line\n")
-    end
-    assert.equal(0, self.size)
+  spec("is taken in small ones", function()
+    local here, there = streams.tcp()
+    local all = uv.write(there, ("line\n"):rep(MANY) .. "end")
+    assert.equal(3, #await(here:read_bytes(3)))
+    assert.equal("e", await(here:read_line()))
+    for _ = 2, MANY do assert(await(here:read_line()) == "line") end
+    assert.equal("end", await(here:read_bytes(3)))
+    await(all)
+    await { here:close(), uv.close(there) }
+  end)
+
+  spec("is taken in small ones when it has arrived as a whole", function()
+    local here, there = streams.tcp()
+    local text = ("line\n"):rep(MANY)
+    local whole = uv.write(there, text)
+    local read = here:read_until_pattern("\nend\n$")
+    await { whole, uv.write(there, "end\n") }
+    assert.equal(#text + 4, #await(read))
+    await { here:close(), uv.close(there) }
   end)
 end)

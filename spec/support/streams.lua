@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MIT
 -- Makes connections: one end is an IOStream, the other a handle of luv.
+local core = require "lunado.core"
 local Future = require "lunado.concurrent".Future
 local iostream = require "lunado.iostream"
 local isinstance = require "lunado.util".isinstance
@@ -68,6 +69,12 @@ function streams.closed_error(future)
   assert(isinstance(err, StreamClosedError), tostring(err))
   return err
 end
+
+--- How many bytes have arrived that no read has taken.
+function streams.buffered(stream) return (core.stream_state(stream)) end
+
+--- Whether the other side is known to have ended.
+function streams.ended(stream) return (select(2, core.stream_state(stream))) end
 
 local taken = {}
 

@@ -29,12 +29,16 @@
 #include "binding/loop/methods.h"
 #include "binding/loop/runsync.h"
 #include "binding/loop/signals.h"
-#include "binding/luv/closing.h"
 #include "binding/luv/luv.h"
+#include "binding/luv/waits.h"
 #include "binding/state/argument.h"
 #include "binding/state/context.h"
 #include "binding/state/log.h"
 #include "binding/state/naming.h"
+#include "binding/stream/address.h"
+#include "binding/stream/iostream.h"
+#include "binding/stream/listener.h"
+#include "binding/stream/opening.h"
 #include "binding/thread/executor.h"
 
 /* The order matters: a file comes before the files that depend on it. */
@@ -50,6 +54,8 @@ static void fill(lua_State *L, lunado_realm *realm) {
   lunado__future_open(L, realm);
   lunado__ioloop_open(L, realm);
   lunado__luv_open(L, realm);
+  lunado__iostream_open(L, realm);
+  lunado__listener_open(L, realm);
 }
 
 lunado_realm *lunado__module_realm(lua_State *L) {
@@ -69,7 +75,9 @@ static void (*const openers[])(lua_State *L) = {
     lunado__catch_functions,     lunado__naming_functions,
     lunado__signals_functions,   lunado__forsaken_functions,
     lunado__ticket_functions,    lunado__dependent_functions,
-    lunado__handler_functions,   lunado__closing_functions};
+    lunado__handler_functions,   lunado__waits_functions,
+    lunado__iostream_functions,  lunado__address_functions,
+    lunado__opening_functions,   lunado__listener_functions};
 
 static void set_classes(lua_State *L, lunado_realm *realm) {
   static const char *const names[LUNADO_E_COUNT] = {"Exception",
@@ -77,7 +85,10 @@ static void set_classes(lua_State *L, lunado_realm *realm) {
                                                     "BadYieldError",
                                                     "InvalidStateError",
                                                     "ReturnValueIgnoredError",
-                                                    "Return"};
+                                                    "Return",
+                                                    "StreamClosedError",
+                                                    "UnsatisfiableReadError",
+                                                    "StreamBufferFullError"};
   for (int which = 0; which < LUNADO_E_COUNT; which++) {
     lunado__exception_pushclass(L, realm, (lunado_error_class)which);
     lua_setfield(L, -2, names[which]);

@@ -6,8 +6,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/handle.h"
 #include "core/loop.h"
 #include "core/poll.h"
+#include "core/stream.h"
 
 /* Does not use assert(), which NDEBUG would disable. */
 static void invariant(bool holds, const char *sentence) {
@@ -153,6 +155,77 @@ static void check_watchers(const lunado_loop *loop) {
   }
 }
 
+/* --- streams -------------------------------------------------------------- */
+
+static void check_bytes(const lunado_bytes *bytes) {
+  invariant(bytes->begin <= bytes->end, "bytes begin before they end");
+  invariant(bytes->data != NULL || bytes->end == 0, "bytes are somewhere");
+  invariant(bytes->data != NULL || bytes->capacity == 0,
+            "no block has no capacity");
+  invariant(bytes->capacity == 0 || bytes->end <= bytes->capacity,
+            "a block has room for its bytes");
+  invariant(bytes->searched <= lunado_bytes_size(bytes),
+            "what was searched is there");
+}
+
+static void check_writes(const lunado_stream *stream) {
+  const lunado_write *last = NULL;
+  size_t queued = 0;
+  invariant(!stream->sending || stream->first != NULL,
+            "what is being sent is the first write");
+  for (const lunado_write *write = stream->first; write != NULL;
+       write = write->next) {
+    invariant(write->stream == stream, "a write knows its stream");
+    if (!stream->sending || write != stream->first) queued += write->size;
+    last = write;
+  }
+  invariant(stream->last == last, "a stream knows its last write");
+  invariant(stream->queued == queued,
+            "a stream counts the bytes that libuv does not have");
+}
+
+static void check_handle(const lunado_stream *stream) {
+  const uv_stream_t *handle = stream->uv;
+  invariant(handle != NULL, "an open stream that is no file has a handle");
+  invariant(handle->loop == stream->loop->uv, "it is on the loop's uv_loop_t");
+  if (stream->adopted) return;
+  invariant((const void *)handle == stream->own, "it is its own");
+  invariant(lunado__handle_is_ours((const uv_handle_t *)handle),
+            "and marked as lunado's");
+  invariant(handle->data == NULL, "no handle of the core has data");
+  invariant(!stream->reading || active(handle) || closing(handle),
+            "a stream that is read is active");
+}
+
+static void check_stream(const lunado_loop *loop, const lunado_stream *stream) {
+  invariant(stream->loop == loop, "a stream knows its loop");
+  invariant(!stream->closed, "a stream in the list is open");
+  invariant(stream->refs >= 1u + stream->sending + stream->connecting,
+            "an open stream and its requests hold references");
+  invariant(!stream->connecting || !stream->sending,
+            "what is written waits for the connection");
+  check_bytes(&stream->in);
+  invariant(loop->depth > 0 || stream->in.data == NULL ||
+                stream->in.capacity > 0,
+            "bytes are lent only during an event");
+  check_writes(stream);
+  if (stream->kind != LUNADO_STREAM_FILE) check_handle(stream);
+}
+
+static void check_streams(const lunado_loop *loop) {
+  const lunado_link *list = &loop->streams;
+  unsigned requests = 0;
+  check_links(list);
+  for (const lunado_link *link = list->next; link != list; link = link->next) {
+    const lunado_stream *stream =
+        lunado_container_of(link, lunado_stream, link);
+    check_stream(loop, stream);
+    if (stream->kind != LUNADO_STREAM_FILE)
+      requests += stream->sending || stream->connecting;
+  }
+  invariant(loop->requests >= requests, "a loop counts its streams' requests");
+}
+
 /* --- the loop ------------------------------------------------------------ */
 
 static void check_open(const lunado_loop *loop) {
@@ -182,6 +255,7 @@ static void check_closed(const lunado_loop *loop) {
   invariant(loop->heap.count == 0, "a closed loop has no timers");
   invariant(lunado_list_empty(&loop->watchers),
             "a closed loop has no watchers");
+  invariant(lunado_list_empty(&loop->streams), "a closed loop has no streams");
   invariant(loop->handles == 0 || loop->uv != loop->own || loop->owns_uv,
             "a uv_loop_t is closed after its handles");
 }
@@ -202,6 +276,7 @@ void lunado__check(lunado_loop *loop) {
   check_tasks(&loop->turn);
   check_watchers(loop);
   check_fresh(loop);
+  check_streams(loop);
   lunado__check_heap(&loop->heap);
   if (loop->closed)
     check_closed(loop);

@@ -15,8 +15,8 @@
 
 typedef struct lunado_loop lunado_loop;
 
-/* Checks a loop, open or closed, with its callbacks, timers and watchers.
- * Called on the loop's thread, also from the loop's callbacks. */
+/* Checks a loop, open or closed, with its callbacks, timers, watchers and
+ * streams.  Called on the loop's thread, also from the loop's callbacks. */
 void lunado__check(lunado_loop *loop);
 
 /* Checks that the entries are in order and each timer knows its position. */

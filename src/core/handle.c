@@ -16,7 +16,12 @@
 #include "core/alloc.h"
 #include "core/loop.h"
 
-static const void **table;
+typedef struct {
+  const void *object; /* NULL: the place is free */
+  void *adopter;      /* of another library's handle; NULL: it is lunado's */
+} place;
+
+static place *table;
 static size_t capacity; /* a power of two, or 0 */
 static size_t taken;    /* places with an address, and reserved ones */
 static atomic_flag busy = ATOMIC_FLAG_INIT;
@@ -42,20 +47,20 @@ static size_t next(size_t at) { return (at + 1) & (capacity - 1); }
 /* The place of the object, or the free place where it would be put. */
 static size_t find(const void *object) {
   size_t at = home(object);
-  while (table[at] != NULL && table[at] != object) at = next(at);
+  while (table[at].object != NULL && table[at].object != object) at = next(at);
   return at;
 }
 
 static bool grow(void) {
-  const void **old = table;
+  place *old = table;
   size_t old_capacity = capacity;
   size_t wanted = capacity > 0 ? capacity * 2 : 16;
-  const void **larger = lunado__alloc(wanted * sizeof *larger);
+  place *larger = lunado__alloc(wanted * sizeof *larger);
   if (larger == NULL) return false;
   table = larger;
   capacity = wanted;
   for (size_t i = 0; i < old_capacity; i++)
-    if (old[i] != NULL) table[find(old[i])] = old[i];
+    if (old[i].object != NULL) table[find(old[i].object)] = old[i];
   lunado__free(old);
   return true;
 }
@@ -70,13 +75,13 @@ static void give_place(void) {
 /* Frees the place `hole`.  An address behind it moves into it if the hole is
  * between the address and its home. */
 static void clear(size_t hole) {
-  for (size_t at = next(hole); table[at] != NULL; at = next(at)) {
-    size_t from_home = (at - home(table[at])) & (capacity - 1);
+  for (size_t at = next(hole); table[at].object != NULL; at = next(at)) {
+    size_t from_home = (at - home(table[at].object)) & (capacity - 1);
     if (from_home < ((at - hole) & (capacity - 1))) continue;
     table[hole] = table[at];
     hole = at;
   }
-  table[hole] = NULL;
+  table[hole] = (place){NULL, NULL};
 }
 
 int lunado__handle_reserve(void) {
@@ -96,8 +101,29 @@ void lunado__handle_unreserve(void) {
 
 void lunado__handle_mark(const void *object) {
   lock();
-  table[find(object)] = object;
+  table[find(object)] = (place){object, NULL};
   unlock();
+}
+
+void lunado__handle_adopt(const void *handle, void *adopter) {
+  place *found;
+  lock();
+  found = &table[find(handle)];
+  if (found->object != NULL) give_place();
+  *found = (place){handle, adopter};
+  unlock();
+}
+
+void *lunado__handle_adopter(const void *handle) {
+  void *adopter;
+  lock();
+  adopter = capacity > 0 ? table[find(handle)].adopter : NULL;
+  unlock();
+  return adopter;
+}
+
+void lunado__handle_unadopt(const void *handle) {
+  lunado__handle_unmark(handle);
 }
 
 void lunado__handle_unmark(const void *object) {
@@ -139,7 +165,10 @@ void lunado__handle_close(void *object, uv_close_cb cb) {
 }
 
 static bool is_marked(const void *object) {
-  return capacity > 0 && table[find(object)] != NULL;
+  const place *found;
+  if (capacity == 0) return false;
+  found = &table[find(object)];
+  return found->object != NULL && found->adopter == NULL;
 }
 
 /* True if the handle is the field `member` of a loop of lunado's. */

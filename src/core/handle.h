@@ -5,7 +5,8 @@
  * No field of a handle can mark it as lunado's: `data` stays NULL, because luv
  * takes other values for its own, and fields that libuv does not use are not
  * initialized.  So one set for the whole process has the addresses of lunado's
- * loops, which contain handles, and of its separate handles.
+ * loops, which contain handles, and of its separate handles.  It also has the
+ * handles of other libraries that a stream has adopted.
  */
 #ifndef LUNADO_CORE_HANDLE_H
 #define LUNADO_CORE_HANDLE_H
@@ -28,6 +29,17 @@ void lunado__handle_mark(const void *object);
 /* Removes the mark.  The owner calls it before it frees the memory, which may
  * be reused for a foreign handle. */
 void lunado__handle_unmark(const void *object);
+
+/* Records, in the room reserved for it, that `adopter` uses a handle of another
+ * library.  An earlier adopter of the handle loses it. */
+void lunado__handle_adopt(const void *handle, void *adopter);
+
+/* Returns the adopter of a handle; NULL if it has none. */
+void *lunado__handle_adopter(const void *handle);
+
+/* Removes the record.  The adopter calls it before the handle's memory is
+ * freed. */
+void lunado__handle_unadopt(const void *handle);
 
 /* Closes a handle of lunado's with uv_close.  The handle may be closing
  * already, because the owner of the uv_loop_t may walk it and close every

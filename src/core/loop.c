@@ -29,6 +29,7 @@
 #include "core/jump.h"
 #include "core/ownuv.h"
 #include "core/poll.h"
+#include "core/stream.h"
 
 #define NS_PER_SECOND 1000000000ull
 #define SLICE_NS 1000000ull /* the default */
@@ -279,6 +280,7 @@ void lunado_loop_unref(lunado_loop *loop) {
   lunado__mail_fini(loop);
   lunado_heap_fini(&loop->heap);
   lunado__ownuv_free(loop);
+  lunado__free(loop->read_buffer);
   lunado__handle_unmark(loop);
   lunado__free(loop);
 }
@@ -375,6 +377,7 @@ int lunado_loop_new(lunado_loop **result, uv_loop_t *uv) {
   lunado_link_init(&loop->ready);
   lunado_link_init(&loop->turn);
   lunado_link_init(&loop->watchers);
+  lunado_link_init(&loop->streams);
   lunado_link_init(&loop->works);
   lunado_link_init(&loop->kin);
   lunado_link_init(&loop->fresh);
@@ -428,6 +431,7 @@ static void close_parts(lunado_loop *loop) {
   else if (loop->shown != NULL)
     lunado_loop_ref(loop); /* libuv may still use `shown`, so it is not freed */
   lunado__watchers_close(loop);
+  lunado__streams_close(loop);
   lunado__loopid_close(loop);
   lunado__mail_close(loop);
   close_handles(loop);

@@ -229,6 +229,8 @@ struct lunado_loop {
   lunado_link ready;    /* callbacks, in order */
   lunado_link turn;     /* callbacks of the turn in progress, not yet run */
   lunado_link watchers; /* poll.h's */
+  lunado_link streams;  /* the open streams */
+  char *read_buffer;    /* stream.h's; NULL: no stream has been read yet */
   lunado_link fresh;    /* watchers that libuv has yet to hand to the system */
   lunado_link checked;  /* watchers that libuv hands to the system when it polls
                            next */
@@ -261,6 +263,8 @@ struct lunado_loop {
   unsigned depth;    /* callbacks and runs of the loop on the C stack */
   unsigned kept_alive; /* lunado_loop_keep_alive minus lunado_loop_release */
   unsigned handles;    /* open handles of the loop's own */
+  unsigned requests;   /* of streams; they end soon after their streams are
+                          closed */
   atomic_uint refs;    /* references to this storage */
   bool running;        /* inside lunado_loop_run */
   bool forever;        /* the run keeps the loop alive */

@@ -69,17 +69,20 @@ int lunado__ownuv_open(lunado_loop *loop) {
 /* --- foreign handles and requests ----------------------------------------- */
 
 typedef struct {
-  unsigned ours, open, closing; /* handles: the loop's; foreign ones */
+  unsigned ours, ours_closing; /* handles: lunado's */
+  unsigned open, closing;      /* foreign ones */
 } census;
 
 static void count_handle(uv_handle_t *handle, void *arg) {
   census *self = arg;
-  if (lunado__handle_is_ours(handle))
+  if (lunado__handle_is_ours(handle)) {
     self->ours++;
-  else if (uv_is_closing(handle))
+    self->ours_closing += uv_is_closing(handle) != 0;
+  } else if (uv_is_closing(handle)) {
     self->closing++;
-  else
+  } else {
     self->open++;
+  }
 }
 
 static census count(lunado_loop *loop) {
@@ -94,13 +97,30 @@ static bool is_left(lunado_loop *loop) {
   return count(loop).open == 0 && loop->own->active_reqs.count == 0;
 }
 
+/* True if uv_run, which has the handles in a list of its own while it calls
+ * their close callbacks, is doing that: `closing` of lunado's are in that list
+ * or in the uv_loop_t's.  (On Windows they may be in neither.) */
+static bool is_amid_closing(const uv_loop_t *uv, unsigned closing) {
+#ifdef _WIN32
+  (void)uv;
+  (void)closing;
+  return false;
+#else
+  for (uv_handle_t *at = uv->closing_handles; at != NULL; at = at->next_closing)
+    if (closing-- == 0) return false;
+  return closing > 0;
+#endif
+}
+
 /* True if other code may be using the uv_loop_t.  That includes a uv_walk in
  * progress: it has taken handles out of libuv's list, so that some of the
  * loop's handles are missing there. */
 static bool is_others(lunado_loop *loop) {
   census now = count(loop);
   return loop->polling || now.open + now.closing > 0 ||
-         now.ours < loop->handles || loop->own->active_reqs.count > 0;
+         now.ours < loop->handles ||
+         is_amid_closing(loop->own, now.ours_closing) ||
+         loop->own->active_reqs.count > loop->requests;
 }
 
 /* --- closing -------------------------------------------------------------- */
@@ -191,7 +211,7 @@ void lunado__ownuv_close(lunado_loop *loop) {
     return;
   }
   close_check(loop);
-  while (!end(loop, driven)) (void)uv_run(loop->own, UV_RUN_NOWAIT);
+  while (!end(loop, driven)) (void)uv_run(loop->own, UV_RUN_ONCE);
 }
 
 bool lunado_loop_lend_uv(lunado_loop *loop) {

@@ -206,6 +206,11 @@ static int open_classes(lua_State *L) {
   add_class(L, LUNADO_E_INVALID_STATE, "InvalidStateError", class__call);
   add_class(L, LUNADO_E_RETURN_IGNORED, "ReturnValueIgnoredError", class__call);
   add_class(L, LUNADO_E_RETURN, "Return", return__call);
+  add_class(L, LUNADO_E_STREAM_CLOSED, "StreamClosedError", class__call);
+  add_class(L, LUNADO_E_UNSATISFIABLE_READ, "UnsatisfiableReadError",
+            class__call);
+  add_class(L, LUNADO_E_STREAM_BUFFER_FULL, "StreamBufferFullError",
+            class__call);
   return 0;
 }
 

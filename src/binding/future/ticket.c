@@ -117,7 +117,12 @@ static void call_line(lua_State *L, int idx, ticket *self, bool waits) {
   uint16_t late = self->future.flags & (LUNADO_IS_LATE | LUNADO_IS_LATE_QUIET);
   self->future.flags ^= late;
   luaL_checkstack(L, LUA_MINSTACK, NULL);
-  lua_getiuservalue(L, idx, TICKET_WAITQUEUE);
+  if (lua_getiuservalue(L, idx, TICKET_WAITQUEUE) == LUA_TUSERDATA) {
+    ((lunado_ticket_owner *)lua_touserdata(L, -1))->ask(L, top + 1, idx, waits);
+    if (lunado_future_pending(&self->future)) self->future.flags |= late;
+    lua_settop(L, top);
+    return;
+  }
   lua_rawgeti(L, top + 1, WAITQUEUE_ASK);
   lua_insert(L, top + 1);
   lua_pushvalue(L, idx);
@@ -153,10 +158,11 @@ bool lunado__ticket_hold(lua_State *L, int idx, lunado_future *future,
       return lunado__owner_hold(L, idx, future, owner, waiter);
   }
   luaL_checkstack(L, LUA_MINSTACK, NULL);
-  lua_getiuservalue(L, idx, TICKET_WAITQUEUE);
-  lua_rawgeti(L, top + 1, WAITQUEUE_HELD);
-  lua_pushvalue(L, idx);
-  lua_rawseti(L, top + 2, self->number);
+  if (lua_getiuservalue(L, idx, TICKET_WAITQUEUE) == LUA_TTABLE) {
+    lua_rawgeti(L, top + 1, WAITQUEUE_HELD);
+    lua_pushvalue(L, idx);
+    lua_rawseti(L, top + 2, self->number);
+  }
   lua_settop(L, top);
   lunado_waiter_forget(&self->absent);
   future->flags &= (uint16_t)~LUNADO_IS_WITHDRAWN;
@@ -210,10 +216,13 @@ static void take_timer(lua_State *L, int waitqueue, lua_Integer number) {
  */
 static void leave_line(lua_State *L, int idx, const ticket *self) {
   int waitqueue = lua_gettop(L) + 1;
-  if (!lua_checkstack(L, LUA_MINSTACK))
-    return; /* the wait queue will find it
-             * later */
-  lua_getiuservalue(L, idx, TICKET_WAITQUEUE);
+  if (!lua_checkstack(L, LUA_MINSTACK)) return; /* the queue finds it later */
+  if (lua_getiuservalue(L, idx, TICKET_WAITQUEUE) == LUA_TUSERDATA) {
+    ((lunado_ticket_owner *)lua_touserdata(L, waitqueue))
+        ->left(L, waitqueue, idx);
+    lua_settop(L, waitqueue - 1);
+    return;
+  }
   clear_field(L, waitqueue, WAITQUEUE_HELD, self->number);
   clear_field(L, waitqueue, WAITQUEUE_WEAK, self->number);
   lua_rawgeti(L, waitqueue, WAITQUEUE_TIMERS);
@@ -249,29 +258,41 @@ void lunado__ticket_push_line(lua_State *L, int idx) {
 
 /* --- looking -------------------------------------------------------------- */
 
-/* The standing of a ticket when its turn comes; lua/lunado/waiters.lua has the
- * same numbers. */
-enum { SETTLED, WAITS, IDLE, WITHDRAWN, GONE };
-
-static int standing_of(lua_State *L, int idx, const lunado_future *future) {
+lunado_ticket_standing lunado__ticket_standing(lua_State *L,
+                                               lunado_realm *realm, int idx) {
+  const lunado_future *future = lua_touserdata(L, idx);
   int found;
-  if (!lunado_future_pending(future)) return SETTLED;
-  if (future->flags & LUNADO_IS_WITHDRAWN) return WITHDRAWN;
-  if (future->waiters == NULL || lunado__ticket_is_idle(future)) return IDLE;
-  found = lunado__forsaken_find(L, lunado__realm_upvalue(L), idx);
-  if (found & LUNADO_WAITER_ALIVE) return WAITS;
-  return found & LUNADO_WAITER_DEAD ? GONE : WITHDRAWN;
+  if (!lunado_future_pending(future)) return LUNADO_TICKET_SETTLED;
+  if (future->flags & LUNADO_IS_WITHDRAWN) return LUNADO_TICKET_WITHDRAWN;
+  if (future->waiters == NULL || lunado__ticket_is_idle(future))
+    return LUNADO_TICKET_IDLE;
+  found = lunado__forsaken_find(L, realm, idx);
+  if (found & LUNADO_WAITER_ALIVE) return LUNADO_TICKET_WAITS;
+  return found & LUNADO_WAITER_DEAD ? LUNADO_TICKET_GONE
+                                    : LUNADO_TICKET_WITHDRAWN;
 }
 
 /* standing(ticket) → 0 if it is done; 1 if it has a waiter; 2 if it has never
  * had one; 3 if it had one and has none any more; 4 if all its waiters are
  * coroutines that were closed, or resumed by other code. */
 static int core_standing(lua_State *L) {
-  lua_pushinteger(L, standing_of(L, 1, check_ticket(L, 1)));
+  (void)check_ticket(L, 1);
+  lua_pushinteger(L, lunado__ticket_standing(L, lunado__realm_upvalue(L), 1));
   return 1;
 }
 
 /* --- making --------------------------------------------------------------- */
+
+lunado_future *lunado__ticket_new(lua_State *L, lunado_realm *realm,
+                                  int owner) {
+  ticket *self = lunado__future_new(L, realm, LUNADO_KIND_TICKET, sizeof *self,
+                                    TICKET_VALUES);
+  self->number = 1;
+  lua_pushvalue(L, owner);
+  lua_setiuservalue(L, -2, TICKET_WAITQUEUE);
+  link_absent(L, lua_gettop(L), self);
+  return &self->future;
+}
 
 /* ticket(waitqueue, number [, value]) → a new pending ticket with that number
  * in the wait queue; number 0 makes a claim. */

@@ -29,6 +29,35 @@
 
 #include "binding/state/realm.h"
 
+/* A line of one ticket, which its owner holds itself: the memory of a userdata
+ * begins with it.  Both are called with the owner and the ticket on the stack.
+ */
+typedef struct {
+  /* A ticket that has withdrawn is looked at, or waited for again.
+   * [-0, +0, e] */
+  void (*ask)(lua_State *L, int owner, int ticket, bool waits);
+  /* It has withdrawn, or was settled by other code.  [-0, +0, -] */
+  void (*left)(lua_State *L, int owner, int ticket);
+} lunado_ticket_owner;
+
+/* What is known of a ticket: it is settled; is waited for; never was; was, and
+ * is not any more; or the coroutines that wait for it were closed, or resumed
+ * by other code.  lua/lunado/waiters.lua has the same numbers. */
+typedef enum {
+  LUNADO_TICKET_SETTLED,
+  LUNADO_TICKET_WAITS,
+  LUNADO_TICKET_IDLE,
+  LUNADO_TICKET_WITHDRAWN,
+  LUNADO_TICKET_GONE
+} lunado_ticket_standing;
+
+lunado_ticket_standing lunado__ticket_standing(lua_State *L,
+                                               lunado_realm *realm, int idx);
+
+/* Pushes the ticket of the userdata at `owner`, which begins with a
+ * lunado_ticket_owner.  [-0, +1, m] */
+lunado_future *lunado__ticket_new(lua_State *L, lunado_realm *realm, int owner);
+
 /* Adds the functions for lunado.waiters to the table on top. */
 void lunado__ticket_functions(lua_State *L);
 

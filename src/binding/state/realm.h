@@ -92,7 +92,9 @@ enum {
   LUNADO_SLOT_RUN_FAILED, /* the Failure of the host's last run, or false */
   LUNADO_SLOT_GIVEN_UP,   /* the Failure because of which no turn could begin
                              and a run gave up */
-  LUNADO_SLOT_COUNT = LUNADO_SLOT_GIVEN_UP
+  LUNADO_SLOT_STREAMS,    /* address of an iostream -> its userdata; weak */
+  LUNADO_SLOT_WRITTEN,    /* Future of a write that was done at once */
+  LUNADO_SLOT_COUNT = LUNADO_SLOT_WRITTEN
 };
 
 /* Where a settle that is on the C stack finds the owners of the waiters that it
@@ -128,6 +130,8 @@ struct lunado_realm {
     const void *witness;
     const void *bond;
     const void *executor;
+    const void *stream;
+    const void *listener;
     const void *kwargs; /* of util.kwargs; NULL: not loaded */
     int future_class;   /* reference in the registry to Future's metatable */
   } types;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * closing.c - notifying the waiter of a handle that luv closes.
+ * waits.c - notifying the waiter of a handle that luv closes.
  *
  * When a handle is closed, libuv calls the callbacks of its pending requests.
  * It does not call the callbacks that wait for events: data, a datagram, the
@@ -8,7 +8,7 @@
  * luv's module table and among the methods of handles, by a function that also
  * notifies the waiter.
  */
-#include "binding/luv/closing.h"
+#include "binding/luv/waits.h"
 
 #include "binding/luv/attachment.h"
 
@@ -28,7 +28,8 @@ static void tell(lua_State *L) {
   lua_pushnil(L);
   lua_rawset(L, lua_upvalueindex(UP_WAITS));
   lua_pushliteral(L, "ECANCELED");
-  lua_call(L, 1, 0);
+  lua_pushvalue(L, 1);
+  lua_call(L, 2, 0);
 }
 
 static bool is_waited_for(lua_State *L) {
@@ -103,7 +104,7 @@ static void install(lua_State *L, int waits, int luv, const char *name,
 
 /* core.tell_closing(luv) → the table of waits, handle -> function, with weak
  * keys.  As soon as luv has begun to close a handle, the function of the handle
- * is removed from the table and called with "ECANCELED". */
+ * is removed from the table and called with "ECANCELED" and the handle. */
 static int tell_closing(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
@@ -120,6 +121,6 @@ static int tell_closing(lua_State *L) {
 static const luaL_Reg functions[] = {{"tell_closing", tell_closing},
                                      {NULL, NULL}};
 
-void lunado__closing_functions(lua_State *L) {
+void lunado__waits_functions(lua_State *L) {
   lunado__setfunctions(L, functions);
 }

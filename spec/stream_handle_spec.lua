@@ -1,0 +1,421 @@
+-- SPDX-License-Identifier: MIT
+-- Streams with a handle of lunado's own: how they are made, what their handle
+-- can be asked, and servers of local sockets.
+local core = require "lunado.core"
+local gen = require "lunado.gen"
+local iostream = require "lunado.iostream"
+local IOLoop = require "lunado.ioloop".IOLoop
+local IOStream = iostream.IOStream
+local luv = require "luv"
+local TCPClient = require "lunado.tcpclient".TCPClient
+local TCPServer = require "lunado.tcpserver".TCPServer
+local uv = require "lunado.uv"
+local bad = require "spec.support.bad"
+local capture = require "spec.support.capture"
+local child = require "spec.support.child"
+local gc = require "spec.support.gc"
+local loops = require "spec.support.loops"
+local streams = require "spec.support.streams"
+
+local await = coroutine.yield
+local closed_error = streams.closed_error
+
+-- A spec that runs inside a coroutine.
+local function spec(name, fn)
+  it(name, function() IOLoop.instance():run_sync(fn, loops.PATIENCE) end)
+end
+
+local log
+
+before_each(function()
+  IOLoop.clear_current()
+  log = capture()
+end)
+
+after_each(function()
+  gc.collect()
+  assert.equal("", log:text())
+  log:restore()
+end)
+
+-- A server that echoes, and its port.
+local function echo_server(options)
+  local server = TCPServer(options)
+  function server.handle_stream(_, stream)
+    for line in stream:lines() do await(stream:write(line .. "\n")) end
+    stream:close()
+  end
+  return server
+end
+
+local function echoes(stream, text)
+  await(stream:write(text .. "\n"))
+  assert.equal(text, await(stream:read_line()))
+end
+
+-- A path at which there is nothing.
+local function free_path()
+  local path = os.tmpname()
+  os.remove(path)
+  return path
+end
+
+describe("IOStream.tcp", function()
+  spec("makes a stream to be connected", function()
+    local server = echo_server()
+    local port = server:listen(0, "127.0.0.1")
+    local stream = IOStream.tcp { max_buffer_size = 1000 }
+    assert.is_true(getmetatable(stream) == IOStream)
+    assert.equal(1000, stream.max_buffer_size)
+    assert.equal(stream, await(stream:connect("127.0.0.1", port)))
+    echoes(stream, "text")
+    await(stream:close())
+    server:stop()
+  end)
+
+  spec("fails with cause and address where nobody listens", function()
+    local port = streams.closed_port()
+    local err = closed_error(IOStream.tcp():connect("127.0.0.1", port))
+    assert.equal(("StreamClosedError: cannot connect to 127.0.0.1:%d: "
+      .. "ECONNREFUSED"):format(port), tostring(err))
+  end)
+
+  spec("takes no name for an address", function()
+    local err = closed_error(IOStream.tcp():connect("localhost", 1))
+    assert.equal("EINVAL: not an IP address: localhost", err.real_error)
+  end)
+
+  it("is closed with the loop", function()
+    local stream = IOStream.tcp()
+    local handle = stream.handle
+    IOLoop.current():close()
+    assert.is_true(stream:closed())
+    assert.is_true(handle:is_closing())
+  end)
+
+  spec("is closed when it is dropped", function()
+    local handle = setmetatable({ IOStream.tcp() }, { __mode = "v" })
+    gc.collect()
+    gc.collect()
+    assert.is_nil(handle[1])
+  end)
+end)
+
+describe("IOStream.pipe", function()
+  spec("makes a stream of a local socket to be connected", function()
+    local server, path = echo_server(), free_path()
+    server:listen_unix(path)
+    local stream = IOStream.pipe()
+    await(stream:connect(path))
+    echoes(stream, "text")
+    assert.equal(path, stream.handle:getpeername())
+    assert.equal("", stream.handle:getsockname())
+    await(stream:close())
+    server:stop()
+  end)
+
+  spec("refuses a path that is too long for a local socket", function()
+    local err = closed_error(IOStream.pipe():connect("/" .. ("x"):rep(200)))
+    assert.equal("ENAMETOOLONG", err.real_error)
+  end)
+end)
+
+describe("IOStream.tty", function()
+  it("reads and writes a terminal", function()
+    local probe = io.popen("script --version 2>&1")
+    local has_script = probe:read("a"):find("script", 1, true)
+    probe:close()
+    if not has_script then return end
+    local path = os.tmpname()
+    local file = assert(io.open(path, "w"))
+    file:write [[
+      local IOStream = require("lunado.iostream").IOStream
+      require("lunado").run(function()
+        local out = IOStream.tty(1)
+        coroutine.yield(out:write("written\n"))
+        print(out:_kind(), (out.handle:getpeername()))
+      end)
+    ]]
+    file:close()
+    local out = io.popen(("script -qec 'lua5.4 %s' /dev/null </dev/null 2>&1")
+      :format(path))
+    local text = out:read "a"
+    out:close()
+    os.remove(path)
+    assert.is_truthy(text:find("written\r?\n"), text)
+    assert.is_truthy(text:find("tty\tnil"), text)
+  end)
+
+  it("raises where there is no terminal", function()
+    local fds = assert(luv.pipe())
+    bad(function() local _ = IOStream.tty(fds.read) end, 1, "tty", "terminal")
+    assert.is_true(luv.fs_close(fds.read))
+    luv.fs_close(fds.write)
+  end)
+end)
+
+describe("IOStream.open", function()
+  spec("makes a stream of a pipe's ends", function()
+    local fds = assert(luv.pipe())
+    local from = IOStream.open(fds.read, { mode = "r" })
+    local to = IOStream.open(fds.write)
+    assert.equal("pipe", from:_kind())
+    assert.is_true(to.handle:is_writable())
+    await(to:write("one\ntwo"))
+    assert.equal("one", await(from:read_line()))
+    to:close()
+    assert.equal("two", await(from:read_until_close()))
+    assert.is_true(from:closed())
+  end)
+
+  spec("makes a stream of a socket", function()
+    local ends = assert(luv.socketpair())
+    local here, there = IOStream.open(ends[1]), IOStream.open(ends[2])
+    here:write("question\n")
+    assert.equal("question", await(there:read_line()))
+    await(here:close_write())
+    closed_error(there:read_line())
+    await { here:close(), there:close() }
+  end)
+
+  spec("makes a stream of a file, from where that is", function()
+    local path = os.tmpname()
+    local fd = assert(luv.fs_open(path, "w+", 384))
+    assert(luv.fs_write(fd, "one\ntwo\n"))
+    luv.fs_close(fd)
+    fd = assert(luv.fs_open(path, "r", 384))
+    assert.equal("one\n", luv.fs_read(fd, 4))
+    local stream = IOStream.open(fd, { mode = "r" })
+    assert.equal("file", stream:_kind())
+    assert.equal(fd, stream.handle:fileno())
+    assert.equal("two\n", await(stream:read_until_close()))
+    await(stream:close())
+    local again = luv.fs_open(path, "r", 384)
+    assert.equal(fd, again) -- it was closed
+    luv.fs_close(again)
+    os.remove(path)
+  end)
+
+  it("reads the standard input, whatever that is", function()
+    local script = [[
+      local lunado = require "lunado"
+      lunado.run(function()
+        for line in lunado.iostream.IOStream.open(0):lines() do print(line) end
+      end)
+    ]]
+    local path, input = os.tmpname(), os.tmpname()
+    for name, text in pairs { [path] = script, [input] = "a\nb\nc" } do
+      local file = assert(io.open(name, "w"))
+      file:write(text)
+      file:close()
+    end
+    for _, command in ipairs { "lua5.4 %s <%s", "cat %2$s | lua5.4 %1$s" } do
+      command = command:gsub("%%2%$s", input):gsub("%%1%$s", path)
+      command = command:gsub("%%s", path, 1):gsub("%%s", input, 1)
+      local out = io.popen(command)
+      assert.equal("a\nb\nc\n", out:read "a")
+      out:close()
+    end
+    os.remove(path)
+    os.remove(input)
+  end)
+end)
+
+describe("the handle", function()
+  spec("answers what luv's does", function()
+    local server = echo_server()
+    local port = server:listen(0, "127.0.0.1")
+    local stream = await(TCPClient():connect("127.0.0.1", port))
+    local handle = stream.handle
+    local peer = handle:getpeername()
+    assert.same({ ip = "127.0.0.1", port = port, family = "inet" }, peer)
+    assert.same(peer, uv.tcp_getpeername(handle))
+    assert.equal("127.0.0.1", uv.tcp_getsockname(handle).ip)
+    assert.equal("number", math.type(handle:fileno()) and "number")
+    assert.equal(handle:fileno(), uv.fileno(handle))
+    assert.is_true(uv.is_readable(handle) and uv.is_writable(handle))
+    assert.is_false(uv.is_closing(handle))
+    assert.equal(0, handle:get_write_queue_size())
+    assert.equal(0, handle:nodelay(true))
+    assert.equal(0, uv.tcp_keepalive(handle, true, 60))
+    assert.equal(0, handle:keepalive(false))
+    assert.is_true(handle:recv_buffer_size() > 0)
+    assert.equal(0, handle:send_buffer_size(65536))
+    assert.is_true(uv.send_buffer_size(handle) > 0)
+    await(stream:close())
+    for _, method in ipairs { "getpeername", "getsockname", "fileno",
+      "recv_buffer_size", "close_reset" } do
+      local result, _, code = handle[method](handle)
+      assert.is_nil(result)
+      assert.equal("EBADF", code, method)
+    end
+    assert.is_true(handle:is_closing())
+    assert.is_false(handle:is_active() or handle:is_readable())
+    server:stop()
+  end)
+
+  spec("that is closed closes the stream with an error", function()
+    local server = echo_server()
+    local port = server:listen(0, "127.0.0.1")
+    local stream = await(TCPClient():connect("127.0.0.1", port))
+    local read = stream:read_line()
+    stream.handle:close()
+    assert.equal("ECANCELED", closed_error(read).real_error)
+    server:stop()
+  end)
+
+  spec("that is reset fails the reads of the other side", function()
+    local server = TCPServer()
+    local port, failed = server:listen(0, "127.0.0.1"), core.Future()
+    function server.handle_stream(_, stream)
+      failed:set_result(closed_error(stream:read_line()).real_error)
+    end
+    local stream = await(TCPClient():connect("127.0.0.1", port))
+    assert.equal(0, stream.handle:close_reset())
+    assert.equal("ECONNRESET", await(failed))
+    assert.is_true(stream:closed())
+    server:stop()
+  end)
+
+  it("names a wrong argument", function()
+    local handle = IOStream.tcp().handle
+    assert.has_error(function() handle:nodelay(1) end)
+    assert.has_error(function() handle:keepalive(true) end)
+    assert.has_error(function() handle:close(print) end)
+    assert.has_error(function() handle.getsockname(5) end)
+    assert.has_error(function() handle.getsockname(core.Future()) end)
+  end)
+end)
+
+describe("listen_unix", function()
+  spec("serves a local socket until it is stopped", function()
+    local server, path = echo_server(), free_path()
+    server:listen_unix(path)
+    assert.equal(tonumber("600", 8), luv.fs_stat(path).mode & 511)
+    local stream = await(IOStream.pipe():connect(path))
+    server:stop()
+    assert.is_nil(luv.fs_stat(path))
+    echoes(stream, "still there")
+    await(stream:close())
+  end)
+
+  spec("has the mode that it is given", function()
+    local server, path = echo_server(), free_path()
+    server:listen_unix(path, tonumber("660", 8))
+    assert.equal(tonumber("660", 8), luv.fs_stat(path).mode & 511)
+    server:stop()
+  end)
+
+  spec("takes the place of a socket that was left", function()
+    local path = free_path()
+    local left = luv.new_pipe(false)
+    assert(left:bind(path))
+    os.rename(path, path .. ".kept")
+    await(uv.close(left))
+    os.rename(path .. ".kept", path)
+    local server = echo_server()
+    server:listen_unix(path)
+    local stream = await(IOStream.pipe():connect(path))
+    echoes(stream, "text")
+    await(stream:close())
+    server:stop()
+  end)
+
+  spec("leaves another file alone", function()
+    local path, server = os.tmpname(), echo_server()
+    local ok, err = pcall(server.listen_unix, server, path)
+    assert.is_false(ok)
+    assert.is_truthy(err:find("^EADDRINUSE.*" .. path), err)
+    assert.is_not_nil(luv.fs_stat(path))
+    assert.is_truthy(tostring(server):find("0 listening", 1, true))
+    os.remove(path)
+  end)
+
+  it("names a wrong argument", function()
+    local server = TCPServer()
+    bad(function() server:listen_unix() end, 1, "listen_unix", "string", "nil")
+    bad(function() server:listen_unix("x", "y") end, 2, "listen_unix",
+      "number", "string")
+  end)
+end)
+
+describe("a server", function()
+  spec("takes many connections at once, by default", function()
+    local server, made = echo_server(), {}
+    local port = server:listen(0, "127.0.0.1")
+    for i = 1, 300 do made[i] = TCPClient():connect("127.0.0.1", port) end
+    for i = 1, 300 do made[i] = await(made[i]) end
+    for i = 1, 300, 50 do echoes(made[i], "connection " .. i) end
+    for i = 1, 300 do made[i] = made[i]:close() end
+    await(made)
+    server:stop()
+  end)
+
+  spec("whose handle of luv's is closed by luv has stopped", function()
+    local handle, server = luv.new_tcp(), echo_server()
+    assert(luv.tcp_bind(handle, "127.0.0.1", 0))
+    server:add_socket(handle)
+    local port = luv.tcp_getsockname(handle).port
+    await(uv.close(handle))
+    closed_error(IOStream.tcp():connect("127.0.0.1", port))
+    server:stop()
+  end)
+
+  it("needs no luv", function()
+    local result = child [[
+      package.preload.luv = function() error "no luv here" end
+      local lunado = require "lunado"
+      local await = coroutine.yield
+      local server = lunado.tcpserver.TCPServer()
+      function server.handle_stream(_, stream)
+        await(stream:write((await(stream:read_line())):upper() .. "\n"))
+      end
+      local port = server:listen(0)
+      lunado.run(function()
+        local client = lunado.tcpclient.TCPClient()
+        local stream = await(client:connect("127.0.0.1", port))
+        await(stream:write "text\n")
+        print(await(stream:read_line()))
+      end)
+    ]]
+    assert.same({ code = 0, out = "TEXT\n", err = "" }, result)
+  end)
+
+  it("is closed with the loop", function()
+    local server = echo_server()
+    local port = server:listen(0, "127.0.0.1")
+    IOLoop.current():close()
+    server:stop()
+    IOLoop.current():run_sync(function()
+      closed_error(IOStream.tcp():connect("127.0.0.1", port))
+    end, loops.PATIENCE)
+  end)
+end)
+
+describe("streams of coroutines that only yield and collect", function()
+  spec("are closed", function()
+    local handles = setmetatable({}, { __mode = "k" })
+    local fds = {}
+    local forget = gen.coroutine(function()
+      for i = 1, 10 do
+        local ends = assert(luv.socketpair())
+        local stream = IOStream.open(ends[1])
+        stream:write "text"
+        await(gen.moment)
+        handles[stream] = true
+        fds[i] = ends[2]
+      end
+    end)
+    await(forget())
+    for _ = 1, 10 do
+      await(gen.moment)
+      collectgarbage()
+    end
+    assert.is_nil(next(handles))
+    for _, fd in ipairs(fds) do
+      local there = IOStream.open(fd)
+      assert.equal("text", await(there:read_until_close()))
+      await(there:close())
+    end
+  end)
+end)

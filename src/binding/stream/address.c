@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT */
+/* address.c - addresses of sockets as Lua tables, and the look-up of names. */
+#include "binding/stream/address.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include "binding/error/exception.h"
+#include "binding/error/failure.h"
+#include "binding/future/future.h"
+#include "binding/future/settle.h"
+#include "binding/loop/anchor.h"
+#include "binding/loop/ioloop.h"
+#include "core/alloc.h"
+#include "core/loop.h"
+
+/* Enough for an address of IPv6 with the name of an interface. */
+#define LONGEST_IP 80
+
+/* --- addresses ------------------------------------------------------------ */
+
+void lunado__address_push(lua_State *L, const struct sockaddr *address) {
+  char ip[LONGEST_IP] = "";
+  bool is_v6 = address->sa_family == AF_INET6;
+  const struct sockaddr_in *v4 =
+      (const struct sockaddr_in *)(const void *)address;
+  const struct sockaddr_in6 *v6 =
+      (const struct sockaddr_in6 *)(const void *)address;
+  if (is_v6)
+    (void)uv_ip6_name(v6, ip, sizeof ip);
+  else
+    (void)uv_ip4_name(v4, ip, sizeof ip);
+  lua_createtable(L, 0, 3);
+  lua_pushstring(L, ip);
+  lua_setfield(L, -2, "ip");
+  lua_pushinteger(L, ntohs(is_v6 ? v6->sin6_port : v4->sin_port));
+  lua_setfield(L, -2, "port");
+  lua_pushstring(L, is_v6 ? "inet6" : "inet");
+  lua_setfield(L, -2, "family");
+}
+
+bool lunado__address_parse(const char *ip, int port,
+                           struct sockaddr_storage *address) {
+  memset(address, 0, sizeof *address);
+  return uv_ip4_addr(ip, port, (struct sockaddr_in *)address) == 0 ||
+         uv_ip6_addr(ip, port, (struct sockaddr_in6 *)address) == 0;
+}
+
+static int push_error(lua_State *L, int rc) {
+  lua_pushnil(L);
+  lua_pushfstring(L, "%s: %s", uv_err_name(rc), uv_strerror(rc));
+  lua_pushstring(L, uv_err_name(rc));
+  return 3;
+}
+
+static int push_socket(lua_State *L, const uv_tcp_t *tcp, bool peer) {
+  struct sockaddr_storage address;
+  int size = sizeof address;
+  int rc = peer ? uv_tcp_getpeername(tcp, (struct sockaddr *)&address, &size)
+                : uv_tcp_getsockname(tcp, (struct sockaddr *)&address, &size);
+  if (rc < 0) return push_error(L, rc);
+  lunado__address_push(L, (const struct sockaddr *)&address);
+  return 1;
+}
+
+/* uv_pipe_getsockname reads what the system has not written where a socket has
+ * no name. */
+static int push_path(lua_State *L, const uv_pipe_t *pipe, bool peer) {
+  struct sockaddr_un address;
+  socklen_t size = sizeof address;
+  uv_os_fd_t fd;
+  int rc = uv_fileno((const uv_handle_t *)pipe, &fd);
+  if (rc < 0) return push_error(L, rc);
+  memset(&address, 0, sizeof address);
+  rc = peer ? getpeername(fd, (struct sockaddr *)&address, &size)
+            : getsockname(fd, (struct sockaddr *)&address, &size);
+  if (rc < 0) return push_error(L, uv_translate_sys_error(errno));
+  size -= (socklen_t)offsetof(struct sockaddr_un, sun_path);
+  if (address.sun_path[0] != '\0')
+    size = (socklen_t)strnlen(address.sun_path, sizeof address.sun_path);
+  lua_pushlstring(L, address.sun_path, size);
+  return 1;
+}
+
+int lunado__address_pushpeer(lua_State *L, const uv_tcp_t *tcp) {
+  int count = push_socket(L, tcp, true);
+  if (count > 1) return count;
+  lua_getfield(L, -1, "ip");
+  lua_rawseti(L, -2, 1);
+  lua_getfield(L, -1, "port");
+  lua_rawseti(L, -2, 2);
+  return 1;
+}
+
+int lunado__address_pushname(lua_State *L, const uv_handle_t *handle,
+                             bool peer) {
+  if (uv_is_closing(handle)) return push_error(L, UV_EBADF);
+  if (handle->type == UV_TCP)
+    return push_socket(L, (const uv_tcp_t *)handle, peer);
+  if (handle->type == UV_NAMED_PIPE)
+    return push_path(L, (const uv_pipe_t *)handle, peer);
+  return push_error(L, UV_ENOTSUP);
+}
+
+/* --- names ---------------------------------------------------------------- */
+
+/* A look-up under way. */
+typedef struct {
+  uv_getaddrinfo_t request;
+  lunado_loop *core; /* one reference */
+  uint32_t anchor;   /* of the Future, in the loop */
+} lookup;
+
+/* Pushes a list of { addr =, port =, family = }. */
+static void push_list(lua_State *L, const struct addrinfo *info) {
+  int n = 0;
+  lua_newtable(L);
+  for (; info != NULL; info = info->ai_next) {
+    if (info->ai_family != AF_INET && info->ai_family != AF_INET6) continue;
+    lunado__address_push(L, info->ai_addr);
+    lua_getfield(L, -1, "ip");
+    lua_setfield(L, -2, "addr");
+    lua_rawseti(L, -2, ++n);
+  }
+}
+
+/* (future, addrinfo, status) */
+static int deliver(lua_State *L) {
+  lunado_realm *realm = lunado__realm_find(L);
+  const struct addrinfo *info = lua_touserdata(L, 2);
+  int status = (int)lua_tointeger(L, 3);
+  lunado_future *future = lua_touserdata(L, 1);
+  if (!lunado_future_pending(future)) return 0;
+  if (status < 0) {
+    if (status == UV_ENOMEM)
+      lua_pushliteral(L, "not enough memory");
+    else
+      lua_pushstring(L, uv_err_name(status));
+    (void)lunado__failure_new(L, realm, -1, -1);
+    lunado__settle_failed(L, realm, 1);
+    return 0;
+  }
+  push_list(L, info);
+  future->count = 1;
+  lunado__settle_known(L, realm, 1, future, LUNADO_DONE);
+  return 0;
+}
+
+/* The Future at `future` gets what was found, or else that there is no memory
+ * for it. */
+static void tell(lua_State *L, int future, struct addrinfo *info, int status) {
+  lunado_realm *realm = lunado__realm_find(L);
+  lua_pushcfunction(L, deliver);
+  lua_pushvalue(L, future);
+  lua_pushlightuserdata(L, info);
+  lua_pushinteger(L, status);
+  if (lua_pcall(L, 3, 0, 0) == LUA_OK) return;
+  lua_pop(L, 1);
+  lunado__failure_nomemory(L, realm);
+  lunado__settle_failed(L, realm, future);
+}
+
+static void on_found(uv_getaddrinfo_t *request, int status,
+                     struct addrinfo *info) {
+  lookup *self = lunado_container_of(request, lookup, request);
+  lunado_loop *core = self->core;
+  lunado_ioloop *loop = core->owner;
+  lunado__loop_enter(core);
+  if (!core->closed && lua_checkstack(loop->L, 2 * LUA_MINSTACK)) {
+    lua_State *L = loop->L;
+    int top = lua_gettop(L);
+    lunado__anchor_take(L, loop, self->anchor);
+    tell(L, top + 1, info, status);
+    lua_settop(L, top);
+  }
+  if (info != NULL) uv_freeaddrinfo(info);
+  lunado__free(self);
+  lunado__loop_leave(core);
+  lunado_loop_unref(core);
+}
+
+static int family_of(lua_State *L, int arg) {
+  static const char *const names[] = {"any", "inet", "inet6", NULL};
+  static const int families[] = {AF_UNSPEC, AF_INET, AF_INET6};
+  return families[luaL_checkoption(L, arg, "any", names)];
+}
+
+static struct addrinfo hints_of(lua_State *L, int arg) {
+  struct addrinfo hints;
+  memset(&hints, 0, sizeof hints);
+  hints.ai_family = family_of(L, arg);
+  hints.ai_socktype = SOCK_STREAM;
+  return hints;
+}
+
+/* resolve(host, port [, family]) → a Future of a list of { addr =, port =,
+ * family = }: the addresses of the host. */
+static int core_resolve(lua_State *L) {
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  lunado_ioloop *loop = lunado__ioloop_current(L, realm);
+  const char *host = luaL_checkstring(L, 1);
+  const char *port = luaL_checkstring(L, 2);
+  struct addrinfo hints = hints_of(L, 3);
+  uint32_t anchor;
+  lookup *self;
+  int rc;
+  lua_settop(L, 3);
+  lunado__future_new(L, realm, LUNADO_KIND_PLAIN, sizeof(lunado_future), 1);
+  anchor = lunado__anchor_add(L, loop);
+  self = lunado__alloc(sizeof *self);
+  if (self != NULL) *self = (lookup){.core = loop->core, .anchor = anchor};
+  rc = self == NULL ? UV_ENOMEM
+                    : uv_getaddrinfo(loop->core->uv, &self->request, on_found,
+                                     host, port, &hints);
+  if (rc == 0) {
+    lunado_loop_ref(loop->core);
+    return 1;
+  }
+  lunado__free(self);
+  lunado__anchor_drop(L, loop, anchor);
+  tell(L, 4, NULL, rc);
+  return 1;
+}
+
+/* addresses(host or nil, port) → a list of { addr =, port =, family = } to
+ * listen on, found while the program waits; nil and the error. */
+static int core_addresses(lua_State *L) {
+  lunado_ioloop *loop = lunado__ioloop_current(L, lunado__realm_upvalue(L));
+  const char *host = luaL_optstring(L, 1, NULL);
+  const char *port = luaL_checkstring(L, 2);
+  struct addrinfo hints = hints_of(L, 3);
+  uv_getaddrinfo_t request;
+  int rc;
+  hints.ai_flags = AI_PASSIVE;
+  rc = uv_getaddrinfo(loop->core->uv, &request, NULL, host, port, &hints);
+  if (rc < 0) return push_error(L, rc);
+  push_list(L, request.addrinfo);
+  uv_freeaddrinfo(request.addrinfo);
+  return 1;
+}
+
+static const luaL_Reg functions[] = {
+    {"resolve", core_resolve}, {"addresses", core_addresses}, {NULL, NULL}};
+
+void lunado__address_functions(lua_State *L) {
+  lunado__setfunctions(L, functions);
+}

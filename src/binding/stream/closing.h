@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * closing.h - how a stream ends, and the errors that tell of it.
+ *
+ * A stream that is closed keeps its handle in two cases.  When the other side
+ * has ended, what was written before leaves.  When a write has failed, what the
+ * other side has sent is read, up to its end.
+ */
+#ifndef LUNADO_BINDING_STREAM_CLOSING_H
+#define LUNADO_BINDING_STREAM_CLOSING_H
+
+#include "binding/stream/iostream.h"
+
+/* idx is the index of the userdata, and `cause` that of a value, not nil; 0: no
+ * error.  Neither is relative. */
+
+/* Pushes the StreamClosedError of what cannot be done any more: because of
+ * `cause`, or of what closed the stream.  [-0, +1, m] */
+void lunado__closing_pusherror(lua_State *L, int idx, lunado_iostream *self,
+                               int cause);
+
+/* Pushes a Future that has failed with the error on top, which it pops.
+ * [-1, +1, m] */
+void lunado__closing_pushfailed(lua_State *L, lunado_iostream *self);
+
+/* Fails the Future on top, if it is pending, because of `cause` or of what
+ * closed the stream; pops it.  With `observed` the error is not logged where
+ * nothing asks for it.  [-1, +0, -] */
+void lunado__closing_fail(lua_State *L, int idx, lunado_iostream *self,
+                          int cause, bool observed);
+
+/* True if nothing was lost of what the other side has sent: it, or we, ended
+ * in good order.  A write that the peer does not read (EPIPE) does not count
+ * against it.  [-0, +0, -] */
+bool lunado__closing_ended_well(lua_State *L, int idx,
+                                const lunado_iostream *self);
+
+/* Marks the stream as closed.  [-0, +0, m] */
+void lunado__closing_mark(lua_State *L, int idx, lunado_iostream *self,
+                          int cause);
+
+/* Closes the stream and its handle, unless it is closed.  [-0, +0, m] */
+void lunado__closing_close(lua_State *L, int idx, lunado_iostream *self,
+                           int cause);
+
+/* Closes the handle of a stream that is closed: nothing is read or written from
+ * now on.  [-0, +0, m] */
+void lunado__closing_handle(lua_State *L, int idx, lunado_iostream *self);
+
+/* Closes the stream, whose other side has ended; the handle stays until all
+ * that was written has left.  [-0, +0, m] */
+void lunado__closing_at_end(lua_State *L, int idx, lunado_iostream *self);
+
+/* Closes all there is, because of `cause`.  [-0, +0, m] */
+void lunado__closing_all(lua_State *L, int idx, lunado_iostream *self,
+                         int cause);
+
+/* The same for want of memory; what cannot be told is not.  [-0, +0, -] */
+void lunado__closing_for_memory(lua_State *L, int idx, lunado_iostream *self);
+
+/* Queues the close callback, if there is one.  [-0, +0, -] */
+void lunado__closing_callback(lua_State *L, int idx, lunado_iostream *self);
+
+/* Pushes an error of libuv's as Lua code knows it: its name.  [-0, +1, m] */
+void lunado__closing_pushname(lua_State *L, int error);
+
+/* The core's event. */
+void lunado__closing_closed(lunado_stream *core);
+
+void lunado__closing_functions(lua_State *L);
+
+#endif

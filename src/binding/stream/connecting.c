@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/* connecting.c - connecting a stream. */
+#include "binding/stream/connecting.h"
+
+#include "binding/error/failure.h"
+#include "binding/future/future.h"
+#include "binding/future/settle.h"
+#include "binding/stream/address.h"
+#include "binding/stream/closing.h"
+#include "binding/stream/reading.h"
+
+/* The connection failed with the error on top: closes the stream. */
+static void failed(lua_State *L, int idx, lunado_iostream *self) {
+  int cause = lua_gettop(L);
+  if (self->closed) return;
+  lua_getiuservalue(L, idx, IOSTREAM_TARGET);
+  lua_pushfstring(L, "cannot connect to %s: %s", lua_tostring(L, -1),
+                  lua_tostring(L, cause));
+  lua_setiuservalue(L, idx, IOSTREAM_CLOSED_BY);
+  lunado__closing_close(L, idx, self, cause);
+}
+
+void lunado__connecting_give_up(lua_State *L, int idx, lunado_iostream *self) {
+  if (!self->connecting) return;
+  self->connecting = false;
+  lua_getiuservalue(L, idx, IOSTREAM_CONNECT);
+  lunado__closing_fail(L, idx, self, 0, false);
+  lunado__iostream_release(L, self, IOSTREAM_HELD_CONNECT);
+}
+
+/* (stream, status): it is connected, or not. */
+static int finish(lua_State *L) {
+  lunado_iostream *self = lua_touserdata(L, 1);
+  int status = (int)lua_tointeger(L, 2);
+  lua_settop(L, 1);
+  if (status != 0) {
+    lunado__closing_pushname(L, status);
+    failed(L, 1, self);
+    return 0;
+  }
+  self->connecting = false;
+  lua_getiuservalue(L, 1, IOSTREAM_OBJECT);
+  lunado__iostream_settle(L, self->loop->realm, 1, IOSTREAM_CONNECT);
+  lunado__iostream_release(L, self, IOSTREAM_HELD_CONNECT);
+  if (self->holds & IOSTREAM_ATTENDED) lunado__reading_start(L, 1, self);
+  return 0;
+}
+
+void lunado__connecting_connected(lunado_stream *core, int error) {
+  lunado_iostream *self = core->owner;
+  if (self != NULL && self->connecting)
+    lunado__iostream_call(self, finish, error, 0);
+}
+
+/* Connects to argument 2, with argument 3 to a port.  Returns 0 or an error. */
+static int start(lua_State *L, lunado_iostream *self) {
+  const char *address = lua_tostring(L, 2);
+  struct sockaddr_storage storage;
+  if (lua_isnil(L, 3)) return lunado_stream_connect_pipe(self->core, address);
+  if (!lunado__address_parse(address, (int)lua_tointeger(L, 3), &storage))
+    return UV_EINVAL;
+  return lunado_stream_connect(self->core, (const struct sockaddr *)&storage);
+}
+
+/* Connecting has not begun: closes the stream at 5, and fails the Future at 6.
+ */
+static void fail_at_once(lua_State *L, lunado_iostream *self, int rc) {
+  lunado__iostream_release(L, self, IOSTREAM_HELD_CONNECT);
+  if (rc == UV_EINVAL && self->kind == LUNADO_STREAM_TCP)
+    lua_pushfstring(L, "EINVAL: not an IP address: %s", lua_tostring(L, 2));
+  else
+    lunado__closing_pushname(L, rc);
+  failed(L, 5, self);
+  lua_settop(L, 6);
+  lua_pushvalue(L, 6);
+  lunado__closing_fail(L, 5, self, 0, false);
+}
+
+/* stream:_connect(address, port or nil, target) → a Future of the stream itself
+ * when it is connected; `target` is for messages.  nil: it is being connected
+ * already. */
+static int stream__connect(lua_State *L) {
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  lunado_iostream *self;
+  int rc;
+  luaL_checkstring(L, 2);
+  lua_settop(L, 4);
+  self = lunado__iostream_check(L, realm, 1);
+  if (self->connecting) return 0;
+  if (self->closed) {
+    lunado__closing_pusherror(L, 5, self, 0);
+    lunado__closing_pushfailed(L, self);
+    return 1;
+  }
+  lunado__future_new(L, realm, LUNADO_KIND_PLAIN, sizeof(lunado_future), 1);
+  lunado__iostream_hold(L, 5, self, IOSTREAM_HELD_CONNECT);
+  lua_pushvalue(L, 6);
+  lua_setiuservalue(L, 5, IOSTREAM_CONNECT);
+  lua_pushvalue(L, 4);
+  lua_setiuservalue(L, 5, IOSTREAM_TARGET);
+  rc = start(L, self);
+  self->connecting = rc == 0;
+  if (rc < 0) fail_at_once(L, self, rc);
+  return 1;
+}
+
+/* stream:set_nodelay(on): small writes leave at once, or wait to be sent
+ * together, which is the default.  Tornado: IOStream.set_nodelay. */
+static int stream_set_nodelay(lua_State *L) {
+  lunado_iostream *self;
+  lua_settop(L, 2);
+  self = lunado__iostream_check(L, lunado__realm_upvalue(L), 1);
+  if (!self->closed && self->core->kind == LUNADO_STREAM_TCP &&
+      !lunado_stream_is_closing(self->core))
+    (void)uv_tcp_nodelay((uv_tcp_t *)self->core->uv, lua_toboolean(L, 2));
+  return 0;
+}
+
+/* stream:_kind() → "tcp", "pipe", "tty" or "file". */
+static int stream__kind(lua_State *L) {
+  static const char *const kinds[] = {
+      [LUNADO_STREAM_TCP] = "tcp",
+      [LUNADO_STREAM_PIPE] = "pipe",
+      [LUNADO_STREAM_TTY] = "tty",
+      [LUNADO_STREAM_FILE] = "file",
+  };
+  const lunado_iostream *self;
+  lua_settop(L, 1);
+  self = lunado__iostream_check(L, lunado__realm_upvalue(L), 1);
+  lua_pushstring(L, kinds[self->kind]);
+  return 1;
+}
+
+static const luaL_Reg functions[] = {{"_kind", stream__kind},
+                                     {"_connect", stream__connect},
+                                     {"set_nodelay", stream_set_nodelay},
+                                     {NULL, NULL}};
+
+void lunado__connecting_functions(lua_State *L) {
+  lunado__setfunctions(L, functions);
+}

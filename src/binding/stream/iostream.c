@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: MIT */
+/* iostream.c - the stream behind an IOStream: making it, and its storage. */
+#include "binding/stream/iostream.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "binding/error/protect.h"
+#include "binding/future/future.h"
+#include "binding/future/settle.h"
+#include "binding/future/untie.h"
+#include "binding/loop/anchor.h"
+#include "binding/state/class.h"
+#include "binding/stream/closing.h"
+#include "binding/stream/connecting.h"
+#include "binding/stream/reading.h"
+#include "binding/stream/socket.h"
+#include "binding/stream/writing.h"
+#include "core/handle.h"
+
+/* What may arrive while no read waits, at first. */
+#define READ_AHEAD ((size_t)64 * 1024)
+
+/* Places on the stack for an event of the core's. */
+#define EVENT_STACK (3 * LUA_MINSTACK)
+
+/* --- arguments ------------------------------------------------------------ */
+
+int lunado__iostream_badarg(lua_State *L, int position, const char *name,
+                            const char *what) {
+  return luaL_error(L, "bad argument #%d to '%s' (%s)", position, name, what);
+}
+
+size_t lunado__iostream_count(lua_State *L, int arg, const char *name) {
+  lua_Integer count;
+  int isnum;
+  if (lua_type(L, arg) != LUA_TNUMBER) {
+    lua_pushfstring(L, "number expected, got %s", luaL_typename(L, arg));
+    lunado__iostream_badarg(L, arg - 1, name, lua_tostring(L, -1));
+  }
+  count = lua_tointegerx(L, arg, &isnum);
+  if (!isnum)
+    lunado__iostream_badarg(L, arg - 1, name,
+                            "number has no integer representation");
+  if (count < 0)
+    lunado__iostream_badarg(L, arg - 1, name, "must not be negative");
+  return (size_t)count;
+}
+
+lunado_iostream *lunado__iostream_check(lua_State *L, lunado_realm *realm,
+                                        int arg) {
+  lunado_iostream *self = NULL;
+  if (lua_istable(L, arg)) {
+    lua_rawgeti(L, arg, 1);
+    self = lunado__toclass(L, -1, realm->types.stream);
+  }
+  if (self == NULL) luaL_typeerror(L, arg, "IOStream");
+  return self;
+}
+
+size_t lunado__iostream_limit(lua_State *L, int idx, const char *name,
+                              size_t otherwise) {
+  lua_Integer limit;
+  int isnum;
+  lua_getiuservalue(L, idx, IOSTREAM_OBJECT);
+  lua_pushstring(L, name);
+  lua_rawget(L, -2);
+  limit = lua_tointegerx(L, -1, &isnum);
+  lua_pop(L, 2);
+  return isnum && limit >= 0 ? (size_t)limit : otherwise;
+}
+
+/* --- Futures -------------------------------------------------------------- */
+
+void lunado__iostream_pushdone(lua_State *L, lunado_realm *realm) {
+  lunado__getslot(L, realm, LUNADO_SLOT_WRITTEN);
+}
+
+void lunado__iostream_take(lua_State *L, int idx, int value) {
+  lua_getiuservalue(L, idx, value);
+  lua_pushnil(L);
+  lua_setiuservalue(L, idx, value);
+}
+
+void lunado__iostream_settle(lua_State *L, lunado_realm *realm, int idx,
+                             int value) {
+  int result = lua_gettop(L);
+  lunado_future *future;
+  lunado__iostream_take(L, idx, value);
+  future = lunado__tofuture(L, realm, -1);
+  if (future != NULL && lunado_future_pending(future)) {
+    future->count = !lua_isnil(L, result);
+    lua_pushvalue(L, result);
+    lunado__settle_known(L, realm, result + 1, future, LUNADO_DONE);
+  }
+  lua_settop(L, result - 1);
+}
+
+/* --- holding -------------------------------------------------------------- */
+
+void lunado__iostream_hold(lua_State *L, int idx, lunado_iostream *self,
+                           int reason) {
+  if (self->holds == 0) {
+    lua_pushvalue(L, idx);
+    self->anchor = lunado__anchor_add(L, self->loop);
+    lua_pop(L, 1);
+  }
+  if (reason & IOSTREAM_ATTENDED && !(self->holds & IOSTREAM_ATTENDED) &&
+      self->core != NULL)
+    lunado_stream_keep_alive(self->core, true);
+  self->holds |= (uint8_t)reason;
+}
+
+void lunado__iostream_release(lua_State *L, lunado_iostream *self, int reason) {
+  bool attended = self->holds & IOSTREAM_ATTENDED;
+  if (self->holds == 0) return;
+  self->holds &= (uint8_t)~reason;
+  if (attended && !(self->holds & IOSTREAM_ATTENDED) && self->core != NULL)
+    lunado_stream_keep_alive(self->core, false);
+  if (self->holds == 0) lunado__anchor_drop(L, self->loop, self->anchor);
+}
+
+/* --- events --------------------------------------------------------------- */
+
+/* Pushes the userdata; nil where it is being collected. */
+static void push_stream(lua_State *L, const lunado_iostream *self) {
+  lunado__getslot(L, self->loop->realm, LUNADO_SLOT_STREAMS);
+  lua_rawgetp(L, -1, self);
+  lua_remove(L, -2);
+}
+
+void lunado__iostream_call(lunado_iostream *self, lua_CFunction function,
+                           int status, lua_Integer number) {
+  lua_State *L = self->L != NULL ? self->L : self->loop->L;
+  int top = lua_gettop(L);
+  if (!lua_checkstack(L, EVENT_STACK)) return;
+  push_stream(L, self);
+  if (!lua_isnil(L, -1)) {
+    lua_pushcfunction(L, function);
+    lua_pushvalue(L, -2);
+    lua_pushinteger(L, status);
+    lua_pushinteger(L, number);
+    if (lua_pcall(L, 3, 0, 0) != LUA_OK)
+      lunado__closing_for_memory(L, top + 1, self);
+  }
+  lua_settop(L, top);
+}
+
+static const lunado_stream_events stream_events = {
+    .arrived = lunado__reading_arrived,
+    .ended = lunado__reading_ended,
+    .written = lunado__writing_written,
+    .connected = lunado__connecting_connected,
+    .closed = lunado__closing_closed};
+
+/* --- making --------------------------------------------------------------- */
+
+lunado_iostream *lunado__iostream_new(lua_State *L, lunado_ioloop *loop,
+                                      int object) {
+  lunado_iostream *self = lua_newuserdatauv(L, sizeof *self, IOSTREAM_VALUES);
+  memset(self, 0, sizeof *self);
+  self->ticket.ask = lunado__reading_ask;
+  self->ticket.left = lunado__reading_left;
+  self->loop = loop;
+  self->max = SIZE_MAX;
+  self->closed = self->gone = true;
+  lunado__ioloop_push(L, loop);
+  lua_setiuservalue(L, -2, IOSTREAM_LOOP);
+  lua_pushvalue(L, object);
+  lua_setiuservalue(L, -2, IOSTREAM_OBJECT);
+  lunado__class_set(L, loop->realm->types.stream);
+  lunado__getslot(L, loop->realm, LUNADO_SLOT_STREAMS);
+  lua_pushvalue(L, -2);
+  lua_rawsetp(L, -2, self);
+  lua_pop(L, 1);
+  lua_pushvalue(L, -1);
+  lua_rawseti(L, object, 1);
+  return self;
+}
+
+void lunado__iostream_attach(lunado_iostream *self, lunado_stream *core) {
+  self->core = core;
+  self->kind = core->kind;
+  self->closed = self->gone = false;
+  core->owner = self;
+  core->events = &stream_events;
+  core->ahead = READ_AHEAD;
+}
+
+static int stream__gc(lua_State *L) {
+  lunado_iostream *self = lua_touserdata(L, 1);
+  lunado_stream *core = self->core;
+  self->core = NULL;
+  lunado_bytes_fini(&self->rest);
+  if (core == NULL) return 0;
+  core->owner = NULL;
+  lunado_stream_close(core);
+  if (lua_getiuservalue(L, 1, IOSTREAM_HANDLE) != LUA_TUSERDATA) return 0;
+  lua_getfield(L, -1, "close");
+  lua_insert(L, -2);
+  (void)lua_pcall(L, 1, 0, 0);
+  return 0;
+}
+
+/* --- functions ------------------------------------------------------------ */
+
+/* Raises that a stream cannot be made. */
+static int cannot_open(lua_State *L, int rc) {
+  if (rc == UV_ENOMEM) return luaL_error(L, "not enough memory");
+  if (rc == UV_ECANCELED) return luaL_error(L, "the IOLoop is closed");
+  lua_pushfstring(L, "%s: %s", uv_err_name(rc), uv_strerror(rc));
+  return lua_error(L);
+}
+
+/* The stream of the userdata on top was opened, or not. */
+static int finish_open(lua_State *L, lunado_iostream *self, lunado_stream *core,
+                       int rc) {
+  if (rc < 0) return cannot_open(L, rc);
+  lunado__iostream_attach(self, core);
+  return 1;
+}
+
+/* stream_open(object, kind [, fd [, readable]]) → the userdata of a stream with
+ * a handle of its own: "tcp" or "pipe"; with a descriptor also "tty". */
+static int core_stream_open(lua_State *L) {
+  static const char *const kinds[] = {"tcp", "pipe", "tty", NULL};
+  lunado_ioloop *loop = lunado__ioloop_current(L, lunado__realm_upvalue(L));
+  lunado_stream_kind kind =
+      (lunado_stream_kind)luaL_checkoption(L, 2, NULL, kinds);
+  int fd = (int)luaL_optinteger(L, 3, -1), rc;
+  lunado_iostream *self;
+  lunado_stream *core;
+  luaL_checktype(L, 1, LUA_TTABLE);
+  self = lunado__iostream_new(L, loop, 1);
+  if (kind == LUNADO_STREAM_TTY)
+    rc = lunado_stream_new_tty(&core, loop->core, fd, lua_toboolean(L, 4));
+  else if (fd < 0)
+    rc = lunado_stream_new(&core, loop->core, kind);
+  else
+    rc = lunado_stream_new_open(&core, loop->core, kind, fd);
+  return finish_open(L, self, core, rc);
+}
+
+lunado_ioloop *lunado__iostream_loop_on(lua_State *L, lunado_realm *realm,
+                                        const uv_loop_t *uv) {
+  const lunado_link *all = &realm->loops.cores;
+  (void)lunado__ioloop_current(L, realm); /* may have to begin */
+  for (const lunado_link *link = all->next; link != all; link = link->next) {
+    lunado_loop *loop = lunado_container_of(link, lunado_loop, kin);
+    if (loop->uv == uv && !loop->closed) return loop->owner;
+  }
+  luaL_error(L, "the IOLoop is closed");
+  return NULL;
+}
+
+/* stream_adopt(object, handle) → the userdata of a stream on a handle of luv's:
+ * of its types uv_tcp, uv_pipe or uv_tty. */
+static int core_stream_adopt(lua_State *L) {
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  lunado_iostream *self;
+  lunado_ioloop *loop;
+  lunado_stream *core;
+  uv_stream_t *handle;
+  int rc;
+  luaL_checktype(L, 1, LUA_TTABLE);
+  luaL_checktype(L, 2, LUA_TUSERDATA);
+  lua_settop(L, 2);
+  handle = *(uv_stream_t **)lua_touserdata(L, 2);
+  loop = lunado__iostream_loop_on(L, realm, handle->loop);
+  self = lunado__iostream_new(L, loop, 1);
+  lua_pushvalue(L, 2);
+  lua_setiuservalue(L, 3, IOSTREAM_HANDLE);
+  rc = lunado_stream_adopt(&core, loop->core, handle);
+  return finish_open(L, self, core, rc);
+}
+
+/* stream_lost(error, handle): luv closes its handle, which a stream may have
+ * adopted. */
+static int core_stream_lost(lua_State *L) {
+  lunado_stream *core;
+  lunado_iostream *self;
+  luaL_checktype(L, 2, LUA_TUSERDATA);
+  core = lunado__handle_adopter(*(uv_stream_t **)lua_touserdata(L, 2));
+  if (core == NULL || core->owner == NULL) return 0;
+  self = core->owner;
+  self->L = L;
+  lunado__reading_ended(core, UV_ECANCELED);
+  self->L = NULL;
+  return 0;
+}
+
+/* stream_open_file(object, fd, mode, seekable [, handle]) → the userdata of a
+ * stream that reads or writes a file, opened in the mode "r", "w", "a" or "r+";
+ * `handle` of luv's closes the descriptor. */
+static int core_stream_open_file(lua_State *L) {
+  lunado_ioloop *loop = lunado__ioloop_current(L, lunado__realm_upvalue(L));
+  int fd = (int)luaL_checkinteger(L, 2);
+  const char *mode = luaL_checkstring(L, 3);
+  int flags = mode[0] == 'r' ? LUNADO_FILE_READABLE : 0;
+  lunado_iostream *self;
+  lunado_stream *core;
+  int rc;
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 5);
+  if (mode[0] == 'a') flags |= LUNADO_FILE_APPENDS;
+  if (mode[0] != 'r' || mode[1] == '+') flags |= LUNADO_FILE_WRITABLE;
+  if (lua_toboolean(L, 4)) flags |= LUNADO_FILE_SEEKABLE;
+  if (!lua_isnil(L, 5)) flags |= LUNADO_FILE_BORROWED;
+  self = lunado__iostream_new(L, loop, 1);
+  lua_pushvalue(L, 5);
+  lua_setiuservalue(L, 6, IOSTREAM_HANDLE);
+  rc = lunado_stream_new_file(&core, loop->core, fd, flags);
+  return finish_open(L, self, core, rc);
+}
+
+/* stream_set_ahead(object, bytes): so many may arrive while no read waits. */
+static int core_stream_set_ahead(lua_State *L) {
+  lunado_iostream *self;
+  size_t ahead = (size_t)luaL_checkinteger(L, 2);
+  lua_settop(L, 1);
+  self = lunado__iostream_check(L, lunado__realm_upvalue(L), 1);
+  if (self->core != NULL) self->core->ahead = ahead;
+  return 0;
+}
+
+/* --- what specs look at --------------------------------------------------- */
+
+/* stream_state(object) → the number of bytes that have arrived and were not
+ * taken; whether the other side has ended; whether libuv reads. */
+static int core_stream_state(lua_State *L) {
+  lunado_iostream *self;
+  lua_settop(L, 1);
+  self = lunado__iostream_check(L, lunado__realm_upvalue(L), 1);
+  lua_pushinteger(L, (lua_Integer)lunado_bytes_size(lunado__iostream_in(self)));
+  lua_pushboolean(L, self->ended);
+  lua_pushboolean(L, self->core != NULL && self->core->reading);
+  return 3;
+}
+
+static const luaL_Reg functions[] = {
+    {"stream_open", core_stream_open},
+    {"stream_adopt", core_stream_adopt},
+    {"stream_lost", core_stream_lost},
+    {"stream_open_file", core_stream_open_file},
+    {"stream_set_ahead", core_stream_set_ahead},
+    {"stream_state", core_stream_state},
+    {NULL, NULL}};
+
+static void (*const method_makers[])(lua_State *L) = {
+    lunado__closing_functions, lunado__reading_functions,
+    lunado__writing_functions, lunado__connecting_functions};
+
+/* stream_methods: a table of IOStream's methods that are written in C. */
+void lunado__iostream_functions(lua_State *L) {
+  lunado__setfunctions(L, functions);
+  lua_newtable(L);
+  for (size_t i = 0; i < sizeof method_makers / sizeof method_makers[0]; i++)
+    method_makers[i](L);
+  lua_setfield(L, -2, "stream_methods");
+}
+
+static const luaL_Reg metamethods[] = {{"__gc", stream__gc}, {NULL, NULL}};
+
+void lunado__iostream_open(lua_State *L, lunado_realm *realm) {
+  lunado_future *written;
+  realm->types.stream = lunado__class_new(L, "lunado.stream",
+                                          lunado__socket_methods, metamethods);
+  lua_pop(L, 1);
+  lua_newtable(L);
+  lunado__class_setweak(L, "v");
+  lunado__setslot(L, realm, LUNADO_SLOT_STREAMS);
+  written = lunado__future_new(L, realm, LUNADO_KIND_PLAIN, sizeof *written, 1);
+  lua_pushnil(L);
+  lunado__settle_known(L, realm, lua_gettop(L) - 1, written, LUNADO_DONE);
+  lunado__setslot(L, realm, LUNADO_SLOT_WRITTEN);
+}

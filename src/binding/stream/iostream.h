@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * iostream.h - the stream behind an IOStream.
+ *
+ * An IOStream is a table, so that programs can set fields on it and derive
+ * classes.  Its field [1] is a userdata with the stream's state, an iostream.
+ *
+ * Invariants: libuv's handle, or the one that was adopted, exists until `core`
+ * is NULL.  The loop holds the userdata only while something waits for the
+ * stream: a read, a close callback, a write, a connect or the end of closing.
+ * So a stream that the program has dropped is collected, and its finalizer
+ * closes the handle.  The handle keeps the loop running while a read or a close
+ * callback waits.
+ */
+#ifndef LUNADO_BINDING_STREAM_IOSTREAM_H
+#define LUNADO_BINDING_STREAM_IOSTREAM_H
+
+#include "binding/future/ticket.h"
+#include "binding/loop/ioloop.h"
+#include "binding/state/realm.h"
+#include "core/stream.h"
+
+/* User values. */
+enum {
+  IOSTREAM_LOOP = 1,       /* of `loop` */
+  IOSTREAM_OBJECT,         /* the IOStream */
+  IOSTREAM_HANDLE,         /* luv's handle that was adopted; or nil */
+  IOSTREAM_READ,           /* Future of the read that waits */
+  IOSTREAM_WHAT,           /* of the last read: its delimiter, or function */
+  IOSTREAM_WRITES,         /* number of a write -> its Future */
+  IOSTREAM_WRITE_CLOSED,   /* Future of close_write */
+  IOSTREAM_CONNECT,        /* Future of connect */
+  IOSTREAM_TARGET,         /* what it connects to, in words */
+  IOSTREAM_CLOSED_BY,      /* message of the error that closed it, or nil */
+  IOSTREAM_ERROR,          /* why it was closed, or nil */
+  IOSTREAM_CLOSE_CALLBACK, /* to be called when it is closed */
+  IOSTREAM_CLOSED,         /* Future of close */
+  IOSTREAM_VALUES = IOSTREAM_CLOSED
+};
+
+/* What the loop holds the userdata for. */
+enum {
+  IOSTREAM_HELD_READ = 1,
+  IOSTREAM_HELD_CALLBACK = 2,
+  IOSTREAM_HELD_WRITE = 4,
+  IOSTREAM_HELD_CONNECT = 8,
+  IOSTREAM_HELD_CLOSING = 16,
+  /* These keep the loop running, too. */
+  IOSTREAM_ATTENDED = IOSTREAM_HELD_READ | IOSTREAM_HELD_CALLBACK
+};
+
+/* What a read looks for. */
+typedef enum {
+  IOSTREAM_NOTHING,
+  IOSTREAM_BYTES,     /* `count` bytes; with `partial` as many as there are */
+  IOSTREAM_DELIMITER, /* all up to and with it */
+  IOSTREAM_LINE,      /* the same up to "\n", without that or "\r\n" */
+  IOSTREAM_MATCH,     /* what a function of Lua finds */
+  IOSTREAM_REST       /* all up to the end */
+} lunado_iostream_want;
+
+typedef struct {
+  lunado_ticket_owner ticket; /* of its reads; first, for ticket.h */
+  lunado_stream *core;        /* NULL: the handle is closed, or given back */
+  lunado_bytes rest;   /* what was read before that, and is not taken yet */
+  lunado_ioloop *loop; /* IOSTREAM_LOOP holds it */
+  lua_State *L;        /* that a method runs on which calls the core; NULL:
+                          callbacks run on the loop's */
+  uint32_t anchor;     /* in the loop, while there are `holds` */
+  uint8_t holds;
+  uint8_t want;
+  uint8_t kind; /* of the stream: lunado_stream_kind */
+  bool partial;
+  bool has_reader; /* IOSTREAM_READ is a Future that this stream will settle */
+  bool has_close_callback;
+  bool connecting;
+  bool ended;        /* the other side has ended */
+  bool shut;         /* the end of writing has left */
+  bool write_closed; /* IOSTREAM_WRITE_CLOSED is a Future */
+  bool closed;       /* for reads and writes */
+  bool gone;         /* the handle is closing, too */
+  bool told;         /* of the error that closed it */
+  bool knew;         /* that, when the last read began */
+  size_t count;      /* wanted bytes */
+  size_t max;        /* bytes within which a read must end; SIZE_MAX: any */
+  size_t ahead;      /* bytes that may come while no read waits */
+  lua_Integer first_write; /* numbers of the writes that wait: up to, and */
+  lua_Integer next_write;  /* without, this one */
+} lunado_iostream;
+
+void lunado__iostream_open(lua_State *L, lunado_realm *realm);
+
+/* Pushes the functions for lunado.iostream into the table on top. */
+void lunado__iostream_functions(lua_State *L);
+
+/* Pushes the userdata of the IOStream that is argument `arg`.
+ * [-0, +1, v] */
+lunado_iostream *lunado__iostream_check(lua_State *L, lunado_realm *realm,
+                                        int arg);
+
+/* Makes an IOStream of the table at `object`: pushes its userdata, of a closed
+ * stream on the loop, and sets [1] to it.  [-0, +1, m] */
+lunado_iostream *lunado__iostream_new(lua_State *L, lunado_ioloop *loop,
+                                      int object);
+
+/* Gives it an open stream.  [-0, +0, -] */
+void lunado__iostream_attach(lunado_iostream *self, lunado_stream *core);
+
+/* The open loop that runs on the uv_loop_t; raises if there is none.
+ * [-0, +0, v] */
+lunado_ioloop *lunado__iostream_loop_on(lua_State *L, lunado_realm *realm,
+                                        const uv_loop_t *uv);
+
+/* What has arrived and is not taken yet. */
+static inline lunado_bytes *lunado__iostream_in(lunado_iostream *self) {
+  return self->core != NULL ? &self->core->in : &self->rest;
+}
+
+/* Raises "bad argument #position to 'name' (what)".  [-0, +0, v] */
+int lunado__iostream_badarg(lua_State *L, int position, const char *name,
+                            const char *what);
+
+/* Argument `arg`, a count of bytes, which is argument `arg` - 1 of a method's
+ * call.  [-0, +0, v] */
+size_t lunado__iostream_count(lua_State *L, int arg, const char *name);
+
+/* Has the loop hold the userdata at idx for a reason, and no longer.
+ * [-0, +0, m], [-0, +0, -] */
+void lunado__iostream_hold(lua_State *L, int idx, lunado_iostream *self,
+                           int reason);
+void lunado__iostream_release(lua_State *L, lunado_iostream *self, int reason);
+
+/* In an event of the core's: calls a function of C with the userdata, `status`
+ * and `number`, protected.  Without memory it ends the stream.
+ * [-0, +0, -] on the thread where callbacks run */
+void lunado__iostream_call(lunado_iostream *self, lua_CFunction function,
+                           int status, lua_Integer number);
+
+/* The loop's integer field `name` of the IOStream at the IOStream's table, as
+ * it was set by a user; or `otherwise`.  [-0, +0, m] */
+size_t lunado__iostream_limit(lua_State *L, int idx, const char *name,
+                              size_t otherwise);
+
+/* Pushes a Future that is done, and has no result: always the same one.
+ * [-0, +1, -] */
+void lunado__iostream_pushdone(lua_State *L, lunado_realm *realm);
+
+/* Pushes the Future that is the user value `value` of the userdata at idx,
+ * which loses it.  [-0, +1, -] */
+void lunado__iostream_take(lua_State *L, int idx, int value);
+
+/* Settles the Future that is the user value `value` of the userdata at idx, if
+ * it is a pending one, with the value on top, which is popped; the userdata
+ * loses it.  [-1, +0, m] */
+void lunado__iostream_settle(lua_State *L, lunado_realm *realm, int idx,
+                             int value);
+
+#endif

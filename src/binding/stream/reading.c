@@ -1,0 +1,601 @@
+/* SPDX-License-Identifier: MIT */
+/* reading.c - the reads of a stream. */
+#include "binding/stream/reading.h"
+
+#include <stdio.h>
+
+#include "binding/error/exception.h"
+#include "binding/error/failure.h"
+#include "binding/error/protect.h"
+#include "binding/future/forsaken.h"
+#include "binding/future/future.h"
+#include "binding/future/settle.h"
+#include "binding/future/ticket.h"
+#include "binding/stream/closing.h"
+
+/* What a read may gather, where `max_buffer_size` does not say. */
+#define MAX_BUFFER ((size_t)100 * 1024 * 1024)
+
+/* What find() returns beside the number of bytes. */
+enum { NOT_YET = -1, NEVER = -2 };
+
+static lunado_bytes *in_of(lunado_iostream *self) {
+  return lunado__iostream_in(self);
+}
+
+/* Pushes what a read of n bytes gets; they stay in the buffer.  [-0, +1, m] */
+static void push_bytes(lua_State *L, lunado_iostream *self, size_t n) {
+  const lunado_bytes *in = in_of(self);
+  const char *at = n > 0 ? lunado_bytes_at(in) : "";
+  if (self->want == IOSTREAM_LINE) {
+    n--;
+    if (n > 0 && at[n - 1] == '\r') n--;
+  }
+  lua_pushlstring(L, at, n);
+}
+
+/* --- the read that waits -------------------------------------------------- */
+
+/* Fails the ticket on top, for which only coroutines wait that were closed. */
+static void forsake(lua_State *L, lunado_realm *realm) {
+  int ticket = lua_gettop(L);
+  lunado__exception_push(L, realm, LUNADO_E_EXCEPTION,
+                         "the coroutine that waited for it was closed");
+  lunado__failure_new(L, realm, -1, -1)->observed = true;
+  lunado__failure_told(L, realm, -1);
+  lunado__settle_failed(L, realm, ticket);
+  lua_settop(L, ticket);
+}
+
+bool lunado__reading_pending(lua_State *L, int idx, lunado_iostream *self,
+                             bool withdrawn) {
+  lunado_realm *realm = self->loop->realm;
+  lunado_ticket_standing standing;
+  if (!self->has_reader) return false;
+  lua_getiuservalue(L, idx, IOSTREAM_READ);
+  standing = lunado__ticket_standing(L, realm, lua_gettop(L));
+  if (standing == LUNADO_TICKET_GONE || standing == LUNADO_TICKET_SETTLED)
+    self->has_reader = false;
+  if (standing == LUNADO_TICKET_GONE) forsake(L, realm);
+  lua_pop(L, 1);
+  return self->has_reader && (withdrawn || standing != LUNADO_TICKET_WITHDRAWN);
+}
+
+bool lunado__reading_waits(lua_State *L, int idx, lunado_iostream *self) {
+  if (lunado__reading_pending(L, idx, self, false)) return true;
+  lunado__iostream_release(L, self, IOSTREAM_HELD_READ);
+  if (self->core != NULL) self->core->missing = 0;
+  return false;
+}
+
+/* Settles the read that waits with the value on top, the first n bytes of the
+ * buffer; pops that.  Another read may begin meanwhile. */
+static void settle_read(lua_State *L, int idx, lunado_iostream *self,
+                        size_t n) {
+  self->has_reader = false;
+  lunado_bytes_skip(in_of(self), n);
+  lunado__iostream_release(L, self, IOSTREAM_HELD_READ);
+  lunado__iostream_settle(L, self->loop->realm, idx, IOSTREAM_READ);
+}
+
+static void fail_read(lua_State *L, int idx, lunado_iostream *self, int cause) {
+  self->has_reader = false;
+  lunado__iostream_release(L, self, IOSTREAM_HELD_READ);
+  lunado__iostream_take(L, idx, IOSTREAM_READ);
+  lunado__closing_fail(L, idx, self, cause, false);
+}
+
+void lunado__reading_end(lua_State *L, int idx, lunado_iostream *self,
+                         int cause, bool withdrawn) {
+  if (!lunado__reading_pending(L, idx, self, withdrawn)) return;
+  if (self->want != IOSTREAM_REST || cause != 0 ||
+      (!self->knew && !lunado__closing_ended_well(L, idx, self))) {
+    fail_read(L, idx, self, cause);
+    return;
+  }
+  push_bytes(L, self, lunado_bytes_size(in_of(self)));
+  settle_read(L, idx, self, lunado_bytes_size(in_of(self)));
+}
+
+/* --- finding -------------------------------------------------------------- */
+
+/* Pushes the text in quotes, as Lua's "%q" writes it, on one line. */
+static void push_quoted(lua_State *L, const char *text, size_t length) {
+  luaL_Buffer buffer;
+  luaL_buffinit(L, &buffer);
+  luaL_addchar(&buffer, '"');
+  for (size_t i = 0; i < length; i++) {
+    unsigned char c = (unsigned char)text[i];
+    char escaped[8];
+    if (c == '\n')
+      luaL_addstring(&buffer, "\\n");
+    else if (c == '"' || c == '\\') {
+      luaL_addchar(&buffer, '\\');
+      luaL_addchar(&buffer, (char)c);
+    } else if (c < ' ' || c == 127) {
+      (void)snprintf(escaped, sizeof escaped,
+                     i + 1 < length && text[i + 1] >= '0' && text[i + 1] <= '9'
+                         ? "\\%03d"
+                         : "\\%d",
+                     c);
+      luaL_addstring(&buffer, escaped);
+    } else {
+      luaL_addchar(&buffer, (char)c);
+    }
+  }
+  luaL_addchar(&buffer, '"');
+  luaL_pushresult(&buffer);
+}
+
+/* The read must end within `max` bytes, and does not: pushes the error. */
+static ptrdiff_t exceeds(lua_State *L, int idx, lunado_iostream *self) {
+  int top = lua_gettop(L);
+  const char *delimiter = "\n";
+  size_t length = 1;
+  luaL_checkstack(L, LUA_MINSTACK, NULL);
+  lua_getiuservalue(L, idx, IOSTREAM_WHAT);
+  if (self->want == IOSTREAM_DELIMITER)
+    delimiter = lua_tolstring(L, -1, &length);
+  push_quoted(L, delimiter, length);
+  lua_pushfstring(L, "delimiter %s not found within %I bytes",
+                  lua_tostring(L, -1), (LUAI_UACINT)self->max);
+  lunado__exception_push(L, self->loop->realm, LUNADO_E_UNSATISFIABLE_READ,
+                         "%s", lua_tostring(L, -1));
+  lua_replace(L, top + 1);
+  lua_settop(L, top + 1);
+  return NEVER;
+}
+
+/* n, NOT_YET for 0, against `max`. */
+static ptrdiff_t within(lua_State *L, int idx, lunado_iostream *self,
+                        size_t n) {
+  size_t size = n > 0 ? n : lunado_bytes_size(in_of(self));
+  if (size > self->max) return exceeds(L, idx, self);
+  return n > 0 ? (ptrdiff_t)n : NOT_YET;
+}
+
+static ptrdiff_t find_bytes(lunado_iostream *self) {
+  size_t size = lunado_bytes_size(in_of(self));
+  if (size >= self->count) return (ptrdiff_t)self->count;
+  return self->partial && size > 0 ? (ptrdiff_t)size : NOT_YET;
+}
+
+static ptrdiff_t find_delimiter(lua_State *L, int idx, lunado_iostream *self) {
+  size_t length, n;
+  const char *delimiter;
+  lua_getiuservalue(L, idx, IOSTREAM_WHAT);
+  delimiter = lua_tolstring(L, -1, &length);
+  n = lunado_bytes_find(in_of(self), delimiter, length);
+  lua_pop(L, 1);
+  return within(L, idx, self, n);
+}
+
+/* Calls match(object), which returns the number of bytes, or nil, or nil and an
+ * error. */
+static ptrdiff_t find_match(lua_State *L, int idx, lunado_iostream *self) {
+  ptrdiff_t n = NOT_YET;
+  lua_getiuservalue(L, idx, IOSTREAM_WHAT);
+  lua_getiuservalue(L, idx, IOSTREAM_OBJECT);
+  lua_call(L, 1, 2);
+  if (lua_isinteger(L, -2)) n = (ptrdiff_t)lua_tointeger(L, -2);
+  if (!lua_isnil(L, -1)) {
+    lua_remove(L, -2);
+    return NEVER;
+  }
+  lua_pop(L, 2);
+  (void)self;
+  return n;
+}
+
+/* How many bytes the read gets; NOT_YET; or NEVER, and why is on top.  Nothing
+ * is taken.  [-0, +(0|1), e] */
+static ptrdiff_t find(lua_State *L, int idx, lunado_iostream *self) {
+  switch (self->want) {
+  case IOSTREAM_BYTES:
+    return find_bytes(self);
+  case IOSTREAM_LINE:
+    return within(L, idx, self, lunado_bytes_find(in_of(self), "\n", 1));
+  case IOSTREAM_DELIMITER:
+    return find_delimiter(L, idx, self);
+  case IOSTREAM_MATCH:
+    return find_match(L, idx, self);
+  default:
+    return NOT_YET;
+  }
+}
+
+/* The read has not found what it wants: true if it never will, because more
+ * has come than it may gather; then why is on top.  [-0, +(0|1), m] */
+static bool is_hopeless(lua_State *L, int idx, lunado_iostream *self) {
+  size_t size = lunado_bytes_size(in_of(self));
+  if (size == 0 ||
+      size <= lunado__iostream_limit(L, idx, "max_buffer_size", MAX_BUFFER))
+    return false;
+  lunado__exception_push(L, self->loop->realm, LUNADO_E_STREAM_BUFFER_FULL,
+                         "Reached maximum read buffer size");
+  return true;
+}
+
+/* Gives the read that waits n bytes. */
+static void give(lua_State *L, int idx, lunado_iostream *self, size_t n) {
+  push_bytes(L, self, n);
+  settle_read(L, idx, self, n);
+}
+
+/* --- reading -------------------------------------------------------------- */
+
+/* How many bytes the read wants at least. */
+static size_t missing(lunado_iostream *self) {
+  size_t size;
+  if (!self->has_reader) return 0;
+  if (self->want == IOSTREAM_REST) return SIZE_MAX;
+  if (self->want != IOSTREAM_BYTES || self->partial) return 1;
+  size = lunado_bytes_size(in_of(self));
+  return self->count > size ? self->count - size : 1;
+}
+
+void lunado__reading_start(lua_State *L, int idx, lunado_iostream *self) {
+  int top = lua_gettop(L), rc;
+  if (self->core == NULL || self->ended || self->connecting) return;
+  self->L = L;
+  rc = lunado_stream_read(self->core, missing(self));
+  self->L = NULL;
+  if (rc == 0) return;
+  if (rc == UV_ENOMEM)
+    lunado__closing_pushname(L, rc);
+  else
+    lua_pushfstring(L, "%s: %s", uv_err_name(rc), uv_strerror(rc));
+  lunado__closing_all(L, idx, self, top + 1);
+  lua_settop(L, top);
+}
+
+void lunado__reading_watch(lua_State *L, int idx, lunado_iostream *self) {
+  if (self->ended || self->connecting || self->gone || self->core == NULL ||
+      lunado_bytes_size(&self->core->in) >= self->core->ahead ||
+      !lunado_stream_is_readable(self->core))
+    return;
+  lunado__reading_start(L, idx, self);
+}
+
+/* Gives the read that waits what it wants, if that is there. */
+static void proceed(lua_State *L, int idx, lunado_iostream *self) {
+  int top = lua_gettop(L);
+  ptrdiff_t n = find(L, idx, self);
+  if (n >= 0) {
+    give(L, idx, self, (size_t)n);
+  } else if (n == NEVER || is_hopeless(L, idx, self)) {
+    if (!self->closed) {
+      lunado__closing_close(L, idx, self, top + 1);
+    } else {
+      lunado__reading_end(L, idx, self, top + 1, false);
+    }
+  }
+  lua_settop(L, top);
+}
+
+/* Stops where enough has come in advance; tells how much is missing now. */
+static void bound(lunado_iostream *self) {
+  lunado_stream *core = self->core;
+  if (core == NULL || !core->reading) return;
+  if (!self->has_reader && lunado_bytes_size(&core->in) >= core->ahead)
+    lunado_stream_read_stop(core);
+  else
+    core->missing = missing(self);
+}
+
+/* (stream): more has come. */
+static int arrive(lua_State *L) {
+  lunado_iostream *self = lua_touserdata(L, 1);
+  lua_settop(L, 1);
+  if (lunado__reading_waits(L, 1, self)) {
+    proceed(L, 1, self);
+    bound(self);
+  } else if (self->core != NULL && self->core->reading &&
+             lunado_bytes_size(&self->core->in) >= self->core->ahead) {
+    lunado_stream_read_stop(self->core);
+  }
+  return 0;
+}
+
+void lunado__reading_arrived(lunado_stream *core) {
+  lunado_iostream *self = core->owner;
+  if (self == NULL || self->gone) return;
+  if (self->has_reader)
+    lunado__iostream_call(self, arrive, 0, 0);
+  else
+    bound(self);
+}
+
+/* --- the end -------------------------------------------------------------- */
+
+/* (stream, status): reading has ended.  While no read waits the other side's
+ * end is no reason to close: it may still wait for an answer. */
+static int end(lua_State *L) {
+  lunado_iostream *self = lua_touserdata(L, 1);
+  int status = (int)lua_tointeger(L, 2);
+  lua_settop(L, 1);
+  if (status == UV_EOF)
+    status = self->write_closed ? 0 : lunado_stream_reset_error(self->core);
+  if (status != 0) {
+    lunado__closing_pushname(L, status);
+    lunado__closing_all(L, 1, self, 2);
+    return 0;
+  }
+  self->ended = true;
+  if (self->closed)
+    lunado__closing_handle(L, 1, self);
+  else if (self->has_close_callback || self->shut ||
+           lunado__reading_waits(L, 1, self))
+    lunado__closing_at_end(L, 1, self);
+  return 0;
+}
+
+void lunado__reading_ended(lunado_stream *core, int error) {
+  lunado_iostream *self = core->owner;
+  if (self != NULL && !self->gone) lunado__iostream_call(self, end, error, 0);
+}
+
+/* --- waiting -------------------------------------------------------------- */
+
+/* Makes the read, which has not found what it wants, wait where it is to; ends
+ * it if that cannot come any more, because of the error at `err` (0: none) or
+ * of the end. */
+static void wait_or_end(lua_State *L, int idx, lunado_iostream *self, int err,
+                        bool waits) {
+  if (!self->closed && err != 0)
+    lunado__closing_close(L, idx, self, err);
+  else if (!self->closed && self->ended)
+    lunado__closing_at_end(L, idx, self);
+  if (self->gone || (self->closed && (self->ended || err != 0))) {
+    lunado__reading_end(L, idx, self, self->gone ? 0 : err, true);
+  } else if (waits) {
+    lunado__iostream_hold(L, idx, self, IOSTREAM_HELD_READ);
+    lunado__reading_start(L, idx, self);
+  }
+}
+
+void lunado__reading_ask(lua_State *L, int idx, int ticket, bool waits) {
+  lunado_iostream *self = lua_touserdata(L, idx);
+  int top = lua_gettop(L);
+  ptrdiff_t n;
+  bool never;
+  lua_getiuservalue(L, idx, IOSTREAM_READ);
+  if (!self->has_reader || !lua_rawequal(L, -1, ticket)) return;
+  lua_settop(L, top);
+  n = find(L, idx, self);
+  if (n >= 0) {
+    give(L, idx, self, (size_t)n);
+    return;
+  }
+  never = n == NEVER || is_hopeless(L, idx, self);
+  wait_or_end(L, idx, self, never ? top + 1 : 0, waits);
+  lua_settop(L, top);
+}
+
+/* (stream) */
+static int look_again(lua_State *L) {
+  (void)lunado__reading_waits(L, 1, lua_touserdata(L, 1));
+  return 0;
+}
+
+void lunado__reading_left(lua_State *L, int idx, int ticket) {
+  lunado_iostream *self = lua_touserdata(L, idx);
+  int top = lua_gettop(L);
+  lua_getiuservalue(L, idx, IOSTREAM_READ);
+  if (self->has_reader && lua_rawequal(L, -1, ticket)) {
+    lua_pushcfunction(L, look_again);
+    lua_pushvalue(L, idx);
+    (void)lunado__protect_alone(L, 1);
+  }
+  lua_settop(L, top);
+}
+
+/* Pushes a Future of the read, which has not found what it wants.  What may
+ * fail for want of memory comes first. */
+static void push_wait(lua_State *L, int idx, lunado_iostream *self) {
+  int ticket = lua_gettop(L) + 1;
+  bool hopeless;
+  (void)lunado__ticket_new(L, self->loop->realm, idx);
+  hopeless = is_hopeless(L, idx, self);
+  if (!hopeless && !self->closed && !self->ended)
+    lunado__iostream_hold(L, idx, self, IOSTREAM_HELD_READ);
+  lua_pushvalue(L, ticket);
+  lua_setiuservalue(L, idx, IOSTREAM_READ);
+  self->has_reader = true;
+  wait_or_end(L, idx, self, hopeless ? ticket + 1 : 0, true);
+  lua_settop(L, ticket);
+}
+
+/* --- methods -------------------------------------------------------------- */
+
+/* Another read takes the place of one that has withdrawn. */
+static void supersede(lua_State *L, int idx, lunado_iostream *self) {
+  lunado_realm *realm = self->loop->realm;
+  int top = lua_gettop(L);
+  if (!lunado__reading_pending(L, idx, self, true)) return;
+  lunado__exception_push(L, realm, LUNADO_E_EXCEPTION,
+                         "another read of the stream has begun");
+  lua_getiuservalue(L, idx, IOSTREAM_READ);
+  lua_insert(L, top + 1);
+  lunado__failure_new(L, realm, -1, -1)->observed = true;
+  self->has_reader = false;
+  lunado__settle_failed(L, realm, top + 1);
+  lua_settop(L, top);
+}
+
+/* The stream of argument 1, whose userdata is pushed, for a read that is about
+ * to begin; there is one at a time. */
+static lunado_iostream *begin(lua_State *L, lunado_iostream_want want) {
+  lunado_iostream *self =
+      lunado__iostream_check(L, lunado__realm_upvalue(L), 1);
+  int idx = lua_gettop(L);
+  if (self->has_reader) {
+    if (lunado__reading_waits(L, idx, self))
+      luaL_error(L, "the stream is being read already");
+    supersede(L, idx, self);
+  }
+  self->want = (uint8_t)want;
+  self->partial = false;
+  self->max = SIZE_MAX;
+  self->knew = self->told;
+  lunado_bytes_rewind(in_of(self));
+  return self;
+}
+
+/* Returns a Future of the read that has begun.  The userdata is on top. */
+static int read_now(lua_State *L, lunado_iostream *self) {
+  lunado_realm *realm = self->loop->realm;
+  int idx = lua_gettop(L);
+  ptrdiff_t n = find(L, idx, self);
+  if (n == NOT_YET) {
+    push_wait(L, idx, self);
+  } else if (n == NEVER) {
+    lunado__closing_close(L, idx, self, idx + 1);
+    lunado__closing_pusherror(L, idx, self, idx + 1);
+    lunado__closing_pushfailed(L, self);
+  } else {
+    lunado_future *future =
+        lunado__future_new(L, realm, LUNADO_KIND_PLAIN, sizeof *future, 1);
+    push_bytes(L, self, (size_t)n);
+    future->count = 1;
+    lunado__settle_known(L, realm, idx + 1, future, LUNADO_DONE);
+    lunado_bytes_skip(in_of(self), (size_t)n);
+    if (self->has_close_callback || self->closed)
+      lunado__reading_watch(L, idx, self);
+  }
+  return 1;
+}
+
+/* Argument `arg`, an optional `max`. */
+static size_t opt_max(lua_State *L, int arg, const char *name) {
+  if (lua_isnoneornil(L, arg)) return SIZE_MAX;
+  return lunado__iostream_count(L, arg, name);
+}
+
+/* stream:read_bytes(n [, partial]) → a Future of the next n bytes; with
+ * `partial` of those that there are, at least one and at most n.
+ * Tornado: BaseIOStream.read_bytes. */
+static int stream_read_bytes(lua_State *L) {
+  lunado_iostream *self;
+  size_t count;
+  lua_settop(L, 3);
+  count = lunado__iostream_count(L, 2, "read_bytes");
+  self = begin(L, IOSTREAM_BYTES);
+  self->count = count;
+  self->partial = lua_toboolean(L, 3);
+  return read_now(L, self);
+}
+
+/* stream:read_until(delimiter [, max]) → a Future of what comes up to and with
+ * the delimiter.  If that is not within `max` bytes the stream closes by an
+ * UnsatisfiableReadError.  Tornado: BaseIOStream.read_until. */
+static int stream_read_until(lua_State *L) {
+  lunado_iostream *self;
+  size_t max;
+  lua_settop(L, 3);
+  if (lua_type(L, 2) != LUA_TSTRING) {
+    lua_pushfstring(L, "string expected, got %s", luaL_typename(L, 2));
+    return lunado__iostream_badarg(L, 1, "read_until", lua_tostring(L, -1));
+  }
+  if (lua_rawlen(L, 2) == 0)
+    return lunado__iostream_badarg(L, 1, "read_until",
+                                   "the delimiter is empty");
+  max = opt_max(L, 3, "read_until");
+  self = begin(L, IOSTREAM_DELIMITER);
+  self->max = max;
+  lua_pushvalue(L, 2);
+  lua_setiuservalue(L, 4, IOSTREAM_WHAT);
+  return read_now(L, self);
+}
+
+/* stream:read_line([max]) → a Future of the next line, without its end: "\n" or
+ * "\r\n". */
+static int stream_read_line(lua_State *L) {
+  size_t max = opt_max(L, 2, "read_line");
+  lunado_iostream *self;
+  lua_settop(L, 2);
+  self = begin(L, IOSTREAM_LINE);
+  self->max = max;
+  return read_now(L, self);
+}
+
+/* stream:read_until_close() → a Future of all that comes until the stream is
+ * closed, by either side.  Tornado: BaseIOStream.read_until_close. */
+static int stream_read_until_close(lua_State *L) {
+  lua_settop(L, 1);
+  return read_now(L, begin(L, IOSTREAM_REST));
+}
+
+/* stream:_read_match(match) → a Future of as many bytes as match(stream)
+ * returns. */
+static int stream__read_match(lua_State *L) {
+  lunado_iostream *self;
+  lua_settop(L, 2);
+  self = begin(L, IOSTREAM_MATCH);
+  lua_pushvalue(L, 2);
+  lua_setiuservalue(L, 3, IOSTREAM_WHAT);
+  return read_now(L, self);
+}
+
+/* stream:_peek(from [, count]) → the bytes in the buffer behind the first
+ * `from`, and how many there are in all. */
+static int stream__peek(lua_State *L) {
+  size_t from = (size_t)luaL_checkinteger(L, 2), size;
+  const lunado_bytes *in;
+  lunado_iostream *self;
+  lua_settop(L, 2);
+  self = lunado__iostream_check(L, lunado__realm_upvalue(L), 1);
+  in = in_of(self);
+  size = lunado_bytes_size(in);
+  if (from >= size)
+    lua_pushliteral(L, "");
+  else
+    lua_pushlstring(L, lunado_bytes_at(in) + from, size - from);
+  lua_pushinteger(L, (lua_Integer)size);
+  return 2;
+}
+
+/* stream:reading() → whether a read waits.  Tornado: BaseIOStream.reading. */
+static int stream_reading(lua_State *L) {
+  lunado_iostream *self;
+  lua_settop(L, 1);
+  self = lunado__iostream_check(L, lunado__realm_upvalue(L), 1);
+  lua_pushboolean(L, lunado__reading_pending(L, 2, self, true));
+  return 1;
+}
+
+/* stream:_waits() → whether a read waits that counts. */
+static int stream__waits(lua_State *L) {
+  lunado_iostream *self;
+  lua_settop(L, 1);
+  self = lunado__iostream_check(L, lunado__realm_upvalue(L), 1);
+  lua_pushboolean(L, lunado__reading_waits(L, 2, self));
+  return 1;
+}
+
+/* stream:_ended_well() → whether nothing was lost of what the other side has
+ * sent, and whether that has ended. */
+static int stream__ended_well(lua_State *L) {
+  const lunado_iostream *self;
+  lua_settop(L, 1);
+  self = lunado__iostream_check(L, lunado__realm_upvalue(L), 1);
+  lua_pushboolean(L, lunado__closing_ended_well(L, 2, self));
+  lua_pushboolean(L, self->ended);
+  return 2;
+}
+
+static const luaL_Reg functions[] = {
+    {"read_bytes", stream_read_bytes},
+    {"read_until", stream_read_until},
+    {"read_line", stream_read_line},
+    {"read_until_close", stream_read_until_close},
+    {"reading", stream_reading},
+    {"_read_match", stream__read_match},
+    {"_peek", stream__peek},
+    {"_waits", stream__waits},
+    {"_ended_well", stream__ended_well},
+    {NULL, NULL}};
+
+void lunado__reading_functions(lua_State *L) {
+  lunado__setfunctions(L, functions);
+}

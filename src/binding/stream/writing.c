@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * writing.c - the writes of a stream.
+ *
+ * Invariants: the writes that have not left have the numbers from first_write
+ * up to, and without, next_write; IOSTREAM_WRITES has their Futures by number.
+ * Such a Future holds the data, out of which libuv writes.
+ */
+#include "binding/stream/writing.h"
+
+#include "binding/error/exception.h"
+#include "binding/error/failure.h"
+#include "binding/future/future.h"
+#include "binding/future/settle.h"
+#include "binding/stream/closing.h"
+#include "binding/stream/reading.h"
+
+/* A write's Future has its data as a second user value. */
+enum { WRITE_DATA = 2, WRITE_VALUES = WRITE_DATA };
+
+/* Lists of so many strings are written without an array in the heap. */
+#define FEW 16
+
+static bool is_empty(const lunado_iostream *self) {
+  return self->first_write == self->next_write;
+}
+
+/* --- Futures -------------------------------------------------------------- */
+
+/* Pushes the Future of the first write, which is taken out. */
+static void take_first(lua_State *L, int idx, lunado_iostream *self) {
+  lua_getiuservalue(L, idx, IOSTREAM_WRITES);
+  lua_rawgeti(L, -1, self->first_write);
+  lua_pushnil(L);
+  lua_rawseti(L, -3, self->first_write);
+  lua_remove(L, -2);
+  self->first_write++;
+  if (is_empty(self)) lunado__iostream_release(L, self, IOSTREAM_HELD_WRITE);
+}
+
+void lunado__writing_give_up(lua_State *L, int idx, lunado_iostream *self) {
+  if (self->core != NULL) lunado_stream_drop_writes(self->core);
+  while (!is_empty(self)) {
+    take_first(L, idx, self);
+    lunado__closing_fail(L, idx, self, 0, true);
+  }
+}
+
+/* --- the core's events ---------------------------------------------------- */
+
+/* A write has failed, so that the stream is closed.  Whatever the other side
+ * has sent stays to be read, and may still be on its way. */
+static void fail(lua_State *L, int idx, lunado_iostream *self, int status) {
+  int cause = lua_gettop(L) + 1;
+  if (self->closed) {
+    lunado__closing_handle(L, idx, self);
+    return;
+  }
+  lunado__closing_pushname(L, status);
+  if (self->ended || !lunado_stream_is_readable(self->core)) {
+    lunado__closing_close(L, idx, self, cause);
+  } else {
+    lunado__closing_mark(L, idx, self, cause);
+    lunado__writing_give_up(L, idx, self);
+    lunado__closing_callback(L, idx, self);
+    (void)lunado__reading_waits(L, idx, self);
+    lunado__reading_watch(L, idx, self);
+  }
+  lua_settop(L, cause - 1);
+}
+
+/* All that was written may have left. */
+static void written(lua_State *L, int idx, lunado_iostream *self) {
+  if (is_empty(self) && self->closed && self->ended)
+    lunado__closing_handle(L, idx, self);
+}
+
+/* Settles the Future of the first write. */
+static void settle_first(lua_State *L, int idx, lunado_iostream *self) {
+  lunado_future *future;
+  take_first(L, idx, self);
+  future = lua_touserdata(L, -1);
+  if (lunado_future_pending(future)) {
+    lua_pushnil(L);
+    lunado__settle_known(L, self->loop->realm, lua_gettop(L) - 1, future,
+                         LUNADO_DONE);
+  }
+  lua_pop(L, 1);
+}
+
+/* The end of writing has left, or failed.  What is no socket is not read, see
+ * close_write: it can only be closed. */
+static void sent_end(lua_State *L, int idx, lunado_iostream *self, int status) {
+  if (status != 0 && status != UV_ENOTSOCK) {
+    fail(L, idx, self, status);
+    return;
+  }
+  self->shut = true;
+  settle_first(L, idx, self);
+  if (self->ended || !lunado_stream_is_readable(self->core))
+    lunado__closing_close(L, idx, self, 0);
+  else
+    lunado__reading_watch(L, idx, self); /* for the other side's end */
+}
+
+/* (stream, status, bytes or -1 for the end of writing): the first write has
+ * left, or failed. */
+static int leave(lua_State *L) {
+  lunado_iostream *self = lua_touserdata(L, 1);
+  int status = (int)lua_tointeger(L, 2);
+  bool is_end = lua_tointeger(L, 3) != 0;
+  lua_settop(L, 1);
+  if (is_end)
+    sent_end(L, 1, self, status);
+  else if (status != 0)
+    fail(L, 1, self, status);
+  else
+    settle_first(L, 1, self);
+  written(L, 1, self);
+  return 0;
+}
+
+void lunado__writing_written(lunado_stream *core, lunado_write *write,
+                             int error) {
+  lunado_iostream *self = core->owner;
+  if (self == NULL || is_empty(self)) return;
+  lunado__iostream_call(self, leave, error, write->count == 0);
+}
+
+/* --- writing -------------------------------------------------------------- */
+
+/* Pushes a pending Future of a write of the data at `data` (0: the end), and
+ * enters it as the next one. */
+static void enter(lua_State *L, int idx, lunado_iostream *self, int data) {
+  lunado__future_new(L, self->loop->realm, LUNADO_KIND_PLAIN,
+                     sizeof(lunado_future), WRITE_VALUES);
+  if (data != 0) {
+    lua_pushvalue(L, data);
+    lua_setiuservalue(L, -2, WRITE_DATA);
+  }
+  if (lua_getiuservalue(L, idx, IOSTREAM_WRITES) != LUA_TTABLE) {
+    lua_newtable(L);
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, idx, IOSTREAM_WRITES);
+    lua_replace(L, -2);
+  }
+  lunado__iostream_hold(L, idx, self, IOSTREAM_HELD_WRITE);
+  lua_pushvalue(L, -2);
+  lua_rawseti(L, -2, self->next_write);
+  lua_pop(L, 1);
+}
+
+/* Gives the core the write of the Future on top, which enter() has entered. */
+static void hand_over(lua_State *L, lunado_iostream *self,
+                      lunado_write *write) {
+  if (write == NULL) {
+    if (is_empty(self)) lunado__iostream_release(L, self, IOSTREAM_HELD_WRITE);
+    luaL_error(L, "not enough memory");
+  }
+  self->next_write++;
+  self->L = L;
+  lunado_stream_write(self->core, write);
+  self->L = NULL;
+}
+
+/* What is to be written. */
+typedef struct {
+  uv_buf_t few[FEW];
+  uv_buf_t *bufs; /* few, or a userdata's on the stack */
+  unsigned count;
+  size_t size;
+  int holder; /* stack index of the string, or of a table of strings */
+} message;
+
+static int bad_data(lua_State *L, const char *expected, int idx) {
+  lua_pushfstring(L, "%s expected, got %s", expected, luaL_typename(L, idx));
+  return lunado__iostream_badarg(L, 1, "write", lua_tostring(L, -1));
+}
+
+static void add_string(lua_State *L, message *self, int idx) {
+  size_t length;
+  const char *text = lua_tolstring(L, idx, &length);
+  uv_buf_t *buf = &self->bufs[self->count++];
+  *buf = uv_buf_init((char *)text, 0); /* which takes no size_t */
+  buf->len = length;
+  self->size += length;
+}
+
+/* The list at 2, as it is now: its strings are copied into a table. */
+static void add_list(lua_State *L, message *self) {
+  lua_Integer n = luaL_len(L, 2);
+  lua_createtable(L, n < 1024 ? (int)n : 0, 0);
+  self->holder = lua_gettop(L);
+  if (n > FEW)
+    self->bufs = lua_newuserdatauv(L, (size_t)n * sizeof(uv_buf_t), 0);
+  for (lua_Integer i = 1; i <= n; i++) {
+    if (lua_geti(L, 2, i) != LUA_TSTRING) bad_data(L, "list of strings", -1);
+    add_string(L, self, -1);
+    lua_rawseti(L, self->holder, i);
+  }
+}
+
+static void check_data(lua_State *L, message *self) {
+  self->bufs = self->few;
+  self->count = 0;
+  self->size = 0;
+  self->holder = 2;
+  if (lua_type(L, 2) == LUA_TSTRING)
+    add_string(L, self, 2);
+  else if (lua_type(L, 2) == LUA_TTABLE)
+    add_list(L, self);
+  else
+    bad_data(L, "string", 2);
+  if (self->count == 0) self->few[self->count++] = uv_buf_init(NULL, 0);
+}
+
+/* Pushes a Future that has failed with an error of the class. */
+static int refuse(lua_State *L, lunado_iostream *self, lunado_error_class which,
+                  const char *message_text) {
+  lunado__exception_push(L, self->loop->realm, which, "%s", message_text);
+  lunado__closing_pushfailed(L, self);
+  return 1;
+}
+
+/* The stream cannot be written: pushes the Future that says so. */
+static bool is_refused(lua_State *L, int idx, lunado_iostream *self,
+                       size_t size) {
+  size_t limit;
+  if (self->closed) {
+    lunado__closing_pusherror(L, idx, self, 0);
+    lunado__closing_pushfailed(L, self);
+    return true;
+  }
+  if (self->write_closed)
+    return refuse(L, self, LUNADO_E_STREAM_CLOSED,
+                  "Stream is closed for writing");
+  limit = lunado__iostream_limit(L, idx, "max_write_buffer_size", SIZE_MAX);
+  if (limit == SIZE_MAX ||
+      (limit >= size && lunado_stream_unsent(self->core) <= limit - size))
+    return false;
+  return refuse(L, self, LUNADO_E_STREAM_BUFFER_FULL,
+                "Reached maximum write buffer size");
+}
+
+/* A file is written where reading has come to: what was read ahead of that is
+ * read again. */
+static void forget_ahead(lunado_iostream *self) {
+  size_t size = lunado_bytes_size(&self->core->in);
+  if (!lunado_stream_seek_back(self->core, size)) return;
+  lunado_bytes_skip(&self->core->in, size);
+  self->ended = false;
+}
+
+/* stream:write(data) → a Future that is done when the data, a string or a list
+ * of strings, has left.  Tornado: BaseIOStream.write. */
+static int stream_write(lua_State *L) {
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  lunado_iostream *self;
+  message data;
+  size_t left;
+  int idx;
+  lua_settop(L, 2);
+  check_data(L, &data);
+  self = lunado__iostream_check(L, realm, 1);
+  idx = lua_gettop(L);
+  if (is_refused(L, idx, self, data.size)) return 1;
+  if (self->kind == LUNADO_STREAM_FILE) forget_ahead(self);
+  left = lunado_stream_try_write(self->core, data.bufs, data.count);
+  if (left == data.size && is_empty(self) && !self->connecting) {
+    lunado__iostream_pushdone(L, realm);
+    return 1;
+  }
+  enter(L, idx, self, data.holder);
+  hand_over(L, self, lunado_write_new(data.bufs, data.count, left));
+  return 1;
+}
+
+/* The stream is read, and writing cannot end alone: pushes a failed Future that
+ * says why. */
+static bool refuses_end(lua_State *L, lunado_iostream *self) {
+  if (self->connecting || !lunado_stream_is_readable(self->core)) return false;
+  if (!lunado_stream_is_writable(self->core))
+    return refuse(L, self, LUNADO_E_STREAM_CLOSED,
+                  "Stream is open for reading only");
+  if (lunado_stream_has_two_ends(self->core)) return false;
+  lua_pushliteral(L, "ENOTSOCK: a terminal, or a named pipe that is read as "
+                     "well, cannot be closed for writing alone");
+  lunado__closing_pushfailed(L, self);
+  return true;
+}
+
+/* stream:close_write() → a Future that is done when all that was written has
+ * left, and the end of writing behind it.  Reading goes on. */
+static int stream_close_write(lua_State *L) {
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  lunado_iostream *self;
+  lunado_write *write;
+  lua_settop(L, 1);
+  self = lunado__iostream_check(L, realm, 1);
+  if (self->write_closed) {
+    lua_getiuservalue(L, 2, IOSTREAM_WRITE_CLOSED);
+    return 1;
+  }
+  if (self->closed) {
+    if (lua_getiuservalue(L, 2, IOSTREAM_ERROR) == LUA_TNIL) {
+      lunado__iostream_pushdone(L, realm);
+      return 1;
+    }
+    lunado__closing_pusherror(L, 2, self, 0);
+    lunado__closing_pushfailed(L, self);
+    return 1;
+  }
+  if (refuses_end(L, self)) return 1;
+  enter(L, 2, self, 0);
+  write = lunado_write_new_end();
+  if (write != NULL) {
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, 2, IOSTREAM_WRITE_CLOSED);
+    self->write_closed = true;
+  }
+  hand_over(L, self, write);
+  return 1;
+}
+
+/* stream:writing() → whether some of what was written has not left yet.
+ * Tornado: BaseIOStream.writing. */
+static int stream_writing(lua_State *L) {
+  const lunado_iostream *self;
+  lua_settop(L, 1);
+  self = lunado__iostream_check(L, lunado__realm_upvalue(L), 1);
+  lua_pushboolean(L, !self->closed && !is_empty(self));
+  return 1;
+}
+
+static const luaL_Reg functions[] = {{"write", stream_write},
+                                     {"close_write", stream_close_write},
+                                     {"writing", stream_writing},
+                                     {NULL, NULL}};
+
+void lunado__writing_functions(lua_State *L) {
+  lunado__setfunctions(L, functions);
+}

@@ -1,0 +1,578 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * stream.c - streams on uv_stream_t.
+ *
+ * Invariants: an open stream is in loop->streams and holds a reference to the
+ * loop; its own handle is marked as lunado's, an adopted one as adopted by it
+ * (handle.h).  `first` is libuv's while `sending`.
+ */
+#include "core/stream.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "core/alloc.h"
+#include "core/handle.h"
+#include "core/loop.h"
+
+/* What libuv reads into: so much is read at once at most. */
+#define READ_BUFFER ((size_t)256 * 1024)
+
+/* So much may be read at once while nothing is missing. */
+#define PIECE ((size_t)64 * 1024)
+
+/* From so many missing bytes on they are read into `in` itself. */
+#define DIRECT ((size_t)128 * 1024)
+
+static bool is_file(const lunado_stream *stream) {
+  return stream->kind == LUNADO_STREAM_FILE;
+}
+
+static uv_handle_t *handle_of(const lunado_stream *stream) {
+  return (uv_handle_t *)stream->uv;
+}
+
+static void ref(lunado_stream *stream) { stream->refs++; }
+
+static void unref(lunado_stream *stream) {
+  lunado_loop *loop = stream->loop;
+  if (--stream->refs > 0) return;
+  lunado_bytes_fini(&stream->in);
+  lunado__free(stream);
+  lunado_loop_unref(loop);
+}
+
+lunado_loop *lunado__stream_enter(lunado_stream *stream) {
+  ref(stream);
+  lunado__loop_enter(stream->loop);
+  return stream->loop;
+}
+
+void lunado__stream_leave(lunado_loop *loop, lunado_stream *stream) {
+  unref(stream);
+  lunado__loop_leave(loop);
+}
+
+/* --- life cycle ---------------------------------------------------------- */
+
+static int init(lunado_stream **result, lunado_loop *loop, size_t own_size) {
+  lunado_stream *stream;
+  *result = NULL;
+  if (loop->closed || lunado_loop_taken(loop)) return UV_ECANCELED;
+  stream = lunado__alloc(sizeof *stream + own_size);
+  if (stream == NULL) return UV_ENOMEM;
+  if (lunado__handle_reserve() < 0) {
+    lunado__free(stream);
+    return UV_ENOMEM;
+  }
+  lunado_link_init(&stream->link);
+  stream->loop = loop;
+  stream->refs = 1;
+  *result = stream;
+  return 0;
+}
+
+/* The handle of a stream that init() has made was opened, or not. */
+static int opened(lunado_stream **result, int rc) {
+  lunado_stream *stream = *result;
+  if (rc < 0) {
+    lunado__handle_unreserve();
+    lunado__free(stream);
+    *result = NULL;
+    return rc;
+  }
+  stream->uv = (uv_stream_t *)stream->own;
+  uv_unref(handle_of(stream));
+  lunado__handle_mark(stream->own);
+  lunado_list_append(&stream->loop->streams, &stream->link);
+  lunado_loop_ref(stream->loop);
+  return 0;
+}
+
+int lunado_stream_new(lunado_stream **result, lunado_loop *loop,
+                      lunado_stream_kind kind) {
+  bool is_tcp = kind == LUNADO_STREAM_TCP;
+  int rc = init(result, loop, is_tcp ? sizeof(uv_tcp_t) : sizeof(uv_pipe_t));
+  if (rc < 0) return rc;
+  (*result)->kind = (uint8_t)kind;
+  rc = is_tcp ? uv_tcp_init(loop->uv, &(*result)->own->tcp)
+              : uv_pipe_init(loop->uv, &(*result)->own->pipe, 0);
+  return opened(result, rc);
+}
+
+int lunado_stream_new_tty(lunado_stream **result, lunado_loop *loop, int fd,
+                          bool readable) {
+  int rc = init(result, loop, sizeof(uv_tty_t));
+  if (rc < 0) return rc;
+  (*result)->kind = LUNADO_STREAM_TTY;
+  rc = uv_tty_init(loop->uv, &(*result)->own->tty, fd, readable);
+  return opened(result, rc);
+}
+
+int lunado_stream_new_open(lunado_stream **result, lunado_loop *loop,
+                           lunado_stream_kind kind, int fd) {
+  int rc = lunado_stream_new(result, loop, kind);
+  if (rc < 0) return rc;
+  rc = kind == LUNADO_STREAM_TCP ? uv_tcp_open(&(*result)->own->tcp, fd)
+                                 : uv_pipe_open(&(*result)->own->pipe, fd);
+  if (rc == 0) return 0;
+  lunado_stream_close(*result);
+  *result = NULL;
+  return rc;
+}
+
+int lunado_stream_adopt(lunado_stream **result, lunado_loop *loop,
+                        uv_stream_t *handle) {
+  lunado_stream *former = lunado__handle_adopter(handle);
+  int rc = init(result, loop, 0);
+  if (rc < 0) return rc;
+  if (former != NULL) lunado_stream_read_stop(former);
+  (*result)->adopted = true;
+  (*result)->uv = handle;
+  (*result)->kind = handle->type == UV_TCP          ? LUNADO_STREAM_TCP
+                    : handle->type == UV_NAMED_PIPE ? LUNADO_STREAM_PIPE
+                                                    : LUNADO_STREAM_TTY;
+  uv_unref((uv_handle_t *)handle);
+  lunado__handle_adopt(handle, *result);
+  lunado_list_append(&loop->streams, &(*result)->link);
+  lunado_loop_ref(loop);
+  return 0;
+}
+
+int lunado__stream_new_file(lunado_stream **result, lunado_loop *loop) {
+  int rc = init(result, loop, sizeof(lunado_file));
+  if (rc < 0) return rc;
+  lunado__handle_unreserve();
+  (*result)->kind = LUNADO_STREAM_FILE;
+  lunado_list_append(&loop->streams, &(*result)->link);
+  lunado_loop_ref(loop);
+  return 0;
+}
+
+void lunado__stream_closed(lunado_stream *stream) {
+  lunado_loop *loop = lunado__stream_enter(stream);
+  stream->uv = NULL;
+  if (stream->owner != NULL) stream->events->closed(stream);
+  unref(stream);
+  lunado__stream_leave(loop, stream);
+}
+
+static void on_closed(uv_handle_t *handle) {
+  lunado__handle_closed(handle);
+  lunado__handle_unmark(handle);
+  lunado__stream_closed(lunado_container_of(handle, lunado_stream, own));
+}
+
+static void give_back(lunado_stream *stream) {
+  if (lunado__handle_adopter(stream->uv) == stream) {
+    if (!uv_is_closing(handle_of(stream))) lunado_stream_read_stop(stream);
+    lunado__handle_unadopt(stream->uv);
+  }
+  stream->uv = NULL;
+  if (stream->owner != NULL) stream->events->closed(stream);
+  unref(stream);
+}
+
+void lunado_stream_close(lunado_stream *stream) {
+  if (stream->closed) return;
+  stream->closed = true;
+  lunado_link_remove(&stream->link);
+  lunado_stream_drop_writes(stream);
+  stream->reading = stream->reading && stream->adopted;
+  if (stream->adopted)
+    give_back(stream);
+  else if (is_file(stream))
+    lunado__file_close(stream);
+  else
+    lunado__handle_close(stream->uv, on_closed);
+}
+
+int lunado_stream_reset_at_close(lunado_stream *stream) {
+  struct linger none = {.l_onoff = 1, .l_linger = 0};
+  uv_os_fd_t fd;
+  int rc = lunado_stream_is_closing(stream) ? UV_EBADF
+                                            : uv_fileno(handle_of(stream), &fd);
+  if (rc < 0) return rc;
+  rc = setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+  return rc < 0 ? uv_translate_sys_error(errno) : 0;
+}
+
+void lunado__streams_close(lunado_loop *loop) {
+  while (!lunado_list_empty(&loop->streams))
+    lunado_stream_close(
+        lunado_container_of(loop->streams.next, lunado_stream, link));
+}
+
+bool lunado_stream_is_closing(const lunado_stream *stream) {
+  return stream->closed ||
+         (!is_file(stream) && uv_is_closing(handle_of(stream)));
+}
+
+bool lunado_stream_is_readable(const lunado_stream *stream) {
+  if (lunado_stream_is_closing(stream)) return false;
+  if (is_file(stream)) return stream->own->file.flags & LUNADO_FILE_READABLE;
+  return uv_is_readable(stream->uv);
+}
+
+int lunado_stream_reset_error(lunado_stream *stream) {
+  uv_buf_t nothing = uv_buf_init(NULL, 0);
+  if (stream->kind != LUNADO_STREAM_TCP || lunado_stream_is_closing(stream))
+    return 0;
+  return uv_try_write(stream->uv, &nothing, 1) == UV_ECONNRESET ? UV_ECONNRESET
+                                                                : 0;
+}
+
+bool lunado_stream_is_writable(const lunado_stream *stream) {
+  if (lunado_stream_is_closing(stream)) return false;
+  if (is_file(stream)) return stream->own->file.flags & LUNADO_FILE_WRITABLE;
+  return uv_is_writable(stream->uv);
+}
+
+static bool is_socket(const lunado_stream *stream) {
+  struct stat status;
+  uv_os_fd_t fd;
+  return uv_fileno(handle_of(stream), &fd) == 0 && fstat(fd, &status) == 0 &&
+         S_ISSOCK(status.st_mode);
+}
+
+bool lunado_stream_has_two_ends(const lunado_stream *stream) {
+  switch (stream->kind) {
+  case LUNADO_STREAM_TTY:
+    return false;
+  case LUNADO_STREAM_PIPE:
+    return is_socket(stream);
+  default:
+    return true;
+  }
+}
+
+void lunado_stream_keep_alive(lunado_stream *stream, bool yes) {
+  if (stream->closed || is_file(stream)) return;
+  if (yes)
+    uv_ref(handle_of(stream));
+  else
+    uv_unref(handle_of(stream));
+}
+
+/* --- reading ------------------------------------------------------------- */
+
+/* How much may be read at once. */
+static size_t appetite(const lunado_stream *stream) {
+  if (stream->missing == 0) return PIECE;
+  return stream->missing < READ_BUFFER - PIECE ? stream->missing + PIECE
+                                               : READ_BUFFER;
+}
+
+/* Room in `in` itself, for what is missing. */
+static bool offer_own(lunado_stream *stream, uv_buf_t *buf) {
+  char *room = lunado_bytes_reserve(&stream->in, READ_BUFFER);
+  size_t size;
+  if (room == NULL) return false;
+  size = stream->in.capacity - stream->in.end;
+  if (size > stream->missing) size = stream->missing;
+  *buf = uv_buf_init(room, (unsigned)(size < UINT32_MAX ? size : READ_BUFFER));
+  return true;
+}
+
+/* No memory: libuv then reads nothing, and says UV_ENOBUFS. */
+static void offer(lunado_stream *stream, uv_buf_t *buf) {
+  lunado_loop *loop = stream->loop;
+  if (stream->missing >= DIRECT && stream->missing != SIZE_MAX &&
+      offer_own(stream, buf))
+    return;
+  if (loop->read_buffer == NULL)
+    loop->read_buffer = lunado__realloc(NULL, READ_BUFFER);
+  *buf =
+      uv_buf_init(loop->read_buffer,
+                  loop->read_buffer != NULL ? (unsigned)appetite(stream) : 0);
+}
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
+  (void)suggested;
+  offer(lunado_container_of(handle, lunado_stream, own), buf);
+}
+
+static void on_alloc_adopted(uv_handle_t *handle, size_t suggested,
+                             uv_buf_t *buf) {
+  (void)suggested;
+  offer(lunado__handle_adopter(handle), buf);
+}
+
+/* Puts n bytes at `data` where the owner finds them; they may be behind the
+ * last one there already.  False: no memory. */
+static bool receive(lunado_stream *stream, char *data, size_t n) {
+  lunado_bytes *in = &stream->in;
+  char *room;
+  if (in->data != NULL && data == in->data + in->end) {
+    lunado_bytes_commit(in, n);
+    return true;
+  }
+  if (lunado_bytes_size(in) == 0) {
+    lunado_bytes_lend(in, data, n);
+    return true;
+  }
+  room = lunado_bytes_reserve(in, n);
+  if (room == NULL) return false;
+  memcpy(room, data, n);
+  lunado_bytes_commit(in, n);
+  return true;
+}
+
+static void end_reading(lunado_stream *stream, int error) {
+  lunado_stream_read_stop(stream);
+  if (!stream->closed) stream->events->ended(stream, error);
+}
+
+void lunado__stream_receive(lunado_stream *stream, ssize_t n, char *data) {
+  lunado_loop *loop;
+  if (n == 0 || stream->closed) return;
+  loop = lunado__stream_enter(stream);
+  if (n < 0) {
+    end_reading(stream, n == UV_ENOBUFS ? UV_ENOMEM : (int)n);
+  } else if (!receive(stream, data, (size_t)n)) {
+    end_reading(stream, UV_ENOMEM);
+  } else {
+    stream->events->arrived(stream);
+    if (!lunado_bytes_own(&stream->in)) end_reading(stream, UV_ENOMEM);
+  }
+  lunado__stream_leave(loop, stream);
+}
+
+static void on_read(uv_stream_t *handle, ssize_t nread, const uv_buf_t *buf) {
+  lunado__stream_receive(lunado_container_of(handle, lunado_stream, own), nread,
+                         buf->base);
+}
+
+static void on_read_adopted(uv_stream_t *handle, ssize_t nread,
+                            const uv_buf_t *buf) {
+  lunado__stream_receive(lunado__handle_adopter(handle), nread, buf->base);
+}
+
+int lunado_stream_read(lunado_stream *stream, size_t missing) {
+  int rc;
+  stream->missing = missing;
+  if (stream->reading) return 0;
+  if (lunado_stream_is_closing(stream)) return UV_ECANCELED;
+  if (is_file(stream)) {
+    stream->reading = true;
+    lunado__file_pump(stream);
+    return 0;
+  }
+  rc = uv_read_start(stream->uv, stream->adopted ? on_alloc_adopted : on_alloc,
+                     stream->adopted ? on_read_adopted : on_read);
+  stream->reading = rc == 0;
+  return rc;
+}
+
+void lunado_stream_read_stop(lunado_stream *stream) {
+  stream->missing = 0;
+  if (!stream->reading) return;
+  stream->reading = false;
+  if (!is_file(stream) && (!stream->closed || stream->adopted))
+    (void)uv_read_stop(stream->uv);
+}
+
+/* --- writing ------------------------------------------------------------- */
+
+size_t lunado_stream_try_write(lunado_stream *stream, const uv_buf_t *bufs,
+                               unsigned count) {
+  int rc;
+  if (stream->first != NULL || stream->connecting || is_file(stream) ||
+      lunado_stream_is_closing(stream))
+    return 0;
+  rc = uv_try_write(stream->uv, bufs, count);
+  return rc < 0 ? 0 : (size_t)rc;
+}
+
+lunado_write *lunado_write_new(const uv_buf_t *bufs, unsigned count,
+                               size_t skip) {
+  lunado_write *write;
+  while (count > 1 && skip >= bufs->len) {
+    skip -= bufs->len;
+    bufs++;
+    count--;
+  }
+  write = lunado__alloc(sizeof *write + count * sizeof *bufs);
+  if (write == NULL) return NULL;
+  memcpy(write->bufs, bufs, count * sizeof *bufs);
+  write->bufs[0].base += skip;
+  write->bufs[0].len -= skip;
+  write->count = count;
+  for (unsigned i = 0; i < count; i++) write->size += write->bufs[i].len;
+  return write;
+}
+
+lunado_write *lunado_write_new_end(void) {
+  return lunado__alloc(sizeof(lunado_write));
+}
+
+void lunado_write_free(lunado_write *write) { lunado__free(write); }
+
+static lunado_write *take_first(lunado_stream *stream) {
+  lunado_write *write = stream->first;
+  stream->first = write->next;
+  if (stream->first == NULL) stream->last = NULL;
+  return write;
+}
+
+static void send_next(lunado_stream *stream);
+
+/* The first write is over, or was given up meanwhile. */
+static void finish(lunado_write *write, int status) {
+  lunado_stream *stream = write->stream;
+  lunado_loop *loop = lunado__stream_enter(stream);
+  if (stream->first == write && stream->sending) {
+    stream->sending = false;
+    (void)take_first(stream);
+    stream->events->written(stream, write, status);
+    if (status == 0) send_next(stream);
+  }
+  lunado_write_free(write);
+  lunado__stream_leave(loop, stream);
+}
+
+void lunado__stream_written(lunado_write *write, int status) {
+  lunado_stream *stream = write->stream;
+  if (!is_file(stream)) stream->loop->requests--;
+  finish(write, status);
+  unref(stream);
+}
+
+static void on_written(uv_write_t *request, int status) {
+  lunado__stream_written(
+      lunado_container_of(request, lunado_write, request.write), status);
+}
+
+static void on_shutdown(uv_shutdown_t *request, int status) {
+  lunado__stream_written(
+      lunado_container_of(request, lunado_write, request.shutdown), status);
+}
+
+/* All that was written before has left when the end's turn comes. */
+static int start_file(lunado_stream *stream, lunado_write *write) {
+  if (write->count == 0)
+    lunado__stream_written(write, 0);
+  else
+    lunado__file_write(stream, write);
+  return 0;
+}
+
+static int start(lunado_stream *stream, lunado_write *write) {
+  if (lunado_stream_is_closing(stream)) return UV_ECANCELED;
+  if (is_file(stream)) return start_file(stream, write);
+  if (write->count == 0)
+    return uv_shutdown(&write->request.shutdown, stream->uv, on_shutdown);
+  return uv_write(&write->request.write, stream->uv, write->bufs, write->count,
+                  on_written);
+}
+
+/* Gives the next write to libuv, unless it has one. */
+static void send_next(lunado_stream *stream) {
+  lunado_write *write = stream->first;
+  int rc;
+  if (stream->sending || stream->connecting || write == NULL) return;
+  stream->sending = true;
+  stream->queued -= write->size;
+  if (!is_file(stream)) stream->loop->requests++;
+  ref(stream);
+  rc = start(stream, write);
+  if (rc < 0) lunado__stream_written(write, rc);
+}
+
+void lunado_stream_write(lunado_stream *stream, lunado_write *write) {
+  if (stream->closed) {
+    lunado_write_free(write);
+    return;
+  }
+  write->stream = stream;
+  write->next = NULL;
+  if (stream->last != NULL)
+    stream->last->next = write;
+  else
+    stream->first = write;
+  stream->last = write;
+  stream->queued += write->size;
+  send_next(stream);
+}
+
+void lunado_stream_drop_writes(lunado_stream *stream) {
+  if (stream->sending) (void)take_first(stream); /* its callback frees it */
+  stream->sending = false;
+  while (stream->first != NULL) lunado_write_free(take_first(stream));
+  stream->queued = 0;
+}
+
+size_t lunado_stream_unsent(const lunado_stream *stream) {
+  if (stream->closed) return 0;
+  if (is_file(stream))
+    return stream->queued + (stream->sending ? stream->first->size : 0);
+  return uv_stream_get_write_queue_size(stream->uv) + stream->queued;
+}
+
+/* --- connecting ---------------------------------------------------------- */
+
+typedef struct {
+  uv_connect_t request;
+  lunado_stream *stream; /* the request holds a reference */
+} connection;
+
+static void on_connected(uv_connect_t *request, int status) {
+  connection *self = lunado_container_of(request, connection, request);
+  lunado_stream *stream = self->stream;
+  lunado_loop *loop = lunado__stream_enter(stream);
+  lunado__free(self);
+  loop->requests--;
+  stream->connecting = false;
+  if (!stream->closed) {
+    stream->events->connected(stream, status);
+    send_next(stream);
+  }
+  unref(stream);
+  lunado__stream_leave(loop, stream);
+}
+
+static connection *new_connection(lunado_stream *stream) {
+  connection *self = lunado__alloc(sizeof *self);
+  if (self != NULL) self->stream = stream;
+  return self;
+}
+
+static void connecting(lunado_stream *stream) {
+  stream->connecting = true;
+  stream->loop->requests++;
+  ref(stream);
+}
+
+int lunado_stream_connect(lunado_stream *stream,
+                          const struct sockaddr *address) {
+  connection *self;
+  int rc;
+  if (lunado_stream_is_closing(stream)) return UV_ECANCELED;
+  self = new_connection(stream);
+  if (self == NULL) return UV_ENOMEM;
+  rc = uv_tcp_connect(&self->request, (uv_tcp_t *)stream->uv, address,
+                      on_connected);
+  if (rc < 0)
+    lunado__free(self);
+  else
+    connecting(stream);
+  return rc;
+}
+
+bool lunado__stream_is_path(const char *path) {
+  return strlen(path) < sizeof((struct sockaddr_un *)NULL)->sun_path;
+}
+
+int lunado_stream_connect_pipe(lunado_stream *stream, const char *path) {
+  connection *self;
+  if (lunado_stream_is_closing(stream)) return UV_ECANCELED;
+  if (!lunado__stream_is_path(path)) return UV_ENAMETOOLONG;
+  self = new_connection(stream);
+  if (self == NULL) return UV_ENOMEM;
+  connecting(stream);
+  uv_pipe_connect(&self->request, (uv_pipe_t *)stream->uv, path, on_connected);
+  return 0;
+}

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * stream.h - connections, pipes, terminals and files: read into a buffer,
+ * written at once or by a queue.
+ *
+ * A stream has a handle of its own, or has adopted one of another library,
+ * whose `data` it leaves alone.  Life cycle: new or adopt; connect, or accept
+ * (listener.h), or open; read and write; close.  The storage goes with the
+ * handle, when libuv is done with it.
+ *
+ * Reading: bytes that arrive wait in `in` until the owner takes them.  All
+ * streams of a loop share one buffer that libuv reads into; the bytes are
+ * copied from there only if the owner has not taken them by the end of its
+ * callback.
+ *
+ * Writing: libuv gets one write at a time.  After a write that fails it would
+ * keep those behind it for ever.
+ */
+#ifndef LUNADO_CORE_STREAM_H
+#define LUNADO_CORE_STREAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "core/bytes.h"
+#include "core/file.h"
+#include "core/list.h"
+
+typedef struct lunado_loop lunado_loop;
+typedef struct lunado_stream lunado_stream;
+typedef struct lunado_write lunado_write;
+
+typedef enum {
+  LUNADO_STREAM_TCP,
+  LUNADO_STREAM_PIPE,
+  LUNADO_STREAM_TTY,
+  LUNADO_STREAM_FILE /* file.h's */
+} lunado_stream_kind;
+
+/* What the owner is told.  Each may do anything to the stream. */
+typedef struct {
+  /* More bytes are in `in`. */
+  void (*arrived)(lunado_stream *stream);
+  /* Reading has ended: UV_EOF, or the error because of which. */
+  void (*ended)(lunado_stream *stream, int error);
+  /* A write has left (0), or failed.  It is freed afterwards. */
+  void (*written)(lunado_stream *stream, lunado_write *write, int error);
+  /* It is connected (0), or is not. */
+  void (*connected)(lunado_stream *stream, int error);
+  /* A stream that listens has a connection to accept (0), or an error. */
+  void (*incoming)(lunado_stream *stream, int error);
+  /* Its own handle is closed, or the adopted one is given back; the storage is
+   * freed afterwards. */
+  void (*closed)(lunado_stream *stream);
+} lunado_stream_events;
+
+/* --- life cycle ---------------------------------------------------------- */
+
+/* Makes a stream without a connection: LUNADO_STREAM_TCP or _PIPE.  Returns 0,
+ * UV_ENOMEM, UV_ECANCELED (the loop is closed) or another error of libuv's;
+ * then *stream is NULL. */
+int lunado_stream_new(lunado_stream **stream, lunado_loop *loop,
+                      lunado_stream_kind kind);
+
+/* Makes a stream of a terminal, for reading or for writing, as
+ * lunado_stream_new. */
+int lunado_stream_new_tty(lunado_stream **stream, lunado_loop *loop, int fd,
+                          bool readable);
+
+/* Makes a stream of an open descriptor: a socket or a pipe, whose kind is
+ * `kind`.  It is the stream's from now on; where this fails it is the
+ * caller's. */
+int lunado_stream_new_open(lunado_stream **stream, lunado_loop *loop,
+                           lunado_stream_kind kind, int fd);
+
+/* Makes a stream of a handle of another library on loop->uv, which keeps it
+ * until the stream is closed.  Returns 0 or UV_ENOMEM. */
+int lunado_stream_adopt(lunado_stream **stream, lunado_loop *loop,
+                        uv_stream_t *handle);
+
+/* Closes the stream: nothing but `closed` is called any more, and writes that
+ * have not left are given up.  An adopted handle is left to its library, which
+ * closes it.  Closing twice is harmless while the storage is there. */
+void lunado_stream_close(lunado_stream *stream);
+
+/* From now on closing the stream resets the connection: the other side's reads
+ * fail with ECONNRESET.  Returns 0 or an error of libuv's. */
+int lunado_stream_reset_at_close(lunado_stream *stream);
+
+/* True once it is closed, by its owner, its library, its loop, or whoever walks
+ * the uv_loop_t. */
+bool lunado_stream_is_closing(const lunado_stream *stream);
+
+/* An open stream keeps a run from ending, or does not; at first it does not.
+ * Connecting and writing always do. */
+void lunado_stream_keep_alive(lunado_stream *stream, bool yes);
+
+/* True if it was opened for reading or for writing, and is connected. */
+bool lunado_stream_is_readable(const lunado_stream *stream);
+bool lunado_stream_is_writable(const lunado_stream *stream);
+
+/* True if writing can end while reading goes on: sockets and files.  libuv
+ * would write no more to a terminal or a named pipe, but not end it either. */
+bool lunado_stream_has_two_ends(const lunado_stream *stream);
+
+/* After UV_EOF: the error with which the other side has cut a connection off,
+ * or 0.  Some versions of libuv call that an end if it comes right behind
+ * data. */
+int lunado_stream_reset_error(lunado_stream *stream);
+
+/* --- reading ------------------------------------------------------------- */
+
+/* Reads from now on.  `missing` bytes are wanted at least (0: none, up to
+ * `ahead` may come in advance), which decides how much is read at once; may be
+ * repeated.  Returns 0 or an error of libuv's. */
+int lunado_stream_read(lunado_stream *stream, size_t missing);
+
+/* Reads no more: what comes waits with the system.  What is being read of a
+ * file still arrives. */
+void lunado_stream_read_stop(lunado_stream *stream);
+
+/* --- writing ------------------------------------------------------------- */
+
+/* Writes what the system takes at once, if nothing waits to be written.
+ * Returns the number of bytes; 0 also where an error is to be told by a
+ * write. */
+size_t lunado_stream_try_write(lunado_stream *stream, const uv_buf_t *bufs,
+                               unsigned count);
+
+/* Makes a write of what is in the buffers behind the first `skip` bytes.  The
+ * caller keeps the bytes until `written`, or until the handle is closed.  NULL:
+ * no memory. */
+lunado_write *lunado_write_new(const uv_buf_t *bufs, unsigned count,
+                               size_t skip);
+
+/* Makes the end of writing. */
+lunado_write *lunado_write_new_end(void);
+
+/* Frees a write that was not queued. */
+void lunado_write_free(lunado_write *write);
+
+/* Puts the write behind the others, and lets it leave when its turn comes.  A
+ * closed stream gives it up. */
+void lunado_stream_write(lunado_stream *stream, lunado_write *write);
+
+/* Gives up what has not left: `written` is not called for it.  If libuv has
+ * some of it, nothing is to be written any more. */
+void lunado_stream_drop_writes(lunado_stream *stream);
+
+/* How many bytes have not left yet. */
+size_t lunado_stream_unsent(const lunado_stream *stream);
+
+/* --- connecting ---------------------------------------------------------- */
+
+/* Connects; `connected` tells the end.  What is written meanwhile waits.
+ * Returns 0, or an error, and then `connected` is not called. */
+int lunado_stream_connect(lunado_stream *stream,
+                          const struct sockaddr *address);
+int lunado_stream_connect_pipe(lunado_stream *stream, const char *path);
+
+/* --- for the loop, and file.c -------------------------------------------- */
+
+int lunado__stream_new_file(lunado_stream **stream, lunado_loop *loop);
+
+/* Around what libuv calls: the stream is on the C stack. */
+lunado_loop *lunado__stream_enter(lunado_stream *stream);
+void lunado__stream_leave(lunado_loop *loop, lunado_stream *stream);
+
+/* True if the path is short enough for a local socket; libuv would cut it. */
+bool lunado__stream_is_path(const char *path);
+
+/* n bytes at `data` were read, or n is an error.  `data` is good until this
+ * returns. */
+void lunado__stream_receive(lunado_stream *stream, ssize_t n, char *data);
+
+/* The write, which was begun, is over. */
+void lunado__stream_written(lunado_write *write, int status);
+
+/* Nothing is left of the handle, or the descriptor. */
+void lunado__stream_closed(lunado_stream *stream);
+
+void lunado__streams_close(lunado_loop *loop);
+
+/* --- layout: private to the core, visible so that owners can read it ----- */
+
+struct lunado_write {
+  lunado_write *next;
+  lunado_stream *stream; /* its request under way holds a reference */
+  union {
+    uv_write_t write;
+    uv_shutdown_t shutdown;
+  } request;
+  uint64_t number; /* the owner's */
+  size_t size;     /* bytes */
+  unsigned count;  /* of the buffers; 0: the end of writing */
+  uv_buf_t bufs[];
+};
+
+struct lunado_stream {
+  lunado_link link; /* in loop->streams until closed */
+  lunado_loop *loop;
+  const lunado_stream_events *events; /* the owner's */
+  void *owner;                        /* the owner's */
+  uv_stream_t *uv;                    /* `own`, or adopted; NULL: a file */
+  lunado_bytes in;     /* what has arrived and is not taken yet */
+  size_t missing;      /* bytes that are wanted; 0: none */
+  size_t ahead;        /* bytes that may come in advance */
+  lunado_write *first; /* the next to leave; libuv's while `sending` */
+  lunado_write *last;
+  size_t queued; /* bytes of the writes that libuv does not have */
+  uint32_t refs; /* the open handle, and requests under way */
+  uint8_t kind;
+  bool reading;
+  bool sending;
+  bool connecting;
+  bool adopted;
+  bool closed;
+  union {
+    uv_tcp_t tcp;
+    uv_pipe_t pipe;
+    uv_tty_t tty;
+    lunado_file file;
+  } own[]; /* of the size of its kind; its data is NULL */
+};
+
+#endif
