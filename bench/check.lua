@@ -13,7 +13,7 @@ count; --update stores what was counted.
 local scenarios <const> = {
   "ready_yield", "ready_await", "failed_yield", "failed_call",
   "suspended_await", "turn", "spawn", "spawn_suspend", "timer", "sleep",
-  "callback", "future", "multi", "wait_iterator", "with_timeout",
+  "callback", "future", "multi", "wait_iterator", "with_timeout", "job",
 }
 local folder <const> = "bench/instructions/"
 local few <const>, many <const> = 2000, 12000

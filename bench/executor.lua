@@ -3,15 +3,22 @@
 -- new_work.  Rates refer to wall time, because threads are measured; so the
 -- machine should be idle otherwise.  Other load affects the processor time of a
 -- run, all threads together, less.  Figures are medians of interleaved runs.
+-- The ratio is that of the processor times of lunado and luv in one run.  luv
+-- gets as many threads as lunado, unless UV_THREADPOOL_SIZE is set.
 --   lua5.4 bench/executor.lua [runs]
 local lunado = require "lunado"
 local uv = require "luv"
 
 local RUNS = tonumber(arg[1]) or 5
+local THREADS = 2
 local JOBS = 20000
 local MEGABYTES = 64
 local NUMBERS = 1000000
 local LOOPS = 50000000
+
+if not uv.os_getenv("UV_THREADPOOL_SIZE") then
+  uv.os_setenv("UV_THREADPOOL_SIZE", tostring(THREADS))
+end
 
 local function now() return uv.hrtime() * 1e-9 end
 
@@ -31,7 +38,7 @@ end
 
 -- lunado --------------------------------------------------------------------
 
-local executor = lunado.concurrent.ThreadPoolExecutor(2)
+local executor = lunado.concurrent.ThreadPoolExecutor(THREADS)
 
 local function wait(future)
   return lunado.run(function() return coroutine.yield(future) end)
@@ -118,6 +125,16 @@ local rows = {
       wait(futures)
     end,
     function() luv_run(luv_nothing, JOBS) end },
+  { "jobs with an upvalue, all at once", "1,000 jobs/s",
+    function(s) return JOBS / s / 1000 end,
+    function()
+      local futures = {}
+      for i = 1, JOBS do
+        futures[i] = executor:submit(function() return i end)
+      end
+      wait(futures)
+    end,
+    function() luv_run(luv_same, JOBS, 1) end },
   { MEGABYTES .. " MB string, there and back", "MB/s",
     function(s) return 2 * MEGABYTES / s end,
     function() wait(executor:submit(same, text)) end,
@@ -144,9 +161,10 @@ local function median(values)
   return values[(#values + 1) // 2]
 end
 
--- Returns the rates and the processor times (ms) of each peer.
+-- Returns the rates and the processor times (ms) of each peer, and the ratios
+-- of these times.
 local function measured(row)
-  local rates, used = {}, {}
+  local rates, used, ratios = {}, {}, {}
   for _ = 1, RUNS do
     alone = seconds(function() work(LOOPS) end)
     for peer = 1, #row - 3 do
@@ -155,22 +173,25 @@ local function measured(row)
       table.insert(rates[peer], row[3](wall))
       table.insert(used[peer], cpu * 1000)
     end
+    if used[2] then
+      table.insert(ratios, used[1][#used[1]] / used[2][#used[2]])
+    end
   end
-  return rates, used
+  return rates, used, ratios
 end
 
 local function shown(values, format)
-  return values and format:format(median(values)) or "-"
+  return values and values[1] and format:format(median(values)) or "-"
 end
 
 wait { executor:submit(nothing), executor:submit(nothing) }
 luv_run(luv_nothing, 2)
-print(("%-43s %-12s %8s %8s %9s %6s"):format("", "", "lunado", "luv",
-  "CPU ms", "luv"))
+local format = "%-43s %-12s %8s %8s %9s %6s %6s"
+print(format:format("", "", "lunado", "luv", "CPU ms", "luv", "ratio"))
 for _, row in ipairs(rows) do
-  local rates, used = measured(row)
-  print(("%-43s %-12s %8s %8s %9s %6s"):format(row[1], row[2],
+  local rates, used, ratios = measured(row)
+  print(format:format(row[1], row[2],
     shown(rates[1], "%.2f"), shown(rates[2], "%.2f"),
-    shown(used[1], "%.0f"), shown(used[2], "%.0f")))
+    shown(used[1], "%.0f"), shown(used[2], "%.0f"), shown(ratios, "%.2f")))
 end
 executor:shutdown()

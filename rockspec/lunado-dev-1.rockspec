@@ -103,6 +103,7 @@ build = {
             "src/binding/thread/decode.c",
             "src/binding/thread/encode.c",
             "src/binding/thread/executor.c",
+            "src/binding/thread/loan.c",
             "src/binding/thread/parcel.c",
             "src/binding/thread/pool.c",
             "src/binding/thread/unsendable.c",

@@ -242,6 +242,32 @@ describe("copies", function()
     end
   end)
 
+  it("of long strings in results may be made late", function()
+    local one <close> = ThreadPoolExecutor(1)
+    local function make(i)
+      local text = ("%05d"):format(i):rep(20000)
+      return text, { text, i }
+    end
+    local futures = {}
+    for i = 1, 20 do futures[i] = one:submit(make, i) end
+    one:submit(function() collectgarbage() end)
+    for i = 1, 20 do
+      local text, list = run(function() return yield(futures[i]) end)
+      assert.equal(("%05d"):format(i):rep(20000), text)
+      assert.same({ text, i }, list)
+    end
+  end)
+
+  it("of long results are made when the executor shuts down", function()
+    local one = ThreadPoolExecutor(2)
+    local futures = {}
+    for i = 1, 8 do
+      futures[i] = one:submit(function(n) return ("x"):rep(n) end, i * 100000)
+    end
+    one:shutdown()
+    for i = 1, 8 do assert.equal(i * 100000, #futures[i]:result()) end
+  end)
+
   it("are taken when the job is submitted", function()
     local value = { 1 }
     local future = executor:submit(identity, value)
@@ -806,10 +832,13 @@ describe("a pending job", function()
   it("survives the closing of its loop", function()
     local other = loops.open()
     local future = executor:submit(identity, 1)
+    local long = executor:submit(identity, ("x"):rep(1 << 20))
     loops.close(other)
     loop:make_current()
+    gc.collect()
     executor:shutdown()
     assert.equal(1, future:result())
+    assert.equal(("x"):rep(1 << 20), long:result())
   end)
 end)
 
@@ -860,6 +889,30 @@ describe("the end of the state", function()
     assert.equal(0, got.code, got.err)
     assert.is_truthy(got.err:find("never retrieved", 1, true), got.err)
     assert.is_truthy(got.err:find("too late", 1, true), got.err)
+  end)
+
+  it("is not needed for a finalizer to shut down, as results arrive", function()
+    local got = child([[
+      collectgarbage("generational")
+      local lunado = require "lunado"
+      local ex = lunado.concurrent.ThreadPoolExecutor(1)
+      local one = ex:submit(function()
+        local list = {}
+        for i = 1, 20000 do list[i] = { i } end
+        return list, ("x"):rep(1000000)
+      end)
+      local two = ex:submit(function() return ("y"):rep(100000) end)
+      local early
+      setmetatable({}, { __gc = function()
+        ex:shutdown()
+        early = two:done() and not one:done()
+      end })
+      lunado.run(function() coroutine.yield { one, two } end)
+      local list, text = one:result()
+      print(early, list[20000][1], #text, #two:result())
+    ]])
+    assert.same({ 0, "true\t20000\t1000000\t100000\n", "" },
+      { got.code, got.out, got.err })
   end)
 
   it("may come while jobs use long strings", function()

@@ -17,4 +17,5 @@ return {
   multi = 2390,
   wait_iterator = 4524,
   with_timeout = 7501,
+  job = 7331,
 }

@@ -46,8 +46,11 @@ static void on_run(lunado_threadpool *pool, void *state, lunado_job *job) {
   self->output = 2 * self->input;
 }
 
+static atomic_bool finish_waits; /* at the gate */
+
 static void on_finish(lunado_threadpool *pool, void *state) {
   (void)pool;
+  if (atomic_load(&finish_waits)) uv_sem_wait(&gate);
   assert_ptr_equal(state, &threads);
   atomic_fetch_sub(&threads, 1);
 }
@@ -71,6 +74,7 @@ static void on_free(lunado_job *job) {
 
 static void on_ended(lunado_threadpool *pool) {
   assert_ptr_equal(pool, the_pool);
+  lunado_threadpool_join(pool);
   assert_int_equal(atomic_load(&threads), 0);
   endings++;
   lunado_loop_stop(the_loop);
@@ -79,7 +83,15 @@ static void on_ended(lunado_threadpool *pool) {
   the_pool = NULL;
 }
 
-static const lunado_threadpool_ops ops = {on_start, on_run,  on_finish,
+static atomic_int rests; /* calls of `rest` */
+
+static void on_rest(lunado_threadpool *pool, void *state) {
+  (void)pool;
+  assert_ptr_equal(state, &threads);
+  atomic_fetch_add(&rests, 1);
+}
+
+static const lunado_threadpool_ops ops = {on_start, on_run,  on_rest, on_finish,
                                           on_done,  on_free, on_ended};
 
 static void open_pool(unsigned max_threads, size_t max_queue) {
@@ -130,6 +142,8 @@ static int setup(void **state) {
   atomic_store(&ever, 0);
   atomic_store(&without, 0);
   atomic_store(&out_of_memory, false);
+  atomic_store(&finish_waits, false);
+  atomic_store(&rests, 0);
   return uv_sem_init(&gate, 0);
 }
 
@@ -183,6 +197,32 @@ static void no_job_waits_while_a_thread_can_be_had(void **state) {
   submit(2, '\0', open_gate)->then = open_gate;
   run_until_empty();
   assert_int_equal(atomic_load(&ever), 3);
+}
+
+static uv_barrier_t together;
+
+static void meet(sample *self) {
+  (void)self;
+  (void)uv_barrier_wait(&together);
+}
+
+/* Each round needs all threads at the same time, however they sleep. */
+static void each_job_wakes_a_thread(void **state) {
+  (void)state;
+  assert_int_equal(uv_barrier_init(&together, 3), 0);
+  open_pool(3, SIZE_MAX);
+  for (int round = 0; round < 1000; round++) {
+    for (int i = 0; i < 3; i++) {
+      submit(i, '\0', meet);
+      if (round % 7 == i) lunado_threadpool_wake(the_pool);
+    }
+    if (round % 5 == 0) uv_sleep(1);
+    run_until_empty();
+    uv_mutex_lock(&the_pool->mutex);
+    assert_true(the_pool->asleep + the_pool->woken <= 3);
+    uv_mutex_unlock(&the_pool->mutex);
+  }
+  uv_barrier_destroy(&together);
 }
 
 static void an_idle_thread_serves_again(void **state) {
@@ -265,6 +305,42 @@ static void settle_needs_no_turn(void **state) {
   lunado_loop_release(the_loop);
   for (int i = 0; i < 9; i++) assert_true(samples[i].freed);
   assert_int_equal(endings, 0);
+}
+
+static void a_thread_may_wait_for_done_before_it_ends(void **state) {
+  (void)state;
+  open_pool(2, SIZE_MAX);
+  atomic_store(&finish_waits, true);
+  for (int i = 0; i < 3; i++) submit(i, 'x', NULL)->then = open_gate;
+  (void)lunado_threadpool_shut_down(the_pool);
+  assert_int_equal(lunado_loop_run(the_loop, true), LUNADO_RUN_STOPPED);
+  assert_int_equal(endings, 1);
+  assert_string_equal(noted(), "xxx");
+  lunado_threadpool_free(the_pool);
+
+  open_pool(2, SIZE_MAX);
+  for (int i = 0; i < 3; i++) submit(i, 'y', NULL)->then = open_gate;
+  (void)lunado_threadpool_shut_down(the_pool);
+  lunado_threadpool_drain(the_pool);
+  assert_string_equal(noted(), "");
+  lunado_threadpool_settle(the_pool);
+  assert_string_equal(noted(), "yyy");
+  lunado_threadpool_join(the_pool);
+}
+
+static void idle_threads_can_be_woken(void **state) {
+  (void)state;
+  open_pool(2, SIZE_MAX);
+  submit(0, '\0', open_gate);
+  submit(1, '\0', pass);
+  run_until_empty();
+  while (atomic_load(&rests) < 2) {
+    lunado_threadpool_wake(the_pool);
+    uv_sleep(1);
+  }
+  submit(0, 'x', NULL);
+  run_until_empty();
+  assert_string_equal(noted(), "x");
 }
 
 static void turn_the_loop(sample *self) {
@@ -497,12 +573,15 @@ int main(void) {
       unit(starts_no_thread_before_a_job),
       unit(one_thread_runs_jobs_in_order),
       unit(no_job_waits_while_a_thread_can_be_had),
+      unit(each_job_wakes_a_thread),
       unit(an_idle_thread_serves_again),
       unit(done_may_submit),
       unit(a_queue_can_be_full),
       unit(without_a_queue_only_threads_take_jobs),
       unit(a_shut_down_runs_what_is_queued),
       unit(settle_needs_no_turn),
+      unit(a_thread_may_wait_for_done_before_it_ends),
+      unit(idle_threads_can_be_woken),
       unit(the_loop_may_turn_while_settling),
       unit(pool_can_be_freed_before_their_last_message),
       unit(what_was_not_begun_can_be_dropped),

@@ -15,6 +15,11 @@
  * message only if it is not on its way yet.  So one message may bring many
  * jobs.
  *
+ * It takes as long as some jobs to wake a thread, and meanwhile other threads
+ * may take the job for which it was woken.  So a job wakes a thread only if
+ * more jobs are queued than threads are on their way.  A thread that wakes for
+ * another reason counts as one that was woken; the sums stay right.
+ *
  * While the message of an outlet is on its way (`mailed`), or is being handled,
  * only on_message frees the outlet.
  */
@@ -72,24 +77,23 @@ static void job_done(lunado_threadpool *pool, lunado_job *job) {
 }
 
 /* The message is there: moves the finished jobs behind those that have arrived.
- * Returns whether all threads have ended. */
+ * Returns whether no thread takes jobs any more. */
 static bool outlet_collect(outlet *self) {
   lunado_threadpool *pool = self->pool;
-  bool ended;
+  bool drained;
   if (pool != NULL) uv_mutex_lock(&pool->mutex);
   self->mailed = false;
   lunado_list_move(&self->arrived, &self->finished);
-  ended = pool != NULL && pool->shut && pool->running == 0;
+  drained = pool != NULL && pool->shut && pool->running == 0;
   if (pool != NULL) uv_mutex_unlock(&pool->mutex);
-  return ended;
+  return drained;
 }
 
-/* Joins the ended threads, unless a callback has joined them meanwhile. */
+/* Ends the pool, unless a callback has joined its threads meanwhile. */
 static void pool_end(lunado_threadpool *pool) {
   if (lunado_list_empty(&pool->threads)) return;
-  lunado_threadpool_join(pool);
   lunado_threadpool_settle(pool);
-  pool->ops->ended(pool);
+  if (!lunado_list_empty(&pool->threads)) pool->ops->ended(pool);
 }
 
 /* Jobs that arrive on a closed loop are left to lunado_threadpool_settle.  The
@@ -97,13 +101,13 @@ static void pool_end(lunado_threadpool *pool) {
  * once more. */
 static void on_message(lunado_loop *loop, lunado_message *message) {
   outlet *self = lunado_container_of(message, outlet, message);
-  bool outer = self->handling, ended;
+  bool outer = self->handling, drained;
   self->handling = true;
-  ended = outlet_collect(self);
+  drained = outlet_collect(self);
   while (!loop->closed && !lunado_list_empty(&self->arrived))
     job_done(self->pool,
              lunado_container_of(self->arrived.next, lunado_job, link));
-  if (ended && !loop->closed && self->pool != NULL) pool_end(self->pool);
+  if (drained && !loop->closed && self->pool != NULL) pool_end(self->pool);
   self->handling = outer;
   if (self->pool == NULL && !outer && !self->mailed) outlet_free(self);
 }
@@ -159,8 +163,7 @@ static int pool_use_loop(lunado_threadpool *pool, lunado_loop *loop) {
 }
 
 void lunado_threadpool_settle(lunado_threadpool *pool) {
-  assert(lunado_list_empty(&pool->threads) &&
-         "a job that a thread may hold cannot be settled");
+  lunado_threadpool_drain(pool);
   while (!lunado_list_empty(&pool->pending))
     job_done(pool,
              lunado_container_of(pool->pending.next, lunado_job, pending));
@@ -188,27 +191,54 @@ static outlet *worker_bring_back(lunado_threadpool *pool, lunado_job *job) {
   return outlet_mail(to) ? to : NULL;
 }
 
-/* Brings the finished job back, unless it is NULL, and waits for the next one.
- * Returns NULL after a shut-down, when the queue is empty. */
-static lunado_job *worker_next(lunado_threadpool *pool, lunado_job *finished) {
+/* Sleeps until there may be a job.  Called with the mutex held; releases it
+ * meanwhile. */
+static void worker_sleep(lunado_threadpool *pool, void *state) {
+  pool->asleep++;
+  uv_cond_wait(&pool->changed, &pool->mutex);
+  if (pool->woken > 0)
+    pool->woken--;
+  else
+    pool->asleep--;
+  if (state == NULL || !lunado_list_empty(&pool->queue)) return;
+  uv_mutex_unlock(&pool->mutex);
+  pool->ops->rest(pool, state);
+  uv_mutex_lock(&pool->mutex);
+}
+
+/* Waits for a job.  Called with the mutex held; releases it meanwhile.  Returns
+ * NULL after a shut-down, when the queue is empty. */
+static lunado_job *worker_wait(lunado_threadpool *pool, void *state) {
+  lunado_job *job;
+  while ((job = worker_take(pool)) == NULL && !pool->shut)
+    worker_sleep(pool, state);
+  return job;
+}
+
+/* Brings the finished job back, unless it is NULL, and returns the next one,
+ * for which it waits; NULL if the thread must end. */
+static lunado_job *worker_next(lunado_threadpool *pool, void *state,
+                               lunado_job *finished) {
   outlet *mail = NULL;
   lunado_job *job;
   uv_mutex_lock(&pool->mutex);
   if (finished != NULL) mail = worker_bring_back(pool, finished);
-  while ((job = worker_take(pool)) == NULL && mail == NULL && !pool->shut)
-    uv_cond_wait(&pool->changed, &pool->mutex);
+  job = mail != NULL ? worker_take(pool) : worker_wait(pool, state);
   uv_mutex_unlock(&pool->mutex);
   if (mail == NULL) return job;
   outlet_send(mail);
-  return job != NULL ? job : worker_next(pool, NULL);
+  return job != NULL ? job : worker_next(pool, state, NULL);
 }
 
-/* The last thread to end sends a message. */
+/* The last thread that leaves sends a message. */
 static void worker_leave(lunado_threadpool *pool) {
   outlet *mail = NULL;
   uv_mutex_lock(&pool->mutex);
   pool->idle--;
-  if (--pool->running == 0 && outlet_mail(pool->outlet)) mail = pool->outlet;
+  if (--pool->running == 0) {
+    uv_cond_broadcast(&pool->drained);
+    if (outlet_mail(pool->outlet)) mail = pool->outlet;
+  }
   uv_mutex_unlock(&pool->mutex);
   if (mail != NULL) outlet_send(mail);
 }
@@ -218,12 +248,12 @@ static void worker_main(void *argument) {
   const lunado_threadpool_ops *ops = pool->ops;
   void *state = ops->start(pool);
   lunado_job *job = NULL;
-  while ((job = worker_next(pool, job)) != NULL) {
+  while ((job = worker_next(pool, state, job)) != NULL) {
     if (state == NULL) state = ops->start(pool);
     ops->run(pool, state, job);
   }
-  if (state != NULL) ops->finish(pool, state);
   worker_leave(pool);
+  if (state != NULL) ops->finish(pool, state);
 }
 
 /* --- submitting ----------------------------------------------------------- */
@@ -274,24 +304,52 @@ static void pool_enqueue(lunado_threadpool *pool, lunado_job *job) {
   pool->queue_length++;
 }
 
+/* Returns whether the caller must signal `changed`, which wakes a thread for
+ * the job that was queued.  Called with the mutex held. */
+static bool pool_wake_one(lunado_threadpool *pool) {
+  if (pool->asleep == 0 || pool->queue_length <= pool->woken) return false;
+  pool->asleep--;
+  pool->woken++;
+  return true;
+}
+
+/* Wakes all threads.  Called with the mutex held. */
+static void pool_wake_all(lunado_threadpool *pool) {
+  pool->woken += pool->asleep;
+  pool->asleep = 0;
+  uv_cond_broadcast(&pool->changed);
+}
+
 int lunado_threadpool_submit(lunado_threadpool *pool, lunado_loop *loop,
                              lunado_job *job) {
+  bool wake = false;
   int rc;
   if (pool->shut || loop->closed) return UV_ECANCELED;
   job->dropped = false;
   uv_mutex_lock(&pool->mutex);
   rc = pool_use_loop(pool, loop);
   if (rc == 0) rc = pool_admit(pool);
-  if (rc == 0) pool_enqueue(pool, job);
+  if (rc == 0) {
+    pool_enqueue(pool, job);
+    wake = pool_wake_one(pool);
+  }
   uv_mutex_unlock(&pool->mutex);
   if (rc < 0) return rc;
-  uv_cond_signal(&pool->changed);
+  if (wake) uv_cond_signal(&pool->changed);
   lunado_list_append(&pool->pending, &job->pending);
   lunado_loop_keep_alive(loop);
   return 0;
 }
 
 /* --- life cycle ----------------------------------------------------------- */
+
+static int init_conditions(lunado_threadpool *pool) {
+  int rc = uv_cond_init(&pool->changed);
+  if (rc < 0) return rc;
+  rc = uv_cond_init(&pool->drained);
+  if (rc < 0) uv_cond_destroy(&pool->changed);
+  return rc;
+}
 
 int lunado_threadpool_new(lunado_threadpool **result, unsigned max_threads,
                           size_t max_queue, const lunado_threadpool_ops *ops,
@@ -310,7 +368,7 @@ int lunado_threadpool_new(lunado_threadpool **result, unsigned max_threads,
   lunado_link_init(&pool->queue);
   rc = uv_mutex_init(&pool->mutex);
   if (rc == 0) {
-    rc = uv_cond_init(&pool->changed);
+    rc = init_conditions(pool);
     if (rc < 0) uv_mutex_destroy(&pool->mutex);
   }
   if (rc < 0)
@@ -323,7 +381,7 @@ int lunado_threadpool_new(lunado_threadpool **result, unsigned max_threads,
 bool lunado_threadpool_shut_down(lunado_threadpool *pool) {
   uv_mutex_lock(&pool->mutex);
   pool->shut = true;
-  uv_cond_broadcast(&pool->changed);
+  pool_wake_all(pool);
   uv_mutex_unlock(&pool->mutex);
   return !lunado_list_empty(&pool->threads);
 }
@@ -345,6 +403,19 @@ size_t lunado_threadpool_drop(lunado_threadpool *pool) {
   }
   uv_mutex_unlock(&pool->mutex);
   return dropped;
+}
+
+void lunado_threadpool_wake(lunado_threadpool *pool) {
+  uv_mutex_lock(&pool->mutex);
+  pool_wake_all(pool);
+  uv_mutex_unlock(&pool->mutex);
+}
+
+void lunado_threadpool_drain(lunado_threadpool *pool) {
+  assert(pool->shut && "threads may take jobs until a shut-down");
+  uv_mutex_lock(&pool->mutex);
+  while (pool->running > 0) uv_cond_wait(&pool->drained, &pool->mutex);
+  uv_mutex_unlock(&pool->mutex);
 }
 
 void lunado_threadpool_join(lunado_threadpool *pool) {
@@ -369,6 +440,7 @@ void lunado_threadpool_free(lunado_threadpool *pool) {
     lunado_link_remove(&each->link);
     each->pool = NULL;
   }
+  uv_cond_destroy(&pool->drained);
   uv_cond_destroy(&pool->changed);
   uv_mutex_destroy(&pool->mutex);
   lunado__free(pool);

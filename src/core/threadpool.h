@@ -8,13 +8,13 @@
  * thread has its own state, which lasts as long as the thread.  These threads
  * are not those of libuv's pool, which is left to files and name lookups.
  *
- * Life cycle: new; any number of submits; shut down; join; settle; free.  After
- * shut down, jobs are refused and the threads end as soon as the queue is
+ * Life cycle: new; any number of submits; shut down; drain; settle; join; free.
+ * After shut down, jobs are refused and the threads end as soon as the queue is
  * empty.
  *
  * All functions must be called on one thread, the owner's.  The functions
- * start, run and finish are called on the pool's threads, the other ops on the
- * owner's.
+ * start, run, rest and finish are called on the pool's threads, the other ops
+ * on the owner's.
  */
 #ifndef LUNADO_CORE_THREADPOOL_H
 #define LUNADO_CORE_THREADPOOL_H
@@ -38,8 +38,11 @@ typedef struct {
   void *(*start)(lunado_threadpool *pool);
   /* Runs the job on a thread.  `state` is the result of `start`, or NULL. */
   void (*run)(lunado_threadpool *pool, void *state, lunado_job *job);
+  /* Called on a thread without a job after lunado_threadpool_wake, and perhaps
+   * at other times, unless the state is NULL. */
+  void (*rest)(lunado_threadpool *pool, void *state);
   /* Frees the state of a thread, unless it is NULL.  Called last on that
-   * thread. */
+   * thread. It may wait for `done` of the thread's jobs. */
   void (*finish)(lunado_threadpool *pool, void *state);
   /* Called on the owner's thread when the job was run or, with job->dropped
    * set, was dropped. */
@@ -48,9 +51,9 @@ typedef struct {
    * thread, after `done`; the pool may have been freed before. */
   void (*free_job)(lunado_job *job);
   /* Called on the owner's thread, in a turn of the loop, when all jobs are done
-   * and all threads have ended after a shut-down.  It may free the pool.  Not
-   * called if the loop closed first, or if lunado_threadpool_join was
-   * called. */
+   * and no thread takes jobs any more after a shut-down.  It may join the
+   * threads and free the pool.  Not called if the loop closed first, or if
+   * lunado_threadpool_join was called. */
   void (*ended)(lunado_threadpool *pool);
 } lunado_threadpool_ops;
 
@@ -85,13 +88,20 @@ bool lunado_threadpool_deserted(const lunado_threadpool *pool);
  * lunado_threadpool_settle calls `done` on them. */
 size_t lunado_threadpool_drop(lunado_threadpool *pool);
 
-/* Waits until all threads have ended.  Must be called after a shut-down. */
-void lunado_threadpool_join(lunado_threadpool *pool);
+/* Calls `rest` on the threads that have no job. */
+void lunado_threadpool_wake(lunado_threadpool *pool);
+
+/* Waits until all jobs have been run or dropped.  Must be called after a
+ * shut-down. */
+void lunado_threadpool_drain(lunado_threadpool *pool);
 
 /* Calls `done` on all jobs that were run or dropped and are not done yet,
  * without waiting for a turn of their loops.  Must be called after
- * lunado_threadpool_join. */
+ * lunado_threadpool_drain. */
 void lunado_threadpool_settle(lunado_threadpool *pool);
+
+/* Waits until all threads have ended.  Must be called after a shut-down. */
+void lunado_threadpool_join(lunado_threadpool *pool);
 
 /* Frees a pool.  Its threads must have ended and its jobs must be done. */
 void lunado_threadpool_free(lunado_threadpool *pool);
@@ -118,12 +128,17 @@ struct lunado_threadpool {
   lunado_link threads;  /* the owner's: not yet joined */
   lunado_link outlets;  /* the owner's: one for each loop with pending jobs */
   uv_mutex_t mutex;     /* guards the following fields */
-  uv_cond_t changed;    /* the queue grew, or shut became true */
+  uv_cond_t changed;    /* the queue grew, shut became true, or `wake` was
+                           called */
+  uv_cond_t drained;    /* `running` became 0 */
   struct lunado_outlet *outlet; /* of the last job; NULL before the first */
   lunado_link queue;            /* jobs in order */
   size_t queue_length;
-  unsigned running; /* threads that were started and have not ended */
+  unsigned running; /* threads that were started and may still take jobs */
   unsigned idle;    /* of these, the threads without a job */
+  unsigned asleep;  /* of these, the threads that wait for `changed` */
+  unsigned woken;   /* of the idle ones, those that `changed` has woken and that
+                       do not run yet */
   bool shut;        /* refuses jobs */
 };
 

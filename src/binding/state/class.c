@@ -29,9 +29,9 @@ void lunado__class_set(lua_State *L, const void *mt) {
   lua_setmetatable(L, -2);
 }
 
-void *lunado__class_private(lua_State *L, size_t size, const char *name,
-                            lua_CFunction gc) {
-  void *object = lua_newuserdatauv(L, size, 1);
+void *lunado__class_private(lua_State *L, size_t size, int values,
+                            const char *name, lua_CFunction gc) {
+  void *object = lua_newuserdatauv(L, size, values);
   memset(object, 0, size);
   if (lua_rawgetp(L, LUA_REGISTRYINDEX, name) != LUA_TTABLE) {
     lua_pop(L, 1);

@@ -27,12 +27,12 @@ static inline void *lunado__toclass(lua_State *L, int idx, const void *mt) {
   return object;
 }
 
-/* Pushes a userdata of zeros, with one user value, that only C uses: all it has
- * is the finalizer `gc`.  `name` is static.  The registry gets the metatable
+/* Pushes a userdata of zeros that only C uses: all it has is the finalizer `gc`
+ * and `values` user values.  `name` is static.  The registry gets the metatable
  * only when it is complete, so if memory runs out before that, the next call
  * makes it anew.  Works without a realm.  [-0, +1, m] */
-void *lunado__class_private(lua_State *L, size_t size, const char *name,
-                            lua_CFunction gc);
+void *lunado__class_private(lua_State *L, size_t size, int values,
+                            const char *name, lua_CFunction gc);
 
 /* Makes the table on top weak: "k", "v" or "kv".  [-0, +0, m] */
 void lunado__class_setweak(lua_State *L, const char *mode);

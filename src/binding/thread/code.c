@@ -110,21 +110,12 @@ static int book__gc(lua_State *L) {
   return 0;
 }
 
-/* Pushes the state's book, which the first call makes.  [-0, +1, m] */
-static book *push_book(lua_State *L) {
-  static const char key = 0;
+void lunado__code_push_book(lua_State *L) {
   static const char name[] = "lunado.Book";
-  book *self;
-  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &key) != LUA_TNIL)
-    return lua_touserdata(L, -1);
-  lua_pop(L, 1);
-  self = lunado__class_private(L, sizeof *self, name, book__gc);
+  (void)lunado__class_private(L, sizeof(book), 1, name, book__gc);
   lua_newtable(L);
   lunado__class_setweak(L, "k");
   lua_setiuservalue(L, -2, 1);
-  lua_pushvalue(L, -1);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &key);
-  return self;
 }
 
 static int dump_writer(lua_State *L, const void *chunk, size_t size,
@@ -182,7 +173,7 @@ static lunado__code *dump_function(lua_State *L, book *self, int holders) {
   holder *held = NULL;
   lunado__code *code;
   if (is_dumped_again(self, lua_topointer(L, idx)))
-    held = lunado__class_private(L, sizeof *held, name, holder__gc);
+    held = lunado__class_private(L, sizeof *held, 0, name, holder__gc);
   lua_pushvalue(L, idx);
   dump(L, self);
   code = find_dumped(L, self, idx);
@@ -196,20 +187,19 @@ static lunado__code *dump_function(lua_State *L, book *self, int holders) {
 
 /* Finalizers run only while a holder is made, so book->dumped is not changed by
  * one that sends a function itself. */
-lunado__code *lunado__code_of(lua_State *L, int idx) {
-  int top = lua_gettop(L);
-  book *self = push_book(L);
+lunado__code *lunado__code_of(lua_State *L, int in) {
+  int idx = lua_gettop(L);
   lunado__code *code;
-  lua_getiuservalue(L, -1, 1);
+  lua_getiuservalue(L, in, 1);
   lua_pushvalue(L, idx);
   if (lua_rawget(L, -2) == LUA_TUSERDATA) {
     code = *(holder *)lua_touserdata(L, -1);
     code_ref(code);
   } else {
     lua_pushvalue(L, idx);
-    code = dump_function(L, self, top + 2);
+    code = dump_function(L, lua_touserdata(L, in), idx + 1);
   }
-  lua_settop(L, top);
+  lua_settop(L, idx);
   return code;
 }
 

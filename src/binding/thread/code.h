@@ -29,9 +29,12 @@ typedef struct {
   char bytes[];
 } lunado__code;
 
-/* Returns a reference to the code of the Lua function at idx.
- * [-0, +0, m] */
-lunado__code *lunado__code_of(lua_State *L, int idx);
+/* Pushes a new book.  [-0, +1, m] */
+void lunado__code_push_book(lua_State *L);
+
+/* Returns a reference to the code of the Lua function on top.  The book is at
+ * the absolute index `in`.  [-0, +0, m] */
+lunado__code *lunado__code_of(lua_State *L, int in);
 
 /* Releases a reference. */
 void lunado__code_release(lunado__code *code);

@@ -298,7 +298,7 @@ static void write_table(lua_State *L, lunado__packing *p) {
  * whether it may keep this one.  [-0, +0, m] */
 static bool write_code(lua_State *L, lunado__packing *p) {
   char *at = put_room(L, &p->parcel.headers, 1 + sizeof(lunado__code *));
-  lunado__code *code = lunado__code_of(L, lua_gettop(L));
+  lunado__code *code = lunado__code_of(L, p->book);
   bool kept = code->bare && code->sent_in != p->serial;
   *at = kept ? TAG_KEPT : TAG_CODE;
   code->sent_in = p->serial;
@@ -419,6 +419,6 @@ lunado__parcel *lunado__encode(lua_State *L, int first, int count,
     p->current++;
     write_object(L, p);
   }
-  lua_pop(L, 2);
+  lua_pop(L, 3);
   return &p->parcel;
 }

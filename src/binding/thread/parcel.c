@@ -12,39 +12,6 @@
 /* Larger buffers are moved, not copied, and not kept for the next parcel. */
 #define SMALL ((size_t)1024)
 
-static const char substitutes_key = 0;
-
-/* Pushes the table function -> substitute; nil if there are no substitutes.
- * [-0, +1, -] */
-static int push_substitutes(lua_State *L) {
-  return lua_rawgetp(L, LUA_REGISTRYINDEX, &substitutes_key);
-}
-
-void lunado__parcel_substitute(lua_State *L, int idx, int substitute) {
-  idx = lua_absindex(L, idx);
-  substitute = lua_absindex(L, substitute);
-  if (push_substitutes(L) == LUA_TNIL) {
-    lua_pop(L, 1);
-    lua_newtable(L);
-    lunado__class_setweak(L, "k");
-    lua_pushvalue(L, -1);
-    lua_rawsetp(L, LUA_REGISTRYINDEX, &substitutes_key);
-  }
-  lua_pushvalue(L, idx);
-  lua_pushvalue(L, substitute);
-  lua_rawset(L, -3);
-  lua_pop(L, 1);
-}
-
-bool lunado__parcel_push_substitute(lua_State *L, const lunado__packing *p,
-                                    int idx) {
-  if (!lua_istable(L, p->substitutes)) return false;
-  lua_pushvalue(L, idx);
-  if (lua_rawget(L, p->substitutes) == LUA_TFUNCTION) return true;
-  lua_pop(L, 1);
-  return false;
-}
-
 static int packing__gc(lua_State *L) {
   lunado__packing *p = lua_touserdata(L, 1);
   lunado__parcel_free(&p->parcel);
@@ -52,26 +19,76 @@ static int packing__gc(lua_State *L) {
   return 0;
 }
 
-/* Pushes the packing that the state keeps; a new one, which it keeps from now
- * on, if there is none or if it is in use.  [-0, +1, m] */
-static lunado__packing *push_packing(lua_State *L) {
-  static const char name[] = "lunado.Parcel", key = 0;
+/* The user values of a packing. */
+enum {
+  PACKING_LENT = 1,
+  PACKING_BOOK,
+  PACKING_SUBSTITUTES,
+  PACKING_VALUES = 3
+};
+
+static const char packing_key = 0;
+
+/* Pushes the packing that the state keeps, or makes it.  It may be in use.
+ * [-0, +1, m] */
+static lunado__packing *push_kept_packing(lua_State *L) {
+  static const char name[] = "lunado.Parcel";
   lunado__packing *p;
-  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &key) != LUA_TNIL) {
-    p = lua_touserdata(L, -1);
-    if (!p->busy) return p;
-  }
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &packing_key) != LUA_TNIL)
+    return lua_touserdata(L, -1);
   lua_pop(L, 1);
-  p = lunado__class_private(L, sizeof *p, name, packing__gc);
+  p = lunado__class_private(L, sizeof *p, PACKING_VALUES, name, packing__gc);
+  lunado__code_push_book(L);
+  lua_setiuservalue(L, -2, PACKING_BOOK);
+  lua_newtable(L);
+  lunado__class_setweak(L, "k");
+  lua_setiuservalue(L, -2, PACKING_SUBSTITUTES);
   lua_pushvalue(L, -1);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &key);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &packing_key);
   return p;
 }
 
-/* Nothing here raises after the packing is in use.  [-0, +3, m] */
+/* Replaces the packing on top, which is in use, by one that has the same book
+ * and substitutes, and that the state keeps from now on.  [-1, +1, m] */
+static lunado__packing *replace_packing(lua_State *L) {
+  static const char name[] = "lunado.Parcel";
+  lunado__packing *p =
+      lunado__class_private(L, sizeof *p, PACKING_VALUES, name, packing__gc);
+  lua_getiuservalue(L, -2, PACKING_BOOK);
+  lua_setiuservalue(L, -2, PACKING_BOOK);
+  lua_getiuservalue(L, -2, PACKING_SUBSTITUTES);
+  lua_setiuservalue(L, -2, PACKING_SUBSTITUTES);
+  lua_pushvalue(L, -1);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &packing_key);
+  lua_replace(L, -2);
+  return p;
+}
+
+void lunado__parcel_substitute(lua_State *L, int idx, int substitute) {
+  idx = lua_absindex(L, idx);
+  substitute = lua_absindex(L, substitute);
+  (void)push_kept_packing(L);
+  lua_getiuservalue(L, -1, PACKING_SUBSTITUTES);
+  lua_pushvalue(L, idx);
+  lua_pushvalue(L, substitute);
+  lua_rawset(L, -3);
+  lua_pop(L, 2);
+}
+
+bool lunado__parcel_push_substitute(lua_State *L, const lunado__packing *p,
+                                    int idx) {
+  lua_pushvalue(L, idx);
+  if (lua_rawget(L, p->substitutes) == LUA_TFUNCTION) return true;
+  lua_pop(L, 1);
+  return false;
+}
+
+/* Nothing here raises after the packing is in use.  [-0, +4, m] */
 lunado__packing *lunado__parcel_new_packing(lua_State *L) {
   static _Atomic uint64_t last_serial;
-  lunado__packing *p = push_packing(L);
+  lunado__packing *p = push_kept_packing(L);
+  int packing = lua_gettop(L);
+  if (p->busy) p = replace_packing(L);
   p->busy = true;
   p->serial = atomic_fetch_add_explicit(&last_serial, 1, memory_order_relaxed);
   p->serial++;
@@ -79,13 +96,15 @@ lunado__packing *lunado__parcel_new_packing(lua_State *L) {
   p->current = 0;
   p->listed = false;
   p->upvalues = 0;
-  lua_pushnil(L);
-  p->known = lua_gettop(L);
   lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_GLOBALS);
   p->globals = lua_topointer(L, -1);
   lua_pop(L, 1);
-  (void)push_substitutes(L);
-  p->substitutes = lua_gettop(L);
+  lua_pushnil(L);
+  p->known = packing + 1;
+  lua_getiuservalue(L, packing, PACKING_BOOK);
+  p->book = packing + 2;
+  lua_getiuservalue(L, packing, PACKING_SUBSTITUTES);
+  p->substitutes = packing + 3;
   return p;
 }
 
@@ -95,7 +114,7 @@ lunado__parcel *lunado__parcel_at(lua_State *L, int idx) {
 
 void lunado__parcel_push_lent(lua_State *L, int idx) {
   if (lunado__parcel_at(L, idx)->lent > 0)
-    lua_getiuservalue(L, idx, 1);
+    lua_getiuservalue(L, idx, PACKING_LENT);
   else
     lua_pushnil(L);
 }
@@ -134,7 +153,7 @@ void lunado__parcel_move(lua_State *L, int idx, lunado__parcel *to,
   p->parents.length = 0;
   if (to->lent > 0) {
     lua_pushnil(L);
-    lua_setiuservalue(L, idx < 0 ? idx - 1 : idx, 1);
+    lua_setiuservalue(L, idx < 0 ? idx - 1 : idx, PACKING_LENT);
   }
   p->busy = false;
 }

@@ -133,7 +133,8 @@ enum {
 };
 
 /* A parcel during encoding.  It is a userdata, whose finalizer frees the
- * buffers.  Its user value 1 is the list of lent strings, or nil.  Each state
+ * buffers.  Its user values are the list of lent strings, or nil; the book of
+ * codes; and the table of substitutes.  Each state
  * keeps one userdata, with its buffers, for its next parcel. */
 typedef struct {
   lunado__parcel parcel;      /* owned until it is moved out */
@@ -151,12 +152,13 @@ typedef struct {
   int known; /* stack index of the only object; or of a table: number -> object;
                 identity of an object -> number; identity of an upvalue ->
                 number of the upvalue and its function */
-  int substitutes; /* stack index of the table of substitutes, or of nil */
+  int book;  /* stack index of the book of codes */
+  int substitutes; /* stack index of the table function -> substitute */
   uint64_t serial; /* of the parcel among those of the process */
 } lunado__packing;
 
-/* Pushes an empty packing, a nil for its `known`, and the table of substitutes
- * (or nil).  [-0, +3, m] */
+/* Pushes an empty packing, a nil for its `known`, the book, and the table of
+ * substitutes.  [-0, +4, m] */
 lunado__packing *lunado__parcel_new_packing(lua_State *L);
 
 /* If the function at idx has a substitute, pushes the substitute and returns

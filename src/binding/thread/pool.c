@@ -2,9 +2,10 @@
 /*
  * pool.c - the threads behind an executor, and the Futures of their jobs.
  *
- * Invariant: the table in the pool's user value 1 has the Future of every
- * pending job, under the Future's address.  A user value of the Future has the
- * strings that were lent to the job.  A pending job refs its loop.
+ * Invariant: the list in the pool's user value 1 has the Future of every
+ * pending job in the job's place.  A place that is free has the number of the
+ * next free one.  A user value of the Future has the strings that were lent to
+ * the job.  A pending job refs its loop.
  */
 #include "binding/thread/pool.h"
 
@@ -30,16 +31,19 @@
 enum { JOB_FUTURE_LENT = 3 };
 
 struct lunado__pool {
-  lunado_threadpool *threads; /* owned; NULL once all threads have ended */
+  lunado_threadpool *threads; /* owned; NULL: the pool was finalized */
   lunado_realm *realm;        /* of the pool's state */
-  lua_State *L;  /* settles jobs in this Lua thread; NULL: in that of the job's
-                    loop */
-  char *path;    /* owned; package.path */
-  char *cpath;   /* package.cpath, in the memory block of path */
-  unsigned busy; /* calls of pool_done on the C stack */
-  bool shut;     /* refuses jobs */
-  bool ended;    /* shut, with neither threads nor pending jobs */
-  bool closing;  /* the state is being closed */
+  lua_State *L; /* settles jobs in this Lua thread; NULL: in that of the job's
+                   loop */
+  char *path;   /* owned; package.path */
+  char *cpath;  /* package.cpath, in the memory block of path */
+  lua_Integer places; /* length of the list of Futures */
+  lua_Integer free;   /* the first free place; 0: none */
+  unsigned busy;      /* calls of pool_done on the C stack */
+  unsigned decoding;  /* of these, the ones that decode results */
+  bool shut;          /* refuses jobs */
+  bool drained;       /* shut, and no job is pending */
+  bool closing;       /* the state is being closed */
 };
 
 typedef struct {
@@ -48,39 +52,61 @@ typedef struct {
   lunado__pool *pool;    /* borrowed until done */
   lunado_future *future; /* borrowed from the pool's user value 1 */
   lunado_ioloop *loop;   /* a ref, until done */
+  lua_Integer place;     /* of the Future */
   bool lent;             /* strings were lent to it */
   char room[];           /* of the parcel that was sent */
 } pool_job;
 
 /* --- the pool and its Futures --------------------------------------------- */
 
-/* Removes the pool from the registry, unless pool_done is on the C stack: the
- * callback of a Future may shut the pool down while pool_done settles that
- * Future. */
-static void release_pool(lua_State *L, lunado__pool *pool) {
+/* Joins the threads, and removes the pool from the registry.  Not while a loan
+ * is in use further up on the C stack, for which a thread may wait: a finalizer
+ * that runs while results are decoded may shut the pool down.  The pool is also
+ * kept while pool_done is on the C stack, which calls this again. */
+static void end_pool(lua_State *L, lunado__pool *pool) {
+  pool->drained = true;
+  if (pool->decoding > 0) return;
+  if (pool->threads != NULL) lunado_threadpool_join(pool->threads);
   if (pool->busy > 0 || !lua_checkstack(L, 2)) return;
   lua_pushnil(L);
   lua_rawsetp(L, LUA_REGISTRYINDEX, pool);
 }
 
-/* Pushes the table of the Futures of pending jobs.  [-0, +1, -] */
+/* Pushes the list of the Futures of pending jobs.  [-0, +1, -] */
 static void push_job_futures(lua_State *L, lunado__pool *pool) {
   lua_rawgetp(L, LUA_REGISTRYINDEX, pool);
   lua_getiuservalue(L, -1, 1);
   lua_remove(L, -2);
 }
 
-/* Forgets the Future of a job, and the strings that were lent to the job.  The
- * table of Futures is on top.  [-0, +0, -] */
-static void forget_job_future(lua_State *L, lunado_future *future, bool lent) {
+/* Stores the Future on top in the list below it, and returns its place.
+ * [-0, +0, m] */
+static lua_Integer keep_job_future(lua_State *L, lunado__pool *pool) {
+  lua_Integer place = pool->free > 0 ? pool->free : pool->places + 1;
+  lua_pushvalue(L, -1);
+  if (pool->free > 0) {
+    lua_rawgeti(L, -3, place);
+    pool->free = lua_tointeger(L, -1);
+    lua_pop(L, 1);
+  }
+  lua_rawseti(L, -3, place);
+  if (place > pool->places) pool->places = place;
+  return place;
+}
+
+/* Removes the Future of a job from the list on top, and forgets the strings
+ * that were lent to the job.  [-0, +0, -] */
+static void forget_job_future(lua_State *L, lunado__pool *pool,
+                              lua_Integer place, bool lent) {
   if (lent) {
-    lua_rawgetp(L, -1, future);
+    lua_rawgeti(L, -1, place);
     lua_pushnil(L);
     lua_setiuservalue(L, -2, JOB_FUTURE_LENT);
     lua_pop(L, 1);
   }
-  lua_pushnil(L);
-  lua_rawsetp(L, -2, future);
+  lua_pushinteger(L, pool->free);
+  lua_rawseti(L, -2, place);
+  pool->free = place;
 }
 
 /* --- settling ------------------------------------------------------------- */
@@ -111,11 +137,28 @@ static void push_job_failure(lua_State *L, lunado__pool *pool,
   lua_settop(L, base + 1);
 }
 
+/* Ends the use of strings in the results.  [-0, +0, -] */
+static void give_back(pool_job *self) {
+  lunado__loan *loan = self->work.loan;
+  self->work.loan = NULL;
+  if (loan != NULL && lunado__loan_give_back(loan))
+    lunado_threadpool_wake(self->pool->threads);
+}
+
+/* Pushes the job's results.  Finalizers may run meanwhile.
+ * [-0, +parcel.count, m] */
+static void take_results(lua_State *L, lunado__pool *pool, pool_job *self) {
+  pool->decoding++;
+  lunado__decode(L, &self->work.parcel);
+  pool->decoding--;
+  give_back(self);
+}
+
 /* Settles the Future at idx with the job's results.  [-0, +0, m] */
-static void succeed_job(lua_State *L, lunado__pool *pool, const pool_job *self,
+static void succeed_job(lua_State *L, lunado__pool *pool, pool_job *self,
                         int idx) {
   int count = self->work.parcel.count;
-  if (count > 0) lunado__decode(L, &self->work.parcel);
+  if (count > 0) take_results(L, pool, self);
   lunado__future_pack(L, count);
   if (!lunado_future_pending(self->future)) return; /* settled by a finalizer */
   self->future->count = (uint32_t)count;
@@ -125,7 +168,7 @@ static void succeed_job(lua_State *L, lunado__pool *pool, const pool_job *self,
 /* (job, Future [, failure]): settles the Future of the job, which a user of the
  * Future may have settled already. */
 static int settle_job(lua_State *L) {
-  const pool_job *self = lua_touserdata(L, 1);
+  pool_job *self = lua_touserdata(L, 1);
   lunado__pool *pool = self->pool;
   lua_settop(L, 3);
   if (lua_isnil(L, 3)) {
@@ -144,18 +187,23 @@ static int settle_job(lua_State *L) {
 }
 
 /* Settles the Future of the job.  If settling raises an error, for example
- * because memory is short, settles the Future with that error.  The table of
+ * because memory is short, settles the Future with that error.  The list of
  * Futures is on top.  [-0, +0, -] */
-static void settle_job_protected(lua_State *L, lunado_realm *realm,
+static void settle_job_protected(lua_State *L, lunado__pool *pool,
                                  pool_job *self) {
+  unsigned decoding = pool->decoding;
+  int status;
   lua_pushcfunction(L, settle_job);
   lua_pushlightuserdata(L, self);
-  lua_rawgetp(L, -3, self->future);
-  if (lua_pcall(L, 2, 0, 0) == LUA_OK) return;
-  lunado__failure_wrap(L, realm);
+  lua_rawgeti(L, -3, self->place);
+  status = lua_pcall(L, 2, 0, 0);
+  pool->decoding = decoding;
+  give_back(self);
+  if (status == LUA_OK) return;
+  lunado__failure_wrap(L, pool->realm);
   lua_pushcfunction(L, settle_job);
   lua_pushlightuserdata(L, self);
-  lua_rawgetp(L, -4, self->future);
+  lua_rawgeti(L, -4, self->place);
   lua_rotate(L, -4, -1);
   if (lua_pcall(L, 3, 0, 0) != LUA_OK) lua_pop(L, 1);
 }
@@ -172,6 +220,11 @@ static void pool_run(lunado_threadpool *threads, void *state, lunado_job *job) {
   lunado__worker_run(state, &lunado_container_of(job, pool_job, job)->work);
 }
 
+static void pool_rest(lunado_threadpool *threads, void *state) {
+  (void)threads;
+  lunado__worker_rest(state);
+}
+
 static void pool_finish(lunado_threadpool *threads, void *state) {
   (void)threads;
   lunado__worker_free(state);
@@ -181,15 +234,18 @@ static void pool_done(lunado_threadpool *threads, lunado_job *job) {
   lunado__pool *pool = lunado_threadpool_data(threads);
   pool_job *self = lunado_container_of(job, pool_job, job);
   lua_State *L = pool->L != NULL ? pool->L : self->loop->L;
-  if (!lua_checkstack(L, LUA_MINSTACK)) return;
+  if (!lua_checkstack(L, LUA_MINSTACK)) {
+    give_back(self);
+    return;
+  }
   pool->busy++;
   push_job_futures(L, pool);
-  settle_job_protected(L, pool->realm, self);
-  forget_job_future(L, self->future, self->lent);
+  settle_job_protected(L, pool, self);
+  forget_job_future(L, pool, self->place, self->lent);
   lua_pop(L, 1);
   lunado__ioloop_unref(L, self->loop);
   pool->busy--;
-  if (pool->ended) release_pool(L, pool);
+  if (pool->drained) end_pool(L, pool);
 }
 
 static void pool_free_job(lunado_job *job) {
@@ -200,14 +256,12 @@ static void pool_free_job(lunado_job *job) {
 
 static void pool_ended(lunado_threadpool *threads) {
   lunado__pool *pool = lunado_threadpool_data(threads);
-  pool->threads = NULL;
-  lunado_threadpool_free(threads);
-  pool->ended = true;
-  release_pool(pool->realm->main, pool);
+  end_pool(pool->realm->main, pool);
 }
 
 static const lunado_threadpool_ops pool_ops = {
-    pool_start, pool_run, pool_finish, pool_done, pool_free_job, pool_ended};
+    pool_start, pool_run,      pool_rest, pool_finish,
+    pool_done,  pool_free_job, pool_ended};
 
 /* --- sending -------------------------------------------------------------- */
 
@@ -255,7 +309,8 @@ void lunado__pool_check_room(lua_State *L, lunado__pool *pool, size_t n) {
  * Future anchors the strings lent to the parcel at `packing`.  *loop is the
  * current loop.  [-0, +2, e] */
 static lunado_future *push_job_future(lua_State *L, lunado__pool *pool,
-                                      int packing, lunado_ioloop **loop) {
+                                      int packing, lunado_ioloop **loop,
+                                      lua_Integer *place) {
   bool lent = lunado__parcel_at(L, packing)->lent > 0;
   lunado_future *future;
   push_job_futures(L, pool);
@@ -267,14 +322,13 @@ static lunado_future *push_job_future(lua_State *L, lunado__pool *pool,
     lunado__parcel_push_lent(L, packing);
     lua_setiuservalue(L, -2, JOB_FUTURE_LENT);
   }
-  lua_pushvalue(L, -1);
-  lua_rawsetp(L, -3, future);
+  *place = keep_job_future(L, pool);
   return future;
 }
 
 /* Submits the parcel at `packing`.  [-0, +0, -] */
 static int submit_job(lua_State *L, lunado__pool *pool, lunado_ioloop *loop,
-                      lunado_future *future, int packing) {
+                      lunado_future *future, lua_Integer place, int packing) {
   const lunado__parcel *parcel = lunado__parcel_at(L, packing);
   size_t room = lunado__parcel_room(parcel);
   pool_job *self = lunado__realloc(NULL, sizeof *self + room);
@@ -282,8 +336,10 @@ static int submit_job(lua_State *L, lunado__pool *pool, lunado_ioloop *loop,
   if (self == NULL) return UV_ENOMEM;
   self->pool = pool;
   self->future = future;
+  self->place = place;
   self->loop = loop;
   self->lent = parcel->lent > 0;
+  self->work.loan = NULL;
   lunado__parcel_move(L, packing, &self->work.parcel,
                       room > 0 ? self->room : NULL);
   rc = lunado_threadpool_submit(pool->threads, loop->core, &self->job);
@@ -300,15 +356,16 @@ void lunado__pool_send(lua_State *L, lunado__pool *pool) {
   int packing = lua_gettop(L), rc;
   lunado_ioloop *loop;
   lunado_future *future;
+  lua_Integer place;
   check_open(L, pool);
-  future = push_job_future(L, pool, packing, &loop);
-  rc = submit_job(L, pool, loop, future, packing);
+  future = push_job_future(L, pool, packing, &loop, &place);
+  rc = submit_job(L, pool, loop, future, place, packing);
   if (rc == 0) {
     lua_remove(L, -2);
     return;
   }
   lua_insert(L, -2);
-  forget_job_future(L, future, false);
+  forget_job_future(L, pool, place, false);
   raise_refusal(L, pool, rc);
 }
 
@@ -319,12 +376,10 @@ void lunado__pool_shut_down(lua_State *L, lunado__pool *pool, bool wait) {
   if (lunado_threadpool_shut_down(pool->threads) && !wait &&
       !lunado_threadpool_deserted(pool->threads))
     return;
-  lunado_threadpool_join(pool->threads);
   pool->L = L;
   lunado_threadpool_settle(pool->threads);
   pool->L = outer;
-  pool->ended = true;
-  release_pool(L, pool);
+  end_pool(L, pool);
 }
 
 /* --- life cycle ----------------------------------------------------------- */

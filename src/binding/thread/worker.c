@@ -25,8 +25,10 @@
 #define WORKER_SLACK 8192
 
 struct lunado__worker {
-  lua_State *L; /* owned */
-  int limit;    /* kilobytes in use that trigger a collection */
+  lua_State *L;           /* owned */
+  lunado__lender *lender; /* owned */
+  int limit; /* kilobytes in use, without those that are lent, that trigger a
+                collection */
 };
 
 /* Registry key under which the message handler stores the traceback. */
@@ -74,8 +76,10 @@ lunado__worker *lunado__worker_new(lunado_realm_filler filler, const char *path,
                                    const char *cpath) {
   lunado__worker *worker = lunado__alloc(sizeof *worker);
   if (worker == NULL) return NULL;
-  worker->L = new_worker_state(filler, path, cpath);
+  worker->lender = lunado__loan_lender();
+  if (worker->lender != NULL) worker->L = new_worker_state(filler, path, cpath);
   if (worker->L == NULL) {
+    if (worker->lender != NULL) lunado__loan_close(worker->lender);
     lunado__free(worker);
     return NULL;
   }
@@ -84,6 +88,7 @@ lunado__worker *lunado__worker_new(lunado_realm_filler filler, const char *path,
 }
 
 void lunado__worker_free(lunado__worker *worker) {
+  lunado__loan_close(worker->lender);
   lua_close(worker->L);
   lunado__free(worker);
 }
@@ -102,7 +107,7 @@ static void push_error_name(lua_State *L, const lunado__route *route, int i) {
 }
 
 static const lunado__route result_route = {
-    "from a worker", push_result_name, -1, {NULL, NULL}, 0, false, 0};
+    "from a worker", push_result_name, -1, {NULL, NULL}, 0, true, 0};
 static const lunado__route error_route = {
     "from a worker", push_error_name, -1, {NULL, NULL}, 0, false, 0};
 
@@ -179,6 +184,7 @@ static int run_work(lua_State *L) {
   if (lua_pcall(L, lua_gettop(L) - 3, LUA_MULTRET, 2) == LUA_OK) {
     if (lua_gettop(L) == 2) return 0; /* the parcel is empty: no results */
     (void)lunado__encode(L, 3, lua_gettop(L) - 2, &result_route);
+    work->loan = lunado__loan_new(L, work->lender, -1);
   } else {
     work->failed = true;
     pack_worker_error(L);
@@ -197,20 +203,33 @@ static int fail_work(lua_State *L) {
   return 0;
 }
 
+static int kilobytes_in_use(const lunado__worker *worker) {
+  return lua_gc(worker->L, LUA_GCCOUNT) -
+         lunado__loan_kilobytes(worker->lender);
+}
+
 static void collect_worker(lunado__worker *worker) {
-  if (lua_gc(worker->L, LUA_GCCOUNT) < worker->limit) return;
+  if (kilobytes_in_use(worker) < worker->limit) return;
   lua_gc(worker->L, LUA_GCCOLLECT);
-  worker->limit = 2 * lua_gc(worker->L, LUA_GCCOUNT) + WORKER_SLACK;
+  worker->limit = 2 * kilobytes_in_use(worker) + WORKER_SLACK;
+}
+
+void lunado__worker_rest(lunado__worker *worker) {
+  lunado__loan_collect(worker->L, worker->lender);
+  collect_worker(worker);
 }
 
 void lunado__worker_run(lunado__worker *worker, lunado__work *work) {
   lua_State *L;
   work->failed = worker == NULL;
+  work->loan = NULL;
   if (worker == NULL) {
     lunado__parcel_free(&work->parcel);
     return;
   }
   L = worker->L;
+  work->lender = worker->lender;
+  lunado__loan_collect(L, worker->lender);
   lua_pushcfunction(L, run_work);
   lua_pushlightuserdata(L, work);
   if (lua_pcall(L, 1, 0, 0) != LUA_OK) {

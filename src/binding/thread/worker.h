@@ -10,6 +10,7 @@
 #include <stdbool.h>
 
 #include "binding/state/realm.h"
+#include "binding/thread/loan.h"
 #include "binding/thread/parcel.h"
 
 typedef struct lunado__worker lunado__worker;
@@ -17,9 +18,11 @@ typedef struct lunado__worker lunado__worker;
 /* A job, which lunado__worker_run replaces by its outcome.  The parcel first
  * has a function and its arguments.  Afterwards it has the results or, if
  * `failed`, the error and its traceback.  If `failed` and the parcel is empty,
- * memory was short. */
+ * memory was short.  Whoever has decoded the results gives the loan back. */
 typedef struct {
   lunado__parcel parcel;
+  lunado__loan *loan;     /* of strings in the results; NULL: none */
+  lunado__lender *lender; /* the worker's, while it runs the job */
   bool failed;
 } lunado__work;
 
@@ -33,7 +36,10 @@ lunado__worker *lunado__worker_new(lunado_realm_filler filler, const char *path,
  * `worker` is NULL, the job fails as if memory were short. */
 void lunado__worker_run(lunado__worker *worker, lunado__work *work);
 
-/* Closes the state. */
+/* Releases what was lent and is back. */
+void lunado__worker_rest(lunado__worker *worker);
+
+/* Waits for what is lent, and closes the state. */
 void lunado__worker_free(lunado__worker *worker);
 
 #endif
