@@ -144,8 +144,8 @@ void lunado__received_pass(lua_State *L, lunado_realm *realm) {
 /* Pushes what is remembered; pushes nothing and returns false where that is
  * nothing. */
 static bool push_remembered(lua_State *L, lunado_realm *realm) {
-  lunado_task *task = running_task(realm);
-  if (task != NULL && task->received > 0) {
+  const lunado_task *task = realm->coroutines.current;
+  if (task != NULL && task->received > 0 && running_task(realm) != NULL) {
     lua_getiuservalue(realm->coroutines.runner, realm->coroutines.place,
                       LUNADO_TASK_RECEIVED);
     lua_xmove(realm->coroutines.runner, L, 1);

@@ -195,8 +195,9 @@ void lunado__run_wake(lua_State *L, lunado_realm *realm, int t) {
   } else if (task->waiter.future == NULL) {
     lunado__run(L, realm, t, task, 0);
   } else {
-    lunado__run(L, realm, t, task,
-                lunado__suspend_push_outcome(L, t, task, task->waiter.future));
+    int n =
+        lunado__suspend_push_outcome(L, realm, t, task, task->waiter.future);
+    lunado__run(L, realm, t, task, n);
   }
   lua_settop(L, t);
 }

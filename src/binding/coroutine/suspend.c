@@ -18,8 +18,8 @@
 #include "binding/state/context.h"
 #include "binding/state/hook.h"
 
-int lunado__suspend_push_outcome(lua_State *L, int t, lunado_task *task,
-                                 lunado_future *future) {
+int lunado__suspend_push_outcome(lua_State *L, lunado_realm *realm, int t,
+                                 lunado_task *task, lunado_future *future) {
   lua_State *thread = task->thread;
   if (future->state == LUNADO_DONE) {
     if (future->count != 1)
@@ -28,7 +28,7 @@ int lunado__suspend_push_outcome(lua_State *L, int t, lunado_task *task,
     return 1;
   }
   lua_getiuservalue(thread, -1, LUNADO_FUTURE_VALUE);
-  lunado__throw_failure(L, t, task);
+  lunado__throw_failure(L, realm, t, task);
   return 1;
 }
 
@@ -251,7 +251,7 @@ static int link_behind(lua_State *L, lunado_realm *realm, int t,
   if (!linked) return lunado__throw_pending(task);
   if (task->waiter.list != NULL) return SUSPENDED;
   if (!is_on_top(thread, future)) return RESUMED_OUTSIDE;
-  return lunado__suspend_push_outcome(L, t, task, future);
+  return lunado__suspend_push_outcome(L, realm, t, task, future);
 }
 
 /* Links the task to the Future on top of its thread's stack.  Returns as
@@ -261,7 +261,7 @@ static int link_task(lua_State *L, lunado_realm *realm, int t,
                      lunado_task *task, lunado_future *future) {
   lua_State *thread = task->thread;
   if (!lunado_future_pending(future))
-    return lunado__suspend_push_outcome(L, t, task, future);
+    return lunado__suspend_push_outcome(L, realm, t, task, future);
   lua_pushvalue(L, t);
   if (future->waiters != NULL || future->flags & LUNADO_IS_DEPENDENT)
     return link_behind(L, realm, t, task, future);
@@ -329,7 +329,7 @@ int lunado__suspend_wait(lua_State *L, lunado_realm *realm, int t,
   }
   if (lunado_future_pending(future)) return wait_for(L, realm, t, task, future);
   if (future->flags & LUNADO_IS_MOMENT) return requeue(L, realm, t, task);
-  return lunado__suspend_push_outcome(L, t, task, future);
+  return lunado__suspend_push_outcome(L, realm, t, task, future);
 }
 
 /* Tests the type without lunado__toclass, because the metatable may stay on the

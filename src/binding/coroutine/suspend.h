@@ -50,8 +50,8 @@ bool lunado__suspend_push_ready(lua_State *thread, lunado_realm *realm, int n);
 /* The Future is on top of the thread of the task at t.  Pushes its results onto
  * that thread; or its error, which is prepared for the task's yield.  Returns
  * how many values to resume the task with. */
-int lunado__suspend_push_outcome(lua_State *L, int t, lunado_task *task,
-                                 lunado_future *future);
+int lunado__suspend_push_outcome(lua_State *L, lunado_realm *realm, int t,
+                                 lunado_task *task, lunado_future *future);
 
 /* Ends the wait of the suspended task at t, and queues it: the error of the
  * failed Future on top will be raised at its yield.  Returns false, and changes

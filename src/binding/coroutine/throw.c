@@ -40,9 +40,10 @@ void lunado__throw_value(lunado_realm *realm, lunado_task *task) {
   lua_sethook(thread, raise_at_return, LUA_MASKRET, 0);
 }
 
-void lunado__throw_failure(lua_State *L, int t, lunado_task *task) {
+void lunado__throw_failure(lua_State *L, lunado_realm *realm, int t,
+                           lunado_task *task) {
   lunado__received_throw_at(L, t, task);
-  lunado__throw_value(lunado__realm_find(L), task);
+  lunado__throw_value(realm, task);
 }
 
 bool lunado__throw_protected(lua_State *L, lunado_realm *realm, int t,
@@ -66,7 +67,7 @@ bool lunado__throw_protected(lua_State *L, lunado_realm *realm, int t,
   lua_xmove(L, task->thread, 1);
   lua_settop(L, base - 1);
   if (below > 0)
-    lunado__throw_failure(L, t, task);
+    lunado__throw_failure(L, realm, t, task);
   else
     lunado__throw_value(realm, task);
   return false;

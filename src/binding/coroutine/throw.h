@@ -29,7 +29,8 @@ void lunado__throw_value(lunado_realm *realm, lunado_task *task);
 /* Replaces the Failure on top of the thread of the task at t by its error,
  * which it prepares for the task's yield.  The Failure counts as observed.
  * [-0, +0, -] */
-void lunado__throw_failure(lua_State *L, int t, lunado_task *task);
+void lunado__throw_failure(lua_State *L, lunado_realm *realm, int t,
+                           lunado_task *task);
 
 /* Calls `function` with the nargs arguments on top, in protected mode.  Returns
  * true, with the results on top; or false, with the error prepared for the

@@ -92,7 +92,8 @@ lunado_failure *lunado__failure_new(lua_State *L, lunado_realm *realm, int err,
     lua_setiuservalue(L, -2, LUNADO_FAILURE_FRAMES + i);
   }
   forget_unheld_names(self, count >= FRAMES_MAX - 1);
-  lunado__class_set(L, realm->types.failure);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, realm->types.failure_class);
+  lua_setmetatable(L, -2);
   return self;
 }
 
@@ -123,7 +124,7 @@ bool lunado__failure_is_of(lua_State *L, int failure, int err) {
   err = lua_absindex(L, err);
   if (lua_type(L, failure) != LUA_TUSERDATA) return false;
   lua_getiuservalue(L, failure, LUNADO_FAILURE_ERROR);
-  same = lua_isnil(L, err) || lua_rawequal(L, -1, err);
+  same = lua_rawequal(L, -1, err) || lua_isnil(L, err);
   lua_pop(L, 1);
   return same;
 }
@@ -303,7 +304,7 @@ void lunado__failure_text(lua_State *L, int idx) {
 void lunado__failure_open(lua_State *L, lunado_realm *realm) {
   lunado_failure *spare;
   realm->types.failure = lunado__class_new(L, "lunado.Failure", NULL, NULL);
-  lua_pop(L, 1);
+  realm->types.failure_class = luaL_ref(L, LUA_REGISTRYINDEX);
   lua_pushliteral(L, "not enough memory");
   spare = lunado__failure_new(L, realm, -1, -1);
   spare->observed = true;

@@ -134,6 +134,7 @@ struct lunado_realm {
     const void *listener;
     const void *kwargs; /* of util.kwargs; NULL: not loaded */
     int future_class;   /* reference in the registry to Future's metatable */
+    int failure_class;  /* the same, to that of Failures */
   } types;
 
   /* state/log.c's */
