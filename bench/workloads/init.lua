@@ -13,5 +13,5 @@ return {
   { id = "W11" },
   { id = "W11m", file = "W11", n = 1000000, quick = 200000,
     title = "bytes for each suspended coroutine with its Future, 1,000,000" },
-  { id = "E1" }, { id = "E2" }, { id = "R1" },
+  { id = "T1" }, { id = "E1" }, { id = "E2" }, { id = "R1" },
 }

@@ -57,21 +57,28 @@ static void lose_callback(lunado_loop *loop) {
 static void stop_idle(lunado_loop *loop) { uv_idle_stop(&loop->idle); }
 
 static void swap_deadlines(lunado_loop *loop) {
-  loop->heap.entries[5].when = -1;
+  loop->heap.entries[5].key = lunado__heap_key(-1);
 }
 
-static void swap_ages(lunado_loop *loop) {
+static void swap_ages(lunado_loop *loop) { loop->heap.entries[0].age = 100; }
+
+static void misnumber(lunado_loop *loop) {
   (void)loop;
-  timers[0].age = 100;
+  timers[3].number++;
 }
 
-static void misplace(lunado_loop *loop) {
-  (void)loop;
-  timers[3].position++;
+static void misplace(lunado_loop *loop) { loop->heap.timers[3].of.when = 1; }
+
+static void lose_number(lunado_loop *loop) { loop->heap.numbers++; }
+
+static void free_what_is_in_use(lunado_loop *loop) { loop->heap.free = 1; }
+
+static void number_beyond(lunado_loop *loop) {
+  loop->heap.entries[2].number = loop->heap.numbers;
 }
 
 static void spoil_deadline(lunado_loop *loop) {
-  loop->heap.entries[7].when = NAN;
+  loop->heap.entries[7].key = lunado__heap_key(NAN);
 }
 
 static void overfill(lunado_loop *loop) {
@@ -95,14 +102,14 @@ static void unref_timer(lunado_loop *loop) {
 }
 
 static void keep_for_nothing(lunado_loop *loop) {
-  loop->heap.count = loop->heap.finite = 0;
+  loop->heap.count = loop->heap.numbers = loop->heap.finite = 0;
 }
 
 static void miscount_removed(lunado_loop *loop) { loop->heap.removed++; }
 
 static void take_all_out(lunado_loop *loop) {
   lunado_heap *heap = &loop->heap;
-  for (uint32_t i = 0; i < heap->count; i++) heap->entries[i].of.removed = 1;
+  for (uint32_t i = 0; i < heap->count; i++) heap->timers[i].timer = NULL;
   heap->removed = heap->count;
 }
 
@@ -264,7 +271,11 @@ static const fault faults[] = {
     {stop_idle, "the idle handle is active while callbacks are ready"},
     {swap_deadlines, "an entry of the heap is not earlier than its parent"},
     {swap_ages, "an entry of the heap is not earlier than its parent"},
-    {misplace, "a timer knows its position in the heap"},
+    {misnumber, "a timer knows its number in the heap"},
+    {misplace, "a timer's deadline is its entry's"},
+    {number_beyond, "an entry has a number in use"},
+    {lose_number, "a number is that of an entry, or free"},
+    {free_what_is_in_use, "a free number has no timer"},
     {spoil_deadline, "a deadline is a number"},
     {overfill, "a heap has room for its entries"},
     {lose_deadline, "something comes back for the first deadline"},

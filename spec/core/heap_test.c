@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* heap_test.c - order, positions and memory, compared with a model. */
+/* heap_test.c - order, numbers and memory, compared with a model. */
 #include "core/heap.h"
 
 #include <math.h>
@@ -11,13 +11,11 @@
 enum { MANY = 100000, FEW = 300 };
 
 static lunado_heap heap;
-static uint32_t ages;
 
 static int setup(void **state) {
   (void)state;
   memory_watch();
   lunado_heap_init(&heap);
-  ages = 0;
   return 0;
 }
 
@@ -29,20 +27,21 @@ static int finish(void **state) {
   return 0;
 }
 
-static int push(double when, lunado_timer *timer) {
-  timer->age = ages++;
-  return lunado_heap_push(&heap, when, timer);
+static void add(double when, lunado_timer *timer) {
+  assert_int_equal(lunado_heap_push(&heap, when, timer), 0);
 }
 
-static void add(double when, lunado_timer *timer) {
-  assert_int_equal(push(when, timer), 0);
+/* Returns the earliest timer, or NULL. */
+static lunado_timer *min_timer(void) {
+  const lunado_heap_entry *entry = lunado_heap_min(&heap);
+  return entry != NULL ? heap.timers[entry->number].timer : NULL;
 }
 
 static lunado_timer *pop(void) {
-  lunado_timer *first = lunado_heap_min(&heap)->of.timer;
+  lunado_timer *first = min_timer();
   lunado_timer *timer = lunado_heap_pop(&heap);
   assert_ptr_equal(timer, first);
-  assert_int_equal(timer->position, 0);
+  assert_int_equal(timer->number, 0);
   return timer;
 }
 
@@ -84,9 +83,9 @@ static void equal_deadlines_stay_in_order(void **state) {
 static void they_do_so_where_the_count_of_ages_wraps(void **state) {
   lunado_timer *timers = make_timers(FEW);
   (void)state;
-  ages = UINT32_MAX - FEW / 2;
+  heap.ages = UINT32_MAX - FEW / 2;
   for (int i = 0; i < FEW; i++) add(i % 2 == 0 ? 0.0 : -0.0, &timers[i]);
-  assert_in_range(ages, 1, FEW);
+  assert_in_range(heap.ages, 1, FEW);
   lunado__check_heap(&heap);
   for (int i = 0; i < FEW; i++) assert_ptr_equal(pop(), &timers[i]);
   free(timers);
@@ -94,19 +93,52 @@ static void they_do_so_where_the_count_of_ages_wraps(void **state) {
 
 static void sorts_many(void **state) {
   lunado_timer *timers = make_timers(MANY);
-  double before = -INFINITY;
-  uint32_t age = 0;
+  const lunado_timer *before = NULL;
+  double last = -INFINITY;
   (void)state;
   for (size_t i = 0; i < MANY; i++)
     add((double)random_below(MANY / 4), &timers[i]);
   lunado__check_heap(&heap);
   for (size_t i = 0; i < MANY; i++) {
-    double when = lunado_heap_min(&heap)->when;
-    lunado_timer *timer = pop();
-    assert_true(before < when || (before == when && age < timer->age));
-    before = when;
-    age = timer->age;
+    double when = lunado_heap_entry_when(lunado_heap_min(&heap));
+    const lunado_timer *timer = pop();
+    assert_true(last < when || (last == when && before < timer));
+    before = timer;
+    last = when;
   }
+  free(timers);
+}
+
+static void keys_are_in_the_order_of_deadlines(void **state) {
+  static const double when[] = {-INFINITY, -1e300, -2, -1,    -1e-300, 0,
+                                1e-300,    1,      2,  1e300, INFINITY};
+  (void)state;
+  assert_true(lunado__heap_key(-0.0) == lunado__heap_key(0.0));
+  for (size_t i = 0; i < sizeof when / sizeof when[0]; i++) {
+    lunado_heap_entry entry = {.key = lunado__heap_key(when[i])};
+    assert_true(lunado_heap_entry_when(&entry) == when[i]);
+    if (i > 0) assert_true(lunado__heap_key(when[i - 1]) < entry.key);
+  }
+}
+
+static void tells_the_deadline_of_its_own_timers(void **state) {
+  lunado_timer *timers = make_timers(3);
+  double when = 0;
+  (void)state;
+  assert_false(lunado_heap_when(&heap, &timers[0], &when));
+  add(2, &timers[0]);
+  add(1, &timers[1]);
+  assert_true(lunado_heap_when(&heap, &timers[0], &when));
+  assert_true(when == 2);
+  assert_true(lunado_heap_is_first(&heap, &timers[1]));
+  assert_false(lunado_heap_is_first(&heap, &timers[0]));
+  timers[2].number = 1; /* as if in another heap */
+  assert_false(lunado_heap_when(&heap, &timers[2], &when));
+  timers[2].number = 3;
+  assert_false(lunado_heap_when(&heap, &timers[2], &when));
+  lunado_heap_remove(&heap, &timers[0]);
+  assert_false(lunado_heap_when(&heap, &timers[0], &when));
+  assert_true(when == 2);
   free(timers);
 }
 
@@ -118,7 +150,7 @@ static void one_that_was_taken_out_does_not_come(void **state) {
   for (int i = 0; i < FEW; i++) add(i, &timers[i]);
   for (int i = 0; i < FEW; i += 3) {
     lunado_heap_remove(&heap, &timers[i]);
-    assert_int_equal(timers[i].position, 0);
+    assert_int_equal(timers[i].number, 0);
     lunado__check_heap(&heap);
   }
   for (int i = 0; i < FEW; i++)
@@ -187,18 +219,56 @@ static void counts_the_deadlines_that_come(void **state) {
   free(timers);
 }
 
+/* --- numbers ---------------------------------------------------------------
+ */
+
+static void numbers_are_used_again(void **state) {
+  lunado_timer *timers = make_timers(FEW);
+  (void)state;
+  for (int i = 0; i < FEW; i++) add(i, &timers[i]);
+  for (int round = 0; round < 10; round++)
+    for (int i = 0; i < FEW; i++) {
+      assert_ptr_equal(pop(), &timers[i]);
+      add(i + FEW * (round + 1), &timers[i]);
+      assert_in_range(timers[i].number, 1, FEW);
+    }
+  assert_int_equal(heap.numbers, FEW);
+  lunado__check_heap(&heap);
+  free(timers);
+}
+
+/* A heap that shrinks moves its timers to lower numbers. */
+static void those_that_stay_are_known_after_it_shrank(void **state) {
+  lunado_timer *timers = make_timers(MANY);
+  double when;
+  (void)state;
+  for (size_t i = 0; i < MANY; i++) add((double)(MANY - i), &timers[i]);
+  for (size_t i = 0; i < MANY; i++)
+    if (i % 1000 != 0) lunado_heap_remove(&heap, &timers[i]);
+  lunado__check_heap(&heap);
+  assert_in_range(heap.capacity, MANY / 1000, 1024);
+  for (size_t i = MANY; i > 0;) {
+    i -= 1000;
+    assert_true(lunado_heap_when(&heap, &timers[i], &when));
+    assert_true(when == (double)(MANY - i));
+    assert_ptr_equal(pop(), &timers[i]);
+  }
+  assert_null(lunado_heap_min(&heap));
+  free(timers);
+}
+
 /* --- compared with a model ------------------------------------------------ */
 
 static double deadlines[FEW]; /* of each timer; NaN: not in the heap */
+static unsigned added[FEW];   /* how many were added before it */
 
 /* Returns the timer that should be the earliest, by linear search. */
-static size_t model_min(const lunado_timer *timers) {
+static size_t model_min(void) {
   size_t min = FEW;
   for (size_t i = 0; i < FEW; i++) {
     if (isnan(deadlines[i])) continue;
     if (min == FEW || deadlines[i] < deadlines[min] ||
-        (deadlines[i] == deadlines[min] &&
-         (int32_t)(timers[i].age - timers[min].age) < 0))
+        (deadlines[i] == deadlines[min] && added[i] < added[min]))
       min = i;
   }
   return min;
@@ -210,28 +280,29 @@ static void step(lunado_timer *timers, bool growing) {
   if (!pushes && i % 4 == 0 && lunado_heap_min(&heap) != NULL) {
     deadlines[pop() - timers] = NAN;
   } else if (pushes && isnan(deadlines[i])) {
+    static unsigned adds;
     deadlines[i] = random_below(50);
+    added[i] = adds++;
     add(deadlines[i], &timers[i]);
   } else if (!pushes && !isnan(deadlines[i])) {
     deadlines[i] = NAN;
     lunado_heap_remove(&heap, &timers[i]);
-    assert_int_equal(timers[i].position, 0);
+    assert_int_equal(timers[i].number, 0);
   }
 }
 
 static void random_operations_agree_with_a_model(void **state) {
   lunado_timer *timers = make_timers(FEW);
   (void)state;
-  ages = UINT32_MAX - MANY / 4;
+  heap.ages = UINT32_MAX - MANY / 4;
   for (size_t i = 0; i < FEW; i++) deadlines[i] = NAN;
   for (int i = 0; i < MANY; i++) {
-    const lunado_heap_entry *min;
+    const lunado_timer *min;
     size_t expected;
     step(timers, i / 5000 % 2 == 0);
-    min = lunado_heap_min(&heap);
-    expected = model_min(timers);
-    assert_ptr_equal(min != NULL ? min->of.timer : &timers[FEW],
-                     &timers[expected]);
+    min = min_timer();
+    expected = model_min();
+    assert_ptr_equal(min, expected < FEW ? &timers[expected] : NULL);
     if (i % 16 == 0) lunado__check_heap(&heap);
   }
   free(timers);
@@ -245,10 +316,10 @@ static void a_failed_push_changes_nothing(void **state) {
   for (int i = 0; i < FEW; i++) {
     lunado_heap before = heap;
     memory_fail_at(1);
-    if (push(-i, &timers[i]) == 0) continue;
+    if (lunado_heap_push(&heap, -i, &timers[i]) == 0) continue;
     assert_true(memory_failed());
     assert_memory_equal(&heap, &before, sizeof heap);
-    assert_int_equal(timers[i].position, 0);
+    assert_int_equal(timers[i].number, 0);
     lunado__check_heap(&heap);
     memory_fail_at(0);
     add(-i, &timers[i]);
@@ -284,6 +355,20 @@ static void goes_on_when_it_cannot_give_back(void **state) {
   free(timers);
 }
 
+static void children_share_a_cache_line(void **state) {
+  lunado_timer *timers = make_timers(FEW);
+  (void)state;
+  for (int i = 0; i < FEW; i++) {
+    add(i, &timers[i]);
+    assert_int_equal((uintptr_t)&heap.entries[1] % 64, 0);
+  }
+  for (int i = 0; i < FEW; i++) {
+    (void)pop();
+    assert_int_equal((uintptr_t)&heap.entries[1] % 64, 0);
+  }
+  free(timers);
+}
+
 /* Alternate adding and removing at a capacity's limit must not resize the heap
  * each time. */
 static void does_not_resize_back_and_forth(void **state) {
@@ -315,15 +400,20 @@ int main(void) {
       unit(equal_deadlines_stay_in_order),
       unit(they_do_so_where_the_count_of_ages_wraps),
       unit(sorts_many),
+      unit(keys_are_in_the_order_of_deadlines),
+      unit(tells_the_deadline_of_its_own_timers),
       unit(one_that_was_taken_out_does_not_come),
       unit(the_memory_of_one_that_was_taken_out_is_not_touched),
       unit(entries_of_those_are_never_more_than_the_others),
       unit(nor_when_the_others_come),
       unit(counts_the_deadlines_that_come),
+      unit(numbers_are_used_again),
+      unit(those_that_stay_are_known_after_it_shrank),
       unit(random_operations_agree_with_a_model),
       unit(a_failed_push_changes_nothing),
       unit(gives_memory_back),
       unit(goes_on_when_it_cannot_give_back),
+      unit(children_share_a_cache_line),
       unit(does_not_resize_back_and_forth),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

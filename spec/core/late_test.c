@@ -41,8 +41,10 @@ static void check_time(void) {
 }
 
 static void check_wait(int ms) {
-  double deadline = loop->heap.finite > 0 ? loop->heap.entries[0].when * 1e3
-                                          : (double)INFINITY;
+  const lunado_heap *heap = &loop->heap;
+  double deadline = heap->finite > 0
+                        ? lunado_heap_entry_when(&heap->entries[0]) * 1e3
+                        : (double)INFINITY;
   assert_true(ms <= 0 || (double)uv_now(&host) + ms <= deadline + GRAIN_MS);
 }
 

@@ -84,9 +84,9 @@ static void equal_deadlines_run_in_the_order_of_starting(void **state) {
 static void they_do_so_where_the_count_of_ages_wraps(void **state) {
   lunado_loop *loop = *state;
   double when = in(loop, 0.002);
-  loop->ages = UINT32_MAX - FEW / 2;
+  loop->heap.ages = UINT32_MAX - FEW / 2;
   for (int i = 0; i < FEW; i++) start(loop, &timers[i], when, (char)('a' + i));
-  assert_true(loop->ages < FEW);
+  assert_true(loop->heap.ages < FEW);
   run(loop);
   assert_string_equal(noted(), "abcdefgh");
 }

@@ -43,27 +43,53 @@ void lunado__check_future(const lunado_future *future) {
 
 /* --- timers -------------------------------------------------------------- */
 
+/* Checks the numbers: each is that of an entry, or free. */
+static void check_numbers(const lunado_heap *heap) {
+  uint32_t free = 0;
+  for (uint32_t next = heap->free; next != 0; free++) {
+    const lunado_heap_timer *place = &heap->timers[next - 1];
+    invariant(next <= heap->numbers && free < heap->numbers &&
+                  place->timer == NULL,
+              "a free number has no timer");
+    next = place->of.next;
+  }
+  invariant(heap->count + free == heap->numbers,
+            "a number is that of an entry, or free");
+}
+
+/* Checks that the entry's timer and its place agree with it; returns whether
+ * the entry has a timer. */
+static bool check_entry(const lunado_heap *heap,
+                        const lunado_heap_entry *entry) {
+  const lunado_heap_timer *place = &heap->timers[entry->number];
+  invariant(!isnan(lunado_heap_entry_when(entry)), "a deadline is a number");
+  invariant(entry->number < heap->numbers, "an entry has a number in use");
+  if (place->timer == NULL) return false;
+  invariant(place->timer->number == entry->number + 1,
+            "a timer knows its number in the heap");
+  invariant(place->of.when == lunado_heap_entry_when(entry),
+            "a timer's deadline is its entry's");
+  return true;
+}
+
 void lunado__check_heap(const lunado_heap *heap) {
   const lunado_heap_entry *entries = heap->entries;
   uint32_t removed = 0, finite = 0;
   invariant(heap->count <= heap->capacity, "a heap has room for its entries");
   for (uint32_t i = 0; i < heap->count; i++) {
-    bool gone = lunado__heap_removed(&entries[i]);
-    invariant(!isnan(entries[i].when), "a deadline is a number");
-    invariant(gone || entries[i].of.timer->position == i + 1,
-              "a timer knows its position in the heap");
     invariant(i == 0 ||
                   !lunado__heap_earlier(&entries[i], &entries[(i - 1) / 4]),
               "an entry of the heap is not earlier than its parent");
-    if (gone)
+    if (!check_entry(heap, &entries[i]))
       removed++;
-    else if (entries[i].when < INFINITY)
+    else if (lunado_heap_entry_when(&entries[i]) < INFINITY)
       finite++;
   }
   invariant(heap->removed == removed,
             "a heap counts the entries whose timers were taken out");
   invariant(removed <= heap->count / 2, "they are no more than the others");
   invariant(heap->finite == finite, "a heap counts the deadlines that come");
+  check_numbers(heap);
 }
 
 /* Must not be called while timers run: the timer handle is armed again only
@@ -75,7 +101,8 @@ static void check_armed(const lunado_loop *loop) {
   if (!waiting) return;
   invariant(referenced(&loop->timer),
             "the timer handle counts as alive while there is a deadline");
-  invariant(active(&loop->idle) || loop->armed <= loop->heap.entries[0].when,
+  invariant(active(&loop->idle) ||
+                loop->armed <= lunado_heap_entry_when(&loop->heap.entries[0]),
             "the timer handle is armed no later than the first deadline");
   invariant(active(&loop->idle) || active(&loop->timer),
             "something comes back for the first deadline");

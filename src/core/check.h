@@ -19,7 +19,7 @@ typedef struct lunado_loop lunado_loop;
  * streams.  Called on the loop's thread, also from the loop's callbacks. */
 void lunado__check(lunado_loop *loop);
 
-/* Checks that the entries are in order and each timer knows its position. */
+/* Checks that the entries are in order and each timer knows its number. */
 void lunado__check_heap(const lunado_heap *heap);
 
 /* Checks the waiters of a future. */

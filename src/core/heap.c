@@ -1,155 +1,251 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * heap.c - sifting entries up and down.
+ * heap.c - sifting entries up and down, and numbering timers.
  *
  * An entry has four children instead of two: so the heap has half as many
- * levels, and the children of an entry are adjacent in memory.
+ * levels, and the children of an entry are in one cache line.
  *
- * Invariant: entries[i] is not later than its children 4i+1 to 4i+4, even if
- * their timers were removed. entries[i].of.timer->position is i + 1 unless the
- * timer was removed; a timer outside the heap has position 0.
+ * Invariants: entries[i] is not later than its children 4i+1 to 4i+4, even if
+ * their timers were removed.  timers[number] of each entry is its timer, whose
+ * `number` is number + 1, or has NULL if the timer was removed; a timer outside
+ * the heap has number 0.  Each number below `numbers` is that of one entry, or
+ * is in the list of free numbers.
  */
 #include "core/heap.h"
 
 #include <assert.h>
 #include <math.h>
+#include <string.h>
 #include <uv.h>
 
 #include "core/alloc.h"
+#include "core/prefetch.h"
 #include "core/timer.h"
 
 #define HEAP_MIN_CAPACITY 16u
 
 #define CHILDREN 4u
 
+/* The entries of the first three levels. */
+#define UPPER (1 + CHILDREN + CHILDREN * CHILDREN)
+
+/* The usual size of a cache line.  Another size only costs time. */
+#define LINE (CHILDREN * sizeof(lunado_heap_entry))
+
 void lunado_heap_init(lunado_heap *self) { *self = (lunado_heap){.count = 0}; }
 
 void lunado_heap_fini(lunado_heap *self) {
-  lunado__free(self->entries);
+  lunado__free(self->block);
   lunado_heap_init(self);
 }
 
-static uint32_t age(const lunado_heap_entry *entry) {
-  if (lunado__heap_removed(entry)) return (uint32_t)(entry->of.removed >> 1);
-  return entry->of.timer->age;
-}
-
-/* Orders by deadline, then by age.  Only 31 bits of an age count, because
- * `removed` has only 32 bits on some platforms and uses one as its mark.  The
- * difference of two ages is right even after the counter has wrapped. */
-bool lunado__heap_earlier(const lunado_heap_entry *a,
-                          const lunado_heap_entry *b) {
-  if (a->when < b->when) return true;
-  if (a->when > b->when) return false;
-  return (int32_t)((age(a) - age(b)) << 1) < 0;
-}
-
 /* --- sifting -------------------------------------------------------------- */
-
-static void put(lunado_heap *self, uint32_t index, lunado_heap_entry entry) {
-  self->entries[index] = entry;
-  if (!lunado__heap_removed(&entry)) entry.of.timer->position = index + 1;
-}
 
 static void sift_up(lunado_heap *self, uint32_t index,
                     lunado_heap_entry entry) {
   while (index > 0) {
     uint32_t parent = (index - 1) / CHILDREN;
     if (!lunado__heap_earlier(&entry, &self->entries[parent])) break;
-    put(self, index, self->entries[parent]);
+    self->entries[index] = self->entries[parent];
     index = parent;
   }
-  put(self, index, entry);
+  self->entries[index] = entry;
 }
 
-/* Returns the earliest of up to four children, which begin at index `first`.
- * At least one child exists. */
-static uint32_t earliest_child(const lunado_heap *self, uint32_t first) {
-  const lunado_heap_entry *entries = self->entries;
-  uint32_t end = first + CHILDREN;
-  uint32_t best = first;
-  if (end > self->count) end = self->count;
-  for (uint32_t child = first + 1; child < end; child++)
-    if (lunado__heap_earlier(&entries[child], &entries[best])) best = child;
+/* Returns the index of the earlier one of two entries.  It is computed, because
+ * a branch could not be predicted. */
+static inline size_t earlier(const lunado_heap_entry *entries, size_t a,
+                             size_t b) {
+  return a + (b - a) * lunado__heap_earlier(&entries[b], &entries[a]);
+}
+
+/* Returns the earliest of the children that begin at index `first`, which is
+ * less than `count`.  Meanwhile the next level is loaded: four lines, of which
+ * one will be read.  (They are in the block even where the entries end.) */
+static size_t earliest_child(const lunado_heap_entry *entries, size_t first,
+                             size_t count) {
+  size_t best = first, next = CHILDREN * first + 1;
+  if (next < count) {
+    lunado__prefetch(&entries[next]);
+    lunado__prefetch(&entries[next + CHILDREN]);
+    lunado__prefetch(&entries[next + 2 * CHILDREN]);
+    lunado__prefetch(&entries[next + 3 * CHILDREN]);
+  }
+  if (first + CHILDREN <= count)
+    return earlier(entries, earlier(entries, first, first + 1),
+                   earlier(entries, first + 2, first + 3));
+  for (size_t child = first + 1; child < count; child++)
+    best = earlier(entries, best, child);
   return best;
 }
 
-static void sift_down(lunado_heap *self, uint32_t index,
+/* Places of timers are loaded while their entries are among the first. */
+static void sift_down(lunado_heap *self, size_t index,
                       lunado_heap_entry entry) {
+  lunado_heap_entry *entries = self->entries;
   for (;;) {
-    uint32_t child = CHILDREN * index + 1;
+    size_t child = CHILDREN * index + 1;
     if (child >= self->count) break;
-    child = earliest_child(self, child);
-    if (!lunado__heap_earlier(&self->entries[child], &entry)) break;
-    put(self, index, self->entries[child]);
+    child = earliest_child(entries, child, self->count);
+    if (!lunado__heap_earlier(&entries[child], &entry)) break;
+    entries[index] = entries[child];
+    if (index < UPPER) lunado__prefetch(&self->timers[entries[child].number]);
     index = child;
   }
-  put(self, index, entry);
+  entries[index] = entry;
+}
+
+/* --- numbers -------------------------------------------------------------- */
+
+/* Gives the timer a number; the heap has room for one more entry. */
+static uint32_t take_number(lunado_heap *self, double when,
+                            struct lunado_timer *timer) {
+  uint32_t number = self->numbers;
+  if (self->free != 0) {
+    number = self->free - 1;
+    self->free = self->timers[number].of.next;
+  } else {
+    self->numbers++;
+  }
+  self->timers[number].timer = timer;
+  self->timers[number].of.when = when;
+  timer->number = number + 1;
+  return number;
+}
+
+/* Frees the number of an entry that is dropped. */
+static void free_number(lunado_heap *self, uint32_t number) {
+  self->timers[number].timer = NULL;
+  self->timers[number].of.next = self->free;
+  self->free = number + 1;
+}
+
+/* Numbers the entries by their indices and moves their timers to `timers`, an
+ * array that does not overlap with the old one. */
+static void renumber(lunado_heap *self, lunado_heap_timer *timers) {
+  for (uint32_t i = 0; i < self->count; i++) {
+    lunado_heap_entry *entry = &self->entries[i];
+    timers[i] = self->timers[entry->number];
+    entry->number = i;
+    if (timers[i].timer != NULL) timers[i].timer->number = i + 1;
+  }
+  self->timers = timers;
+  self->numbers = self->count;
+  self->free = 0;
 }
 
 /* --- memory --------------------------------------------------------------- */
 
-static int resize(lunado_heap *self, uint32_t capacity) {
-  lunado_heap_entry *entries =
-      lunado__realloc(self->entries, capacity * sizeof *entries);
-  if (entries == NULL) return UV_ENOMEM;
-  self->entries = entries;
+/* The bytes of an entry and of a timer's place. */
+#define PLACE (sizeof(lunado_heap_entry) + sizeof(lunado_heap_timer))
+
+/* Returns where in the block the entries begin.  entries[1] begins a cache
+ * line, and so do all groups of children. */
+static size_t entries_offset(const void *block) {
+  uintptr_t second = (uintptr_t)block + sizeof(lunado_heap_entry);
+  return (size_t)(-second % LINE);
+}
+
+static lunado_heap_timer *behind(lunado_heap_entry *entries,
+                                 uint32_t capacity) {
+  return (lunado_heap_timer *)(void *)(entries + capacity);
+}
+
+/* Resizes the block for `capacity` entries; what it contains must fit.  Returns
+ * false, and changes nothing, if the allocator fails. */
+static bool resize(lunado_heap *self, uint32_t capacity) {
+  size_t before = self->block != NULL ? entries_offset(self->block) : 0;
+  char *block = lunado__realloc(self->block, capacity * PLACE + LINE);
+  size_t offset;
+  if (block == NULL) return false;
+  offset = entries_offset(block);
+  if (offset != before)
+    memmove(block + offset, block + before, self->capacity * PLACE);
+  self->block = block;
+  self->entries = (lunado_heap_entry *)(void *)(block + offset);
+  self->timers = behind(self->entries, self->capacity);
+  return true;
+}
+
+static int grow(lunado_heap *self) {
+  uint32_t capacity =
+      self->capacity > 0 ? 2 * self->capacity : HEAP_MIN_CAPACITY;
+  lunado_heap_timer *timers;
+  if (!resize(self, capacity)) return UV_ENOMEM;
+  timers = behind(self->entries, capacity);
+  memmove(timers, self->timers, self->numbers * sizeof *timers);
+  self->timers = timers;
   self->capacity = capacity;
   return 0;
 }
 
-/* Returns memory once more than three quarters of the entries are unused.  If
- * the allocator cannot shrink the block, the heap keeps it, which does no
- * harm. */
+/* Returns memory once more than three quarters of the places are unused: moves
+ * the timers into unused entries, and gives back what is behind them.  If the
+ * allocator cannot shrink the block, the heap keeps it, which does no harm. */
 static void shrink(lunado_heap *self) {
   uint32_t capacity = self->capacity;
   while (capacity > HEAP_MIN_CAPACITY && self->count < capacity / 4)
     capacity /= 2;
-  if (capacity < self->capacity) (void)resize(self, capacity);
+  if (capacity == self->capacity) return;
+  renumber(self, behind(self->entries, capacity));
+  self->capacity = capacity;
+  (void)resize(self, capacity);
 }
 
 /* --- adding and removing -------------------------------------------------- */
 
 int lunado_heap_push(lunado_heap *self, double when,
                      struct lunado_timer *timer) {
-  lunado_heap_entry entry = {when, {timer}};
-  assert(timer->position == 0 && "a timer is in one heap, once");
+  lunado_heap_entry entry = {.key = lunado__heap_key(when), .age = self->ages};
+  assert(timer->number == 0 && "a timer is in one heap, once");
   if (self->count == self->capacity) {
-    uint32_t wanted =
-        self->capacity > 0 ? 2 * self->capacity : HEAP_MIN_CAPACITY;
-    int rc = resize(self, wanted);
+    int rc = grow(self);
     if (rc < 0) return rc;
   }
+  self->ages++;
+  entry.number = take_number(self, when, timer);
   if (when < INFINITY) self->finite++;
   sift_up(self, self->count++, entry);
   return 0;
 }
 
+static struct lunado_timer *timer_of(const lunado_heap *self,
+                                     const lunado_heap_entry *entry) {
+  return self->timers[entry->number].timer;
+}
+
+/* Prefetches the timer that is the earliest now, and what its owner has behind
+ * it: it is likely to run next. */
 static void drop_first(lunado_heap *self) {
-  lunado_heap_entry last = self->entries[--self->count];
-  if (self->count > 0) sift_down(self, 0, last);
+  const char *timer;
+  lunado_heap_entry last;
+  free_number(self, self->entries[0].number);
+  last = self->entries[--self->count];
+  if (self->count == 0) return;
+  sift_down(self, 0, last);
+  timer = (const void *)timer_of(self, &self->entries[0]);
+  if (timer == NULL) return;
+  lunado__prefetch(timer);
+  lunado__prefetch(timer + LINE / 2);
 }
 
 const lunado_heap_entry *lunado_heap_min(lunado_heap *self) {
-  while (self->count > 0 && lunado__heap_removed(&self->entries[0])) {
+  while (self->count > 0 && timer_of(self, &self->entries[0]) == NULL) {
     drop_first(self);
     self->removed--;
   }
   return self->count > 0 ? &self->entries[0] : NULL;
 }
 
-/* Detaches the timer of the entry, which is about to be dropped or marked. */
-static void leave(lunado_heap *self, const lunado_heap_entry *entry) {
-  if (entry->when < INFINITY) self->finite--;
-  entry->of.timer->position = 0;
-}
-
 /* Drops the entries of removed timers and restores the heap order. */
 static void compact(lunado_heap *self) {
   uint32_t kept = 0;
-  for (uint32_t i = 0; i < self->count; i++)
-    if (!lunado__heap_removed(&self->entries[i]))
-      put(self, kept++, self->entries[i]);
+  for (uint32_t i = 0; i < self->count; i++) {
+    if (timer_of(self, &self->entries[i]) != NULL)
+      self->entries[kept++] = self->entries[i];
+    else
+      free_number(self, self->entries[i].number);
+  }
   self->count = kept;
   self->removed = 0;
   for (uint32_t i = kept / CHILDREN + 1; i-- > 0;)
@@ -163,23 +259,43 @@ static void tidy(lunado_heap *self) {
 }
 
 struct lunado_timer *lunado_heap_pop(lunado_heap *self) {
-  struct lunado_timer *timer = self->entries[0].of.timer;
-  leave(self, &self->entries[0]);
+  struct lunado_timer *timer = timer_of(self, &self->entries[0]);
+  if (lunado_heap_entry_when(&self->entries[0]) < INFINITY) self->finite--;
+  timer->number = 0;
   drop_first(self);
   tidy(self);
   return timer;
 }
 
 void lunado_heap_remove(lunado_heap *self, struct lunado_timer *timer) {
-  uint32_t index = timer->position - 1;
-  lunado_heap_entry *entry = &self->entries[index];
-  assert(index < self->count && entry->of.timer == timer);
-  leave(self, entry);
-  if (index == self->count - 1) {
+  uint32_t number = timer->number - 1;
+  lunado_heap_timer *place = &self->timers[number];
+  assert(number < self->numbers && place->timer == timer);
+  if (place->of.when < INFINITY) self->finite--;
+  timer->number = 0;
+  if (self->entries[self->count - 1].number == number) {
     self->count--;
+    free_number(self, number);
   } else {
-    entry->of.removed = (uintptr_t)timer->age * 2 + 1;
+    place->timer = NULL;
     self->removed++;
   }
   tidy(self);
+}
+
+/* --- asking --------------------------------------------------------------- */
+
+bool lunado_heap_when(const lunado_heap *self, const struct lunado_timer *timer,
+                      double *when) {
+  const lunado_heap_timer *place;
+  if (timer->number == 0 || timer->number > self->numbers) return false;
+  place = &self->timers[timer->number - 1];
+  if (place->timer != timer) return false;
+  *when = place->of.when;
+  return true;
+}
+
+bool lunado_heap_is_first(const lunado_heap *self,
+                          const struct lunado_timer *timer) {
+  return self->entries[0].number == timer->number - 1;
 }

@@ -147,7 +147,7 @@ static bool can_skip(lunado_loop *loop, double now) {
   if (loop->clock == NULL || loop->clock->skip_to == NULL ||
       !lunado_list_empty(&loop->ready) || loop->heap.finite == 0)
     return false;
-  return lunado_heap_min(&loop->heap)->when > now;
+  return lunado_heap_entry_when(lunado_heap_min(&loop->heap)) > now;
 }
 
 /* True if the loop awaits an event from libuv or from another thread. */
@@ -163,7 +163,8 @@ static void skip_time(lunado_loop *loop, bool was_inactive) {
   loop->inactive = !is_awaiting(loop);
   if (!was_inactive || !loop->inactive) return;
   loop->inactive = false;
-  loop->clock->skip_to(loop->clock, lunado_heap_min(&loop->heap)->when);
+  loop->clock->skip_to(loop->clock,
+                       lunado_heap_entry_when(lunado_heap_min(&loop->heap)));
   lunado__timers_run(loop, lunado_loop_time(loop));
 }
 

@@ -258,8 +258,7 @@ struct lunado_loop {
   unsigned steps;    /* callbacks, timers and calls of lunado_loop_slice_expired
                         before the next look at the clock */
   unsigned stride;   /* steps between two looks */
-  uint32_t ages;     /* timers started so far */
-  uint32_t turn_age; /* while timers run: `ages` when they began */
+  uint32_t turn_age; /* while timers run: `ages` of the heap when they began */
   unsigned depth;    /* callbacks and runs of the loop on the C stack */
   unsigned kept_alive; /* lunado_loop_keep_alive minus lunado_loop_release */
   unsigned handles;    /* open handles of the loop's own */

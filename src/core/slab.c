@@ -18,18 +18,13 @@ void lunado_slab_fini(lunado_slab *self) {
   lunado_slab_init(self, self->size);
 }
 
-/* Returns the block of item `number`, and stores the number of the first item
- * of that block in *first. */
-static int find_block(uint32_t number, uint32_t *first) {
-  uint32_t end = LUNADO_SLAB_FIRST;
-  int block = 0;
-  *first = 0;
-  while (number >= end) {
-    *first = end;
-    end *= 2;
-    block++;
-  }
-  return block;
+/* The number of the first item of a block, and of all items before it. */
+static uint32_t first_of(int block) {
+  return block > 0 ? LUNADO_SLAB_FIRST << (block - 1) : 0;
+}
+
+static void *item_of(const lunado_slab *self, int block, uint32_t number) {
+  return self->blocks[block].items + (number - first_of(block)) * self->size;
 }
 
 static void make_free(lunado_slab_block *block, lunado_slot *slot) {
@@ -69,18 +64,20 @@ void *lunado_slab_take(lunado_slab *self) {
   lunado_slot *slot;
   while (self->blocks[self->first].free == 0) self->first++;
   block = &self->blocks[self->first];
-  slot = lunado_slab_at(self, block->free - 1);
+  slot = item_of(self, self->first, block->free - 1);
   block->free = slot->next;
   block->taken++;
   self->taken++;
   return slot;
 }
 
+/* Half of all items are in the last block, so the search begins there. */
 void lunado_slab_give(lunado_slab *self, void *item) {
   lunado_slot *slot = item;
-  uint32_t first;
-  int number = find_block(slot->number, &first);
-  lunado_slab_block *block = &self->blocks[number];
+  int number = self->block_count - 1;
+  lunado_slab_block *block;
+  while (slot->number < first_of(number)) number--;
+  block = &self->blocks[number];
   make_free(block, slot);
   block->taken--;
   self->taken--;
@@ -98,8 +95,9 @@ void lunado_slab_trim(lunado_slab *self) {
   }
 }
 
+/* Another thread must not look at block_count: see slab.h. */
 void *lunado_slab_at(const lunado_slab *self, uint32_t number) {
-  uint32_t first;
-  int block = find_block(number, &first);
-  return self->blocks[block].items + (number - first) * self->size;
+  int block = 0;
+  while (number >= first_of(block + 1)) block++;
+  return item_of(self, block, number);
 }

@@ -75,7 +75,7 @@ void lunado__timers_arm(lunado_loop *loop) {
   if (loop->closed) return;
   if (loop->heap.finite > 0) {
     uv_ref((uv_handle_t *)&loop->timer);
-    arm(loop, lunado_heap_min(&loop->heap)->when);
+    arm(loop, lunado_heap_entry_when(lunado_heap_min(&loop->heap)));
   } else {
     uv_unref((uv_handle_t *)&loop->timer);
   }
@@ -91,41 +91,38 @@ int lunado_timer_start(lunado_loop *loop, lunado_timer *timer, double when) {
   int rc;
   assert(when == when && "a deadline is a number");
   if (loop->closed) return UV_ECANCELED;
-  timer->age = loop->ages++;
   rc = lunado_heap_push(&loop->heap, not_before_due(loop, when), timer);
   if (rc < 0) return rc;
-  if (timer->position == 1 || loop->heap.finite == 1) lunado__timers_arm(loop);
+  if (lunado_heap_is_first(&loop->heap, timer) || loop->heap.finite == 1)
+    lunado__timers_arm(loop);
   return 0;
 }
 
 void lunado_timer_stop(lunado_loop *loop, lunado_timer *timer) {
-  if (timer->position == 0) return;
+  if (!lunado_timer_running(timer)) return;
   lunado_heap_remove(&loop->heap, timer);
   if (loop->heap.finite == 0) lunado__timers_arm(loop);
 }
 
 bool lunado_timer_when(const lunado_loop *loop, const lunado_timer *timer,
                        double *when) {
-  const lunado_heap_entry *entry;
-  if (timer->position == 0 || timer->position > loop->heap.count) return false;
-  entry = &loop->heap.entries[timer->position - 1];
-  if (entry->of.timer != timer) return false;
-  *when = entry->when;
-  return true;
+  return lunado_heap_when(&loop->heap, timer, when);
 }
 
-/* True if the timer was started after the timers of this turn began to run.
- * Only 31 bits of an age count; see heap.c. */
-static bool is_new(const lunado_loop *loop, const lunado_timer *timer) {
-  return (int32_t)((timer->age - loop->turn_age) << 1) >= 0;
+/* True if the timer of the entry was started after the timers of this turn
+ * began to run. */
+static bool is_new(const lunado_loop *loop, const lunado_heap_entry *entry) {
+  return !lunado__heap_older(entry->age, loop->turn_age);
 }
 
 /* True if the earliest timer belongs to this turn.  A timer that a timer of
  * this turn started waits for the next turn, so that the turn ends. */
 static bool is_due(lunado_loop *loop) {
   const lunado_heap_entry *first = lunado_heap_min(&loop->heap);
-  if (first == NULL || first->when > loop->due) return false;
-  return first->when < loop->due || !is_new(loop, first->of.timer);
+  double when;
+  if (first == NULL) return false;
+  when = lunado_heap_entry_when(first);
+  return when < loop->due || (when == loop->due && !is_new(loop, first));
 }
 
 static void run_first(lunado_loop *loop) {
@@ -143,7 +140,7 @@ void lunado__timers_run(lunado_loop *loop, double due) {
   double outer = loop->due;
   uint32_t outer_age = loop->turn_age;
   loop->due = due;
-  loop->turn_age = loop->ages;
+  loop->turn_age = loop->heap.ages;
   lunado__loop_begin_slice(loop);
   while (is_due(loop) && !loop->broken && !lunado_loop_urged(loop)) {
     run_first(loop);

@@ -57,18 +57,16 @@ void lunado__timers_arm(lunado_loop *loop);
 
 struct lunado_timer {
   lunado_timer_cb cb;
-  uint32_t position; /* its index in the loop's heap plus one; 0: stopped */
-  uint32_t age;      /* the number of timers started before it; wraps */
+  uint32_t number; /* its number in the loop's heap plus one; 0: stopped */
 };
 
 static inline void lunado_timer_init(lunado_timer *timer, lunado_timer_cb cb) {
   timer->cb = cb;
-  timer->position = 0;
-  timer->age = 0;
+  timer->number = 0;
 }
 
 static inline bool lunado_timer_running(const lunado_timer *timer) {
-  return timer->position != 0;
+  return timer->number != 0;
 }
 
 #endif

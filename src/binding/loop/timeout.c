@@ -23,18 +23,24 @@
 #include "binding/state/argument.h"
 #include "binding/state/context.h"
 #include "binding/state/log.h"
+#include "core/prefetch.h"
 
 /* A handle has the index of the item in its lower bits and the sequence number,
  * taken from realm->loops.timeouts, above. */
 #define NUMBER_BITS 24
 #define NUMBERS (1u << NUMBER_BITS)
 
+/* So many timeouts, with what they call, are in the processor's caches anyway.
+ */
+#define CACHED 512u
+
 typedef struct {
   lunado_slot slot;
   lunado_timer timer;
-  lua_Integer handle; /* 0: fired or removed */
-  uint32_t anchor;    /* anchor of the callable or the packed call */
-  int nargs;          /* above 0: the anchor is that of a packed call */
+  lua_Integer handle;  /* 0: fired or removed */
+  uint32_t anchor;     /* anchor of the callable or the packed call */
+  int nargs;           /* above 0: the anchor is that of a packed call */
+  const void *address; /* of what the anchor holds, to prefetch it; or NULL */
 } timeout;
 
 /* --- packed calls --------------------------------------------------------- */
@@ -72,6 +78,7 @@ static void on_due(lunado_loop *core, lunado_timer *timer) {
   lua_State *L = loop->L;
   int top = lua_gettop(L);
   int nargs = self->nargs;
+  lunado__prefetch(self->address);
   lunado__anchor_take(L, loop, self->anchor);
   end(loop, self);
   if (!lua_checkstack(L, nargs + LUA_MINSTACK)) {
@@ -98,6 +105,7 @@ static timeout *take(lua_State *L, lunado_ioloop *loop) {
   }
   self = lunado_slab_take(&loop->timeouts);
   self->anchor = anchor;
+  self->address = loop->timeouts.taken > CACHED ? lua_topointer(L, -1) : NULL;
   lunado_timer_init(&self->timer, on_due);
   return self;
 }
@@ -179,12 +187,14 @@ static bool is_elsewhere(lua_State *L, lunado_ioloop *loop,
 
 /* Argument 2 as a handle; raises if it was never given out. */
 static lua_Integer check_handle(lua_State *L, const lunado_realm *realm) {
+  lua_Integer handle;
   uint64_t count;
   if (!lua_isinteger(L, 2)) luaL_typeerror(L, 2, "timeout");
-  count = (uint64_t)lua_tointeger(L, 2) >> NUMBER_BITS;
+  handle = lua_tointeger(L, 2);
+  count = (uint64_t)handle >> NUMBER_BITS;
   luaL_argcheck(L, count > 0 && count <= realm->loops.timeouts, 2,
                 "not the handle of a timeout");
-  return lua_tointeger(L, 2);
+  return handle;
 }
 
 /* Stops a running timeout. */
