@@ -187,14 +187,14 @@ function IOStream.open(fd, options)
   return finish(self, options)
 end
 
---- The stream of the connection that is coming in, and the address of its other
--- end; nil if that has gone already; nil and the error.
+--- Returns the stream of the connection that is coming in; nil if the other side
+-- has gone already; nil and the error.
 local function accept(listener, options)
   local self = new()
-  local address, err = listener:accept(self)
-  if not address then return nil, err end
+  local accepted, err = listener:accept(self)
+  if not accepted then return nil, err end
   local wrong = wrong_option(options)
-  if not wrong then return finish(self, options), address end
+  if not wrong then return finish(self, options) end
   self:close()
   return nil, wrong
 end

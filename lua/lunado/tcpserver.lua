@@ -8,8 +8,6 @@ local argument = require "lunado.argument"
 local iostream = require "lunado.iostream"
 local waiters = require "lunado.waiters"
 
-local IOLoop = core.IOLoop
-
 -- More than any system allows, each of which then takes what it allows.
 local BACKLOG <const> = 32767
 
@@ -65,30 +63,24 @@ end
 
 -- Connections ---------------------------------------------------------------
 
-local serve = core.coroutine(function(self, stream, address)
-  local result = self:handle_stream(stream, address)
+--- Serves a connection. If that ends without returning, by an error or by
+-- coroutine.close, the stream is closed, so that the peer does not wait in vain.
+-- No local variable has the address, which few handlers keep.
+local serve = core.coroutine(function(self, stream)
+  local _ <close> = stream[1]
+  local result = self:handle_stream(stream, stream:_take_peer())
   if core.is_future(result) then core.await(result) end
+  stream:_served()
 end)
-
---- Starts the service of a connection.  An error of handle_stream goes to
--- handle_callback_exception, and the stream is closed, so that the peer does
--- not wait in vain.
-local function start(self, stream, address)
-  serve(self, stream, address):add_done_callback(function(future)
-    local err, traceback = future:exc_info()
-    if err == nil then return end
-    stream:close()
-    IOLoop.instance():handle_callback_exception(self.handle_stream, err,
-      traceback)
-  end)
-end
 
 -- Called with each connection that comes in, or with an error of the system's.
 local function accept(self, listener, err)
   if err then error("accept: " .. err, 0) end
-  local stream, address = iostream._accept(listener, self)
-  if stream then return start(self, stream, address) end
-  if address then error("accept: " .. address, 0) end
+  local stream, refused = iostream._accept(listener, self)
+  if stream then
+    return core.discard(serve(self, stream), self.handle_stream)
+  end
+  if refused then error("accept: " .. refused, 0) end
 end
 
 -- Listening -----------------------------------------------------------------

@@ -46,8 +46,9 @@ void lunado__closing_pusherror(lua_State *L, int idx, lunado_iostream *self,
   if (cause != 0)
     lua_pushvalue(L, cause);
   else
-    lua_getiuservalue(L, idx, IOSTREAM_ERROR);
-  if (cause != 0 || lua_getiuservalue(L, idx, IOSTREAM_CLOSED_BY) == LUA_TNIL) {
+    lunado__iostream_get(L, idx, IOSTREAM_ERROR);
+  if (cause != 0 ||
+      lunado__iostream_get(L, idx, IOSTREAM_CLOSED_BY) == LUA_TNIL) {
     lua_settop(L, reason);
     lua_pushvalue(L, reason);
     to_message(L);
@@ -108,7 +109,7 @@ void lunado__closing_fail(lua_State *L, int idx, lunado_iostream *self,
 bool lunado__closing_ended_well(lua_State *L, int idx,
                                 const lunado_iostream *self) {
   bool well;
-  if (lua_getiuservalue(L, idx, IOSTREAM_ERROR) == LUA_TNIL)
+  if (lunado__iostream_get(L, idx, IOSTREAM_ERROR) == LUA_TNIL)
     well = true;
   else
     well = self->ended && lua_type(L, -1) == LUA_TSTRING &&
@@ -131,9 +132,9 @@ void lunado__closing_callback(lua_State *L, int idx, lunado_iostream *self) {
   if (!self->has_close_callback) return;
   loop = calling_loop(L, self);
   self->has_close_callback = false;
-  lua_getiuservalue(L, idx, IOSTREAM_CLOSE_CALLBACK);
+  lunado__iostream_get(L, idx, IOSTREAM_CLOSE_CALLBACK);
   lua_pushnil(L);
-  lua_setiuservalue(L, idx, IOSTREAM_CLOSE_CALLBACK);
+  lunado__iostream_set(L, idx, IOSTREAM_CLOSE_CALLBACK);
   lunado__queue_callback(L, self->loop->realm, loop, 0);
   lunado__iostream_release(L, self, IOSTREAM_HELD_CALLBACK);
 }
@@ -147,7 +148,7 @@ void lunado__closing_mark(lua_State *L, int idx, lunado_iostream *self,
     lua_rawset(L, -3);
     lua_pop(L, 1);
     lua_pushvalue(L, cause);
-    lua_setiuservalue(L, idx, IOSTREAM_ERROR);
+    lunado__iostream_set(L, idx, IOSTREAM_ERROR);
   }
   self->closed = true;
 }
@@ -188,19 +189,19 @@ static bool close_luv(lua_State *L, int handle) {
 /* Pushes a pending Future of the end of closing, which may fail; then what
  * gives the handle back may not. */
 static void push_closed_future(lua_State *L, int idx, lunado_iostream *self) {
-  if (lua_getiuservalue(L, idx, IOSTREAM_CLOSED) == LUA_TUSERDATA) return;
+  if (lunado__iostream_get(L, idx, IOSTREAM_CLOSED) == LUA_TUSERDATA) return;
   lua_pop(L, 1);
   lunado__future_new(L, self->loop->realm, LUNADO_KIND_PLAIN,
                      sizeof(lunado_future), 1);
   lua_pushvalue(L, -1);
-  lua_setiuservalue(L, idx, IOSTREAM_CLOSED);
+  lunado__iostream_set(L, idx, IOSTREAM_CLOSED);
 }
 
 /* Has luv close its handle, which the stream has no use for any more. */
 static void hand_back(lua_State *L, int idx, lunado_iostream *self) {
   int top = lua_gettop(L);
   push_closed_future(L, idx, self);
-  lua_getiuservalue(L, idx, IOSTREAM_HANDLE);
+  lunado__iostream_get(L, idx, IOSTREAM_HANDLE);
   lua_pushvalue(L, top + 1);
   lua_pushcclosure(L, on_luv_closed, 1);
   self->gone = true;
@@ -285,7 +286,7 @@ void lunado__closing_for_memory(lua_State *L, int idx, lunado_iostream *self) {
 /* (stream): the loop is closed, but luv's handle stays with luv. */
 static int leave_handle(lua_State *L) {
   lua_settop(L, 1);
-  lua_getiuservalue(L, 1, IOSTREAM_HANDLE);
+  lunado__iostream_get(L, 1, IOSTREAM_HANDLE);
   lua_pushnil(L);
   (void)close_luv(L, 2);
   return 0;
@@ -296,7 +297,7 @@ static int leave_handle(lua_State *L) {
 static int tell_closed(lua_State *L) {
   lunado_iostream *self = lua_touserdata(L, 1);
   lua_settop(L, 1);
-  if (lua_getiuservalue(L, 1, IOSTREAM_HANDLE) != LUA_TNIL) {
+  if (lunado__iostream_get(L, 1, IOSTREAM_HANDLE) != LUA_TNIL) {
     hand_back(L, 1, self);
     return 0;
   }
@@ -331,7 +332,7 @@ static int stream_close(lua_State *L) {
   lunado__closing_close(L, 2, self, 0);
   lunado__closing_handle(L, 2, self);
   lunado__closing_callback(L, 2, self);
-  if (lua_getiuservalue(L, 2, IOSTREAM_CLOSED) != LUA_TUSERDATA)
+  if (lunado__iostream_get(L, 2, IOSTREAM_CLOSED) != LUA_TUSERDATA)
     lunado__iostream_pushdone(L, realm);
   return 1;
 }
@@ -373,7 +374,7 @@ static int stream_set_close_callback(lua_State *L) {
   if (!lua_isnil(L, 2) && !self->closed)
     lunado__iostream_hold(L, 3, self, IOSTREAM_HELD_CALLBACK);
   lua_pushvalue(L, 2);
-  lua_setiuservalue(L, 3, IOSTREAM_CLOSE_CALLBACK);
+  lunado__iostream_set(L, 3, IOSTREAM_CLOSE_CALLBACK);
   self->has_close_callback = !lua_isnil(L, 2);
   if (self->closed) {
     lunado__closing_callback(L, 3, self);

@@ -13,17 +13,17 @@
 static void failed(lua_State *L, int idx, lunado_iostream *self) {
   int cause = lua_gettop(L);
   if (self->closed) return;
-  lua_getiuservalue(L, idx, IOSTREAM_TARGET);
+  lunado__iostream_get(L, idx, IOSTREAM_TARGET);
   lua_pushfstring(L, "cannot connect to %s: %s", lua_tostring(L, -1),
                   lua_tostring(L, cause));
-  lua_setiuservalue(L, idx, IOSTREAM_CLOSED_BY);
+  lunado__iostream_set(L, idx, IOSTREAM_CLOSED_BY);
   lunado__closing_close(L, idx, self, cause);
 }
 
 void lunado__connecting_give_up(lua_State *L, int idx, lunado_iostream *self) {
   if (!self->connecting) return;
   self->connecting = false;
-  lua_getiuservalue(L, idx, IOSTREAM_CONNECT);
+  lunado__iostream_get(L, idx, IOSTREAM_CONNECT);
   lunado__closing_fail(L, idx, self, 0, false);
   lunado__iostream_release(L, self, IOSTREAM_HELD_CONNECT);
 }
@@ -95,9 +95,9 @@ static int stream__connect(lua_State *L) {
   lunado__future_new(L, realm, LUNADO_KIND_PLAIN, sizeof(lunado_future), 1);
   lunado__iostream_hold(L, 5, self, IOSTREAM_HELD_CONNECT);
   lua_pushvalue(L, 6);
-  lua_setiuservalue(L, 5, IOSTREAM_CONNECT);
+  lunado__iostream_set(L, 5, IOSTREAM_CONNECT);
   lua_pushvalue(L, 4);
-  lua_setiuservalue(L, 5, IOSTREAM_TARGET);
+  lunado__iostream_set(L, 5, IOSTREAM_TARGET);
   rc = start(L, self);
   self->connecting = rc == 0;
   if (rc < 0) fail_at_once(L, self, rc);
@@ -131,7 +131,25 @@ static int stream__kind(lua_State *L) {
   return 1;
 }
 
+/* stream:_take_peer() → the address of the other end, of a stream that was
+ * accepted just now. */
+static int stream__take_peer(lua_State *L) {
+  lua_settop(L, 1);
+  (void)lunado__iostream_check(L, lunado__realm_upvalue(L), 1);
+  lunado__iostream_take(L, 2, IOSTREAM_WHAT);
+  return 1;
+}
+
+/* stream:_served(): the handler of the connection has returned. */
+static int stream__served(lua_State *L) {
+  lua_settop(L, 1);
+  lunado__iostream_check(L, lunado__realm_upvalue(L), 1)->serving = false;
+  return 0;
+}
+
 static const luaL_Reg functions[] = {{"_kind", stream__kind},
+                                     {"_served", stream__served},
+                                     {"_take_peer", stream__take_peer},
                                      {"_connect", stream__connect},
                                      {"set_nodelay", stream_set_nodelay},
                                      {NULL, NULL}};

@@ -76,10 +76,39 @@ void lunado__iostream_pushdone(lua_State *L, lunado_realm *realm) {
   lunado__getslot(L, realm, LUNADO_SLOT_WRITTEN);
 }
 
+int lunado__iostream_get(lua_State *L, int idx, int value) {
+  if (value <= IOSTREAM_VALUES) return lua_getiuservalue(L, idx, value);
+  if (lua_getiuservalue(L, idx, IOSTREAM_RARE) == LUA_TTABLE) {
+    lua_rawgeti(L, -1, value - IOSTREAM_VALUES);
+    lua_remove(L, -2);
+  }
+  return lua_type(L, -1);
+}
+
+void lunado__iostream_set(lua_State *L, int idx, int value) {
+  if (value <= IOSTREAM_VALUES) {
+    lua_setiuservalue(L, idx, value);
+    return;
+  }
+  if (lua_getiuservalue(L, idx, IOSTREAM_RARE) != LUA_TTABLE) {
+    lua_pop(L, 1);
+    if (lua_isnil(L, -1)) {
+      lua_pop(L, 1);
+      return;
+    }
+    lua_createtable(L, IOSTREAM_CLOSED - IOSTREAM_VALUES, 0);
+    lua_pushvalue(L, -1);
+    lua_setiuservalue(L, idx, IOSTREAM_RARE);
+  }
+  lua_insert(L, -2);
+  lua_rawseti(L, -2, value - IOSTREAM_VALUES);
+  lua_pop(L, 1);
+}
+
 void lunado__iostream_take(lua_State *L, int idx, int value) {
-  lua_getiuservalue(L, idx, value);
+  (void)lunado__iostream_get(L, idx, value);
   lua_pushnil(L);
-  lua_setiuservalue(L, idx, value);
+  lunado__iostream_set(L, idx, value);
 }
 
 void lunado__iostream_settle(lua_State *L, lunado_realm *realm, int idx,
@@ -195,10 +224,21 @@ static int stream__gc(lua_State *L) {
   if (core == NULL) return 0;
   core->owner = NULL;
   lunado_stream_close(core);
-  if (lua_getiuservalue(L, 1, IOSTREAM_HANDLE) != LUA_TUSERDATA) return 0;
+  if (lunado__iostream_get(L, 1, IOSTREAM_HANDLE) != LUA_TUSERDATA) return 0;
   lua_getfield(L, -1, "close");
   lua_insert(L, -2);
   (void)lua_pcall(L, 1, 0, 0);
+  return 0;
+}
+
+/* (stream): the scope of its service has been left; not by a return, if it is
+ * still being served. */
+static int stream__close(lua_State *L) {
+  lunado_iostream *self = lua_touserdata(L, 1);
+  if (!self->serving) return 0;
+  lua_settop(L, 1);
+  lunado__closing_close(L, 1, self, 0);
+  lunado__closing_handle(L, 1, self);
   return 0;
 }
 
@@ -269,7 +309,7 @@ static int core_stream_adopt(lua_State *L) {
   loop = lunado__iostream_loop_on(L, realm, handle->loop);
   self = lunado__iostream_new(L, loop, 1);
   lua_pushvalue(L, 2);
-  lua_setiuservalue(L, 3, IOSTREAM_HANDLE);
+  lunado__iostream_set(L, 3, IOSTREAM_HANDLE);
   rc = lunado_stream_adopt(&core, loop->core, handle);
   return finish_open(L, self, core, rc);
 }
@@ -308,7 +348,7 @@ static int core_stream_open_file(lua_State *L) {
   if (!lua_isnil(L, 5)) flags |= LUNADO_FILE_BORROWED;
   self = lunado__iostream_new(L, loop, 1);
   lua_pushvalue(L, 5);
-  lua_setiuservalue(L, 6, IOSTREAM_HANDLE);
+  lunado__iostream_set(L, 6, IOSTREAM_HANDLE);
   rc = lunado_stream_new_file(&core, loop->core, fd, flags);
   return finish_open(L, self, core, rc);
 }
@@ -359,7 +399,8 @@ void lunado__iostream_functions(lua_State *L) {
   lua_setfield(L, -2, "stream_methods");
 }
 
-static const luaL_Reg metamethods[] = {{"__gc", stream__gc}, {NULL, NULL}};
+static const luaL_Reg metamethods[] = {
+    {"__close", stream__close}, {"__gc", stream__gc}, {NULL, NULL}};
 
 void lunado__iostream_open(lua_State *L, lunado_realm *realm) {
   lunado_future *written;

@@ -20,22 +20,26 @@
 #include "binding/state/realm.h"
 #include "core/stream.h"
 
-/* User values. */
+/* User values, and behind them what few streams have: fields of the table that
+ * is IOSTREAM_RARE. */
 enum {
-  IOSTREAM_LOOP = 1,       /* of `loop` */
-  IOSTREAM_OBJECT,         /* the IOStream */
-  IOSTREAM_HANDLE,         /* luv's handle that was adopted; or nil */
-  IOSTREAM_READ,           /* Future of the read that waits */
-  IOSTREAM_WHAT,           /* of the last read: its delimiter, or function */
-  IOSTREAM_WRITES,         /* number of a write -> its Future */
+  IOSTREAM_LOOP = 1, /* of `loop` */
+  IOSTREAM_OBJECT,   /* the IOStream */
+  IOSTREAM_READ,     /* Future of the read that waits */
+  IOSTREAM_WHAT,     /* of the last read: its delimiter, or function; of a
+                        stream that was just accepted, the address of the
+                        other end */
+  IOSTREAM_WRITES,   /* number of a write -> its Future; or nil */
+  IOSTREAM_RARE,     /* a table, or nil */
+  IOSTREAM_VALUES = IOSTREAM_RARE,
+  IOSTREAM_HANDLE,         /* luv's handle that was adopted */
   IOSTREAM_WRITE_CLOSED,   /* Future of close_write */
   IOSTREAM_CONNECT,        /* Future of connect */
   IOSTREAM_TARGET,         /* what it connects to, in words */
-  IOSTREAM_CLOSED_BY,      /* message of the error that closed it, or nil */
-  IOSTREAM_ERROR,          /* why it was closed, or nil */
+  IOSTREAM_CLOSED_BY,      /* message of the error that closed it */
+  IOSTREAM_ERROR,          /* why it was closed */
   IOSTREAM_CLOSE_CALLBACK, /* to be called when it is closed */
-  IOSTREAM_CLOSED,         /* Future of close */
-  IOSTREAM_VALUES = IOSTREAM_CLOSED
+  IOSTREAM_CLOSED          /* Future of close */
 };
 
 /* What the loop holds the userdata for. */
@@ -74,6 +78,7 @@ typedef struct {
   bool has_reader; /* IOSTREAM_READ is a Future that this stream will settle */
   bool has_close_callback;
   bool connecting;
+  bool serving;      /* by a TCPServer's handler, which has not returned */
   bool ended;        /* the other side has ended */
   bool shut;         /* the end of writing has left */
   bool write_closed; /* IOSTREAM_WRITE_CLOSED is a Future */
@@ -144,6 +149,15 @@ size_t lunado__iostream_limit(lua_State *L, int idx, const char *name,
 /* Pushes a Future that is done, and has no result: always the same one.
  * [-0, +1, -] */
 void lunado__iostream_pushdone(lua_State *L, lunado_realm *realm);
+
+/* Pushes a user value, or a rare one, of the userdata at idx; returns its type.
+ * [-0, +1, -] */
+int lunado__iostream_get(lua_State *L, int idx, int value);
+
+/* Sets a user value, or a rare one, of the userdata at idx to the value on top,
+ * which is popped.  Memory is needed for the first rare value that is not nil.
+ * [-1, +0, m] */
+void lunado__iostream_set(lua_State *L, int idx, int value);
 
 /* Pushes the Future that is the user value `value` of the userdata at idx,
  * which loses it.  [-0, +1, -] */

@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "binding/future/done.h"
 #include "binding/loop/anchor.h"
 #include "binding/loop/callback.h"
 #include "binding/state/class.h"
@@ -183,10 +184,17 @@ static int core_listener_lost(lua_State *L) {
 
 /* --- methods -------------------------------------------------------------- */
 
-/* listener:accept(object) → the address of the connection that is coming in,
- * and of which `object` becomes the stream: { ip =, port =, family =, [1] = ip,
- * [2] = port }, or "" for a local socket.  nil, if the other side has gone
- * already; nil and the error. */
+/* (stream, connection): pushes the address of the other end.  False: it has
+ * gone already. */
+static bool push_peer(lua_State *L, const lunado_stream *core) {
+  if (core->kind == LUNADO_STREAM_TCP)
+    return lunado__address_pushpeer(L, (const uv_tcp_t *)core->uv) == 1;
+  lua_pushliteral(L, "");
+  return true;
+}
+
+/* listener:accept(object) → true: `object` is the stream of the connection that
+ * is coming in.  nil, if the other side has gone already; nil and the error. */
 static int listener_accept(lua_State *L) {
   listener *self = check_listener(L);
   lunado_iostream *stream;
@@ -199,14 +207,16 @@ static int listener_accept(lua_State *L) {
   rc = lunado_stream_accept(self->core, &core);
   if (rc < 0) return push_error(L, rc);
   lunado__iostream_attach(stream, core);
-  if (core->kind == LUNADO_STREAM_PIPE) {
-    lua_pushliteral(L, "");
-    return 1;
+  stream->serving = true;
+  if (core->kind == LUNADO_STREAM_TCP)
+    (void)uv_tcp_nodelay((uv_tcp_t *)core->uv, 1);
+  if (!push_peer(L, core)) {
+    lunado_stream_close(core);
+    return 0;
   }
-  (void)uv_tcp_nodelay((uv_tcp_t *)core->uv, 1);
-  if (lunado__address_pushpeer(L, (const uv_tcp_t *)core->uv) == 1) return 1;
-  lunado_stream_close(core);
-  return 0;
+  lua_setiuservalue(L, 3, IOSTREAM_WHAT);
+  lua_pushboolean(L, 1);
+  return 1;
 }
 
 /* listener:getsockname() → as that of a stream's handle. */
@@ -253,7 +263,17 @@ static int listener__gc(lua_State *L) {
 
 static const luaL_Reg metamethods[] = {{"__gc", listener__gc}, {NULL, NULL}};
 
-static const luaL_Reg functions[] = {{"listen", core_listen},
+/* discard(future, callback): if the Future fails, its error is reported as one
+ * of the callback. */
+static int core_discard(lua_State *L) {
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  lua_settop(L, 2);
+  lunado__done_discard(L, realm, lunado__ioloop_current(L, realm), 1, 2);
+  return 0;
+}
+
+static const luaL_Reg functions[] = {{"discard", core_discard},
+                                     {"listen", core_listen},
                                      {"listen_unix", core_listen_unix},
                                      {"listen_on", core_listen_on},
                                      {"listener_lost", core_listener_lost},

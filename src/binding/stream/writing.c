@@ -298,11 +298,11 @@ static int stream_close_write(lua_State *L) {
   lua_settop(L, 1);
   self = lunado__iostream_check(L, realm, 1);
   if (self->write_closed) {
-    lua_getiuservalue(L, 2, IOSTREAM_WRITE_CLOSED);
+    lunado__iostream_get(L, 2, IOSTREAM_WRITE_CLOSED);
     return 1;
   }
   if (self->closed) {
-    if (lua_getiuservalue(L, 2, IOSTREAM_ERROR) == LUA_TNIL) {
+    if (lunado__iostream_get(L, 2, IOSTREAM_ERROR) == LUA_TNIL) {
       lunado__iostream_pushdone(L, realm);
       return 1;
     }
@@ -315,7 +315,7 @@ static int stream_close_write(lua_State *L) {
   write = lunado_write_new_end();
   if (write != NULL) {
     lua_pushvalue(L, -1);
-    lua_setiuservalue(L, 2, IOSTREAM_WRITE_CLOSED);
+    lunado__iostream_set(L, 2, IOSTREAM_WRITE_CLOSED);
     self->write_closed = true;
   }
   hand_over(L, self, write);
