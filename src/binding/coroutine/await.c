@@ -100,7 +100,7 @@ static int await_values(lua_State *L, lunado_realm *realm) {
 static int gen_await(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_future *future;
-  if (lunado__suspend_push_ready(L, realm, lua_gettop(L))) return 1;
+  if (lunado__suspend_push_done(L, realm, lua_gettop(L))) return 1;
   if (lua_isnoneornil(L, 1) && lua_gettop(L) <= 1) {
     lua_settop(L, 0);
     lunado__getslot(L, realm, LUNADO_SLOT_MOMENT);

@@ -101,7 +101,7 @@ static int raise_closed(lua_State *L) {
 /* (task) → its loop.  Gives the task a loop if it has none, and ensures that
  * the loop's queue has a free slot.  The loop is on the stack during that,
  * because finalizers may close it. */
-static int find_slot(lua_State *L) {
+static int push_loop_with_slot(lua_State *L) {
   lunado_task *task = lua_touserdata(L, 1);
   lunado_realm *realm = lunado__realm_find(L);
   bool is_new = task->loop == NULL;
@@ -113,10 +113,11 @@ static int find_slot(lua_State *L) {
   return 1;
 }
 
-static bool has_slot(lunado_realm *realm, lunado_task *task) {
+/* The fast path of push_loop_with_slot: gives the task a loop if it has none.
+ * Returns true if the loop's queue has a free slot. */
+static bool choose_loop_with_slot(lunado_realm *realm, lunado_task *task) {
   if (task->loop == NULL) {
-    if (realm->coroutines.tracking)
-      return false; /* find_slot tracks it, which may fail */
+    if (realm->coroutines.tracking) return false; /* tracking it may fail */
     task->loop = realm->loops.current;
   }
   return task->loop != NULL && lunado__queue_has_slot(&task->loop->queue);
@@ -155,34 +156,35 @@ void lunado__suspend_wrap(lua_State *L, const lunado_realm *realm, int t) {
 /* Prepares the task at t for suspension.  If that fails, returns false, with an
  * error prepared for its yield.  The queue slot comes last, because finalizers
  * that run in the steps before could take it.  The last check is needed because
- * a debug hook may close the loop when find_slot returns; the loop is still on
- * the stack then. */
-static bool has_all(lua_State *L, lunado_realm *realm, int t,
-                    lunado_task *task) {
+ * a debug hook may close the loop when push_loop_with_slot returns; the loop is
+ * still on the stack then. */
+static bool try_to_prepare(lua_State *L, lunado_realm *realm, int t,
+                           lunado_task *task) {
   bool found;
   if (task->flags & TASK_ENTERING) lunado__watch_enter(L, realm, t, task);
   if (realm->contexts.current != NULL) {
     lua_pushvalue(L, t);
     if (!lunado__throw_protected(L, realm, t, wrap, 1)) return false;
   }
-  if (has_slot(realm, task)) return true;
+  if (choose_loop_with_slot(realm, task)) return true;
   lua_pushvalue(L, t);
-  if (!lunado__throw_protected(L, realm, t, find_slot, 1)) return false;
+  if (!lunado__throw_protected(L, realm, t, push_loop_with_slot, 1))
+    return false;
   found = lunado__queue_has_slot(&task->loop->queue);
   lua_pop(L, 1);
   if (!found) (void)lunado__throw_raised(L, realm, t, raise_closed);
   return found;
 }
 
-/* The slow path of ensure_slot.  It runs user code, which may resume or close
- * the thread. */
-static int find_all(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
-                    lunado_ioloop *home) {
+/* The slow path of prepare_suspension.  It runs user code, which may resume or
+ * close the thread. */
+static int prepare_slowly(lua_State *L, lunado_realm *realm, int t,
+                          lunado_task *task, lunado_ioloop *home) {
   lua_State *thread = task->thread;
   int n = lua_gettop(thread), rc = 0;
   const void *top = n > 0 ? lua_topointer(thread, -1) : NULL;
-  if (!has_all(L, realm, t, task))
-    rc = lunado__throw_pending(task);
+  if (!try_to_prepare(L, realm, t, task))
+    rc = lunado__throw_count(task);
   else if (lua_status(thread) != LUA_YIELD || lua_gettop(thread) != n ||
            (n > 0 && lua_topointer(thread, -1) != top))
     rc = RESUMED_OUTSIDE;
@@ -195,13 +197,13 @@ static int find_all(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
  * to resume it with, or RESUMED_OUTSIDE.  On failure task->loop is restored,
  * because a task that is not suspended has not reffed the loop and would not
  * keep it alive. */
-static inline int ensure_slot(lua_State *L, lunado_realm *realm, int t,
-                              lunado_task *task) {
+static inline int prepare_suspension(lua_State *L, lunado_realm *realm, int t,
+                                     lunado_task *task) {
   lunado_ioloop *home = task->loop;
   if (!(task->flags & TASK_ENTERING) && realm->contexts.current == NULL &&
-      has_slot(realm, task))
+      choose_loop_with_slot(realm, task))
     return 0;
-  return find_all(L, realm, t, task, home);
+  return prepare_slowly(L, realm, t, task, home);
 }
 
 void lunado__suspend_ref(lua_State *L, int t, lunado_task *task, uint32_t how) {
@@ -214,7 +216,7 @@ void lunado__suspend_ref(lua_State *L, int t, lunado_task *task, uint32_t how) {
  * Returns as lunado__suspend_wait. */
 static int requeue(lua_State *L, lunado_realm *realm, int t,
                    lunado_task *task) {
-  int rc = ensure_slot(L, realm, t, task);
+  int rc = prepare_suspension(L, realm, t, task);
   if (rc != 0) return rc;
   lunado__suspend_ref(L, t, task, TASK_QUEUED);
   task->waiter.future = NULL;
@@ -248,7 +250,7 @@ static int link_behind(lua_State *L, lunado_realm *realm, int t,
   hook = lunado__hook_off(L);
   linked = lunado__throw_protected(L, realm, t, wait_behind_others, 2);
   lunado__hook_on(L, &hook);
-  if (!linked) return lunado__throw_pending(task);
+  if (!linked) return lunado__throw_count(task);
   if (task->waiter.list != NULL) return SUSPENDED;
   if (!is_on_top(thread, future)) return RESUMED_OUTSIDE;
   return lunado__suspend_push_outcome(L, realm, t, task, future);
@@ -278,7 +280,7 @@ static int link_task(lua_State *L, lunado_realm *realm, int t,
 static int wait_for(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
                     lunado_future *future) {
   lunado_ioloop *home = task->loop;
-  int n = ensure_slot(L, realm, t, task);
+  int n = prepare_suspension(L, realm, t, task);
   if (n != 0) return n;
   task->loop->queue.reserved++;
   lunado__suspend_ref(L, t, task, TASK_WAITING);
@@ -324,7 +326,7 @@ int lunado__suspend_wait(lua_State *L, lunado_realm *realm, int t,
   if (future == NULL) {
     if (n == 0 || (n == 1 && lua_isnil(thread, -1)))
       return requeue(L, realm, t, task);
-    if (!convert(L, realm, t, n)) return lunado__throw_pending(task);
+    if (!convert(L, realm, t, n)) return lunado__throw_count(task);
     future = lua_touserdata(thread, -1);
   }
   if (lunado_future_pending(future)) return wait_for(L, realm, t, task, future);
@@ -334,7 +336,7 @@ int lunado__suspend_wait(lua_State *L, lunado_realm *realm, int t,
 
 /* Tests the type without lunado__toclass, because the metatable may stay on the
  * stack. */
-bool lunado__suspend_push_ready(lua_State *thread, lunado_realm *realm, int n) {
+bool lunado__suspend_push_done(lua_State *thread, lunado_realm *realm, int n) {
   lunado_future *future;
   if (n != 1) return false;
   future = lua_touserdata(thread, -1);
@@ -398,7 +400,7 @@ int lunado__suspend_next(lua_State *L, lunado_realm *realm, int t,
   if (realm->contexts.current != context &&
       !lunado__watch_is_within(L, realm, task))
     return lunado__throw_raised(L, realm, t, make_inconsistent);
-  if (lunado__suspend_push_ready(task->thread, realm, n)) return 1;
+  if (lunado__suspend_push_done(task->thread, realm, n)) return 1;
   n = lunado__suspend_wait(L, realm, t, task, n);
   if (task->flags & TASK_ENTERING) lunado__watch_enter(L, realm, t, task);
   return n;

@@ -35,7 +35,7 @@ void lunado__suspend_queue(lua_State *L, lunado_realm *realm, int t,
 void lunado__suspend_make_ready(lua_State *L, lunado_waiter *waiter);
 
 /* Handles a yield of n values by the task at t, for which
- * lunado__suspend_push_ready has returned false.  Returns SUSPENDED if the task
+ * lunado__suspend_push_done has returned false.  Returns SUSPENDED if the task
  * is now suspended; or how many values to resume it with, which are on top of
  * its thread's stack; or RESUMED_OUTSIDE.  [-0, +0, -] */
 int lunado__suspend_wait(lua_State *L, lunado_realm *realm, int t,
@@ -45,7 +45,7 @@ int lunado__suspend_wait(lua_State *L, lunado_realm *realm, int t,
  * Future that is done with one result, pushes its metatable and the result, and
  * returns true; otherwise changes nothing and returns false.
  * [-0, +(0|2), -] */
-bool lunado__suspend_push_ready(lua_State *thread, lunado_realm *realm, int n);
+bool lunado__suspend_push_done(lua_State *thread, lunado_realm *realm, int n);
 
 /* The Future is on top of the thread of the task at t.  Pushes its results onto
  * that thread; or its error, which is prepared for the task's yield.  Returns

@@ -73,14 +73,14 @@ bool lunado__throw_protected(lua_State *L, lunado_realm *realm, int t,
   return false;
 }
 
-int lunado__throw_pending(const lunado_task *task) {
+int lunado__throw_count(const lunado_task *task) {
   return lua_status(task->thread) == LUA_YIELD ? 1 : RESUMED_OUTSIDE;
 }
 
 int lunado__throw_raised(lua_State *L, lunado_realm *realm, int t,
                          lua_CFunction function) {
   (void)lunado__throw_protected(L, realm, t, function, 0);
-  return lunado__throw_pending(lua_touserdata(L, t));
+  return lunado__throw_count(lua_touserdata(L, t));
 }
 
 void lunado__throw_resumed(lunado_realm *realm, lunado_task *task) {

@@ -44,6 +44,6 @@ bool lunado__throw_protected(lua_State *L, lunado_realm *realm, int t,
 /* Returns how a task that was not suspended goes on after
  * lunado__throw_protected has failed: 1, to resume the task with the error on
  * its thread; or RESUMED_OUTSIDE, if the thread no longer yields. */
-int lunado__throw_pending(const lunado_task *task);
+int lunado__throw_count(const lunado_task *task);
 
 #endif
