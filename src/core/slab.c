@@ -97,7 +97,9 @@ void lunado_slab_trim(lunado_slab *self) {
 
 /* Another thread must not look at block_count: see slab.h. */
 void *lunado_slab_at(const lunado_slab *self, uint32_t number) {
+  uint32_t first = 0;
   int block = 0;
-  while (number >= first_of(block + 1)) block++;
-  return item_of(self, block, number);
+  for (uint32_t end = LUNADO_SLAB_FIRST; number >= end; end *= 2, block++)
+    first = end;
+  return self->blocks[block].items + (number - first) * self->size;
 }

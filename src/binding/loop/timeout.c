@@ -110,11 +110,10 @@ static timeout *take(lua_State *L, lunado_ioloop *loop) {
   return self;
 }
 
-/* Starts a timeout for the callable at `callable` and the arguments above it,
- * and pushes its handle. */
+/* Starts a timeout for the callable below the nargs arguments on top, and
+ * pushes its handle. */
 static int add_timeout(lua_State *L, lunado_ioloop *loop, double when,
-                       int callable) {
-  int nargs = lua_gettop(L) - callable;
+                       int nargs) {
   timeout *self;
   int rc;
   if (nargs > 0) pack_call(L, nargs);
@@ -132,11 +131,14 @@ static int add_timeout(lua_State *L, lunado_ioloop *loop, double when,
   return 1;
 }
 
-static void check_arguments(lua_State *L, lunado_ioloop *loop, int callable) {
-  lunado__checkcallable(L, callable);
-  luaL_argcheck(L, lua_gettop(L) - callable < 60000, callable,
-                "too many arguments");
-  lunado__context_wrap_if_any(L, loop->realm, callable);
+/* Checks the callable at argument 3 and returns how many arguments for it
+ * follow. */
+static int check_arguments(lua_State *L, lunado_ioloop *loop) {
+  int nargs = lua_gettop(L) - 3;
+  lunado__checkcallable(L, 3);
+  luaL_argcheck(L, nargs < 60000, 3, "too many arguments");
+  lunado__context_wrap_if_any(L, loop->realm, 3);
+  return nargs;
 }
 
 /* loop:call_later(delay, fn, ...) → handle, an integer: calls fn(...) after
@@ -144,8 +146,8 @@ static void check_arguments(lua_State *L, lunado_ioloop *loop, int callable) {
 static int loop_call_later(lua_State *L) {
   lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   double delay = lunado__checkseconds(L, 2);
-  check_arguments(L, loop, 3);
-  return add_timeout(L, loop, lunado_loop_time(loop->core) + delay, 3);
+  int nargs = check_arguments(L, loop);
+  return add_timeout(L, loop, lunado_loop_time(loop->core) + delay, nargs);
 }
 
 /* loop:call_at(when, fn, ...) → handle: calls fn(...) at loop:time() == when.
@@ -153,8 +155,8 @@ static int loop_call_later(lua_State *L) {
 static int loop_call_at(lua_State *L) {
   lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   double when = lunado__checkseconds(L, 2);
-  check_arguments(L, loop, 3);
-  return add_timeout(L, loop, when, 3);
+  int nargs = check_arguments(L, loop);
+  return add_timeout(L, loop, when, nargs);
 }
 
 /* loop:add_timeout(deadline, fn, ...) → handle: calls fn(...) at the deadline,
@@ -162,8 +164,8 @@ static int loop_call_at(lua_State *L) {
 static int loop_add_timeout(lua_State *L) {
   lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   double when = lunado__deadline_check(L, loop, 2);
-  check_arguments(L, loop, 3);
-  return add_timeout(L, loop, when, 3);
+  int nargs = check_arguments(L, loop);
+  return add_timeout(L, loop, when, nargs);
 }
 
 /* The loop's running timeout with the handle, or NULL. */
