@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * loop.h - the turn: ready callbacks, then timers and descriptors, then wait.
+ * loop.h - runs, and the slices and turns that they consist of.
  *
  * A loop runs on a uv_loop_t, its own or a borrowed one.  A run of the
- * uv_loop_t, by lunado_loop_run or by the owner's uv_run, drives the loop.
+ * uv_loop_t, by lunado_loop_run or by the lender's uv_run, drives the loop.
  *
  * A turn runs the callbacks that were ready when it began; callbacks that
  * become ready meanwhile run in the next turn.  For a slice of at most a
@@ -70,7 +70,7 @@ int lunado_loop_new(lunado_loop **loop, uv_loop_t *uv);
  * handled, later ones are refused.
  *
  * On a borrowed uv_loop_t the loop's handles are closing afterwards and need
- * one more turn of the owner's uv_run.  On its own uv_loop_t no handle of the
+ * one more pass of the lender's uv_run.  On its own uv_loop_t no handle of the
  * loop's is left once the current run, if any, has returned.  Foreign handles
  * are not closed: a uv_loop_t of the loop's own lasts until they are closed
  * (ownuv.h).

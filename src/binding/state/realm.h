@@ -10,11 +10,12 @@
  *   - a pending Future holds the owners of its waiters (user value 1), and a
  *     coroutine's Future its task (user value 2);
  *   - a task holds its thread (1), the Future of its outcome (2), and the
- *     Failure that its coroutine received last (3);
+ *     Failures that its coroutine received (3);
  *   - the stack of a suspended thread holds, on top, the Future that the thread
  *     waits for;
- *   - the registry holds an open loop.  The loop holds its queue and, by
- *     anchors, running timers, watchers, sleeping Futures and promises.
+ *   - the registry holds an open loop.  The loop holds its queue; its handlers
+ *     of descriptors (1); and, by anchors, running timers, listeners, streams
+ *     that are waited for, and Futures of sleeps, promises and look-ups.
  * So a raw pointer to a waiter is valid while the waiter is linked: the
  * Future's user value holds its owner.
  */
