@@ -11,9 +11,10 @@ void lunado__run_wake(lua_State *L, lunado_realm *realm, int idx);
 
 /* Runs the coroutine of the task at t until it is suspended or ends.  It is
  * resumed with the nargs values on top of its thread; if nargs is
- * RESUMED_OUTSIDE, it ends with an error.  Its Future is at t + 1.  While it
- * runs, the tasks that it starts by yielding to the runner are above, each with
- * its Future. */
+ * RESUMED_OUTSIDE, it ends with an error.
+ *
+ * Stack: the task at t, its Future at t + 1; above them, in pairs, the tasks
+ * that this runner starts in place of their callers, each with its Future. */
 void lunado__run(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
                  int nargs);
 

@@ -5,7 +5,7 @@
  *
  * Invariants:
  *   - a task waits (its waiter is linked, and one slot of its loop's queue is
- *     reserved for it), or is queued, or runs, or is idle in the pool;
+ *     reserved for it), or is queued, or runs, or is kept for reuse;
  *   - while a task waits, the Future that it waits for is on top of its
  *     thread's stack;
  *   - while a task runs, it is on its runner's stack, and the Future of its
@@ -28,7 +28,8 @@ enum {
   TASK_WRAPPED = 64,   /* SLOT_WRAPPED_TASKS has the function that resumes it */
   TASK_WATCHED = 128,  /* SLOT_FINISH is called when the coroutine ends */
   TASK_THROWN = 256,   /* an error was raised at one of its yields */
-  TASK_ENTERING = 512, /* enters contexts of its own at its next yield */
+  TASK_ENTERING = 512, /* will enter its own stack contexts at its next yield
+ (watch.h) */
   TASK_ENTERED = 1024  /* has entered them since its runner resumed it */
 };
 
@@ -66,16 +67,17 @@ struct lunado_task {
                              0 for a number or a boolean */
 };
 
-/* The number of stack slots needed to run a coroutine and to settle its Future,
- * which has no waiter before it is returned.  With three more, for the task,
- * the Future and the function, that is less than Lua gives each C function. */
+/* Stack slots for running a coroutine and settling its Future.  (That Future
+ * has no waiter until the call has returned it.)  With three more, for the
+ * task, the Future and the function, they fit LUA_MINSTACK. */
 #define LUNADO_RUN_STACK 14
 
 /* Makes the task at t and the Future above it hold each other, before the task
  * leaves its runner's stack.  [-0, +0, -] */
 void lunado__task_bind(lua_State *L, int t, lunado_task *task);
 
-/* Makes the class of tasks, and the pool of idle ones.  [-0, +0, m] */
+/* Makes the class of tasks, and the thread that keeps tasks for reuse.
+ * [-0, +0, m] */
 void lunado__task_open(lua_State *L, lunado_realm *realm);
 
 /* True if the task's thread is as its runner left it: no other code has resumed
@@ -95,8 +97,8 @@ static inline bool lunado__task_is_running(lua_State *L,
 }
 
 /* Keeps the task at t, whose coroutine has ended, for a later coroutine.  If
- * the pool is full or gen.reuse_threads is off, the task only loses its
- * finalizer.  [-0, +0, -] */
+ * LUNADO_IDLE_TASKS are kept already, or gen.reuse_threads is off, the task
+ * only loses its finalizer.  [-0, +0, -] */
 void lunado__task_recycle(lua_State *L, lunado_realm *realm, int t,
                           lunado_task *task);
 
@@ -109,7 +111,7 @@ void lunado__task_drop_thread(lua_State *L, int t, lunado_task *task);
  * other.  [-0, +0, -] */
 void lunado__task_unbind(lua_State *L, int t);
 
-/* Releases the Failure that the coroutine of the task at t received last.
+/* Forgets the Failures that the coroutine of the task at t received.
  * [-0, +0, -] */
 void lunado__task_forget_received(lua_State *L, int t);
 

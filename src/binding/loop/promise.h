@@ -13,8 +13,9 @@
 lunado_promise *lunado__promise_new(lua_State *L, lunado_realm *realm, int idx);
 
 /* Ensures that settled promises can be delivered while the loop closes, even if
- * no memory is left then.  The calling function must be the one that closes the
- * loop.  Returns false when memory is short.  [-0, +0, -] */
+ * no memory is left then.  The function that calls this must then close the
+ * loop itself, because stack and call records are reserved for its calls only
+ * (protect.h).  Returns false when memory is short.  [-0, +0, -] */
 bool lunado__promise_reserve(lunado_ioloop *loop);
 
 /* Initializes the loop's promises; there are none yet. */
