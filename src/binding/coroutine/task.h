@@ -29,7 +29,7 @@ enum {
   TASK_WATCHED = 128,  /* SLOT_FINISH is called when the coroutine ends */
   TASK_THROWN = 256,   /* an error was raised at one of its yields */
   TASK_ENTERING = 512, /* will enter its own stack contexts at its next yield
- (watch.h) */
+                          (watch.h) */
   TASK_ENTERED = 1024  /* has entered them since its runner resumed it */
 };
 
