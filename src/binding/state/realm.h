@@ -152,8 +152,8 @@ struct lunado_realm {
 
   /* Of error/, coroutine/received.c and loop/interrupt.c. */
   struct {
-    int handler; /* reference in the registry to the message
-                    handler, lunado__callback_handler */
+    int handler;               /* reference in the registry to the message
+                                  handler, lunado__callback_handler */
     const lua_State *receiver; /* the thread on which SLOT_RECEIVED was set;
                                   NULL: it is not set */
     bool interrupted;          /* SLOT_INTERRUPT is in use */
