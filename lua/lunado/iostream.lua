@@ -187,8 +187,8 @@ function IOStream.open(fd, options)
   return finish(self, options)
 end
 
---- Returns the stream of the connection that is coming in; nil if the other side
--- has gone already; nil and the error.
+--- Returns the stream of the connection that is coming in; nil if the peer has
+-- gone already; nil and the error.
 local function accept(listener, options)
   local self = new()
   local accepted, err = listener:accept(self)

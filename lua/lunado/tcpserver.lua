@@ -64,7 +64,7 @@ end
 -- Connections ---------------------------------------------------------------
 
 --- Serves a connection. If that ends without returning, by an error or by
--- coroutine.close, the stream is closed, so that the peer does not wait in vain.
+-- coroutine.close, the stream is closed: the peer must not wait in vain.
 -- No local variable has the address, which few handlers keep.
 local serve = core.coroutine(function(self, stream)
   local _ <close> = stream[1]

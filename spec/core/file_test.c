@@ -16,7 +16,7 @@ enum { SOME = 200, MODEL = 400000 };
 
 #define READS LUNADO_FILE_READABLE
 #define WRITES LUNADO_FILE_WRITABLE
-#define SEEKS LUNADO_FILE_SEEKABLE
+#define SEEKS LUNADO_FILE_AT_START
 
 /* A file without a name, with the first n bytes of the text. */
 static int make_file(size_t n) {

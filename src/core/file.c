@@ -22,7 +22,7 @@ int lunado_stream_new_file(lunado_stream **result, lunado_loop *loop,
   self = file_of(*result);
   self->fd = fd;
   self->flags = flags;
-  self->position = flags & LUNADO_FILE_SEEKABLE ? 0 : -1;
+  self->position = flags & LUNADO_FILE_AT_START ? 0 : -1;
   return 0;
 }
 
@@ -146,8 +146,8 @@ static void on_written(uv_fs_t *request) {
   lunado_loop *loop = lunado__stream_enter(stream);
   bool open = finish(stream);
   if (n > 0 && self->position >= 0) self->position += n;
-  if (n > 0) self->left += (size_t)n;
-  if (open && (n < 0 || self->left >= self->write->size))
+  if (n > 0) self->sent += (size_t)n;
+  if (open && (n < 0 || self->sent >= self->write->size))
     end_write(stream, n < 0 ? (int)n : 0);
   if (!open)
     close_now(stream);
@@ -159,7 +159,7 @@ static void on_written(uv_fs_t *request) {
 static void start_write(lunado_stream *stream) {
   lunado_file *self = file_of(stream);
   const lunado_write *write = self->write;
-  size_t skip = self->left;
+  size_t skip = self->sent;
   unsigned at = 0;
   uv_buf_t buf;
   int rc;
@@ -179,7 +179,7 @@ static void start_write(lunado_stream *stream) {
 
 void lunado__file_write(lunado_stream *stream, lunado_write *write) {
   file_of(stream)->write = write;
-  file_of(stream)->left = 0;
+  file_of(stream)->sent = 0;
   lunado__file_pump(stream);
 }
 

@@ -2,8 +2,8 @@
 /*
  * file.h - the files among the streams.
  *
- * The system knows no file that is not ready; libuv reads and writes them on
- * its threads.  One operation is under way at a time, so that all happen in the
+ * Polling reports every file as ready, so libuv reads and writes files on its
+ * threads.  One operation is under way at a time, so that all happen in the
  * order in which they were asked for.  Reads and writes go on from one
  * position, as those of C's stdio do.
  */
@@ -23,7 +23,7 @@ typedef struct lunado_write lunado_write;
 enum {
   LUNADO_FILE_READABLE = 1,
   LUNADO_FILE_APPENDS = 2,
-  LUNADO_FILE_SEEKABLE = 4, /* just now, and it is a file of the usual kind */
+  LUNADO_FILE_AT_START = 4, /* a regular file, opened by lunado just now */
   LUNADO_FILE_WRITABLE = 16,
   LUNADO_FILE_BORROWED = 8 /* another library closes the descriptor */
 };
@@ -44,7 +44,7 @@ typedef struct {
   char *block;         /* that is being read into; NULL: no read is under way */
   lunado_write *write; /* under way, or next; NULL: none */
   int64_t position;    /* of the next byte; -1: the system keeps it */
-  size_t left;         /* bytes of the write that have left */
+  size_t sent;         /* bytes of the write that were written */
   uv_file fd;
   int flags;
   bool busy;  /* an operation is under way */

@@ -451,7 +451,7 @@ static void on_shutdown(uv_shutdown_t *request, int status) {
       lunado_container_of(request, lunado_write, request.shutdown), status);
 }
 
-/* All that was written before has left when the end's turn comes. */
+/* All data written before was sent when the end's turn comes. */
 static int start_file(lunado_stream *stream, lunado_write *write) {
   if (write->count == 0)
     lunado__stream_written(write, 0);

@@ -5,8 +5,8 @@
  *
  * A stream has a handle of its own, or has adopted one of another library,
  * whose `data` it leaves alone.  Life cycle: new or adopt; connect, or accept
- * (listener.h), or open; read and write; close.  The storage goes with the
- * handle, when libuv is done with it.
+ * (listen.h), or open; read and write; close.  The storage is freed after
+ * `closed`, when the last request has ended.
  *
  * Reading: bytes that arrive wait in `in` until the owner takes them.  All
  * streams of a loop share one buffer that libuv reads into; the bytes are
@@ -45,7 +45,7 @@ typedef struct {
   void (*arrived)(lunado_stream *stream);
   /* Reading has ended: UV_EOF, or the error because of which. */
   void (*ended)(lunado_stream *stream, int error);
-  /* A write has left (0), or failed.  It is freed afterwards. */
+  /* A write was sent (0), or has failed.  It is freed afterwards. */
   void (*written)(lunado_stream *stream, lunado_write *write, int error);
   /* It is connected (0), or is not. */
   void (*connected)(lunado_stream *stream, int error);
@@ -81,8 +81,8 @@ int lunado_stream_adopt(lunado_stream **stream, lunado_loop *loop,
                         uv_stream_t *handle);
 
 /* Closes the stream: nothing but `closed` is called any more, and writes that
- * have not left are given up.  An adopted handle is left to its library, which
- * closes it.  Closing twice is harmless while the storage is there. */
+ * are not sent yet are given up.  An adopted handle is left to its library,
+ * which closes it.  Closing twice is harmless while the storage is there. */
 void lunado_stream_close(lunado_stream *stream);
 
 /* From now on closing the stream resets the connection: the other side's reads
@@ -101,8 +101,9 @@ void lunado_stream_keep_alive(lunado_stream *stream, bool yes);
 bool lunado_stream_is_readable(const lunado_stream *stream);
 bool lunado_stream_is_writable(const lunado_stream *stream);
 
-/* True if writing can end while reading goes on: sockets and files.  libuv
- * would write no more to a terminal or a named pipe, but not end it either. */
+/* True if writing can end while reading goes on: sockets and files.  On a
+ * terminal or a named pipe uv_shutdown would stop writing without telling the
+ * peer. */
 bool lunado_stream_has_two_ends(const lunado_stream *stream);
 
 /* After UV_EOF: the error with which the other side has cut a connection off,
@@ -112,9 +113,10 @@ int lunado_stream_reset_error(lunado_stream *stream);
 
 /* --- reading ------------------------------------------------------------- */
 
-/* Reads from now on.  `missing` bytes are wanted at least (0: none, up to
- * `ahead` may come in advance), which decides how much is read at once; may be
- * repeated.  Returns 0 or an error of libuv's. */
+/* Starts reading; harmless if the stream is being read.  `missing` is how many
+ * more bytes the owner needs, which sets the size of each read: 0 for none,
+ * SIZE_MAX for all up to the end.  The owner stops reading when it has enough.
+ * Returns 0 or an error of libuv's. */
 int lunado_stream_read(lunado_stream *stream, size_t missing);
 
 /* Reads no more: what comes waits with the system.  What is being read of a
@@ -149,7 +151,7 @@ void lunado_stream_write(lunado_stream *stream, lunado_write *write);
  * some of it, nothing is to be written any more. */
 void lunado_stream_drop_writes(lunado_stream *stream);
 
-/* How many bytes have not left yet. */
+/* How many bytes are not sent yet. */
 size_t lunado_stream_unsent(const lunado_stream *stream);
 
 /* --- connecting ---------------------------------------------------------- */
@@ -178,12 +180,14 @@ void lunado__stream_receive(lunado_stream *stream, ssize_t n, char *data);
 /* The write, which was begun, is over. */
 void lunado__stream_written(lunado_write *write, int status);
 
-/* Nothing is left of the handle, or the descriptor. */
+/* To be called when the handle or the descriptor is closed: calls `closed`. */
 void lunado__stream_closed(lunado_stream *stream);
 
 void lunado__streams_close(lunado_loop *loop);
 
-/* --- layout: private to the core, visible so that owners can read it ----- */
+/* --- layout ---------------------------------------------------------------
+ * The owner sets `events`, `owner` and `missing`, and takes bytes out of `in`.
+ * It may read the other fields. */
 
 struct lunado_write {
   lunado_write *next;
@@ -203,10 +207,9 @@ struct lunado_stream {
   lunado_loop *loop;
   const lunado_stream_events *events; /* the owner's */
   void *owner;                        /* the owner's */
-  uv_stream_t *uv;                    /* `own`, or adopted; NULL: a file */
+  uv_stream_t *uv;     /* `own`, or adopted; NULL: a file, or closed */
   lunado_bytes in;     /* what has arrived and is not taken yet */
   size_t missing;      /* bytes that are wanted; 0: none */
-  size_t ahead;        /* bytes that may come in advance */
   lunado_write *first; /* the next to leave; libuv's while `sending` */
   lunado_write *last;
   size_t queued; /* bytes of the writes that libuv does not have */

@@ -29,11 +29,11 @@
 
 #include "binding/state/realm.h"
 
-/* A line of one ticket, which its owner holds itself: the memory of a userdata
- * begins with it.  Both are called with the owner and the ticket on the stack.
- */
+/* The owner of a single ticket, in place of a wait queue: a userdata that
+ * begins with this struct.  Both functions get the stack indices of the owner
+ * and of the ticket. */
 typedef struct {
-  /* A ticket that has withdrawn is looked at, or waited for again.
+  /* Code looks at a ticket that has withdrawn, or waits for it again.
    * [-0, +0, e] */
   void (*ask)(lua_State *L, int owner, int ticket, bool waits);
   /* It has withdrawn, or was settled by other code.  [-0, +0, -] */

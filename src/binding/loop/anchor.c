@@ -122,6 +122,17 @@ static void free_anchor(lua_State *L, lunado_ioloop *loop, uint32_t anchor) {
     shrink(L, loop);
 }
 
+void lunado__anchor_set(lua_State *L, const lunado_ioloop *loop,
+                        uint32_t anchor) {
+  if (!loop->closed) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, loop->anchors);
+    lua_pushvalue(L, -2);
+    lua_rawseti(L, -2, anchor);
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+}
+
 void lunado__anchor_push(lua_State *L, lunado_ioloop *loop, uint32_t anchor) {
   lua_rawgeti(L, LUA_REGISTRYINDEX, loop->anchors);
   lua_rawgeti(L, -1, anchor);

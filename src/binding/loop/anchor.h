@@ -13,6 +13,11 @@
  * [-0, +0, v] */
 uint32_t lunado__anchor_add(lua_State *L, lunado_ioloop *loop);
 
+/* Gives an anchor the value on top, which is popped; false holds nothing.
+ * [-1, +0, -] */
+void lunado__anchor_set(lua_State *L, const lunado_ioloop *loop,
+                        uint32_t anchor);
+
 /* Pushes the value of an anchor.  [-0, +1, -] */
 void lunado__anchor_push(lua_State *L, lunado_ioloop *loop, uint32_t anchor);
 

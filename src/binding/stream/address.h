@@ -12,8 +12,8 @@ void lunado__address_push(lua_State *L, const struct sockaddr *address);
 bool lunado__address_parse(const char *ip, int port,
                            struct sockaddr_storage *address);
 
-/* Pushes the name of an end of a handle: `peer` of the other one.  Pushes nil
- * and the error's text and name if it has none; returns how many values.
+/* Pushes the local address of the handle, or with `peer` the remote one. Pushes
+ * nil and the error's text and name if it has none; returns how many values.
  * [-0, +(1|3), m] */
 int lunado__address_pushname(lua_State *L, const uv_handle_t *handle,
                              bool peer);

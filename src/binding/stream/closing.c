@@ -48,7 +48,7 @@ void lunado__closing_pusherror(lua_State *L, int idx, lunado_iostream *self,
   else
     lunado__iostream_get(L, idx, IOSTREAM_ERROR);
   if (cause != 0 ||
-      lunado__iostream_get(L, idx, IOSTREAM_CLOSED_BY) == LUA_TNIL) {
+      lunado__iostream_get(L, idx, IOSTREAM_CLOSE_MESSAGE) == LUA_TNIL) {
     lua_settop(L, reason);
     lua_pushvalue(L, reason);
     to_message(L);
@@ -337,7 +337,7 @@ static int stream_close(lua_State *L) {
   return 1;
 }
 
-/* stream:__close(): what was written before the other side's end still leaves.
+/* stream:__close(): what was written before the peer's end still leaves.
  */
 static int stream__close(lua_State *L) {
   lunado_iostream *self;

@@ -2,9 +2,9 @@
 /*
  * closing.h - how a stream ends, and the errors that tell of it.
  *
- * A stream that is closed keeps its handle in two cases.  When the other side
- * has ended, what was written before leaves.  When a write has failed, what the
- * other side has sent is read, up to its end.
+ * A closed stream keeps its handle in two cases: the peer has ended, and queued
+ * data is still being sent; or a write has failed, and the data that the peer
+ * has sent is still being read.
  */
 #ifndef LUNADO_BINDING_STREAM_CLOSING_H
 #define LUNADO_BINDING_STREAM_CLOSING_H
@@ -29,7 +29,7 @@ void lunado__closing_pushfailed(lua_State *L, lunado_iostream *self);
 void lunado__closing_fail(lua_State *L, int idx, lunado_iostream *self,
                           int cause, bool observed);
 
-/* True if nothing was lost of what the other side has sent: it, or we, ended
+/* True if nothing was lost of what the peer has sent: it, or we, ended
  * in good order.  A write that the peer does not read (EPIPE) does not count
  * against it.  [-0, +0, -] */
 bool lunado__closing_ended_well(lua_State *L, int idx,
@@ -47,15 +47,17 @@ void lunado__closing_close(lua_State *L, int idx, lunado_iostream *self,
  * now on.  [-0, +0, m] */
 void lunado__closing_handle(lua_State *L, int idx, lunado_iostream *self);
 
-/* Closes the stream, whose other side has ended; the handle stays until all
- * that was written has left.  [-0, +0, m] */
+/* Closes the stream, whose peer has ended; the handle stays until all queued
+ * data was sent.  [-0, +0, m] */
 void lunado__closing_at_end(lua_State *L, int idx, lunado_iostream *self);
 
-/* Closes all there is, because of `cause`.  [-0, +0, m] */
+/* Closes the stream, and its handle at once in both cases, because of `cause`.
+ * [-0, +0, m] */
 void lunado__closing_all(lua_State *L, int idx, lunado_iostream *self,
                          int cause);
 
-/* The same for want of memory; what cannot be told is not.  [-0, +0, -] */
+/* The same for want of memory.  Errors for which memory is short are not
+ * reported.  [-0, +0, -] */
 void lunado__closing_for_memory(lua_State *L, int idx, lunado_iostream *self);
 
 /* Queues the close callback, if there is one.  [-0, +0, -] */

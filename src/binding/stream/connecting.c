@@ -16,7 +16,7 @@ static void failed(lua_State *L, int idx, lunado_iostream *self) {
   lunado__iostream_get(L, idx, IOSTREAM_TARGET);
   lua_pushfstring(L, "cannot connect to %s: %s", lua_tostring(L, -1),
                   lua_tostring(L, cause));
-  lunado__iostream_set(L, idx, IOSTREAM_CLOSED_BY);
+  lunado__iostream_set(L, idx, IOSTREAM_CLOSE_MESSAGE);
   lunado__closing_close(L, idx, self, cause);
 }
 

@@ -127,12 +127,20 @@ void lunado__iostream_settle(lua_State *L, lunado_realm *realm, int idx,
 
 /* --- holding -------------------------------------------------------------- */
 
+static void drop_anchor(lua_State *L, lunado_iostream *self) {
+  if (self->anchor > 0) lunado__anchor_drop(L, self->loop, self->anchor);
+  self->anchor = 0;
+}
+
 void lunado__iostream_hold(lua_State *L, int idx, lunado_iostream *self,
                            int reason) {
-  if (self->holds == 0) {
+  if (self->anchor == 0) {
     lua_pushvalue(L, idx);
     self->anchor = lunado__anchor_add(L, self->loop);
     lua_pop(L, 1);
+  } else if (self->holds == 0) {
+    lua_pushvalue(L, idx);
+    lunado__anchor_set(L, self->loop, self->anchor);
   }
   if (reason & IOSTREAM_ATTENDED && !(self->holds & IOSTREAM_ATTENDED) &&
       self->core != NULL)
@@ -146,16 +154,25 @@ void lunado__iostream_release(lua_State *L, lunado_iostream *self, int reason) {
   self->holds &= (uint8_t)~reason;
   if (attended && !(self->holds & IOSTREAM_ATTENDED) && self->core != NULL)
     lunado_stream_keep_alive(self->core, false);
-  if (self->holds == 0) lunado__anchor_drop(L, self->loop, self->anchor);
+  if (self->holds > 0) return;
+  if (self->gone) {
+    drop_anchor(L, self);
+  } else {
+    lua_pushboolean(L, 0); /* the next hold takes the same anchor */
+    lunado__anchor_set(L, self->loop, self->anchor);
+  }
 }
 
 /* --- events --------------------------------------------------------------- */
 
-/* Pushes the userdata; nil where it is being collected. */
-static void push_stream(lua_State *L, const lunado_iostream *self) {
+/* Pushes the userdata, and returns true; pushes nil where it is being
+ * collected. */
+static bool push_stream(lua_State *L, const lunado_iostream *self) {
+  bool alive;
   lunado__getslot(L, self->loop->realm, LUNADO_SLOT_STREAMS);
-  lua_rawgetp(L, -1, self);
-  lua_remove(L, -2);
+  alive = lua_rawgetp(L, -1, self) != LUA_TNIL;
+  lua_replace(L, -2);
+  return alive;
 }
 
 void lunado__iostream_call(lunado_iostream *self, lua_CFunction function,
@@ -163,8 +180,7 @@ void lunado__iostream_call(lunado_iostream *self, lua_CFunction function,
   lua_State *L = self->L != NULL ? self->L : self->loop->L;
   int top = lua_gettop(L);
   if (!lua_checkstack(L, EVENT_STACK)) return;
-  push_stream(L, self);
-  if (!lua_isnil(L, -1)) {
+  if (push_stream(L, self)) {
     lua_pushcfunction(L, function);
     lua_pushvalue(L, -2);
     lua_pushinteger(L, status);
@@ -213,7 +229,7 @@ void lunado__iostream_attach(lunado_iostream *self, lunado_stream *core) {
   self->closed = self->gone = false;
   core->owner = self;
   core->events = &stream_events;
-  core->ahead = READ_AHEAD;
+  self->ahead = READ_AHEAD;
 }
 
 static int stream__gc(lua_State *L) {
@@ -221,6 +237,7 @@ static int stream__gc(lua_State *L) {
   lunado_stream *core = self->core;
   self->core = NULL;
   lunado_bytes_fini(&self->rest);
+  drop_anchor(L, self);
   if (core == NULL) return 0;
   core->owner = NULL;
   lunado_stream_close(core);
@@ -344,7 +361,7 @@ static int core_stream_open_file(lua_State *L) {
   lua_settop(L, 5);
   if (mode[0] == 'a') flags |= LUNADO_FILE_APPENDS;
   if (mode[0] != 'r' || mode[1] == '+') flags |= LUNADO_FILE_WRITABLE;
-  if (lua_toboolean(L, 4)) flags |= LUNADO_FILE_SEEKABLE;
+  if (lua_toboolean(L, 4)) flags |= LUNADO_FILE_AT_START;
   if (!lua_isnil(L, 5)) flags |= LUNADO_FILE_BORROWED;
   self = lunado__iostream_new(L, loop, 1);
   lua_pushvalue(L, 5);
@@ -359,14 +376,14 @@ static int core_stream_set_ahead(lua_State *L) {
   size_t ahead = (size_t)luaL_checkinteger(L, 2);
   lua_settop(L, 1);
   self = lunado__iostream_check(L, lunado__realm_upvalue(L), 1);
-  if (self->core != NULL) self->core->ahead = ahead;
+  if (self->core != NULL) self->ahead = ahead;
   return 0;
 }
 
 /* --- what specs look at --------------------------------------------------- */
 
 /* stream_state(object) → the number of bytes that have arrived and were not
- * taken; whether the other side has ended; whether libuv reads. */
+ * taken; whether the peer has ended; whether libuv reads. */
 static int core_stream_state(lua_State *L) {
   lunado_iostream *self;
   lua_settop(L, 1);

@@ -5,12 +5,11 @@
  * An IOStream is a table, so that programs can set fields on it and derive
  * classes.  Its field [1] is a userdata with the stream's state, an iostream.
  *
- * Invariants: libuv's handle, or the one that was adopted, exists until `core`
- * is NULL.  The loop holds the userdata only while something waits for the
- * stream: a read, a close callback, a write, a connect or the end of closing.
- * So a stream that the program has dropped is collected, and its finalizer
- * closes the handle.  The handle keeps the loop running while a read or a close
- * callback waits.
+ * Invariants: the handle or the file exists until `core` is NULL.  The loop
+ * holds the userdata only while something waits for the stream: a read, a close
+ * callback, a write, a connect or the end of closing. So a stream that the
+ * program has dropped is collected, and its finalizer closes the handle.  The
+ * handle keeps the loop running while a read or a close callback waits.
  */
 #ifndef LUNADO_BINDING_STREAM_IOSTREAM_H
 #define LUNADO_BINDING_STREAM_IOSTREAM_H
@@ -32,11 +31,12 @@ enum {
   IOSTREAM_WRITES,   /* number of a write -> its Future; or nil */
   IOSTREAM_RARE,     /* a table, or nil */
   IOSTREAM_VALUES = IOSTREAM_RARE,
-  IOSTREAM_HANDLE,         /* luv's handle that was adopted */
+  IOSTREAM_HANDLE,         /* luv's handle: adopted, or the one that closes a
+                              file's descriptor */
   IOSTREAM_WRITE_CLOSED,   /* Future of close_write */
   IOSTREAM_CONNECT,        /* Future of connect */
   IOSTREAM_TARGET,         /* what it connects to, in words */
-  IOSTREAM_CLOSED_BY,      /* message of the error that closed it */
+  IOSTREAM_CLOSE_MESSAGE,  /* message of the StreamClosedErrors, or nil */
   IOSTREAM_ERROR,          /* why it was closed */
   IOSTREAM_CLOSE_CALLBACK, /* to be called when it is closed */
   IOSTREAM_CLOSED          /* Future of close */
@@ -68,9 +68,10 @@ typedef struct {
   lunado_stream *core;        /* NULL: the handle is closed, or given back */
   lunado_bytes rest;   /* what was read before that, and is not taken yet */
   lunado_ioloop *loop; /* IOSTREAM_LOOP holds it */
-  lua_State *L;        /* that a method runs on which calls the core; NULL:
-                          callbacks run on the loop's */
-  uint32_t anchor;     /* in the loop, while there are `holds` */
+  lua_State *L;        /* of the method that is calling the core: events run
+                          on it; NULL: they run on loop->L */
+  uint32_t anchor;     /* in the loop; 0: none yet.  Its value is the userdata
+                          while there are `holds`, else false */
   uint8_t holds;
   uint8_t want;
   uint8_t kind; /* of the stream: lunado_stream_kind */
@@ -79,13 +80,14 @@ typedef struct {
   bool has_close_callback;
   bool connecting;
   bool serving;      /* by a TCPServer's handler, which has not returned */
-  bool ended;        /* the other side has ended */
-  bool shut;         /* the end of writing has left */
+  bool ended;        /* the peer has ended */
+  bool shut;         /* the end of writing was sent */
   bool write_closed; /* IOSTREAM_WRITE_CLOSED is a Future */
-  bool closed;       /* for reads and writes */
-  bool gone;         /* the handle is closing, too */
-  bool told;         /* of the error that closed it */
-  bool knew;         /* that, when the last read began */
+  bool closed;       /* stream:closed() is true; reads may still take what
+                        has arrived */
+  bool gone;         /* the handle is closing as well */
+  bool told;         /* a caller got the error that closed it */
+  bool knew;         /* `told`, when the last read began */
   size_t count;      /* wanted bytes */
   size_t max;        /* bytes within which a read must end; SIZE_MAX: any */
   size_t ahead;      /* bytes that may come while no read waits */
@@ -129,10 +131,12 @@ int lunado__iostream_badarg(lua_State *L, int position, const char *name,
  * call.  [-0, +0, v] */
 size_t lunado__iostream_count(lua_State *L, int arg, const char *name);
 
-/* Has the loop hold the userdata at idx for a reason, and no longer.
- * [-0, +0, m], [-0, +0, -] */
+/* Makes the loop hold the userdata at idx for a reason.  [-0, +0, m] */
 void lunado__iostream_hold(lua_State *L, int idx, lunado_iostream *self,
                            int reason);
+
+/* Removes a reason; without any, the loop does not hold the userdata.
+ * [-0, +0, -] */
 void lunado__iostream_release(lua_State *L, lunado_iostream *self, int reason);
 
 /* In an event of the core's: calls a function of C with the userdata, `status`
@@ -141,8 +145,8 @@ void lunado__iostream_release(lua_State *L, lunado_iostream *self, int reason);
 void lunado__iostream_call(lunado_iostream *self, lua_CFunction function,
                            int status, lua_Integer number);
 
-/* The loop's integer field `name` of the IOStream at the IOStream's table, as
- * it was set by a user; or `otherwise`.  [-0, +0, m] */
+/* Returns the integer field `name` (raw) of the IOStream whose userdata is at
+ * idx; `otherwise` if the field is not a number of 0 or more.  [-0, +0, m] */
 size_t lunado__iostream_limit(lua_State *L, int idx, const char *name,
                               size_t otherwise);
 

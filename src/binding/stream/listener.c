@@ -194,7 +194,7 @@ static bool push_peer(lua_State *L, const lunado_stream *core) {
 }
 
 /* listener:accept(object) → true: `object` is the stream of the connection that
- * is coming in.  nil, if the other side has gone already; nil and the error. */
+ * is coming in.  nil, if the peer has gone already; nil and the error. */
 static int listener_accept(lua_State *L) {
   listener *self = check_listener(L);
   lunado_iostream *stream;

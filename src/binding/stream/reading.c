@@ -251,7 +251,7 @@ void lunado__reading_start(lua_State *L, int idx, lunado_iostream *self) {
 
 void lunado__reading_watch(lua_State *L, int idx, lunado_iostream *self) {
   if (self->ended || self->connecting || self->gone || self->core == NULL ||
-      lunado_bytes_size(&self->core->in) >= self->core->ahead ||
+      lunado_bytes_size(&self->core->in) >= self->ahead ||
       !lunado_stream_is_readable(self->core))
     return;
   lunado__reading_start(L, idx, self);
@@ -277,7 +277,7 @@ static void proceed(lua_State *L, int idx, lunado_iostream *self) {
 static void bound(lunado_iostream *self) {
   lunado_stream *core = self->core;
   if (core == NULL || !core->reading) return;
-  if (!self->has_reader && lunado_bytes_size(&core->in) >= core->ahead)
+  if (!self->has_reader && lunado_bytes_size(&core->in) >= self->ahead)
     lunado_stream_read_stop(core);
   else
     core->missing = missing(self);
@@ -291,7 +291,7 @@ static int arrive(lua_State *L) {
     proceed(L, 1, self);
     bound(self);
   } else if (self->core != NULL && self->core->reading &&
-             lunado_bytes_size(&self->core->in) >= self->core->ahead) {
+             lunado_bytes_size(&self->core->in) >= self->ahead) {
     lunado_stream_read_stop(self->core);
   }
   return 0;
@@ -308,7 +308,7 @@ void lunado__reading_arrived(lunado_stream *core) {
 
 /* --- the end -------------------------------------------------------------- */
 
-/* (stream, status): reading has ended.  While no read waits the other side's
+/* (stream, status): reading has ended.  While no read waits the peer's
  * end is no reason to close: it may still wait for an answer. */
 static int end(lua_State *L) {
   lunado_iostream *self = lua_touserdata(L, 1);
@@ -337,9 +337,9 @@ void lunado__reading_ended(lunado_stream *core, int error) {
 
 /* --- waiting -------------------------------------------------------------- */
 
-/* Makes the read, which has not found what it wants, wait where it is to; ends
- * it if that cannot come any more, because of the error at `err` (0: none) or
- * of the end. */
+/* For a read whose data has not arrived.  Ends it if the data can no longer
+ * arrive: after the error at `err` (0: none), or at the end of the stream.
+ * Otherwise, if `waits`, keeps reading. */
 static void wait_or_end(lua_State *L, int idx, lunado_iostream *self, int err,
                         bool waits) {
   if (!self->closed && err != 0)
@@ -573,7 +573,7 @@ static int stream__waits(lua_State *L) {
   return 1;
 }
 
-/* stream:_ended_well() → whether nothing was lost of what the other side has
+/* stream:_ended_well() → whether nothing was lost of what the peer has
  * sent, and whether that has ended. */
 static int stream__ended_well(lua_State *L) {
   const lunado_iostream *self;

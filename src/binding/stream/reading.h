@@ -10,15 +10,15 @@
 
 #include "binding/stream/iostream.h"
 
-/* True if a read waits, whose Future is then IOSTREAM_READ; with `withdrawn`
- * also one for which something waited, such as with_timeout, and nothing does
- * by now.  A read is over if other code has settled its Future, or the
- * coroutine that waited for it was closed.  [-0, +0, m] */
+/* True if a read is pending; its Future is IOSTREAM_READ.  A withdrawn read
+ * (ticket.h), whose waiter has gone, counts only if `withdrawn`.  A read whose
+ * Future was settled by other code, or whose coroutine was closed, ends here.
+ * [-0, +0, m] */
 bool lunado__reading_pending(lua_State *L, int idx, lunado_iostream *self,
                              bool withdrawn);
 
-/* The same for the reads that count; where none waits the stream waits for
- * nothing but its end.  [-0, +0, m] */
+/* True if a read with a waiter is pending.  Otherwise the loop holds the stream
+ * for reading no longer, and no bytes are missing.  [-0, +0, m] */
 bool lunado__reading_waits(lua_State *L, int idx, lunado_iostream *self);
 
 /* Fails, or ends, the read that waits.  [-0, +0, m] */
@@ -35,7 +35,7 @@ void lunado__reading_watch(lua_State *L, int idx, lunado_iostream *self);
 void lunado__reading_arrived(lunado_stream *core);
 void lunado__reading_ended(lunado_stream *core, int error);
 
-/* lunado_ticket_owner's. */
+/* The functions of lunado_ticket_owner. */
 void lunado__reading_ask(lua_State *L, int idx, int ticket, bool waits);
 void lunado__reading_left(lua_State *L, int idx, int ticket);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * socket.c - what `stream.handle` can be asked.
+ * socket.c - queries and options of `stream.handle`.
  *
  * Each method does what luv's of the same name does.  One that fails returns
  * nil, the error's text and its name.
@@ -93,7 +93,7 @@ static int socket_fileno(lua_State *L) {
   return results(L, rc < 0 ? rc : (int)(intptr_t)fd);
 }
 
-/* handle:get_write_queue_size() → how many bytes have not left yet. */
+/* handle:get_write_queue_size() → how many bytes are not sent yet. */
 static int socket_get_write_queue_size(lua_State *L) {
   const lunado_iostream *self = check(L);
   size_t size = self->core != NULL ? lunado_stream_unsent(self->core) : 0;
@@ -167,7 +167,7 @@ static int socket_close(lua_State *L) {
   return 0;
 }
 
-/* handle:close_reset() → 0: the same, and the other side's reads fail with
+/* handle:close_reset() → 0: the same, and the peer's reads fail with
  * ECONNRESET. */
 static int socket_close_reset(lua_State *L) {
   lunado_iostream *self = check(L);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* socket.h - what `stream.handle` can be asked. */
+/* socket.h - queries and options of `stream.handle`. */
 #ifndef LUNADO_BINDING_STREAM_SOCKET_H
 #define LUNADO_BINDING_STREAM_SOCKET_H
 

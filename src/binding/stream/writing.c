@@ -2,9 +2,9 @@
 /*
  * writing.c - the writes of a stream.
  *
- * Invariants: the writes that have not left have the numbers from first_write
- * up to, and without, next_write; IOSTREAM_WRITES has their Futures by number.
- * Such a Future holds the data, out of which libuv writes.
+ * Invariants: the writes that are not sent yet have the numbers from
+ * first_write up to, and without, next_write; IOSTREAM_WRITES has their Futures
+ * by number. Such a Future holds the data, out of which libuv writes.
  */
 #include "binding/stream/writing.h"
 
@@ -48,7 +48,7 @@ void lunado__writing_give_up(lua_State *L, int idx, lunado_iostream *self) {
 
 /* --- the core's events ---------------------------------------------------- */
 
-/* A write has failed, so that the stream is closed.  Whatever the other side
+/* A write has failed, so that the stream is closed.  Whatever the peer
  * has sent stays to be read, and may still be on its way. */
 static void fail(lua_State *L, int idx, lunado_iostream *self, int status) {
   int cause = lua_gettop(L) + 1;
@@ -69,7 +69,7 @@ static void fail(lua_State *L, int idx, lunado_iostream *self, int status) {
   lua_settop(L, cause - 1);
 }
 
-/* All that was written may have left. */
+/* All writes may have been sent. */
 static void written(lua_State *L, int idx, lunado_iostream *self) {
   if (is_empty(self) && self->closed && self->ended)
     lunado__closing_handle(L, idx, self);
@@ -88,8 +88,8 @@ static void settle_first(lua_State *L, int idx, lunado_iostream *self) {
   lua_pop(L, 1);
 }
 
-/* The end of writing has left, or failed.  What is no socket is not read, see
- * close_write: it can only be closed. */
+/* The end of writing was sent, or has failed.  A stream that is no socket is
+ * not read (see close_write), so it can only be closed. */
 static void sent_end(lua_State *L, int idx, lunado_iostream *self, int status) {
   if (status != 0 && status != UV_ENOTSOCK) {
     fail(L, idx, self, status);
@@ -100,11 +100,11 @@ static void sent_end(lua_State *L, int idx, lunado_iostream *self, int status) {
   if (self->ended || !lunado_stream_is_readable(self->core))
     lunado__closing_close(L, idx, self, 0);
   else
-    lunado__reading_watch(L, idx, self); /* for the other side's end */
+    lunado__reading_watch(L, idx, self); /* for the peer's end */
 }
 
-/* (stream, status, bytes or -1 for the end of writing): the first write has
- * left, or failed. */
+/* (stream, status, is_end): the first write was sent, or has failed; is_end is
+ * 1 for the end of writing. */
 static int leave(lua_State *L) {
   lunado_iostream *self = lua_touserdata(L, 1);
   int status = (int)lua_tointeger(L, 2);
@@ -252,12 +252,12 @@ static void forget_ahead(lunado_iostream *self) {
 }
 
 /* stream:write(data) → a Future that is done when the data, a string or a list
- * of strings, has left.  Tornado: BaseIOStream.write. */
+ * of strings, was sent.  Tornado: BaseIOStream.write. */
 static int stream_write(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_iostream *self;
   message data;
-  size_t left;
+  size_t sent;
   int idx;
   lua_settop(L, 2);
   check_data(L, &data);
@@ -265,13 +265,13 @@ static int stream_write(lua_State *L) {
   idx = lua_gettop(L);
   if (is_refused(L, idx, self, data.size)) return 1;
   if (self->kind == LUNADO_STREAM_FILE) forget_ahead(self);
-  left = lunado_stream_try_write(self->core, data.bufs, data.count);
-  if (left == data.size && is_empty(self) && !self->connecting) {
+  sent = lunado_stream_try_write(self->core, data.bufs, data.count);
+  if (sent == data.size && is_empty(self) && !self->connecting) {
     lunado__iostream_pushdone(L, realm);
     return 1;
   }
   enter(L, idx, self, data.holder);
-  hand_over(L, self, lunado_write_new(data.bufs, data.count, left));
+  hand_over(L, self, lunado_write_new(data.bufs, data.count, sent));
   return 1;
 }
 
@@ -289,8 +289,8 @@ static bool refuses_end(lua_State *L, lunado_iostream *self) {
   return true;
 }
 
-/* stream:close_write() → a Future that is done when all that was written has
- * left, and the end of writing behind it.  Reading goes on. */
+/* stream:close_write() → a Future that is done when all data written before,
+ * and the end of writing behind it, was sent.  Reading goes on. */
 static int stream_close_write(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_iostream *self;
@@ -322,7 +322,7 @@ static int stream_close_write(lua_State *L) {
   return 1;
 }
 
-/* stream:writing() → whether some of what was written has not left yet.
+/* stream:writing() → whether some of the written data is not sent yet.
  * Tornado: BaseIOStream.writing. */
 static int stream_writing(lua_State *L) {
   const lunado_iostream *self;

@@ -5,8 +5,9 @@
 
 #include "binding/stream/iostream.h"
 
-/* Gives up what has not left: its Futures fail.  No caller is told twice: the
- * close callback, and the next call, report it.  [-0, +0, -] */
+/* Drops the queued writes.  Their Futures fail with an error that is not
+ * logged, because the close callback and the next call report it.  [-0, +0, -]
+ */
 void lunado__writing_give_up(lua_State *L, int idx, lunado_iostream *self);
 
 /* The core's event. */
