@@ -2,8 +2,8 @@
 /*
  * handle.c - a set of addresses: a hash table with linear probing.
  *
- * Invariants: at least half of the places are free, where reserved places count
- * as taken; no place between an address and its home, the place it hashes to,
+ * Invariants: at least half of the slots are free, where reserved slots count
+ * as taken; no slot between an address and its home, the slot it hashes to,
  * is free.  An empty set has no table.
  */
 #include "core/handle.h"
@@ -17,13 +17,13 @@
 #include "core/loop.h"
 
 typedef struct {
-  const void *object; /* NULL: the place is free */
+  const void *object; /* NULL: the slot is free */
   void *adopter;      /* of another library's handle; NULL: it is lunado's */
-} place;
+} slot;
 
-static place *table;
+static slot *table;
 static size_t capacity; /* a power of two, or 0 */
-static size_t taken;    /* places with an address, and reserved ones */
+static size_t taken;    /* slots with an address, and reserved ones */
 static atomic_flag busy = ATOMIC_FLAG_INIT;
 
 static void lock(void) {
@@ -44,7 +44,7 @@ static size_t home(const void *object) {
 
 static size_t next(size_t at) { return (at + 1) & (capacity - 1); }
 
-/* The place of the object, or the free place where it would be put. */
+/* The slot of the object, or the free slot where it would be put. */
 static size_t find(const void *object) {
   size_t at = home(object);
   while (table[at].object != NULL && table[at].object != object) at = next(at);
@@ -52,10 +52,10 @@ static size_t find(const void *object) {
 }
 
 static bool grow(void) {
-  place *old = table;
+  slot *old = table;
   size_t old_capacity = capacity;
   size_t wanted = capacity > 0 ? capacity * 2 : 16;
-  place *larger = lunado__alloc(wanted * sizeof *larger);
+  slot *larger = lunado__alloc(wanted * sizeof *larger);
   if (larger == NULL) return false;
   table = larger;
   capacity = wanted;
@@ -65,14 +65,14 @@ static bool grow(void) {
   return true;
 }
 
-static void give_place(void) {
+static void give_slot(void) {
   if (--taken > 0) return;
   lunado__free(table);
   table = NULL;
   capacity = 0;
 }
 
-/* Frees the place `hole`.  An address behind it moves into it if the hole is
+/* Frees the slot `hole`.  An address behind it moves into it if the hole is
  * between the address and its home. */
 static void clear(size_t hole) {
   for (size_t at = next(hole); table[at].object != NULL; at = next(at)) {
@@ -81,7 +81,7 @@ static void clear(size_t hole) {
     table[hole] = table[at];
     hole = at;
   }
-  table[hole] = (place){NULL, NULL};
+  table[hole] = (slot){NULL, NULL};
 }
 
 int lunado__handle_reserve(void) {
@@ -95,22 +95,22 @@ int lunado__handle_reserve(void) {
 
 void lunado__handle_unreserve(void) {
   lock();
-  give_place();
+  give_slot();
   unlock();
 }
 
 void lunado__handle_mark(const void *object) {
   lock();
-  table[find(object)] = (place){object, NULL};
+  table[find(object)] = (slot){object, NULL};
   unlock();
 }
 
 void lunado__handle_adopt(const void *handle, void *adopter) {
-  place *found;
+  slot *found;
   lock();
   found = &table[find(handle)];
-  if (found->object != NULL) give_place();
-  *found = (place){handle, adopter};
+  if (found->object != NULL) give_slot();
+  *found = (slot){handle, adopter};
   unlock();
 }
 
@@ -129,7 +129,7 @@ void lunado__handle_unadopt(const void *handle) {
 void lunado__handle_unmark(const void *object) {
   lock();
   clear(find(object));
-  give_place();
+  give_slot();
   unlock();
 }
 
@@ -165,7 +165,7 @@ void lunado__handle_close(void *object, uv_close_cb cb) {
 }
 
 static bool is_marked(const void *object) {
-  const place *found;
+  const slot *found;
   if (capacity == 0) return false;
   found = &table[find(object)];
   return found->object != NULL && found->adopter == NULL;

@@ -10,14 +10,14 @@
 #include "binding/state/class.h"
 
 /* The task of the coroutine that runs, if it can be reached: at
- * realm->coroutines.place of the C function that runs it, unless that thread
- * has gone on meanwhile, for callbacks that run within the coroutine.
+ * realm->coroutines.runner_index of the C function that runs it, unless that
+ * thread has gone on meanwhile, for callbacks that run within the coroutine.
  * realm->coroutines.runner is in the C stack below, and so alive. */
 static lunado_task *running_task(lunado_realm *realm) {
   lunado_task *task = realm->coroutines.current;
   if (task == NULL || !lua_checkstack(realm->coroutines.runner, 1) ||
-      lua_touserdata(realm->coroutines.runner, realm->coroutines.place) !=
-          (void *)task)
+      lua_touserdata(realm->coroutines.runner,
+                     realm->coroutines.runner_index) != (void *)task)
     return NULL;
   return task;
 }
@@ -119,7 +119,7 @@ static void note(lua_State *L, lunado_realm *realm) {
     lua_pop(L, 1);
     realm->errors.receiver = L;
   } else {
-    lua_pushvalue(realm->coroutines.runner, realm->coroutines.place);
+    lua_pushvalue(realm->coroutines.runner, realm->coroutines.runner_index);
     lua_xmove(realm->coroutines.runner, L, 1);
     lua_insert(L, -2);
     remember(L, lua_gettop(L) - 1, task, bits_of(L, -3));
@@ -146,7 +146,7 @@ void lunado__received_pass(lua_State *L, lunado_realm *realm) {
 static bool push_remembered(lua_State *L, lunado_realm *realm) {
   const lunado_task *task = realm->coroutines.current;
   if (task != NULL && task->received > 0 && running_task(realm) != NULL) {
-    lua_getiuservalue(realm->coroutines.runner, realm->coroutines.place,
+    lua_getiuservalue(realm->coroutines.runner, realm->coroutines.runner_index,
                       LUNADO_TASK_RECEIVED);
     lua_xmove(realm->coroutines.runner, L, 1);
     return true;

@@ -145,11 +145,11 @@ void lunado__run(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
   lunado_task *caller;
   const void *context = realm->contexts.current;
   lua_State *outer = realm->coroutines.runner;
-  int outer_place = realm->coroutines.place;
+  int outer_index = realm->coroutines.runner_index;
   if (realm->coroutines.nesting++ == 0)
     realm->coroutines.stack_base = stack_here();
   realm->coroutines.runner = L;
-  realm->coroutines.place = t;
+  realm->coroutines.runner_index = t;
   for (;;) {
     int n = 1;
     int status = nargs == RESUMED_OUTSIDE ? end_resumed_outside(task)
@@ -158,7 +158,7 @@ void lunado__run(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
     if (status == LUA_YIELD) {
       if (realm->coroutines.callee != NULL) {
         nargs = descend(L, realm, &t, &task);
-        realm->coroutines.place = t;
+        realm->coroutines.runner_index = t;
         continue;
       }
       /* If a task has a caller, no stack context was current at its start. */
@@ -173,11 +173,11 @@ void lunado__run(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
     nargs = awaits_start(caller, task) ? 0 : RESUMED_OUTSIDE;
     task = caller;
     t -= 2;
-    realm->coroutines.place = t;
+    realm->coroutines.runner_index = t;
     lua_settop(L, t + 1);
   }
   realm->coroutines.runner = outer;
-  realm->coroutines.place = outer_place;
+  realm->coroutines.runner_index = outer_index;
   realm->coroutines.nesting--;
 }
 

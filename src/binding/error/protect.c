@@ -20,10 +20,10 @@ static int call_nothing(lua_State *L) {
 
 /* Lua keeps the CallInfo of a call that has returned, and reuses it: after one
  * successful empty call, the next C call from this frame allocates nothing. */
-bool lunado__protect_reserve(lua_State *L, int places) {
+bool lunado__protect_reserve(lua_State *L, int slots) {
   int top = lua_gettop(L);
   bool called;
-  if (!lua_checkstack(L, places)) return false;
+  if (!lua_checkstack(L, slots)) return false;
   lua_pushcfunction(L, call_nothing);
   called = lua_pcall(L, 0, 0, 0) == LUA_OK;
   lua_settop(L, top);

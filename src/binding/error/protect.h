@@ -6,9 +6,9 @@
 #include "binding/state/realm.h"
 
 /* Ensures that the function that runs on L can call callbacks later, even if
- * memory has run out then, and that these have `places` free slots on the
+ * memory has run out then, and that these have `slots` free slots on the
  * stack.  Returns false if memory is too short now.  [-0, +0, -] */
-bool lunado__protect_reserve(lua_State *L, int places);
+bool lunado__protect_reserve(lua_State *L, int slots);
 
 /* Calls the C function with `data`.  If it raises, returns false with the
  * Failure on top.  [-0, +(0|1), -] */

@@ -177,8 +177,8 @@ struct lunado_realm {
     lunado_task *callee; /* the task to start in place of a caller that has just
                             yielded for it; the caller's stack holds it */
     lua_State *runner;   /* the thread that runs `current` */
-    int place; /* the stack index of the task of `current`, in its runner's C
-                  function; valid while `current` is */
+    int runner_index;    /* the stack index of the task of `current`, in its
+                     runner's C    function; valid while `current` is */
     unsigned nesting; /* the number of coroutines on the C stack, each started
                          within the one before */
     uintptr_t stack_base; /* the address on the C stack at which the first of

@@ -8,7 +8,7 @@
  * have equal bytes, so they share one code.
  *
  * Both the array of a book and the functions that a worker keeps have a fixed
- * number of places.  A newer entry takes the place of an older one.
+ * number of slots.  A newer entry replaces the older one in its slot.
  */
 #include "binding/thread/code.h"
 
@@ -19,10 +19,10 @@
 #include "binding/thread/bytes.h"
 #include "core/alloc.h"
 
-/* The number of places in a book, and in a worker. */
-#define PLACES 128
+/* The number of slots in a book, and in a worker. */
+#define SLOTS 128
 
-/* Longer code has no place in either. */
+/* Longer code has no slot in either. */
 #define LONGEST_PLACED ((size_t)32 * 1024)
 
 /* --- codes ---------------------------------------------------------------- */
@@ -84,10 +84,10 @@ static bool code_equals(const lunado__code *code, uint64_t hash,
 
 /* A userdata; its user value 1 is the table function -> holder. */
 typedef struct {
-  lunado__code *places[PLACES]; /* references or NULL, by hash */
-  const void *seen[PLACES];     /* identities of functions dumped last; some may
-                                   have been collected */
-  lunado__bytes dumped;         /* owned; the code of one function */
+  lunado__code *slots[SLOTS]; /* references or NULL, by hash */
+  const void *seen[SLOTS];    /* identities of functions dumped last; some may
+                                  have been collected */
+  lunado__bytes dumped;       /* owned; the code of one function */
 } book;
 
 /* A holder is a userdata with one reference. */
@@ -102,9 +102,9 @@ static int holder__gc(lua_State *L) {
 
 static int book__gc(lua_State *L) {
   book *self = lua_touserdata(L, 1);
-  for (int i = 0; i < PLACES; i++) {
-    if (self->places[i] != NULL) lunado__code_release(self->places[i]);
-    self->places[i] = NULL;
+  for (int i = 0; i < SLOTS; i++) {
+    if (self->slots[i] != NULL) lunado__code_release(self->slots[i]);
+    self->slots[i] = NULL;
   }
   lunado__bytes_free(&self->dumped);
   return 0;
@@ -142,14 +142,14 @@ static void dump(lua_State *L, book *self) {
  * [-0, +0, m] */
 static lunado__code *find_dumped(lua_State *L, book *self, int idx) {
   uint64_t hash = hash_bytes(self->dumped.data, self->dumped.length);
-  lunado__code **place = &self->places[hash % PLACES], *code = *place;
+  lunado__code **slot = &self->slots[hash % SLOTS], *code = *slot;
   if (!code_equals(code, hash, &self->dumped)) {
     code = code_new(&self->dumped, hash);
     if (code == NULL) luaL_error(L, "not enough memory");
     code->bare = is_bare(L, idx);
     if (code->length > LONGEST_PLACED) return code;
-    if (*place != NULL) lunado__code_release(*place);
-    *place = code;
+    if (*slot != NULL) lunado__code_release(*slot);
+    *slot = code;
   }
   code_ref(code);
   return code;
@@ -158,9 +158,9 @@ static lunado__code *find_dumped(lua_State *L, book *self, int idx) {
 /* Returns whether the function is likely to be dumped again, as it was dumped
  * before. */
 static bool is_dumped_again(book *self, const void *identity) {
-  const void **place = &self->seen[(uintptr_t)identity / 16 % PLACES];
-  bool again = *place == identity;
-  *place = identity;
+  const void **slot = &self->seen[(uintptr_t)identity / 16 % SLOTS];
+  bool again = *slot == identity;
+  *slot = identity;
   return again;
 }
 
@@ -205,15 +205,15 @@ lunado__code *lunado__code_of(lua_State *L, int in) {
 
 /* --- the functions that a worker keeps ------------------------------------ */
 
-/* A userdata; its user values are the functions, by place. */
+/* A userdata; its user values are the functions, by slot. */
 typedef struct {
-  uint64_t numbers[PLACES]; /* of the codes; 0: the place is empty */
+  uint64_t numbers[SLOTS]; /* of the codes; 0: the slot is empty */
 } shelf;
 
 static const char shelf_key = 0;
 
 void lunado__code_keep(lua_State *L) {
-  shelf *self = lua_newuserdatauv(L, sizeof *self, PLACES);
+  shelf *self = lua_newuserdatauv(L, sizeof *self, SLOTS);
   memset(self, 0, sizeof *self);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &shelf_key);
 }
@@ -243,14 +243,14 @@ static bool has_globals(lua_State *L) {
 }
 
 void lunado__code_push_kept(lua_State *L, const lunado__code *code) {
-  size_t place = code->number % PLACES;
+  size_t slot = code->number % SLOTS;
   bool placed;
   shelf *self;
   (void)lua_rawgetp(L, LUA_REGISTRYINDEX, &shelf_key);
   self = lua_touserdata(L, -1);
-  placed = self != NULL && self->numbers[place] == code->number;
+  placed = self != NULL && self->numbers[slot] == code->number;
   if (placed) {
-    lua_getiuservalue(L, -1, (int)place + 1);
+    lua_getiuservalue(L, -1, (int)slot + 1);
     placed = has_globals(L);
     if (!placed) lua_pop(L, 1);
   }
@@ -258,8 +258,8 @@ void lunado__code_push_kept(lua_State *L, const lunado__code *code) {
     load_bare(L, code);
     if (self != NULL && code->length <= LONGEST_PLACED) {
       lua_pushvalue(L, -1);
-      lua_setiuservalue(L, -3, (int)place + 1);
-      self->numbers[place] = code->number;
+      lua_setiuservalue(L, -3, (int)slot + 1);
+      self->numbers[slot] = code->number;
     }
   }
   lua_replace(L, -2);

@@ -3,7 +3,7 @@
  * pool.c - the threads behind an executor, and the Futures of their jobs.
  *
  * Invariant: the list in the pool's user value 1 has the Future of every
- * pending job in the job's place.  A place that is free has the number of the
+ * pending job in the job's slot.  A slot that is free has the number of the
  * next free one.  A user value of the Future has the strings that were lent to
  * the job.  A pending job refs its loop.
  */
@@ -37,13 +37,13 @@ struct lunado__pool {
                    loop */
   char *path;   /* owned; package.path */
   char *cpath;  /* package.cpath, in the memory block of path */
-  lua_Integer places; /* length of the list of Futures */
-  lua_Integer free;   /* the first free place; 0: none */
-  unsigned busy;      /* calls of pool_done on the C stack */
-  unsigned decoding;  /* of these, the ones that decode results */
-  bool shut;          /* refuses jobs */
-  bool drained;       /* shut, and no job is pending */
-  bool closing;       /* the state is being closed */
+  lua_Integer slots; /* length of the list of Futures */
+  lua_Integer free;  /* the first free slot; 0: none */
+  unsigned busy;     /* calls of pool_done on the C stack */
+  unsigned decoding; /* of these, the ones that decode results */
+  bool shut;         /* refuses jobs */
+  bool drained;      /* shut, and no job is pending */
+  bool closing;      /* the state is being closed */
 };
 
 typedef struct {
@@ -52,7 +52,7 @@ typedef struct {
   lunado__pool *pool;    /* borrowed until done */
   lunado_future *future; /* borrowed from the pool's user value 1 */
   lunado_ioloop *loop;   /* a ref, until done */
-  lua_Integer place;     /* of the Future */
+  lua_Integer slot;      /* of the Future */
   bool lent;             /* strings were lent to it */
   char room[];           /* of the parcel that was sent */
 } pool_job;
@@ -79,34 +79,34 @@ static void push_job_futures(lua_State *L, lunado__pool *pool) {
   lua_remove(L, -2);
 }
 
-/* Stores the Future on top in the list below it, and returns its place.
+/* Stores the Future on top in the list below it, and returns its slot.
  * [-0, +0, m] */
 static lua_Integer keep_job_future(lua_State *L, lunado__pool *pool) {
-  lua_Integer place = pool->free > 0 ? pool->free : pool->places + 1;
+  lua_Integer slot = pool->free > 0 ? pool->free : pool->slots + 1;
   lua_pushvalue(L, -1);
   if (pool->free > 0) {
-    lua_rawgeti(L, -3, place);
+    lua_rawgeti(L, -3, slot);
     pool->free = lua_tointeger(L, -1);
     lua_pop(L, 1);
   }
-  lua_rawseti(L, -3, place);
-  if (place > pool->places) pool->places = place;
-  return place;
+  lua_rawseti(L, -3, slot);
+  if (slot > pool->slots) pool->slots = slot;
+  return slot;
 }
 
 /* Removes the Future of a job from the list on top, and forgets the strings
  * that were lent to the job.  [-0, +0, -] */
 static void forget_job_future(lua_State *L, lunado__pool *pool,
-                              lua_Integer place, bool lent) {
+                              lua_Integer slot, bool lent) {
   if (lent) {
-    lua_rawgeti(L, -1, place);
+    lua_rawgeti(L, -1, slot);
     lua_pushnil(L);
     lua_setiuservalue(L, -2, JOB_FUTURE_LENT);
     lua_pop(L, 1);
   }
   lua_pushinteger(L, pool->free);
-  lua_rawseti(L, -2, place);
-  pool->free = place;
+  lua_rawseti(L, -2, slot);
+  pool->free = slot;
 }
 
 /* --- settling ------------------------------------------------------------- */
@@ -195,7 +195,7 @@ static void settle_job_protected(lua_State *L, lunado__pool *pool,
   int status;
   lua_pushcfunction(L, settle_job);
   lua_pushlightuserdata(L, self);
-  lua_rawgeti(L, -3, self->place);
+  lua_rawgeti(L, -3, self->slot);
   status = lua_pcall(L, 2, 0, 0);
   pool->decoding = decoding;
   give_back(self);
@@ -203,7 +203,7 @@ static void settle_job_protected(lua_State *L, lunado__pool *pool,
   lunado__failure_wrap(L, pool->realm);
   lua_pushcfunction(L, settle_job);
   lua_pushlightuserdata(L, self);
-  lua_rawgeti(L, -4, self->place);
+  lua_rawgeti(L, -4, self->slot);
   lua_rotate(L, -4, -1);
   if (lua_pcall(L, 3, 0, 0) != LUA_OK) lua_pop(L, 1);
 }
@@ -241,7 +241,7 @@ static void pool_done(lunado_threadpool *threads, lunado_job *job) {
   pool->busy++;
   push_job_futures(L, pool);
   settle_job_protected(L, pool, self);
-  forget_job_future(L, pool, self->place, self->lent);
+  forget_job_future(L, pool, self->slot, self->lent);
   lua_pop(L, 1);
   lunado__ioloop_unref(L, self->loop);
   pool->busy--;
@@ -310,7 +310,7 @@ void lunado__pool_check_room(lua_State *L, lunado__pool *pool, size_t n) {
  * current loop.  [-0, +2, e] */
 static lunado_future *push_job_future(lua_State *L, lunado__pool *pool,
                                       int packing, lunado_ioloop **loop,
-                                      lua_Integer *place) {
+                                      lua_Integer *slot) {
   bool lent = lunado__parcel_at(L, packing)->lent > 0;
   lunado_future *future;
   push_job_futures(L, pool);
@@ -322,13 +322,13 @@ static lunado_future *push_job_future(lua_State *L, lunado__pool *pool,
     lunado__parcel_push_lent(L, packing);
     lua_setiuservalue(L, -2, JOB_FUTURE_LENT);
   }
-  *place = keep_job_future(L, pool);
+  *slot = keep_job_future(L, pool);
   return future;
 }
 
 /* Submits the parcel at `packing`.  [-0, +0, -] */
 static int submit_job(lua_State *L, lunado__pool *pool, lunado_ioloop *loop,
-                      lunado_future *future, lua_Integer place, int packing) {
+                      lunado_future *future, lua_Integer slot, int packing) {
   const lunado__parcel *parcel = lunado__parcel_at(L, packing);
   size_t room = lunado__parcel_room(parcel);
   pool_job *self = lunado__realloc(NULL, sizeof *self + room);
@@ -336,7 +336,7 @@ static int submit_job(lua_State *L, lunado__pool *pool, lunado_ioloop *loop,
   if (self == NULL) return UV_ENOMEM;
   self->pool = pool;
   self->future = future;
-  self->place = place;
+  self->slot = slot;
   self->loop = loop;
   self->lent = parcel->lent > 0;
   self->work.loan = NULL;
@@ -356,16 +356,16 @@ void lunado__pool_send(lua_State *L, lunado__pool *pool) {
   int packing = lua_gettop(L), rc;
   lunado_ioloop *loop;
   lunado_future *future;
-  lua_Integer place;
+  lua_Integer slot;
   check_open(L, pool);
-  future = push_job_future(L, pool, packing, &loop, &place);
-  rc = submit_job(L, pool, loop, future, place, packing);
+  future = push_job_future(L, pool, packing, &loop, &slot);
+  rc = submit_job(L, pool, loop, future, slot, packing);
   if (rc == 0) {
     lua_remove(L, -2);
     return;
   }
   lua_insert(L, -2);
-  forget_job_future(L, pool, place, false);
+  forget_job_future(L, pool, slot, false);
   raise_refusal(L, pool, rc);
 }
 
