@@ -32,10 +32,15 @@
 /* The usual size of a cache line.  Another size only costs time. */
 #define LINE (CHILDREN * sizeof(lunado_heap_entry))
 
+/* How much larger than the entries their block is: what aligns them to a line,
+ * and lines behind them that are prefetched. */
+#define BEYOND (CHILDREN * LINE)
+
 void lunado_heap_init(lunado_heap *self) { *self = (lunado_heap){.count = 0}; }
 
 void lunado_heap_fini(lunado_heap *self) {
   lunado__free(self->block);
+  lunado__free(self->timers);
   lunado_heap_init(self);
 }
 
@@ -120,24 +125,21 @@ static void free_number(lunado_heap *self, uint32_t number) {
   self->free = number + 1;
 }
 
-/* Numbers the entries by their indices and moves their timers to `timers`, an
- * array that does not overlap with the old one. */
-static void renumber(lunado_heap *self, lunado_heap_timer *timers) {
+/* Numbers the entries by their indices and sorts `timers` accordingly.
+ * `scratch` has room for them. */
+static void renumber(lunado_heap *self, lunado_heap_timer *scratch) {
   for (uint32_t i = 0; i < self->count; i++) {
     lunado_heap_entry *entry = &self->entries[i];
-    timers[i] = self->timers[entry->number];
+    scratch[i] = self->timers[entry->number];
     entry->number = i;
-    if (timers[i].timer != NULL) timers[i].timer->number = i + 1;
+    if (scratch[i].timer != NULL) scratch[i].timer->number = i + 1;
   }
-  self->timers = timers;
+  memcpy(self->timers, scratch, self->count * sizeof *scratch);
   self->numbers = self->count;
   self->free = 0;
 }
 
 /* --- memory --------------------------------------------------------------- */
-
-/* The bytes of an entry and of a timer's place. */
-#define PLACE (sizeof(lunado_heap_entry) + sizeof(lunado_heap_timer))
 
 /* Returns where in the block the entries begin.  entries[1] begins a cache
  * line, and so do all groups of children. */
@@ -146,50 +148,52 @@ static size_t entries_offset(const void *block) {
   return (size_t)(-second % LINE);
 }
 
-static lunado_heap_timer *behind(lunado_heap_entry *entries,
-                                 uint32_t capacity) {
-  return (lunado_heap_timer *)(void *)(entries + capacity);
-}
-
-/* Resizes the block for `capacity` entries; what it contains must fit.  Returns
- * false, and changes nothing, if the allocator fails. */
-static bool resize(lunado_heap *self, uint32_t capacity) {
+/* Resizes the block of the entries.  Returns false, and changes nothing, if the
+ * allocator fails. */
+static bool resize_entries(lunado_heap *self, uint32_t capacity) {
+  size_t size = sizeof *self->entries;
   size_t before = self->block != NULL ? entries_offset(self->block) : 0;
-  char *block = lunado__realloc(self->block, capacity * PLACE + LINE);
+  char *block = lunado__realloc(self->block, capacity * size + BEYOND);
   size_t offset;
   if (block == NULL) return false;
   offset = entries_offset(block);
   if (offset != before)
-    memmove(block + offset, block + before, self->capacity * PLACE);
+    memmove(block + offset, block + before, self->count * size);
   self->block = block;
   self->entries = (lunado_heap_entry *)(void *)(block + offset);
-  self->timers = behind(self->entries, self->capacity);
   return true;
 }
 
+static bool resize_timers(lunado_heap *self, uint32_t capacity) {
+  lunado_heap_timer *timers =
+      lunado__realloc(self->timers, capacity * sizeof *timers);
+  if (timers == NULL) return false;
+  self->timers = timers;
+  return true;
+}
+
+/* If there is memory for only one array, that is larger than the capacity. */
 static int grow(lunado_heap *self) {
   uint32_t capacity =
       self->capacity > 0 ? 2 * self->capacity : HEAP_MIN_CAPACITY;
-  lunado_heap_timer *timers;
-  if (!resize(self, capacity)) return UV_ENOMEM;
-  timers = behind(self->entries, capacity);
-  memmove(timers, self->timers, self->numbers * sizeof *timers);
-  self->timers = timers;
+  if (!resize_timers(self, capacity) || !resize_entries(self, capacity))
+    return UV_ENOMEM;
   self->capacity = capacity;
   return 0;
 }
 
-/* Returns memory once more than three quarters of the places are unused: moves
- * the timers into unused entries, and gives back what is behind them.  If the
- * allocator cannot shrink the block, the heap keeps it, which does no harm. */
+/* Returns memory once more than three quarters of the places are unused.  Uses
+ * the entries that are given back to number the others.  If the allocator
+ * cannot shrink an array, the heap keeps it, which does no harm. */
 static void shrink(lunado_heap *self) {
   uint32_t capacity = self->capacity;
   while (capacity > HEAP_MIN_CAPACITY && self->count < capacity / 4)
     capacity /= 2;
   if (capacity == self->capacity) return;
-  renumber(self, behind(self->entries, capacity));
+  renumber(self, (void *)(self->entries + capacity));
   self->capacity = capacity;
-  (void)resize(self, capacity);
+  (void)resize_entries(self, capacity);
+  (void)resize_timers(self, capacity);
 }
 
 /* --- adding and removing -------------------------------------------------- */

@@ -38,12 +38,12 @@ typedef struct {
 } lunado_heap_timer;
 
 typedef struct {
-  void *block; /* owned: the memory of both arrays */
-  lunado_heap_entry *entries;
-  lunado_heap_timer *timers; /* behind the entries: the timers by number */
-  uint32_t count;            /* entries in use, and numbers in use */
-  uint32_t capacity;         /* places in each array */
-  uint32_t numbers;          /* numbers used at least once */
+  void *block;                /* owned: the memory of the entries */
+  lunado_heap_entry *entries; /* in the block */
+  lunado_heap_timer *timers;  /* owned: the timers by number */
+  uint32_t count;             /* entries in use, and numbers in use */
+  uint32_t capacity;          /* places in each array */
+  uint32_t numbers;           /* numbers used at least once */
   uint32_t free;    /* a free number below `numbers` plus one; 0: none */
   uint32_t removed; /* entries of removed timers */
   uint32_t finite;  /* other entries whose deadline is finite */
