@@ -201,6 +201,17 @@ describe("lines", function()
 end)
 
 describe("close_write", function()
+  spec("may be followed by close, at once", function()
+    for _, kind in ipairs { "tcp", "pipe" } do
+      local stream, peer = streams[kind]()
+      local closed = stream:close_write()
+      closed:add_done_callback(function() stream:close() end)
+      await(closed)
+      assert.is_true(stream:closed())
+      await(uv.close(peer))
+    end
+  end)
+
   with_stream("ends what the other side reads, and reading goes on",
     function(stream, peer)
       local all = streams.read_all(peer)

@@ -373,6 +373,15 @@ describe("a list", function()
       assert.equal("", await(all))
     end)
 
+  with_stream("may not pretend to be endless", function(stream)
+    local endless = setmetatable({}, {
+      __len = function() return 1 << 60 end,
+      __index = function() return "text" end,
+    })
+    bad(function() local _ = stream:write(endless) end, 1, "write",
+      "list is too long")
+  end)
+
   with_stream("may be of very many pieces", function(stream, peer)
     local all = streams.read_all(peer)
     local list, n = {}, times(200000)

@@ -193,6 +193,13 @@ static void push_closed_future(lua_State *L, int idx, lunado_iostream *self) {
   lua_pop(L, 1);
   lunado__future_new(L, self->loop->realm, LUNADO_KIND_PLAIN,
                      sizeof(lunado_future), 1);
+  lunado__iostream_pushtable(L, idx, IOSTREAM_RARE);
+  lua_pop(L, 1);
+  if (lunado__iostream_get(L, idx, IOSTREAM_CLOSED) == LUA_TUSERDATA) {
+    lua_remove(L, -2);
+    return;
+  }
+  lua_pop(L, 1);
   lua_pushvalue(L, -1);
   lunado__iostream_set(L, idx, IOSTREAM_CLOSED);
 }
@@ -216,9 +223,13 @@ static void hand_back(lua_State *L, int idx, lunado_iostream *self) {
 }
 
 static void close_own(lua_State *L, int idx, lunado_iostream *self) {
-  lunado__iostream_hold(L, idx, self, IOSTREAM_HELD_CLOSING);
+  lua_State *outer = self->L;
+  if (!self->loop->closed)
+    lunado__iostream_hold(L, idx, self, IOSTREAM_HELD_CLOSING);
   self->gone = true;
+  self->L = L;
   lunado_stream_close(self->core);
+  self->L = outer;
 }
 
 void lunado__closing_handle(lua_State *L, int idx, lunado_iostream *self) {
@@ -277,10 +288,8 @@ void lunado__closing_for_memory(lua_State *L, int idx, lunado_iostream *self) {
   if (self->core != NULL) lunado_stream_close(self->core);
   lunado__connecting_give_up(L, idx, self);
   lunado__writing_give_up(L, idx, self);
-  if (!self->has_reader) return;
-  self->has_reader = false;
-  lunado__iostream_take(L, idx, IOSTREAM_READ);
-  lunado__closing_fail(L, idx, self, 0, false);
+  if (self->has_reader) lunado__reading_fail(L, idx, self, 0);
+  lunado__closing_callback(L, idx, self);
 }
 
 /* (stream): the loop is closed, but luv's handle stays with luv. */

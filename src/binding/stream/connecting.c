@@ -86,13 +86,15 @@ static int stream__connect(lua_State *L) {
   luaL_checkstring(L, 2);
   lua_settop(L, 4);
   self = lunado__iostream_check(L, realm, 1);
+  lunado__future_new(L, realm, LUNADO_KIND_PLAIN, sizeof(lunado_future), 1);
+  lunado__iostream_pushtable(L, 5, IOSTREAM_RARE);
+  lua_pop(L, 1);
   if (self->connecting) return 0;
   if (self->closed) {
     lunado__closing_pusherror(L, 5, self, 0);
     lunado__closing_pushfailed(L, self);
     return 1;
   }
-  lunado__future_new(L, realm, LUNADO_KIND_PLAIN, sizeof(lunado_future), 1);
   lunado__iostream_hold(L, 5, self, IOSTREAM_HELD_CONNECT);
   lua_pushvalue(L, 6);
   lunado__iostream_set(L, 5, IOSTREAM_CONNECT);

@@ -85,21 +85,30 @@ int lunado__iostream_get(lua_State *L, int idx, int value) {
   return lua_type(L, -1);
 }
 
+void lunado__iostream_pushtable(lua_State *L, int idx, int value) {
+  if (lua_getiuservalue(L, idx, value) == LUA_TTABLE) return;
+  lua_pop(L, 1);
+  lua_createtable(L, IOSTREAM_CLOSED - IOSTREAM_VALUES, 0);
+  if (lua_getiuservalue(L, idx, value) == LUA_TTABLE) {
+    lua_remove(L, -2);
+    return;
+  }
+  lua_pop(L, 1);
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, idx, value);
+}
+
 void lunado__iostream_set(lua_State *L, int idx, int value) {
   if (value <= IOSTREAM_VALUES) {
     lua_setiuservalue(L, idx, value);
     return;
   }
-  if (lua_getiuservalue(L, idx, IOSTREAM_RARE) != LUA_TTABLE) {
-    lua_pop(L, 1);
-    if (lua_isnil(L, -1)) {
-      lua_pop(L, 1);
-      return;
-    }
-    lua_createtable(L, IOSTREAM_CLOSED - IOSTREAM_VALUES, 0);
-    lua_pushvalue(L, -1);
-    lua_setiuservalue(L, idx, IOSTREAM_RARE);
+  if (lua_isnil(L, -1)) {
+    bool none = lua_getiuservalue(L, idx, IOSTREAM_RARE) == LUA_TNIL;
+    lua_pop(L, 1 + none);
+    if (none) return;
   }
+  lunado__iostream_pushtable(L, idx, IOSTREAM_RARE);
   lua_insert(L, -2);
   lua_rawseti(L, -2, value - IOSTREAM_VALUES);
   lua_pop(L, 1);
@@ -336,13 +345,15 @@ static int core_stream_adopt(lua_State *L) {
 static int core_stream_lost(lua_State *L) {
   lunado_stream *core;
   lunado_iostream *self;
+  lua_State *outer;
   luaL_checktype(L, 2, LUA_TUSERDATA);
   core = lunado__handle_adopter(*(uv_stream_t **)lua_touserdata(L, 2));
   if (core == NULL || core->owner == NULL) return 0;
   self = core->owner;
+  outer = self->L;
   self->L = L;
   lunado__reading_ended(core, UV_ECANCELED);
-  self->L = NULL;
+  self->L = outer;
   return 0;
 }
 

@@ -68,8 +68,9 @@ typedef struct {
   lunado_stream *core;        /* NULL: the handle is closed, or given back */
   lunado_bytes rest;   /* what was read before that, and is not taken yet */
   lunado_ioloop *loop; /* IOSTREAM_LOOP holds it */
-  lua_State *L;        /* of the method that is calling the core: events run
-                          on it; NULL: they run on loop->L */
+  lua_State *L;        /* of the method that is calling the core, and that
+                          restores this: events run on it; NULL: they run on
+                          loop->L */
   uint32_t anchor;     /* in the loop; 0: none yet.  Its value is the userdata
                           while there are `holds`, else false */
   uint8_t holds;
@@ -88,6 +89,7 @@ typedef struct {
   bool gone;         /* the handle is closing as well */
   bool told;         /* a caller got the error that closed it */
   bool knew;         /* `told`, when the last read began */
+  uint32_t takes;    /* how often a read has begun, or taken bytes */
   size_t count;      /* wanted bytes */
   size_t max;        /* bytes within which a read must end; SIZE_MAX: any */
   size_t ahead;      /* bytes that may come while no read waits */
@@ -158,9 +160,13 @@ void lunado__iostream_pushdone(lua_State *L, lunado_realm *realm);
  * [-0, +1, -] */
 int lunado__iostream_get(lua_State *L, int idx, int value);
 
+/* Pushes the table that is the user value `value` of the userdata at idx; makes
+ * it first, unless a finalizer does so meanwhile.  [-0, +1, m] */
+void lunado__iostream_pushtable(lua_State *L, int idx, int value);
+
 /* Sets a user value, or a rare one, of the userdata at idx to the value on top,
- * which is popped.  Memory is needed for the first rare value that is not nil.
- * [-1, +0, m] */
+ * which is popped.  Memory is needed for the first rare value that is not nil,
+ * unless IOSTREAM_RARE was pushed before.  [-1, +0, m] */
 void lunado__iostream_set(lua_State *L, int idx, int value);
 
 /* Pushes the Future that is the user value `value` of the userdata at idx,

@@ -34,7 +34,19 @@ static void push_bytes(lua_State *L, lunado_iostream *self, size_t n) {
   lua_pushlstring(L, at, n);
 }
 
+/* Takes the first n bytes. */
+static void take(lunado_iostream *self, size_t n) {
+  lunado_bytes_skip(in_of(self), n);
+  self->takes++;
+}
+
 /* --- the read that waits -------------------------------------------------- */
+
+/* A read waits, and it is that of then: since there were `takes`, finalizers
+ * may have run. */
+static bool still_waits(const lunado_iostream *self, uint32_t takes) {
+  return self->has_reader && self->takes == takes;
+}
 
 /* Fails the ticket on top, for which only coroutines wait that were closed. */
 static void forsake(lua_State *L, lunado_realm *realm) {
@@ -68,17 +80,23 @@ bool lunado__reading_waits(lua_State *L, int idx, lunado_iostream *self) {
   return false;
 }
 
-/* Settles the read that waits with the value on top, the first n bytes of the
- * buffer; pops that.  Another read may begin meanwhile. */
-static void settle_read(lua_State *L, int idx, lunado_iostream *self,
-                        size_t n) {
+/* Gives the read that waits the first n bytes of the buffer, unless a finalizer
+ * ends that read.  Another one may begin meanwhile. */
+static void give(lua_State *L, int idx, lunado_iostream *self, size_t n) {
+  uint32_t takes = self->takes;
+  push_bytes(L, self, n);
+  if (!still_waits(self, takes)) {
+    lua_pop(L, 1);
+    return;
+  }
   self->has_reader = false;
-  lunado_bytes_skip(in_of(self), n);
+  take(self, n);
   lunado__iostream_release(L, self, IOSTREAM_HELD_READ);
   lunado__iostream_settle(L, self->loop->realm, idx, IOSTREAM_READ);
 }
 
-static void fail_read(lua_State *L, int idx, lunado_iostream *self, int cause) {
+void lunado__reading_fail(lua_State *L, int idx, lunado_iostream *self,
+                          int cause) {
   self->has_reader = false;
   lunado__iostream_release(L, self, IOSTREAM_HELD_READ);
   lunado__iostream_take(L, idx, IOSTREAM_READ);
@@ -90,11 +108,10 @@ void lunado__reading_end(lua_State *L, int idx, lunado_iostream *self,
   if (!lunado__reading_pending(L, idx, self, withdrawn)) return;
   if (self->want != IOSTREAM_REST || cause != 0 ||
       (!self->knew && !lunado__closing_ended_well(L, idx, self))) {
-    fail_read(L, idx, self, cause);
+    lunado__reading_fail(L, idx, self, cause);
     return;
   }
-  push_bytes(L, self, lunado_bytes_size(in_of(self)));
-  settle_read(L, idx, self, lunado_bytes_size(in_of(self)));
+  give(L, idx, self, lunado_bytes_size(in_of(self)));
 }
 
 /* --- finding -------------------------------------------------------------- */
@@ -216,12 +233,6 @@ static bool is_hopeless(lua_State *L, int idx, lunado_iostream *self) {
   return true;
 }
 
-/* Gives the read that waits n bytes. */
-static void give(lua_State *L, int idx, lunado_iostream *self, size_t n) {
-  push_bytes(L, self, n);
-  settle_read(L, idx, self, n);
-}
-
 /* --- reading -------------------------------------------------------------- */
 
 /* How many bytes the read wants at least. */
@@ -235,11 +246,12 @@ static size_t missing(lunado_iostream *self) {
 }
 
 void lunado__reading_start(lua_State *L, int idx, lunado_iostream *self) {
+  lua_State *outer = self->L;
   int top = lua_gettop(L), rc;
   if (self->core == NULL || self->ended || self->connecting) return;
   self->L = L;
   rc = lunado_stream_read(self->core, missing(self));
-  self->L = NULL;
+  self->L = outer;
   if (rc == 0) return;
   if (rc == UV_ENOMEM)
     lunado__closing_pushname(L, rc);
@@ -260,10 +272,16 @@ void lunado__reading_watch(lua_State *L, int idx, lunado_iostream *self) {
 /* Gives the read that waits what it wants, if that is there. */
 static void proceed(lua_State *L, int idx, lunado_iostream *self) {
   int top = lua_gettop(L);
+  uint32_t takes = self->takes;
   ptrdiff_t n = find(L, idx, self);
+  bool never = n == NEVER || (n == NOT_YET && is_hopeless(L, idx, self));
+  if (!still_waits(self, takes)) {
+    lua_settop(L, top);
+    return;
+  }
   if (n >= 0) {
     give(L, idx, self, (size_t)n);
-  } else if (n == NEVER || is_hopeless(L, idx, self)) {
+  } else if (never) {
     if (!self->closed) {
       lunado__closing_close(L, idx, self, top + 1);
     } else {
@@ -314,6 +332,7 @@ static int end(lua_State *L) {
   lunado_iostream *self = lua_touserdata(L, 1);
   int status = (int)lua_tointeger(L, 2);
   lua_settop(L, 1);
+  if (self->core == NULL) return 0;
   if (status == UV_EOF)
     status = self->write_closed ? 0 : lunado_stream_reset_error(self->core);
   if (status != 0) {
@@ -357,18 +376,20 @@ static void wait_or_end(lua_State *L, int idx, lunado_iostream *self, int err,
 void lunado__reading_ask(lua_State *L, int idx, int ticket, bool waits) {
   lunado_iostream *self = lua_touserdata(L, idx);
   int top = lua_gettop(L);
+  uint32_t takes = self->takes;
   ptrdiff_t n;
   bool never;
   lua_getiuservalue(L, idx, IOSTREAM_READ);
   if (!self->has_reader || !lua_rawequal(L, -1, ticket)) return;
   lua_settop(L, top);
   n = find(L, idx, self);
-  if (n >= 0) {
-    give(L, idx, self, (size_t)n);
-    return;
+  never = n == NEVER || (n == NOT_YET && is_hopeless(L, idx, self));
+  if (still_waits(self, takes)) {
+    if (n >= 0)
+      give(L, idx, self, (size_t)n);
+    else
+      wait_or_end(L, idx, self, never ? top + 1 : 0, waits);
   }
-  never = n == NEVER || is_hopeless(L, idx, self);
-  wait_or_end(L, idx, self, never ? top + 1 : 0, waits);
   lua_settop(L, top);
 }
 
@@ -390,13 +411,19 @@ void lunado__reading_left(lua_State *L, int idx, int ticket) {
   lua_settop(L, top);
 }
 
+static int refuse_second(lua_State *L) {
+  return luaL_error(L, "the stream is being read already");
+}
+
 /* Pushes a Future of the read, which has not found what it wants.  What may
- * fail for want of memory comes first. */
-static void push_wait(lua_State *L, int idx, lunado_iostream *self) {
+ * fail for want of memory comes first, and finalizers, which may read. */
+static void push_wait(lua_State *L, int idx, lunado_iostream *self,
+                      uint32_t takes) {
   int ticket = lua_gettop(L) + 1;
   bool hopeless;
   (void)lunado__ticket_new(L, self->loop->realm, idx);
   hopeless = is_hopeless(L, idx, self);
+  if (self->takes != takes) refuse_second(L);
   if (!hopeless && !self->closed && !self->ended)
     lunado__iostream_hold(L, idx, self, IOSTREAM_HELD_READ);
   lua_pushvalue(L, ticket);
@@ -412,14 +439,15 @@ static void push_wait(lua_State *L, int idx, lunado_iostream *self) {
 static void supersede(lua_State *L, int idx, lunado_iostream *self) {
   lunado_realm *realm = self->loop->realm;
   int top = lua_gettop(L);
-  if (!lunado__reading_pending(L, idx, self, true)) return;
   lunado__exception_push(L, realm, LUNADO_E_EXCEPTION,
                          "another read of the stream has begun");
-  lua_getiuservalue(L, idx, IOSTREAM_READ);
-  lua_insert(L, top + 1);
   lunado__failure_new(L, realm, -1, -1)->observed = true;
-  self->has_reader = false;
-  lunado__settle_failed(L, realm, top + 1);
+  if (lunado__reading_pending(L, idx, self, true)) {
+    lua_getiuservalue(L, idx, IOSTREAM_READ);
+    lua_insert(L, -2);
+    self->has_reader = false;
+    lunado__settle_failed(L, realm, lua_gettop(L) - 1);
+  }
   lua_settop(L, top);
 }
 
@@ -429,11 +457,11 @@ static lunado_iostream *begin(lua_State *L, lunado_iostream_want want) {
   lunado_iostream *self =
       lunado__iostream_check(L, lunado__realm_upvalue(L), 1);
   int idx = lua_gettop(L);
-  if (self->has_reader) {
-    if (lunado__reading_waits(L, idx, self))
-      luaL_error(L, "the stream is being read already");
+  if (self->has_reader && !lunado__reading_waits(L, idx, self) &&
+      self->has_reader)
     supersede(L, idx, self);
-  }
+  if (self->has_reader) refuse_second(L);
+  self->takes++;
   self->want = (uint8_t)want;
   self->partial = false;
   self->max = SIZE_MAX;
@@ -446,20 +474,23 @@ static lunado_iostream *begin(lua_State *L, lunado_iostream_want want) {
 static int read_now(lua_State *L, lunado_iostream *self) {
   lunado_realm *realm = self->loop->realm;
   int idx = lua_gettop(L);
+  uint32_t takes = self->takes;
   ptrdiff_t n = find(L, idx, self);
   if (n == NOT_YET) {
-    push_wait(L, idx, self);
+    push_wait(L, idx, self, takes);
   } else if (n == NEVER) {
+    if (self->takes != takes) refuse_second(L);
     lunado__closing_close(L, idx, self, idx + 1);
     lunado__closing_pusherror(L, idx, self, idx + 1);
     lunado__closing_pushfailed(L, self);
   } else {
     lunado_future *future =
         lunado__future_new(L, realm, LUNADO_KIND_PLAIN, sizeof *future, 1);
-    push_bytes(L, self, (size_t)n);
+    if (self->takes == takes) push_bytes(L, self, (size_t)n);
+    if (self->takes != takes) refuse_second(L);
+    take(self, (size_t)n);
     future->count = 1;
     lunado__settle_known(L, realm, idx + 1, future, LUNADO_DONE);
-    lunado_bytes_skip(in_of(self), (size_t)n);
     if (self->has_close_callback || self->closed)
       lunado__reading_watch(L, idx, self);
   }

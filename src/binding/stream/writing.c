@@ -10,6 +10,7 @@
 
 #include "binding/error/exception.h"
 #include "binding/error/failure.h"
+#include "binding/error/protect.h"
 #include "binding/future/future.h"
 #include "binding/future/settle.h"
 #include "binding/stream/closing.h"
@@ -20,6 +21,9 @@ enum { WRITE_DATA = 2, WRITE_VALUES = WRITE_DATA };
 
 /* Lists of so many strings are written without an array in the heap. */
 #define FEW 16
+
+/* So many strings may be in a list: their buffers have a size, and a number. */
+#define MOST (INT32_MAX / (int)sizeof(uv_buf_t))
 
 static bool is_empty(const lunado_iostream *self) {
   return self->first_write == self->next_write;
@@ -52,12 +56,10 @@ void lunado__writing_give_up(lua_State *L, int idx, lunado_iostream *self) {
  * has sent stays to be read, and may still be on its way. */
 static void fail(lua_State *L, int idx, lunado_iostream *self, int status) {
   int cause = lua_gettop(L) + 1;
+  lunado__closing_pushname(L, status);
   if (self->closed) {
     lunado__closing_handle(L, idx, self);
-    return;
-  }
-  lunado__closing_pushname(L, status);
-  if (self->ended || !lunado_stream_is_readable(self->core)) {
+  } else if (self->ended || !lunado_stream_is_readable(self->core)) {
     lunado__closing_close(L, idx, self, cause);
   } else {
     lunado__closing_mark(L, idx, self, cause);
@@ -97,6 +99,7 @@ static void sent_end(lua_State *L, int idx, lunado_iostream *self, int status) {
   }
   self->shut = true;
   settle_first(L, idx, self);
+  if (self->closed) return;
   if (self->ended || !lunado_stream_is_readable(self->core))
     lunado__closing_close(L, idx, self, 0);
   else
@@ -110,6 +113,7 @@ static int leave(lua_State *L) {
   int status = (int)lua_tointeger(L, 2);
   bool is_end = lua_tointeger(L, 3) != 0;
   lua_settop(L, 1);
+  if (is_empty(self)) return 0;
   if (is_end)
     sent_end(L, 1, self, status);
   else if (status != 0)
@@ -127,41 +131,7 @@ void lunado__writing_written(lunado_stream *core, lunado_write *write,
   lunado__iostream_call(self, leave, error, write->count == 0);
 }
 
-/* --- writing -------------------------------------------------------------- */
-
-/* Pushes a pending Future of a write of the data at `data` (0: the end), and
- * enters it as the next one. */
-static void enter(lua_State *L, int idx, lunado_iostream *self, int data) {
-  lunado__future_new(L, self->loop->realm, LUNADO_KIND_PLAIN,
-                     sizeof(lunado_future), WRITE_VALUES);
-  if (data != 0) {
-    lua_pushvalue(L, data);
-    lua_setiuservalue(L, -2, WRITE_DATA);
-  }
-  if (lua_getiuservalue(L, idx, IOSTREAM_WRITES) != LUA_TTABLE) {
-    lua_newtable(L);
-    lua_pushvalue(L, -1);
-    lua_setiuservalue(L, idx, IOSTREAM_WRITES);
-    lua_replace(L, -2);
-  }
-  lunado__iostream_hold(L, idx, self, IOSTREAM_HELD_WRITE);
-  lua_pushvalue(L, -2);
-  lua_rawseti(L, -2, self->next_write);
-  lua_pop(L, 1);
-}
-
-/* Gives the core the write of the Future on top, which enter() has entered. */
-static void hand_over(lua_State *L, lunado_iostream *self,
-                      lunado_write *write) {
-  if (write == NULL) {
-    if (is_empty(self)) lunado__iostream_release(L, self, IOSTREAM_HELD_WRITE);
-    luaL_error(L, "not enough memory");
-  }
-  self->next_write++;
-  self->L = L;
-  lunado_stream_write(self->core, write);
-  self->L = NULL;
-}
+/* --- data ----------------------------------------------------------------- */
 
 /* What is to be written. */
 typedef struct {
@@ -169,7 +139,9 @@ typedef struct {
   uv_buf_t *bufs; /* few, or a userdata's on the stack */
   unsigned count;
   size_t size;
-  int holder; /* stack index of the string, or of a table of strings */
+  size_t sent;         /* bytes that were sent at once */
+  lunado_write *write; /* of the others */
+  int holder;          /* stack index of the string, or of a table of strings */
 } message;
 
 static int bad_data(lua_State *L, const char *expected, int idx) {
@@ -189,6 +161,7 @@ static void add_string(lua_State *L, message *self, int idx) {
 /* The list at 2, as it is now: its strings are copied into a table. */
 static void add_list(lua_State *L, message *self) {
   lua_Integer n = luaL_len(L, 2);
+  if (n > MOST) lunado__iostream_badarg(L, 1, "write", "list is too long");
   lua_createtable(L, n < 1024 ? (int)n : 0, 0);
   self->holder = lua_gettop(L);
   if (n > FEW)
@@ -214,6 +187,75 @@ static void check_data(lua_State *L, message *self) {
   if (self->count == 0) self->few[self->count++] = uv_buf_init(NULL, 0);
 }
 
+/* --- writing -------------------------------------------------------------- */
+
+/* Pushes a pending Future of a write of the data at `data` (0: the end), and
+ * enters it as the next one.  A finalizer that runs meanwhile may write before,
+ * or close the stream. */
+static void enter(lua_State *L, int idx, lunado_iostream *self, int data) {
+  lunado__future_new(L, self->loop->realm, LUNADO_KIND_PLAIN,
+                     sizeof(lunado_future), WRITE_VALUES);
+  if (data != 0) {
+    lua_pushvalue(L, data);
+    lua_setiuservalue(L, -2, WRITE_DATA);
+  }
+  lunado__iostream_pushtable(L, idx, IOSTREAM_WRITES);
+  lua_pushvalue(L, -2);
+  lua_rawseti(L, -2, self->next_write);
+  lua_pop(L, 1);
+}
+
+/* Makes the next write of what has not left of the data, or of the end, and has
+ * the loop hold the stream for it.  Runs no finalizer. */
+static lunado_write *ready(lua_State *L, int idx, lunado_iostream *self,
+                           const message *data) {
+  lunado_write *write;
+  lunado__iostream_hold(L, idx, self, IOSTREAM_HELD_WRITE);
+  write = data != NULL ? lunado_write_new(data->bufs, data->count, data->sent)
+                       : lunado_write_new_end();
+  if (write != NULL) return write;
+  if (is_empty(self)) lunado__iostream_release(L, self, IOSTREAM_HELD_WRITE);
+  luaL_error(L, "not enough memory");
+  return NULL;
+}
+
+/* Gives the core the next write, which is ready. */
+static void hand_over(lua_State *L, lunado_iostream *self,
+                      lunado_write *write) {
+  lua_State *outer = self->L;
+  self->next_write++;
+  self->L = L;
+  lunado_stream_write(self->core, write);
+  self->L = outer;
+}
+
+/* (stream, data, message) */
+static int enter_rest(lua_State *L) {
+  lunado_iostream *self = lua_touserdata(L, 1);
+  message *data = lua_touserdata(L, 3);
+  enter(L, 1, self, 2);
+  data->write = ready(L, 1, self, data);
+  return 0;
+}
+
+/* Writes the rest of the data, of which some has left: no other write may come
+ * in between.  Pushes the Future. */
+static int write_rest(lua_State *L, int idx, lunado_iostream *self,
+                      message *data) {
+  lua_pushcfunction(L, enter_rest);
+  lua_pushvalue(L, idx);
+  lua_pushvalue(L, data->holder);
+  lua_pushlightuserdata(L, data);
+  if (!lunado__protect_alone(L, 3)) {
+    lunado__closing_for_memory(L, idx, self);
+    return luaL_error(L, "not enough memory");
+  }
+  lua_getiuservalue(L, idx, IOSTREAM_WRITES);
+  lua_rawgeti(L, -1, self->next_write);
+  hand_over(L, self, data->write);
+  return 1;
+}
+
 /* Pushes a Future that has failed with an error of the class. */
 static int refuse(lua_State *L, lunado_iostream *self, lunado_error_class which,
                   const char *message_text) {
@@ -225,7 +267,8 @@ static int refuse(lua_State *L, lunado_iostream *self, lunado_error_class which,
 /* The stream cannot be written: pushes the Future that says so. */
 static bool is_refused(lua_State *L, int idx, lunado_iostream *self,
                        size_t size) {
-  size_t limit;
+  size_t limit =
+      lunado__iostream_limit(L, idx, "max_write_buffer_size", SIZE_MAX);
   if (self->closed) {
     lunado__closing_pusherror(L, idx, self, 0);
     lunado__closing_pushfailed(L, self);
@@ -234,7 +277,6 @@ static bool is_refused(lua_State *L, int idx, lunado_iostream *self,
   if (self->write_closed)
     return refuse(L, self, LUNADO_E_STREAM_CLOSED,
                   "Stream is closed for writing");
-  limit = lunado__iostream_limit(L, idx, "max_write_buffer_size", SIZE_MAX);
   if (limit == SIZE_MAX ||
       (limit >= size && lunado_stream_unsent(self->core) <= limit - size))
     return false;
@@ -249,6 +291,7 @@ static void forget_ahead(lunado_iostream *self) {
   if (!lunado_stream_seek_back(self->core, size)) return;
   lunado_bytes_skip(&self->core->in, size);
   self->ended = false;
+  self->takes++;
 }
 
 /* stream:write(data) → a Future that is done when the data, a string or a list
@@ -257,21 +300,22 @@ static int stream_write(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_iostream *self;
   message data;
-  size_t sent;
   int idx;
   lua_settop(L, 2);
   check_data(L, &data);
   self = lunado__iostream_check(L, realm, 1);
   idx = lua_gettop(L);
   if (is_refused(L, idx, self, data.size)) return 1;
-  if (self->kind == LUNADO_STREAM_FILE) forget_ahead(self);
-  sent = lunado_stream_try_write(self->core, data.bufs, data.count);
-  if (sent == data.size && is_empty(self) && !self->connecting) {
+  data.sent = lunado_stream_try_write(self->core, data.bufs, data.count);
+  if (data.sent == data.size && is_empty(self) && !self->connecting) {
     lunado__iostream_pushdone(L, realm);
     return 1;
   }
+  if (data.sent > 0) return write_rest(L, idx, self, &data);
   enter(L, idx, self, data.holder);
-  hand_over(L, self, lunado_write_new(data.bufs, data.count, sent));
+  if (is_refused(L, idx, self, data.size)) return 1;
+  if (self->kind == LUNADO_STREAM_FILE) forget_ahead(self);
+  hand_over(L, self, ready(L, idx, self, &data));
   return 1;
 }
 
@@ -297,6 +341,9 @@ static int stream_close_write(lua_State *L) {
   lunado_write *write;
   lua_settop(L, 1);
   self = lunado__iostream_check(L, realm, 1);
+  enter(L, 2, self, 0);
+  lunado__iostream_pushtable(L, 2, IOSTREAM_RARE);
+  lua_pop(L, 1);
   if (self->write_closed) {
     lunado__iostream_get(L, 2, IOSTREAM_WRITE_CLOSED);
     return 1;
@@ -311,13 +358,10 @@ static int stream_close_write(lua_State *L) {
     return 1;
   }
   if (refuses_end(L, self)) return 1;
-  enter(L, 2, self, 0);
-  write = lunado_write_new_end();
-  if (write != NULL) {
-    lua_pushvalue(L, -1);
-    lunado__iostream_set(L, 2, IOSTREAM_WRITE_CLOSED);
-    self->write_closed = true;
-  }
+  write = ready(L, 2, self, NULL);
+  lua_pushvalue(L, 3);
+  lunado__iostream_set(L, 2, IOSTREAM_WRITE_CLOSED);
+  self->write_closed = true;
   hand_over(L, self, write);
   return 1;
 }
