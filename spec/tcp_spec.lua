@@ -426,6 +426,25 @@ local function timed_out(future)
   assert.equal("TimeoutError: Timeout", tostring(err))
 end
 
+describe("a server that cannot accept a connection", function()
+  spec("closes it, and accepts the next one", function()
+    local server, port = echo_server()
+    local accept = iostream._accept
+    function iostream._accept()
+      iostream._accept = accept
+      error("no memory", 0)
+    end
+    local lost = connect(port)
+    assert.is_false(pcall(await, lost:read_line()))
+    local stream = connect(port)
+    echoes(stream, "text")
+    stream:close()
+    server:stop()
+    assert.equal(1, log:count("no memory"))
+    log:clear()
+  end)
+end)
+
 describe("TCPClient", function()
   spec("connects to a name or an address", function()
     local server, port = echo_server()

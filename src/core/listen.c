@@ -16,11 +16,20 @@ int lunado_stream_bind_pipe(lunado_stream *stream, const char *path) {
   return uv_pipe_bind((uv_pipe_t *)stream->uv, path);
 }
 
+/* Closes a connection that the owner has not accepted. */
+static void turn_away(lunado_stream *stream) {
+  lunado_stream *connection;
+  if (lunado_stream_accept(stream, &connection) == 0)
+    lunado_stream_close(connection);
+}
+
 static void tell(lunado_stream *stream, int status) {
   lunado_loop *loop;
   if (stream == NULL || stream->closed) return;
   loop = lunado__stream_enter(stream);
+  stream->has_caller = status == 0;
   stream->events->incoming(stream, status);
+  if (stream->has_caller && !stream->closed) turn_away(stream);
   lunado__stream_leave(loop, stream);
 }
 
@@ -44,6 +53,7 @@ int lunado_stream_listen(lunado_stream *stream, int backlog) {
 int lunado_stream_accept(lunado_stream *listening, lunado_stream **stream) {
   int rc = lunado_stream_new(stream, listening->loop, listening->kind);
   if (rc < 0) return rc;
+  listening->has_caller = false;
   rc = uv_accept(listening->uv, (*stream)->uv);
   if (rc == 0) return 0;
   lunado_stream_close(*stream);

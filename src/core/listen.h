@@ -3,7 +3,8 @@
  * listen.h - streams that accept connections.
  *
  * A stream that listens is neither read nor written.  Its event is `incoming`;
- * the owner then accepts, or else libuv accepts no more until it does.
+ * a connection that the owner does not accept meanwhile is closed: until it is
+ * accepted libuv would accept no other.
  */
 #ifndef LUNADO_CORE_LISTEN_H
 #define LUNADO_CORE_LISTEN_H

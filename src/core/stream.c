@@ -17,6 +17,7 @@
 #include "core/alloc.h"
 #include "core/handle.h"
 #include "core/loop.h"
+#include "core/poll.h"
 
 /* What libuv reads into: so much is read at once at most. */
 #define READ_BUFFER ((size_t)256 * 1024)
@@ -127,7 +128,10 @@ int lunado_stream_new_open(lunado_stream **result, lunado_loop *loop,
 int lunado_stream_adopt(lunado_stream **result, lunado_loop *loop,
                         uv_stream_t *handle) {
   lunado_stream *former = lunado__handle_adopter(handle);
-  int rc = init(result, loop, 0);
+  int rc;
+  *result = NULL;
+  if (uv_is_closing((uv_handle_t *)handle)) return UV_EBADF;
+  rc = init(result, loop, 0);
   if (rc < 0) return rc;
   if (former != NULL) lunado_stream_read_stop(former);
   (*result)->adopted = true;
@@ -351,6 +355,14 @@ static void on_read_adopted(uv_stream_t *handle, ssize_t nread,
   lunado__stream_receive(lunado__handle_adopter(handle), nread, buf->base);
 }
 
+/* libuv would end the process when the system refuses to watch a descriptor:
+ * one that was closed behind its back. */
+static int check_descriptor(const lunado_stream *stream) {
+  uv_os_fd_t fd;
+  if (uv_fileno(handle_of(stream), &fd) < 0) return 0;
+  return lunado_loop_check_descriptor(stream->loop, fd);
+}
+
 int lunado_stream_read(lunado_stream *stream, size_t missing) {
   int rc;
   stream->missing = missing;
@@ -361,6 +373,10 @@ int lunado_stream_read(lunado_stream *stream, size_t missing) {
     lunado__file_pump(stream);
     return 0;
   }
+  if (stream->adopted && lunado__handle_adopter(stream->uv) != stream)
+    return UV_EBUSY;
+  rc = check_descriptor(stream);
+  if (rc < 0) return rc;
   rc = uv_read_start(stream->uv, stream->adopted ? on_alloc_adopted : on_alloc,
                      stream->adopted ? on_read_adopted : on_read);
   stream->reading = rc == 0;
@@ -463,8 +479,11 @@ static int start_file(lunado_stream *stream, lunado_write *write) {
 static int start(lunado_stream *stream, lunado_write *write) {
   if (lunado_stream_is_closing(stream)) return UV_ECANCELED;
   if (is_file(stream)) return start_file(stream, write);
-  if (write->count == 0)
+  if (write->count == 0) {
+    int rc = check_descriptor(stream);
+    if (rc < 0) return rc;
     return uv_shutdown(&write->request.shutdown, stream->uv, on_shutdown);
+  }
   return uv_write(&write->request.write, stream->uv, write->bufs, write->count,
                   on_written);
 }

@@ -169,7 +169,12 @@ static int core_listen_on(lua_State *L) {
   self = new_listener(L, loop, 1);
   lua_pushvalue(L, 3);
   lua_setiuservalue(L, -2, LISTENER_HANDLE);
-  rc = lunado_stream_adopt(&core, loop->core, handle);
+  if (lunado__handle_adopter(handle) != NULL) {
+    core = NULL;
+    rc = UV_EBUSY;
+  } else {
+    rc = lunado_stream_adopt(&core, loop->core, handle);
+  }
   return finish(L, self, core, rc, backlog);
 }
 
@@ -202,8 +207,8 @@ static int listener_accept(lua_State *L) {
   int rc;
   luaL_checktype(L, 2, LUA_TTABLE);
   lua_settop(L, 2);
-  if (self->core == NULL) return push_error(L, UV_ECANCELED);
   stream = lunado__iostream_new(L, self->loop, 2);
+  if (self->core == NULL) return push_error(L, UV_ECANCELED);
   rc = lunado_stream_accept(self->core, &core);
   if (rc < 0) return push_error(L, rc);
   lunado__iostream_attach(stream, core);
@@ -211,7 +216,7 @@ static int listener_accept(lua_State *L) {
   if (core->kind == LUNADO_STREAM_TCP)
     (void)uv_tcp_nodelay((uv_tcp_t *)core->uv, 1);
   if (!push_peer(L, core)) {
-    lunado_stream_close(core);
+    if (stream->core != NULL) lunado_stream_close(stream->core);
     return 0;
   }
   lua_setiuservalue(L, 3, IOSTREAM_WHAT);
