@@ -87,15 +87,25 @@ static double not_before_due(const lunado_loop *loop, double when) {
   return when < loop->due ? loop->due : when;
 }
 
+/* Arms for a timer that was added. */
+static void arm_added(lunado_loop *loop, const lunado_timer *timer,
+                      double when) {
+  if (when < INFINITY && lunado_heap_is_first(&loop->heap, timer)) {
+    uv_ref((uv_handle_t *)&loop->timer);
+    arm(loop, when);
+  } else if (loop->heap.finite == 1) { /* behind timers that were removed */
+    lunado__timers_arm(loop);
+  }
+}
+
 int lunado_timer_start(lunado_loop *loop, lunado_timer *timer, double when) {
   int rc;
   assert(when == when && "a deadline is a number");
   if (loop->closed) return UV_ECANCELED;
-  rc = lunado_heap_push(&loop->heap, not_before_due(loop, when), timer);
-  if (rc < 0) return rc;
-  if (lunado_heap_is_first(&loop->heap, timer) || loop->heap.finite == 1)
-    lunado__timers_arm(loop);
-  return 0;
+  when = not_before_due(loop, when);
+  rc = lunado_heap_push(&loop->heap, when, timer);
+  if (rc == 0) arm_added(loop, timer, when);
+  return rc;
 }
 
 void lunado_timer_stop(lunado_loop *loop, lunado_timer *timer) {
