@@ -255,7 +255,7 @@ static void check_streams(const lunado_loop *loop) {
 
 /* --- the loop ------------------------------------------------------------ */
 
-static void check_open(const lunado_loop *loop) {
+static void check_open_loop(const lunado_loop *loop) {
   bool ready = !lunado_list_empty(&loop->ready);
   invariant(loop->handles == 4u + loop->has_limit + loop->check_open,
             "an open loop has four handles, one for the limit, and one for a "
@@ -308,5 +308,5 @@ void lunado__check(lunado_loop *loop) {
   if (loop->closed)
     check_closed(loop);
   else
-    check_open(loop);
+    check_open_loop(loop);
 }
