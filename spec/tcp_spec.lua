@@ -472,6 +472,14 @@ describe("TCPClient", function()
     server:stop()
   end)
 
+  spec("fails with what keeps it from making a stream", function()
+    local tcp = IOStream.tcp
+    function IOStream.tcp() error("no memory", 0) end
+    local ok, err = pcall(connect, 1)
+    IOStream.tcp = tcp
+    assert.same({ false, "no memory" }, { ok, err })
+  end)
+
   spec("fails with what the look-up says", function()
     local ok, err = pcall(await, TCPClient():connect("no such name", 80))
     assert.is_false(ok)

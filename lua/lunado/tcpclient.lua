@@ -48,6 +48,15 @@ function Race:fail(err)
   core.fail(self.future, err)
 end
 
+--- Calls a method of the race, in a callback of the loop.  An error that it
+-- raises ends the race.
+function Race:go_on(method, ...)
+  local ok, err = pcall(method, self, ...)
+  if ok then return end
+  if not self.queues then error(err, 0) end
+  self:fail(err)
+end
+
 function Race:win(stream)
   if self:is_over() then return end
   self:finish(stream)
@@ -78,12 +87,16 @@ function Race:try(queue)
   local connected = stream:_connect_to(address.addr, address.port, self.host)
   connected:add_done_callback(function(future)
     local err = future:exception()
-    if not self.queues then return end
-    if err == nil then return self:win(stream) end
-    self.streams[stream], self.err = nil, err
-    self:start_others()
-    if self.queues then self:try(queue) end
+    if self.queues then self:go_on(self.tried, stream, queue, err) end
   end)
+end
+
+--- The stream is connected, or is not: the next address of its queue is tried.
+function Race:tried(stream, queue, err)
+  if err == nil then return self:win(stream) end
+  self.streams[stream], self.err = nil, err
+  self:start_others()
+  if self.queues then self:try(queue) end
 end
 
 --- Starts the addresses of the other family, unless they have started.
@@ -101,7 +114,7 @@ function Race:start(addresses)
   end
   if self.queues[2][1] then
     self.head_start = self.loop:call_later(HEAD_START, function()
-      self:start_others()
+      self:go_on(self.start_others)
     end)
   end
   self:try(self.queues[1])
@@ -157,7 +170,7 @@ function TCPClient:connect(host, port, options) -- luacheck: ignore self
       if err ~= nil then
         return race:fail(("%s (host %q)"):format(err, host))
       end
-      race:start(future:result())
+      race:go_on(race.start, future:result())
     end)
   return race.future
 end
