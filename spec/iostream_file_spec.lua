@@ -248,6 +248,16 @@ describe("a file that is written", function()
     assert.equal(("x"):rep(60) .. ("z"):rep(60), read_file())
   end)
 
+  spec("takes lists of many strings, empty ones too", function()
+    local stream, list = open("w"), {}
+    for i = 1, 5000 do list[i] = i % 7 == 0 and "" or tostring(i) end
+    await(stream:write(list))
+    await(stream:write({}))
+    await(stream:write({ "", "end" }))
+    await(stream:close())
+    assert.equal(table.concat(list) .. "end", read_file())
+  end)
+
   spec("is done once all has been written, by close_write", function()
     local stream = open("w")
     stream:write(("x"):rep(1 << 20))

@@ -10,6 +10,9 @@
 
 #define BLOCK ((size_t)64 * 1024)
 
+/* Buffers that are written at once, at most: what systems allow. */
+#define MOST 1024u
+
 static lunado_file *file_of(lunado_stream *stream) {
   return &stream->own->file;
 }
@@ -139,6 +142,17 @@ static void start_read(lunado_stream *stream) {
 
 /* --- writing -------------------------------------------------------------- */
 
+/* n bytes of the write were written.  True if that was the rest. */
+static bool advance(lunado_file *self, size_t n) {
+  lunado_write *write = self->write;
+  while (self->at < write->count && n >= write->bufs[self->at].len)
+    n -= write->bufs[self->at++].len;
+  if (self->at == write->count) return true;
+  write->bufs[self->at].base += n;
+  write->bufs[self->at].len -= n;
+  return false;
+}
+
 static void on_written(uv_fs_t *request) {
   lunado_file *self = lunado_container_of(request, lunado_file, request);
   lunado_stream *stream = lunado_container_of(self, lunado_stream, own);
@@ -146,8 +160,7 @@ static void on_written(uv_fs_t *request) {
   lunado_loop *loop = lunado__stream_enter(stream);
   bool open = finish(stream);
   if (n > 0 && self->position >= 0) self->position += n;
-  if (n > 0) self->sent += (size_t)n;
-  if (open && (n < 0 || self->sent >= self->write->size))
+  if (open && (n < 0 || advance(self, (size_t)n)))
     end_write(stream, n < 0 ? (int)n : 0);
   if (!open)
     close_now(stream);
@@ -158,18 +171,11 @@ static void on_written(uv_fs_t *request) {
 
 static void start_write(lunado_stream *stream) {
   lunado_file *self = file_of(stream);
-  const lunado_write *write = self->write;
-  size_t skip = self->sent;
-  unsigned at = 0;
-  uv_buf_t buf;
+  unsigned count = self->write->count - self->at;
   int rc;
-  while (at + 1 < write->count && skip >= write->bufs[at].len)
-    skip -= write->bufs[at++].len;
-  buf = write->bufs[at];
-  buf.base += skip;
-  buf.len -= skip;
   begin(stream);
-  rc = uv_fs_write(stream->loop->uv, &self->request, self->fd, &buf, 1,
+  rc = uv_fs_write(stream->loop->uv, &self->request, self->fd,
+                   &self->write->bufs[self->at], count < MOST ? count : MOST,
                    self->flags & LUNADO_FILE_APPENDS ? -1 : self->position,
                    on_written);
   if (rc >= 0) return;
@@ -179,7 +185,7 @@ static void start_write(lunado_stream *stream) {
 
 void lunado__file_write(lunado_stream *stream, lunado_write *write) {
   file_of(stream)->write = write;
-  file_of(stream)->sent = 0;
+  file_of(stream)->at = 0;
   lunado__file_pump(stream);
 }
 

@@ -44,7 +44,8 @@ typedef struct {
   char *block;         /* that is being read into; NULL: no read is under way */
   lunado_write *write; /* under way, or next; NULL: none */
   int64_t position;    /* of the next byte; -1: the system keeps it */
-  size_t sent;         /* bytes of the write that were written */
+  unsigned at;         /* the write's first buffer that is not written yet; its
+                          written part is cut off */
   uv_file fd;
   int flags;
   bool busy;  /* an operation is under way */
