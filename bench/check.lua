@@ -14,9 +14,15 @@ local scenarios <const> = {
   "ready_yield", "ready_await", "failed_yield", "failed_call",
   "suspended_await", "turn", "spawn", "spawn_suspend", "timer", "sleep",
   "callback", "future", "multi", "wait_iterator", "with_timeout", "job",
+  "stream_message", "stream_large", "accept",
 }
 local folder <const> = "bench/instructions/"
-local few <const>, many <const> = 2000, 12000
+-- The two numbers of operations; less for those that are large.
+local usual <const> = { 2000, 12000 }
+local numbers <const> = {
+  stream_message = { 500, 2500 }, stream_large = { 5, 25 },
+  accept = { 200, 1200 },
+}
 local tolerance <const> = 0.05
 
 local interpreter = 0
@@ -40,6 +46,7 @@ local function instructions(name, n)
 end
 
 local function count(name)
+  local few, many = table.unpack(numbers[name] or usual)
   local extra = instructions(name, many) - instructions(name, few)
   return math.floor(extra / (many - few) + 0.5)
 end

@@ -98,7 +98,8 @@ end
 -- Runs one process; returns the figures that it printed as a table, or nil if
 -- it failed.
 local function measure(w, variant, n, gc)
-  local command = peers.command(variant, w.file, n, gc)
+  local command = peers.command(variant, w.file,
+    w.client and w.client.bytes or n, gc)
   if command and w.client then
     command = peers.with_client(command, w.client, n)
   end

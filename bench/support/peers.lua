@@ -167,11 +167,13 @@ function peers.command(variant, id, n, gc)
   return peers[variant:match "^%S+"].command(id, variant, n, gc)
 end
 
--- Returns the command of the client, which starts the echo server `command`.
+-- Returns the command of a workload's client, which starts the server `command`
+-- and is told how many connections to open, and what to do with them n times.
 function peers.with_client(command, client, n)
-  local program = compile("echo_client", "bench/support/echo_client.c")
-  return program and ("%s %d %d %d %s"):format(
-    program, client.connections, client.bytes, n, command)
+  local name = client.program or "message_client"
+  local program = compile(name, "bench/support/" .. name .. ".c")
+  return program and ("%s %d %s %d %s"):format(
+    program, client.connections, client.does or client.bytes, n, command)
 end
 
 return peers
