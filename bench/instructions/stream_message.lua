@@ -1,22 +1,23 @@
 -- SPDX-License-Identifier: MIT
--- A message of 64 bytes goes to an echo on a stream, and comes back.
+-- A message of 64 bytes goes over a local socket to an echo, and comes back: two
+-- writes and two reads.
 local lunado = require "lunado"
-local uv = require "luv"
 local n = math.tointeger(...)
 
-local IOStream, await = lunado.iostream.IOStream, lunado.await
-local ends = uv.socketpair(nil, nil, { nonblock = true }, { nonblock = true })
-local here, there = IOStream.open(ends[1]), IOStream.open(ends[2])
-local message = ("x"):rep(64)
+local await, size <const> = lunado.await, 64
+local server, path = lunado.tcpserver.TCPServer(), os.tmpname()
+function server:handle_stream(stream) -- luacheck: ignore self
+  for _ = 1, n do await(stream:write(await(stream:read_bytes(size)))) end
+end
+os.remove(path)
+server:listen_unix(path)
 
-local echo = lunado.coroutine(function()
-  for _ = 1, n do await(there:write(await(there:read_bytes(64)))) end
-end)
 lunado.run(function()
-  local echoed = echo()
+  local stream, message = lunado.iostream.IOStream.pipe(), ("x"):rep(size)
+  await(stream:connect(path))
   for _ = 1, n do
-    await(here:write(message))
-    await(here:read_bytes(64))
+    await(stream:write(message))
+    await(stream:read_bytes(size))
   end
-  await(echoed)
+  server:stop()
 end)

@@ -12,9 +12,8 @@ return {
     goals = { { "lunado", 1.0, "luv" }, { "lunado message", 1.0, "luv" } } },
   { id = "W11" },
   { id = "W11m", file = "W11", n = 1000000, quick = 200000,
-    metrics = { { key = "bytes", unit = "bytes",
-      title = "bytes for each suspended coroutine with its Future, 1,000,000" },
-    } },
+    title = "bytes for each suspended coroutine with its Future, 1,000,000",
+    metrics = { { key = "bytes", unit = "bytes" } } },
   { id = "W12" }, { id = "W13" }, { id = "W14" },
   { id = "T1" }, { id = "E1" }, { id = "E2" }, { id = "R1" },
 }
