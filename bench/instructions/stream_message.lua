@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- A message of 64 bytes goes over a local socket to an echo, and comes back: two
--- writes and two reads.
+-- A message of 64 bytes goes over a local socket to an echo, and comes back:
+-- two writes and two reads.
 local lunado = require "lunado"
 local n = math.tointeger(...)
 
