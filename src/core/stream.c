@@ -22,7 +22,7 @@
 /* What libuv reads into: so much is read at once at most. */
 #define READ_BUFFER ((size_t)256 * 1024)
 
-/* So much may be read at once while nothing is missing. */
+/* So much may be read at once in any case. */
 #define PIECE ((size_t)64 * 1024)
 
 /* From so many missing bytes on they are read into `in` itself. */
@@ -265,9 +265,8 @@ void lunado_stream_keep_alive(lunado_stream *stream, bool yes) {
 
 /* How much may be read at once. */
 static size_t appetite(const lunado_stream *stream) {
-  if (stream->missing == 0) return PIECE;
-  return stream->missing < READ_BUFFER - PIECE ? stream->missing + PIECE
-                                               : READ_BUFFER;
+  if (stream->missing <= PIECE) return PIECE;
+  return stream->missing < READ_BUFFER ? stream->missing : READ_BUFFER;
 }
 
 /* Room in `in` itself, for what is missing. */

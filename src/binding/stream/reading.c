@@ -16,6 +16,9 @@
 /* What a read may gather, where `max_buffer_size` does not say. */
 #define MAX_BUFFER ((size_t)100 * 1024 * 1024)
 
+/* What a read with `partial` gets at most of what arrives at once. */
+#define PART ((size_t)64 * 1024)
+
 /* What find() returns beside the number of bytes. */
 enum { NOT_YET = -1, NEVER = -2 };
 
@@ -235,12 +238,13 @@ static bool is_hopeless(lua_State *L, int idx, lunado_iostream *self) {
 
 /* --- reading -------------------------------------------------------------- */
 
-/* How many bytes the read wants at least. */
+/* How many bytes the read wants; with `partial` fewer will do. */
 static size_t missing(lunado_iostream *self) {
   size_t size;
   if (!self->has_reader) return 0;
   if (self->want == IOSTREAM_REST) return SIZE_MAX;
-  if (self->want != IOSTREAM_BYTES || self->partial) return 1;
+  if (self->want != IOSTREAM_BYTES) return 1;
+  if (self->partial) return self->count < PART ? self->count : PART;
   size = lunado_bytes_size(in_of(self));
   return self->count > size ? self->count - size : 1;
 }
