@@ -152,8 +152,9 @@ static const char *const groups[] = {
     "  local got = lunado.Future()\n"
     "  uv.read_start(b, function(_, data) got:set_result(data) end)\n"
     "  uv.write(a, 'x')\n"
+    "  local sent = uv.write(a, ('x'):rep(20000))\n"
     "  await { lunado.with_timeout({ seconds = 0.2 }, got),\n"
-    "    uv.write(a, ('x'):rep(20000)) }\n"
+    "    lunado.with_timeout({ seconds = 0.2 }, sent) }\n"
     "  await(uv.close(a)) await(uv.close(b))\n"
     "end)",
     "lunado.run(function()\n"

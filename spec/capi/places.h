@@ -93,7 +93,7 @@ static void places_on_alarm(int number) {
 static inline void places_watch(const char *name, long long n) {
   const char *patience = getenv("LUNADO_PATIENCE");
   int seconds = patience != NULL ? atoi(patience) : 0;
-  (void)snprintf(places_what, sizeof places_what, "%s at %lld", name, n);
+  (void)snprintf(places_what, sizeof places_what, "at %lld: %s", n, name);
   (void)signal(SIGALRM, places_on_alarm);
   (void)alarm(seconds > 0 ? (unsigned)seconds : 60);
 }
