@@ -89,6 +89,7 @@ build = {
             "src/binding/state/open.c",
             "src/binding/state/realm.c",
             "src/binding/state/text.c",
+            "src/binding/state/uverror.c",
             "src/binding/stream/address.c",
             "src/binding/stream/closing.c",
             "src/binding/stream/connecting.c",

@@ -20,6 +20,7 @@
 #include "binding/loop/callback.h"
 #include "binding/loop/ioloop.h"
 #include "binding/state/class.h"
+#include "binding/state/uverror.h"
 #include "core/poll.h"
 #include "core/signals.h"
 
@@ -247,7 +248,7 @@ static int core_signal_watch(lua_State *L) {
     return 1;
   }
   lua_pushnil(L);
-  lua_pushfstring(L, "%s: %s", uv_err_name(rc), uv_strerror(rc));
+  lunado__uverror_pushtext(L, rc);
   return 2;
 }
 

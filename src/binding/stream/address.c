@@ -14,6 +14,7 @@
 #include "binding/future/settle.h"
 #include "binding/loop/anchor.h"
 #include "binding/loop/ioloop.h"
+#include "binding/state/uverror.h"
 #include "core/alloc.h"
 #include "core/loop.h"
 
@@ -49,19 +50,12 @@ bool lunado__address_parse(const char *ip, int port,
          uv_ip6_addr(ip, port, (struct sockaddr_in6 *)address) == 0;
 }
 
-static int push_error(lua_State *L, int rc) {
-  lua_pushnil(L);
-  lua_pushfstring(L, "%s: %s", uv_err_name(rc), uv_strerror(rc));
-  lua_pushstring(L, uv_err_name(rc));
-  return 3;
-}
-
 static int push_socket(lua_State *L, const uv_tcp_t *tcp, bool peer) {
   struct sockaddr_storage address;
   int size = sizeof address;
   int rc = peer ? uv_tcp_getpeername(tcp, (struct sockaddr *)&address, &size)
                 : uv_tcp_getsockname(tcp, (struct sockaddr *)&address, &size);
-  if (rc < 0) return push_error(L, rc);
+  if (rc < 0) return lunado__uverror_pushresults(L, rc);
   lunado__address_push(L, (const struct sockaddr *)&address);
   return 1;
 }
@@ -73,11 +67,12 @@ static int push_path(lua_State *L, const uv_pipe_t *pipe, bool peer) {
   socklen_t size = sizeof address;
   uv_os_fd_t fd;
   int rc = uv_fileno((const uv_handle_t *)pipe, &fd);
-  if (rc < 0) return push_error(L, rc);
+  if (rc < 0) return lunado__uverror_pushresults(L, rc);
   memset(&address, 0, sizeof address);
   rc = peer ? getpeername(fd, (struct sockaddr *)&address, &size)
             : getsockname(fd, (struct sockaddr *)&address, &size);
-  if (rc < 0) return push_error(L, uv_translate_sys_error(errno));
+  if (rc < 0)
+    return lunado__uverror_pushresults(L, uv_translate_sys_error(errno));
   size -= (socklen_t)offsetof(struct sockaddr_un, sun_path);
   if (address.sun_path[0] != '\0')
     size = (socklen_t)strnlen(address.sun_path, sizeof address.sun_path);
@@ -97,12 +92,12 @@ int lunado__address_pushpeer(lua_State *L, const uv_tcp_t *tcp) {
 
 int lunado__address_pushname(lua_State *L, const uv_handle_t *handle,
                              bool peer) {
-  if (uv_is_closing(handle)) return push_error(L, UV_EBADF);
+  if (uv_is_closing(handle)) return lunado__uverror_pushresults(L, UV_EBADF);
   if (handle->type == UV_TCP)
     return push_socket(L, (const uv_tcp_t *)handle, peer);
   if (handle->type == UV_NAMED_PIPE)
     return push_path(L, (const uv_pipe_t *)handle, peer);
-  return push_error(L, UV_ENOTSUP);
+  return lunado__uverror_pushresults(L, UV_ENOTSUP);
 }
 
 /* --- names ---------------------------------------------------------------- */
@@ -135,10 +130,7 @@ static int deliver(lua_State *L) {
   lunado_future *future = lua_touserdata(L, 1);
   if (!lunado_future_pending(future)) return 0;
   if (status < 0) {
-    if (status == UV_ENOMEM)
-      lua_pushliteral(L, "not enough memory");
-    else
-      lua_pushstring(L, uv_err_name(status));
+    lunado__uverror_pushname(L, status);
     (void)lunado__failure_new(L, realm, -1, -1);
     lunado__settle_failed(L, realm, 1);
     return 0;
@@ -236,7 +228,7 @@ static int core_addresses(lua_State *L) {
   int rc;
   hints.ai_flags = AI_PASSIVE;
   rc = uv_getaddrinfo(loop->core->uv, &request, NULL, host, port, &hints);
-  if (rc < 0) return push_error(L, rc);
+  if (rc < 0) return lunado__uverror_pushresults(L, rc);
   push_list(L, request.addrinfo);
   uv_freeaddrinfo(request.addrinfo);
   return 1;

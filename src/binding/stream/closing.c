@@ -18,13 +18,6 @@
 
 /* --- errors --------------------------------------------------------------- */
 
-void lunado__closing_pushname(lua_State *L, int error) {
-  if (error == UV_ENOMEM)
-    lua_pushliteral(L, "not enough memory");
-  else
-    lua_pushstring(L, uv_err_name(error));
-}
-
 /* Pushes the message of an error because of the value on top, or nil; pops
  * that. */
 static void to_message(lua_State *L) {

@@ -63,9 +63,6 @@ void lunado__closing_for_memory(lua_State *L, int idx, lunado_iostream *self);
 /* Queues the close callback, if there is one.  [-0, +0, -] */
 void lunado__closing_callback(lua_State *L, int idx, lunado_iostream *self);
 
-/* Pushes an error of libuv's as Lua code knows it: its name.  [-0, +1, m] */
-void lunado__closing_pushname(lua_State *L, int error);
-
 /* The core's event. */
 void lunado__closing_closed(lunado_stream *core);
 

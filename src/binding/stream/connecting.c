@@ -5,6 +5,7 @@
 #include "binding/error/failure.h"
 #include "binding/future/future.h"
 #include "binding/future/settle.h"
+#include "binding/state/uverror.h"
 #include "binding/stream/address.h"
 #include "binding/stream/closing.h"
 #include "binding/stream/reading.h"
@@ -34,7 +35,7 @@ static int finish(lua_State *L) {
   int status = (int)lua_tointeger(L, 2);
   lua_settop(L, 1);
   if (status != 0) {
-    lunado__closing_pushname(L, status);
+    lunado__uverror_pushname(L, status);
     failed(L, 1, self);
     return 0;
   }
@@ -69,7 +70,7 @@ static void fail_at_once(lua_State *L, lunado_iostream *self, int rc) {
   if (rc == UV_EINVAL && self->kind == LUNADO_STREAM_TCP)
     lua_pushfstring(L, "EINVAL: not an IP address: %s", lua_tostring(L, 2));
   else
-    lunado__closing_pushname(L, rc);
+    lunado__uverror_pushname(L, rc);
   failed(L, 5, self);
   lua_settop(L, 6);
   lua_pushvalue(L, 6);

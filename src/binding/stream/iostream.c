@@ -11,6 +11,7 @@
 #include "binding/future/untie.h"
 #include "binding/loop/anchor.h"
 #include "binding/state/class.h"
+#include "binding/state/uverror.h"
 #include "binding/stream/closing.h"
 #include "binding/stream/connecting.h"
 #include "binding/stream/reading.h"
@@ -274,7 +275,7 @@ static int stream__close(lua_State *L) {
 static int cannot_open(lua_State *L, int rc) {
   if (rc == UV_ENOMEM) return luaL_error(L, "not enough memory");
   if (rc == UV_ECANCELED) return luaL_error(L, "the IOLoop is closed");
-  lua_pushfstring(L, "%s: %s", uv_err_name(rc), uv_strerror(rc));
+  lunado__uverror_pushtext(L, rc);
   return lua_error(L);
 }
 

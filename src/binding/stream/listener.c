@@ -16,6 +16,7 @@
 #include "binding/loop/callback.h"
 #include "binding/state/class.h"
 #include "binding/state/context.h"
+#include "binding/state/uverror.h"
 #include "binding/stream/address.h"
 #include "binding/stream/iostream.h"
 #include "core/handle.h"
@@ -39,13 +40,6 @@ static listener *check_listener(lua_State *L) {
   void *self = lunado__toclass(L, 1, lunado__realm_upvalue(L)->types.listener);
   if (self == NULL) luaL_typeerror(L, 1, "lunado.listener");
   return self;
-}
-
-static int push_error(lua_State *L, int rc) {
-  lua_pushnil(L);
-  lua_pushfstring(L, "%s: %s", uv_err_name(rc), uv_strerror(rc));
-  lua_pushstring(L, uv_err_name(rc));
-  return 3;
 }
 
 /* --- events --------------------------------------------------------------- */
@@ -107,7 +101,7 @@ static int finish(lua_State *L, listener *self, lunado_stream *core, int rc,
   }
   if (core != NULL) lunado_stream_close(core);
   lunado__anchor_drop(L, self->loop, self->anchor);
-  return push_error(L, rc);
+  return lunado__uverror_pushresults(L, rc);
 }
 
 /* listen(function, backlog, ip, port) → a listener that calls
@@ -121,7 +115,7 @@ static int core_listen(lua_State *L) {
   listener *self;
   if (!lunado__address_parse(luaL_checkstring(L, 3),
                              (int)luaL_checkinteger(L, 4), &address))
-    return push_error(L, UV_EINVAL);
+    return lunado__uverror_pushresults(L, UV_EINVAL);
   self = new_listener(L, loop, 1);
   rc = lunado_stream_new(&core, loop->core, LUNADO_STREAM_TCP);
   if (rc == 0)
@@ -208,9 +202,9 @@ static int listener_accept(lua_State *L) {
   luaL_checktype(L, 2, LUA_TTABLE);
   lua_settop(L, 2);
   stream = lunado__iostream_new(L, self->loop, 2);
-  if (self->core == NULL) return push_error(L, UV_ECANCELED);
+  if (self->core == NULL) return lunado__uverror_pushresults(L, UV_ECANCELED);
   rc = lunado_stream_accept(self->core, &core);
-  if (rc < 0) return push_error(L, rc);
+  if (rc < 0) return lunado__uverror_pushresults(L, rc);
   lunado__iostream_attach(stream, core);
   stream->serving = true;
   if (core->kind == LUNADO_STREAM_TCP)
@@ -227,7 +221,7 @@ static int listener_accept(lua_State *L) {
 /* listener:getsockname() → as that of a stream's handle. */
 static int listener_getsockname(lua_State *L) {
   const listener *self = check_listener(L);
-  if (self->core == NULL) return push_error(L, UV_EBADF);
+  if (self->core == NULL) return lunado__uverror_pushresults(L, UV_EBADF);
   return lunado__address_pushname(L, (const uv_handle_t *)self->core->uv,
                                   false);
 }

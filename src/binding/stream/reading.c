@@ -11,6 +11,7 @@
 #include "binding/future/future.h"
 #include "binding/future/settle.h"
 #include "binding/future/ticket.h"
+#include "binding/state/uverror.h"
 #include "binding/stream/closing.h"
 
 /* What a read may gather, where `max_buffer_size` does not say. */
@@ -258,9 +259,9 @@ void lunado__reading_start(lua_State *L, int idx, lunado_iostream *self) {
   self->L = outer;
   if (rc == 0) return;
   if (rc == UV_ENOMEM)
-    lunado__closing_pushname(L, rc);
+    lunado__uverror_pushname(L, rc);
   else
-    lua_pushfstring(L, "%s: %s", uv_err_name(rc), uv_strerror(rc));
+    lunado__uverror_pushtext(L, rc);
   lunado__closing_all(L, idx, self, top + 1);
   lua_settop(L, top);
 }
@@ -340,7 +341,7 @@ static int end(lua_State *L) {
   if (status == UV_EOF)
     status = self->write_closed ? 0 : lunado_stream_reset_error(self->core);
   if (status != 0) {
-    lunado__closing_pushname(L, status);
+    lunado__uverror_pushname(L, status);
     lunado__closing_all(L, 1, self, 2);
     return 0;
   }

@@ -8,6 +8,7 @@
 #include "binding/stream/socket.h"
 
 #include "binding/state/class.h"
+#include "binding/state/uverror.h"
 #include "binding/stream/address.h"
 #include "binding/stream/closing.h"
 #include "binding/stream/iostream.h"
@@ -26,12 +27,7 @@ static uv_handle_t *handle_of(const lunado_iostream *self) {
 
 /* The results of a method: of a call of libuv's that returned rc. */
 static int results(lua_State *L, int rc) {
-  if (rc < 0) {
-    lua_pushnil(L);
-    lua_pushfstring(L, "%s: %s", uv_err_name(rc), uv_strerror(rc));
-    lua_pushstring(L, uv_err_name(rc));
-    return 3;
-  }
+  if (rc < 0) return lunado__uverror_pushresults(L, rc);
   lua_pushinteger(L, rc);
   return 1;
 }
@@ -162,7 +158,7 @@ static int socket_close(lua_State *L) {
   luaL_argcheck(L, lua_isnoneornil(L, 2), 2,
                 "no value expected: await stream:close()");
   lua_settop(L, 1);
-  lunado__closing_pushname(L, UV_ECANCELED);
+  lunado__uverror_pushname(L, UV_ECANCELED);
   lunado__closing_all(L, 1, self, 2);
   return 0;
 }

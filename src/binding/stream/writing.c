@@ -13,6 +13,7 @@
 #include "binding/error/protect.h"
 #include "binding/future/future.h"
 #include "binding/future/settle.h"
+#include "binding/state/uverror.h"
 #include "binding/stream/closing.h"
 #include "binding/stream/reading.h"
 
@@ -56,7 +57,7 @@ void lunado__writing_give_up(lua_State *L, int idx, lunado_iostream *self) {
  * has sent stays to be read, and may still be on its way. */
 static void fail(lua_State *L, int idx, lunado_iostream *self, int status) {
   int cause = lua_gettop(L) + 1;
-  lunado__closing_pushname(L, status);
+  lunado__uverror_pushname(L, status);
   if (self->closed) {
     lunado__closing_handle(L, idx, self);
   } else if (self->ended || !lunado_stream_is_readable(self->core)) {
