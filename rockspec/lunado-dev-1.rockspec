@@ -97,6 +97,7 @@ build = {
             "src/binding/stream/listener.c",
             "src/binding/stream/opening.c",
             "src/binding/stream/reading.c",
+            "src/binding/stream/request.c",
             "src/binding/stream/socket.c",
             "src/binding/stream/writing.c",
             "src/binding/thread/bytes.c",

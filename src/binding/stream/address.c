@@ -8,15 +8,10 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#include "binding/error/exception.h"
-#include "binding/error/failure.h"
-#include "binding/future/future.h"
-#include "binding/future/settle.h"
-#include "binding/loop/anchor.h"
 #include "binding/loop/ioloop.h"
 #include "binding/state/uverror.h"
+#include "binding/stream/request.h"
 #include "core/alloc.h"
-#include "core/loop.h"
 
 /* Enough for an address of IPv6 with the name of an interface. */
 #define LONGEST_IP 80
@@ -104,9 +99,8 @@ int lunado__address_pushname(lua_State *L, const uv_handle_t *handle,
 
 /* A look-up under way. */
 typedef struct {
-  uv_getaddrinfo_t request;
-  lunado_loop *core; /* one reference */
-  uint32_t anchor;   /* of the Future, in the loop */
+  uv_getaddrinfo_t uv;
+  lunado_request request;
 } lookup;
 
 /* Pushes a list of { addr =, port =, family = }. */
@@ -122,56 +116,21 @@ static void push_list(lua_State *L, const struct addrinfo *info) {
   }
 }
 
-/* (future, addrinfo, status) */
-static int deliver(lua_State *L) {
-  lunado_realm *realm = lunado__realm_find(L);
-  const struct addrinfo *info = lua_touserdata(L, 2);
-  int status = (int)lua_tointeger(L, 3);
-  lunado_future *future = lua_touserdata(L, 1);
-  if (!lunado_future_pending(future)) return 0;
-  if (status < 0) {
+static bool push_found(lua_State *L, void *info, int status) {
+  if (status < 0)
     lunado__uverror_pushname(L, status);
-    (void)lunado__failure_new(L, realm, -1, -1);
-    lunado__settle_failed(L, realm, 1);
-    return 0;
-  }
-  push_list(L, info);
-  future->count = 1;
-  lunado__settle_known(L, realm, 1, future, LUNADO_DONE);
-  return 0;
+  else
+    push_list(L, info);
+  return status >= 0;
 }
 
-/* The Future at `future` gets what was found, or else that there is no memory
- * for it. */
-static void tell(lua_State *L, int future, struct addrinfo *info, int status) {
-  lunado_realm *realm = lunado__realm_find(L);
-  lua_pushcfunction(L, deliver);
-  lua_pushvalue(L, future);
-  lua_pushlightuserdata(L, info);
-  lua_pushinteger(L, status);
-  if (lua_pcall(L, 3, 0, 0) == LUA_OK) return;
-  lua_pop(L, 1);
-  lunado__failure_nomemory(L, realm);
-  lunado__settle_failed(L, realm, future);
-}
-
-static void on_found(uv_getaddrinfo_t *request, int status,
-                     struct addrinfo *info) {
-  lookup *self = lunado_container_of(request, lookup, request);
-  lunado_loop *core = self->core;
-  lunado_ioloop *loop = core->owner;
-  lunado__loop_enter(core);
-  if (!core->closed && lua_checkstack(loop->L, 2 * LUA_MINSTACK)) {
-    lua_State *L = loop->L;
-    int top = lua_gettop(L);
-    lunado__anchor_take(L, loop, self->anchor);
-    tell(L, top + 1, info, status);
-    lua_settop(L, top);
-  }
+static void on_found(uv_getaddrinfo_t *uv, int status, struct addrinfo *info) {
+  lookup *self = lunado_container_of(uv, lookup, uv);
+  lunado_loop *core = self->request.core;
+  (void)lunado__request_end(NULL, &self->request, push_found, info, status);
   if (info != NULL) uv_freeaddrinfo(info);
   lunado__free(self);
-  lunado__loop_leave(core);
-  lunado_loop_unref(core);
+  lunado__request_leave(core);
 }
 
 static int family_of(lua_State *L, int arg) {
@@ -191,29 +150,25 @@ static struct addrinfo hints_of(lua_State *L, int arg) {
 /* resolve(host, port [, family]) → a Future of a list of { addr =, port =,
  * family = }: the addresses of the host. */
 static int core_resolve(lua_State *L) {
-  lunado_realm *realm = lunado__realm_upvalue(L);
-  lunado_ioloop *loop = lunado__ioloop_current(L, realm);
+  lunado_ioloop *loop = lunado__ioloop_current(L, lunado__realm_upvalue(L));
   const char *host = luaL_checkstring(L, 1);
   const char *port = luaL_checkstring(L, 2);
   struct addrinfo hints = hints_of(L, 3);
-  uint32_t anchor;
+  lunado_request request;
   lookup *self;
-  int rc;
+  int rc = UV_ENOMEM;
   lua_settop(L, 3);
-  lunado__future_new(L, realm, LUNADO_KIND_PLAIN, sizeof(lunado_future), 1);
-  anchor = lunado__anchor_add(L, loop);
+  lunado__request_begin(L, loop, &request);
   self = lunado__alloc(sizeof *self);
-  if (self != NULL) *self = (lookup){.core = loop->core, .anchor = anchor};
-  rc = self == NULL ? UV_ENOMEM
-                    : uv_getaddrinfo(loop->core->uv, &self->request, on_found,
-                                     host, port, &hints);
-  if (rc == 0) {
-    lunado_loop_ref(loop->core);
-    return 1;
+  if (self != NULL) {
+    self->request = request;
+    rc =
+        uv_getaddrinfo(loop->core->uv, &self->uv, on_found, host, port, &hints);
   }
+  if (rc == 0) return 1;
   lunado__free(self);
-  lunado__anchor_drop(L, loop, anchor);
-  tell(L, 4, NULL, rc);
+  (void)lunado__request_end(L, &request, push_found, NULL, rc);
+  lunado__request_leave(request.core);
   return 1;
 }
 
