@@ -193,7 +193,7 @@ static ptrdiff_t find_delimiter(lua_State *L, int idx, lunado_iostream *self) {
 
 /* Calls match(object), which returns the number of bytes, or nil, or nil and an
  * error. */
-static ptrdiff_t find_match(lua_State *L, int idx, lunado_iostream *self) {
+static ptrdiff_t find_match(lua_State *L, int idx) {
   ptrdiff_t n = NOT_YET;
   lua_getiuservalue(L, idx, IOSTREAM_WHAT);
   lua_getiuservalue(L, idx, IOSTREAM_OBJECT);
@@ -204,7 +204,6 @@ static ptrdiff_t find_match(lua_State *L, int idx, lunado_iostream *self) {
     return NEVER;
   }
   lua_pop(L, 2);
-  (void)self;
   return n;
 }
 
@@ -219,7 +218,7 @@ static ptrdiff_t find(lua_State *L, int idx, lunado_iostream *self) {
   case IOSTREAM_DELIMITER:
     return find_delimiter(L, idx, self);
   case IOSTREAM_MATCH:
-    return find_match(L, idx, self);
+    return find_match(L, idx);
   default:
     return NOT_YET;
   }
@@ -274,49 +273,58 @@ void lunado__reading_watch(lua_State *L, int idx, lunado_iostream *self) {
   lunado__reading_start(L, idx, self);
 }
 
-/* Gives the read that waits what it wants, if that is there. */
-static void proceed(lua_State *L, int idx, lunado_iostream *self) {
+/* For a read whose data has not arrived.  Ends it if the data can no longer
+ * arrive: after the error at `err` (0: none), or at the end of the stream.
+ * Otherwise, if `waits`, keeps reading. */
+static void wait_or_end(lua_State *L, int idx, lunado_iostream *self, int err,
+                        bool waits) {
+  if (!self->closed && err != 0)
+    lunado__closing_close(L, idx, self, err);
+  else if (!self->closed && self->ended)
+    lunado__closing_at_end(L, idx, self);
+  if (self->gone || (self->closed && (self->ended || err != 0))) {
+    lunado__reading_end(L, idx, self, self->gone ? 0 : err, true);
+  } else if (waits) {
+    lunado__iostream_hold(L, idx, self, IOSTREAM_HELD_READ);
+    lunado__reading_start(L, idx, self);
+  }
+}
+
+/* Gives the pending read what it wants, if that has arrived; ends it if that
+ * never will.  Returns true if the read goes on waiting. */
+static bool proceed(lua_State *L, int idx, lunado_iostream *self) {
   int top = lua_gettop(L);
   uint32_t takes = self->takes;
   ptrdiff_t n = find(L, idx, self);
   bool never = n == NEVER || (n == NOT_YET && is_hopeless(L, idx, self));
-  if (!still_waits(self, takes)) {
-    lua_settop(L, top);
-    return;
-  }
-  if (n >= 0) {
+  bool waits = still_waits(self, takes);
+  if (waits && n >= 0)
     give(L, idx, self, (size_t)n);
-  } else if (never) {
-    if (!self->closed) {
-      lunado__closing_close(L, idx, self, top + 1);
-    } else {
-      lunado__reading_end(L, idx, self, top + 1, false);
-    }
-  }
+  else if (waits && never)
+    wait_or_end(L, idx, self, top + 1, false);
   lua_settop(L, top);
+  return waits && n == NOT_YET && !never;
 }
 
-/* Stops where enough has come in advance; tells how much is missing now. */
-static void bound(lunado_iostream *self) {
+/* Stops where enough has come in advance and no read waits; tells how much is
+ * missing now. */
+static void bound(lunado_iostream *self, bool waits) {
   lunado_stream *core = self->core;
   if (core == NULL || !core->reading) return;
-  if (!self->has_reader && lunado_bytes_size(&core->in) >= self->ahead)
+  if (!waits && lunado_bytes_size(&core->in) >= self->ahead)
     lunado_stream_read_stop(core);
   else
-    core->missing = missing(self);
+    core->missing = waits ? missing(self) : 0;
 }
 
 /* (stream): more has come. */
 static int arrive(lua_State *L) {
   lunado_iostream *self = lua_touserdata(L, 1);
+  bool waits;
   lua_settop(L, 1);
-  if (lunado__reading_waits(L, 1, self)) {
-    proceed(L, 1, self);
-    bound(self);
-  } else if (self->core != NULL && self->core->reading &&
-             lunado_bytes_size(&self->core->in) >= self->ahead) {
-    lunado_stream_read_stop(self->core);
-  }
+  waits = lunado__reading_waits(L, 1, self);
+  if (waits) (void)proceed(L, 1, self);
+  bound(self, waits && self->has_reader);
   return 0;
 }
 
@@ -326,7 +334,7 @@ void lunado__reading_arrived(lunado_stream *core) {
   if (self->has_reader)
     lunado__iostream_call(self, arrive, 0, 0);
   else
-    bound(self);
+    bound(self, false);
 }
 
 /* --- the end -------------------------------------------------------------- */
@@ -361,40 +369,14 @@ void lunado__reading_ended(lunado_stream *core, int error) {
 
 /* --- waiting -------------------------------------------------------------- */
 
-/* For a read whose data has not arrived.  Ends it if the data can no longer
- * arrive: after the error at `err` (0: none), or at the end of the stream.
- * Otherwise, if `waits`, keeps reading. */
-static void wait_or_end(lua_State *L, int idx, lunado_iostream *self, int err,
-                        bool waits) {
-  if (!self->closed && err != 0)
-    lunado__closing_close(L, idx, self, err);
-  else if (!self->closed && self->ended)
-    lunado__closing_at_end(L, idx, self);
-  if (self->gone || (self->closed && (self->ended || err != 0))) {
-    lunado__reading_end(L, idx, self, self->gone ? 0 : err, true);
-  } else if (waits) {
-    lunado__iostream_hold(L, idx, self, IOSTREAM_HELD_READ);
-    lunado__reading_start(L, idx, self);
-  }
-}
-
 void lunado__reading_ask(lua_State *L, int idx, int ticket, bool waits) {
   lunado_iostream *self = lua_touserdata(L, idx);
   int top = lua_gettop(L);
-  uint32_t takes = self->takes;
-  ptrdiff_t n;
-  bool never;
+  bool is_read;
   lua_getiuservalue(L, idx, IOSTREAM_READ);
-  if (!self->has_reader || !lua_rawequal(L, -1, ticket)) return;
+  is_read = self->has_reader && lua_rawequal(L, -1, ticket);
   lua_settop(L, top);
-  n = find(L, idx, self);
-  never = n == NEVER || (n == NOT_YET && is_hopeless(L, idx, self));
-  if (still_waits(self, takes)) {
-    if (n >= 0)
-      give(L, idx, self, (size_t)n);
-    else
-      wait_or_end(L, idx, self, never ? top + 1 : 0, waits);
-  }
+  if (is_read && proceed(L, idx, self)) wait_or_end(L, idx, self, 0, waits);
   lua_settop(L, top);
 }
 
