@@ -297,6 +297,32 @@ describe("the handle", function()
   end)
 end)
 
+describe("a method", function()
+  spec("drops the arguments that it has no use for", function()
+    local methods = { _ended_well = 0, _kind = 0, _served = 0, _take_peer = 0,
+      _waits = 0, close = 0, close_write = 0, closed = 0, read_bytes = 2,
+      read_line = 1, read_until = 2, read_until_close = 0, reading = 0,
+      set_close_callback = 1, set_nodelay = 1, write = 1, writing = 0,
+      __close = 0 }
+    local arguments = { read_bytes = { 1, true }, read_until = { "x", 9 },
+      set_close_callback = { print }, write = { "" } }
+    for name, count in pairs(methods) do
+      local fds = assert(luv.pipe())
+      local stream = IOStream.open(fds.read, { mode = "r" })
+      local given = { table.unpack(arguments[name] or {}, 1, count) }
+      for i = count + 1, 9 do given[i] = i % 2 == 0 and {} or "surplus" end
+      local ok, err = pcall(stream[name], stream, table.unpack(given, 1, 9))
+      assert.is_true(ok, name .. ": " .. tostring(err))
+      if core.is_future(err) then
+        err:add_done_callback(function(future) future:exception() end)
+      end
+      stream:set_close_callback(nil)
+      await(stream:close("surplus", {}, 1))
+      luv.fs_close(fds.write)
+    end
+  end)
+end)
+
 describe("listen_unix", function()
   spec("serves a local socket until it is stopped", function()
     local server, path = echo_server(), free_path()

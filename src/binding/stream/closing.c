@@ -326,25 +326,19 @@ void lunado__closing_closed(lunado_stream *core) {
 
 /* stream:close() → a Future that is done when the handle is closed, too. */
 static int stream_close(lua_State *L) {
-  lunado_realm *realm = lunado__realm_upvalue(L);
-  lunado_iostream *self = lunado__iostream_check(L, realm, 1);
-  lua_settop(L, 2);
+  lunado_iostream *self = lunado__iostream_alone(L);
   if (self->core != NULL) push_closed_future(L, 2, self);
   lua_settop(L, 2);
-  lunado__closing_close(L, 2, self, 0);
-  lunado__closing_handle(L, 2, self);
+  lunado__closing_all(L, 2, self, 0);
   lunado__closing_callback(L, 2, self);
   if (lunado__iostream_get(L, 2, IOSTREAM_CLOSED) != LUA_TUSERDATA)
-    lunado__iostream_pushdone(L, realm);
+    lunado__iostream_pushdone(L, self->loop->realm);
   return 1;
 }
 
-/* stream:__close(): what was written before the peer's end still leaves.
- */
+/* stream:__close(): what was written before the peer's end is still sent. */
 static int stream__close(lua_State *L) {
-  lunado_iostream *self;
-  lua_settop(L, 1);
-  self = lunado__iostream_check(L, lunado__realm_upvalue(L), 1);
+  lunado_iostream *self = lunado__iostream_alone(L);
   lunado__closing_close(L, 2, self, 0);
   if (!self->ended) lunado__closing_handle(L, 2, self);
   return 0;
@@ -352,9 +346,7 @@ static int stream__close(lua_State *L) {
 
 /* stream:closed() → whether it is closed, by either side, or by its loop. */
 static int stream_closed(lua_State *L) {
-  const lunado_iostream *self;
-  lua_settop(L, 1);
-  self = lunado__iostream_check(L, lunado__realm_upvalue(L), 1);
+  const lunado_iostream *self = lunado__iostream_alone(L);
   lua_pushboolean(L, self->closed || lunado_stream_is_closing(self->core));
   return 1;
 }
@@ -371,7 +363,7 @@ static int stream_set_close_callback(lua_State *L) {
     return lunado__iostream_badarg(L, 1, "set_close_callback",
                                    lua_tostring(L, -1));
   }
-  self = lunado__iostream_check(L, realm, 1);
+  self = lunado__iostream_check(L);
   if (!lua_isnil(L, 2)) lunado__context_wrap_if_any(L, realm, 2);
   if (!lua_isnil(L, 2) && !self->closed)
     lunado__iostream_hold(L, 3, self, IOSTREAM_HELD_CALLBACK);

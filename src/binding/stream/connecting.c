@@ -86,7 +86,7 @@ static int stream__connect(lua_State *L) {
   int rc;
   luaL_checkstring(L, 2);
   lua_settop(L, 4);
-  self = lunado__iostream_check(L, realm, 1);
+  self = lunado__iostream_check(L);
   lunado__future_new(L, realm, LUNADO_KIND_PLAIN, sizeof(lunado_future), 1);
   lunado__iostream_pushtable(L, 5, IOSTREAM_RARE);
   lua_pop(L, 1);
@@ -112,7 +112,7 @@ static int stream__connect(lua_State *L) {
 static int stream_set_nodelay(lua_State *L) {
   lunado_iostream *self;
   lua_settop(L, 2);
-  self = lunado__iostream_check(L, lunado__realm_upvalue(L), 1);
+  self = lunado__iostream_check(L);
   if (!self->closed && self->core->kind == LUNADO_STREAM_TCP &&
       !lunado_stream_is_closing(self->core))
     (void)uv_tcp_nodelay((uv_tcp_t *)self->core->uv, lua_toboolean(L, 2));
@@ -127,9 +127,7 @@ static int stream__kind(lua_State *L) {
       [LUNADO_STREAM_TTY] = "tty",
       [LUNADO_STREAM_FILE] = "file",
   };
-  const lunado_iostream *self;
-  lua_settop(L, 1);
-  self = lunado__iostream_check(L, lunado__realm_upvalue(L), 1);
+  const lunado_iostream *self = lunado__iostream_alone(L);
   lua_pushstring(L, kinds[self->kind]);
   return 1;
 }
@@ -137,16 +135,14 @@ static int stream__kind(lua_State *L) {
 /* stream:_take_peer() → the address of the other end, of a stream that was
  * accepted just now. */
 static int stream__take_peer(lua_State *L) {
-  lua_settop(L, 1);
-  (void)lunado__iostream_check(L, lunado__realm_upvalue(L), 1);
+  (void)lunado__iostream_alone(L);
   lunado__iostream_take(L, 2, IOSTREAM_WHAT);
   return 1;
 }
 
 /* stream:_served(): the handler of the connection has returned. */
 static int stream__served(lua_State *L) {
-  lua_settop(L, 1);
-  lunado__iostream_check(L, lunado__realm_upvalue(L), 1)->serving = false;
+  lunado__iostream_alone(L)->serving = false;
   return 0;
 }
 

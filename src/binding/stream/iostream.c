@@ -2,13 +2,10 @@
 /* iostream.c - the stream behind an IOStream: making it, and its storage. */
 #include "binding/stream/iostream.h"
 
-#include <math.h>
 #include <string.h>
 
-#include "binding/error/protect.h"
 #include "binding/future/future.h"
 #include "binding/future/settle.h"
-#include "binding/future/untie.h"
 #include "binding/loop/anchor.h"
 #include "binding/state/class.h"
 #include "binding/state/uverror.h"
@@ -48,15 +45,19 @@ size_t lunado__iostream_count(lua_State *L, int arg, const char *name) {
   return (size_t)count;
 }
 
-lunado_iostream *lunado__iostream_check(lua_State *L, lunado_realm *realm,
-                                        int arg) {
+lunado_iostream *lunado__iostream_check(lua_State *L) {
   lunado_iostream *self = NULL;
-  if (lua_istable(L, arg)) {
-    lua_rawgeti(L, arg, 1);
-    self = lunado__toclass(L, -1, realm->types.stream);
+  if (lua_istable(L, 1)) {
+    lua_rawgeti(L, 1, 1);
+    self = lunado__toclass(L, -1, lunado__realm_upvalue(L)->types.stream);
   }
-  if (self == NULL) luaL_typeerror(L, arg, "IOStream");
+  if (self == NULL) luaL_typeerror(L, 1, "IOStream");
   return self;
+}
+
+lunado_iostream *lunado__iostream_alone(lua_State *L) {
+  lua_settop(L, 1);
+  return lunado__iostream_check(L);
 }
 
 size_t lunado__iostream_limit(lua_State *L, int idx, const char *name,
@@ -264,8 +265,7 @@ static int stream__close(lua_State *L) {
   lunado_iostream *self = lua_touserdata(L, 1);
   if (!self->serving) return 0;
   lua_settop(L, 1);
-  lunado__closing_close(L, 1, self, 0);
-  lunado__closing_handle(L, 1, self);
+  lunado__closing_all(L, 1, self, 0);
   return 0;
 }
 
@@ -387,7 +387,7 @@ static int core_stream_set_ahead(lua_State *L) {
   lunado_iostream *self;
   size_t ahead = (size_t)luaL_checkinteger(L, 2);
   lua_settop(L, 1);
-  self = lunado__iostream_check(L, lunado__realm_upvalue(L), 1);
+  self = lunado__iostream_check(L);
   if (self->core != NULL) self->ahead = ahead;
   return 0;
 }
@@ -397,9 +397,7 @@ static int core_stream_set_ahead(lua_State *L) {
 /* stream_state(object) → the number of bytes that have arrived and were not
  * taken; whether the peer has ended; whether libuv reads. */
 static int core_stream_state(lua_State *L) {
-  lunado_iostream *self;
-  lua_settop(L, 1);
-  self = lunado__iostream_check(L, lunado__realm_upvalue(L), 1);
+  lunado_iostream *self = lunado__iostream_alone(L);
   lua_pushinteger(L, (lua_Integer)lunado_bytes_size(lunado__iostream_in(self)));
   lua_pushboolean(L, self->ended);
   lua_pushboolean(L, self->core != NULL && self->core->reading);

@@ -102,10 +102,12 @@ void lunado__iostream_open(lua_State *L, lunado_realm *realm);
 /* Pushes the functions for lunado.iostream into the table on top. */
 void lunado__iostream_functions(lua_State *L);
 
-/* Pushes the userdata of the IOStream that is argument `arg`.
- * [-0, +1, v] */
-lunado_iostream *lunado__iostream_check(lua_State *L, lunado_realm *realm,
-                                        int arg);
+/* Pushes the userdata of the IOStream that is argument 1.  [-0, +1, v] */
+lunado_iostream *lunado__iostream_check(lua_State *L);
+
+/* The same for a method without arguments: what it got beside the IOStream is
+ * dropped, so the userdata is at 2. */
+lunado_iostream *lunado__iostream_alone(lua_State *L);
 
 /* Makes an IOStream of the table at `object`: pushes its userdata, of a closed
  * stream on the loop, and sets [1] to it.  [-0, +1, m] */

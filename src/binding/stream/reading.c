@@ -441,8 +441,7 @@ static void supersede(lua_State *L, int idx, lunado_iostream *self) {
 /* The stream of argument 1, whose userdata is pushed, for a read that is about
  * to begin; there is one at a time. */
 static lunado_iostream *begin(lua_State *L, lunado_iostream_want want) {
-  lunado_iostream *self =
-      lunado__iostream_check(L, lunado__realm_upvalue(L), 1);
+  lunado_iostream *self = lunado__iostream_check(L);
   int idx = lua_gettop(L);
   if (self->has_reader && !lunado__reading_waits(L, idx, self) &&
       self->has_reader)
@@ -562,7 +561,7 @@ static int stream__peek(lua_State *L) {
   const lunado_bytes *in;
   lunado_iostream *self;
   lua_settop(L, 2);
-  self = lunado__iostream_check(L, lunado__realm_upvalue(L), 1);
+  self = lunado__iostream_check(L);
   in = in_of(self);
   size = lunado_bytes_size(in);
   if (from >= size)
@@ -575,18 +574,14 @@ static int stream__peek(lua_State *L) {
 
 /* stream:reading() → whether a read waits.  Tornado: BaseIOStream.reading. */
 static int stream_reading(lua_State *L) {
-  lunado_iostream *self;
-  lua_settop(L, 1);
-  self = lunado__iostream_check(L, lunado__realm_upvalue(L), 1);
+  lunado_iostream *self = lunado__iostream_alone(L);
   lua_pushboolean(L, lunado__reading_pending(L, 2, self, true));
   return 1;
 }
 
 /* stream:_waits() → whether a read waits that counts. */
 static int stream__waits(lua_State *L) {
-  lunado_iostream *self;
-  lua_settop(L, 1);
-  self = lunado__iostream_check(L, lunado__realm_upvalue(L), 1);
+  lunado_iostream *self = lunado__iostream_alone(L);
   lua_pushboolean(L, lunado__reading_waits(L, 2, self));
   return 1;
 }
@@ -594,9 +589,7 @@ static int stream__waits(lua_State *L) {
 /* stream:_ended_well() → whether nothing was lost of what the peer has
  * sent, and whether that has ended. */
 static int stream__ended_well(lua_State *L) {
-  const lunado_iostream *self;
-  lua_settop(L, 1);
-  self = lunado__iostream_check(L, lunado__realm_upvalue(L), 1);
+  const lunado_iostream *self = lunado__iostream_alone(L);
   lua_pushboolean(L, lunado__closing_ended_well(L, 2, self));
   lua_pushboolean(L, self->ended);
   return 2;

@@ -304,7 +304,7 @@ static int stream_write(lua_State *L) {
   int idx;
   lua_settop(L, 2);
   check_data(L, &data);
-  self = lunado__iostream_check(L, realm, 1);
+  self = lunado__iostream_check(L);
   idx = lua_gettop(L);
   if (is_refused(L, idx, self, data.size)) return 1;
   data.sent = lunado_stream_try_write(self->core, data.bufs, data.count);
@@ -338,10 +338,8 @@ static bool refuses_end(lua_State *L, lunado_iostream *self) {
  * and the end of writing behind it, was sent.  Reading goes on. */
 static int stream_close_write(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
-  lunado_iostream *self;
+  lunado_iostream *self = lunado__iostream_alone(L);
   lunado_write *write;
-  lua_settop(L, 1);
-  self = lunado__iostream_check(L, realm, 1);
   enter(L, 2, self, 0);
   lunado__iostream_pushtable(L, 2, IOSTREAM_RARE);
   lua_pop(L, 1);
@@ -370,9 +368,7 @@ static int stream_close_write(lua_State *L) {
 /* stream:writing() → whether some of the written data is not sent yet.
  * Tornado: BaseIOStream.writing. */
 static int stream_writing(lua_State *L) {
-  const lunado_iostream *self;
-  lua_settop(L, 1);
-  self = lunado__iostream_check(L, lunado__realm_upvalue(L), 1);
+  const lunado_iostream *self = lunado__iostream_alone(L);
   lua_pushboolean(L, !self->closed && !is_empty(self));
   return 1;
 }
