@@ -162,13 +162,11 @@ static int on_luv_closed(lua_State *L) {
 static int call_luv_close(lua_State *L) {
   lua_getfield(L, 1, "close");
   lua_insert(L, 1);
-  lua_call(L, lua_isnil(L, 3) ? 1 : 2, 0);
+  lua_call(L, 2, 0);
   return 0;
 }
 
-/* Closes luv's handle at `handle`, with the callback on top, or nil; pops that.
- * False: it is closing already. */
-static bool close_luv(lua_State *L, int handle) {
+bool lunado__closing_luv(lua_State *L, int handle) {
   int top = lua_gettop(L) - 1;
   bool closed;
   lua_pushcfunction(L, call_luv_close);
@@ -206,9 +204,9 @@ static void hand_back(lua_State *L, int idx, lunado_iostream *self) {
   lua_pushcclosure(L, on_luv_closed, 1);
   self->gone = true;
   if (self->core != NULL) lunado_stream_close(self->core);
-  if (!close_luv(L, top + 2)) {
+  if (!lunado__closing_luv(L, top + 2)) {
     lua_pushnil(L);
-    (void)close_luv(L, top + 2); /* where there was no memory */
+    (void)lunado__closing_luv(L, top + 2); /* where there was no memory */
     lua_pushnil(L);
     lunado__iostream_settle(L, self->loop->realm, idx, IOSTREAM_CLOSED);
   }
@@ -290,7 +288,7 @@ static int leave_handle(lua_State *L) {
   lua_settop(L, 1);
   lunado__iostream_get(L, 1, IOSTREAM_HANDLE);
   lua_pushnil(L);
-  (void)close_luv(L, 2);
+  (void)lunado__closing_luv(L, 2);
   return 0;
 }
 

@@ -60,6 +60,10 @@ void lunado__closing_all(lua_State *L, int idx, lunado_iostream *self,
  * reported.  [-0, +0, -] */
 void lunado__closing_for_memory(lua_State *L, int idx, lunado_iostream *self);
 
+/* Closes luv's handle at `handle`, with the callback on top, or nil; pops that.
+ * False: it is closing already, or there is no memory.  [-1, +0, -] */
+bool lunado__closing_luv(lua_State *L, int handle);
+
 /* Queues the close callback, if there is one.  [-0, +0, -] */
 void lunado__closing_callback(lua_State *L, int idx, lunado_iostream *self);
 

@@ -253,9 +253,8 @@ static int stream__gc(lua_State *L) {
   core->owner = NULL;
   lunado_stream_close(core);
   if (lunado__iostream_get(L, 1, IOSTREAM_HANDLE) != LUA_TUSERDATA) return 0;
-  lua_getfield(L, -1, "close");
-  lua_insert(L, -2);
-  (void)lua_pcall(L, 1, 0, 0);
+  lua_pushnil(L);
+  (void)lunado__closing_luv(L, lua_gettop(L) - 1);
   return 0;
 }
 
