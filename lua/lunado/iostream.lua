@@ -77,19 +77,9 @@ end
 
 -- Making streams ------------------------------------------------------------
 
-local survives = false
-
---- From now on a broken pipe is an error, and no signal.
-local function survive_broken_pipes()
-  if survives then return end
-  local number = signals.number_of("sigpipe")
-  if number then core.signal_watch(number) end
-  survives = true
-end
-
 --- The stream is open: sets its fields.
 local function finish(self, options, handle)
-  survive_broken_pipes()
+  signals.survive_broken_pipes()
   local ahead = math.min(options.max_buffer_size or MAX_BUFFER_SIZE,
     options.read_chunk_size or READ_CHUNK_SIZE)
   if ahead ~= READ_CHUNK_SIZE then core.stream_set_ahead(self, ahead) end
@@ -307,6 +297,7 @@ local iostream = {
   StreamBufferFullError = core.StreamBufferFullError,
   _accept = accept,
   _check_options = check_options,
+  _type_of = type_of,
 }
 
 loaded["lunado.iostream"] = iostream

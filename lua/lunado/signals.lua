@@ -199,8 +199,23 @@ function IOLoop.remove_signal_handler(loop, signal)
   if not wanted[number] then core.signal_unwatch(number) end
 end
 
+-- Broken pipes ----------------------------------------------------------------
+
+local survives = false
+
+--- From now on a write to a peer that has disconnected fails and does not end
+-- the process.  Child processes do not inherit this.  It has no effect on
+-- systems without SIGPIPE.
+local function survive_broken_pipes()
+  if survives then return end
+  local number = number_of("sigpipe")
+  if number then core.signal_watch(number) end
+  survives = true
+end
+
 local signals = {
   number_of = number_of,
+  survive_broken_pipes = survive_broken_pipes,
   wait_for = wait_for,
 }
 

@@ -94,9 +94,8 @@ end
 
 --- Listens on a bound stream handle of luv, TCP or a pipe.
 function TCPServer:add_socket(handle)
-  local mt = debug.getmetatable(handle)
-  if type(handle) ~= "userdata" or not mt
-    or mt.__name ~= "uv_tcp" and mt.__name ~= "uv_pipe" then
+  local name = iostream._type_of(handle)
+  if name ~= "uv_tcp" and name ~= "uv_pipe" then
     argument.unexpected(1, "add_socket", "TCP handle or pipe of luv's", handle,
       2)
   end

@@ -210,18 +210,11 @@ local function is_asynchronous_fs(name)
   return true
 end
 
--- A write to a peer that has disconnected must fail, not end the process.  So
--- SIGPIPE is watched as soon as there may be a stream (not only from the first
--- uv.write on, because the methods of streams write, too).  Child processes do
--- not inherit this.  It has no effect on systems without the signal.
+-- SIGPIPE is watched as soon as there may be a stream, not only from the first
+-- uv.write on, because the methods of streams write, too.
 local WRITING = { new_tcp = true, new_pipe = true, socketpair = true,
   pipe = true, write = true, write2 = true, try_write = true,
   try_write2 = true }
-
-local function survive_broken_pipes()
-  local number = signals.number_of("sigpipe")
-  if number then core.signal_watch(number) end
-end
 
 -- When the Lua state ends, luv frees handles that are still closing, although
 -- libuv uses them.  If lunado's loop is luv's, their closing ends before that.
@@ -285,7 +278,7 @@ end
 local function resolve(name)
   local value = luv[name]
   if type(name) ~= "string" or type(value) ~= "function" then return value end
-  if WRITING[name] then survive_broken_pipes() end
+  if WRITING[name] then signals.survive_broken_pipes() end
   if name:find "^new_" then share_loop() end
   if ARITY[name] then
     local wrapped = wrap(name, value, ARITY[name])

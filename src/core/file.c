@@ -89,6 +89,15 @@ void lunado__file_close(lunado_stream *stream) {
   if (!file_of(stream)->busy) close_now(stream);
 }
 
+/* After an operation, of which `open` is what finish() has said. */
+static void go_on(lunado_loop *loop, lunado_stream *stream, bool open) {
+  if (open)
+    lunado__file_pump(stream);
+  else
+    close_now(stream);
+  lunado__stream_leave(loop, stream);
+}
+
 /* The operation under way is over.  False: the stream was closed meanwhile. */
 static bool finish(lunado_stream *stream) {
   lunado_file *self = file_of(stream);
@@ -114,11 +123,7 @@ static void on_read(uv_fs_t *request) {
     lunado__stream_receive(stream, n == 0 ? UV_EOF : n, block);
   }
   lunado__free(block);
-  if (open)
-    lunado__file_pump(stream);
-  else
-    close_now(stream);
-  lunado__stream_leave(loop, stream);
+  go_on(loop, stream, open);
 }
 
 static void start_read(lunado_stream *stream) {
@@ -162,11 +167,7 @@ static void on_written(uv_fs_t *request) {
   if (n > 0 && self->position >= 0) self->position += n;
   if (open && (n < 0 || advance(self, (size_t)n)))
     end_write(stream, n < 0 ? (int)n : 0);
-  if (!open)
-    close_now(stream);
-  else
-    lunado__file_pump(stream);
-  lunado__stream_leave(loop, stream);
+  go_on(loop, stream, open);
 }
 
 static void start_write(lunado_stream *stream) {

@@ -76,6 +76,12 @@ static int init(lunado_stream **result, lunado_loop *loop, size_t own_size) {
   return 0;
 }
 
+/* The stream that init() has made is open. */
+static void enlist(lunado_stream *stream) {
+  lunado_list_append(&stream->loop->streams, &stream->link);
+  lunado_loop_ref(stream->loop);
+}
+
 /* The handle of a stream that init() has made was opened, or not. */
 static int opened(lunado_stream **result, int rc) {
   lunado_stream *stream = *result;
@@ -88,8 +94,7 @@ static int opened(lunado_stream **result, int rc) {
   stream->uv = (uv_stream_t *)stream->own;
   uv_unref(handle_of(stream));
   lunado__handle_mark(stream->own);
-  lunado_list_append(&stream->loop->streams, &stream->link);
-  lunado_loop_ref(stream->loop);
+  enlist(stream);
   return 0;
 }
 
@@ -141,8 +146,7 @@ int lunado_stream_adopt(lunado_stream **result, lunado_loop *loop,
                                                     : LUNADO_STREAM_TTY;
   uv_unref((uv_handle_t *)handle);
   lunado__handle_adopt(handle, *result);
-  lunado_list_append(&loop->streams, &(*result)->link);
-  lunado_loop_ref(loop);
+  enlist(*result);
   return 0;
 }
 
@@ -151,16 +155,20 @@ int lunado__stream_new_file(lunado_stream **result, lunado_loop *loop) {
   if (rc < 0) return rc;
   lunado__handle_unreserve();
   (*result)->kind = LUNADO_STREAM_FILE;
-  lunado_list_append(&loop->streams, &(*result)->link);
-  lunado_loop_ref(loop);
+  enlist(*result);
   return 0;
+}
+
+/* Nothing is left of the handle: tells the owner. */
+static void drop_handle(lunado_stream *stream) {
+  stream->uv = NULL;
+  if (stream->owner != NULL) stream->events->closed(stream);
+  unref(stream);
 }
 
 void lunado__stream_closed(lunado_stream *stream) {
   lunado_loop *loop = lunado__stream_enter(stream);
-  stream->uv = NULL;
-  if (stream->owner != NULL) stream->events->closed(stream);
-  unref(stream);
+  drop_handle(stream);
   lunado__stream_leave(loop, stream);
 }
 
@@ -175,9 +183,7 @@ static void give_back(lunado_stream *stream) {
     if (!uv_is_closing(handle_of(stream))) lunado_stream_read_stop(stream);
     lunado__handle_unadopt(stream->uv);
   }
-  stream->uv = NULL;
-  if (stream->owner != NULL) stream->events->closed(stream);
-  unref(stream);
+  drop_handle(stream);
 }
 
 void lunado_stream_close(lunado_stream *stream) {
