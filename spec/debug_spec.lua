@@ -465,8 +465,8 @@ describe("dump", function()
 
   it("shows a coroutine that several wait for only once", function()
     local inner = name("inner", function() await(Future()) end)()
-    local kept = { name("first", known.plain)(inner),
-      name("second", known.plain)(inner) }
+    local kept = { name("first", function(f) await(f) end)(inner),
+      name("second", function(f) await(f) end)(inner) }
     local text = dumped()
     local _, full = text:gsub("\n  spec%.known%.inner at [^\n]*\n    Fut", "%0")
     local _, again = text:gsub("\n  spec%.known%.inner at [^\n]*, see above\n",
