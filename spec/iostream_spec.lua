@@ -545,7 +545,7 @@ describe("a read", function()
     end)
 end)
 
-describe("the other side's end", function()
+describe("the peer's end", function()
   with_stream("fails a read that waits", function(stream, peer)
     local future = stream:read_bytes(5)
     send(peer, "abc")

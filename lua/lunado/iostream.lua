@@ -177,8 +177,8 @@ function IOStream.open(fd, options)
   return finish(self, options)
 end
 
---- Returns the stream of the connection that is coming in; nil if the peer has
--- gone already; nil and the error.
+--- Returns the stream of the incoming connection; nil if the peer has
+-- disconnected already; nil and an error.
 local function accept(listener, options)
   local self = new()
   local accepted, err = listener:accept(self)
@@ -204,8 +204,9 @@ function IOStream:read_until_pattern(text, max)
   return future
 end
 
---- The end of `lines`, or why it cannot go on: the error of a read. What the
--- other side has sent behind its last end of line is a line, too.
+--- Ends `lines` after a read that failed with `err`: raises the error, unless
+-- it is the end of the stream. Bytes that the peer sent behind its last end of
+-- line are returned as a line.
 local function last_line(self, err)
   local well, ended = self:_ended_well()
   if not core.isinstance(err, StreamClosedError) or not well

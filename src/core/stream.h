@@ -85,8 +85,8 @@ int lunado_stream_adopt(lunado_stream **stream, lunado_loop *loop,
  * which closes it.  Closing twice is harmless while the storage is there. */
 void lunado_stream_close(lunado_stream *stream);
 
-/* From now on closing the stream resets the connection: the other side's reads
- * fail with ECONNRESET.  Returns 0 or an error of libuv's. */
+/* From now on closing the stream resets the connection: the peer's reads fail
+ * with ECONNRESET.  Returns 0 or an error of libuv's. */
 int lunado_stream_reset_at_close(lunado_stream *stream);
 
 /* True once it is closed, by its owner, its library, its loop, or whoever walks
@@ -106,9 +106,9 @@ bool lunado_stream_is_writable(const lunado_stream *stream);
  * peer. */
 bool lunado_stream_has_two_ends(const lunado_stream *stream);
 
-/* After UV_EOF: the error with which the other side has cut a connection off,
- * or 0.  Some versions of libuv call that an end if it comes right behind
- * data. */
+/* To be called after UV_EOF.  Returns UV_ECONNRESET if the peer has reset the
+ * connection, else 0.  Some versions of libuv report a reset as UV_EOF if it
+ * arrives right behind data. */
 int lunado_stream_reset_error(lunado_stream *stream);
 
 /* --- reading ------------------------------------------------------------- */

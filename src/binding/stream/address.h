@@ -18,7 +18,7 @@ bool lunado__address_parse(const char *ip, int port,
 int lunado__address_pushname(lua_State *L, const uv_handle_t *handle,
                              bool peer);
 
-/* The same for the other end of a TCP connection; [1] is the ip, [2] the port.
+/* The same for the peer of a TCP connection; [1] is the ip, [2] the port.
  * [-0, +(1|3), m] */
 int lunado__address_pushpeer(lua_State *L, const uv_tcp_t *tcp);
 

@@ -132,8 +132,8 @@ static int stream__kind(lua_State *L) {
   return 1;
 }
 
-/* stream:_take_peer() → the address of the other end, of a stream that was
- * accepted just now. */
+/* stream:_take_peer() → the address of the peer, of a stream that was just
+ * accepted. */
 static int stream__take_peer(lua_State *L) {
   (void)lunado__iostream_alone(L);
   lunado__iostream_take(L, 2, IOSTREAM_WHAT);

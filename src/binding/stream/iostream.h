@@ -27,7 +27,7 @@ enum {
   IOSTREAM_READ,     /* Future of the read that waits */
   IOSTREAM_WHAT,     /* of the last read: its delimiter, or function; of a
                         stream that was just accepted, the address of the
-                        other end */
+                        peer */
   IOSTREAM_WRITES,   /* number of a write -> its Future; or nil */
   IOSTREAM_RARE,     /* a table, or nil */
   IOSTREAM_VALUES = IOSTREAM_RARE,

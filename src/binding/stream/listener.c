@@ -183,8 +183,8 @@ static int core_listener_lost(lua_State *L) {
 
 /* --- methods -------------------------------------------------------------- */
 
-/* (stream, connection): pushes the address of the other end.  False: it has
- * gone already. */
+/* (stream, connection): pushes the address of the peer.  Returns false if the
+ * peer has disconnected already. */
 static bool push_peer(lua_State *L, const lunado_stream *core) {
   if (core->kind == LUNADO_STREAM_TCP)
     return lunado__address_pushpeer(L, (const uv_tcp_t *)core->uv) == 1;
@@ -192,8 +192,8 @@ static bool push_peer(lua_State *L, const lunado_stream *core) {
   return true;
 }
 
-/* listener:accept(object) → true: `object` is the stream of the connection that
- * is coming in.  nil, if the peer has gone already; nil and the error. */
+/* listener:accept(object) → true, and `object` is the stream of the incoming
+ * connection; nil if the peer has disconnected already; nil and an error. */
 static int listener_accept(lua_State *L) {
   listener *self = check_listener(L);
   lunado_iostream *stream;

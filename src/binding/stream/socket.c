@@ -42,7 +42,7 @@ static int push_name(lua_State *L, bool peer) {
  * socket. */
 static int socket_getsockname(lua_State *L) { return push_name(L, false); }
 
-/* handle:getpeername() → the same for the other end. */
+/* handle:getpeername() → the same for the peer. */
 static int socket_getpeername(lua_State *L) { return push_name(L, true); }
 
 /* handle:is_closing() → whether it is closing, or closed. */
