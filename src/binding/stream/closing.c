@@ -105,7 +105,7 @@ bool lunado__closing_ended_well(lua_State *L, int idx,
   if (lunado__iostream_get(L, idx, IOSTREAM_ERROR) == LUA_TNIL)
     well = true;
   else
-    well = self->ended && lua_type(L, -1) == LUA_TSTRING &&
+    well = self->peer_ended && lua_type(L, -1) == LUA_TSTRING &&
            strncmp(lua_tostring(L, -1), "EPIPE", 5) == 0;
   lua_pop(L, 1);
   return well;
@@ -338,7 +338,7 @@ static int stream_close(lua_State *L) {
 static int stream__close(lua_State *L) {
   lunado_iostream *self = lunado__iostream_alone(L);
   lunado__closing_close(L, 2, self, 0);
-  if (!self->ended) lunado__closing_handle(L, 2, self);
+  if (!self->peer_ended) lunado__closing_handle(L, 2, self);
   return 0;
 }
 
@@ -372,7 +372,7 @@ static int stream_set_close_callback(lua_State *L) {
     lunado__closing_callback(L, 3, self);
   } else if (!self->has_close_callback) {
     lunado__iostream_release(L, self, IOSTREAM_HELD_CALLBACK);
-  } else if (self->ended) {
+  } else if (self->peer_ended) {
     lunado__closing_at_end(L, 3, self);
   } else {
     lunado__reading_watch(L, 3, self);

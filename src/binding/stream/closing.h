@@ -29,9 +29,9 @@ void lunado__closing_pushfailed(lua_State *L, lunado_iostream *self);
 void lunado__closing_fail(lua_State *L, int idx, lunado_iostream *self,
                           int cause, bool observed);
 
-/* True if nothing was lost of what the peer has sent: it, or we, ended
- * in good order.  A write that the peer does not read (EPIPE) does not count
- * against it.  [-0, +0, -] */
+/* True if nothing was lost of what the peer has sent: the stream was closed
+ * without an error.  The error of a write that the peer does not read (EPIPE)
+ * does not count once the peer has ended.  [-0, +0, -] */
 bool lunado__closing_ended_well(lua_State *L, int idx,
                                 const lunado_iostream *self);
 

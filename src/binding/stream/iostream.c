@@ -398,7 +398,7 @@ static int core_stream_set_ahead(lua_State *L) {
 static int core_stream_state(lua_State *L) {
   lunado_iostream *self = lunado__iostream_alone(L);
   lua_pushinteger(L, (lua_Integer)lunado_bytes_size(lunado__iostream_in(self)));
-  lua_pushboolean(L, self->ended);
+  lua_pushboolean(L, self->peer_ended);
   lua_pushboolean(L, self->core != NULL && self->core->reading);
   return 3;
 }

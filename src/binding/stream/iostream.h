@@ -81,8 +81,8 @@ typedef struct {
   bool has_close_callback;
   bool connecting;
   bool serving;      /* by a TCPServer's handler, which has not returned */
-  bool ended;        /* the peer has ended */
-  bool shut;         /* the end of writing was sent */
+  bool peer_ended;   /* reading has reached the end of the stream */
+  bool end_sent;     /* the end of writing was sent */
   bool write_closed; /* IOSTREAM_WRITE_CLOSED is a Future */
   bool closed;       /* stream:closed() is true; reads may still take what
                         has arrived */

@@ -252,7 +252,7 @@ static size_t missing(lunado_iostream *self) {
 void lunado__reading_start(lua_State *L, int idx, lunado_iostream *self) {
   lua_State *outer = self->L;
   int top = lua_gettop(L), rc;
-  if (self->core == NULL || self->ended || self->connecting) return;
+  if (self->core == NULL || self->peer_ended || self->connecting) return;
   self->L = L;
   rc = lunado_stream_read(self->core, missing(self));
   self->L = outer;
@@ -266,8 +266,8 @@ void lunado__reading_start(lua_State *L, int idx, lunado_iostream *self) {
 }
 
 void lunado__reading_watch(lua_State *L, int idx, lunado_iostream *self) {
-  if (self->ended || self->connecting || self->gone || self->core == NULL ||
-      lunado_bytes_size(&self->core->in) >= self->ahead ||
+  if (self->peer_ended || self->connecting || self->gone ||
+      self->core == NULL || lunado_bytes_size(&self->core->in) >= self->ahead ||
       !lunado_stream_is_readable(self->core))
     return;
   lunado__reading_start(L, idx, self);
@@ -280,9 +280,9 @@ static void wait_or_end(lua_State *L, int idx, lunado_iostream *self, int err,
                         bool waits) {
   if (!self->closed && err != 0)
     lunado__closing_close(L, idx, self, err);
-  else if (!self->closed && self->ended)
+  else if (!self->closed && self->peer_ended)
     lunado__closing_at_end(L, idx, self);
-  if (self->gone || (self->closed && (self->ended || err != 0))) {
+  if (self->gone || (self->closed && (self->peer_ended || err != 0))) {
     lunado__reading_end(L, idx, self, self->gone ? 0 : err, true);
   } else if (waits) {
     lunado__iostream_hold(L, idx, self, IOSTREAM_HELD_READ);
@@ -339,8 +339,8 @@ void lunado__reading_arrived(lunado_stream *core) {
 
 /* --- the end -------------------------------------------------------------- */
 
-/* (stream, status): reading has ended.  While no read waits the peer's
- * end is no reason to close: it may still wait for an answer. */
+/* (stream, status): reading has ended.  If the peer has ended while no read
+ * waits, the stream stays open: the peer may still wait for an answer. */
 static int end(lua_State *L) {
   lunado_iostream *self = lua_touserdata(L, 1);
   int status = (int)lua_tointeger(L, 2);
@@ -353,10 +353,10 @@ static int end(lua_State *L) {
     lunado__closing_all(L, 1, self, 2);
     return 0;
   }
-  self->ended = true;
+  self->peer_ended = true;
   if (self->closed)
     lunado__closing_handle(L, 1, self);
-  else if (self->has_close_callback || self->shut ||
+  else if (self->has_close_callback || self->end_sent ||
            lunado__reading_waits(L, 1, self))
     lunado__closing_at_end(L, 1, self);
   return 0;
@@ -411,7 +411,7 @@ static void push_wait(lua_State *L, int idx, lunado_iostream *self,
   (void)lunado__ticket_new(L, self->loop->realm, idx);
   hopeless = is_hopeless(L, idx, self);
   if (self->takes != takes) refuse_second(L);
-  if (!hopeless && !self->closed && !self->ended)
+  if (!hopeless && !self->closed && !self->peer_ended)
     lunado__iostream_hold(L, idx, self, IOSTREAM_HELD_READ);
   lua_pushvalue(L, ticket);
   lua_setiuservalue(L, idx, IOSTREAM_READ);
@@ -586,12 +586,12 @@ static int stream__waits(lua_State *L) {
   return 1;
 }
 
-/* stream:_ended_well() → whether nothing was lost of what the peer has
- * sent, and whether that has ended. */
+/* stream:_ended_well() → whether nothing was lost of what the peer has sent,
+ * and whether the peer has ended. */
 static int stream__ended_well(lua_State *L) {
   const lunado_iostream *self = lunado__iostream_alone(L);
   lua_pushboolean(L, lunado__closing_ended_well(L, 2, self));
-  lua_pushboolean(L, self->ended);
+  lua_pushboolean(L, self->peer_ended);
   return 2;
 }
 

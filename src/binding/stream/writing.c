@@ -60,7 +60,7 @@ static void fail(lua_State *L, int idx, lunado_iostream *self, int status) {
   lunado__uverror_pushname(L, status);
   if (self->closed) {
     lunado__closing_handle(L, idx, self);
-  } else if (self->ended || !lunado_stream_is_readable(self->core)) {
+  } else if (self->peer_ended || !lunado_stream_is_readable(self->core)) {
     lunado__closing_close(L, idx, self, cause);
   } else {
     lunado__closing_mark(L, idx, self, cause);
@@ -74,7 +74,7 @@ static void fail(lua_State *L, int idx, lunado_iostream *self, int status) {
 
 /* All writes may have been sent. */
 static void written(lua_State *L, int idx, lunado_iostream *self) {
-  if (is_empty(self) && self->closed && self->ended)
+  if (is_empty(self) && self->closed && self->peer_ended)
     lunado__closing_handle(L, idx, self);
 }
 
@@ -98,10 +98,10 @@ static void sent_end(lua_State *L, int idx, lunado_iostream *self, int status) {
     fail(L, idx, self, status);
     return;
   }
-  self->shut = true;
+  self->end_sent = true;
   settle_first(L, idx, self);
   if (self->closed) return;
-  if (self->ended || !lunado_stream_is_readable(self->core))
+  if (self->peer_ended || !lunado_stream_is_readable(self->core))
     lunado__closing_close(L, idx, self, 0);
   else
     lunado__reading_watch(L, idx, self); /* for the peer's end */
@@ -291,7 +291,7 @@ static void forget_ahead(lunado_iostream *self) {
   size_t size = lunado_bytes_size(&self->core->in);
   if (!lunado_stream_seek_back(self->core, size)) return;
   lunado_bytes_skip(&self->core->in, size);
-  self->ended = false;
+  self->peer_ended = false;
   self->takes++;
 }
 
