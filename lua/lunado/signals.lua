@@ -59,9 +59,9 @@ end
 -- delivered since.  If it settled a Future that the program still references,
 -- it counts as delivered.
 local function take_kept(number)
-  local told = kept[number]
+  local arrived = kept[number]
   kept[number] = nil
-  if told ~= "set" then return told end
+  if arrived ~= "set" then return arrived end
   if dropped[number] then collectgarbage() end
   return dropped[number] == nil
 end
@@ -117,10 +117,10 @@ end
 
 function dispatch()
   for number in core.signal_next do
-    local told = set_future(number)
+    local delivered = set_future(number)
     core.signal_take()
     call_handlers(number)
-    if not told and wanted[number] then kept[number] = true end
+    if not delivered and wanted[number] then kept[number] = true end
   end
 end
 

@@ -220,13 +220,13 @@ local WRITING = { new_tcp = true, new_pipe = true, socketpair = true,
 -- libuv uses them.  If lunado's loop is luv's, their closing ends before that.
 local function share_loop() pcall(core.IOLoop.instance) end
 
--- What is longer than this often does not fit into the system's buffer: the
--- rest would be copied, and the system be asked once more.
+-- A longer string often does not fit into the system's buffer: then the rest
+-- would be copied, and the system called once more.
 local AT_ONCE <const> = 16 * 1024
 
---- Writes a short string at once, for which libuv needs no request. Returns
--- what is left of it; nil where nothing is. An error is told by the write of
--- the rest.
+--- Writes a short string at once, without a request of libuv's. Returns the
+-- rest that is not sent yet, or nil. After an error that is the whole string:
+-- its write reports the error.
 local function write_now(try_write, handle, data)
   if #data > AT_ONCE then return data end
   local ok, written = pcall(try_write, handle, data)

@@ -161,7 +161,7 @@ static void check_fresh(const lunado_loop *loop) {
   check_refused(&loop->refused);
   if (loop->closed) return;
   invariant(lunado_list_empty(&loop->refused) || active(&loop->idle),
-            "what was refused is told");
+            "what was refused is reported");
 }
 
 static void check_watchers(const lunado_loop *loop) {

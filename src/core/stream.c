@@ -159,7 +159,7 @@ int lunado__stream_new_file(lunado_stream **result, lunado_loop *loop) {
   return 0;
 }
 
-/* Nothing is left of the handle: tells the owner. */
+/* The handle is closed or given back: calls the owner's `closed`. */
 static void drop_handle(lunado_stream *stream) {
   stream->uv = NULL;
   if (stream->owner != NULL) stream->events->closed(stream);

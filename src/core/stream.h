@@ -39,7 +39,8 @@ typedef enum {
   LUNADO_STREAM_FILE /* file.h's */
 } lunado_stream_kind;
 
-/* What the owner is told.  Each may do anything to the stream. */
+/* Events of the owner's stream.  The functions may do anything to the
+ * stream. */
 typedef struct {
   /* More bytes are in `in`. */
   void (*arrived)(lunado_stream *stream);
@@ -125,9 +126,9 @@ void lunado_stream_read_stop(lunado_stream *stream);
 
 /* --- writing ------------------------------------------------------------- */
 
-/* Writes what the system takes at once, if nothing waits to be written.
- * Returns the number of bytes; 0 also where an error is to be told by a
- * write. */
+/* Writes what the system takes at once, if no write is queued.  Returns the
+ * number of bytes.  Also returns 0 after an error, which the next write
+ * reports. */
 size_t lunado_stream_try_write(lunado_stream *stream, const uv_buf_t *bufs,
                                unsigned count);
 
@@ -156,8 +157,9 @@ size_t lunado_stream_unsent(const lunado_stream *stream);
 
 /* --- connecting ---------------------------------------------------------- */
 
-/* Connects; `connected` tells the end.  What is written meanwhile waits.
- * Returns 0, or an error, and then `connected` is not called. */
+/* Begins to connect; `connected` is called when that has ended.  Writes are
+ * queued until then.  Returns 0, or an error; then `connected` is not
+ * called. */
 int lunado_stream_connect(lunado_stream *stream,
                           const struct sockaddr *address);
 int lunado_stream_connect_pipe(lunado_stream *stream, const char *path);

@@ -142,7 +142,7 @@ static int task__gc(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_task *task = lua_touserdata(L, 1);
   uint32_t how = task->flags & (TASK_WAITING | TASK_QUEUED);
-  bool told = !(how & TASK_WAITING);
+  bool silent = !(how & TASK_WAITING);
   if ((how & TASK_QUEUED) && !task->loop->closed) {
     /* Another finalizer has queued the task, or the state is being closed.  The
      * loop may still run the task, so it gets its finalizer back. */
@@ -152,11 +152,11 @@ static int task__gc(lua_State *L) {
   }
   if (how & TASK_WAITING) task->loop->queue.reserved--;
   if (how != 0) {
-    told = told || task->loop->closed;
+    silent = silent || task->loop->closed;
     lunado__ioloop_unref(L, task->loop);
   }
   task->flags &= ~how;
-  if (!told) report(L, realm, task);
+  if (!silent) report(L, realm, task);
   return 0;
 }
 

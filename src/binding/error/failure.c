@@ -76,7 +76,7 @@ lunado_failure *lunado__failure_new(lua_State *L, lunado_realm *realm, int err,
   self = lua_newuserdatauv(
       L, sizeof *self + (size_t)count * sizeof self->frames[0],
       LUNADO_FAILURE_FRAMES - 1 + count);
-  self->observed = self->interrupt = self->queued = self->told = false;
+  self->observed = self->interrupt = self->queued = self->logged = false;
   self->passing = false;
   self->home = 0;
   self->handed = 0;
@@ -169,12 +169,12 @@ void lunado__failure_origin(lua_State *L) {
 
 /* The Failure for "not enough memory" is shared by many errors, so it is never
  * marked. */
-void lunado__failure_told(lua_State *L, lunado_realm *realm, int idx) {
+void lunado__failure_mark_logged(lua_State *L, lunado_realm *realm, int idx) {
   lua_pushvalue(L, idx);
   lunado__failure_origin(L);
   lunado__failure_nomemory(L, realm);
   if (!lua_rawequal(L, -1, -2))
-    ((lunado_failure *)lua_touserdata(L, -2))->told = true;
+    ((lunado_failure *)lua_touserdata(L, -2))->logged = true;
   lua_pop(L, 2);
 }
 

@@ -28,9 +28,10 @@ struct lunado_failure {
   bool observed;  /* a caller took the error, or it was logged */
   bool interrupt; /* a debug hook in C raised the error, not the callback that
                      was running */
-  bool queued; /* a function is queued, to be called with the failed Future */
-  bool told;   /* the error was logged beside another one, or after a timeout */
-  bool passing;   /* lunado's own code raises the error again on its way */
+  bool queued;  /* a function is queued, to be called with the failed Future */
+  bool logged;  /* it was, beside another error or after a timeout; not logged
+                   again, though no caller observed it */
+  bool passing; /* lunado's own code raises the error again on its way */
   uint8_t handed; /* how often the error was handed on since it was raised */
   uint8_t count;  /* frames */
   uint32_t home;  /* number of the loop on which a waiter will get the error; 0:
@@ -91,7 +92,7 @@ void lunado__failure_origin(lua_State *L);
 
 /* Records that the error of the Failure at idx was logged.  It is not logged
  * again, whichever Futures it came through.  [-0, +0, -] */
-void lunado__failure_told(lua_State *L, lunado_realm *realm, int idx);
+void lunado__failure_mark_logged(lua_State *L, lunado_realm *realm, int idx);
 
 /* Removes the frame of `function` and those of its callers from the Failure on
  * top.  The functions that `function` called keep their frames.  Returns the

@@ -88,7 +88,7 @@ static int core_forsake(lua_State *L) {
   luaL_checkany(L, 2);
   lua_settop(L, 2);
   lunado__failure_new(L, realm, 2, -1)->observed = true;
-  lunado__failure_told(L, realm, 3);
+  lunado__failure_mark_logged(L, realm, 3);
   lunado__settle_failed(L, realm, 1);
   return 0;
 }

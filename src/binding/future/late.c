@@ -202,7 +202,7 @@ static int log_late(lua_State *L) {
   int top = lua_gettop(L), quiet = 3;
   lua_getiuservalue(L, 2, LUNADO_FUTURE_VALUE);
   failure = lua_touserdata(L, -1);
-  if (failure->observed || failure->told || failure->queued ||
+  if (failure->observed || failure->logged || failure->queued ||
       failure->home != 0)
     return 0;
   lunado__failure_observe(L, top + 1);
@@ -212,7 +212,7 @@ static int log_late(lua_State *L) {
     failure->observed = false;
     return 0;
   }
-  lunado__failure_told(L, lua_touserdata(L, 1), top + 1);
+  lunado__failure_mark_logged(L, lua_touserdata(L, 1), top + 1);
   lua_pushliteral(L, "Error in a Future after its timeout: ");
   lunado__failure_text(L, top + 1);
   lua_concat(L, 2);

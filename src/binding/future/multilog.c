@@ -19,14 +19,14 @@ enum { LOG_MULTI = 1, LOG_REALM, LOG_SEEN };
 
 /* True if the error of the Failure at `failure` was not seen before: neither
  * the same object nor an error that originated in the same Future.  Notes the
- * error as seen.  Errors that are strings or other plain values can be told
- * apart by their origin only. */
+ * error as seen.  Errors that are strings or other plain values are
+ * distinguished by their origin only. */
 static bool is_news(lua_State *L, int failure) {
   int top = lua_gettop(L);
   bool news;
   lua_pushvalue(L, failure);
   lunado__failure_origin(L);
-  if (((lunado_failure *)lua_touserdata(L, -1))->told) {
+  if (((lunado_failure *)lua_touserdata(L, -1))->logged) {
     lua_settop(L, top);
     return false;
   }
@@ -56,7 +56,7 @@ static void log_other(lua_State *L, lunado_realm *realm, int quiet) {
   lunado__failure_observe(L, failure);
   if (!is_news(L, failure) || lunado__quiet_covers(L, failure + 1, quiet))
     return;
-  lunado__failure_told(L, realm, failure);
+  lunado__failure_mark_logged(L, realm, failure);
   lua_pushliteral(L, "Multiple exceptions in yield list: ");
   lunado__failure_text(L, failure);
   lua_concat(L, 2);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* closing.c - how a stream ends, and the errors that tell of it. */
+/* closing.c - how a stream ends, and the errors that report it. */
 #include "binding/stream/closing.h"
 
 #include <string.h>
@@ -52,7 +52,7 @@ void lunado__closing_pusherror(lua_State *L, int idx, lunado_iostream *self,
   lua_setfield(L, -2, "real_error");
   lua_replace(L, reason);
   lua_settop(L, reason);
-  self->told = true;
+  self->reported = true;
 }
 
 void lunado__closing_pushfailed(lua_State *L, lunado_iostream *self) {
@@ -294,7 +294,7 @@ static int leave_handle(lua_State *L) {
 
 /* (stream, status, number): its handle is closed.  A file's descriptor may be
  * left to luv's handle that has opened it. */
-static int tell_closed(lua_State *L) {
+static int handle_closed(lua_State *L) {
   lunado_iostream *self = lua_touserdata(L, 1);
   lua_settop(L, 1);
   if (lunado__iostream_get(L, 1, IOSTREAM_HANDLE) != LUA_TNIL) {
@@ -315,7 +315,7 @@ void lunado__closing_closed(lunado_stream *core) {
   if (core->adopted && core->loop->closed)
     lunado__iostream_call(self, leave_handle, 0, 0);
   if (core->adopted || core->loop->closed) return;
-  lunado__iostream_call(self, tell_closed, 0, 0);
+  lunado__iostream_call(self, handle_closed, 0, 0);
   if (self->holds & IOSTREAM_HELD_CLOSING)
     lunado__iostream_release(self->loop->L, self, IOSTREAM_HELD_CLOSING);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * closing.h - how a stream ends, and the errors that tell of it.
+ * closing.h - how a stream ends, and the errors that report it.
  *
  * A closed stream keeps its handle in two cases: the peer has ended, and queued
  * data is still being sent; or a write has failed, and the data that the peer

@@ -87,8 +87,8 @@ typedef struct {
   bool closed;       /* stream:closed() is true; reads may still take what
                         has arrived */
   bool gone;         /* the handle is closing as well */
-  bool told;         /* a caller got the error that closed it */
-  bool knew;         /* `told`, when the last read began */
+  bool reported;     /* a caller got the error that closed it */
+  bool was_reported; /* `reported`, when the last read began */
   uint32_t takes;    /* how often a read has begun, or taken bytes */
   size_t count;      /* wanted bytes */
   size_t max;        /* bytes within which a read must end; SIZE_MAX: any */

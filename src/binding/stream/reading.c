@@ -58,7 +58,7 @@ static void forsake(lua_State *L, lunado_realm *realm) {
   lunado__exception_push(L, realm, LUNADO_E_EXCEPTION,
                          "the coroutine that waited for it was closed");
   lunado__failure_new(L, realm, -1, -1)->observed = true;
-  lunado__failure_told(L, realm, -1);
+  lunado__failure_mark_logged(L, realm, -1);
   lunado__settle_failed(L, realm, ticket);
   lua_settop(L, ticket);
 }
@@ -111,7 +111,7 @@ void lunado__reading_end(lua_State *L, int idx, lunado_iostream *self,
                          int cause, bool withdrawn) {
   if (!lunado__reading_pending(L, idx, self, withdrawn)) return;
   if (self->want != IOSTREAM_REST || cause != 0 ||
-      (!self->knew && !lunado__closing_ended_well(L, idx, self))) {
+      (!self->was_reported && !lunado__closing_ended_well(L, idx, self))) {
     lunado__reading_fail(L, idx, self, cause);
     return;
   }
@@ -451,7 +451,7 @@ static lunado_iostream *begin(lua_State *L, lunado_iostream_want want) {
   self->want = (uint8_t)want;
   self->partial = false;
   self->max = SIZE_MAX;
-  self->knew = self->told;
+  self->was_reported = self->reported;
   lunado_bytes_rewind(in_of(self));
   return self;
 }
