@@ -71,7 +71,7 @@ end
 -- The wait queue -----------------------------------------------------------
 
 -- The results of core.standing(ticket).
-local SETTLED <const>, IDLE <const>, WITHDRAWN <const>, GONE <const> =
+local SETTLED <const>, IDLE <const>, WITHDRAWN <const>, FORSAKEN <const> =
   0, 2, 3, 4
 
 -- Fields that core uses.  The first three are tables indexed by the number of a
@@ -217,8 +217,8 @@ local function tidy(self, factor)
   local held, weak, timers = tables[1], tables[2], tables[3]
   for number, future in next, self[WEAK] do
     local how = standing(future)
-    if how == GONE then forsake(future) end
-    if how == GONE or how == SETTLED then
+    if how == FORSAKEN then forsake(future) end
+    if how == FORSAKEN or how == SETTLED then
       self:remove(number)
     else
       weak[number], held[number] = future, self[HELD][number]
@@ -290,7 +290,7 @@ function Waiters:first()
   while number < self.tail do
     local future = self[WEAK][number]
     local how = future and standing(future) or SETTLED
-    if how == GONE then
+    if how == FORSAKEN then
       forsake(future)
     elseif how == SETTLED then
       self:remove(number)
@@ -313,7 +313,7 @@ function Waiters:gather(most)
   while number < self.tail and #list < most do
     local future = self[WEAK][number]
     local how = future and standing(future) or SETTLED
-    if how == GONE then
+    if how == FORSAKEN then
       forsake(future)
     elseif how ~= SETTLED and (how ~= WITHDRAWN or most == math.huge) then
       list[#list + 1], numbers[#numbers + 1] = future, number

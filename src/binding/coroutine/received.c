@@ -11,7 +11,7 @@
 
 /* The task of the coroutine that runs, if it can be reached: at
  * realm->coroutines.runner_index of the C function that runs it, unless that
- * thread has gone on meanwhile, for callbacks that run within the coroutine.
+ * thread has continued meanwhile, for callbacks that run within the coroutine.
  * realm->coroutines.runner is in the C stack below, and so alive. */
 static lunado_task *running_task(lunado_realm *realm) {
   lunado_task *task = realm->coroutines.current;

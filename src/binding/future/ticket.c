@@ -268,7 +268,7 @@ lunado_ticket_standing lunado__ticket_standing(lua_State *L,
     return LUNADO_TICKET_IDLE;
   found = lunado__forsaken_find(L, realm, idx);
   if (found & LUNADO_WAITER_ALIVE) return LUNADO_TICKET_WAITS;
-  return found & LUNADO_WAITER_DEAD ? LUNADO_TICKET_GONE
+  return found & LUNADO_WAITER_DEAD ? LUNADO_TICKET_FORSAKEN
                                     : LUNADO_TICKET_WITHDRAWN;
 }
 

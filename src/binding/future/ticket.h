@@ -40,15 +40,14 @@ typedef struct {
   void (*left)(lua_State *L, int owner, int ticket);
 } lunado_ticket_owner;
 
-/* What is known of a ticket: it is settled; is waited for; never was; was, and
- * is not any more; or the coroutines that wait for it were closed, or resumed
- * by other code.  lua/lunado/waiters.lua has the same numbers. */
+/* The state of a ticket; lua/lunado/waiters.lua has the same numbers. */
 typedef enum {
   LUNADO_TICKET_SETTLED,
-  LUNADO_TICKET_WAITS,
-  LUNADO_TICKET_IDLE,
-  LUNADO_TICKET_WITHDRAWN,
-  LUNADO_TICKET_GONE
+  LUNADO_TICKET_WAITS,     /* it has a waiter */
+  LUNADO_TICKET_IDLE,      /* it has never had one */
+  LUNADO_TICKET_WITHDRAWN, /* it has lost its last one */
+  LUNADO_TICKET_FORSAKEN   /* all its waiters are coroutines that were closed,
+                              or resumed by other code */
 } lunado_ticket_standing;
 
 lunado_ticket_standing lunado__ticket_standing(lua_State *L,

@@ -31,7 +31,8 @@
 /* Replaces the core of a finalized loop.  Finalizers that run later, and
  * programs that call the finalizer themselves, may still have the userdata;
  * they see a closed loop, on which nothing has an effect. */
-static lunado_loop gone = {.refs = 1, .closed = true, .mail = {.closed = true}};
+static lunado_loop closed_core = {
+    .refs = 1, .closed = true, .mail = {.closed = true}};
 
 /* Marks the metatables of loops: that of the class, and those of single loops
  * whose fields have been set.  Those have no identity in realm->types. */
@@ -162,14 +163,14 @@ static int loop__gc(lua_State *L) {
   lunado_loop *core;
   if (loop == NULL) return luaL_typeerror(L, 1, "IOLoop");
   core = loop->core;
-  if (core == NULL || core == &gone) return 0;
+  if (core == NULL || core == &closed_core) return 0;
   lua_pushcfunction(L, release_luv);
   lua_pushlightuserdata(L, loop);
   if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
   loop->ending = !loop->closed;
   lunado__ioloop_close(L, loop);
   if (lunado_loop_running(core) && is_called_by_hand(L)) return 0;
-  loop->core = &gone;
+  loop->core = &closed_core;
   lunado_link_remove(&core->kin);
   core->owner = NULL;
   lunado_loop_set_unused(core, NULL);

@@ -202,7 +202,7 @@ static void hand_back(lua_State *L, int idx, lunado_iostream *self) {
   lunado__iostream_get(L, idx, IOSTREAM_HANDLE);
   lua_pushvalue(L, top + 1);
   lua_pushcclosure(L, on_luv_closed, 1);
-  self->gone = true;
+  self->handle_closing = true;
   if (self->core != NULL) lunado_stream_close(self->core);
   if (!lunado__closing_luv(L, top + 2)) {
     lua_pushnil(L);
@@ -217,16 +217,16 @@ static void close_own(lua_State *L, int idx, lunado_iostream *self) {
   lua_State *outer = self->L;
   if (!self->loop->closed)
     lunado__iostream_hold(L, idx, self, IOSTREAM_HELD_CLOSING);
-  self->gone = true;
+  self->handle_closing = true;
   self->L = L;
   lunado_stream_close(self->core);
   self->L = outer;
 }
 
 void lunado__closing_handle(lua_State *L, int idx, lunado_iostream *self) {
-  if (self->gone) return;
+  if (self->handle_closing) return;
   if (self->core == NULL)
-    self->gone = true; /* the loop was closed */
+    self->handle_closing = true; /* the loop was closed */
   else if (self->core->adopted)
     hand_back(L, idx, self);
   else
@@ -275,7 +275,7 @@ void lunado__closing_for_memory(lua_State *L, int idx, lunado_iostream *self) {
   lua_pushvalue(L, idx);
   if (lua_pcall(L, 1, 0, 0) == LUA_OK) return;
   lua_settop(L, top);
-  self->closed = self->gone = true;
+  self->closed = self->handle_closing = true;
   if (self->core != NULL) lunado_stream_close(self->core);
   lunado__connecting_give_up(L, idx, self);
   lunado__writing_give_up(L, idx, self);
@@ -311,7 +311,7 @@ void lunado__closing_closed(lunado_stream *core) {
   self->rest = core->in;
   lunado_bytes_init(&core->in);
   self->core = NULL;
-  self->closed = self->gone = true;
+  self->closed = self->handle_closing = true;
   if (core->adopted && core->loop->closed)
     lunado__iostream_call(self, leave_handle, 0, 0);
   if (core->adopted || core->loop->closed) return;

@@ -166,7 +166,7 @@ void lunado__iostream_release(lua_State *L, lunado_iostream *self, int reason) {
   if (attended && !(self->holds & IOSTREAM_ATTENDED) && self->core != NULL)
     lunado_stream_keep_alive(self->core, false);
   if (self->holds > 0) return;
-  if (self->gone) {
+  if (self->handle_closing) {
     drop_anchor(L, self);
   } else {
     lua_pushboolean(L, 0); /* the next hold takes the same anchor */
@@ -219,7 +219,7 @@ lunado_iostream *lunado__iostream_new(lua_State *L, lunado_ioloop *loop,
   self->ticket.left = lunado__reading_left;
   self->loop = loop;
   self->max = SIZE_MAX;
-  self->closed = self->gone = true;
+  self->closed = self->handle_closing = true;
   lunado__ioloop_push(L, loop);
   lua_setiuservalue(L, -2, IOSTREAM_LOOP);
   lua_pushvalue(L, object);
@@ -237,7 +237,7 @@ lunado_iostream *lunado__iostream_new(lua_State *L, lunado_ioloop *loop,
 void lunado__iostream_attach(lunado_iostream *self, lunado_stream *core) {
   self->core = core;
   self->kind = core->kind;
-  self->closed = self->gone = false;
+  self->closed = self->handle_closing = false;
   core->owner = self;
   core->events = &stream_events;
   self->ahead = READ_AHEAD;

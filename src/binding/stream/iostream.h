@@ -80,19 +80,19 @@ typedef struct {
   bool has_reader; /* IOSTREAM_READ is a Future that this stream will settle */
   bool has_close_callback;
   bool connecting;
-  bool serving;      /* by a TCPServer's handler, which has not returned */
-  bool peer_ended;   /* reading has reached the end of the stream */
-  bool end_sent;     /* the end of writing was sent */
-  bool write_closed; /* IOSTREAM_WRITE_CLOSED is a Future */
-  bool closed;       /* stream:closed() is true; reads may still take what
-                        has arrived */
-  bool gone;         /* the handle is closing as well */
-  bool reported;     /* a caller got the error that closed it */
-  bool was_reported; /* `reported`, when the last read began */
-  uint32_t takes;    /* how often a read has begun, or taken bytes */
-  size_t count;      /* wanted bytes */
-  size_t max;        /* bytes within which a read must end; SIZE_MAX: any */
-  size_t ahead;      /* bytes that may come while no read waits */
+  bool serving;        /* by a TCPServer's handler, which has not returned */
+  bool peer_ended;     /* reading has reached the end of the stream */
+  bool end_sent;       /* the end of writing was sent */
+  bool write_closed;   /* IOSTREAM_WRITE_CLOSED is a Future */
+  bool closed;         /* stream:closed() is true; reads may still take what
+                          has arrived */
+  bool handle_closing; /* the handle is closing as well, or closed */
+  bool reported;       /* a caller got the error that closed it */
+  bool was_reported;   /* `reported`, when the last read began */
+  uint32_t takes;      /* how often a read has begun, or taken bytes */
+  size_t count;        /* wanted bytes */
+  size_t max;          /* bytes within which a read must end; SIZE_MAX: any */
+  size_t ahead;        /* bytes that may come while no read waits */
   lua_Integer first_write; /* numbers of the writes that wait: up to, and */
   lua_Integer next_write;  /* without, this one */
 } lunado_iostream;

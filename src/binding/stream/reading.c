@@ -70,9 +70,9 @@ bool lunado__reading_pending(lua_State *L, int idx, lunado_iostream *self,
   if (!self->has_reader) return false;
   lua_getiuservalue(L, idx, IOSTREAM_READ);
   standing = lunado__ticket_standing(L, realm, lua_gettop(L));
-  if (standing == LUNADO_TICKET_GONE || standing == LUNADO_TICKET_SETTLED)
+  if (standing == LUNADO_TICKET_FORSAKEN || standing == LUNADO_TICKET_SETTLED)
     self->has_reader = false;
-  if (standing == LUNADO_TICKET_GONE) forsake(L, realm);
+  if (standing == LUNADO_TICKET_FORSAKEN) forsake(L, realm);
   lua_pop(L, 1);
   return self->has_reader && (withdrawn || standing != LUNADO_TICKET_WITHDRAWN);
 }
@@ -266,7 +266,7 @@ void lunado__reading_start(lua_State *L, int idx, lunado_iostream *self) {
 }
 
 void lunado__reading_watch(lua_State *L, int idx, lunado_iostream *self) {
-  if (self->peer_ended || self->connecting || self->gone ||
+  if (self->peer_ended || self->connecting || self->handle_closing ||
       self->core == NULL || lunado_bytes_size(&self->core->in) >= self->ahead ||
       !lunado_stream_is_readable(self->core))
     return;
@@ -282,8 +282,9 @@ static void wait_or_end(lua_State *L, int idx, lunado_iostream *self, int err,
     lunado__closing_close(L, idx, self, err);
   else if (!self->closed && self->peer_ended)
     lunado__closing_at_end(L, idx, self);
-  if (self->gone || (self->closed && (self->peer_ended || err != 0))) {
-    lunado__reading_end(L, idx, self, self->gone ? 0 : err, true);
+  if (self->handle_closing ||
+      (self->closed && (self->peer_ended || err != 0))) {
+    lunado__reading_end(L, idx, self, self->handle_closing ? 0 : err, true);
   } else if (waits) {
     lunado__iostream_hold(L, idx, self, IOSTREAM_HELD_READ);
     lunado__reading_start(L, idx, self);
@@ -330,7 +331,7 @@ static int arrive(lua_State *L) {
 
 void lunado__reading_arrived(lunado_stream *core) {
   lunado_iostream *self = core->owner;
-  if (self == NULL || self->gone) return;
+  if (self == NULL || self->handle_closing) return;
   if (self->has_reader)
     lunado__iostream_call(self, arrive, 0, 0);
   else
@@ -364,7 +365,8 @@ static int end(lua_State *L) {
 
 void lunado__reading_ended(lunado_stream *core, int error) {
   lunado_iostream *self = core->owner;
-  if (self != NULL && !self->gone) lunado__iostream_call(self, end, error, 0);
+  if (self != NULL && !self->handle_closing)
+    lunado__iostream_call(self, end, error, 0);
 }
 
 /* --- waiting -------------------------------------------------------------- */

@@ -11,8 +11,9 @@
 #include "binding/stream/iostream.h"
 
 /* True if a read is pending; its Future is IOSTREAM_READ.  A withdrawn read
- * (ticket.h), whose waiter has gone, counts only if `withdrawn`.  A read whose
- * Future was settled by other code, or whose coroutine was closed, ends here.
+ * (ticket.h), which has lost its waiter, counts only if `withdrawn` is true.  A
+ * read whose Future was settled by other code, or whose coroutine was closed,
+ * ends here.
  * [-0, +0, m] */
 bool lunado__reading_pending(lua_State *L, int idx, lunado_iostream *self,
                              bool withdrawn);
