@@ -243,10 +243,10 @@ end
 
 --- Drops the items and counts them as processed.
 local function drop_items(self)
-  local left = math.max(0, self._unfinished - self:qsize())
+  local remaining = math.max(0, self._unfinished - self:qsize())
   self:_clear()
-  self._unfinished = left
-  if left == 0 then self._finished:set() end
+  self._unfinished = remaining
+  if remaining == 0 then self._finished:set() end
 end
 
 --- Shuts the queue down: put fails with QueueShutDown, and get as well once the

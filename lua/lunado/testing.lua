@@ -16,12 +16,12 @@ local waitgraph = require "lunado.waitgraph"
 
 -- The beginnings of lunado's log messages about errors that were never
 -- retrieved.
-local LEFT = { "^Future exception was never retrieved: ",
+local UNOBSERVED = { "^Future exception was never retrieved: ",
   "^Exception in callback", "^Exception in handle_callback_exception: " }
 
-local function is_left(level, message)
+local function is_unobserved(level, message)
   if level ~= "error" then return false end
-  for _, pattern in ipairs(LEFT) do
+  for _, pattern in ipairs(UNOBSERVED) do
     if message:find(pattern) then return true end
   end
   return false
@@ -33,7 +33,7 @@ end
 local function gather(list)
   local before = core.log_handler()
   local function handler(level, message)
-    if is_left(level, message) then
+    if is_unobserved(level, message) then
       list[#list + 1] = message
       return
     end
@@ -111,7 +111,7 @@ local function raise(err, text)
   error(text, 0)
 end
 
-local function left_text(list, failed)
+local function unobserved_text(list, failed)
   if #list == 0 then return nil end
   local head = ("%s%d error%s that nobody took:\n"):format(
     failed and "also, " or "", #list, #list == 1 and "" or "s")
@@ -119,8 +119,8 @@ local function left_text(list, failed)
 end
 
 --- Raises the error to be reported for the test; returns if there is none.
-local function report(outcome, left, fn)
-  local also = left_text(left, outcome.failed)
+local function report(outcome, unobserved, fn)
+  local also = unobserved_text(unobserved, outcome.failed)
   if not outcome.failed then
     if also then error(with_place(also, nil, fn), 0) end
     return
@@ -192,8 +192,8 @@ end
 
 local function run_test(fn, timeout, io_loop, ...)
   collect() -- errors of earlier tests do not belong to this one
-  local left = {}
-  local release = gather(left)
+  local unobserved = {}
+  local release = gather(unobserved)
   local before = IOLoop.current(false)
   local loop = io_loop or IOLoop(false)
   loop:make_current()
@@ -206,7 +206,7 @@ local function run_test(fn, timeout, io_loop, ...)
   end
   collect()
   release()
-  report(outcome, left, fn)
+  report(outcome, unobserved, fn)
 end
 
 -- The module ------------------------------------------------------------------

@@ -89,7 +89,7 @@ static void settled_ones_come_first_in_the_order_of_adding(void **state) {
   take_all();
   assert_string_equal(noted(), "240");
   assert_int_equal(told, 1);
-  assert_int_equal(iter.left, 2);
+  assert_int_equal(iter.remaining, 2);
 }
 
 static void one_future_comes_once_for_each_node(void **state) {
@@ -111,7 +111,7 @@ static void futures_can_be_added_on_the_way(void **state) {
   assert_true(lunado_waititer_done(&iter));
   lunado_waititer_add(&iter, &nodes[1], &futures[0]);
   lunado_waititer_add(&iter, &nodes[2], &futures[2]);
-  assert_int_equal(iter.left, 2);
+  assert_int_equal(iter.remaining, 2);
   settle(2);
   take_all();
   assert_string_equal(noted(), "012");
@@ -132,7 +132,7 @@ static void the_callback_may_take(void **state) {
   settle(0);
   assert_string_equal(noted(), "140");
   assert_null(iter.first);
-  assert_int_equal(iter.left, 2);
+  assert_int_equal(iter.remaining, 2);
 }
 
 static void on_settle_next(lunado_settler *s, lunado_waititer *self) {

@@ -5,7 +5,7 @@
 void lunado_waititer_init(lunado_waititer *iter, lunado_waititer_cb cb) {
   iter->cb = cb;
   iter->first = iter->last = NULL;
-  iter->left = 0;
+  iter->remaining = 0;
   iter->wanted = false;
 }
 
@@ -48,7 +48,7 @@ void lunado_waititer_add(lunado_waititer *iter, lunado_waititer_node *node,
   node->next = NULL;
   node->waiter.list = NULL;
   node->waiter.future = future;
-  iter->left++;
+  iter->remaining++;
   if (lunado_future_pending(future))
     lunado_future_wait(future, &node->waiter, on_settled);
   else
@@ -59,6 +59,6 @@ lunado_waititer_node *lunado_waititer_take(lunado_waititer *iter) {
   lunado_waititer_node *node = iter->first;
   if (node == NULL) return NULL;
   iter->first = node->next;
-  iter->left--;
+  iter->remaining--;
   return node;
 }

@@ -31,7 +31,7 @@ struct lunado_waititer {
   lunado_waititer_cb cb;
   lunado_waititer_node *first; /* the earliest settled future not yet taken */
   lunado_waititer_node *last;  /* the last one; valid while first is not NULL */
-  size_t left;                 /* futures not yet taken */
+  size_t remaining;            /* futures not yet taken */
   bool wanted;                 /* set by the owner: cb should run */
 };
 
@@ -55,7 +55,7 @@ lunado_waititer_node *lunado_waititer_take(lunado_waititer *iter);
 
 /* True when the nodes of all futures have been taken. */
 static inline bool lunado_waititer_done(const lunado_waititer *iter) {
-  return iter->left == 0;
+  return iter->remaining == 0;
 }
 
 /* True if the waiter is the node of an iterator. */

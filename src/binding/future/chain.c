@@ -66,7 +66,7 @@ static void hold_target(lua_State *L, lunado_realm *realm, int to, int bond) {
     lunado__dependent_bind(L, realm, to, bond, false);
     return;
   }
-  lunado__ticket_push_line(L, to);
+  lunado__ticket_push_waitqueue(L, to);
   lua_setiuservalue(L, bond, CHAIN_WAITQUEUE);
   lunado__dependent_bind_ticket(L, realm, to, bond);
 }

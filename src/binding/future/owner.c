@@ -90,32 +90,33 @@ static int renew_owners(lua_State *L) {
 }
 
 /* A Lua table never shrinks by itself.  So while a Future is pending,
- * future->count counts the owners that have left its table; from this many on
- * the table may be replaced. */
-enum { LEFT_MIN = 64 };
+ * future->count counts the owners that were removed from its table; from this
+ * many on the table may be replaced. */
+enum { SHRINK_MIN = 64 };
 
 /* Replaces the table of owners if it is mostly empty.  The waiters are counted
- * only four times while `left` doubles, so that the amortized cost per leaving
- * waiter is constant. */
+ * only four times while `removed` doubles, so that the amortized cost per
+ * removed waiter is constant. */
 static void renew_if_empty(lua_State *L, int idx, lunado_future *future) {
-  uint32_t left = ++future->count, last_bit = left & (0u - left);
-  if (left < LEFT_MIN || left / last_bit >= 8 ||
-      count_waiters(future, left / 2) == left / 2 || !lua_checkstack(L, 8))
+  uint32_t removed = ++future->count, last_bit = removed & (0u - removed);
+  if (removed < SHRINK_MIN || removed / last_bit >= 8 ||
+      count_waiters(future, removed / 2) == removed / 2 ||
+      !lua_checkstack(L, 8))
     return;
   lua_pushcfunction(L, renew_owners);
   lua_pushvalue(L, idx);
   (void)lunado__protect_alone(L, 1);
 }
 
-/* Releases the owner of a waiter that has left the Future at idx; the Future
- * has a table of owners. */
+/* Releases the owner of a waiter that was removed from the Future at idx; the
+ * Future has a table of owners. */
 static void drop_owner(lua_State *L, int idx, lunado_future *future,
                        const lunado_waiter *waiter) {
-  const lunado_waiter *left = future->waiters;
+  const lunado_waiter *remaining = future->waiters;
   lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
-  if (left != NULL && left->next == left &&
+  if (remaining != NULL && remaining->next == remaining &&
       !(future->flags & LUNADO_IS_DEPENDENT)) {
-    lua_rawgetp(L, -1, left);
+    lua_rawgetp(L, -1, remaining);
     lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
     future->count = 0;
   } else {
@@ -126,7 +127,8 @@ static void drop_owner(lua_State *L, int idx, lunado_future *future,
   lua_pop(L, 1);
 }
 
-/* Releases the owner of the only waiter, which has left the Future at idx. */
+/* Releases the owner of the only waiter, which was removed from the Future at
+ * idx. */
 static void drop_last_owner(lua_State *L, int idx, lunado_future *future,
                             const lunado_waiter *waiter) {
   if (future->flags & LUNADO_IS_DEPENDENT) {
@@ -137,7 +139,8 @@ static void drop_last_owner(lua_State *L, int idx, lunado_future *future,
   lua_pushnil(L);
   lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
   if (future->flags & LUNADO_IS_PRIVATE) lunado__multi_dissolve(L, idx);
-  if (future->kind == LUNADO_KIND_TICKET) lunado__ticket_left(L, idx, future);
+  if (future->kind == LUNADO_KIND_TICKET)
+    lunado__ticket_withdraw(L, idx, future);
 }
 
 /* A table of up to this many deferred owners is never replaced. */

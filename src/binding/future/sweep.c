@@ -31,18 +31,18 @@ enum { DEEPEST = 4 };
  * multi is not swept, because it must not lose its last waiter before the next
  * is added. */
 bool lunado__sweep_due(lua_State *L, int idx, const lunado_future *future) {
-  lua_Integer left = 0;
+  lua_Integer countdown = 0;
   if (future->kind == LUNADO_KIND_TICKET || future->flags & LUNADO_IS_PRIVATE)
     return false;
   if (lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE) == LUA_TTABLE) {
     lua_rawgeti(L, -1, COUNTDOWN);
-    left = lua_tointeger(L, -1);
+    countdown = lua_tointeger(L, -1);
     lua_pop(L, 1);
-    lua_pushinteger(L, left > 0 ? left - 1 : LEAST);
+    lua_pushinteger(L, countdown > 0 ? countdown - 1 : LEAST);
     lua_rawseti(L, -2, COUNTDOWN);
   }
   lua_pop(L, 1);
-  return left == 0;
+  return countdown == 0;
 }
 
 /* True for a thread that is neither suspended nor running. */

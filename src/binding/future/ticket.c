@@ -33,8 +33,8 @@ typedef struct {
  * the tickets with waiters; all tickets in the wait queue, held weakly; the
  * timers.  ASK, CLAIM and REMOVE are functions: a withdrawn ticket calls ASK to
  * get its outcome, a claim calls CLAIM, and REMOVE removes a ticket from the
- * wait queue. LEFT is optional: a function that is called with the wait queue
- * and a ticket that has withdrawn or was settled by other code. */
+ * wait queue.  REMOVED is optional: a function that is called with the wait
+ * queue and a ticket that has withdrawn or was settled by other code. */
 enum {
   WAITQUEUE_HELD = 1,
   WAITQUEUE_WEAK,
@@ -42,7 +42,7 @@ enum {
   WAITQUEUE_ASK,
   WAITQUEUE_CLAIM,
   WAITQUEUE_REMOVE,
-  WAITQUEUE_LEFT
+  WAITQUEUE_REMOVED
 };
 
 /* Fields of a timer: the loop; the handle of its timeout, or false while it is
@@ -214,12 +214,12 @@ static void take_timer(lua_State *L, int waitqueue, lua_Integer number) {
 
 /* Removes the ticket at idx, and its timer if it has one, from its wait queue.
  */
-static void leave_line(lua_State *L, int idx, const ticket *self) {
+static void leave_waitqueue(lua_State *L, int idx, const ticket *self) {
   int waitqueue = lua_gettop(L) + 1;
   if (!lua_checkstack(L, LUA_MINSTACK)) return; /* the queue finds it later */
   if (lua_getiuservalue(L, idx, TICKET_WAITQUEUE) == LUA_TUSERDATA) {
     ((lunado_ticket_owner *)lua_touserdata(L, waitqueue))
-        ->left(L, waitqueue, idx);
+        ->removed(L, waitqueue, idx);
     lua_settop(L, waitqueue - 1);
     return;
   }
@@ -232,7 +232,7 @@ static void leave_line(lua_State *L, int idx, const ticket *self) {
       lua_setiuservalue(L, idx, TICKET_TIMER);
   }
   lua_settop(L, waitqueue);
-  if (lua_rawgeti(L, waitqueue, WAITQUEUE_LEFT) == LUA_TFUNCTION) {
+  if (lua_rawgeti(L, waitqueue, WAITQUEUE_REMOVED) == LUA_TFUNCTION) {
     lua_pushvalue(L, waitqueue);
     lua_pushvalue(L, idx);
     (void)lunado__protect_alone(L, 2);
@@ -240,19 +240,19 @@ static void leave_line(lua_State *L, int idx, const ticket *self) {
   lua_settop(L, waitqueue - 1);
 }
 
-void lunado__ticket_left(lua_State *L, int idx, lunado_future *future) {
+void lunado__ticket_withdraw(lua_State *L, int idx, lunado_future *future) {
   ticket *self = to_ticket(future);
   link_absent(L, idx, self);
   future->flags |= LUNADO_IS_WITHDRAWN;
-  leave_line(L, idx, self);
+  leave_waitqueue(L, idx, self);
 }
 
 void lunado__ticket_settled(lua_State *L, int idx) {
   const ticket *self = lua_touserdata(L, idx);
-  if (self->number != 0) leave_line(L, idx, self);
+  if (self->number != 0) leave_waitqueue(L, idx, self);
 }
 
-void lunado__ticket_push_line(lua_State *L, int idx) {
+void lunado__ticket_push_waitqueue(lua_State *L, int idx) {
   lua_getiuservalue(L, idx, TICKET_WAITQUEUE);
 }
 

@@ -33,11 +33,11 @@
  * begins with this struct.  Both functions get the stack indices of the owner
  * and of the ticket. */
 typedef struct {
-  /* Code looks at a ticket that has withdrawn, or waits for it again.
+  /* The program uses a withdrawn ticket; `waits`: it waits for it again.
    * [-0, +0, e] */
   void (*ask)(lua_State *L, int owner, int ticket, bool waits);
-  /* It has withdrawn, or was settled by other code.  [-0, +0, -] */
-  void (*left)(lua_State *L, int owner, int ticket);
+  /* The ticket has withdrawn, or was settled by other code.  [-0, +0, -] */
+  void (*removed)(lua_State *L, int owner, int ticket);
 } lunado_ticket_owner;
 
 /* The state of a ticket; lua/lunado/waiters.lua has the same numbers. */
@@ -69,11 +69,11 @@ bool lunado__ticket_hold(lua_State *L, int idx, lunado_future *future,
 bool lunado__ticket_is_idle(const lunado_future *future);
 
 /* Pushes the wait queue of the ticket at idx.  [-0, +1, -] */
-void lunado__ticket_push_line(lua_State *L, int idx);
+void lunado__ticket_push_waitqueue(lua_State *L, int idx);
 
 /* To be called when the last waiter of the pending ticket at idx was removed:
  * withdraws the ticket from its wait queue.  [-0, +0, -] */
-void lunado__ticket_left(lua_State *L, int idx, lunado_future *future);
+void lunado__ticket_withdraw(lua_State *L, int idx, lunado_future *future);
 
 /* To be called when code other than its wait queue has settled the ticket at
  * idx: removes the ticket from the wait queue.  [-0, +0, -] */

@@ -216,7 +216,7 @@ lunado_iostream *lunado__iostream_new(lua_State *L, lunado_ioloop *loop,
   lunado_iostream *self = lua_newuserdatauv(L, sizeof *self, IOSTREAM_VALUES);
   memset(self, 0, sizeof *self);
   self->ticket.ask = lunado__reading_ask;
-  self->ticket.left = lunado__reading_left;
+  self->ticket.removed = lunado__reading_removed;
   self->loop = loop;
   self->max = SIZE_MAX;
   self->closed = self->handle_closing = true;

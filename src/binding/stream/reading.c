@@ -388,7 +388,7 @@ static int look_again(lua_State *L) {
   return 0;
 }
 
-void lunado__reading_left(lua_State *L, int idx, int ticket) {
+void lunado__reading_removed(lua_State *L, int idx, int ticket) {
   lunado_iostream *self = lua_touserdata(L, idx);
   int top = lua_gettop(L);
   lua_getiuservalue(L, idx, IOSTREAM_READ);

@@ -43,7 +43,7 @@ void lunado__reading_ended(lunado_stream *core, int error);
 
 /* The functions of lunado_ticket_owner. */
 void lunado__reading_ask(lua_State *L, int idx, int ticket, bool waits);
-void lunado__reading_left(lua_State *L, int idx, int ticket);
+void lunado__reading_removed(lua_State *L, int idx, int ticket);
 
 void lunado__reading_functions(lua_State *L);
 
