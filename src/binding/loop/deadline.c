@@ -2,9 +2,6 @@
 /* deadline.c - deadlines as arguments from Lua. */
 #include "binding/loop/deadline.h"
 
-#include <math.h>
-#include <string.h>
-
 #include "binding/loop/ioloop.h"
 #include "binding/state/argument.h"
 
@@ -41,7 +38,7 @@ static double interval(lua_State *L, int arg) {
     sum += (double)lua_tonumber(L, -1) * seconds;
   }
   luaL_argcheck(L, any, arg, "a table without seconds, minutes, ...");
-  luaL_argcheck(L, !isnan(sum), arg, "a time cannot be NaN");
+  luaL_argcheck(L, sum == sum, arg, "a time cannot be NaN");
   return sum;
 }
 

@@ -2,8 +2,6 @@
 /* argument.c - checks of arguments. */
 #include "binding/state/argument.h"
 
-#include <math.h>
-
 /* The longest chain of __call metamethods that is followed: a __call may itself
  * be an object with a __call, and the chain may be circular. */
 #define CALL_DEPTH 16
@@ -40,7 +38,7 @@ double lunado__checkseconds(lua_State *L, int arg) {
   double seconds;
   if (lua_type(L, arg) != LUA_TNUMBER) luaL_typeerror(L, arg, "number");
   seconds = (double)lua_tonumber(L, arg);
-  luaL_argcheck(L, !isnan(seconds), arg, "a time cannot be NaN");
+  luaL_argcheck(L, seconds == seconds, arg, "a time cannot be NaN");
   return seconds;
 }
 
