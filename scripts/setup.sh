@@ -23,6 +23,7 @@ need() {
 }
 
 has() { command -v "$1"; }
+is_lua() { "$lua" -e 'assert(_VERSION >= "Lua 5.4")'; }
 library() { for name; do pkg-config --exists "$name" && return; done; return 1; }
 module() {
   "$lua" -e "assert(package.searchpath('$1', package.path)
@@ -32,7 +33,7 @@ module() {
 need 'has cc' 'gcc libc6-dev' gcc gcc gcc 'gcc musl-dev'
 need 'has cmake' cmake cmake cmake cmake cmake
 need 'has pkg-config' pkg-config pkgconf pkgconf-pkg-config pkgconf pkgconf
-need 'has "$lua"' lua5.4 lua lua lua lua5.4
+need 'is_lua' lua5.4 lua lua lua lua5.4
 need 'library lua5.4 lua-5.4 lua54 "lua >= 5.4"' \
   liblua5.4-dev lua lua-devel lua lua5.4-dev
 need 'library libuv' libuv1-dev libuv libuv-devel libuv libuv-dev
@@ -50,6 +51,26 @@ if [ "$target" = valgrind ]; then
   need 'has valgrind' valgrind - valgrind valgrind valgrind
 fi
 [ -n "$debian" ] || exit 0
+
+# Debian's modules are for Debian's interpreter, and cannot serve another one.
+serves_debian() {
+  [ "$(readlink -f "$(command -v "$lua" || echo "$lua")")" = /usr/bin/lua5.4 ] ||
+    [ "$lua" = lua5.4 ]
+}
+case $debian in
+*' lua'*)
+  if command -v apt-get >/dev/null && ! serves_debian; then
+    cat >&2 <<END
+LUA=$lua lacks something.  What is missing, by the names of Debian's packages:
+   $debian
+Those named lua serve /usr/bin/lua5.4 only, so nothing was installed.  Either
+leave out LUA=$lua, or install what is missing for that interpreter: Lua 5.4
+itself, and modules by LuaRocks (lua-luv is luv there, lua-busted busted).
+END
+    exit 1
+  fi
+  ;;
+esac
 
 if ! command -v apt-get >/dev/null; then
   cat >&2 <<END
