@@ -27,8 +27,11 @@ set(pc_prefix "/prefix")
 cmake_path(RELATIVE_PATH pc_prefix
   BASE_DIRECTORY "/prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig")
 if(CMAKE_DL_LIBS AND NOT BUILD_SHARED_LIBS)
-  set(pc_dl " -l${CMAKE_DL_LIBS}")
+  list(APPEND lunado_pc_libs "-l${CMAKE_DL_LIBS}")
 endif()
+list(JOIN lunado_pc_requires ", " pc_requires)
+list(JOIN lunado_pc_libs " " pc_libs)
+list(JOIN lunado_pc_cflags " " pc_cflags)
 cmake_path(APPEND pc_libdir "\${prefix}" "${CMAKE_INSTALL_LIBDIR}")
 cmake_path(APPEND pc_includedir "\${prefix}" "${CMAKE_INSTALL_INCLUDEDIR}")
 configure_file(cmake/lunado.pc.in

@@ -4,8 +4,13 @@
 enable_testing()
 set(LUNADO_ROOT "${PROJECT_SOURCE_DIR}")
 
-find_program(LUNADO_INTERPRETER
-  NAMES $ENV{LUA} lua${LUNADO_LUA_VERSION} lua54 lua REQUIRED)
+string(REPLACE "." "" lua_digits "${LUNADO_LUA_VERSION}")
+set(names lua${LUNADO_LUA_VERSION} lua${lua_digits} lua)
+if(LUA_DIR)
+  find_program(LUNADO_INTERPRETER NAMES ${names}
+    PATHS "${LUA_DIR}" PATH_SUFFIXES bin src NO_DEFAULT_PATH)
+endif()
+find_program(LUNADO_INTERPRETER NAMES $ENV{LUA} ${names})
 pkg_check_modules(LUNADO_PC_CMOCKA IMPORTED_TARGET cmocka)
 
 # Additional sources of programs that run Lua under a checker.
@@ -17,7 +22,8 @@ endif()
 set(environment
   "LUA_PATH=${LUNADO_ROOT}/lua/?.lua\;${LUNADO_ROOT}/lua/?/init.lua\;\;"
   "LUA_CPATH=${PROJECT_BINARY_DIR}/?.so\;\;"
-  "LUNADO_BUILD=${PROJECT_BINARY_DIR}")
+  "LUNADO_BUILD=${PROJECT_BINARY_DIR}"
+  "LUNADO_LUA_VERSION=${LUNADO_LUA_VERSION}")
 if(LUNADO_SANITIZE OR LUNADO_TSAN)
   # The checkers must be loaded before the module.  So we build an interpreter
   # that is linked with them, under the name that the scripts call.

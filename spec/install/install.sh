@@ -9,6 +9,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 build=$1
 lua=$2
+version=${LUNADO_LUA_VERSION:-5.4}
 work=$build/check-install
 rm -rf "$work"
 mkdir -p "$work"
@@ -47,9 +48,9 @@ use_by_module() { # prefix
   # shellcheck disable=SC2046
   quietly "${CC:-cc}" -shared -fPIC "$here/module.c" \
     $(PKG_CONFIG_PATH=$1/lib/pkgconfig pkg-config --cflags lunado) \
-    -o "$1/lib/lua/5.4/soon.so"
-  LUA_PATH="$1/share/lua/5.4/?.lua;$1/share/lua/5.4/?/init.lua" \
-    LUA_CPATH="$1/lib/lua/5.4/?.so" "$lua" -e '
+    -o "$1/lib/lua/$version/soon.so"
+  LUA_PATH="$1/share/lua/$version/?.lua;$1/share/lua/$version/?/init.lua" \
+    LUA_CPATH="$1/lib/lua/$version/?.so" "$lua" -e '
       package.loadlib(package.searchpath("lunado.core", package.cpath), "*")
       local lunado, soon = require "lunado", require "soon"
       assert(lunado.run(function() return coroutine.yield(soon(7)) end) == 7)
@@ -65,14 +66,14 @@ use_by_cmake() { # directory, options
 
 check_prefix() { # prefix
   (cd "$root/lua" && find lunado -name '*.lua') | while read -r file; do
-    has "$1" "share/lua/5.4/$file"
+    has "$1" "share/lua/$version/$file"
   done
-  has "$1" lib/lua/5.4/lunado/core.so include/lunado.h \
+  has "$1" "lib/lua/$version/lunado/core.so" include/lunado.h \
     lib/pkgconfig/lunado.pc lib/cmake/lunado/lunadoConfig.cmake
   (
     cd "$1"
-    LUA_PATH="$1/share/lua/5.4/?.lua;$1/share/lua/5.4/?/init.lua" \
-      LUA_CPATH="$1/lib/lua/5.4/?.so" \
+    LUA_PATH="$1/share/lua/$version/?.lua;$1/share/lua/$version/?/init.lua" \
+      LUA_CPATH="$1/lib/lua/$version/?.so" \
       "$lua" -e 'require("lunado").run(require("lunado").sleep, 0.001)'
   ) || fail "the module does not run from $1"
   use_by_pkg_config "$1"
@@ -81,22 +82,35 @@ check_prefix() { # prefix
   run_host "$1" "$1/user/host"
 }
 
+# --- a static library, found by pkg-config ------------------------------------
+
 static=$work/static
 quietly cmake --install "$build" --prefix "$static"
 has "$static" lib/liblunado.a
 check_prefix "$static"
 
+# --- a shared library, with a Lua and a libuv without pkg-config files --------
+
+mkdir "$work/lua"
+ln -s "$(pkg-config --variable=libdir "lua$version")" "$work/lua/lib"
+ln -s "$(pkg-config --variable=includedir "lua$version")" "$work/lua/include"
+PKG_CONFIG_LIBDIR=/nonexistent
+export PKG_CONFIG_LIBDIR
+
 shared=$work/shared
 quietly cmake -S "$root" -B "$work/build" -DBUILD_SHARED_LIBS=ON \
-  -DLUNADO_TESTS=OFF -DCMAKE_BUILD_TYPE=Debug
+  -DLUNADO_LUA_VERSION="$version" -DLUA_DIR="$work/lua" -DLUNADO_TESTS=OFF \
+  -DCMAKE_BUILD_TYPE=Debug \
+  -DCMAKE_C_FLAGS="-D_FORTIFY_SOURCE=1 -D_FORTIFY_SOURCE=2"
 quietly cmake --build "$work/build"
 quietly cmake --install "$work/build" --prefix "$shared"
 has "$shared" lib/liblunado.so lib/liblunado.so.0
 quietly sh "$root/spec/capi/exports.sh" "$shared/lib/liblunado.so" \
-  "$shared/lib/lua/5.4/lunado/core.so"
+  "$shared/lib/lua/$version/lunado/core.so"
 readelf -d "$shared/lib/liblunado.so" | grep -q 'SONAME.*\[liblunado\.so\.0\]' ||
   fail "liblunado.so has no soname"
 check_prefix "$shared"
+unset PKG_CONFIG_LIBDIR
 
 # The two Lua folders may be named, as distributions and LuaRocks do.
 quietly cmake "$work/build" -DINSTALL_CMOD="$work/cmod" \
@@ -112,4 +126,5 @@ quietly cmake --install "$work/folder" --prefix "$work/without"
 [ ! -e "$work/without" ] || fail "a project installs lunado unasked"
 quietly cmake "$work/folder" -DLUNADO_INSTALL=ON
 quietly cmake --install "$work/folder" --prefix "$work/with"
-has "$work/with" include/lunado.h lib/liblunado.a share/lua/5.4/lunado/init.lua
+has "$work/with" include/lunado.h lib/liblunado.a \
+  "share/lua/$version/lunado/init.lua"
