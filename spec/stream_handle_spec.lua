@@ -134,22 +134,16 @@ describe("IOStream.tty", function()
     local has_script = probe:read("a"):find("script", 1, true)
     probe:close()
     if not has_script then return end
-    local path = os.tmpname()
-    local file = assert(io.open(path, "w"))
-    file:write [[
+    local text = child([[
       local IOStream = require("lunado.iostream").IOStream
       require("lunado").run(function()
         local out = IOStream.tty(1)
         coroutine.yield(out:write("written\n"))
         print(out:_kind(), (out.handle:getpeername()))
       end)
-    ]]
-    file:close()
-    local out = io.popen(("script -qec 'lua5.4 %s' /dev/null </dev/null 2>&1")
-      :format(path))
-    local text = out:read "a"
-    out:close()
-    os.remove(path)
+    ]], nil, function(command)
+      return ("script -qec %q /dev/null"):format(command)
+    end).out
     assert.is_truthy(text:find("written\r?\n"), text)
     assert.is_truthy(text:find("tty\tnil"), text)
   end)
@@ -211,21 +205,32 @@ describe("IOStream.open", function()
         for line in lunado.iostream.IOStream.open(0):lines() do print(line) end
       end)
     ]]
-    local path, input = os.tmpname(), os.tmpname()
-    for name, text in pairs { [path] = script, [input] = "a\nb\nc" } do
-      local file = assert(io.open(name, "w"))
-      file:write(text)
-      file:close()
+    local input = os.tmpname()
+    local file = assert(io.open(input, "w"))
+    file:write "a\nb\nc"
+    file:close()
+    for _, line in ipairs { "%s <" .. input, "cat " .. input .. " | %s" } do
+      local result = child(script, nil, function(command)
+        return line:format(command)
+      end)
+      assert.same({ code = 0, out = "a\nb\nc\n", err = "" }, result)
     end
-    for _, command in ipairs { "lua5.4 %s <%s", "cat %2$s | lua5.4 %1$s" } do
-      command = command:gsub("%%2%$s", input):gsub("%%1%$s", path)
-      command = command:gsub("%%s", path, 1):gsub("%%s", input, 1)
-      local out = io.popen(command)
-      assert.equal("a\nb\nc\n", out:read "a")
-      out:close()
-    end
-    os.remove(path)
     os.remove(input)
+  end)
+
+  spec("refuses what is no open descriptor", function()
+    local fds = assert(luv.pipe())
+    luv.fs_close(fds.read)
+    luv.fs_close(fds.write)
+    local ok, err = pcall(IOStream.open, fds.read)
+    assert.is_false(ok)
+    assert.equal("EBADF: bad file descriptor", err)
+    for _, name in ipairs { "open", "tty" } do
+      bad(function() local _ = IOStream[name](-1) end, 1, name,
+        "must not be negative")
+      bad(function() local _ = IOStream[name](1 + (1 << 32)) end, 1, name,
+        "a descriptor is at most 2147483647")
+    end
   end)
 end)
 
@@ -250,6 +255,10 @@ describe("the handle", function()
     assert.is_true(handle:recv_buffer_size() > 0)
     assert.equal(0, handle:send_buffer_size(65536))
     assert.is_true(uv.send_buffer_size(handle) > 0)
+    for _, size in ipairs { -1, 1 << 32 } do
+      bad(function() handle:send_buffer_size(size) end, 1, "send_buffer_size",
+        "size expected")
+    end
     await(stream:close())
     for _, method in ipairs { "getpeername", "getsockname", "fileno",
       "recv_buffer_size", "close_reset" } do
@@ -380,6 +389,8 @@ describe("listen_unix", function()
     bad(function() server:listen_unix() end, 1, "listen_unix", "string", "nil")
     bad(function() server:listen_unix("x", "y") end, 2, "listen_unix",
       "number", "string")
+    bad(function() server:listen_unix("x", 1 << 32) end, 2, "listen_unix",
+      "permissions are at most 4095")
   end)
 end)
 

@@ -9,6 +9,8 @@ local loaded = core.loaded
 if loaded["lunado.argument"] then return loaded["lunado.argument"] end
 
 local MOST_PORT <const> = 65535
+local MOST_DESCRIPTOR <const> = 0x7fffffff
+local MOST_MODE <const> = 4095 -- octal 07777
 
 --- Raises "bad argument #position to 'name' (what)".
 local function bad(position, name, what, level)
@@ -50,11 +52,13 @@ local function check_count(value, position, name, level)
   bad(position, name, what, level + 1)
 end
 
---- Checks a port; returns it as an integer.
-local function check_port(value, position, name, level)
-  local port = check_count(value, position, name, level + 1)
-  if port <= MOST_PORT then return port end
-  bad(position, name, "a port is at most " .. MOST_PORT, level + 1)
+--- A check of counts that are at most `most`; `what` names them.
+local function check_of(what, most)
+  return function(value, position, name, level)
+    local count = check_count(value, position, name, level + 1)
+    if count <= most then return count end
+    bad(position, name, ("%s at most %d"):format(what, most), level + 1)
+  end
 end
 
 local argument = {
@@ -64,7 +68,9 @@ local argument = {
   check_callable = check_callable,
   check_name = check_name,
   check_count = check_count,
-  check_port = check_port,
+  check_descriptor = check_of("a descriptor is", MOST_DESCRIPTOR),
+  check_mode = check_of("permissions are", MOST_MODE),
+  check_port = check_of("a port is", MOST_PORT),
 }
 
 loaded["lunado.argument"] = argument

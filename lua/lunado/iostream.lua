@@ -152,7 +152,7 @@ end
 -- @param fd its descriptor: 0 is read, any other is written unless `readable`
 -- @param options as for IOStream; readable: whether it is read
 function IOStream.tty(fd, options)
-  fd = argument.check_count(fd, 1, "tty", 2)
+  fd = argument.check_descriptor(fd, 1, "tty", 2)
   options = to_options(options, 2, "tty", 2)
   if core.guess_handle(fd) ~= "tty" then
     argument.bad(1, "tty", "not a terminal", 2)
@@ -170,7 +170,7 @@ end
 -- @param options as for IOStream; mode: "r" (the default of 0), "w", "a" or
 -- "r+" (that of others), which matters for files and terminals
 function IOStream.open(fd, options)
-  fd = argument.check_count(fd, 1, "open", 2)
+  fd = argument.check_descriptor(fd, 1, "open", 2)
   options = to_options(options, 2, "open", 2)
   local self = new()
   open_descriptor(self, fd, options.mode or fd == 0 and "r" or "r+", false)

@@ -115,7 +115,7 @@ end
 function TCPServer:listen_unix(path, mode)
   argument.check_name(path, 1, "listen_unix", 2)
   mode = mode == nil and PRIVATE
-    or argument.check_count(mode, 2, "listen_unix", 2)
+    or argument.check_mode(mode, 2, "listen_unix", 2)
   local on_connection, backlog = service_of(self)
   local listener, err = core.listen_unix(on_connection, backlog, path, mode)
   if not listener then error(("%s (%s)"):format(err, path), 0) end

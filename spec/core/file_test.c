@@ -351,9 +351,18 @@ static void what_is_no_file_has_no_position(void **state) {
 
 /* --- errors -------------------------------------------------------------- */
 
-static void what_is_not_open_cannot_be_read(void **state) {
+static void what_is_not_open_is_refused(void **state) {
+  lunado_stream *stream;
+  assert_int_equal(lunado_stream_new_file(&stream, *state, -1, READS),
+                   UV_EBADF);
+  assert_null(stream);
+}
+
+static void what_is_closed_cannot_be_read(void **state) {
   lunado_loop *loop = *state;
-  open_fd(loop, -1, READS | LUNADO_FILE_BORROWED);
+  int fd = make_file(0);
+  open_fd(loop, fd, READS | LUNADO_FILE_BORROWED);
+  assert_int_equal(close(fd), 0);
   end_read(&here, 0);
   turn_until(loop, here.ended != 0);
   assert_int_equal(here.ended, UV_EBADF);
@@ -686,7 +695,8 @@ int main(void) {
       units(reads_and_writes_share_a_position),
       unit(what_is_read_when_it_seeks_is_read_again),
       unit(what_is_no_file_has_no_position),
-      unit(what_is_not_open_cannot_be_read),
+      unit(what_is_not_open_is_refused),
+      unit(what_is_closed_cannot_be_read),
       unit(nor_can_a_directory),
       unit(what_was_opened_for_reading_cannot_be_written),
       unit(one_under_way_may_be_dropped),

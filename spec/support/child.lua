@@ -30,18 +30,22 @@ local PATIENCE = tonumber(os.getenv("LUNADO_PATIENCE")) or 60
 local watchdog = os.execute("command -v timeout >/dev/null 2>&1")
   and "timeout %g " or ""
 
---- child(source [, seconds]) -> { code =, out =, err = }.  The code is 124 if
---- the script took longer than `seconds`, and above 128 if a signal ended it.
-return function(source, seconds)
+--- child(source [, seconds [, line]]) -> { code =, out =, err = }.  The code is
+--- 124 if the script took longer than `seconds`, and above 128 if a signal
+--- ended it.  line(command) is the shell's line that runs the command, with
+--- another input than /dev/null, say.
+return function(source, seconds, line)
   local script, out, err = os.tmpname(), os.tmpname(), os.tmpname()
   local file = assert(io.open(script, "wb"))
   file:write(source)
   file:close()
-  local command = ("LUA_PATH=%s LUA_CPATH=%s LUA_INIT= LUA_INIT_5_4=%s %s%s %s"
-    .. " >%s 2>%s </dev/null"):format(quote(package.path),
+  local run = quote(interpreter()) .. " " .. quote(script)
+  if line then run = "sh -c " .. quote(line(run)) end
+  local command = ("LUA_PATH=%s LUA_CPATH=%s LUA_INIT= LUA_INIT_5_4=%s "
+    .. "%s%s >%s 2>%s </dev/null"):format(quote(package.path),
     quote(package.cpath), quote(gc.chosen),
     watchdog:format(seconds or PATIENCE),
-    quote(interpreter()), quote(script), quote(out), quote(err))
+    run, quote(out), quote(err))
   local _, how, code = os.execute(command)
   os.remove(script)
   local result = {

@@ -135,10 +135,13 @@ static int socket_keepalive(lua_State *L) {
 static int buffer_size(lua_State *L,
                        int (*function)(uv_handle_t *handle, int *value)) {
   uv_handle_t *handle = handle_of(check(L));
-  int size = (int)luaL_optinteger(L, 2, 0), rc;
+  lua_Integer bytes = luaL_optinteger(L, 2, 0);
+  int size, rc;
+  luaL_argcheck(L, bytes >= 0 && bytes <= INT_MAX, 2, "size expected");
+  size = (int)bytes;
   if (handle == NULL) return results(L, UV_EBADF);
   rc = function(handle, &size);
-  return results(L, rc < 0 || !lua_isnoneornil(L, 2) ? rc : size);
+  return results(L, rc < 0 || bytes > 0 ? rc : size);
 }
 
 /* handle:send_buffer_size([size]), handle:recv_buffer_size([size]) → the size
