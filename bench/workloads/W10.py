@@ -1,11 +1,7 @@
 # SPDX-License-Identifier: MIT
-import asyncio
+import servers
 
 CHUNK = 65536
-
-
-def serving(port):
-    print(port, flush=True)
 
 
 def on_asyncio(n):
@@ -14,35 +10,20 @@ def on_asyncio(n):
             writer.write(data)
             await writer.drain()
         writer.close()
-
-    async def run():
-        server = await asyncio.start_server(echo, "127.0.0.1", 0)
-        serving(server.sockets[0].getsockname()[1])
-        await server.serve_forever()
-    return run
+    return servers.on_asyncio(echo)
 
 
 def on_tornado(n):
     from tornado.iostream import StreamClosedError
-    from tornado.netutil import bind_sockets
-    from tornado.tcpserver import TCPServer
 
-    class Echo(TCPServer):
-        async def handle_stream(self, stream, address):
-            try:
-                while True:
-                    data = await stream.read_bytes(CHUNK, partial=True)
-                    await stream.write(data)
-            except StreamClosedError:
-                pass
-
-    async def run():
-        sockets = bind_sockets(0, "127.0.0.1")
-        server = Echo()
-        server.add_sockets(sockets)
-        serving(sockets[0].getsockname()[1])
-        await asyncio.Event().wait()
-    return run
+    async def echo(stream):
+        try:
+            while True:
+                data = await stream.read_bytes(CHUNK, partial=True)
+                await stream.write(data)
+        except StreamClosedError:
+            pass
+    return servers.on_tornado(echo)
 
 
 on_asyncio.measures_itself = on_tornado.measures_itself = True

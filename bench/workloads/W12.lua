@@ -4,6 +4,8 @@
 -- blank line, and answered by 13 bytes.  The figure is the server's CPU time
 -- for one request.  Node's is its own HTTP server, which parses the headers and
 -- adds some to the answer; the others do no more than is said here.
+local servers = require "servers"
+
 local w = {
   title = "HTTP hello, 100 connections kept alive (server CPU, each)",
   n = 50000, quick = 10000, client = { connections = 100, does = "http" },
@@ -14,11 +16,6 @@ local w = {
 local answer <const> = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
   .. "Content-Length: 13\r\n\r\nHello, world!"
 local blank <const> = "\r\n\r\n"
-
-local function serving(port)
-  print(port)
-  io.stdout:flush()
-end
 
 -- Returns the callback that reads the requests of one connection.
 local function luv_reader(client)
@@ -38,24 +35,13 @@ local function luv_reader(client)
 end
 
 function w.luv()
-  local uv = require "luv"
-  return function()
-    local server = uv.new_tcp()
-    assert(server:bind("127.0.0.1", 0))
-    server:listen(128, function(err)
-      assert(not err, err)
-      local client = uv.new_tcp()
-      server:accept(client)
-      client:read_start(luv_reader(client))
-    end)
-    serving(server:getsockname().port)
-    uv.run()
-  end
+  return servers.luv(function(client)
+    client:read_start(luv_reader(client))
+  end)
 end
 
 function w.cqueues()
-  local cqueues, socket = require "cqueues", require "cqueues.socket"
-  local function answer_all(client)
+  return servers.cqueues(function(client)
     client:setmode("bn", "bn")
     while true do
       local line
@@ -64,37 +50,21 @@ function w.cqueues()
       client:write(answer)
     end
     client:close()
-  end
-  return function()
-    local cq = cqueues.new()
-    local server = socket.listen("127.0.0.1", 0)
-    assert(server:listen())
-    cq:wrap(function()
-      for client in server:clients() do cq:wrap(answer_all, client) end
-    end)
-    serving(select(3, server:localname()))
-    assert(cq:loop())
-  end
+  end)
 end
 
 function w.lunado()
-  local lunado = require "lunado"
   local yield = coroutine.yield
-  local server = lunado.tcpserver.TCPServer()
-  function server:handle_stream(stream) -- luacheck: ignore self
-    local function answer_all()
-      while true do
-        yield(stream:read_until(blank))
-        yield(stream:write(answer))
-      end
+  local function answer_all(stream)
+    while true do
+      yield(stream:read_until(blank))
+      yield(stream:write(answer))
     end
-    pcall(answer_all)
+  end
+  return servers.lunado(function(stream)
+    pcall(answer_all, stream)
     stream:close()
-  end
-  return function()
-    serving(server:listen(0, "127.0.0.1"))
-    lunado.IOLoop.current():start()
-  end
+  end)
 end
 
 return w

@@ -22,6 +22,6 @@ module.exports = n => () => new Promise(resolve => {
       for (const each of sockets) each.unref()
     }
   })
-  server.listen(0, '127.0.0.1', () => console.log(server.address().port))
+  server.listen(0, '127.0.0.1', 4096, () => console.log(server.address().port))
 })
 module.exports.measuresItself = true

@@ -1,6 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- Calls a coroutine that returns at once, and awaits it.  Raw Lua creates a
 -- coroutine and resumes it.
+local calls = require "calls"
+
 local w = {
   title = "call a coroutine that returns at once, await it", n = 100000,
   goals = { { "lunado", 0.75, "raw" } },
@@ -9,8 +11,9 @@ local w = {
 local function leaf() return 1 end
 
 function w.raw(n)
+  local create, resume = coroutine.create, coroutine.resume
   return function()
-    for _ = 1, n do coroutine.resume(coroutine.create(leaf)) end
+    for _ = 1, n do resume(create(leaf)) end
   end
 end
 
@@ -37,44 +40,12 @@ w["floor await"] = function(n)
   end
 end
 
-function w.luv(n)
-  local luv = require "hand_luv"
-  return function()
-    luv.run(function()
-      for _ = 1, n do luv.await(luv.spawn(leaf)) end
-    end)
-  end
-end
-
-function w.cqueues(n)
-  local cqueues, promise = require "cqueues", require "cqueues.promise"
-  return function()
-    local cq = cqueues.new()
-    cq:wrap(function()
-      for _ = 1, n do promise.new(leaf):get() end
-    end)
-    assert(cq:loop())
-  end
-end
-
-function w.lunado(n)
-  local lunado = require "lunado"
-  local call = lunado.coroutine(leaf)
-  return function()
-    lunado.run(function()
-      for _ = 1, n do coroutine.yield(call()) end
-    end)
-  end
-end
+function w.luv(n) return calls.by_hand(require "hand_luv", n, leaf) end
+function w.cqueues(n) return calls.cqueues(n, leaf) end
+function w.lunado(n) return calls.lunado(n, leaf, coroutine.yield) end
 
 w["lunado await"] = function(n)
-  local lunado = require "lunado"
-  local await, call = lunado.await, lunado.coroutine(leaf)
-  return function()
-    lunado.run(function()
-      for _ = 1, n do await(call()) end
-    end)
-  end
+  return calls.lunado(n, leaf, require "lunado".await)
 end
 
 return w

@@ -2,12 +2,16 @@
 -- A chain of 100 coroutines, each awaiting the next; the last one returns at
 -- once.  Raw Lua resumes each coroutine from the one before.  The figure is for
 -- one level.
+local calls = require "calls"
+
 local w = {
   title = "chain of 100 awaits, leaf returns at once (each level)", n = 50000,
   goals = { { "lunado", 0.6, "raw" } },
 }
 
-local depth <const> = 100
+local depth <const> = calls.depth
+
+local function leaf() return 1 end
 
 function w.raw(n)
   local create, resume = coroutine.create, coroutine.resume
@@ -40,60 +44,12 @@ function w.floor(n) return by_floor(n, depth, false) end
 -- Lua's limit of nested C calls allows no more of these levels.
 w["floor protected"] = function(n) return by_floor(n, 60, true) end
 
-function w.luv(n)
-  local luv = require "hand_luv"
-  local function chain(left)
-    if left == 0 then return 1 end
-    return luv.await(luv.spawn(chain, left - 1))
-  end
-  return function()
-    luv.run(function()
-      for _ = 1, n // depth do chain(depth) end
-    end)
-  end
-end
-
-function w.cqueues(n)
-  local cqueues, promise = require "cqueues", require "cqueues.promise"
-  local function chain(left)
-    if left == 0 then return 1 end
-    return promise.new(chain, left - 1):get()
-  end
-  return function()
-    local cq = cqueues.new()
-    cq:wrap(function()
-      for _ = 1, n // depth do chain(depth) end
-    end)
-    assert(cq:loop())
-  end
-end
-
-function w.lunado(n)
-  local lunado = require "lunado"
-  local chain
-  chain = lunado.coroutine(function(left)
-    if left == 0 then return 1 end
-    return coroutine.yield(chain(left - 1))
-  end)
-  return function()
-    lunado.run(function()
-      for _ = 1, n // depth do coroutine.yield(chain(depth)) end
-    end)
-  end
-end
+function w.luv(n) return calls.chain_by_hand(require "hand_luv", n, leaf) end
+function w.cqueues(n) return calls.chain_cqueues(n, leaf) end
+function w.lunado(n) return calls.chain_lunado(n, leaf, coroutine.yield) end
 
 w["lunado await"] = function(n)
-  local lunado = require "lunado"
-  local await, chain = lunado.await, nil
-  chain = lunado.coroutine(function(left)
-    if left == 0 then return 1 end
-    return await(chain(left - 1))
-  end)
-  return function()
-    lunado.run(function()
-      for _ = 1, n // depth do await(chain(depth)) end
-    end)
-  end
+  return calls.chain_lunado(n, leaf, require "lunado".await)
 end
 
 return w
