@@ -45,8 +45,8 @@ typedef enum {
 /* lunado_future.flags */
 enum {
   LUNADO_IS_MOMENT = 1,
-  LUNADO_IS_UNTOLD = 2,  /* a failed multi; the multi that waits for it logs its
-                          * other errors */
+  LUNADO_IS_UNLOGGED = 2, /* a failed multi; the multi that waits for it logs
+                           * its other errors */
   LUNADO_IS_PRIVATE = 4, /* a multi made from a table; only its waiter can reach
                           * it */
   LUNADO_IS_LATE = 8,    /* a with_timeout has given it up; if it fails later,

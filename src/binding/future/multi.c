@@ -114,7 +114,7 @@ static void fail_with(lua_State *L, lunado_realm *realm, int idx) {
   int failure = lua_gettop(L) + 1;
   lua_getiuservalue(L, -1, LUNADO_FUTURE_VALUE);
   if (is_child_only(self))
-    self->flags |= LUNADO_IS_UNTOLD;
+    self->flags |= LUNADO_IS_UNLOGGED;
   else
     lunado__multilog_others(L, realm, idx, failure);
   lunado__failure_hand_on(lua_touserdata(L, failure));

@@ -63,8 +63,8 @@ static void log_other(lua_State *L, lunado_realm *realm, int quiet) {
   lunado__log(L, realm, LUNADO_LOG_ERROR);
 }
 
-/* Logs the errors of the children of the multi at `idx` that were not seen, and
- * those that multis among the children have left to it. */
+/* Logs the errors of the children of the multi at `idx` that were not seen.
+ * Also logs those of multis among the children, which have not logged them. */
 static void log_children(lua_State *L, lunado_realm *realm, int idx) {
   const multi_part *part;
   int holder = lua_gettop(L) + 1, results = holder + 1;
@@ -80,8 +80,8 @@ static void log_children(lua_State *L, lunado_realm *realm, int idx) {
     if (child->state != LUNADO_FAILED) continue;
     lua_getiuservalue(L, -1, LUNADO_FUTURE_VALUE);
     log_other(L, realm, results + 2);
-    if (!(child->flags & LUNADO_IS_UNTOLD)) continue;
-    child->flags &= (uint16_t)~LUNADO_IS_UNTOLD;
+    if (!(child->flags & LUNADO_IS_UNLOGGED)) continue;
+    child->flags &= (uint16_t)~LUNADO_IS_UNLOGGED;
     lua_settop(L, results + 3);
     log_children(L, realm, results + 3);
   }

@@ -7,8 +7,8 @@
 
 /* Logs the errors of the children of the multi at idx, except the error of the
  * Failure at `failure`, which the multi raises, and errors that its
- * quiet_exceptions cover.  Also logs the errors that multis among its children
- * have left to it.  [-0, +0, -] */
+ * quiet_exceptions cover.  Also logs the errors of multis among its children,
+ * if they have not logged them.  [-0, +0, -] */
 void lunado__multilog_others(lua_State *L, lunado_realm *realm, int idx,
                              int failure);
 
