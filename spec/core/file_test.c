@@ -233,7 +233,7 @@ static void tells_what_it_was_opened_for(void **state) {
             (flags & 1 ? READS : 0) | (flags & 2 ? WRITES : 0));
     assert_int_equal(lunado_stream_is_readable(here.stream), flags & 1);
     assert_int_equal(lunado_stream_is_writable(here.stream), flags >> 1);
-    assert_true(lunado_stream_has_two_ends(here.stream));
+    assert_true(lunado_stream_can_half_close(here.stream));
     assert_int_equal(lunado_stream_reset_error(here.stream), 0);
     assert_false(lunado_stream_seek_back(here.stream, 0));
     close_file(loop);

@@ -492,7 +492,7 @@ static void tells_which_way_it_goes(void **state) {
   assert_false(lunado_stream_is_writable(here.stream));
   assert_false(lunado_stream_is_readable(there.stream));
   assert_true(lunado_stream_is_writable(there.stream));
-  assert_false(lunado_stream_has_two_ends(there.stream));
+  assert_false(lunado_stream_can_half_close(there.stream));
   assert_int_equal(lunado_stream_read(there.stream, 0), UV_ENOTCONN);
   assert_false(there.stream->reading);
   ends_close(loop);
@@ -500,7 +500,7 @@ static void tells_which_way_it_goes(void **state) {
     ends_open(loop, of == 0 ? LOCAL : TCP, of != 0);
     assert_true(lunado_stream_is_readable(here.stream));
     assert_true(lunado_stream_is_writable(here.stream));
-    assert_true(lunado_stream_has_two_ends(here.stream));
+    assert_true(lunado_stream_can_half_close(here.stream));
     ends_close(loop);
   }
 }
@@ -517,7 +517,7 @@ static void a_terminal_is_a_stream_as_well(void **state) {
   end_take(&here, stream);
   here.keeps = true;
   assert_true(lunado_stream_is_readable(stream));
-  assert_false(lunado_stream_has_two_ends(stream));
+  assert_false(lunado_stream_can_half_close(stream));
   end_read(&here, 0);
   assert_int_equal(write(other, line, 4), 4);
   turn_until(loop, end_waiting(&here) == 4);

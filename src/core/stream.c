@@ -248,7 +248,7 @@ static bool is_socket(const lunado_stream *stream) {
          S_ISSOCK(status.st_mode);
 }
 
-bool lunado_stream_has_two_ends(const lunado_stream *stream) {
+bool lunado_stream_can_half_close(const lunado_stream *stream) {
   switch (stream->kind) {
   case LUNADO_STREAM_TTY:
     return false;

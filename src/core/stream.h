@@ -102,10 +102,10 @@ void lunado_stream_keep_alive(lunado_stream *stream, bool yes);
 bool lunado_stream_is_readable(const lunado_stream *stream);
 bool lunado_stream_is_writable(const lunado_stream *stream);
 
-/* True if writing can end while reading goes on: sockets and files.  On a
- * terminal or a named pipe uv_shutdown would stop writing without telling the
- * peer. */
-bool lunado_stream_has_two_ends(const lunado_stream *stream);
+/* True if writing can end while reading continues: for sockets and files.  On a
+ * terminal or a named pipe, uv_shutdown would stop writing, but the peer would
+ * not notice. */
+bool lunado_stream_can_half_close(const lunado_stream *stream);
 
 /* To be called after UV_EOF.  Returns UV_ECONNRESET if the peer has reset the
  * connection, else 0.  Some versions of libuv report a reset as UV_EOF if it

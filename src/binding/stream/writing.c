@@ -327,7 +327,7 @@ static bool refuses_end(lua_State *L, lunado_iostream *self) {
   if (!lunado_stream_is_writable(self->core))
     return refuse(L, self, LUNADO_E_STREAM_CLOSED,
                   "Stream is open for reading only");
-  if (lunado_stream_has_two_ends(self->core)) return false;
+  if (lunado_stream_can_half_close(self->core)) return false;
   lua_pushliteral(L, "ENOTSOCK: a terminal, or a named pipe that is read as "
                      "well, cannot be closed for writing alone");
   lunado__closing_pushfailed(L, self);
