@@ -17,28 +17,28 @@ int lunado_stream_bind_pipe(lunado_stream *stream, const char *path) {
 }
 
 /* Closes a connection that the owner has not accepted. */
-static void turn_away(lunado_stream *stream) {
+static void close_unaccepted(lunado_stream *stream) {
   lunado_stream *connection;
   if (lunado_stream_accept(stream, &connection) == 0)
     lunado_stream_close(connection);
 }
 
-static void tell(lunado_stream *stream, int status) {
+static void call_incoming(lunado_stream *stream, int status) {
   lunado_loop *loop;
   if (stream == NULL || stream->closed) return;
   loop = lunado__stream_enter(stream);
-  stream->has_caller = status == 0;
+  stream->has_incoming = status == 0;
   stream->events->incoming(stream, status);
-  if (stream->has_caller && !stream->closed) turn_away(stream);
+  if (stream->has_incoming && !stream->closed) close_unaccepted(stream);
   lunado__stream_leave(loop, stream);
 }
 
 static void on_connection(uv_stream_t *handle, int status) {
-  tell(lunado_container_of(handle, lunado_stream, own), status);
+  call_incoming(lunado_container_of(handle, lunado_stream, own), status);
 }
 
 static void on_connection_adopted(uv_stream_t *handle, int status) {
-  tell(lunado__handle_adopter(handle), status);
+  call_incoming(lunado__handle_adopter(handle), status);
 }
 
 int lunado_stream_listen(lunado_stream *stream, int backlog) {
@@ -53,7 +53,7 @@ int lunado_stream_listen(lunado_stream *stream, int backlog) {
 int lunado_stream_accept(lunado_stream *listening, lunado_stream **stream) {
   int rc = lunado_stream_new(stream, listening->loop, listening->kind);
   if (rc < 0) return rc;
-  listening->has_caller = false;
+  listening->has_incoming = false;
   rc = uv_accept(listening->uv, (*stream)->uv);
   if (rc == 0) return 0;
   lunado_stream_close(*stream);

@@ -220,7 +220,7 @@ struct lunado_stream {
   bool reading;
   bool sending;
   bool connecting;
-  bool has_caller; /* a connection is coming in, and was not accepted */
+  bool has_incoming; /* a connection can be accepted */
   bool adopted;
   bool closed;
   union {
