@@ -19,14 +19,14 @@
 #include "core/loop.h"
 #include "core/poll.h"
 
-/* What libuv reads into: so much is read at once at most. */
+/* The size of the loop's buffer for reads, and the most that one read gets. */
 #define READ_BUFFER ((size_t)256 * 1024)
 
-/* So much may be read at once in any case. */
-#define PIECE ((size_t)64 * 1024)
+/* Every read may get at least this much. */
+#define LEAST_READ ((size_t)64 * 1024)
 
-/* From so many missing bytes on they are read into `in` itself. */
-#define DIRECT ((size_t)128 * 1024)
+/* If at least this much is missing, libuv reads into `in` itself. */
+#define LEAST_DIRECT ((size_t)128 * 1024)
 
 static bool is_file(const lunado_stream *stream) {
   return stream->kind == LUNADO_STREAM_FILE;
@@ -76,13 +76,14 @@ static int init(lunado_stream **result, lunado_loop *loop, size_t own_size) {
   return 0;
 }
 
-/* The stream that init() has made is open. */
-static void enlist(lunado_stream *stream) {
+/* Adds the open stream that init() has made to its loop. */
+static void add_to_loop(lunado_stream *stream) {
   lunado_list_append(&stream->loop->streams, &stream->link);
   lunado_loop_ref(stream->loop);
 }
 
-/* The handle of a stream that init() has made was opened, or not. */
+/* Completes the stream that init() has made: `rc` says whether libuv has opened
+ * its handle. */
 static int opened(lunado_stream **result, int rc) {
   lunado_stream *stream = *result;
   if (rc < 0) {
@@ -94,7 +95,7 @@ static int opened(lunado_stream **result, int rc) {
   stream->uv = (uv_stream_t *)stream->own;
   uv_unref(handle_of(stream));
   lunado__handle_mark(stream->own);
-  enlist(stream);
+  add_to_loop(stream);
   return 0;
 }
 
@@ -146,7 +147,7 @@ int lunado_stream_adopt(lunado_stream **result, lunado_loop *loop,
                                                     : LUNADO_STREAM_TTY;
   uv_unref((uv_handle_t *)handle);
   lunado__handle_adopt(handle, *result);
-  enlist(*result);
+  add_to_loop(*result);
   return 0;
 }
 
@@ -155,12 +156,12 @@ int lunado__stream_new_file(lunado_stream **result, lunado_loop *loop) {
   if (rc < 0) return rc;
   lunado__handle_unreserve();
   (*result)->kind = LUNADO_STREAM_FILE;
-  enlist(*result);
+  add_to_loop(*result);
   return 0;
 }
 
 /* The handle is closed or given back: calls the owner's `closed`. */
-static void drop_handle(lunado_stream *stream) {
+static void call_closed(lunado_stream *stream) {
   stream->uv = NULL;
   if (stream->owner != NULL) stream->events->closed(stream);
   unref(stream);
@@ -168,7 +169,7 @@ static void drop_handle(lunado_stream *stream) {
 
 void lunado__stream_closed(lunado_stream *stream) {
   lunado_loop *loop = lunado__stream_enter(stream);
-  drop_handle(stream);
+  call_closed(stream);
   lunado__stream_leave(loop, stream);
 }
 
@@ -178,12 +179,12 @@ static void on_closed(uv_handle_t *handle) {
   lunado__stream_closed(lunado_container_of(handle, lunado_stream, own));
 }
 
-static void give_back(lunado_stream *stream) {
+static void unadopt(lunado_stream *stream) {
   if (lunado__handle_adopter(stream->uv) == stream) {
     if (!uv_is_closing(handle_of(stream))) lunado_stream_read_stop(stream);
     lunado__handle_unadopt(stream->uv);
   }
-  drop_handle(stream);
+  call_closed(stream);
 }
 
 void lunado_stream_close(lunado_stream *stream) {
@@ -193,7 +194,7 @@ void lunado_stream_close(lunado_stream *stream) {
   lunado_stream_drop_writes(stream);
   stream->reading = stream->reading && stream->adopted;
   if (stream->adopted)
-    give_back(stream);
+    unadopt(stream);
   else if (is_file(stream))
     lunado__file_close(stream);
   else
@@ -269,14 +270,14 @@ void lunado_stream_keep_alive(lunado_stream *stream, bool yes) {
 
 /* --- reading ------------------------------------------------------------- */
 
-/* How much may be read at once. */
-static size_t appetite(const lunado_stream *stream) {
-  if (stream->missing <= PIECE) return PIECE;
+/* How much the next read may get. */
+static size_t read_size(const lunado_stream *stream) {
+  if (stream->missing <= LEAST_READ) return LEAST_READ;
   return stream->missing < READ_BUFFER ? stream->missing : READ_BUFFER;
 }
 
-/* Room in `in` itself, for what is missing. */
-static bool offer_own(lunado_stream *stream, uv_buf_t *buf) {
+/* Sets *buf to room in `in` itself, for the missing bytes. */
+static bool reserve_in(lunado_stream *stream, uv_buf_t *buf) {
   char *room = lunado_bytes_reserve(&stream->in, READ_BUFFER);
   size_t size;
   if (room == NULL) return false;
@@ -286,32 +287,33 @@ static bool offer_own(lunado_stream *stream, uv_buf_t *buf) {
   return true;
 }
 
-/* No memory: libuv then reads nothing, and says UV_ENOBUFS. */
-static void offer(lunado_stream *stream, uv_buf_t *buf) {
+/* Sets *buf to the buffer for the next read.  If there is no memory its size is
+ * 0; libuv then reads nothing and reports UV_ENOBUFS. */
+static void choose_buffer(lunado_stream *stream, uv_buf_t *buf) {
   lunado_loop *loop = stream->loop;
-  if (stream->missing >= DIRECT && stream->missing != SIZE_MAX &&
-      offer_own(stream, buf))
+  if (stream->missing >= LEAST_DIRECT && stream->missing != SIZE_MAX &&
+      reserve_in(stream, buf))
     return;
   if (loop->read_buffer == NULL)
     loop->read_buffer = lunado__realloc(NULL, READ_BUFFER);
   *buf =
       uv_buf_init(loop->read_buffer,
-                  loop->read_buffer != NULL ? (unsigned)appetite(stream) : 0);
+                  loop->read_buffer != NULL ? (unsigned)read_size(stream) : 0);
 }
 
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf) {
   (void)suggested;
-  offer(lunado_container_of(handle, lunado_stream, own), buf);
+  choose_buffer(lunado_container_of(handle, lunado_stream, own), buf);
 }
 
 static void on_alloc_adopted(uv_handle_t *handle, size_t suggested,
                              uv_buf_t *buf) {
   (void)suggested;
-  offer(lunado__handle_adopter(handle), buf);
+  choose_buffer(lunado__handle_adopter(handle), buf);
 }
 
-/* Puts n bytes at `data` where the owner finds them; they may be behind the
- * last one there already.  False: no memory. */
+/* Adds n bytes at `data` to `in`.  reserve_in may have put them behind its last
+ * byte already.  Returns false if there is no memory. */
 static bool receive(lunado_stream *stream, char *data, size_t n) {
   lunado_bytes *in = &stream->in;
   char *room;
@@ -360,8 +362,8 @@ static void on_read_adopted(uv_stream_t *handle, ssize_t nread,
   lunado__stream_receive(lunado__handle_adopter(handle), nread, buf->base);
 }
 
-/* libuv would end the process when the system refuses to watch a descriptor:
- * one that was closed behind its back. */
+/* Returns an error if the system would refuse to poll the descriptor, for
+ * example because other code has closed it.  libuv would end the process. */
 static int check_descriptor(const lunado_stream *stream) {
   uv_os_fd_t fd;
   if (uv_fileno(handle_of(stream), &fd) < 0) return 0;
@@ -441,7 +443,8 @@ static lunado_write *take_first(lunado_stream *stream) {
 
 static void send_next(lunado_stream *stream);
 
-/* The first write is over, or was given up meanwhile. */
+/* The request of the first write has ended, or that of one that was dropped
+ * meanwhile. */
 static void finish(lunado_write *write, int status) {
   lunado_stream *stream = write->stream;
   lunado_loop *loop = lunado__stream_enter(stream);
@@ -472,7 +475,8 @@ static void on_shutdown(uv_shutdown_t *request, int status) {
       lunado_container_of(request, lunado_write, request.shutdown), status);
 }
 
-/* All data written before was sent when the end's turn comes. */
+/* Starts a write to a file.  The end of writing is reached at once, because all
+ * earlier writes have ended. */
 static int start_file(lunado_stream *stream, lunado_write *write) {
   if (write->count == 0)
     lunado__stream_written(write, 0);
@@ -493,7 +497,7 @@ static int start(lunado_stream *stream, lunado_write *write) {
                   on_written);
 }
 
-/* Gives the next write to libuv, unless it has one. */
+/* Passes the next write to libuv, unless libuv has one. */
 static void send_next(lunado_stream *stream) {
   lunado_write *write = stream->first;
   int rc;
@@ -541,10 +545,11 @@ size_t lunado_stream_unsent(const lunado_stream *stream) {
 typedef struct {
   uv_connect_t request;
   lunado_stream *stream; /* the request holds a reference */
-} connection;
+} connect_request;
 
 static void on_connected(uv_connect_t *request, int status) {
-  connection *self = lunado_container_of(request, connection, request);
+  connect_request *self =
+      lunado_container_of(request, connect_request, request);
   lunado_stream *stream = self->stream;
   lunado_loop *loop = lunado__stream_enter(stream);
   lunado__free(self);
@@ -558,13 +563,13 @@ static void on_connected(uv_connect_t *request, int status) {
   lunado__stream_leave(loop, stream);
 }
 
-static connection *new_connection(lunado_stream *stream) {
-  connection *self = lunado__alloc(sizeof *self);
+static connect_request *new_connect_request(lunado_stream *stream) {
+  connect_request *self = lunado__alloc(sizeof *self);
   if (self != NULL) self->stream = stream;
   return self;
 }
 
-static void connecting(lunado_stream *stream) {
+static void mark_connecting(lunado_stream *stream) {
   stream->connecting = true;
   stream->loop->requests++;
   ref(stream);
@@ -572,17 +577,17 @@ static void connecting(lunado_stream *stream) {
 
 int lunado_stream_connect(lunado_stream *stream,
                           const struct sockaddr *address) {
-  connection *self;
+  connect_request *self;
   int rc;
   if (lunado_stream_is_closing(stream)) return UV_ECANCELED;
-  self = new_connection(stream);
+  self = new_connect_request(stream);
   if (self == NULL) return UV_ENOMEM;
   rc = uv_tcp_connect(&self->request, (uv_tcp_t *)stream->uv, address,
                       on_connected);
   if (rc < 0)
     lunado__free(self);
   else
-    connecting(stream);
+    mark_connecting(stream);
   return rc;
 }
 
@@ -591,12 +596,12 @@ bool lunado__stream_is_path(const char *path) {
 }
 
 int lunado_stream_connect_pipe(lunado_stream *stream, const char *path) {
-  connection *self;
+  connect_request *self;
   if (lunado_stream_is_closing(stream)) return UV_ECANCELED;
   if (!lunado__stream_is_path(path)) return UV_ENAMETOOLONG;
-  self = new_connection(stream);
+  self = new_connect_request(stream);
   if (self == NULL) return UV_ENOMEM;
-  connecting(stream);
+  mark_connecting(stream);
   uv_pipe_connect(&self->request, (uv_pipe_t *)stream->uv, path, on_connected);
   return 0;
 }

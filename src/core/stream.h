@@ -4,7 +4,7 @@
  * written at once or by a queue.
  *
  * A stream has a handle of its own, or has adopted one of another library,
- * whose `data` it leaves alone.  Life cycle: new or adopt; connect, or accept
+ * whose `data` it does not touch.  Life cycle: new or adopt; connect, or accept
  * (listen.h), or open; read and write; close.  The storage is freed after
  * `closed`, when the last request has ended.
  *
@@ -13,8 +13,8 @@
  * copied from there only if the owner has not taken them by the end of its
  * callback.
  *
- * Writing: libuv gets one write at a time.  After a write that fails it would
- * keep those behind it for ever.
+ * Writing: libuv gets one write at a time, because after a write that fails it
+ * would never end the writes behind it.
  */
 #ifndef LUNADO_CORE_STREAM_H
 #define LUNADO_CORE_STREAM_H
@@ -39,8 +39,8 @@ typedef enum {
   LUNADO_STREAM_FILE /* file.h's */
 } lunado_stream_kind;
 
-/* Events of the owner's stream.  The functions may do anything to the
- * stream. */
+/* The owner's functions for events of the stream.  They may do anything to
+ * it. */
 typedef struct {
   /* More bytes are in `in`. */
   void (*arrived)(lunado_stream *stream);
@@ -48,12 +48,12 @@ typedef struct {
   void (*ended)(lunado_stream *stream, int error);
   /* A write was sent (0), or has failed.  It is freed afterwards. */
   void (*written)(lunado_stream *stream, lunado_write *write, int error);
-  /* It is connected (0), or is not. */
+  /* Connecting has ended, with success (0) or an error. */
   void (*connected)(lunado_stream *stream, int error);
-  /* A stream that listens has a connection to accept (0), or an error. */
+  /* A listening stream has a connection to accept (0), or an error. */
   void (*incoming)(lunado_stream *stream, int error);
-  /* Its own handle is closed, or the adopted one is given back; the storage is
-   * freed afterwards. */
+  /* Its own handle is closed, or it no longer uses the adopted one.  The
+   * storage is freed afterwards. */
   void (*closed)(lunado_stream *stream);
 } lunado_stream_events;
 
@@ -70,9 +70,8 @@ int lunado_stream_new(lunado_stream **stream, lunado_loop *loop,
 int lunado_stream_new_tty(lunado_stream **stream, lunado_loop *loop, int fd,
                           bool readable);
 
-/* Makes a stream of an open descriptor: a socket or a pipe, whose kind is
- * `kind`.  It is the stream's from now on; where this fails it is the
- * caller's. */
+/* Makes a stream of an open descriptor: a socket or a pipe, as `kind` says.  On
+ * success the stream owns the descriptor. */
 int lunado_stream_new_open(lunado_stream **stream, lunado_loop *loop,
                            lunado_stream_kind kind, int fd);
 
@@ -81,20 +80,20 @@ int lunado_stream_new_open(lunado_stream **stream, lunado_loop *loop,
 int lunado_stream_adopt(lunado_stream **stream, lunado_loop *loop,
                         uv_stream_t *handle);
 
-/* Closes the stream: nothing but `closed` is called any more, and writes that
- * are not sent yet are given up.  An adopted handle is left to its library,
- * which closes it.  Closing twice is harmless while the storage is there. */
+/* Closes the stream: from now on only `closed` is called, and writes that are
+ * not sent yet are dropped.  An adopted handle is not closed, which is its
+ * library's task.  Closing twice is harmless while the storage exists. */
 void lunado_stream_close(lunado_stream *stream);
 
 /* From now on closing the stream resets the connection: the peer's reads fail
  * with ECONNRESET.  Returns 0 or an error of libuv's. */
 int lunado_stream_reset_at_close(lunado_stream *stream);
 
-/* True once it is closed, by its owner, its library, its loop, or whoever walks
- * the uv_loop_t. */
+/* True once it is closed: by its owner, its library, its loop, or code that
+ * walks the uv_loop_t. */
 bool lunado_stream_is_closing(const lunado_stream *stream);
 
-/* An open stream keeps a run from ending, or does not; at first it does not.
+/* Sets whether the open stream keeps a run alive; at first it does not.
  * Connecting and writing always do. */
 void lunado_stream_keep_alive(lunado_stream *stream, bool yes);
 
@@ -120,8 +119,8 @@ int lunado_stream_reset_error(lunado_stream *stream);
  * Returns 0 or an error of libuv's. */
 int lunado_stream_read(lunado_stream *stream, size_t missing);
 
-/* Reads no more: what comes waits with the system.  What is being read of a
- * file still arrives. */
+/* Stops reading: later bytes wait in the system's buffers.  A read of a file
+ * that is under way still arrives. */
 void lunado_stream_read_stop(lunado_stream *stream);
 
 /* --- writing ------------------------------------------------------------- */
@@ -132,9 +131,9 @@ void lunado_stream_read_stop(lunado_stream *stream);
 size_t lunado_stream_try_write(lunado_stream *stream, const uv_buf_t *bufs,
                                unsigned count);
 
-/* Makes a write of what is in the buffers behind the first `skip` bytes.  The
- * caller keeps the bytes until `written`, or until the handle is closed.  NULL:
- * no memory. */
+/* Makes a write of the bytes in the buffers, without the first `skip` bytes.
+ * They must remain valid until `written` is called or the handle is closed.
+ * Returns NULL if there is no memory. */
 lunado_write *lunado_write_new(const uv_buf_t *bufs, unsigned count,
                                size_t skip);
 
@@ -144,12 +143,12 @@ lunado_write *lunado_write_new_end(void);
 /* Frees a write that was not queued. */
 void lunado_write_free(lunado_write *write);
 
-/* Puts the write behind the others, and lets it leave when its turn comes.  A
- * closed stream gives it up. */
+/* Queues the write, which is sent after all earlier ones.  On a closed stream
+ * the write is dropped. */
 void lunado_stream_write(lunado_stream *stream, lunado_write *write);
 
-/* Gives up what has not left: `written` is not called for it.  If libuv has
- * some of it, nothing is to be written any more. */
+/* Drops the writes that are not sent yet: `written` is not called for them.  If
+ * libuv has one of them, nothing may be written afterwards. */
 void lunado_stream_drop_writes(lunado_stream *stream);
 
 /* How many bytes are not sent yet. */
@@ -168,18 +167,20 @@ int lunado_stream_connect_pipe(lunado_stream *stream, const char *path);
 
 int lunado__stream_new_file(lunado_stream **stream, lunado_loop *loop);
 
-/* Around what libuv calls: the stream is on the C stack. */
+/* Enclose a callback of libuv's, during which the stream and its loop are not
+ * freed. */
 lunado_loop *lunado__stream_enter(lunado_stream *stream);
 void lunado__stream_leave(lunado_loop *loop, lunado_stream *stream);
 
-/* True if the path is short enough for a local socket; libuv would cut it. */
+/* True if the path is short enough for a local socket.  libuv would truncate a
+ * longer one. */
 bool lunado__stream_is_path(const char *path);
 
-/* n bytes at `data` were read, or n is an error.  `data` is good until this
- * returns. */
+/* To be called when n bytes at `data` were read, or with an error as n.  `data`
+ * must be valid until the function returns. */
 void lunado__stream_receive(lunado_stream *stream, ssize_t n, char *data);
 
-/* The write, which was begun, is over. */
+/* To be called when the request of a write has ended. */
 void lunado__stream_written(lunado_write *write, int status);
 
 /* To be called when the handle or the descriptor is closed: calls `closed`. */
@@ -210,9 +211,9 @@ struct lunado_stream {
   const lunado_stream_events *events; /* the owner's */
   void *owner;                        /* the owner's */
   uv_stream_t *uv;     /* `own`, or adopted; NULL: a file, or closed */
-  lunado_bytes in;     /* what has arrived and is not taken yet */
+  lunado_bytes in;     /* bytes that have arrived and are not taken yet */
   size_t missing;      /* bytes that are wanted; 0: none */
-  lunado_write *first; /* the next to leave; libuv's while `sending` */
+  lunado_write *first; /* sent next; libuv's while `sending` */
   lunado_write *last;
   size_t queued; /* bytes of the writes that libuv does not have */
   uint32_t refs; /* the open handle, and requests under way */
