@@ -66,7 +66,7 @@ static void lend(size_t n) {
 }
 
 static void own(void) {
-  assert_true(lunado_bytes_own(&bytes));
+  assert_true(lunado_bytes_copy_lent(&bytes));
   assert_false(is_lent());
   check();
 }
@@ -151,7 +151,7 @@ static void lent_bytes_are_copied_when_their_owner_needs_them(void **state) {
   check();
   assert_int_equal(memory_out(), 0);
   skip_bytes(2);
-  assert_true(lunado_bytes_own(&bytes));
+  assert_true(lunado_bytes_copy_lent(&bytes));
   memset(lent, 'x', 6);
   check();
   add(10, 0);
@@ -275,11 +275,11 @@ static void bytes_that_cannot_be_copied_are_dropped(void **state) {
   lend(10);
   assert_int_equal(lunado_bytes_find(&bytes, "x", 1), 0);
   memory_fail_at(1);
-  assert_false(lunado_bytes_own(&bytes));
+  assert_false(lunado_bytes_copy_lent(&bytes));
   head = tail;
   check();
   assert_null(bytes.data);
-  assert_true(lunado_bytes_own(&bytes));
+  assert_true(lunado_bytes_copy_lent(&bytes));
   add(10, 0);
 }
 

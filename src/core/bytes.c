@@ -58,7 +58,7 @@ void lunado_bytes_lend(lunado_bytes *bytes, char *data, size_t n) {
   bytes->end = n;
 }
 
-bool lunado_bytes_own(lunado_bytes *bytes) {
+bool lunado_bytes_copy_lent(lunado_bytes *bytes) {
   lunado_bytes lent = *bytes;
   size_t size = lunado_bytes_size(bytes);
   char *room;

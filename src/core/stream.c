@@ -347,7 +347,7 @@ void lunado__stream_receive(lunado_stream *stream, ssize_t n, char *data) {
     end_reading(stream, UV_ENOMEM);
   } else {
     stream->events->arrived(stream);
-    if (!lunado_bytes_own(&stream->in)) end_reading(stream, UV_ENOMEM);
+    if (!lunado_bytes_copy_lent(&stream->in)) end_reading(stream, UV_ENOMEM);
   }
   lunado__stream_leave(loop, stream);
 }

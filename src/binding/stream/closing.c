@@ -307,7 +307,8 @@ static int handle_closed(lua_State *L) {
 
 void lunado__closing_closed(lunado_stream *core) {
   lunado_iostream *self = core->owner;
-  (void)lunado_bytes_own(&core->in); /* libuv's buffer may have lent them */
+  (void)lunado_bytes_copy_lent(
+      &core->in); /* libuv's buffer may have lent them */
   self->rest = core->in;
   lunado_bytes_init(&core->in);
   self->core = NULL;
