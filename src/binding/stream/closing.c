@@ -231,8 +231,8 @@ void lunado__closing_handle(lua_State *L, int idx, lunado_iostream *self) {
     hand_back(L, idx, self);
   else
     close_own(L, idx, self);
-  lunado__connecting_give_up(L, idx, self);
-  lunado__writing_give_up(L, idx, self);
+  lunado__connecting_fail(L, idx, self);
+  lunado__writing_fail_all(L, idx, self);
   lunado__reading_end(L, idx, self, 0, false);
 }
 
@@ -277,8 +277,8 @@ void lunado__closing_for_memory(lua_State *L, int idx, lunado_iostream *self) {
   lua_settop(L, top);
   self->closed = self->handle_closing = true;
   if (self->core != NULL) lunado_stream_close(self->core);
-  lunado__connecting_give_up(L, idx, self);
-  lunado__writing_give_up(L, idx, self);
+  lunado__connecting_fail(L, idx, self);
+  lunado__writing_fail_all(L, idx, self);
   if (self->has_reader) lunado__reading_fail(L, idx, self, 0);
   lunado__closing_callback(L, idx, self);
 }

@@ -21,7 +21,7 @@ static void failed(lua_State *L, int idx, lunado_iostream *self) {
   lunado__closing_close(L, idx, self, cause);
 }
 
-void lunado__connecting_give_up(lua_State *L, int idx, lunado_iostream *self) {
+void lunado__connecting_fail(lua_State *L, int idx, lunado_iostream *self) {
   if (!self->connecting) return;
   self->connecting = false;
   lunado__iostream_get(L, idx, IOSTREAM_CONNECT);
@@ -29,7 +29,7 @@ void lunado__connecting_give_up(lua_State *L, int idx, lunado_iostream *self) {
   lunado__iostream_release(L, self, IOSTREAM_HELD_CONNECT);
 }
 
-/* (stream, status): it is connected, or not. */
+/* (stream, status): connecting has ended. */
 static int finish(lua_State *L) {
   lunado_iostream *self = lua_touserdata(L, 1);
   int status = (int)lua_tointeger(L, 2);
@@ -63,8 +63,8 @@ static int start(lua_State *L, lunado_iostream *self) {
   return lunado_stream_connect(self->core, (const struct sockaddr *)&storage);
 }
 
-/* Connecting has not begun: closes the stream at 5, and fails the Future at 6.
- */
+/* If connecting could not begin: closes the stream at 5, and fails the Future
+ * at 6. */
 static void fail_at_once(lua_State *L, lunado_iostream *self, int rc) {
   lunado__iostream_release(L, self, IOSTREAM_HELD_CONNECT);
   if (rc == UV_EINVAL && self->kind == LUNADO_STREAM_TCP)
@@ -78,8 +78,8 @@ static void fail_at_once(lua_State *L, lunado_iostream *self, int rc) {
 }
 
 /* stream:_connect(address, port or nil, target) → a Future of the stream itself
- * when it is connected; `target` is for messages.  nil: it is being connected
- * already. */
+ * when it is connected; nil if it is being connected already.  `target` is for
+ * messages. */
 static int stream__connect(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_iostream *self;
@@ -107,8 +107,8 @@ static int stream__connect(lua_State *L) {
   return 1;
 }
 
-/* stream:set_nodelay(on): small writes leave at once, or wait to be sent
- * together, which is the default.  Tornado: IOStream.set_nodelay. */
+/* stream:set_nodelay(on): sends small writes at once, or (the default) combines
+ * them.  Tornado: IOStream.set_nodelay. */
 static int stream_set_nodelay(lua_State *L) {
   lunado_iostream *self;
   lua_settop(L, 2);

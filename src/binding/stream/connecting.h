@@ -6,7 +6,7 @@
 #include "binding/stream/iostream.h"
 
 /* Fails the Future of connect, of a stream that is closed.  [-0, +0, -] */
-void lunado__connecting_give_up(lua_State *L, int idx, lunado_iostream *self);
+void lunado__connecting_fail(lua_State *L, int idx, lunado_iostream *self);
 
 /* The core's event. */
 void lunado__connecting_connected(lunado_stream *core, int error);

@@ -4,7 +4,7 @@
  *
  * Invariants: the writes that are not sent yet have the numbers from
  * first_write up to, and without, next_write; IOSTREAM_WRITES has their Futures
- * by number. Such a Future holds the data, out of which libuv writes.
+ * by number.  Such a Future holds the data, because libuv reads it from there.
  */
 #include "binding/stream/writing.h"
 
@@ -20,10 +20,11 @@
 /* A write's Future has its data as a second user value. */
 enum { WRITE_DATA = 2, WRITE_VALUES = WRITE_DATA };
 
-/* Lists of so many strings are written without an array in the heap. */
+/* Lists of up to this many strings are written without an array in the heap. */
 #define FEW 16
 
-/* So many strings may be in a list: their buffers have a size, and a number. */
+/* The most strings in a list: the number of buffers, and their size in bytes,
+ * must fit into an int. */
 #define MOST (INT32_MAX / (int)sizeof(uv_buf_t))
 
 static bool is_empty(const lunado_iostream *self) {
@@ -32,7 +33,7 @@ static bool is_empty(const lunado_iostream *self) {
 
 /* --- Futures -------------------------------------------------------------- */
 
-/* Pushes the Future of the first write, which is taken out. */
+/* Takes the Future of the first write out of IOSTREAM_WRITES, and pushes it. */
 static void take_first(lua_State *L, int idx, lunado_iostream *self) {
   lua_getiuservalue(L, idx, IOSTREAM_WRITES);
   lua_rawgeti(L, -1, self->first_write);
@@ -43,7 +44,7 @@ static void take_first(lua_State *L, int idx, lunado_iostream *self) {
   if (is_empty(self)) lunado__iostream_release(L, self, IOSTREAM_HELD_WRITE);
 }
 
-void lunado__writing_give_up(lua_State *L, int idx, lunado_iostream *self) {
+void lunado__writing_fail_all(lua_State *L, int idx, lunado_iostream *self) {
   if (self->core != NULL) lunado_stream_drop_writes(self->core);
   while (!is_empty(self)) {
     take_first(L, idx, self);
@@ -53,8 +54,8 @@ void lunado__writing_give_up(lua_State *L, int idx, lunado_iostream *self) {
 
 /* --- the core's events ---------------------------------------------------- */
 
-/* A write has failed, so that the stream is closed.  Whatever the peer
- * has sent stays to be read, and may still be on its way. */
+/* Closes the stream after a failed write.  What the peer has sent can still be
+ * read; it may even not have arrived yet. */
 static void fail(lua_State *L, int idx, lunado_iostream *self, int status) {
   int cause = lua_gettop(L) + 1;
   lunado__uverror_pushname(L, status);
@@ -64,7 +65,7 @@ static void fail(lua_State *L, int idx, lunado_iostream *self, int status) {
     lunado__closing_close(L, idx, self, cause);
   } else {
     lunado__closing_mark(L, idx, self, cause);
-    lunado__writing_give_up(L, idx, self);
+    lunado__writing_fail_all(L, idx, self);
     lunado__closing_callback(L, idx, self);
     (void)lunado__reading_waits(L, idx, self);
     lunado__reading_watch(L, idx, self);
@@ -72,8 +73,9 @@ static void fail(lua_State *L, int idx, lunado_iostream *self, int status) {
   lua_settop(L, cause - 1);
 }
 
-/* All writes may have been sent. */
-static void written(lua_State *L, int idx, lunado_iostream *self) {
+/* Closes the handle of a closed stream whose peer has ended, if this was the
+ * last write. */
+static void close_after_last(lua_State *L, int idx, lunado_iostream *self) {
   if (is_empty(self) && self->closed && self->peer_ended)
     lunado__closing_handle(L, idx, self);
 }
@@ -91,9 +93,10 @@ static void settle_first(lua_State *L, int idx, lunado_iostream *self) {
   lua_pop(L, 1);
 }
 
-/* The end of writing was sent, or has failed.  A stream that is no socket is
- * not read (see close_write), so it can only be closed. */
-static void sent_end(lua_State *L, int idx, lunado_iostream *self, int status) {
+/* To be called when the end of writing was sent, or has failed.  A stream that
+ * is not a socket is not read (see close_write), so it can only be closed. */
+static void end_was_sent(lua_State *L, int idx, lunado_iostream *self,
+                         int status) {
   if (status != 0 && status != UV_ENOTSOCK) {
     fail(L, idx, self, status);
     return;
@@ -107,21 +110,21 @@ static void sent_end(lua_State *L, int idx, lunado_iostream *self, int status) {
     lunado__reading_watch(L, idx, self); /* for the peer's end */
 }
 
-/* (stream, status, is_end): the first write was sent, or has failed; is_end is
- * 1 for the end of writing. */
-static int leave(lua_State *L) {
+/* (stream, status, is_end): ends the first write, which was sent or has failed;
+ * is_end is 1 for the end of writing. */
+static int end_first(lua_State *L) {
   lunado_iostream *self = lua_touserdata(L, 1);
   int status = (int)lua_tointeger(L, 2);
   bool is_end = lua_tointeger(L, 3) != 0;
   lua_settop(L, 1);
   if (is_empty(self)) return 0;
   if (is_end)
-    sent_end(L, 1, self, status);
+    end_was_sent(L, 1, self, status);
   else if (status != 0)
     fail(L, 1, self, status);
   else
     settle_first(L, 1, self);
-  written(L, 1, self);
+  close_after_last(L, 1, self);
   return 0;
 }
 
@@ -129,19 +132,19 @@ void lunado__writing_written(lunado_stream *core, lunado_write *write,
                              int error) {
   lunado_iostream *self = core->owner;
   if (self == NULL || is_empty(self)) return;
-  lunado__iostream_call(self, leave, error, write->count == 0);
+  lunado__iostream_call(self, end_first, error, write->count == 0);
 }
 
 /* --- data ----------------------------------------------------------------- */
 
-/* What is to be written. */
+/* The data of one call of write. */
 typedef struct {
   uv_buf_t few[FEW];
   uv_buf_t *bufs; /* few, or a userdata's on the stack */
   unsigned count;
   size_t size;
   size_t sent;         /* bytes that were sent at once */
-  lunado_write *write; /* of the others */
+  lunado_write *write; /* of the other bytes */
   int holder;          /* stack index of the string, or of a table of strings */
 } message;
 
@@ -159,7 +162,8 @@ static void add_string(lua_State *L, message *self, int idx) {
   self->size += length;
 }
 
-/* The list at 2, as it is now: its strings are copied into a table. */
+/* Adds the strings of the list at 2, and copies the list, which the program may
+ * change. */
 static void add_list(lua_State *L, message *self) {
   lua_Integer n = luaL_len(L, 2);
   if (n > MOST) lunado__iostream_badarg(L, 1, "write", "list is too long");
@@ -190,10 +194,10 @@ static void check_data(lua_State *L, message *self) {
 
 /* --- writing -------------------------------------------------------------- */
 
-/* Pushes a pending Future of a write of the data at `data` (0: the end), and
- * enters it as the next one.  A finalizer that runs meanwhile may write before,
- * or close the stream. */
-static void enter(lua_State *L, int idx, lunado_iostream *self, int data) {
+/* Pushes a pending Future of a write of the data at `data` (0: of the end of
+ * writing), and adds it as that of the next write.  A finalizer that runs
+ * meanwhile may write, or close the stream. */
+static void add_future(lua_State *L, int idx, lunado_iostream *self, int data) {
   lunado__future_new(L, self->loop->realm, LUNADO_KIND_PLAIN,
                      sizeof(lunado_future), WRITE_VALUES);
   if (data != 0) {
@@ -206,10 +210,10 @@ static void enter(lua_State *L, int idx, lunado_iostream *self, int data) {
   lua_pop(L, 1);
 }
 
-/* Makes the next write of what has not left of the data, or of the end, and has
- * the loop hold the stream for it.  Runs no finalizer. */
-static lunado_write *ready(lua_State *L, int idx, lunado_iostream *self,
-                           const message *data) {
+/* Makes the next write, of the data that is not sent yet, or (NULL) of the end
+ * of writing.  Makes the loop hold the stream for it.  Runs no finalizer. */
+static lunado_write *new_write(lua_State *L, int idx, lunado_iostream *self,
+                               const message *data) {
   lunado_write *write;
   lunado__iostream_hold(L, idx, self, IOSTREAM_HELD_WRITE);
   write = data != NULL ? lunado_write_new(data->bufs, data->count, data->sent)
@@ -220,9 +224,8 @@ static lunado_write *ready(lua_State *L, int idx, lunado_iostream *self,
   return NULL;
 }
 
-/* Gives the core the next write, which is ready. */
-static void hand_over(lua_State *L, lunado_iostream *self,
-                      lunado_write *write) {
+/* Passes the next write to the core. */
+static void submit(lua_State *L, lunado_iostream *self, lunado_write *write) {
   lua_State *outer = self->L;
   self->next_write++;
   self->L = L;
@@ -230,20 +233,20 @@ static void hand_over(lua_State *L, lunado_iostream *self,
   self->L = outer;
 }
 
-/* (stream, data, message) */
-static int enter_rest(lua_State *L) {
+/* (stream, data, message): makes the write of the rest, and its Future. */
+static int prepare_rest(lua_State *L) {
   lunado_iostream *self = lua_touserdata(L, 1);
   message *data = lua_touserdata(L, 3);
-  enter(L, 1, self, 2);
-  data->write = ready(L, 1, self, data);
+  add_future(L, 1, self, 2);
+  data->write = new_write(L, 1, self, data);
   return 0;
 }
 
-/* Writes the rest of the data, of which some has left: no other write may come
- * in between.  Pushes the Future. */
+/* Writes the rest of the data, of which some bytes were sent, so that no other
+ * write may come before.  Pushes the Future. */
 static int write_rest(lua_State *L, int idx, lunado_iostream *self,
                       message *data) {
-  lua_pushcfunction(L, enter_rest);
+  lua_pushcfunction(L, prepare_rest);
   lua_pushvalue(L, idx);
   lua_pushvalue(L, data->holder);
   lua_pushlightuserdata(L, data);
@@ -253,7 +256,7 @@ static int write_rest(lua_State *L, int idx, lunado_iostream *self,
   }
   lua_getiuservalue(L, idx, IOSTREAM_WRITES);
   lua_rawgeti(L, -1, self->next_write);
-  hand_over(L, self, data->write);
+  submit(L, self, data->write);
   return 1;
 }
 
@@ -265,7 +268,7 @@ static int refuse(lua_State *L, lunado_iostream *self, lunado_error_class which,
   return 1;
 }
 
-/* The stream cannot be written: pushes the Future that says so. */
+/* Returns true, and pushes a failed Future, if the stream cannot be written. */
 static bool is_refused(lua_State *L, int idx, lunado_iostream *self,
                        size_t size) {
   size_t limit =
@@ -285,8 +288,8 @@ static bool is_refused(lua_State *L, int idx, lunado_iostream *self,
                 "Reached maximum write buffer size");
 }
 
-/* A file is written where reading has come to: what was read ahead of that is
- * read again. */
+/* A file is written at the place up to which reads have taken bytes.  So drops
+ * the bytes that were read ahead, which are read again. */
 static void forget_ahead(lunado_iostream *self) {
   size_t size = lunado_bytes_size(&self->core->in);
   if (!lunado_stream_seek_back(self->core, size)) return;
@@ -313,15 +316,15 @@ static int stream_write(lua_State *L) {
     return 1;
   }
   if (data.sent > 0) return write_rest(L, idx, self, &data);
-  enter(L, idx, self, data.holder);
+  add_future(L, idx, self, data.holder);
   if (is_refused(L, idx, self, data.size)) return 1;
   if (self->kind == LUNADO_STREAM_FILE) forget_ahead(self);
-  hand_over(L, self, ready(L, idx, self, &data));
+  submit(L, self, new_write(L, idx, self, &data));
   return 1;
 }
 
-/* The stream is read, and writing cannot end alone: pushes a failed Future that
- * says why. */
+/* Returns true, and pushes a failed Future, if writing cannot end while the
+ * stream is still read. */
 static bool refuses_end(lua_State *L, lunado_iostream *self) {
   if (self->connecting || !lunado_stream_is_readable(self->core)) return false;
   if (!lunado_stream_is_writable(self->core))
@@ -335,12 +338,12 @@ static bool refuses_end(lua_State *L, lunado_iostream *self) {
 }
 
 /* stream:close_write() → a Future that is done when all data written before,
- * and the end of writing behind it, was sent.  Reading goes on. */
+ * and then the end of writing, was sent.  Reading continues. */
 static int stream_close_write(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_iostream *self = lunado__iostream_alone(L);
   lunado_write *write;
-  enter(L, 2, self, 0);
+  add_future(L, 2, self, 0);
   lunado__iostream_pushtable(L, 2, IOSTREAM_RARE);
   lua_pop(L, 1);
   if (self->write_closed) {
@@ -357,11 +360,11 @@ static int stream_close_write(lua_State *L) {
     return 1;
   }
   if (refuses_end(L, self)) return 1;
-  write = ready(L, 2, self, NULL);
+  write = new_write(L, 2, self, NULL);
   lua_pushvalue(L, 3);
   lunado__iostream_set(L, 2, IOSTREAM_WRITE_CLOSED);
   self->write_closed = true;
-  hand_over(L, self, write);
+  submit(L, self, write);
   return 1;
 }
 

@@ -8,7 +8,7 @@
 /* Drops the queued writes.  Their Futures fail with an error that is not
  * logged, because the close callback and the next call report it.  [-0, +0, -]
  */
-void lunado__writing_give_up(lua_State *L, int idx, lunado_iostream *self);
+void lunado__writing_fail_all(lua_State *L, int idx, lunado_iostream *self);
 
 /* The core's event. */
 void lunado__writing_written(lunado_stream *core, lunado_write *write,
