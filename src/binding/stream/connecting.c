@@ -43,7 +43,7 @@ static int finish(lua_State *L) {
   lua_getiuservalue(L, 1, IOSTREAM_OBJECT);
   lunado__iostream_settle(L, self->loop->realm, 1, IOSTREAM_CONNECT);
   lunado__iostream_release(L, self, IOSTREAM_HELD_CONNECT);
-  if (self->holds & IOSTREAM_ATTENDED) lunado__reading_start(L, 1, self);
+  if (self->holds & IOSTREAM_KEEPS_ALIVE) lunado__reading_start(L, 1, self);
   return 0;
 }
 

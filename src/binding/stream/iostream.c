@@ -153,17 +153,17 @@ void lunado__iostream_hold(lua_State *L, int idx, lunado_iostream *self,
     lua_pushvalue(L, idx);
     lunado__anchor_set(L, self->loop, self->anchor);
   }
-  if (reason & IOSTREAM_ATTENDED && !(self->holds & IOSTREAM_ATTENDED) &&
+  if (reason & IOSTREAM_KEEPS_ALIVE && !(self->holds & IOSTREAM_KEEPS_ALIVE) &&
       self->core != NULL)
     lunado_stream_keep_alive(self->core, true);
   self->holds |= (uint8_t)reason;
 }
 
 void lunado__iostream_release(lua_State *L, lunado_iostream *self, int reason) {
-  bool attended = self->holds & IOSTREAM_ATTENDED;
+  bool kept_alive = self->holds & IOSTREAM_KEEPS_ALIVE;
   if (self->holds == 0) return;
   self->holds &= (uint8_t)~reason;
-  if (attended && !(self->holds & IOSTREAM_ATTENDED) && self->core != NULL)
+  if (kept_alive && !(self->holds & IOSTREAM_KEEPS_ALIVE) && self->core != NULL)
     lunado_stream_keep_alive(self->core, false);
   if (self->holds > 0) return;
   if (self->handle_closing) {

@@ -42,22 +42,22 @@ enum {
   IOSTREAM_CLOSED          /* Future of close */
 };
 
-/* What the loop holds the userdata for. */
+/* The reasons for which the loop holds the userdata. */
 enum {
   IOSTREAM_HELD_READ = 1,
   IOSTREAM_HELD_CALLBACK = 2,
   IOSTREAM_HELD_WRITE = 4,
   IOSTREAM_HELD_CONNECT = 8,
   IOSTREAM_HELD_CLOSING = 16,
-  /* These keep the loop running, too. */
-  IOSTREAM_ATTENDED = IOSTREAM_HELD_READ | IOSTREAM_HELD_CALLBACK
+  /* These also keep the loop's run alive. */
+  IOSTREAM_KEEPS_ALIVE = IOSTREAM_HELD_READ | IOSTREAM_HELD_CALLBACK
 };
 
 /* What a read looks for. */
 typedef enum {
   IOSTREAM_NOTHING,
   IOSTREAM_BYTES,     /* `count` bytes; with `partial` as many as there are */
-  IOSTREAM_DELIMITER, /* all up to and with it */
+  IOSTREAM_DELIMITER, /* all up to and including it */
   IOSTREAM_LINE,      /* the same up to "\n", without that or "\r\n" */
   IOSTREAM_MATCH,     /* what a function of Lua finds */
   IOSTREAM_REST       /* all up to the end */
@@ -65,14 +65,14 @@ typedef enum {
 
 typedef struct {
   lunado_ticket_owner ticket; /* of its reads; first, for ticket.h */
-  lunado_stream *core;        /* NULL: the handle is closed, or given back */
-  lunado_bytes rest;   /* what was read before that, and is not taken yet */
-  lunado_ioloop *loop; /* IOSTREAM_LOOP holds it */
-  lua_State *L;        /* of the method that is calling the core, and that
-                          restores this: events run on it; NULL: they run on
-                          loop->L */
-  uint32_t anchor;     /* in the loop; 0: none yet.  Its value is the userdata
-                          while there are `holds`, else false */
+  lunado_stream *core;        /* NULL: the handle is closed, or unadopted */
+  lunado_bytes rest;          /* when core is NULL: bytes not taken yet */
+  lunado_ioloop *loop;        /* IOSTREAM_LOOP holds it */
+  lua_State *L;    /* where events run: the thread of the method that is
+                      calling the core, which restores this; NULL:
+                      loop->L */
+  uint32_t anchor; /* in the loop; 0: none yet.  Its value is the userdata
+                      while there are `holds`, else false */
   uint8_t holds;
   uint8_t want;
   uint8_t kind; /* of the stream: lunado_stream_kind */
@@ -84,17 +84,17 @@ typedef struct {
   bool peer_ended;     /* reading has reached the end of the stream */
   bool end_sent;       /* the end of writing was sent */
   bool write_closed;   /* IOSTREAM_WRITE_CLOSED is a Future */
-  bool closed;         /* stream:closed() is true; reads may still take what
-                          has arrived */
+  bool closed;         /* stream:closed() is true; reads may still take bytes
+                          that have arrived */
   bool handle_closing; /* the handle is closing as well, or closed */
   bool reported;       /* a caller got the error that closed it */
   bool was_reported;   /* `reported`, when the last read began */
-  uint32_t takes;      /* how often a read has begun, or taken bytes */
+  uint32_t generation; /* grows when a read begins, or takes bytes */
   size_t count;        /* wanted bytes */
-  size_t max;          /* bytes within which a read must end; SIZE_MAX: any */
-  size_t ahead;        /* bytes that may come while no read waits */
-  lua_Integer first_write; /* numbers of the writes that wait: up to, and */
-  lua_Integer next_write;  /* without, this one */
+  size_t max;   /* bytes within which a read must end; SIZE_MAX: no limit */
+  size_t ahead; /* bytes that may arrive while no read waits */
+  lua_Integer first_write; /* number of the first write that is not sent yet */
+  lua_Integer next_write;  /* the number that the next write gets */
 } lunado_iostream;
 
 void lunado__iostream_open(lua_State *L, lunado_realm *realm);
@@ -105,8 +105,8 @@ void lunado__iostream_functions(lua_State *L);
 /* Pushes the userdata of the IOStream that is argument 1.  [-0, +1, v] */
 lunado_iostream *lunado__iostream_check(lua_State *L);
 
-/* The same for a method without arguments: what it got beside the IOStream is
- * dropped, so the userdata is at 2. */
+/* The same for a method without arguments: drops all arguments but the
+ * IOStream, so the userdata is at 2. */
 lunado_iostream *lunado__iostream_alone(lua_State *L);
 
 /* Makes an IOStream of the table at `object`: pushes its userdata, of a closed
@@ -122,7 +122,7 @@ void lunado__iostream_attach(lunado_iostream *self, lunado_stream *core);
 lunado_ioloop *lunado__iostream_loop_on(lua_State *L, lunado_realm *realm,
                                         const uv_loop_t *uv);
 
-/* What has arrived and is not taken yet. */
+/* The bytes that have arrived and are not taken yet. */
 static inline lunado_bytes *lunado__iostream_in(lunado_iostream *self) {
   return self->core != NULL ? &self->core->in : &self->rest;
 }
@@ -143,8 +143,8 @@ void lunado__iostream_hold(lua_State *L, int idx, lunado_iostream *self,
  * [-0, +0, -] */
 void lunado__iostream_release(lua_State *L, lunado_iostream *self, int reason);
 
-/* In an event of the core's: calls a function of C with the userdata, `status`
- * and `number`, protected.  Without memory it ends the stream.
+/* Calls `function` with the userdata, `status` and `number`, protected.  To be
+ * called in an event of the core's.  If there is no memory, closes the stream.
  * [-0, +0, -] on the thread where callbacks run */
 void lunado__iostream_call(lunado_iostream *self, lua_CFunction function,
                            int status, lua_Integer number);
@@ -154,7 +154,7 @@ void lunado__iostream_call(lunado_iostream *self, lua_CFunction function,
 size_t lunado__iostream_limit(lua_State *L, int idx, const char *name,
                               size_t otherwise);
 
-/* Pushes a Future that is done, and has no result: always the same one.
+/* Pushes the Future that is done without a result; it is always the same one.
  * [-0, +1, -] */
 void lunado__iostream_pushdone(lua_State *L, lunado_realm *realm);
 

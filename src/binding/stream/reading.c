@@ -14,10 +14,11 @@
 #include "binding/state/uverror.h"
 #include "binding/stream/closing.h"
 
-/* What a read may gather, where `max_buffer_size` does not say. */
+/* The default of max_buffer_size: how many bytes a read may wait for. */
 #define MAX_BUFFER ((size_t)100 * 1024 * 1024)
 
-/* What a read with `partial` gets at most of what arrives at once. */
+/* The most bytes that a read with `partial` gets of those that arrive at
+ * once. */
 #define PART ((size_t)64 * 1024)
 
 /* What find() returns beside the number of bytes. */
@@ -27,7 +28,8 @@ static lunado_bytes *in_of(lunado_iostream *self) {
   return lunado__iostream_in(self);
 }
 
-/* Pushes what a read of n bytes gets; they stay in the buffer.  [-0, +1, m] */
+/* Pushes the result of a read that gets n bytes, which stay in the buffer.
+ * [-0, +1, m] */
 static void push_bytes(lua_State *L, lunado_iostream *self, size_t n) {
   const lunado_bytes *in = in_of(self);
   const char *at = n > 0 ? lunado_bytes_at(in) : "";
@@ -41,18 +43,18 @@ static void push_bytes(lua_State *L, lunado_iostream *self, size_t n) {
 /* Takes the first n bytes. */
 static void take(lunado_iostream *self, size_t n) {
   lunado_bytes_skip(in_of(self), n);
-  self->takes++;
+  self->generation++;
 }
 
 /* --- the read that waits -------------------------------------------------- */
 
-/* A read waits, and it is that of then: since there were `takes`, finalizers
- * may have run. */
-static bool still_waits(const lunado_iostream *self, uint32_t takes) {
-  return self->has_reader && self->takes == takes;
+/* True if the read that waited in this generation still waits.  A finalizer may
+ * have ended it since. */
+static bool still_waits(const lunado_iostream *self, uint32_t generation) {
+  return self->has_reader && self->generation == generation;
 }
 
-/* Fails the ticket on top, for which only coroutines wait that were closed. */
+/* Fails the forsaken ticket on top. */
 static void forsake(lua_State *L, lunado_realm *realm) {
   int ticket = lua_gettop(L);
   lunado__exception_push(L, realm, LUNADO_E_EXCEPTION,
@@ -87,9 +89,9 @@ bool lunado__reading_waits(lua_State *L, int idx, lunado_iostream *self) {
 /* Gives the read that waits the first n bytes of the buffer, unless a finalizer
  * ends that read.  Another one may begin meanwhile. */
 static void give(lua_State *L, int idx, lunado_iostream *self, size_t n) {
-  uint32_t takes = self->takes;
+  uint32_t generation = self->generation;
   push_bytes(L, self, n);
-  if (!still_waits(self, takes)) {
+  if (!still_waits(self, generation)) {
     lua_pop(L, 1);
     return;
   }
@@ -148,7 +150,8 @@ static void push_quoted(lua_State *L, const char *text, size_t length) {
   luaL_pushresult(&buffer);
 }
 
-/* The read must end within `max` bytes, and does not: pushes the error. */
+/* For a read that must end within `max` bytes, and does not: pushes its error,
+ * and returns NEVER. */
 static ptrdiff_t exceeds(lua_State *L, int idx, lunado_iostream *self) {
   int top = lua_gettop(L);
   const char *delimiter = "\n";
@@ -167,7 +170,8 @@ static ptrdiff_t exceeds(lua_State *L, int idx, lunado_iostream *self) {
   return NEVER;
 }
 
-/* n, NOT_YET for 0, against `max`. */
+/* Returns n, or NOT_YET if n is 0; NEVER, with the error on top, if that is
+ * beyond `max`. */
 static ptrdiff_t within(lua_State *L, int idx, lunado_iostream *self,
                         size_t n) {
   size_t size = n > 0 ? n : lunado_bytes_size(in_of(self));
@@ -207,8 +211,8 @@ static ptrdiff_t find_match(lua_State *L, int idx) {
   return n;
 }
 
-/* How many bytes the read gets; NOT_YET; or NEVER, and why is on top.  Nothing
- * is taken.  [-0, +(0|1), e] */
+/* Returns how many bytes the read gets; NOT_YET; or NEVER, with the error on
+ * top.  Takes nothing.  [-0, +(0|1), e] */
 static ptrdiff_t find(lua_State *L, int idx, lunado_iostream *self) {
   switch (self->want) {
   case IOSTREAM_BYTES:
@@ -224,8 +228,8 @@ static ptrdiff_t find(lua_State *L, int idx, lunado_iostream *self) {
   }
 }
 
-/* The read has not found what it wants: true if it never will, because more
- * has come than it may gather; then why is on top.  [-0, +(0|1), m] */
+/* For a read that has not found what it wants.  Returns true, with the error on
+ * top, if the buffer is full, so that it never will.  [-0, +(0|1), m] */
 static bool is_hopeless(lua_State *L, int idx, lunado_iostream *self) {
   size_t size = lunado_bytes_size(in_of(self));
   if (size == 0 ||
@@ -238,7 +242,7 @@ static bool is_hopeless(lua_State *L, int idx, lunado_iostream *self) {
 
 /* --- reading -------------------------------------------------------------- */
 
-/* How many bytes the read wants; with `partial` fewer will do. */
+/* How many more bytes the read needs; with `partial`, how many it can use. */
 static size_t missing(lunado_iostream *self) {
   size_t size;
   if (!self->has_reader) return 0;
@@ -291,14 +295,14 @@ static void wait_or_end(lua_State *L, int idx, lunado_iostream *self, int err,
   }
 }
 
-/* Gives the pending read what it wants, if that has arrived; ends it if that
- * never will.  Returns true if the read goes on waiting. */
+/* Gives the pending read its bytes, if they have arrived; ends it if they never
+ * will.  Returns true if the read still waits. */
 static bool proceed(lua_State *L, int idx, lunado_iostream *self) {
   int top = lua_gettop(L);
-  uint32_t takes = self->takes;
+  uint32_t generation = self->generation;
   ptrdiff_t n = find(L, idx, self);
   bool never = n == NEVER || (n == NOT_YET && is_hopeless(L, idx, self));
-  bool waits = still_waits(self, takes);
+  bool waits = still_waits(self, generation);
   if (waits && n >= 0)
     give(L, idx, self, (size_t)n);
   else if (waits && never)
@@ -307,9 +311,9 @@ static bool proceed(lua_State *L, int idx, lunado_iostream *self) {
   return waits && n == NOT_YET && !never;
 }
 
-/* Stops where enough has come in advance and no read waits; tells how much is
- * missing now. */
-static void bound(lunado_iostream *self, bool waits) {
+/* Stops reading if no read waits and enough bytes were read ahead.  Otherwise
+ * updates the number of missing bytes. */
+static void update_missing(lunado_iostream *self, bool waits) {
   lunado_stream *core = self->core;
   if (core == NULL || !core->reading) return;
   if (!waits && lunado_bytes_size(&core->in) >= self->ahead)
@@ -318,14 +322,14 @@ static void bound(lunado_iostream *self, bool waits) {
     core->missing = waits ? missing(self) : 0;
 }
 
-/* (stream): more has come. */
-static int arrive(lua_State *L) {
+/* (stream): gives bytes that have arrived to the read that waits. */
+static int give_arrived(lua_State *L) {
   lunado_iostream *self = lua_touserdata(L, 1);
   bool waits;
   lua_settop(L, 1);
   waits = lunado__reading_waits(L, 1, self);
   if (waits) (void)proceed(L, 1, self);
-  bound(self, waits && self->has_reader);
+  update_missing(self, waits && self->has_reader);
   return 0;
 }
 
@@ -333,16 +337,16 @@ void lunado__reading_arrived(lunado_stream *core) {
   lunado_iostream *self = core->owner;
   if (self == NULL || self->handle_closing) return;
   if (self->has_reader)
-    lunado__iostream_call(self, arrive, 0, 0);
+    lunado__iostream_call(self, give_arrived, 0, 0);
   else
-    bound(self, false);
+    update_missing(self, false);
 }
 
 /* --- the end -------------------------------------------------------------- */
 
 /* (stream, status): reading has ended.  If the peer has ended while no read
  * waits, the stream stays open: the peer may still wait for an answer. */
-static int end(lua_State *L) {
+static int end_reading(lua_State *L) {
   lunado_iostream *self = lua_touserdata(L, 1);
   int status = (int)lua_tointeger(L, 2);
   lua_settop(L, 1);
@@ -366,7 +370,7 @@ static int end(lua_State *L) {
 void lunado__reading_ended(lunado_stream *core, int error) {
   lunado_iostream *self = core->owner;
   if (self != NULL && !self->handle_closing)
-    lunado__iostream_call(self, end, error, 0);
+    lunado__iostream_call(self, end_reading, error, 0);
 }
 
 /* --- waiting -------------------------------------------------------------- */
@@ -382,8 +386,8 @@ void lunado__reading_ask(lua_State *L, int idx, int ticket, bool waits) {
   lua_settop(L, top);
 }
 
-/* (stream) */
-static int look_again(lua_State *L) {
+/* (stream): as lunado__reading_waits. */
+static int check_waits(lua_State *L) {
   (void)lunado__reading_waits(L, 1, lua_touserdata(L, 1));
   return 0;
 }
@@ -393,7 +397,7 @@ void lunado__reading_removed(lua_State *L, int idx, int ticket) {
   int top = lua_gettop(L);
   lua_getiuservalue(L, idx, IOSTREAM_READ);
   if (self->has_reader && lua_rawequal(L, -1, ticket)) {
-    lua_pushcfunction(L, look_again);
+    lua_pushcfunction(L, check_waits);
     lua_pushvalue(L, idx);
     (void)lunado__protect_alone(L, 1);
   }
@@ -404,15 +408,15 @@ static int refuse_second(lua_State *L) {
   return luaL_error(L, "the stream is being read already");
 }
 
-/* Pushes a Future of the read, which has not found what it wants.  What may
- * fail for want of memory comes first, and finalizers, which may read. */
+/* Pushes a Future of the read, which has not found what it wants.  First come
+ * the steps that need memory or run finalizers, which may read. */
 static void push_wait(lua_State *L, int idx, lunado_iostream *self,
-                      uint32_t takes) {
+                      uint32_t generation) {
   int ticket = lua_gettop(L) + 1;
   bool hopeless;
   (void)lunado__ticket_new(L, self->loop->realm, idx);
   hopeless = is_hopeless(L, idx, self);
-  if (self->takes != takes) refuse_second(L);
+  if (self->generation != generation) refuse_second(L);
   if (!hopeless && !self->closed && !self->peer_ended)
     lunado__iostream_hold(L, idx, self, IOSTREAM_HELD_READ);
   lua_pushvalue(L, ticket);
@@ -424,7 +428,7 @@ static void push_wait(lua_State *L, int idx, lunado_iostream *self,
 
 /* --- methods -------------------------------------------------------------- */
 
-/* Another read takes the place of one that has withdrawn. */
+/* Fails the withdrawn read, because another read begins. */
 static void supersede(lua_State *L, int idx, lunado_iostream *self) {
   lunado_realm *realm = self->loop->realm;
   int top = lua_gettop(L);
@@ -440,8 +444,8 @@ static void supersede(lua_State *L, int idx, lunado_iostream *self) {
   lua_settop(L, top);
 }
 
-/* The stream of argument 1, whose userdata is pushed, for a read that is about
- * to begin; there is one at a time. */
+/* Begins a read of the stream of argument 1, whose userdata it pushes.  Raises
+ * if another read waits. */
 static lunado_iostream *begin(lua_State *L, lunado_iostream_want want) {
   lunado_iostream *self = lunado__iostream_check(L);
   int idx = lua_gettop(L);
@@ -449,7 +453,7 @@ static lunado_iostream *begin(lua_State *L, lunado_iostream_want want) {
       self->has_reader)
     supersede(L, idx, self);
   if (self->has_reader) refuse_second(L);
-  self->takes++;
+  self->generation++;
   self->want = (uint8_t)want;
   self->partial = false;
   self->max = SIZE_MAX;
@@ -462,20 +466,20 @@ static lunado_iostream *begin(lua_State *L, lunado_iostream_want want) {
 static int read_now(lua_State *L, lunado_iostream *self) {
   lunado_realm *realm = self->loop->realm;
   int idx = lua_gettop(L);
-  uint32_t takes = self->takes;
+  uint32_t generation = self->generation;
   ptrdiff_t n = find(L, idx, self);
   if (n == NOT_YET) {
-    push_wait(L, idx, self, takes);
+    push_wait(L, idx, self, generation);
   } else if (n == NEVER) {
-    if (self->takes != takes) refuse_second(L);
+    if (self->generation != generation) refuse_second(L);
     lunado__closing_close(L, idx, self, idx + 1);
     lunado__closing_pusherror(L, idx, self, idx + 1);
     lunado__closing_pushfailed(L, self);
   } else {
     lunado_future *future =
         lunado__future_new(L, realm, LUNADO_KIND_PLAIN, sizeof *future, 1);
-    if (self->takes == takes) push_bytes(L, self, (size_t)n);
-    if (self->takes != takes) refuse_second(L);
+    if (self->generation == generation) push_bytes(L, self, (size_t)n);
+    if (self->generation != generation) refuse_second(L);
     take(self, (size_t)n);
     future->count = 1;
     lunado__settle_known(L, realm, idx + 1, future, LUNADO_DONE);
@@ -492,7 +496,7 @@ static size_t opt_max(lua_State *L, int arg, const char *name) {
 }
 
 /* stream:read_bytes(n [, partial]) → a Future of the next n bytes; with
- * `partial` of those that there are, at least one and at most n.
+ * `partial`, of the available ones, at least one and at most n.
  * Tornado: BaseIOStream.read_bytes. */
 static int stream_read_bytes(lua_State *L) {
   lunado_iostream *self;
@@ -505,9 +509,10 @@ static int stream_read_bytes(lua_State *L) {
   return read_now(L, self);
 }
 
-/* stream:read_until(delimiter [, max]) → a Future of what comes up to and with
- * the delimiter.  If that is not within `max` bytes the stream closes by an
- * UnsatisfiableReadError.  Tornado: BaseIOStream.read_until. */
+/* stream:read_until(delimiter [, max]) → a Future of the bytes up to and
+ * including the delimiter.  If they are more than `max`, an
+ * UnsatisfiableReadError closes the stream.  Tornado: BaseIOStream.read_until.
+ */
 static int stream_read_until(lua_State *L) {
   lunado_iostream *self;
   size_t max;
@@ -527,8 +532,8 @@ static int stream_read_until(lua_State *L) {
   return read_now(L, self);
 }
 
-/* stream:read_line([max]) → a Future of the next line, without its end: "\n" or
- * "\r\n". */
+/* stream:read_line([max]) → a Future of the next line, without "\n" or "\r\n"
+ * at its end. */
 static int stream_read_line(lua_State *L) {
   size_t max = opt_max(L, 2, "read_line");
   lunado_iostream *self;
@@ -538,8 +543,8 @@ static int stream_read_line(lua_State *L) {
   return read_now(L, self);
 }
 
-/* stream:read_until_close() → a Future of all that comes until the stream is
- * closed, by either side.  Tornado: BaseIOStream.read_until_close. */
+/* stream:read_until_close() → a Future of all bytes until the stream is closed,
+ * by either side.  Tornado: BaseIOStream.read_until_close. */
 static int stream_read_until_close(lua_State *L) {
   lua_settop(L, 1);
   return read_now(L, begin(L, IOSTREAM_REST));
@@ -581,7 +586,7 @@ static int stream_reading(lua_State *L) {
   return 1;
 }
 
-/* stream:_waits() → whether a read waits that counts. */
+/* stream:_waits() → whether a read waits, and has a waiter. */
 static int stream__waits(lua_State *L) {
   lunado_iostream *self = lunado__iostream_alone(L);
   lua_pushboolean(L, lunado__reading_waits(L, 2, self));

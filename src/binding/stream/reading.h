@@ -2,8 +2,9 @@
 /*
  * reading.h - the reads of a stream.
  *
- * The Future of a read is a ticket (ticket.h): what comes while nothing waits
- * for it any more stays in the buffer, until the ticket asks.
+ * The Future of a read is a ticket (ticket.h): after it has lost its last
+ * waiter, bytes that arrive stay in the buffer until the program uses the
+ * ticket again.
  */
 #ifndef LUNADO_BINDING_STREAM_READING_H
 #define LUNADO_BINDING_STREAM_READING_H
@@ -22,7 +23,8 @@ bool lunado__reading_pending(lua_State *L, int idx, lunado_iostream *self,
  * for reading no longer, and no bytes are missing.  [-0, +0, m] */
 bool lunado__reading_waits(lua_State *L, int idx, lunado_iostream *self);
 
-/* Fails, or ends, the read that waits.  [-0, +0, m] */
+/* Ends the pending read, because of `cause` (0: the end of the stream).  A read
+ * up to the end gets all bytes; any other fails.  [-0, +0, m] */
 void lunado__reading_end(lua_State *L, int idx, lunado_iostream *self,
                          int cause, bool withdrawn);
 
@@ -31,10 +33,11 @@ void lunado__reading_end(lua_State *L, int idx, lunado_iostream *self,
 void lunado__reading_fail(lua_State *L, int idx, lunado_iostream *self,
                           int cause);
 
-/* Reads, if it can; an error closes the stream.  [-0, +0, m] */
+/* Starts reading, if the stream can be read; an error closes it.
+ * [-0, +0, m] */
 void lunado__reading_start(lua_State *L, int idx, lunado_iostream *self);
 
-/* Reads while no read waits, to notice the end.  [-0, +0, m] */
+/* Starts reading though no read waits, to notice the end.  [-0, +0, m] */
 void lunado__reading_watch(lua_State *L, int idx, lunado_iostream *self);
 
 /* The core's events. */

@@ -295,7 +295,7 @@ static void forget_ahead(lunado_iostream *self) {
   if (!lunado_stream_seek_back(self->core, size)) return;
   lunado_bytes_skip(&self->core->in, size);
   self->peer_ended = false;
-  self->takes++;
+  self->generation++;
 }
 
 /* stream:write(data) → a Future that is done when the data, a string or a list
