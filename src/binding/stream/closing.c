@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* closing.c - how a stream ends, and the errors that report it. */
+/* closing.c - how a stream is closed, and the errors that report it. */
 #include "binding/stream/closing.h"
 
 #include <string.h>
@@ -18,8 +18,8 @@
 
 /* --- errors --------------------------------------------------------------- */
 
-/* Pushes the message of an error because of the value on top, or nil; pops
- * that. */
+/* Replaces the cause on top, or nil, by the message of its StreamClosedError.
+ */
 static void to_message(lua_State *L) {
   if (lua_isnil(L, -1)) {
     lua_pushliteral(L, "Stream is closed");
@@ -64,7 +64,7 @@ void lunado__closing_pushfailed(lua_State *L, lunado_iostream *self) {
   lua_replace(L, error);
 }
 
-/* (stream, cause or nil) → the Failure of what cannot be done any more. */
+/* (stream, cause or nil) → the Failure of a call on a closed stream. */
 static int make_failure(lua_State *L) {
   lunado_iostream *self = lua_touserdata(L, 1);
   lunado__closing_pusherror(L, 1, self, lua_isnil(L, 2) ? 0 : 2);
@@ -72,7 +72,7 @@ static int make_failure(lua_State *L) {
   return 1;
 }
 
-/* Pushes that Failure, or the one for want of memory. */
+/* Pushes that Failure, or the one for "not enough memory". */
 static void push_failure(lua_State *L, int idx, lunado_iostream *self,
                          int cause, bool observed) {
   lua_pushcfunction(L, make_failure);
@@ -113,8 +113,8 @@ bool lunado__closing_ended_well(lua_State *L, int idx,
 
 /* --- closing -------------------------------------------------------------- */
 
-/* The loop that calls the close callback: another one if the stream's is
- * closed. */
+/* Returns the loop that calls the close callback: the stream's, or the current
+ * one if that is closed. */
 static lunado_ioloop *calling_loop(lua_State *L, const lunado_iostream *self) {
   if (!self->loop->closed) return self->loop;
   return lunado__ioloop_current(L, self->loop->realm);
@@ -177,8 +177,8 @@ bool lunado__closing_luv(lua_State *L, int handle) {
   return closed;
 }
 
-/* Pushes a pending Future of the end of closing, which may fail; then what
- * gives the handle back may not. */
+/* Pushes a pending Future of the end of closing, and reserves the memory that
+ * closing needs. */
 static void push_closed_future(lua_State *L, int idx, lunado_iostream *self) {
   if (lunado__iostream_get(L, idx, IOSTREAM_CLOSED) == LUA_TUSERDATA) return;
   lua_pop(L, 1);
@@ -195,8 +195,8 @@ static void push_closed_future(lua_State *L, int idx, lunado_iostream *self) {
   lunado__iostream_set(L, idx, IOSTREAM_CLOSED);
 }
 
-/* Has luv close its handle, which the stream has no use for any more. */
-static void hand_back(lua_State *L, int idx, lunado_iostream *self) {
+/* Ends the use of luv's handle, and calls luv to close it. */
+static void close_by_luv(lua_State *L, int idx, lunado_iostream *self) {
   int top = lua_gettop(L);
   push_closed_future(L, idx, self);
   lunado__iostream_get(L, idx, IOSTREAM_HANDLE);
@@ -206,7 +206,7 @@ static void hand_back(lua_State *L, int idx, lunado_iostream *self) {
   if (self->core != NULL) lunado_stream_close(self->core);
   if (!lunado__closing_luv(L, top + 2)) {
     lua_pushnil(L);
-    (void)lunado__closing_luv(L, top + 2); /* where there was no memory */
+    (void)lunado__closing_luv(L, top + 2); /* there was no memory */
     lua_pushnil(L);
     lunado__iostream_settle(L, self->loop->realm, idx, IOSTREAM_CLOSED);
   }
@@ -228,7 +228,7 @@ void lunado__closing_handle(lua_State *L, int idx, lunado_iostream *self) {
   if (self->core == NULL)
     self->handle_closing = true; /* the loop was closed */
   else if (self->core->adopted)
-    hand_back(L, idx, self);
+    close_by_luv(L, idx, self);
   else
     close_own(L, idx, self);
   lunado__connecting_fail(L, idx, self);
@@ -260,7 +260,7 @@ void lunado__closing_all(lua_State *L, int idx, lunado_iostream *self,
   lunado__closing_handle(L, idx, self);
 }
 
-/* (stream): closes it for want of memory. */
+/* (stream): closes it because there is no memory. */
 static int close_for_memory(lua_State *L) {
   lunado_iostream *self = lua_touserdata(L, 1);
   lua_settop(L, 1);
@@ -283,8 +283,8 @@ void lunado__closing_for_memory(lua_State *L, int idx, lunado_iostream *self) {
   lunado__closing_callback(L, idx, self);
 }
 
-/* (stream): the loop is closed, but luv's handle stays with luv. */
-static int leave_handle(lua_State *L) {
+/* (stream): closes luv's handle after the loop was closed. */
+static int close_luv_handle(lua_State *L) {
   lua_settop(L, 1);
   lunado__iostream_get(L, 1, IOSTREAM_HANDLE);
   lua_pushnil(L);
@@ -292,13 +292,13 @@ static int leave_handle(lua_State *L) {
   return 0;
 }
 
-/* (stream, status, number): its handle is closed.  A file's descriptor may be
- * left to luv's handle that has opened it. */
+/* (stream, status, number): the stream's handle is closed.  If luv's handle has
+ * opened the descriptor of a file, that handle must close it. */
 static int handle_closed(lua_State *L) {
   lunado_iostream *self = lua_touserdata(L, 1);
   lua_settop(L, 1);
   if (lunado__iostream_get(L, 1, IOSTREAM_HANDLE) != LUA_TNIL) {
-    hand_back(L, 1, self);
+    close_by_luv(L, 1, self);
     return 0;
   }
   lunado__iostream_settle(L, self->loop->realm, 1, IOSTREAM_CLOSED);
@@ -314,7 +314,7 @@ void lunado__closing_closed(lunado_stream *core) {
   self->core = NULL;
   self->closed = self->handle_closing = true;
   if (core->adopted && core->loop->closed)
-    lunado__iostream_call(self, leave_handle, 0, 0);
+    lunado__iostream_call(self, close_luv_handle, 0, 0);
   if (core->adopted || core->loop->closed) return;
   lunado__iostream_call(self, handle_closed, 0, 0);
   if (self->holds & IOSTREAM_HELD_CLOSING)
@@ -323,7 +323,7 @@ void lunado__closing_closed(lunado_stream *core) {
 
 /* --- methods -------------------------------------------------------------- */
 
-/* stream:close() → a Future that is done when the handle is closed, too. */
+/* stream:close() → a Future that is done when the handle is closed as well. */
 static int stream_close(lua_State *L) {
   lunado_iostream *self = lunado__iostream_alone(L);
   if (self->core != NULL) push_closed_future(L, 2, self);
@@ -335,7 +335,8 @@ static int stream_close(lua_State *L) {
   return 1;
 }
 
-/* stream:__close(): what was written before the peer's end is still sent. */
+/* stream:__close(): closes the stream.  If the peer has ended, queued data is
+ * still sent. */
 static int stream__close(lua_State *L) {
   lunado_iostream *self = lunado__iostream_alone(L);
   lunado__closing_close(L, 2, self, 0);
@@ -350,8 +351,8 @@ static int stream_closed(lua_State *L) {
   return 1;
 }
 
-/* stream:set_close_callback(fn): fn() is called, on the loop, when the stream
- * is closed by either side; nil: none is. Tornado:
+/* stream:set_close_callback(fn): calls fn() on the loop when either side closes
+ * the stream; nil removes the callback.  Tornado:
  * BaseIOStream.set_close_callback. */
 static int stream_set_close_callback(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);

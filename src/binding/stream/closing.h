@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * closing.h - how a stream ends, and the errors that report it.
+ * closing.h - how a stream is closed, and the errors that report it.
  *
  * A closed stream keeps its handle in two cases: the peer has ended, and queued
  * data is still being sent; or a write has failed, and the data that the peer
@@ -11,11 +11,12 @@
 
 #include "binding/stream/iostream.h"
 
-/* idx is the index of the userdata, and `cause` that of a value, not nil; 0: no
- * error.  Neither is relative. */
+/* In all functions, idx is the index of the userdata, and `cause` the index of
+ * the error that closes the stream (not nil), or 0 for none.  Neither may be
+ * relative. */
 
-/* Pushes the StreamClosedError of what cannot be done any more: because of
- * `cause`, or of what closed the stream.  [-0, +1, m] */
+/* Pushes the StreamClosedError of a call on a closed stream.  `cause` 0 means
+ * the error that closed the stream.  [-0, +1, m] */
 void lunado__closing_pusherror(lua_State *L, int idx, lunado_iostream *self,
                                int cause);
 
@@ -23,9 +24,9 @@ void lunado__closing_pusherror(lua_State *L, int idx, lunado_iostream *self,
  * [-1, +1, m] */
 void lunado__closing_pushfailed(lua_State *L, lunado_iostream *self);
 
-/* Fails the Future on top, if it is pending, because of `cause` or of what
- * closed the stream; pops it.  With `observed` the error is not logged where
- * nothing asks for it.  [-1, +0, -] */
+/* Fails the Future on top, if it is pending, with that StreamClosedError; pops
+ * the Future.  With `observed` the error is not logged if no code observes it.
+ * [-1, +0, -] */
 void lunado__closing_fail(lua_State *L, int idx, lunado_iostream *self,
                           int cause, bool observed);
 
@@ -43,25 +44,27 @@ void lunado__closing_mark(lua_State *L, int idx, lunado_iostream *self,
 void lunado__closing_close(lua_State *L, int idx, lunado_iostream *self,
                            int cause);
 
-/* Closes the handle of a stream that is closed: nothing is read or written from
- * now on.  [-0, +0, m] */
+/* Closes the handle of a closed stream: from now on it neither reads nor
+ * writes.
+ * [-0, +0, m] */
 void lunado__closing_handle(lua_State *L, int idx, lunado_iostream *self);
 
-/* Closes the stream, whose peer has ended; the handle stays until all queued
+/* Closes the stream, whose peer has ended; closes the handle once all queued
  * data was sent.  [-0, +0, m] */
 void lunado__closing_at_end(lua_State *L, int idx, lunado_iostream *self);
 
-/* Closes the stream, and its handle at once in both cases, because of `cause`.
+/* Closes the stream and its handle, also if the stream is closed already.
  * [-0, +0, m] */
 void lunado__closing_all(lua_State *L, int idx, lunado_iostream *self,
                          int cause);
 
-/* The same for want of memory.  Errors for which memory is short are not
- * reported.  [-0, +0, -] */
+/* The same, because there is no memory.  Errors for which there is none either
+ * are not reported.  [-0, +0, -] */
 void lunado__closing_for_memory(lua_State *L, int idx, lunado_iostream *self);
 
-/* Closes luv's handle at `handle`, with the callback on top, or nil; pops that.
- * False: it is closing already, or there is no memory.  [-1, +0, -] */
+/* Closes luv's handle at `handle`, with the callback on top, or nil, which it
+ * pops.  Returns false if the handle is closing already, or there is no memory.
+ * [-1, +0, -] */
 bool lunado__closing_luv(lua_State *L, int handle);
 
 /* Queues the close callback, if there is one.  [-0, +0, -] */

@@ -28,7 +28,7 @@ bool lunado__reading_waits(lua_State *L, int idx, lunado_iostream *self);
 void lunado__reading_end(lua_State *L, int idx, lunado_iostream *self,
                          int cause, bool withdrawn);
 
-/* Fails the read that waits, because of `cause` or of what closed the stream.
+/* Fails the read that waits, because of `cause` (closing.h).
  * [-0, +0, -] */
 void lunado__reading_fail(lua_State *L, int idx, lunado_iostream *self,
                           int cause);
