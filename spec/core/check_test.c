@@ -57,10 +57,24 @@ static void lose_callback(lunado_loop *loop) {
 static void stop_idle(lunado_loop *loop) { uv_idle_stop(&loop->idle); }
 
 static void swap_deadlines(lunado_loop *loop) {
+  loop->heap.sorted = false;
   loop->heap.entries[5].key = lunado__heap_key(-1);
 }
 
-static void swap_ages(lunado_loop *loop) { loop->heap.entries[0].age = 100; }
+static void swap_ages(lunado_loop *loop) {
+  loop->heap.sorted = false;
+  loop->heap.entries[0].age = 100;
+}
+
+static void take_for_sorted(lunado_loop *loop) {
+  loop->heap.sorted = true;
+  loop->heap.entries[6].age = loop->heap.entries[4].age;
+}
+
+static void spend_unsorted(lunado_loop *loop) {
+  loop->heap.sorted = false;
+  loop->heap.spent = 1;
+}
 
 static void misnumber(lunado_loop *loop) {
   (void)loop;
@@ -271,6 +285,8 @@ static const fault faults[] = {
     {stop_idle, "the idle handle is active while callbacks are ready"},
     {swap_deadlines, "an entry of the heap is not earlier than its parent"},
     {swap_ages, "an entry of the heap is not earlier than its parent"},
+    {take_for_sorted, "entries that are sorted are in order"},
+    {spend_unsorted, "places are spent only while entries are sorted"},
     {misnumber, "a timer knows its number in the heap"},
     {misplace, "a timer's deadline is its entry's"},
     {number_beyond, "an entry has a number in use"},

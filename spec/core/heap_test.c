@@ -275,14 +275,20 @@ static size_t model_min(void) {
   return min;
 }
 
-static void step(lunado_timer *timers, bool growing) {
+/* In order if `ordered`, but for one in 1,000. */
+static double make_deadline(unsigned adds, bool ordered) {
+  if (!ordered) return random_below(50);
+  return random_below(1000) == 0 ? 0 : adds / 3;
+}
+
+static void step(lunado_timer *timers, bool growing, bool ordered) {
   size_t i = random_below(FEW);
   bool pushes = random_below(100) < (growing ? 70u : 30u);
   if (!pushes && i % 4 == 0 && lunado_heap_min(&heap) != NULL) {
     deadlines[pop() - timers] = NAN;
   } else if (pushes && isnan(deadlines[i])) {
     static unsigned adds;
-    deadlines[i] = random_below(50);
+    deadlines[i] = make_deadline(adds, ordered);
     added[i] = adds++;
     add(deadlines[i], &timers[i]);
   } else if (!pushes && !isnan(deadlines[i])) {
@@ -292,20 +298,79 @@ static void step(lunado_timer *timers, bool growing) {
   }
 }
 
-static void random_operations_agree_with_a_model(void **state) {
+static void compare_with_a_model(bool ordered) {
   lunado_timer *timers = make_timers(FEW);
-  (void)state;
+  unsigned sorted = 0;
   heap.ages = UINT32_MAX - MANY / 4;
   for (size_t i = 0; i < FEW; i++) deadlines[i] = NAN;
   for (int i = 0; i < MANY; i++) {
     const lunado_timer *min;
     size_t expected;
-    step(timers, i / 5000 % 2 == 0);
+    while (i % 10000 == 0 && lunado_heap_min(&heap) != NULL)
+      deadlines[pop() - timers] = NAN;
+    step(timers, i / 5000 % 2 == 0, ordered);
+    if (heap.sorted && heap.spent > 0 && heap.count > FEW / 4) sorted++;
     min = min_timer();
     expected = model_min();
     assert_ptr_equal(min, expected < FEW ? &timers[expected] : NULL);
     if (i % 16 == 0) lunado__check_heap(&heap);
   }
+  if (ordered) assert_in_range(sorted, MANY / 50, MANY / 2);
+  free(timers);
+}
+
+static void random_operations_agree_with_a_model(void **state) {
+  (void)state;
+  compare_with_a_model(false);
+}
+
+static void ordered_operations_agree_with_a_model(void **state) {
+  (void)state;
+  compare_with_a_model(true);
+}
+
+/* --- sorted entries ------------------------------------------------------- */
+
+static void a_steady_number_of_timers_needs_no_more_memory(void **state) {
+  lunado_timer *timers = make_timers(FEW);
+  (void)state;
+  for (int i = 0; i < MANY; i++) {
+    if (i >= FEW) assert_ptr_equal(pop(), &timers[i % FEW]);
+    add(i, &timers[i % FEW]);
+    assert_true(heap.sorted);
+    if (i % 64 == 0) lunado__check_heap(&heap);
+  }
+  assert_in_range(heap.capacity, FEW, 4 * FEW);
+  free(timers);
+}
+
+static void an_earlier_timer_ends_the_order(void **state) {
+  lunado_timer *timers = make_timers(FEW);
+  (void)state;
+  for (int i = 1; i < FEW; i++) add(i, &timers[i]);
+  for (int i = 1; i < FEW / 2; i++) assert_ptr_equal(pop(), &timers[i]);
+  assert_int_equal(heap.spent, FEW / 2 - 1);
+  add(0, &timers[0]);
+  assert_false(heap.sorted);
+  lunado__check_heap(&heap);
+  assert_ptr_equal(pop(), &timers[0]);
+  for (int i = FEW / 2; i < FEW; i++) assert_ptr_equal(pop(), &timers[i]);
+  assert_true(heap.sorted);
+  free(timers);
+}
+
+static void sorted_timers_are_removed(void **state) {
+  lunado_timer *timers = make_timers(FEW);
+  (void)state;
+  for (int i = 0; i < FEW; i++) add(i, &timers[i]);
+  for (int i = 0; i < FEW / 4; i++) assert_ptr_equal(pop(), &timers[i]);
+  for (int i = FEW / 4; i < FEW; i++)
+    if (i % 4 != 0) lunado_heap_remove(&heap, &timers[i]);
+  lunado__check_heap(&heap);
+  assert_true(heap.sorted);
+  for (int i = (FEW / 4 + 3) / 4 * 4; i < FEW; i += 4)
+    assert_ptr_equal(pop(), &timers[i]);
+  assert_null(lunado_heap_min(&heap));
   free(timers);
 }
 
@@ -366,7 +431,7 @@ static void children_share_a_cache_line(void **state) {
   lunado_timer *timers = make_timers(FEW);
   (void)state;
   for (int i = 0; i < FEW; i++) {
-    add(i, &timers[i]);
+    add(-i, &timers[i]);
     assert_int_equal((uintptr_t)&heap.entries[1] % 64, 0);
   }
   for (int i = 0; i < FEW; i++) {
@@ -417,6 +482,10 @@ int main(void) {
       unit(numbers_are_used_again),
       unit(those_that_stay_are_known_after_it_shrank),
       unit(random_operations_agree_with_a_model),
+      unit(ordered_operations_agree_with_a_model),
+      unit(a_steady_number_of_timers_needs_no_more_memory),
+      unit(an_earlier_timer_ends_the_order),
+      unit(sorted_timers_are_removed),
       unit(a_failed_push_changes_nothing),
       unit(gives_memory_back),
       unit(goes_on_when_it_cannot_give_back),

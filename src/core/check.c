@@ -75,8 +75,14 @@ static bool check_entry(const lunado_heap *heap,
 void lunado__check_heap(const lunado_heap *heap) {
   const lunado_heap_entry *entries = heap->entries;
   uint32_t removed = 0, finite = 0;
-  invariant(heap->count <= heap->capacity, "a heap has room for its entries");
+  invariant(heap->count <= heap->capacity - heap->spent,
+            "a heap has room for its entries");
+  invariant(heap->sorted || heap->spent == 0,
+            "places are spent only while entries are sorted");
   for (uint32_t i = 0; i < heap->count; i++) {
+    invariant(i == 0 || !heap->sorted ||
+                  !lunado__heap_earlier(&entries[i], &entries[i - 1]),
+              "entries that are sorted are in order");
     invariant(i == 0 ||
                   !lunado__heap_earlier(&entries[i], &entries[(i - 1) / 4]),
               "an entry of the heap is not earlier than its parent");

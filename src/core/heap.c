@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * heap.c - sifting entries up and down, and numbering timers.
+ * heap.c - sorting entries, and numbering timers.
  *
  * An entry has four children instead of two: so the heap has half as many
  * levels, and the children of an entry are in one cache line.
@@ -36,7 +36,9 @@
  * and lines behind them that are prefetched. */
 #define BEYOND (CHILDREN * LINE)
 
-void lunado_heap_init(lunado_heap *self) { *self = (lunado_heap){.count = 0}; }
+void lunado_heap_init(lunado_heap *self) {
+  *self = (lunado_heap){.sorted = true};
+}
 
 void lunado_heap_fini(lunado_heap *self) {
   lunado__free(self->block);
@@ -164,6 +166,15 @@ static bool resize_entries(lunado_heap *self, uint32_t capacity) {
   return true;
 }
 
+/* Moves the entries to the first places. */
+static void reuse_spent(lunado_heap *self) {
+  lunado_heap_entry *first = self->entries - self->spent;
+  if (self->spent == 0) return;
+  memmove(first, self->entries, self->count * sizeof *first);
+  self->entries = first;
+  self->spent = 0;
+}
+
 static bool resize_timers(lunado_heap *self, uint32_t capacity) {
   lunado_heap_timer *timers =
       lunado__realloc(self->timers, capacity * sizeof *timers);
@@ -182,6 +193,15 @@ static int grow(lunado_heap *self) {
   return 0;
 }
 
+/* Called when the last place is in use.  Entries are moved only if they are
+ * fewer than the spent places, so that each is moved once, on average. */
+static int make_room(lunado_heap *self) {
+  int rc = 0;
+  reuse_spent(self);
+  if (self->count >= self->capacity / 2) rc = grow(self);
+  return self->count < self->capacity ? 0 : rc;
+}
+
 /* Returns memory once more than three quarters of the places are unused.  Uses
  * the entries that are given back to number the others.  If the allocator
  * cannot shrink an array, the heap keeps it, which does no harm. */
@@ -190,6 +210,7 @@ static void shrink(lunado_heap *self) {
   while (capacity > HEAP_MIN_CAPACITY && self->count < capacity / 4)
     capacity /= 2;
   if (capacity == self->capacity) return;
+  reuse_spent(self);
   renumber(self, (void *)(self->entries + capacity));
   self->capacity = capacity;
   (void)resize_entries(self, capacity);
@@ -198,18 +219,31 @@ static void shrink(lunado_heap *self) {
 
 /* --- adding and removing -------------------------------------------------- */
 
+/* Adds the entry, for which there is a place. */
+static void insert(lunado_heap *self, lunado_heap_entry entry) {
+  if (self->sorted && self->count > 0 &&
+      entry.key < self->entries[self->count - 1].key) {
+    reuse_spent(self);
+    self->sorted = false;
+  }
+  if (self->sorted)
+    self->entries[self->count++] = entry;
+  else
+    sift_up(self, self->count++, entry);
+}
+
 int lunado_heap_push(lunado_heap *self, double when,
                      struct lunado_timer *timer) {
   lunado_heap_entry entry = {.key = lunado__heap_key(when), .age = self->ages};
   assert(timer->number == 0 && "a timer is in one heap, once");
-  if (self->count == self->capacity) {
-    int rc = grow(self);
+  if (self->spent + self->count == self->capacity) {
+    int rc = make_room(self);
     if (rc < 0) return rc;
   }
   self->ages++;
   entry.number = take_number(self, when, timer);
   if (when < INFINITY) self->finite++;
-  sift_up(self, self->count++, entry);
+  insert(self, entry);
   return 0;
 }
 
@@ -222,11 +256,14 @@ static struct lunado_timer *timer_of(const lunado_heap *self,
  * it: it is likely to run next. */
 static void drop_first(lunado_heap *self) {
   const char *timer;
-  lunado_heap_entry last;
   free_number(self, self->entries[0].number);
-  last = self->entries[--self->count];
-  if (self->count == 0) return;
-  sift_down(self, 0, last);
+  if (--self->count == 0) return;
+  if (self->sorted) {
+    self->entries++;
+    self->spent++;
+  } else {
+    sift_down(self, 0, self->entries[self->count]);
+  }
   timer = (const void *)timer_of(self, &self->entries[0]);
   if (timer == NULL) return;
   lunado__prefetch(timer);
@@ -252,13 +289,14 @@ static void compact(lunado_heap *self) {
   }
   self->count = kept;
   self->removed = 0;
-  for (uint32_t i = kept / CHILDREN + 1; i-- > 0;)
+  for (uint32_t i = self->sorted ? 0 : kept / CHILDREN + 1; i-- > 0;)
     if (i < kept) sift_down(self, i, self->entries[i]);
 }
 
 /* Called after a timer was removed. */
 static void tidy(lunado_heap *self) {
   if (self->removed > self->count / 2) compact(self);
+  if (self->count <= 1) self->sorted = true;
   shrink(self);
 }
 

@@ -8,6 +8,10 @@
  * entries, of which one cache line has four.  Timers with equal deadlines stay
  * in the order in which they were added.
  *
+ * Timers are often added in the order of their deadlines, for example if their
+ * delays are equal.  While all were, the entries are sorted, and nothing is
+ * sifted: the first is dropped by moving on to the second.
+ *
  * Most timeouts never expire: the guarded operation ends in time.  So removing
  * a timer only clears its place in the second array.  Its entry is dropped when
  * it becomes the earliest, or when more than half of the entries are without
@@ -39,11 +43,13 @@ typedef struct {
 
 typedef struct {
   void *block;                /* owned: the memory of the entries */
-  lunado_heap_entry *entries; /* in the block */
+  lunado_heap_entry *entries; /* in the block, behind the spent places */
   lunado_heap_timer *timers;  /* owned: the timers by number */
   uint32_t count;             /* entries in use, and numbers in use */
   uint32_t capacity;          /* places in each array */
-  uint32_t numbers;           /* numbers used at least once */
+  uint32_t spent;   /* places of entries that were dropped while sorted */
+  bool sorted;      /* the entries are in order; if not, `spent` is 0 */
+  uint32_t numbers; /* numbers used at least once */
   uint32_t free;    /* a free number below `numbers` plus one; 0: none */
   uint32_t removed; /* entries of removed timers */
   uint32_t finite;  /* other entries whose deadline is finite */
