@@ -17,7 +17,7 @@ check = $(call configure,$(1)) && cmake --build --preset $(1) && \
 	ctest --preset $(1) $(if $(TESTS),-R '$(TESTS)')
 
 .PHONY: demo test bench bench-check bench-deps sanitize tsan valgrind strangers \
-	install-check clean
+	install-check dist clean
 
 demo: # fetches many pages concurrently from its own server
 	@$(setup) demo
@@ -57,6 +57,9 @@ bench-check: # compares the instruction counts of hot paths with the stored ones
 	@$(setup) valgrind
 	@$(module)
 	@$(LUA) bench/check.lua
+
+dist: # the tarball of the sources, the rockspec of this version, the .src.rock
+	@scripts/dist.sh
 
 install-check:
 	@$(setup) test

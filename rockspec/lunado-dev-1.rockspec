@@ -1,3 +1,7 @@
+-- The rockspec of a working tree; scripts/dist.sh writes that of a version.
+-- The project has no public address yet.
+local home = "https://lunado.invalid"
+
 rockspec_format = "3.0"
 package = "lunado"
 version = "dev-1"
@@ -6,11 +10,19 @@ source = {
 }
 description = {
    summary = "Futures and coroutines for Lua on libuv, after Tornado's",
+   detailed = [[
+A plain coroutine.yield(future) suspends the coroutine while the others run,
+then returns the result or raises the error.  With timeouts, locks, queues,
+buffered streams, a TCP client and a TCP server, threads for heavy functions,
+and all of libuv by luv, which is optional.  Can be embedded in C programs that
+have an event loop of their own.]],
+   homepage = home,
+   maintainer = "lunado authors",
    license = "MIT",
    labels = { "async", "coroutine", "future", "libuv", "event-loop" },
 }
 dependencies = {
-   "lua >= 5.4, < 5.5",
+   "lua >= 5.4, < 5.6",
 }
 external_dependencies = {
    LIBUV = { header = "uv.h", library = "uv" },
@@ -132,9 +144,17 @@ build = {
             "src/core/timer.c",
             "src/core/waititer.c",
          },
+         defines = { "NDEBUG", "_GNU_SOURCE" },
          incdirs = { "src", "$(LIBUV_INCDIR)" },
          libdirs = { "$(LIBUV_LIBDIR)" },
          libraries = { "uv", "pthread" },
+      },
+   },
+   platforms = {
+      linux = {
+         modules = {
+            ["lunado.core"] = { libraries = { "uv", "pthread", "dl" } },
+         },
       },
    },
 }

@@ -49,10 +49,10 @@ extern "C" {
 /* The version of this header.  LUNADO_VERSION_NUM is 10000 * major + 100 *
  * minor + patch. */
 #define LUNADO_VERSION_MAJOR 0
-#define LUNADO_VERSION_MINOR 1
+#define LUNADO_VERSION_MINOR 2
 #define LUNADO_VERSION_PATCH 0
-#define LUNADO_VERSION_NUM 100
-#define LUNADO_VERSION "0.1.0"
+#define LUNADO_VERSION_NUM 200
+#define LUNADO_VERSION "0.2.0"
 
 #if defined(_WIN32)
 #define LUNADO_EXPORT __declspec(dllexport)

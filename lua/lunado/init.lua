@@ -14,7 +14,7 @@ local gen = require "lunado.gen"
 local ioloop = require "lunado.ioloop"
 
 local lunado = {
-  _VERSION = "lunado 0.1.0",
+  _VERSION = "lunado 0.2.0",
 
   concurrent = concurrent,
   gen = gen,

@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # What `cmake --install` puts where, and that it can be used from there: by
-# the interpreter, by C modules, by pkg-config, by find_package and by
-# add_subdirectory, with a static and with a shared library.
+# the interpreter, by C modules, by pkg-config and by find_package, with a static
+# and with a shared library; that another project's build can contain lunado; and
+# that `uninstall` leaves nothing behind.
 #   spec/install/install.sh BUILD INTERPRETER
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -104,10 +105,10 @@ quietly cmake -S "$root" -B "$work/build" -DBUILD_SHARED_LIBS=ON \
   -DCMAKE_C_FLAGS="-D_FORTIFY_SOURCE=1 -D_FORTIFY_SOURCE=2"
 quietly cmake --build "$work/build"
 quietly cmake --install "$work/build" --prefix "$shared"
-has "$shared" lib/liblunado.so lib/liblunado.so.0
+has "$shared" lib/liblunado.so lib/liblunado.so.0.2
 quietly sh "$root/spec/capi/exports.sh" "$shared/lib/liblunado.so" \
   "$shared/lib/lua/$version/lunado/core.so"
-readelf -d "$shared/lib/liblunado.so" | grep -q 'SONAME.*\[liblunado\.so\.0\]' ||
+readelf -d "$shared/lib/liblunado.so" | grep -q 'SONAME.*\[liblunado\.so\.0\.2\]' ||
   fail "liblunado.so has no soname"
 check_prefix "$shared"
 unset PKG_CONFIG_LIBDIR
@@ -118,7 +119,12 @@ quietly cmake "$work/build" -DINSTALL_CMOD="$work/cmod" \
 quietly cmake --install "$work/build" --prefix "$work/named"
 has "$work" cmod/lunado/core.so lmod/lunado/init.lua
 
-use_by_cmake "$work/folder" -DLUNADO_SOURCE="$root"
+# --- as a part of another project's build --------------------------------------
+
+quietly cmake -S "$here" -B "$work/folder-only" -DLUNADO_SOURCE="$root"
+quietly sh "$root/scripts/dist.sh" "$work/dist"
+use_by_cmake "$work/folder" -DLUNADO_LUA_VERSION="$version" \
+  -DLUNADO_SOURCE="$(ls "$work/dist"/*.tar.gz)"
 run_host "$work" "$work/folder/host"
 
 # What a project has as a folder it installs only when it says so.

@@ -1,24 +1,38 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The rock builds from the rockspec and runs from the tree it is installed in.
+# `make dist` writes a rock that LuaRocks installs without a network, built with
+# the flags of a release and without a warning.  The module runs from the tree
+# that it is installed in, and FetchContent takes the tarball.
 #   spec/install/rock.sh BUILD INTERPRETER
 set -eu
-root=$(cd "$(dirname "$0")/../.." && pwd)
+here=$(cd "$(dirname "$0")" && pwd)
+root=$(cd "$here/../.." && pwd)
 work=$1/check-rock
 lua=$2
+version=${LUNADO_LUA_VERSION:-5.4}
 rm -rf "$work"
-mkdir -p "$work/source"
+mkdir -p "$work"
 
-# luarocks leaves its objects beside the sources, so it gets a copy.
-cp -R "$root/src" "$root/lua" "$root/rockspec" "$root/LICENSE" "$work/source"
-cd "$work/source"
-luarocks --lua-version 5.4 make --tree "$work/tree" >"$work/log" 2>&1 || {
-  cat "$work/log" >&2
-  exit 1
+quietly() { # command; its output only when it fails
+  "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
 }
+
+quietly sh "$root/scripts/dist.sh" "$work/dist"
+cd "$work/dist"
+quietly luarocks lint "$root/rockspec/lunado-dev-1.rockspec"
+quietly luarocks lint lunado-*-1.rockspec
+# No server is asked: none could know where the project is.
+quietly luarocks --lua-version "$version" install --tree "$work/tree" \
+  --only-server="$work/dist" lunado-*.src.rock
 ! grep -n 'warning:' "$work/log" || exit 1
+for flag in -O2 -DNDEBUG; do
+  grep -q -e " $flag " "$work/log" || {
+    echo "the rock is built without $flag" >&2
+    exit 1
+  }
+done
 
 cd "$work"
-LUA_PATH="$work/tree/share/lua/5.4/?.lua;$work/tree/share/lua/5.4/?/init.lua" \
-  LUA_CPATH="$work/tree/lib/lua/5.4/?.so" \
+LUA_PATH="$work/tree/share/lua/$version/?.lua;$work/tree/share/lua/$version/?/init.lua" \
+  LUA_CPATH="$work/tree/lib/lua/$version/?.so" \
   "$lua" -e 'require("lunado").run(require("lunado").sleep, 0.001)'
