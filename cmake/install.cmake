@@ -38,3 +38,34 @@ configure_file(cmake/lunado.pc.in
   "${PROJECT_BINARY_DIR}/generated/lunado.pc" @ONLY)
 install(FILES "${PROJECT_BINARY_DIR}/generated/lunado.pc"
   DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
+
+# `uninstall` removes what the last `cmake --install` of this folder installed,
+# and the folders that are empty then.
+if(PROJECT_IS_TOP_LEVEL)
+  add_custom_target(uninstall
+    COMMAND ${CMAKE_COMMAND}
+      "-DMANIFEST=${PROJECT_BINARY_DIR}/install_manifest.txt"
+      -P "${PROJECT_SOURCE_DIR}/cmake/uninstall.cmake"
+    COMMENT "Removing what was installed" VERBATIM)
+endif()
+
+# `cpack` writes a .tar.gz, which is unpacked into a prefix; `cpack -G DEB` a
+# package for Debian, for the release of Debian that it is made on.
+if(PROJECT_IS_TOP_LEVEL)
+  set(CPACK_GENERATOR TGZ)
+  set(CPACK_PACKAGE_VENDOR "lunado authors")
+  set(CPACK_PACKAGE_CONTACT "lunado authors <lunado@lunado.invalid>")
+  set(CPACK_RESOURCE_FILE_LICENSE "${PROJECT_SOURCE_DIR}/LICENSE")
+  set(CPACK_STRIP_FILES ON)
+  set(CPACK_PACKAGE_CHECKSUM SHA256)
+  set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
+  set(CPACK_DEBIAN_PACKAGE_NAME "lua-lunado")
+  set(CPACK_DEBIAN_PACKAGE_SECTION interpreters)
+  set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
+  set(CPACK_DEBIAN_PACKAGE_DEPENDS "lua${LUNADO_LUA_VERSION}")
+  set(CPACK_DEBIAN_PACKAGE_SUGGESTS
+    "lua-luv, libuv1-dev, liblua${LUNADO_LUA_VERSION}-dev")
+  set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ${BUILD_SHARED_LIBS})
+  install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DOCDIR}")
+  include(CPack)
+endif()

@@ -118,6 +118,9 @@ quietly cmake "$work/build" -DINSTALL_CMOD="$work/cmod" \
   -DINSTALL_LMOD="$work/lmod"
 quietly cmake --install "$work/build" --prefix "$work/named"
 has "$work" cmod/lunado/core.so lmod/lunado/init.lua
+quietly cmake --build "$work/build" --target uninstall
+left=$(find "$work/named" "$work/cmod" "$work/lmod" -type f -o -name lunado)
+[ -z "$left" ] || fail "uninstall leaves $left"
 
 # --- as a part of another project's build --------------------------------------
 
