@@ -6,10 +6,10 @@
 
 #include "binding/future/dependent.h"
 #include "binding/future/future.h"
-#include "binding/future/late.h"
 #include "binding/future/owner.h"
 #include "binding/future/settle.h"
 #include "binding/future/ticket.h"
+#include "binding/future/timedout.h"
 #include "binding/future/untie.h"
 
 /* A chain_link waits for the source.  User values besides the dependent: the
@@ -53,7 +53,7 @@ static void leave_source(lua_State *L, lunado_realm *realm, int bond,
   if (self->waiter.list == NULL || !lua_checkstack(L, 16)) return;
   lua_getiuservalue(L, bond, CHAIN_SOURCE);
   if (lunado_future_pending(target))
-    lunado__late_as(L, realm, source, dependent);
+    lunado__timedout_copy(L, realm, source, dependent);
   lunado__owner_forget(L, source, &self->waiter);
   lua_pop(L, 1);
 }

@@ -49,14 +49,14 @@ enum {
                            * its other errors */
   LUNADO_IS_PRIVATE = 4, /* a multi made from a table; only its waiter can reach
                           * it */
-  LUNADO_IS_LATE = 8,    /* a with_timeout has given it up; if it fails later,
-                          * the error is logged */
-  LUNADO_IS_LATE_QUIET = 16, /* the same with quiet_exceptions, which are in
-                              * SLOT_QUIET */
-  LUNADO_IS_WITHDRAWN = 32,  /* a withdrawn ticket; see ticket.h */
-  LUNADO_IS_CLAIM = 64,      /* a ticket that passes for done; see ticket.h */
-  LUNADO_IS_DEPENDENT = 128  /* gets its outcome from others; user value 1 is a
-                              * table while it is pending: dependent.h */
+  LUNADO_IS_TIMED_OUT = 8, /* a with_timeout has timed out on it; if it fails
+                            * later, the error is logged */
+  LUNADO_IS_TIMED_OUT_QUIET = 16, /* the same with quiet_exceptions, which are
+                                   * in SLOT_QUIET */
+  LUNADO_IS_WITHDRAWN = 32,       /* a withdrawn ticket; see ticket.h */
+  LUNADO_IS_CLAIM = 64,     /* a ticket that passes for done; see ticket.h */
+  LUNADO_IS_DEPENDENT = 128 /* gets its outcome from others; user value 1 is a
+                             * table while it is pending: dependent.h */
 };
 
 /* Makes the class of Futures, and gen.moment, once per state.  [-0, +0, m] */

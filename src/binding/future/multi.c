@@ -14,10 +14,10 @@
 #include "binding/error/quiet.h"
 #include "binding/future/awaited.h"
 #include "binding/future/dependent.h"
-#include "binding/future/late.h"
 #include "binding/future/multilog.h"
 #include "binding/future/owner.h"
 #include "binding/future/settle.h"
+#include "binding/future/timedout.h"
 #include "binding/future/yieldable.h"
 
 /* A private multi. */
@@ -369,7 +369,7 @@ static void leave_marked(lua_State *L, lunado_realm *realm, int holder,
     lunado_waiter *waiter = &part->nodes[i - 1].waiter;
     if (waiter->list == NULL) continue;
     lunado__multi_child(L, top + 1, part->list ? 0 : top + 2, i);
-    if (dependent != 0) lunado__late_as(L, realm, top + 3, dependent);
+    if (dependent != 0) lunado__timedout_copy(L, realm, top + 3, dependent);
     lunado__owner_forget(L, top + 3, waiter);
   }
   lua_settop(L, top);
@@ -388,7 +388,8 @@ static void leave_children(lua_State *L, lunado_realm *realm, int bond,
                lunado_future_pending(multi) ? dependent : 0);
 }
 
-void lunado__multi_late(lua_State *L, lunado_realm *realm, int idx, int quiet) {
+void lunado__multi_mark_timedout(lua_State *L, lunado_realm *realm, int idx,
+                                 int quiet) {
   const multi_part *part = &((multi_future *)lua_touserdata(L, idx))->part;
   int top = lua_gettop(L);
   if (!lua_checkstack(L, 16)) return;
@@ -399,9 +400,9 @@ void lunado__multi_late(lua_State *L, lunado_realm *realm, int idx, int quiet) {
     lunado__multi_child(L, top + 1, part->list ? 0 : top + 2, i);
     child = lua_touserdata(L, top + 3);
     if (lunado_future_pending(child))
-      lunado__late(L, realm, top + 3, quiet);
+      lunado__timedout_mark(L, realm, top + 3, quiet);
     else if (child->state == LUNADO_FAILED)
-      lunado__late_hush(L, top + 3, quiet);
+      lunado__timedout_hush(L, top + 3, quiet);
   }
   lua_settop(L, top);
 }

@@ -34,9 +34,10 @@ static inline bool lunado__multi_is_sole(const lunado_future *future) {
 /* Makes the private multi at idx stop waiting for its children.  [-0, +0, -] */
 void lunado__multi_dissolve(lua_State *L, int idx);
 
-/* Marks the children of the private multi at idx as lunado__late does.
+/* Marks the children of the private multi at idx as lunado__timedout_mark does.
  * [-0, +0, -] */
-void lunado__multi_late(lua_State *L, lunado_realm *realm, int idx, int quiet);
+void lunado__multi_mark_timedout(lua_State *L, lunado_realm *realm, int idx,
+                                 int quiet);
 
 /* Pushes the table of the children of the pending Future at idx, which is of
  * kind LUNADO_KIND_MULTI.  [-0, +1, -] */

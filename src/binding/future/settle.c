@@ -7,7 +7,7 @@
 #include "binding/error/protect.h"
 #include "binding/future/awaited.h"
 #include "binding/future/dependent.h"
-#include "binding/future/late.h"
+#include "binding/future/timedout.h"
 #include "binding/future/untie.h"
 #include "binding/state/log.h"
 #include "core/multi.h"
@@ -109,10 +109,10 @@ void lunado__settle(lua_State *L, lunado_realm *realm, int idx, int state) {
 
 static void settle_failed(lua_State *L, lunado_realm *realm, int idx,
                           lunado_future *future) {
-  bool unheeded = lunado__late_unheeded(future);
+  bool unheeded = lunado__timedout_unheeded(future);
   future->count = 0;
   lunado__settle_known(L, realm, idx, future, LUNADO_FAILED);
-  if (unheeded) lunado__late_failed(L, realm, idx);
+  if (unheeded) lunado__timedout_failed(L, realm, idx);
   lunado__untie_tied(L, realm, idx, future);
 }
 

@@ -109,17 +109,18 @@ static void take_claim(lua_State *L, int idx, ticket *self) {
 }
 
 /* Asks the wait queue for the outcome of the withdrawn ticket at idx, and, if
- * `waits`, for a new place in the wait queue.  The ticket's late marks are
- * cleared during the call: the caller gets an error that the ticket gets now,
- * so it is not late. */
-static void call_line(lua_State *L, int idx, ticket *self, bool waits) {
+ * `waits`, for a new place in the wait queue.  The marks of with_timeouts that
+ * timed out are removed during the call: the caller gets an error that the
+ * ticket gets now, so it must not be logged. */
+static void call_waitqueue(lua_State *L, int idx, ticket *self, bool waits) {
   int top = lua_gettop(L);
-  uint16_t late = self->future.flags & (LUNADO_IS_LATE | LUNADO_IS_LATE_QUIET);
-  self->future.flags ^= late;
+  uint16_t marks =
+      self->future.flags & (LUNADO_IS_TIMED_OUT | LUNADO_IS_TIMED_OUT_QUIET);
+  self->future.flags ^= marks;
   luaL_checkstack(L, LUA_MINSTACK, NULL);
   if (lua_getiuservalue(L, idx, TICKET_WAITQUEUE) == LUA_TUSERDATA) {
     ((lunado_ticket_owner *)lua_touserdata(L, -1))->ask(L, top + 1, idx, waits);
-    if (lunado_future_pending(&self->future)) self->future.flags |= late;
+    if (lunado_future_pending(&self->future)) self->future.flags |= marks;
     lua_settop(L, top);
     return;
   }
@@ -131,7 +132,7 @@ static void call_line(lua_State *L, int idx, ticket *self, bool waits) {
   lua_getiuservalue(L, idx, TICKET_TIMER);
   lua_call(L, 5, 1);
   if (lua_isinteger(L, -1)) self->number = lua_tointeger(L, -1);
-  if (lunado_future_pending(&self->future)) self->future.flags |= late;
+  if (lunado_future_pending(&self->future)) self->future.flags |= marks;
   lua_settop(L, top);
 }
 
@@ -140,7 +141,7 @@ void lunado__ticket_ask(lua_State *L, int idx) {
   if (self->future.flags & LUNADO_IS_CLAIM)
     take_claim(L, idx, self);
   else
-    call_line(L, idx, self, false);
+    call_waitqueue(L, idx, self, false);
 }
 
 bool lunado__ticket_hold(lua_State *L, int idx, lunado_future *future,
@@ -152,7 +153,7 @@ bool lunado__ticket_hold(lua_State *L, int idx, lunado_future *future,
     return false;
   }
   if (future->flags & LUNADO_IS_WITHDRAWN) {
-    call_line(L, idx, self, true);
+    call_waitqueue(L, idx, self, true);
     if (!lunado_future_pending(future)) return false;
     if (!lunado__ticket_is_idle(future))
       return lunado__owner_hold(L, idx, future, owner, waiter);

@@ -14,9 +14,9 @@
 #include "binding/future/awaited.h"
 #include "binding/future/dependent.h"
 #include "binding/future/future.h"
-#include "binding/future/late.h"
 #include "binding/future/owner.h"
 #include "binding/future/settle.h"
+#include "binding/future/timedout.h"
 #include "binding/state/class.h"
 #include "core/waititer.h"
 
@@ -279,7 +279,7 @@ bool lunado__waititer_next(lua_State *L, const lunado_waiter *waiter,
 static void leave_children(lua_State *L, lunado_realm *realm, int bond,
                            int dependent) {
   wait_iterator *iter = lua_touserdata(L, bond);
-  bool late =
+  bool copy_marks =
       dependent != 0 && lunado_future_pending(lua_touserdata(L, dependent));
   int futures = lua_gettop(L) + 1;
   int n;
@@ -291,7 +291,7 @@ static void leave_children(lua_State *L, lunado_realm *realm, int bond,
     lunado_waiter *waiter = &iter->nodes[i - 1].waiter;
     if (waiter->list == NULL) continue;
     lua_rawgeti(L, futures, i);
-    if (late) lunado__late_as(L, realm, futures + 1, dependent);
+    if (copy_marks) lunado__timedout_copy(L, realm, futures + 1, dependent);
     lunado__owner_forget(L, futures + 1, waiter);
   }
   lua_settop(L, futures - 1);

@@ -6,9 +6,9 @@
 #include "binding/error/failure.h"
 #include "binding/error/quiet.h"
 #include "binding/future/future.h"
-#include "binding/future/late.h"
 #include "binding/future/owner.h"
 #include "binding/future/settle.h"
+#include "binding/future/timedout.h"
 #include "binding/future/yieldable.h"
 #include "binding/loop/anchor.h"
 #include "binding/loop/deadline.h"
@@ -41,7 +41,7 @@ static void on_child(lunado_settler *settler, lunado_waiter *waiter,
   } else if (future->state == LUNADO_FAILED) { /* the program had settled the
                                                 * with_timeout */
     lua_getiuservalue(L, top + 1, TIMED_QUIET);
-    lunado__late_log(L, realm, top + 2, top + 3);
+    lunado__timedout_log(L, realm, top + 2, top + 3);
   }
   lua_settop(L, top);
 }
@@ -62,15 +62,15 @@ static void push_timeout(lua_State *L, lunado_realm *realm) {
   lunado__failure_nomemory(L, realm);
 }
 
-/* Makes the with_timeout at idx, which has timed out or is done, leave its
- * child, and marks the child as late. */
+/* Makes the with_timeout at idx, which has timed out or is done, stop waiting
+ * for its child, and marks the child (timedout.h). */
 static void leave_child(lua_State *L, lunado_realm *realm, int idx) {
   timed *self = lua_touserdata(L, idx);
   int child = lua_gettop(L) + 1, quiet = child + 1;
   lua_getiuservalue(L, idx, TIMED_CHILD);
   lua_getiuservalue(L, idx, TIMED_QUIET);
   if (lunado_future_pending(self->waiter.future)) {
-    lunado__late(L, realm, child, quiet);
+    lunado__timedout_mark(L, realm, child, quiet);
     lunado__owner_forget(L, child, &self->waiter);
     lua_pushnil(L);
     lua_setiuservalue(L, idx, TIMED_CHILD);

@@ -85,11 +85,11 @@ enum {
   LUNADO_SLOT_TRACKED, /* while tracking: suspended task -> time of its first
                           suspension; ephemeron */
   LUNADO_SLOT_SIGNALS, /* signals.c's object that notices signals */
-  LUNADO_SLOT_QUIET,   /* Future that with_timeouts have given up -> list of the
-                          quiet_exceptions of these; ephemeron */
-  LUNADO_SLOT_CHAINED, /* ticket that is the target of chain_future -> its
-                          witness (dependent.c); ephemeron */
-  LUNADO_SLOT_WEAK,    /* metatable for weak values */
+  LUNADO_SLOT_QUIET, /* Future on which with_timeouts timed out -> list of their
+                        quiet_exceptions; ephemeron */
+  LUNADO_SLOT_CHAINED,    /* ticket that is the target of chain_future -> its
+                             witness (dependent.c); ephemeron */
+  LUNADO_SLOT_WEAK,       /* metatable for weak values */
   LUNADO_SLOT_RUN_FAILED, /* the Failure of the host's last run, or false */
   LUNADO_SLOT_GIVEN_UP,   /* the Failure because of which no turn could begin
                              and a run gave up */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * late.c - the marks of with_timeouts that timed out, and logging later errors.
+ * timedout.c - the marks of with_timeouts that timed out, and logging later
+ * errors.
  *
  * A table of the realm maps a Future to the list of the quiet_exceptions of all
  * with_timeouts that timed out on it.  Equal quiet_exceptions are in the list
@@ -9,7 +10,7 @@
  * the Future is marked as for a with_timeout without quiet_exceptions: logging
  * an error too many is better than losing one.
  */
-#include "binding/future/late.h"
+#include "binding/future/timedout.h"
 
 #include "binding/error/failure.h"
 #include "binding/error/quiet.h"
@@ -121,18 +122,19 @@ static int add_quiet(lua_State *L) {
   if (n == QUIET_MAX) return luaL_error(L, "too many");
   lua_pushvalue(L, 3);
   lua_rawseti(L, 4, n + 1);
-  future->flags |= LUNADO_IS_LATE_QUIET;
+  future->flags |= LUNADO_IS_TIMED_OUT_QUIET;
   return 0;
 }
 
-void lunado__late(lua_State *L, lunado_realm *realm, int idx, int quiet) {
+void lunado__timedout_mark(lua_State *L, lunado_realm *realm, int idx,
+                           int quiet) {
   lunado_future *future = lua_touserdata(L, idx);
   if (!lunado_future_pending(future)) return;
   if (lunado__multi_is_sole(future)) {
-    lunado__multi_late(L, realm, idx, quiet);
+    lunado__multi_mark_timedout(L, realm, idx, quiet);
     return;
   }
-  if (future->flags & LUNADO_IS_LATE) return;
+  if (future->flags & LUNADO_IS_TIMED_OUT) return;
   if (!lua_isnil(L, quiet) && lua_checkstack(L, LUA_MINSTACK)) {
     lua_pushcfunction(L, add_quiet);
     lua_pushlightuserdata(L, realm);
@@ -141,7 +143,7 @@ void lunado__late(lua_State *L, lunado_realm *realm, int idx, int quiet) {
     if (lua_pcall(L, 3, 0, 0) == LUA_OK) return;
     lua_pop(L, 1);
   }
-  future->flags |= LUNADO_IS_LATE;
+  future->flags |= LUNADO_IS_TIMED_OUT;
 }
 
 /* (realm, future, from): copies the marks with quiet_exceptions. */
@@ -153,35 +155,37 @@ static int add_all(lua_State *L) {
   n = (lua_Integer)lua_rawlen(L, 4);
   for (lua_Integer i = 1; i <= n; i++) {
     lua_rawgeti(L, 4, i);
-    lunado__late(L, realm, 3, 5);
+    lunado__timedout_mark(L, realm, 3, 5);
     lua_settop(L, 4);
   }
   return 0;
 }
 
-void lunado__late_as(lua_State *L, lunado_realm *realm, int idx, int from) {
+void lunado__timedout_copy(lua_State *L, lunado_realm *realm, int idx,
+                           int from) {
   const lunado_future *source = lua_touserdata(L, from);
-  if (source->flags & LUNADO_IS_LATE_QUIET &&
-      !(source->flags & LUNADO_IS_LATE)) {
+  if (source->flags & LUNADO_IS_TIMED_OUT_QUIET &&
+      !(source->flags & LUNADO_IS_TIMED_OUT)) {
     lua_pushcfunction(L, add_all);
     lua_pushlightuserdata(L, realm);
     lua_pushvalue(L, idx);
     lua_pushvalue(L, from);
     if (lua_pcall(L, 3, 0, 0) == LUA_OK) return;
     lua_pop(L, 1);
-  } else if (!(source->flags & LUNADO_IS_LATE)) {
+  } else if (!(source->flags & LUNADO_IS_TIMED_OUT)) {
     return;
   }
   lua_pushnil(L);
-  lunado__late(L, realm, idx, lua_gettop(L));
+  lunado__timedout_mark(L, realm, idx, lua_gettop(L));
   lua_pop(L, 1);
 }
 
 /* --- failures ------------------------------------------------------------- */
 
-bool lunado__late_unheeded(const lunado_future *future) {
+bool lunado__timedout_unheeded(const lunado_future *future) {
   const lunado_waiter *waiter = future->waiters;
-  if (!(future->flags & (LUNADO_IS_LATE | LUNADO_IS_LATE_QUIET))) return false;
+  if (!(future->flags & (LUNADO_IS_TIMED_OUT | LUNADO_IS_TIMED_OUT_QUIET)))
+    return false;
   if (waiter == NULL ||
       (future->kind == LUNADO_KIND_TICKET && lunado__ticket_is_idle(future)))
     return true;
@@ -197,7 +201,7 @@ bool lunado__late_unheeded(const lunado_future *future) {
  * without waiters fails because the program asks for its outcome or because it
  * is being dropped; so its error is not logged here, but when it is collected
  * unobserved. */
-static int log_late(lua_State *L) {
+static int log_error(lua_State *L) {
   lunado_failure *failure;
   int top = lua_gettop(L), quiet = 3;
   lua_getiuservalue(L, 2, LUNADO_FUTURE_VALUE);
@@ -220,9 +224,9 @@ static int log_late(lua_State *L) {
   return 0;
 }
 
-/* Calls log_late with the n quiet_exceptions on top, and pops them. */
+/* Calls log_error with the n quiet_exceptions on top, and pops them. */
 static void log_protected(lua_State *L, lunado_realm *realm, int idx, int n) {
-  lua_pushcfunction(L, log_late);
+  lua_pushcfunction(L, log_error);
   lua_pushlightuserdata(L, realm);
   lua_pushvalue(L, idx);
   lua_rotate(L, -(n + 3), 3);
@@ -240,7 +244,7 @@ static int hush(lua_State *L) {
   return 0;
 }
 
-void lunado__late_hush(lua_State *L, int idx, int quiet) {
+void lunado__timedout_hush(lua_State *L, int idx, int quiet) {
   if (lua_isnil(L, quiet) || !lua_checkstack(L, LUA_MINSTACK)) return;
   lua_pushcfunction(L, hush);
   lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
@@ -248,14 +252,15 @@ void lunado__late_hush(lua_State *L, int idx, int quiet) {
   if (lua_pcall(L, 2, 0, 0) != LUA_OK) lua_pop(L, 1);
 }
 
-void lunado__late_log(lua_State *L, lunado_realm *realm, int idx, int quiet) {
+void lunado__timedout_log(lua_State *L, lunado_realm *realm, int idx,
+                          int quiet) {
   bool any = !lua_isnil(L, quiet);
   if (!lua_checkstack(L, LUA_MINSTACK)) return;
   if (any) lua_pushvalue(L, quiet);
   log_protected(L, realm, idx, any ? 1 : 0);
 }
 
-void lunado__late_failed(lua_State *L, lunado_realm *realm, int idx) {
+void lunado__timedout_failed(lua_State *L, lunado_realm *realm, int idx) {
   const lunado_future *future = lua_touserdata(L, idx);
   int n = 0, list;
   if (future->state != LUNADO_FAILED ||
@@ -264,7 +269,8 @@ void lunado__late_failed(lua_State *L, lunado_realm *realm, int idx) {
   lunado__getslot(L, realm, LUNADO_SLOT_QUIET);
   list = lua_gettop(L);
   lua_pushvalue(L, idx);
-  if (lua_rawget(L, list) == LUA_TTABLE && !(future->flags & LUNADO_IS_LATE)) {
+  if (lua_rawget(L, list) == LUA_TTABLE &&
+      !(future->flags & LUNADO_IS_TIMED_OUT)) {
     n = (int)lua_rawlen(L, list + 1);
     for (int i = 1; i <= n; i++) lua_rawgeti(L, list + 1, i);
   }
