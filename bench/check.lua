@@ -4,11 +4,22 @@
 -- numbers of operations; the difference of the two counts excludes the work
 -- that is done only once.  The collector is stopped, so that its cycles do not
 -- affect the counts.
+--
+-- What a look-up in a table costs depends on the seed of Lua's hashes.  So each
+-- scenario is counted with several seeds, the same ones in each check; what is
+-- compared is the median.
 local usage <const> = [[
-usage: lua5.4 bench/check.lua [--update] [SCENARIO ...]
+usage: lua5.4 bench/check.lua [--update] [--seeds=N] [SCENARIO ...]
 Fails when an operation takes over 5 % more instructions than the stored
-count; --update stores what was counted.
+count; --update stores what was counted.  Each number is the median over N
+seeds of Lua's hashes (5).
 ]]
+
+package.path = "bench/support/?.lua;" .. package.path
+
+local compile = require "compile"
+local lua = require "interpreter"
+local median = require "report".median
 
 local scenarios <const> = {
   "ready_yield", "ready_await", "failed_yield", "failed_call",
@@ -25,30 +36,47 @@ local numbers <const> = {
 }
 local tolerance <const> = 0.05
 
-local interpreter = 0
-while arg[interpreter - 1] do interpreter = interpreter - 1 end
-local lua = arg[interpreter]
+-- The library that sets the seed.  Without a compiler, the time is the seed.
+local preloaded = compile.library "seed"
 
 local function output(command)
   local pipe <close> = assert(io.popen(command .. " 2>&1"))
   return pipe:read "a"
 end
 
-local function instructions(name, n)
-  local text = output(("valgrind --tool=callgrind "
+-- Starts n operations of a scenario; returns a function that waits for their
+-- end and returns the count.
+local function start(name, n, seed)
+  local pipe = assert(io.popen(("BENCH_SEED=%d %s valgrind --tool=callgrind "
     .. "--callgrind-out-file=/dev/null %s -e 'collectgarbage \"stop\"' "
-    .. "%s%s.lua %d"):format(lua, folder, name, n))
-  local count = text:match "Collected : (%d+)"
-  if not count or text:find "stack traceback" then
-    error(name .. " failed:\n" .. text, 0)
+    .. "%s%s.lua %d 2>&1"):format(seed,
+    preloaded and "LD_PRELOAD=" .. preloaded or "", lua, folder, name, n)))
+  return function()
+    local text = pipe:read "a"
+    pipe:close()
+    local count = text:match "Collected : (%d+)"
+    if not count or text:find "stack traceback" then
+      error(name .. " failed:\n" .. text, 0)
+    end
+    return math.tointeger(count)
   end
-  return math.tointeger(count)
 end
 
-local function count(name)
+-- Returns the instructions of one operation.  The two runs share the machine.
+local function count(name, seed)
   local few, many = table.unpack(numbers[name] or usual)
-  local extra = instructions(name, many) - instructions(name, few)
-  return math.floor(extra / (many - few) + 0.5)
+  local first, second = start(name, few, seed), start(name, many, seed)
+  return (second() - first()) / (many - few)
+end
+
+-- Returns the median of the counts, and half of their range in relation to it.
+local function counts(name, seeds)
+  local values = {}
+  for seed = 1, seeds do values[seed] = count(name, seed) end
+  local middle = median(values)
+  return math.floor(middle + 0.5),
+    (math.max(table.unpack(values)) - math.min(table.unpack(values)))
+      / 2 / middle
 end
 
 local function load_baseline()
@@ -71,10 +99,12 @@ local function save_baseline(baseline)
 end
 
 local function main()
-  local update, chosen = false, {}
+  local update, seeds, chosen = false, 5, {}
   for _, argument in ipairs(arg) do
     if argument == "--update" then
       update = true
+    elseif argument:match "^%-%-seeds=[1-9]%d*$" then
+      seeds = math.tointeger(argument:match "%d+")
     elseif argument:match "^%-" then
       io.stderr:write(usage)
       return 2
@@ -92,13 +122,16 @@ local function main()
     print(("the stored counts are of %s, this is %s"):format(
       baseline.interpreter, version))
   end
-  print(("%-16s %12s %8s %8s"):format("", "instructions", "stored", "change"))
+  print(("%-16s %12s %8s %8s %8s"):format("", "instructions", "spread",
+    "stored", "change"))
   for _, name in ipairs(#chosen > 0 and chosen or scenarios) do
-    local found, stored = count(name), baseline[name]
+    local found, spread = counts(name, seeds)
+    local stored = baseline[name]
     local change = stored and found / stored - 1
     local bad = change and change > tolerance
     worse = worse + (bad and 1 or 0)
-    print(("%-16s %12d %8s %8s%s"):format(name, found, stored or "",
+    print(("%-16s %12d %8s %8s %8s%s"):format(name, found,
+      ("%.1f %%"):format(spread * 100), stored or "",
       change and ("%+.1f %%"):format(change * 100) or "",
       bad and "  more" or ""))
     if update then baseline[name] = found end

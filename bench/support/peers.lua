@@ -1,12 +1,10 @@
 -- SPDX-License-Identifier: MIT
 -- The peers that lunado is compared with, and the commands that start them.
 -- All paths are relative to the root of the tree, where the driver runs.
-local peers = {}
+local compile = require "compile"
+local lua = require "interpreter"
 
-local interpreter = 0
-while arg[interpreter - 1] do interpreter = interpreter - 1 end
-local lua = arg[interpreter]
-local out <const> = "build/bench/"
+local peers = {}
 
 -- Returns the first line that a command prints; nil if it fails or prints none.
 local function line_of(command)
@@ -48,26 +46,6 @@ local function python(peer)
   end
 end
 
--- Compiles a C program on its first use; returns its path, or nil on failure.
-local compiled = {}
-local function compile(name, source)
-  if compiled[name] == nil then
-    local ok = os.execute(("mkdir -p %s && %s -O2 -D_GNU_SOURCE -o %s%s %s %s")
-      :format(out, os.getenv "CC" or "cc", out, name, source,
-        line_of "pkg-config --cflags --libs libuv" or "-luv"))
-    compiled[name] = ok or false
-  end
-  return compiled[name] and out .. name or nil
-end
-
--- Compiles a C file to a Lua module.
-local function compile_module(name)
-  return os.execute(("mkdir -p %s && %s -O2 -shared -fPIC %s -o %s%s.so %s")
-    :format(out, os.getenv "CC" or "cc",
-      line_of "pkg-config --cflags lua5.4 || pkg-config --cflags lua" or "",
-      out, name, "bench/support/" .. name .. ".c"))
-end
-
 local function lua_peer(name, title, expression, path)
   return {
     name = name, title = title, command = lua_command, lua = true,
@@ -94,7 +72,7 @@ peers.list = {
   lua_peer("raw", "raw Lua", "_VERSION"),
   {
     name = "floor", title = "Lua's C API", command = lua_command, lua = true,
-    version = function() return compile_module "floor" and "alone" end,
+    version = function() return compile.library "floor" and "alone" end,
     has = function(_, workload) return workload.floor ~= nil end,
   },
   lua_peer("luv", "luv by hand", 'require "luv".version_string()'),
@@ -121,7 +99,7 @@ peers.list = {
     end,
     has = function(id) return exists("bench/workloads/" .. id .. ".c") end,
     command = function(workload, variant, n)
-      local program = compile(workload,
+      local program = compile.program(workload,
         "bench/workloads/" .. workload .. ".c")
       return program and ("%s %s %s %d"):format(
         program, workload, variant, n)
@@ -171,7 +149,7 @@ end
 -- and is told how many connections to open, and what to do with them n times.
 function peers.with_client(command, client, n)
   local name = client.program or "message_client"
-  local program = compile(name, "bench/support/" .. name .. ".c")
+  local program = compile.program(name, "bench/support/" .. name .. ".c")
   return program and ("%s %d %s %d %s"):format(
     program, client.connections, client.does or client.bytes, n, command)
 end
