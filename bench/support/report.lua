@@ -70,11 +70,13 @@ function report.print(result)
   end
 end
 
--- Returns the big table: a line for each workload, a column for each peer.
+-- Returns the big table, as README.md has it: a line for each workload, and a
+-- column for each peer that users have.
 function report.markdown(results, versions, date)
   local columns, lines = { "lunado" }, {}
   for _, peer in ipairs(peers.list) do
-    if versions[peer.name] and peer.name ~= "lunado" then
+    if versions[peer.name] and peer.name ~= "lunado"
+      and peer.name ~= "floor" then
       columns[#columns + 1] = peer.name
     end
   end
@@ -82,7 +84,6 @@ function report.markdown(results, versions, date)
   for _, name in ipairs(columns) do
     head[#head + 1], rule[#rule + 1] = peers[name].title, "---:"
   end
-  head[#head + 1], rule[#rule + 1] = "lunado / best peer", "---:"
   local function add(cells)
     lines[#lines + 1] = "| " .. table.concat(cells, " | ") .. " |"
   end
@@ -102,11 +103,11 @@ function report.markdown(results, versions, date)
       end
       cells[#cells + 1] = table.concat(text, "<br>")
     end
-    local own = row_of(result, "lunado")
-    cells[#cells + 1] = own and ratio(own.value, best_peer(result)) or ""
     add(cells)
   end
-  lines[#lines + 1] = "\n" .. date .. "; " .. report.versions(versions) .. "."
+  local shown = {}
+  for _, name in ipairs(columns) do shown[name] = versions[name] end
+  lines[#lines + 1] = "\n" .. date .. "; " .. report.versions(shown) .. "."
   return table.concat(lines, "\n") .. "\n"
 end
 
