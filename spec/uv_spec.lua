@@ -626,10 +626,19 @@ describe("a job under way at the end of the state", function()
       work:queue()
     ]],
   }
+
+  -- The script ends with this code and says nothing, except that the job takes
+  -- long where the machine is loaded.
+  local function harmless(code, script)
+    local result = child(script)
+    result.err = result.err:gsub("^warning: the end of the Lua state waits "
+      .. "for a job [^\n]*\n$", "")
+    assert.same({ code = code, out = "", err = "" }, result)
+  end
+
   for whose, script in pairs(scripts) do
     it("does no harm: one " .. whose, function()
-      assert.same({ code = 0, out = "", err = "" },
-        child(script:format(BUSY)))
+      harmless(0, script:format(BUSY))
     end)
   end
 
@@ -662,8 +671,7 @@ describe("a job under way at the end of the state", function()
   for order, first in pairs(orders) do
     for whence, script in pairs(ends) do
       it(("does no harm %s (%s)"):format(whence, order), function()
-        assert.same({ code = 3, out = "", err = "" },
-          child(first .. script:format(BUSY)))
+        harmless(3, first .. script:format(BUSY))
       end)
     end
 
