@@ -45,8 +45,8 @@ static void on_source(lunado_settler *settler, lunado_waiter *waiter,
   lua_settop(L, top);
 }
 
-static void leave_source(lua_State *L, lunado_realm *realm, int bond,
-                         int dependent) {
+static void forget_source(lua_State *L, lunado_realm *realm, int bond,
+                          int dependent) {
   chain_link *self = lua_touserdata(L, bond);
   const lunado_future *target = lua_touserdata(L, dependent);
   int source = lua_gettop(L) + 1;
@@ -77,7 +77,7 @@ static bool chain(lua_State *L, lunado_realm *realm, int from, int to) {
   chain_link *self = lua_newuserdatauv(L, sizeof *self, CHAIN_VALUES);
   int bond = lua_gettop(L);
   bool linked;
-  self->bond = (lunado_bond){.leave = leave_source};
+  self->bond = (lunado_bond){.forget = forget_source};
   self->waiter.list = NULL;
   lua_pushvalue(L, from);
   lua_setiuservalue(L, bond, CHAIN_SOURCE);

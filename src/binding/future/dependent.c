@@ -16,8 +16,9 @@
 #include "binding/state/class.h"
 
 /* User values of a witness: the dependent, which the witness holds until the
- * bonds have left; the bond that the dependent holds, or nil; the list. */
-enum { WITNESS_DEPENDENT = 1, WITNESS_OWN, WITNESS_LIST };
+ * bonds have forgotten their sources; the bond that the dependent holds, or
+ * nil; the list. */
+enum { WITNESS_DEPENDENT = 1, WITNESS_BOND, WITNESS_LIST };
 
 /* Indices of the list: the dependent, and the first bond. */
 enum { LIST_DEPENDENT = 1, LIST_BONDS };
@@ -74,7 +75,7 @@ void lunado__dependent_hold(lua_State *L, int idx, bool hold) {
   if (!lua_checkstack(L, 8)) return;
   self = push_witness(L, idx);
   lua_getiuservalue(L, top + 1, WITNESS_LIST);
-  if (lua_getiuservalue(L, top + 1, WITNESS_OWN) != LUA_TNIL)
+  if (lua_getiuservalue(L, top + 1, WITNESS_BOND) != LUA_TNIL)
     set_dependent(L, value);
   for (lua_Integer i = LIST_BONDS; i <= self->last; i++) {
     lua_settop(L, list);
@@ -147,7 +148,7 @@ static void give_witness(lua_State *L, int idx, int source, int owners) {
   lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
 }
 
-/* Closes the gaps that collected bonds have left in the list at idx. */
+/* Closes the gaps of collected bonds in the list at idx. */
 static void compact(lua_State *L, witness *self, int idx) {
   lua_Integer kept = LIST_DEPENDENT;
   for (lua_Integer i = LIST_BONDS; i <= self->last; i++) {
@@ -194,7 +195,7 @@ void lunado__dependent_bind_ticket(lua_State *L, lunado_realm *realm,
 /* Creates all objects first: no finalizer runs after the test whether the
  * Future is pending. */
 void lunado__dependent_bind(lua_State *L, lunado_realm *realm, int dependent,
-                            int bond, bool own) {
+                            int bond, bool hold_bond) {
   lunado_future *future = lua_touserdata(L, dependent);
   int source = lua_gettop(L) + 1, list = source + 1, owners = source + 2;
   witness *self;
@@ -204,8 +205,8 @@ void lunado__dependent_bind(lua_State *L, lunado_realm *realm, int dependent,
   lua_createtable(L, 0, 2);
   if (lunado_future_pending(future)) {
     lua_pushvalue(L, bond);
-    if (own)
-      lua_setiuservalue(L, source, WITNESS_OWN);
+    if (hold_bond)
+      lua_setiuservalue(L, source, WITNESS_BOND);
     else
       add_bond(L, self, list);
     if (!(future->flags & LUNADO_IS_DEPENDENT)) {
@@ -218,17 +219,17 @@ void lunado__dependent_bind(lua_State *L, lunado_realm *realm, int dependent,
   lua_settop(L, source - 1);
 }
 
-/* --- leaving -------------------------------------------------------------- */
+/* --- forgetting ----------------------------------------------------------- */
 
-/* Makes the bond on top leave its sources; the dependent is at 2. */
-static void leave_target(lua_State *L, lunado_realm *realm) {
+/* Makes the bond on top forget its sources; the dependent is at 2. */
+static void forget_sources(lua_State *L, lunado_realm *realm) {
   const lunado_bond *bond = lua_touserdata(L, -1);
-  bond->leave(L, realm, lua_gettop(L), 2);
+  bond->forget(L, realm, lua_gettop(L), 2);
   lua_pushnil(L);
   lua_setiuservalue(L, -2, LUNADO_BOND_DEPENDENT);
 }
 
-/* Called when the dependent was collected or settled: makes its bonds leave
+/* Called when the dependent was collected or settled: makes its bonds forget
  * their sources.  A bond that is still in the list has live sources, because
  * only the sources hold it. */
 static int witness__gc(lua_State *L) {
@@ -238,10 +239,11 @@ static int witness__gc(lua_State *L) {
   lua_settop(L, 1);
   lua_getiuservalue(L, 1, WITNESS_DEPENDENT);
   lua_getiuservalue(L, 1, WITNESS_LIST);
-  if (lua_getiuservalue(L, 1, WITNESS_OWN) != LUA_TNIL) leave_target(L, realm);
+  if (lua_getiuservalue(L, 1, WITNESS_BOND) != LUA_TNIL)
+    forget_sources(L, realm);
   for (lua_Integer i = LIST_BONDS; i <= self->last; i++) {
     lua_settop(L, 3);
-    if (lua_rawgeti(L, 3, i) != LUA_TNIL) leave_target(L, realm);
+    if (lua_rawgeti(L, 3, i) != LUA_TNIL) forget_sources(L, realm);
   }
   return 0;
 }
@@ -256,8 +258,8 @@ enum {
   ENTRY_VALUES = ENTRY_KEY
 };
 
-static void leave_table(lua_State *L, lunado_realm *realm, int bond,
-                        int dependent) {
+static void forget_entry(lua_State *L, lunado_realm *realm, int bond,
+                         int dependent) {
   int table = lua_gettop(L) + 1;
   (void)realm, (void)dependent;
   if (!lua_checkstack(L, 4)) return;
@@ -284,7 +286,7 @@ static int core_bond(lua_State *L) {
   luaL_checkany(L, 3);
   lua_settop(L, 3);
   self = lua_newuserdatauv(L, sizeof *self, ENTRY_VALUES);
-  self->leave = leave_table;
+  self->forget = forget_entry;
   lua_pushvalue(L, 2);
   lua_setiuservalue(L, 4, ENTRY_TABLE);
   lua_pushvalue(L, 3);

@@ -10,7 +10,7 @@
  * A bond holds its dependent exactly while the dependent has a waiter, which
  * must get the outcome.  A dependent without waiters lives as long as the
  * program can reach it.  When a dependent is collected or settled, its bonds
- * leave their sources, so that the sources keep nothing of, for example, a
+ * forget their sources, so that the sources keep nothing of, for example, a
  * multi that has lost a race.
  *
  * A pending dependent holds a witness in its table of owners.  The witness is
@@ -26,25 +26,26 @@ typedef struct lunado_bond lunado_bond;
 
 /* Removes the waiters of the bond at `bond` from its sources; the dependent is
  * at `dependent`.  Raises nothing.  [-0, +0, -] */
-typedef void lunado_leave_fn(lua_State *L, lunado_realm *realm, int bond,
-                             int dependent);
+typedef void lunado_forget_fn(lua_State *L, lunado_realm *realm, int bond,
+                              int dependent);
 
 /* The beginning of a bond's userdata.  User value 1 is the dependent while the
  * dependent has a waiter, and otherwise a list of weak references whose first
  * element is the dependent; nil before the bond is bound and after it has
- * left. */
+ * forgotten its sources. */
 struct lunado_bond {
-  lunado_leave_fn *leave;
+  lunado_forget_fn *forget;
 };
 
 enum { LUNADO_BOND_DEPENDENT = 1 };
 
 /* Makes the pending Future at `dependent` a dependent of the bond at `bond`.
- * With `own` true the dependent holds the bond; otherwise only the sources hold
- * it.  After the call the dependent may be done, since finalizers may have run.
+ * With `hold_bond` true the dependent holds the bond; otherwise only the
+ * sources hold it.  After the call the dependent may be done, since finalizers
+ * may have run.
  * [-0, +0, m] */
 void lunado__dependent_bind(lua_State *L, lunado_realm *realm, int dependent,
-                            int bond, bool own);
+                            int bond, bool hold_bond);
 
 /* As lunado__dependent_bind, for a ticket at `dependent`.  The wait queue of
  * the ticket holds it while it has a waiter; the caller must ensure that the

@@ -305,8 +305,8 @@ void lunado__multi_spread(lua_State *L, lunado_realm *realm, int n) {
   lua_remove(L, list);
 }
 
-static void leave_children(lua_State *L, lunado_realm *realm, int bond,
-                           int dependent);
+static void forget_for_bond(lua_State *L, lunado_realm *realm, int bond,
+                            int dependent);
 
 /* Pushes the bond of a new multi for the table at idx. */
 static multi_bond *push_multi_bond(lua_State *L, lunado_realm *realm, int idx,
@@ -314,7 +314,7 @@ static multi_bond *push_multi_bond(lua_State *L, lunado_realm *realm, int idx,
   int n = push_children(L, realm, idx, 0);
   multi_bond *self = lua_newuserdatauv(
       L, sizeof *self + (size_t)n * sizeof self->nodes[0], MULTI_VALUES);
-  self->bond = (lunado_bond){.leave = leave_children};
+  self->bond = (lunado_bond){.forget = forget_for_bond};
   fill(L, &self->part, self->nodes, n);
   self->part.shared = true;
   if (quiet != 0) {
@@ -355,12 +355,12 @@ void lunado__multi_new(lua_State *L, lunado_realm *realm, int idx, int quiet) {
   lua_remove(L, holder);
 }
 
-/* --- leaving -------------------------------------------------------------- */
+/* --- forgetting ----------------------------------------------------------- */
 
 /* Makes the multi of the holder stop waiting for its children.  The children
  * get the marks of the Future at `dependent` (0: none). */
-static void leave_marked(lua_State *L, lunado_realm *realm, int holder,
-                         const multi_part *part, int dependent) {
+static void forget_children(lua_State *L, lunado_realm *realm, int holder,
+                            const multi_part *part, int dependent) {
   int top = lua_gettop(L);
   if (!lua_checkstack(L, 16)) return;
   lua_getiuservalue(L, holder, MULTI_RESULTS);
@@ -377,15 +377,15 @@ static void leave_marked(lua_State *L, lunado_realm *realm, int holder,
 
 void lunado__multi_dissolve(lua_State *L, int idx) {
   const multi_future *self = lua_touserdata(L, idx);
-  leave_marked(L, NULL, idx, &self->part, 0);
+  forget_children(L, NULL, idx, &self->part, 0);
 }
 
-static void leave_children(lua_State *L, lunado_realm *realm, int bond,
-                           int dependent) {
+static void forget_for_bond(lua_State *L, lunado_realm *realm, int bond,
+                            int dependent) {
   const multi_bond *self = lua_touserdata(L, bond);
   const lunado_future *multi = lua_touserdata(L, dependent);
-  leave_marked(L, realm, bond, &self->part,
-               lunado_future_pending(multi) ? dependent : 0);
+  forget_children(L, realm, bond, &self->part,
+                  lunado_future_pending(multi) ? dependent : 0);
 }
 
 void lunado__multi_mark_timedout(lua_State *L, lunado_realm *realm, int idx,

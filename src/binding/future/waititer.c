@@ -272,12 +272,12 @@ bool lunado__waititer_next(lua_State *L, const lunado_waiter *waiter,
   return true;
 }
 
-/* --- leaving -------------------------------------------------------------- */
+/* --- forgetting ----------------------------------------------------------- */
 
 /* Removes the waiters from the children, since no caller will ask for more
  * results. */
-static void leave_children(lua_State *L, lunado_realm *realm, int bond,
-                           int dependent) {
+static void forget_children(lua_State *L, lunado_realm *realm, int bond,
+                            int dependent) {
   wait_iterator *iter = lua_touserdata(L, bond);
   bool copy_marks =
       dependent != 0 && lunado_future_pending(lua_touserdata(L, dependent));
@@ -314,7 +314,7 @@ static int iterator__gc(lua_State *L) {
   if (iter->bound) return 0;
   push_iterator(L);
   if (iter->next == NULL || !lunado_future_pending(iter->next)) {
-    leave_children(L, realm, ITERATOR, 0);
+    forget_children(L, realm, ITERATOR, 0);
     return 0;
   }
   lua_pushcfunction(L, bind_next);
@@ -419,7 +419,7 @@ static int gather_arguments(lua_State *L, lunado_realm *realm) {
 static wait_iterator *new_iterator(lua_State *L, int n) {
   wait_iterator *iter = lua_newuserdatauv(
       L, sizeof *iter + (size_t)n * sizeof iter->nodes[0], ITER_VALUES);
-  iter->bond = (lunado_bond){.leave = leave_children};
+  iter->bond = (lunado_bond){.forget = forget_children};
   lunado_waititer_init(&iter->core, on_settled);
   iter->next = NULL;
   iter->bound = false;

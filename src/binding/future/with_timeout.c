@@ -64,7 +64,7 @@ static void push_timeout(lua_State *L, lunado_realm *realm) {
 
 /* Makes the with_timeout at idx, which has timed out or is done, stop waiting
  * for its child, and marks the child (timedout.h). */
-static void leave_child(lua_State *L, lunado_realm *realm, int idx) {
+static void forget_child(lua_State *L, lunado_realm *realm, int idx) {
   timed *self = lua_touserdata(L, idx);
   int child = lua_gettop(L) + 1, quiet = child + 1;
   lua_getiuservalue(L, idx, TIMED_CHILD);
@@ -84,7 +84,7 @@ static void on_timed_out(lunado_loop *core, lunado_timer *timer) {
   lua_State *L = loop->L;
   int top = lua_gettop(L);
   lunado__anchor_take(L, loop, self->anchor);
-  leave_child(L, loop->realm, top + 1);
+  forget_child(L, loop->realm, top + 1);
   if (lunado_future_pending(&self->future)) {
     push_timeout(L, loop->realm);
     lunado__settle_failed(L, loop->realm, top + 1);
@@ -96,7 +96,7 @@ void lunado__with_timeout_stop(lua_State *L, lunado_realm *realm, int idx) {
   timed *self = lua_touserdata(L, idx);
   if (!lunado_timer_running(&self->timer) || !lua_checkstack(L, 24)) return;
   lunado__anchor_stoptimer(L, self->loop, &self->timer, self->anchor);
-  leave_child(L, realm, idx);
+  forget_child(L, realm, idx);
 }
 
 /* gen.with_timeout(timeout, yieldable [, quiet_exceptions]) → a Future that
