@@ -66,7 +66,7 @@ end
 --- Ends the race if its Future is done or can have no waiter any more; returns
 -- whether the race has ended.
 function Race:is_over()
-  waiters.give_up_forsaken(self.future)
+  waiters.fail_forsaken(self.future)
   if self.queues and self.future:done() then self:finish() end
   return not self.queues
 end

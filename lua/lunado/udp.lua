@@ -82,7 +82,7 @@ local function serve(socket, future)
 end
 
 --- Fails the waiters of a closing handle, because libuv does not call back.
-local function give_up(socket)
+local function fail_all(socket)
   local future = take(socket)
   while future do
     future:set_exception("ECANCELED: operation canceled")
@@ -103,7 +103,7 @@ local function socket_of(handle)
     end
   end)
   sockets[handle] = socket
-  guard.waits[handle] = function() give_up(socket) end
+  guard.waits[handle] = function() fail_all(socket) end
   return socket
 end
 

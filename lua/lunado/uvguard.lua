@@ -65,7 +65,7 @@ local guard = { checks = checks }
 
 --- Handle -> fn, for waits that have no request of libuv.  When any code closes
 -- the handle, fn("ECANCELED", handle) is called.
-guard.waits = core.tell_closing(luv)
+guard.waits = core.watch_closing(luv)
 for _, name in ipairs(ANY_STATE) do checks[name] = first_is_handle end
 for _, name in ipairs(OPEN) do checks[name] = first_is_open end
 

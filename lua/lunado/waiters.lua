@@ -373,7 +373,7 @@ end
 
 --- If all coroutines that wait for a Future were closed, or were resumed by
 -- other code than lunado, fails the Future, so that its item is not lost.
-local function give_up_forsaken(future)
+local function fail_forsaken(future)
   if core.forsaken(future) then forsake(future) end
 end
 
@@ -386,7 +386,7 @@ local waiters = {
   deliver_error = core.fail,
   new = new,
   fail = fail,
-  give_up_forsaken = give_up_forsaken,
+  fail_forsaken = fail_forsaken,
 }
 
 loaded["lunado.waiters"] = waiters

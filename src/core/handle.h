@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * handle.h - telling lunado's handles from other handles on one uv_loop_t.
+ * handle.h - distinguishing lunado's handles from others on one uv_loop_t.
  *
  * No field of a handle can mark it as lunado's: `data` stays NULL, because luv
  * takes other values for its own, and fields that libuv does not use are not

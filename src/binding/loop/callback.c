@@ -23,11 +23,11 @@
 typedef struct {
   lunado_ioloop *loop;
   bool theirs; /* the user has replaced the class's handler */
-} telling;
+} handler_call;
 
-/* (telling, callback, failure): calls the loop's handler. */
-static int tell_handler(lua_State *L) {
-  telling *self = lua_touserdata(L, 1);
+/* (handler_call, callback, failure): calls the loop's handler. */
+static int call_handler(lua_State *L) {
+  handler_call *self = lua_touserdata(L, 1);
   lunado_ioloop *loop = self->loop;
   lunado__ioloop_pushmethod(L, loop, "handle_callback_exception");
   self->theirs = !lunado__methods_is_default_handler(L, -1);
@@ -109,9 +109,9 @@ static void report_handler(lua_State *L, lunado_realm *realm) {
 static void report_protected(lua_State *L, lunado_realm *realm,
                              lunado_ioloop *loop, int callback) {
   if (loop != NULL && !loop->closed) {
-    telling tell = {loop, false};
-    if (call_with(L, realm, tell_handler, &tell, callback)) return;
-    if (tell.theirs)
+    handler_call self = {loop, false};
+    if (call_with(L, realm, call_handler, &self, callback)) return;
+    if (self.theirs)
       report_handler(L, realm);
     else
       lua_pop(L, 1);

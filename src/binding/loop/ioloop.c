@@ -229,7 +229,7 @@ static int share_luv(lua_State *L) {
 
 /* Closes the new default loop, which cannot be shared with luv, and raises the
  * error on top. */
-static int give_up(lua_State *L, lunado_ioloop *loop) {
+static int abandon_default(lua_State *L, lunado_ioloop *loop) {
   lua_pushcfunction(L, release_luv);
   lua_pushlightuserdata(L, loop);
   if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
@@ -257,7 +257,7 @@ lunado_ioloop *lunado__ioloop_default(lua_State *L, lunado_realm *realm) {
   realm->loops.default_loop = loop;
   lua_pushcfunction(L, share_luv);
   lua_pushlightuserdata(L, loop);
-  if (lua_pcall(L, 1, 0, 0) != LUA_OK) (void)give_up(L, loop);
+  if (lua_pcall(L, 1, 0, 0) != LUA_OK) (void)abandon_default(L, loop);
   lua_pop(L, 1);
   if (realm->loops.default_loop == NULL) luaL_error(L, "the IOLoop is closed");
   return realm->loops.default_loop;

@@ -430,11 +430,11 @@ static int run_turns(lua_State *L) {
 }
 
 /* After this many failed attempts in a row to begin a turn, the lack of memory
- * is taken to be permanent and the run is given up. */
+ * is taken to be permanent and the run ends. */
 #define MOST_ATTEMPTS 50
 
 /* Counts an attempt to begin a turn that failed with the Failure on top, and
- * pops the Failure.  After MOST_ATTEMPTS gives up the run. */
+ * pops the Failure.  After MOST_ATTEMPTS ends the run. */
 static void not_begun(lua_State *L, lunado_ioloop *loop) {
   lunado_queue *queue = &loop->queue;
   if (!loop->core->running) queue->failed = 0;

@@ -12,13 +12,13 @@
 
 #include "binding/luv/attachment.h"
 
-/* Upvalues of close_and_tell: the table of waits, and luv's function. */
+/* Upvalues of close_and_call: the table of waits, and luv's function. */
 enum { UP_WAITS = 1, UP_OWN = 2 };
 
 /* Removes the function of the handle at 1 from the table of waits and calls it.
  * Does nothing if luv has not closed the handle, or while the state is being
  * closed. */
-static void tell(lua_State *L) {
+static void call_waiting(lua_State *L) {
   const uv_handle_t *handle = *(uv_handle_t **)lua_touserdata(L, 1);
   const lunado_attachment *luv = lunado__realm_find(L)->luv;
   if (!uv_is_closing(handle) || (luv != NULL && luv->ending)) return;
@@ -43,12 +43,12 @@ static bool is_waited_for(lua_State *L) {
 
 /* (handle, ...): replaces luv's function.  It calls that function directly in
  * C, so that errors name the caller's line, and returns its results. */
-static int close_and_tell(lua_State *L) {
+static int close_and_call(lua_State *L) {
   lua_CFunction own = lua_tocfunction(L, lua_upvalueindex(UP_OWN));
   int results;
   if (!is_waited_for(L)) return own(L);
   results = own(L);
-  tell(L);
+  call_waiting(L);
   return results;
 }
 
@@ -95,17 +95,17 @@ static void install(lua_State *L, int waits, int luv, const char *name,
   lua_rawget(L, luv);
   own = lua_tocfunction(L, -1);
   if (own != NULL && lua_getupvalue(L, -1, 1) == NULL) {
-    lua_pushcclosure(L, close_and_tell, 2);
+    lua_pushcclosure(L, close_and_call, 2);
     replace(L, luv, name, own);
     replace_methods(L, method, own);
   }
   lua_settop(L, top);
 }
 
-/* core.tell_closing(luv) → the table of waits, handle -> function, with weak
+/* core.watch_closing(luv) → the table of waits, handle -> function, with weak
  * keys.  As soon as luv has begun to close a handle, the function of the handle
  * is removed from the table and called with "ECANCELED" and the handle. */
-static int tell_closing(lua_State *L) {
+static int watch_closing(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
   lua_newtable(L);
@@ -118,7 +118,7 @@ static int tell_closing(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg functions[] = {{"tell_closing", tell_closing},
+static const luaL_Reg functions[] = {{"watch_closing", watch_closing},
                                      {NULL, NULL}};
 
 void lunado__waits_functions(lua_State *L) {

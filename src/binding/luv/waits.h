@@ -5,7 +5,7 @@
 
 #include "binding/state/realm.h"
 
-/* Sets core.tell_closing in the table on top.  [-0, +0, m] */
+/* Sets core.watch_closing in the table on top.  [-0, +0, m] */
 void lunado__waits_functions(lua_State *L);
 
 #endif
