@@ -112,27 +112,27 @@ static lunado_callback *take_first(lunado_link *list) {
 }
 
 /* True if no other callback is to begin on this pass. */
-static bool is_over(const lunado_loop *loop) {
+static bool must_stop(const lunado_loop *loop) {
   return loop->broken || lunado_loop_urged(loop);
 }
 
 /* Returns the remaining callbacks of the turn to the ready list, before those
  * that became ready meanwhile. */
-static void put_off(lunado_loop *loop) {
-  if (!lunado_list_empty(&loop->turn)) loop->torn = true;
+static void defer_turn(lunado_loop *loop) {
+  if (!lunado_list_empty(&loop->turn)) loop->turn_deferred = true;
   move_all(&loop->turn, &loop->ready);
   move_all(&loop->ready, &loop->turn);
 }
 
 static void run_turn(lunado_loop *loop) {
-  loop->torn = false;
+  loop->turn_deferred = false;
   move_all(&loop->turn, &loop->ready);
-  while (!lunado_list_empty(&loop->turn) && !is_over(loop)) {
+  while (!lunado_list_empty(&loop->turn) && !must_stop(loop)) {
     lunado_callback *callback = take_first(&loop->turn);
     if (loop->steps > 0) loop->steps--;
     callback->cb(loop, callback);
   }
-  put_off(loop);
+  defer_turn(loop);
 }
 
 static void run_slice(lunado_loop *loop) {
@@ -140,7 +140,8 @@ static void run_slice(lunado_loop *loop) {
   do {
     run_turn(loop);
   } while (!lunado_list_empty(&loop->ready) && !loop->stopped &&
-           !loop->closed && !is_over(loop) && !lunado_loop_slice_expired(loop));
+           !loop->closed && !must_stop(loop) &&
+           !lunado_loop_slice_expired(loop));
 }
 
 static bool can_skip(lunado_loop *loop, double now) {
@@ -176,7 +177,7 @@ static void run_pass(lunado_loop *loop, double now) {
   lunado__timers_run(loop, now);
 }
 
-void lunado__loop_heed(lunado_loop *loop) {
+void lunado__loop_deliver_urgent(lunado_loop *loop) {
   if (!loop->closed && lunado_loop_urged(loop)) lunado__mail_deliver(loop);
 }
 
@@ -189,7 +190,7 @@ static void on_idle(uv_idle_t *handle) {
     skip_time(loop, inactive);
   else
     run_pass(loop, now);
-  lunado__loop_heed(loop);
+  lunado__loop_deliver_urgent(loop);
   if (!loop->closed && lunado_list_empty(&loop->ready)) {
     (void)uv_idle_stop(&loop->idle);
     lunado__timers_arm(loop);
@@ -214,7 +215,7 @@ void lunado_loop_ready(lunado_loop *loop, lunado_callback *callback) {
 }
 
 void lunado_loop_ready_rest(lunado_loop *loop, lunado_callback *callback) {
-  loop->torn = true;
+  loop->turn_deferred = true;
   lunado_loop_ready(loop, callback);
 }
 
@@ -468,7 +469,7 @@ static int run_until_stopped(lunado_loop *loop) {
 static void complete_turn(lunado_loop *loop) {
   if (loop->closed || loop->broken || !loop->stopped) return;
   lunado__loop_enter(loop);
-  if (loop->torn) run_turn(loop);
+  if (loop->turn_deferred) run_turn(loop);
   if (!loop->closed && loop->overdue > -INFINITY)
     lunado__timers_run(loop, loop->overdue);
   lunado__loop_leave(loop);

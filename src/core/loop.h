@@ -106,7 +106,7 @@ int lunado_loop_run(lunado_loop *loop, bool forever);
 void lunado_loop_stop(lunado_loop *loop);
 
 /* Ends the run at once: the remaining callbacks of the turn in progress, and
- * the timers that are due, are left for the next run. */
+ * the timers that are due, are deferred to the next run. */
 void lunado_loop_break(lunado_loop *loop);
 
 /* lunado_loop_urge makes the loop deliver its messages before it begins any
@@ -223,8 +223,8 @@ struct lunado_loop {
                            wait */
   uv_async_t async;     /* wakes the loop for messages; kept_alive keeps it
                            referenced */
-  uv_check_t check;     /* open while `own` is open and not lent: tells which
-                           part of a pass of `own` is over */
+  uv_check_t check;     /* open while `own` is open and not lent: ends the
+                           polling part of a pass of `own` */
   uv_timer_t limit;     /* open once a limit was set; never referenced */
   lunado_link ready;    /* callbacks, in order */
   lunado_link turn;     /* callbacks of the turn in progress, not yet run */
@@ -250,7 +250,7 @@ struct lunado_loop {
                               the works are not guarded */
   double armed;            /* deadline the timer handle is armed for */
   double due;              /* timers up to here are running; -inf: none are */
-  double overdue;          /* timers up to here were left for the next slice;
+  double overdue;          /* timers up to here were deferred to the next slice;
                               -inf: none were */
   uint64_t slice;          /* the length of a slice in nanoseconds */
   uint64_t slice_end;      /* uv_hrtime when the slice expires */
@@ -268,22 +268,23 @@ struct lunado_loop {
   bool running;        /* inside lunado_loop_run */
   bool forever;        /* the run keeps the loop alive */
   bool stopped;        /* by lunado_loop_stop */
-  bool broken;         /* by lunado_loop_break: the rest of the turn is left for
-                          the next run */
-  bool torn;           /* callbacks of the turn were left for the next slice */
-  atomic_bool urged;   /* messages are delivered before anything else begins */
+  bool broken;         /* by lunado_loop_break: the rest of the turn is deferred
+                          to the next run */
+  bool
+      turn_deferred; /* callbacks of the turn were deferred to the next slice */
+  atomic_bool urged; /* messages are delivered before anything else begins */
   bool closed;
-  bool has_limit;       /* `limit` is open */
-  bool limited;         /* the limit has stopped the loop */
-  bool owns_uv;         /* uv == own, and own is open */
-  bool shared;          /* own was lent */
-  bool polling;         /* a pass of own is between `prepare` and `check` */
+  bool has_limit; /* `limit` is open */
+  bool limited;   /* the limit has stopped the loop */
+  bool owns_uv;   /* uv == own, and own is open */
+  bool was_lent;  /* own is or was lent, so it may have foreign requests */
+  bool polling;   /* a pass of own is between `prepare` and `check` */
   bool closing_handles; /* handles were closing at the last `check` */
   bool check_closing;   /* `check` is being closed */
   bool check_open;      /* `check` is open, or being closed */
-  bool leaving;         /* own ends once no foreign handle or request is left on
-                           it */
-  bool lent;            /* own is not closed with the loop */
+  bool close_later;     /* own is closed once it has no foreign handle and no
+                          request any more */
+  bool lent;            /* own is lent, so it is not closed with the loop */
   bool inactive;        /* nothing was awaited on the last pass, and nothing has
                            happened since */
 };
@@ -296,7 +297,7 @@ bool lunado__loop_look(lunado_loop *loop);
 void lunado__loop_begin_slice(lunado_loop *loop);
 
 /* Delivers messages if the loop is urged. */
-void lunado__loop_heed(lunado_loop *loop);
+void lunado__loop_deliver_urgent(lunado_loop *loop);
 
 /* Starts the idle handle: libuv does not wait, and its next pass runs callbacks
  * and timers. */

@@ -93,7 +93,7 @@ static census count(lunado_loop *loop) {
 
 /* True if no foreign handle or request will call back, except close
  * callbacks. */
-static bool is_left(lunado_loop *loop) {
+static bool is_unused(lunado_loop *loop) {
   return count(loop).open == 0 && loop->own->active_reqs.count == 0;
 }
 
@@ -115,7 +115,7 @@ static bool is_amid_closing(const uv_loop_t *uv, unsigned closing) {
 /* True if other code may be using the uv_loop_t.  That includes a uv_walk in
  * progress: it has taken handles out of libuv's list, so that some of the
  * loop's handles are missing there. */
-static bool is_others(lunado_loop *loop) {
+static bool is_in_use(lunado_loop *loop) {
   census now = count(loop);
   return loop->polling || now.open + now.closing > 0 ||
          now.ours < loop->handles ||
@@ -127,7 +127,7 @@ static bool is_others(lunado_loop *loop) {
 
 /* Closes the uv_loop_t; returns false while it is not empty.  `driven`: a
  * uv_run may be on the stack. */
-static bool end(lunado_loop *loop, bool driven) {
+static bool close_own(lunado_loop *loop, bool driven) {
   uv_loop_t before = *loop->own;
   if (uv_loop_close(loop->own) != 0) return false;
   loop->owns_uv = false;
@@ -157,7 +157,7 @@ static void on_check(uv_check_t *handle) {
 #else
   loop->closing_handles = handle->loop->closing_handles != NULL;
 #endif
-  if (loop->leaving && is_left(loop)) close_check(loop);
+  if (loop->close_later && is_unused(loop)) close_check(loop);
 }
 
 static void open_check(lunado_loop *loop) {
@@ -176,10 +176,10 @@ static void on_check_closed(uv_handle_t *handle) {
   lunado__handle_closed(handle);
   loop->handles--;
   loop->check_open = loop->check_closing = false;
-  if (loop->leaving && !end(loop, true)) {
+  if (loop->close_later && !close_own(loop, true)) {
     loop->handles++;
     open_check(loop);
-    if (is_left(loop)) close_check(loop);
+    if (is_unused(loop)) close_check(loop);
     return;
   }
   lunado_loop_unref(loop);
@@ -194,7 +194,7 @@ void lunado__ownuv_open_check(lunado_loop *loop) {
 /* Finishes the requests of a library that the uv_loop_t was lent to, and the
  * closing of its handles. */
 static void drain(lunado_loop *loop) {
-  loop->shared = false;
+  loop->was_lent = false;
   while (loop->own->active_reqs.count > 0 || count(loop).closing > 0)
     (void)uv_run(loop->own, UV_RUN_ONCE);
 }
@@ -202,21 +202,21 @@ static void drain(lunado_loop *loop) {
 void lunado__ownuv_close(lunado_loop *loop) {
   bool driven = loop->closing_handles;
   if (!loop->owns_uv || loop->lent || !loop->closed) return;
-  if (loop->shared && !lunado_loop_running(loop)) drain(loop);
+  if (loop->was_lent && !lunado_loop_running(loop)) drain(loop);
   if (loop->running) return;
   if (uv_is_closing((uv_handle_t *)&loop->check)) close_check(loop);
-  loop->leaving = loop->depth > 0 || is_others(loop);
-  if (loop->leaving) {
+  loop->close_later = loop->depth > 0 || is_in_use(loop);
+  if (loop->close_later) {
     if (!loop->check_open) lunado__ownuv_open_check(loop);
     return;
   }
   close_check(loop);
-  while (!end(loop, driven)) (void)uv_run(loop->own, UV_RUN_ONCE);
+  while (!close_own(loop, driven)) (void)uv_run(loop->own, UV_RUN_ONCE);
 }
 
 bool lunado_loop_lend_uv(lunado_loop *loop) {
   if (!loop->owns_uv || loop->lent) return false;
-  loop->lent = loop->shared = true;
+  loop->lent = loop->was_lent = true;
   close_check(loop); /* a lent uv_loop_t is treated like a borrowed one */
   return true;
 }

@@ -49,7 +49,7 @@ static void on_timeout(uv_timer_t *handle) {
   loop->armed = INFINITY;
   lunado__loop_enter(loop);
   lunado__timers_run(loop, lunado_loop_time(loop));
-  lunado__loop_heed(loop);
+  lunado__loop_deliver_urgent(loop);
   renew_time(loop);
   lunado__loop_exit(loop);
 }

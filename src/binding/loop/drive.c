@@ -20,7 +20,7 @@
 #include "core/jump.h"
 
 /* After this number of errors in a row, with no run ending between them, the
- * cause is taken to be permanent and the run is given up. */
+ * cause is taken to be permanent and the run ends. */
 #define MOST_JUMPS 50
 
 /* One call of uv_run or of luv's run. */
