@@ -10,6 +10,7 @@
 #include "binding/coroutine/throw.h"
 #include "binding/coroutine/watch.h"
 #include "binding/error/failure.h"
+#include "binding/future/done.h"
 #include "binding/future/settle.h"
 #include "binding/loop/ioloop.h"
 
@@ -39,7 +40,10 @@ static void reset(lua_State *thread) {
 static void finish_failed(lua_State *L, lunado_realm *realm, int t) {
   lunado__failure_wrap(L, realm);
   lunado__failure_hand_on(lua_touserdata(L, -1));
-  lunado__settle_failed(L, realm, t + 1);
+  if (lunado__done_is_discarded(lua_touserdata(L, t + 1)))
+    lunado__done_fail_discarded(L, realm, t + 1);
+  else
+    lunado__settle_failed(L, realm, t + 1);
 }
 
 /* Handles the end of the coroutine of the task at t, which has left n values on

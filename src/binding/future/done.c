@@ -129,3 +129,25 @@ void lunado__done_discard(lua_State *L, lunado_realm *realm,
       !done_new(L, idx, callback, loop, on_discard))
     report_failure(L, realm, loop, idx, callback);
 }
+
+void lunado__done_discard_coroutine(lua_State *L, lunado_realm *realm,
+                                    lunado_ioloop *loop, int idx,
+                                    int callback) {
+  lunado_future *future = lua_touserdata(L, idx);
+  if (!lunado_future_pending(future)) {
+    report_failure(L, realm, loop, idx, callback);
+    return;
+  }
+  future->flags |= LUNADO_IS_DISCARDED;
+  lua_pushvalue(L, callback);
+  lua_setiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+}
+
+void lunado__done_fail_discarded(lua_State *L, lunado_realm *realm, int idx) {
+  int failure = lua_gettop(L);
+  lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+  lua_insert(L, failure);
+  lua_pushvalue(L, -1);
+  lunado__settle_failed(L, realm, idx);
+  lunado__callback_report(L, realm, realm->loops.current);
+}

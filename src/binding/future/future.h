@@ -54,9 +54,11 @@ enum {
   LUNADO_IS_TIMED_OUT_QUIET = 16, /* the same with quiet_exceptions, which are
                                    * in SLOT_QUIET */
   LUNADO_IS_WITHDRAWN = 32,       /* a withdrawn ticket; see ticket.h */
-  LUNADO_IS_CLAIM = 64,     /* a ticket that passes for done; see ticket.h */
-  LUNADO_IS_DEPENDENT = 128 /* gets its outcome from others; user value 1 is a
-                             * table while it is pending: dependent.h */
+  LUNADO_IS_CLAIM = 64,      /* a ticket that passes for done; see ticket.h */
+  LUNADO_IS_DEPENDENT = 128, /* gets its outcome from others; user value 1 is a
+                              * table while it is pending: dependent.h */
+  LUNADO_IS_DISCARDED = 256  /* a coroutine's; user value 1 is a callback while
+                              * it is pending without waiters: done.h */
 };
 
 /* Makes the class of Futures, and gen.moment, once per state.  [-0, +0, m] */

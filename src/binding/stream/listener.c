@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "binding/future/done.h"
+#include "binding/future/future.h"
 #include "binding/loop/anchor.h"
 #include "binding/loop/callback.h"
 #include "binding/state/class.h"
@@ -262,12 +263,13 @@ static int listener__gc(lua_State *L) {
 
 static const luaL_Reg metamethods[] = {{"__gc", listener__gc}, {NULL, NULL}};
 
-/* discard(future, callback): if the Future fails, its error is reported as one
- * of the callback. */
+/* discard(future, callback): if the coroutine of the Future, which nothing else
+ * has, fails, its error is reported as one of the callback. */
 static int core_discard(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lua_settop(L, 2);
-  lunado__done_discard(L, realm, lunado__ioloop_current(L, realm), 1, 2);
+  (void)lunado__checkfuture(L, realm, 1);
+  lunado__done_discard_coroutine(L, realm, realm->loops.current, 1, 2);
   return 0;
 }
 
