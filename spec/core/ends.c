@@ -46,19 +46,19 @@ static void tell(end *self, char event) {
 }
 
 size_t end_waiting(const end *self) {
-  return lunado_bytes_size(&self->stream->in);
+  return lunado_bytes_size(self->stream->in);
 }
 
 void end_skip(end *self, size_t n) {
   if (n == 0) return;
-  assert_memory_equal(lunado_bytes_at(&self->stream->in), text + self->got, n);
-  lunado_bytes_skip(&self->stream->in, n);
+  assert_memory_equal(lunado_bytes_at(self->stream->in), text + self->got, n);
+  lunado_bytes_skip(self->stream->in, n);
   self->got += n;
 }
 
 static void on_arrived(lunado_stream *stream) {
   end *self = of(stream);
-  size_t size = lunado_bytes_size(&stream->in);
+  size_t size = lunado_bytes_size(stream->in);
   assert_true(size > 0);
   assert_false(stream->closed);
   self->arrived++;
@@ -105,6 +105,7 @@ static void on_closed(lunado_stream *stream) {
   assert_true(stream->closed);
   assert_true(lunado_stream_is_closing(stream));
   tell(self, 'x');
+  lunado_bytes_fini(&self->in);
   self->stream = NULL;
 }
 
@@ -123,6 +124,7 @@ void end_take(end *self, lunado_stream *stream) {
   self->connected = 1;
   stream->owner = self;
   stream->events = &events;
+  stream->in = &self->in;
   lunado_stream_keep_alive(stream, true);
   lunado__check(stream->loop);
 }

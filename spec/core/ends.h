@@ -26,6 +26,7 @@ typedef void (*end_act)(end *self, char event);
 struct end {
   lunado_stream *stream; /* NULL once it is closed */
   uv_stream_t *foreign;  /* what it has adopted; NULL: nothing */
+  lunado_bytes in;
   char name;
   size_t got;       /* bytes that were taken */
   size_t sent;      /* bytes that were given to be written */

@@ -248,8 +248,8 @@ static int ended;
 
 /* Takes n bytes, which are those of the model. */
 static void take(size_t n) {
-  assert_memory_equal(lunado_bytes_at(&here.stream->in), model + position, n);
-  lunado_bytes_skip(&here.stream->in, n);
+  assert_memory_equal(lunado_bytes_at(here.stream->in), model + position, n);
+  lunado_bytes_skip(here.stream->in, n);
   position += n;
 }
 
@@ -274,7 +274,7 @@ static void write_some(void) {
   here.sent = random_below(1000000);
   memcpy(model + position, text + here.sent, n);
   assert_true(lunado_stream_seek_back(here.stream, ahead));
-  if (ahead > 0) lunado_bytes_skip(&here.stream->in, ahead);
+  if (ahead > 0) lunado_bytes_skip(here.stream->in, ahead);
   end_write(&here, n);
   position += n;
   if (position > length) length = position;
@@ -286,7 +286,7 @@ static void start_again(lunado_loop *loop) {
   assert_true(
       lunado_stream_seek_back(here.stream, position + end_waiting(&here)));
   if (end_waiting(&here) > 0)
-    lunado_bytes_skip(&here.stream->in, end_waiting(&here));
+    lunado_bytes_skip(here.stream->in, end_waiting(&here));
   position = 0;
 }
 
@@ -327,7 +327,7 @@ static void what_is_read_when_it_seeks_is_read_again(void **state) {
   assert_int_equal(end_waiting(&here), 65536); /* the next is under way */
   end_skip(&here, 1000);
   assert_true(lunado_stream_seek_back(here.stream, 64536));
-  lunado_bytes_skip(&here.stream->in, 64536);
+  lunado_bytes_skip(here.stream->in, 64536);
   here.sent = 500;
   end_write(&here, 1000);
   turn_until(loop, here.ended != 0);
@@ -386,7 +386,7 @@ static void what_was_opened_for_reading_cannot_be_written(void **state) {
   assert_int_equal(here.error, UV_EBADF);
   turn(loop);
   assert_int_equal(here.written, 1);
-  assert_int_equal(here.stream->first->number, 1);
+  assert_int_equal(lunado__stream_first(here.stream)->number, 1);
   lunado_stream_drop_writes(here.stream);
   assert_int_equal(lunado_stream_unsent(here.stream), 0);
 }

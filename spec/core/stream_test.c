@@ -42,7 +42,7 @@ static void pass(lunado_loop *loop, size_t size, int how) {
   if (here.keeps) {
     turn_until(loop, end_waiting(&here) == size);
     end_skip(&here, size);
-    assert_null(here.stream->in.data);
+    assert_null(here.stream->in->data);
   } else {
     turn_until(loop, here.got == before + size && end_waiting(&here) == 0);
   }
@@ -120,7 +120,7 @@ static unsigned lent, direct;
 
 static void look_where_it_is(end *self, char event) {
   if (event != 'a') return;
-  if (self->stream->in.capacity == 0)
+  if (self->stream->in->capacity == 0)
     lent++;
   else
     direct++;
@@ -505,6 +505,12 @@ static void tells_which_way_it_goes(void **state) {
   }
 }
 
+/* There may be very many that are idle. */
+static void a_stream_is_small(void **state) {
+  (void)state;
+  assert_true(sizeof(lunado_stream) <= 12 * sizeof(void *));
+}
+
 static void a_terminal_is_a_stream_as_well(void **state) {
   lunado_loop *loop = *state;
   lunado_stream *stream;
@@ -521,7 +527,7 @@ static void a_terminal_is_a_stream_as_well(void **state) {
   end_read(&here, 0);
   assert_int_equal(write(other, line, 4), 4);
   turn_until(loop, end_waiting(&here) == 4);
-  assert_memory_equal(lunado_bytes_at(&stream->in), "one\n", 4);
+  assert_memory_equal(lunado_bytes_at(stream->in), "one\n", 4);
   assert_int_equal(read(other, answer, sizeof answer), 5); /* its echo */
   end_write(&here, 4);
   turn_until(loop, here.written == 1);
@@ -617,6 +623,7 @@ int main(void) {
       end_units(nor_on_a_closed_loop),
       end_unit(tells_which_way_it_goes),
       end_unit(a_terminal_is_a_stream_as_well),
+      cmocka_unit_test(a_stream_is_small),
       end_units(keeps_a_run_alive_when_told),
       end_unit(at_first_it_does_not),
       end_units(writing_always_does),

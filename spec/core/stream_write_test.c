@@ -205,11 +205,11 @@ static void fail_to_write(lunado_loop *loop) {
   assert_true(there.error == UV_EPIPE || there.error == UV_ECONNRESET);
   turn(loop);
   assert_int_equal(there.written, 1);
-  assert_int_equal(there.stream->first->number, 1);
+  assert_int_equal(lunado__stream_first(there.stream)->number, 1);
   assert_int_equal(there.stream->queued, 200);
   lunado__check(loop);
   lunado_stream_drop_writes(there.stream);
-  assert_null(there.stream->first);
+  assert_null(there.stream->last);
   assert_int_equal(lunado_stream_unsent(there.stream), 0);
   lunado__check(loop);
   turn(loop);
@@ -235,7 +235,7 @@ static void an_event_may_drop_them(void **state) {
   there.act = drop;
   lunado_stream_close(here.stream);
   turn_until(loop, there.written == 1);
-  assert_null(there.stream->first);
+  assert_null(there.stream->last);
   turn(loop);
   assert_int_equal(there.written, 1);
 }

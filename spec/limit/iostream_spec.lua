@@ -6,7 +6,9 @@ local gen = require "lunado.gen"
 local IOLoop = require "lunado.ioloop".IOLoop
 local IOStream = require "lunado.iostream".IOStream
 local pattern = require "lunado.pattern"
+local TCPServer = require "lunado.tcpserver".TCPServer
 local uv = require "lunado.uv"
+local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 local streams = require "spec.support.streams"
 local times = require "spec.support.times"
@@ -97,5 +99,35 @@ describe("a large piece", function()
     await { whole, uv.write(there, "end\n") }
     assert.equal(#text + 4, #await(read))
     await { here:close(), uv.close(there) }
+  end)
+end)
+
+-- What Lua has of it, with the coroutine that waits, and luv's handle at the
+-- other end; the core's own part, core/stream_test knows.
+describe("an idle connection", function()
+  spec("takes little memory", function()
+    local server, handles, count = TCPServer(), {}, 0
+    function server.handle_stream(_, stream)
+      count = count + 1
+      await(stream:read_until_close())
+    end
+    local port = server:listen(0, "127.0.0.1")
+    local function connect(n)
+      for _ = 1, n do
+        local handle = uv.new_tcp()
+        await(uv.tcp_connect(handle, "127.0.0.1", port))
+        table.insert(handles, handle)
+      end
+      while count < #handles do await() end
+    end
+    connect(16)
+    gc.collect()
+    local before = gc.kilobytes()
+    connect(240)
+    gc.collect()
+    local bytes = (gc.kilobytes() - before) * 1024 / 240
+    assert.is_true(bytes < 2200, bytes)
+    for _, handle in ipairs(handles) do await(uv.close(handle)) end
+    server:stop()
   end)
 end)

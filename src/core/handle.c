@@ -2,9 +2,9 @@
 /*
  * handle.c - a set of addresses: a hash table with linear probing.
  *
- * Invariants: at least half of the slots are free, where reserved slots count
- * as taken; no slot between an address and its home, the slot it hashes to,
- * is free.  An empty set has no table.
+ * Invariants: at least a third of the slots are free, where reserved slots
+ * count as taken; no slot between an address and its home, the slot it hashes
+ * to, is free.  An empty set has no table.
  */
 #include "core/handle.h"
 
@@ -15,11 +15,11 @@
 
 #include "core/alloc.h"
 #include "core/loop.h"
+#include "core/stream.h"
 
-typedef struct {
-  const void *object; /* NULL: the slot is free */
-  void *adopter;      /* of another library's handle; NULL: it is lunado's */
-} slot;
+/* The address of an object of lunado's; that of a stream, plus 1: the handle
+ * that the stream has adopted; 0: the slot is free. */
+typedef uintptr_t slot;
 
 static slot *table;
 static size_t capacity; /* a power of two, or 0 */
@@ -44,10 +44,21 @@ static size_t home(const void *object) {
 
 static size_t next(size_t at) { return (at + 1) & (capacity - 1); }
 
+/* The stream in the slot, which is not free; NULL: an object of lunado's is. */
+static lunado_stream *adopter_in(slot entry) {
+  return entry & 1 ? (lunado_stream *)(entry - 1) : NULL;
+}
+
+/* The address by which the slot is found; NULL: it is free. */
+static const void *key(slot entry) {
+  const lunado_stream *adopter = adopter_in(entry);
+  return adopter != NULL ? adopter->uv : (const void *)entry;
+}
+
 /* The slot of the object, or the free slot where it would be put. */
 static size_t find(const void *object) {
   size_t at = home(object);
-  while (table[at].object != NULL && table[at].object != object) at = next(at);
+  while (table[at] != 0 && key(table[at]) != object) at = next(at);
   return at;
 }
 
@@ -60,7 +71,7 @@ static bool grow(void) {
   table = larger;
   capacity = wanted;
   for (size_t i = 0; i < old_capacity; i++)
-    if (old[i].object != NULL) table[find(old[i].object)] = old[i];
+    if (old[i] != 0) table[find(key(old[i]))] = old[i];
   lunado__free(old);
   return true;
 }
@@ -75,19 +86,19 @@ static void give_slot(void) {
 /* Frees the slot `hole`.  An address behind it moves into it if the hole is
  * between the address and its home. */
 static void clear(size_t hole) {
-  for (size_t at = next(hole); table[at].object != NULL; at = next(at)) {
-    size_t from_home = (at - home(table[at].object)) & (capacity - 1);
+  for (size_t at = next(hole); table[at] != 0; at = next(at)) {
+    size_t from_home = (at - home(key(table[at]))) & (capacity - 1);
     if (from_home < ((at - hole) & (capacity - 1))) continue;
     table[hole] = table[at];
     hole = at;
   }
-  table[hole] = (slot){NULL, NULL};
+  table[hole] = 0;
 }
 
 int lunado__handle_reserve(void) {
   bool enough;
   lock();
-  enough = (taken + 1) * 2 <= capacity || grow();
+  enough = (taken + 1) * 3 <= capacity * 2 || grow();
   if (enough) taken++;
   unlock();
   return enough ? 0 : UV_ENOMEM;
@@ -101,23 +112,23 @@ void lunado__handle_unreserve(void) {
 
 void lunado__handle_mark(const void *object) {
   lock();
-  table[find(object)] = (slot){object, NULL};
+  table[find(object)] = (slot)object;
   unlock();
 }
 
-void lunado__handle_adopt(const void *handle, void *adopter) {
+void lunado__handle_adopt(const lunado_stream *adopter) {
   slot *found;
   lock();
-  found = &table[find(handle)];
-  if (found->object != NULL) give_slot();
-  *found = (slot){handle, adopter};
+  found = &table[find(adopter->uv)];
+  if (*found != 0) give_slot();
+  *found = (slot)adopter + 1;
   unlock();
 }
 
-void *lunado__handle_adopter(const void *handle) {
-  void *adopter;
+lunado_stream *lunado__handle_adopter(const void *handle) {
+  lunado_stream *adopter;
   lock();
-  adopter = capacity > 0 ? table[find(handle)].adopter : NULL;
+  adopter = capacity > 0 ? adopter_in(table[find(handle)]) : NULL;
   unlock();
   return adopter;
 }
@@ -165,10 +176,8 @@ void lunado__handle_close(void *object, uv_close_cb cb) {
 }
 
 static bool is_marked(const void *object) {
-  const slot *found;
-  if (capacity == 0) return false;
-  found = &table[find(object)];
-  return found->object != NULL && found->adopter == NULL;
+  slot found = capacity > 0 ? table[find(object)] : 0;
+  return found != 0 && adopter_in(found) == NULL;
 }
 
 /* True if the handle is the field `member` of a loop of lunado's. */

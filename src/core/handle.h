@@ -14,6 +14,8 @@
 #include <stdbool.h>
 #include <uv.h>
 
+typedef struct lunado_stream lunado_stream;
+
 /* Reserves room for one more object; the caller then marks the object or
  * unreserves the room.  Returns 0 or UV_ENOMEM.  This function and the others
  * here may be called from any thread. */
@@ -30,12 +32,13 @@ void lunado__handle_mark(const void *object);
  * be reused for a foreign handle. */
 void lunado__handle_unmark(const void *object);
 
-/* Records, in the room reserved for it, that `adopter` uses a handle of another
- * library.  An earlier adopter of the handle loses it. */
-void lunado__handle_adopt(const void *handle, void *adopter);
+/* Records, in the room reserved for it, that the stream uses a handle of
+ * another library: stream->uv, which must not change before the record is
+ * removed.  An earlier adopter of the handle loses it. */
+void lunado__handle_adopt(const lunado_stream *adopter);
 
-/* Returns the adopter of a handle; NULL if it has none. */
-void *lunado__handle_adopter(const void *handle);
+/* Returns the stream that has adopted a handle; NULL if none has. */
+lunado_stream *lunado__handle_adopter(const void *handle);
 
 /* Removes the record.  The adopter calls it before the handle's memory is
  * freed. */

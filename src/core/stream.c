@@ -4,7 +4,7 @@
  *
  * Invariants: an open stream is in loop->streams and holds a reference to the
  * loop; its own handle is marked as lunado's, an adopted one as adopted by it
- * (handle.h).  `first` is libuv's while `sending`.
+ * (handle.h).  The first write is libuv's while `sending`.
  */
 #include "core/stream.h"
 
@@ -41,7 +41,6 @@ static void ref(lunado_stream *stream) { stream->refs++; }
 static void unref(lunado_stream *stream) {
   lunado_loop *loop = stream->loop;
   if (--stream->refs > 0) return;
-  lunado_bytes_fini(&stream->in);
   lunado__free(stream);
   lunado_loop_unref(loop);
 }
@@ -146,7 +145,7 @@ int lunado_stream_adopt(lunado_stream **result, lunado_loop *loop,
                     : handle->type == UV_NAMED_PIPE ? LUNADO_STREAM_PIPE
                                                     : LUNADO_STREAM_TTY;
   uv_unref((uv_handle_t *)handle);
-  lunado__handle_adopt(handle, *result);
+  lunado__handle_adopt(*result);
   add_to_loop(*result);
   return 0;
 }
@@ -164,6 +163,7 @@ int lunado__stream_new_file(lunado_stream **result, lunado_loop *loop) {
 static void call_closed(lunado_stream *stream) {
   stream->uv = NULL;
   if (stream->owner != NULL) stream->events->closed(stream);
+  stream->in = NULL;
   unref(stream);
 }
 
@@ -278,10 +278,10 @@ static size_t read_size(const lunado_stream *stream) {
 
 /* Sets *buf to room in `in` itself, for the missing bytes. */
 static bool reserve_in(lunado_stream *stream, uv_buf_t *buf) {
-  char *room = lunado_bytes_reserve(&stream->in, READ_BUFFER);
+  char *room = lunado_bytes_reserve(stream->in, READ_BUFFER);
   size_t size;
   if (room == NULL) return false;
-  size = stream->in.capacity - stream->in.end;
+  size = stream->in->capacity - stream->in->end;
   if (size > stream->missing) size = stream->missing;
   *buf = uv_buf_init(room, (unsigned)(size < UINT32_MAX ? size : READ_BUFFER));
   return true;
@@ -315,7 +315,7 @@ static void on_alloc_adopted(uv_handle_t *handle, size_t suggested,
 /* Adds n bytes at `data` to `in`.  reserve_in may have put them behind its last
  * byte already.  Returns false if there is no memory. */
 static bool receive(lunado_stream *stream, char *data, size_t n) {
-  lunado_bytes *in = &stream->in;
+  lunado_bytes *in = stream->in;
   char *room;
   if (in->data != NULL && data == in->data + in->end) {
     lunado_bytes_commit(in, n);
@@ -347,7 +347,8 @@ void lunado__stream_receive(lunado_stream *stream, ssize_t n, char *data) {
     end_reading(stream, UV_ENOMEM);
   } else {
     stream->events->arrived(stream);
-    if (!lunado_bytes_copy_lent(&stream->in)) end_reading(stream, UV_ENOMEM);
+    if (stream->in != NULL && !lunado_bytes_copy_lent(stream->in))
+      end_reading(stream, UV_ENOMEM);
   }
   lunado__stream_leave(loop, stream);
 }
@@ -403,7 +404,7 @@ void lunado_stream_read_stop(lunado_stream *stream) {
 size_t lunado_stream_try_write(lunado_stream *stream, const uv_buf_t *bufs,
                                unsigned count) {
   int rc;
-  if (stream->first != NULL || stream->connecting || is_file(stream) ||
+  if (stream->last != NULL || stream->connecting || is_file(stream) ||
       lunado_stream_is_closing(stream))
     return 0;
   rc = uv_try_write(stream->uv, bufs, count);
@@ -435,9 +436,9 @@ lunado_write *lunado_write_new_end(void) {
 void lunado_write_free(lunado_write *write) { lunado__free(write); }
 
 static lunado_write *take_first(lunado_stream *stream) {
-  lunado_write *write = stream->first;
-  stream->first = write->next;
-  if (stream->first == NULL) stream->last = NULL;
+  lunado_write *write = stream->last->next;
+  stream->last->next = write->next;
+  if (write == stream->last) stream->last = NULL;
   return write;
 }
 
@@ -448,7 +449,7 @@ static void send_next(lunado_stream *stream);
 static void finish(lunado_write *write, int status) {
   lunado_stream *stream = write->stream;
   lunado_loop *loop = lunado__stream_enter(stream);
-  if (stream->first == write && stream->sending) {
+  if (stream->sending && lunado__stream_first(stream) == write) {
     stream->sending = false;
     (void)take_first(stream);
     stream->events->written(stream, write, status);
@@ -499,7 +500,7 @@ static int start(lunado_stream *stream, lunado_write *write) {
 
 /* Passes the next write to libuv, unless libuv has one. */
 static void send_next(lunado_stream *stream) {
-  lunado_write *write = stream->first;
+  lunado_write *write = lunado__stream_first(stream);
   int rc;
   if (stream->sending || stream->connecting || write == NULL) return;
   stream->sending = true;
@@ -516,11 +517,11 @@ void lunado_stream_write(lunado_stream *stream, lunado_write *write) {
     return;
   }
   write->stream = stream;
-  write->next = NULL;
-  if (stream->last != NULL)
+  write->next = write;
+  if (stream->last != NULL) {
+    write->next = stream->last->next;
     stream->last->next = write;
-  else
-    stream->first = write;
+  }
   stream->last = write;
   stream->queued += write->size;
   send_next(stream);
@@ -529,14 +530,15 @@ void lunado_stream_write(lunado_stream *stream, lunado_write *write) {
 void lunado_stream_drop_writes(lunado_stream *stream) {
   if (stream->sending) (void)take_first(stream); /* its callback frees it */
   stream->sending = false;
-  while (stream->first != NULL) lunado_write_free(take_first(stream));
+  while (stream->last != NULL) lunado_write_free(take_first(stream));
   stream->queued = 0;
 }
 
 size_t lunado_stream_unsent(const lunado_stream *stream) {
   if (stream->closed) return 0;
   if (is_file(stream))
-    return stream->queued + (stream->sending ? stream->first->size : 0);
+    return stream->queued +
+           (stream->sending ? lunado__stream_first(stream)->size : 0);
   return uv_stream_get_write_queue_size(stream->uv) + stream->queued;
 }
 

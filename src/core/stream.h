@@ -8,10 +8,10 @@
  * (listen.h), or open; read and write; close.  The storage is freed after
  * `closed`, when the last request has ended.
  *
- * Reading: bytes that arrive wait in `in` until the owner takes them.  All
- * streams of a loop share one buffer that libuv reads into; the bytes are
- * copied from there only if the owner has not taken them by the end of its
- * callback.
+ * Reading: bytes that arrive wait in the owner's buffer, `in`, until it takes
+ * them.  All streams of a loop share one buffer that libuv reads into; the
+ * bytes are copied from there only if the owner has not taken them by the end
+ * of its callback.
  *
  * Writing: libuv gets one write at a time, because after a write that fails it
  * would never end the writes behind it.
@@ -188,12 +188,15 @@ void lunado__stream_closed(lunado_stream *stream);
 
 void lunado__streams_close(lunado_loop *loop);
 
+/* The write that leaves next, or is leaving; NULL: none. */
+static inline lunado_write *lunado__stream_first(const lunado_stream *stream);
+
 /* --- layout ---------------------------------------------------------------
- * The owner sets `events`, `owner` and `missing`, and takes bytes out of `in`.
- * It may read the other fields. */
+ * The owner sets `events`, `owner`, `in` and `missing`, and takes bytes out of
+ * `in`.  It may read the other fields. */
 
 struct lunado_write {
-  lunado_write *next;
+  lunado_write *next;    /* behind the last one is the first */
   lunado_stream *stream; /* its request under way holds a reference */
   union {
     uv_write_t write;
@@ -210,13 +213,15 @@ struct lunado_stream {
   lunado_loop *loop;
   const lunado_stream_events *events; /* the owner's */
   void *owner;                        /* the owner's */
-  uv_stream_t *uv;     /* `own`, or adopted; NULL: a file, or closed */
-  lunado_bytes in;     /* bytes that have arrived and are not taken yet */
-  size_t missing;      /* bytes that are wanted; 0: none */
-  lunado_write *first; /* sent next; libuv's while `sending` */
-  lunado_write *last;
-  size_t queued; /* bytes of the writes that libuv does not have */
-  uint32_t refs; /* the open handle, and requests under way */
+  uv_stream_t *uv;    /* `own`, or adopted; NULL: a file, or closed */
+  lunado_bytes *in;   /* the owner's, which keeps it until the stream is closed:
+                         bytes that have arrived and are not taken yet; NULL: it
+                         is not read */
+  size_t missing;     /* bytes that are wanted; 0: none */
+  lunado_write *last; /* its `next` is the first one, which is libuv's while
+                         `sending`; NULL: none */
+  size_t queued;      /* bytes of the writes that libuv does not have */
+  uint32_t refs;      /* the open handle, and requests under way */
   uint8_t kind;
   bool reading;
   bool sending;
@@ -231,5 +236,9 @@ struct lunado_stream {
     lunado_file file;
   } own[]; /* of the size of its kind; its data is NULL */
 };
+
+static inline lunado_write *lunado__stream_first(const lunado_stream *stream) {
+  return stream->last != NULL ? stream->last->next : NULL;
+}
 
 #endif

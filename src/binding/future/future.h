@@ -5,8 +5,9 @@
  * A Future is a userdata that begins with a lunado_future; all kinds share one
  * metatable.  User value 1 depends on the state.  While the Future is pending:
  * the owner of its waiter, or a table address of waiter -> owner if there are
- * several.  Once it has a result: the value (count == 1), nil (count == 0), or
- * a list of `count` values.  Once it has failed: its Failure.
+ * several; done.h's callback if it was discarded.  Once it has a result: the
+ * value (count == 1), nil (count == 0), or a list of `count` values.  Once it
+ * has failed: its Failure.
  *
  * An owner is a userdata whose memory contains the waiter.
  */

@@ -119,7 +119,8 @@ static void call_waitqueue(lua_State *L, int idx, ticket *self, bool waits) {
   self->future.flags ^= marks;
   luaL_checkstack(L, LUA_MINSTACK, NULL);
   if (lua_getiuservalue(L, idx, TICKET_WAITQUEUE) == LUA_TUSERDATA) {
-    ((lunado_ticket_owner *)lua_touserdata(L, -1))->ask(L, top + 1, idx, waits);
+    lunado_ticket_owner *const *owner = lua_touserdata(L, -1);
+    (*owner)->ask(L, top + 1, idx, waits);
     if (lunado_future_pending(&self->future)) self->future.flags |= marks;
     lua_settop(L, top);
     return;
@@ -219,8 +220,8 @@ static void leave_waitqueue(lua_State *L, int idx, const ticket *self) {
   int waitqueue = lua_gettop(L) + 1;
   if (!lua_checkstack(L, LUA_MINSTACK)) return; /* the queue finds it later */
   if (lua_getiuservalue(L, idx, TICKET_WAITQUEUE) == LUA_TUSERDATA) {
-    ((lunado_ticket_owner *)lua_touserdata(L, waitqueue))
-        ->removed(L, waitqueue, idx);
+    lunado_ticket_owner *const *owner = lua_touserdata(L, waitqueue);
+    (*owner)->removed(L, waitqueue, idx);
     lua_settop(L, waitqueue - 1);
     return;
   }
@@ -287,7 +288,7 @@ static int core_standing(lua_State *L) {
 lunado_future *lunado__ticket_new(lua_State *L, lunado_realm *realm,
                                   int owner) {
   ticket *self = lunado__future_new(L, realm, LUNADO_KIND_TICKET, sizeof *self,
-                                    TICKET_VALUES);
+                                    TICKET_WAITQUEUE);
   self->number = 1;
   lua_pushvalue(L, owner);
   lua_setiuservalue(L, -2, TICKET_WAITQUEUE);

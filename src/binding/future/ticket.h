@@ -30,8 +30,8 @@
 #include "binding/state/realm.h"
 
 /* The owner of a single ticket, in place of a wait queue: a userdata that
- * begins with this struct.  Both functions get the stack indices of the owner
- * and of the ticket. */
+ * begins with a pointer to this struct.  Both functions get the stack indices
+ * of the owner and of the ticket. */
 typedef struct {
   /* The program uses a withdrawn ticket; `waits`: it waits for it again.
    * [-0, +0, e] */
@@ -54,7 +54,7 @@ lunado_ticket_standing lunado__ticket_standing(lua_State *L,
                                                lunado_realm *realm, int idx);
 
 /* Pushes the ticket of the userdata at `owner`, which begins with a
- * lunado_ticket_owner.  [-0, +1, m] */
+ * pointer to a lunado_ticket_owner.  [-0, +1, m] */
 lunado_future *lunado__ticket_new(lua_State *L, lunado_realm *realm, int owner);
 
 /* Adds the functions for lunado.waiters to the table on top. */

@@ -18,10 +18,11 @@
 #include "core/slab.h"
 
 struct lunado_ioloop {
-  lunado_loop *core;     /* one reference; not NULL once the loop is in LOOPS */
-  lunado_realm *realm;   /* of the loop's Lua state */
-  lua_State *L;          /* the thread that callbacks run on: the caller of
-                          * start, else the main thread */
+  lunado_loop *core;   /* one reference; not NULL once the loop is in LOOPS */
+  lunado_realm *realm; /* of the loop's Lua state */
+  lua_State *L;        /* the thread that callbacks run on: the caller of
+                        * start, else the main thread */
+  const struct lunado_iostream_caller *caller; /* iostream.h's; NULL: none */
   lunado_callback drain; /* ready while the queue has entries */
   lunado_queue queue;
   int anchors;           /* registry: list of the values the loop holds */

@@ -214,13 +214,13 @@ static void close_by_luv(lua_State *L, int idx, lunado_iostream *self) {
 }
 
 static void close_own(lua_State *L, int idx, lunado_iostream *self) {
-  lua_State *outer = self->L;
+  lunado_iostream_caller caller;
   if (!self->loop->closed)
     lunado__iostream_hold(L, idx, self, IOSTREAM_HELD_CLOSING);
   self->handle_closing = true;
-  self->L = L;
+  lunado__iostream_enter(L, self, &caller);
   lunado_stream_close(self->core);
-  self->L = outer;
+  lunado__iostream_leave(&caller);
 }
 
 void lunado__closing_handle(lua_State *L, int idx, lunado_iostream *self) {
@@ -308,9 +308,7 @@ static int handle_closed(lua_State *L) {
 void lunado__closing_closed(lunado_stream *core) {
   lunado_iostream *self = core->owner;
   (void)lunado_bytes_copy_lent(
-      &core->in); /* libuv's buffer may have lent them */
-  self->rest = core->in;
-  lunado_bytes_init(&core->in);
+      &self->in); /* libuv's buffer may have lent them */
   self->core = NULL;
   self->closed = self->handle_closing = true;
   if (core->adopted && core->loop->closed)

@@ -17,7 +17,7 @@
 #include "core/handle.h"
 
 /* What may arrive while no read waits, at first. */
-#define READ_AHEAD ((size_t)64 * 1024)
+#define READ_AHEAD ((uint32_t)64 * 1024)
 
 /* Places on the stack for an event of the core's. */
 #define EVENT_STACK (3 * LUA_MINSTACK)
@@ -88,16 +88,22 @@ int lunado__iostream_get(lua_State *L, int idx, int value) {
 }
 
 void lunado__iostream_pushtable(lua_State *L, int idx, int value) {
-  if (lua_getiuservalue(L, idx, value) == LUA_TTABLE) return;
-  lua_pop(L, 1);
-  lua_createtable(L, IOSTREAM_CLOSED - IOSTREAM_VALUES, 0);
-  if (lua_getiuservalue(L, idx, value) == LUA_TTABLE) {
-    lua_remove(L, -2);
+  int top = lua_gettop(L);
+  bool is_rare = value > IOSTREAM_VALUES;
+  if (lunado__iostream_get(L, idx, value) == LUA_TTABLE) return;
+  lua_settop(L, top);
+  if (is_rare) {
+    lunado__iostream_pushtable(L, idx, IOSTREAM_RARE);
+    lua_pop(L, 1);
+  }
+  lua_createtable(L, is_rare ? 0 : IOSTREAM_CLOSED - IOSTREAM_VALUES, 0);
+  if (lunado__iostream_get(L, idx, value) == LUA_TTABLE) {
+    lua_replace(L, top + 1);
     return;
   }
-  lua_pop(L, 1);
+  lua_settop(L, top + 1);
   lua_pushvalue(L, -1);
-  lua_setiuservalue(L, idx, value);
+  lunado__iostream_set(L, idx, value);
 }
 
 void lunado__iostream_set(lua_State *L, int idx, int value) {
@@ -186,9 +192,15 @@ static bool push_stream(lua_State *L, const lunado_iostream *self) {
   return alive;
 }
 
+/* The thread on which an event of the stream's runs. */
+static lua_State *thread_of(const lunado_iostream *self) {
+  const lunado_iostream_caller *caller = self->loop->caller;
+  return caller != NULL && caller->stream == self ? caller->L : self->loop->L;
+}
+
 void lunado__iostream_call(lunado_iostream *self, lua_CFunction function,
                            int status, lua_Integer number) {
-  lua_State *L = self->L != NULL ? self->L : self->loop->L;
+  lua_State *L = thread_of(self);
   int top = lua_gettop(L);
   if (!lua_checkstack(L, EVENT_STACK)) return;
   if (push_stream(L, self)) {
@@ -201,6 +213,9 @@ void lunado__iostream_call(lunado_iostream *self, lua_CFunction function,
   }
   lua_settop(L, top);
 }
+
+static const lunado_ticket_owner ticket_owner = {
+    .ask = lunado__reading_ask, .removed = lunado__reading_removed};
 
 static const lunado_stream_events stream_events = {
     .arrived = lunado__reading_arrived,
@@ -215,10 +230,8 @@ lunado_iostream *lunado__iostream_new(lua_State *L, lunado_ioloop *loop,
                                       int object) {
   lunado_iostream *self = lua_newuserdatauv(L, sizeof *self, IOSTREAM_VALUES);
   memset(self, 0, sizeof *self);
-  self->ticket.ask = lunado__reading_ask;
-  self->ticket.removed = lunado__reading_removed;
+  self->ticket = &ticket_owner;
   self->loop = loop;
-  self->max = SIZE_MAX;
   self->closed = self->handle_closing = true;
   lunado__ioloop_push(L, loop);
   lua_setiuservalue(L, -2, IOSTREAM_LOOP);
@@ -236,10 +249,11 @@ lunado_iostream *lunado__iostream_new(lua_State *L, lunado_ioloop *loop,
 
 void lunado__iostream_attach(lunado_iostream *self, lunado_stream *core) {
   self->core = core;
-  self->kind = core->kind;
+  self->kind = (lunado_stream_kind)core->kind;
   self->closed = self->handle_closing = false;
   core->owner = self;
   core->events = &stream_events;
+  core->in = &self->in;
   self->ahead = READ_AHEAD;
 }
 
@@ -247,10 +261,10 @@ static int stream__gc(lua_State *L) {
   lunado_iostream *self = lua_touserdata(L, 1);
   lunado_stream *core = self->core;
   self->core = NULL;
-  lunado_bytes_fini(&self->rest);
+  lunado_bytes_fini(&self->in);
   drop_anchor(L, self);
   if (core == NULL) return 0;
-  core->owner = NULL;
+  core->owner = core->in = NULL;
   lunado_stream_close(core);
   if (lunado__iostream_get(L, 1, IOSTREAM_HANDLE) != LUA_TUSERDATA) return 0;
   lua_pushnil(L);
@@ -345,15 +359,14 @@ static int core_stream_adopt(lua_State *L) {
 static int core_stream_lost(lua_State *L) {
   lunado_stream *core;
   lunado_iostream *self;
-  lua_State *outer;
+  lunado_iostream_caller caller;
   luaL_checktype(L, 2, LUA_TUSERDATA);
   core = lunado__handle_adopter(*(uv_stream_t **)lua_touserdata(L, 2));
   if (core == NULL || core->owner == NULL) return 0;
   self = core->owner;
-  outer = self->L;
-  self->L = L;
+  lunado__iostream_enter(L, self, &caller);
   lunado__reading_ended(core, UV_ECANCELED);
-  self->L = outer;
+  lunado__iostream_leave(&caller);
   return 0;
 }
 
@@ -384,10 +397,11 @@ static int core_stream_open_file(lua_State *L) {
 /* stream_set_ahead(object, bytes): so many may arrive while no read waits. */
 static int core_stream_set_ahead(lua_State *L) {
   lunado_iostream *self;
-  size_t ahead = (size_t)luaL_checkinteger(L, 2);
+  lua_Integer ahead = luaL_checkinteger(L, 2);
   lua_settop(L, 1);
   self = lunado__iostream_check(L);
-  if (self->core != NULL) self->ahead = ahead;
+  if (self->core != NULL)
+    self->ahead = ahead < UINT32_MAX ? (uint32_t)ahead : UINT32_MAX;
   return 0;
 }
 
@@ -397,7 +411,7 @@ static int core_stream_set_ahead(lua_State *L) {
  * taken; whether the peer has ended; whether libuv reads. */
 static int core_stream_state(lua_State *L) {
   lunado_iostream *self = lunado__iostream_alone(L);
-  lua_pushinteger(L, (lua_Integer)lunado_bytes_size(lunado__iostream_in(self)));
+  lua_pushinteger(L, (lua_Integer)lunado_bytes_size(&self->in));
   lua_pushboolean(L, self->peer_ended);
   lua_pushboolean(L, self->core != NULL && self->core->reading);
   return 3;

@@ -27,10 +27,10 @@ enum {
   IOSTREAM_READ,     /* Future of the read that waits */
   IOSTREAM_WHAT,     /* of the last read: its delimiter, or function; of a
                         stream that was just accepted, the address of the
-                        peer */
-  IOSTREAM_WRITES,   /* number of a write -> its Future; or nil */
+                        other end */
   IOSTREAM_RARE,     /* a table, or nil */
   IOSTREAM_VALUES = IOSTREAM_RARE,
+  IOSTREAM_WRITES,         /* number of a write -> its Future; or nil */
   IOSTREAM_HANDLE,         /* luv's handle: adopted, or the one that closes a
                               file's descriptor */
   IOSTREAM_WRITE_CLOSED,   /* Future of close_write */
@@ -64,38 +64,45 @@ typedef enum {
 } lunado_iostream_want;
 
 typedef struct {
-  lunado_ticket_owner ticket; /* of its reads; first, for ticket.h */
-  lunado_stream *core;        /* NULL: the handle is closed, or unadopted */
-  lunado_bytes rest;          /* when core is NULL: bytes not taken yet */
-  lunado_ioloop *loop;        /* IOSTREAM_LOOP holds it */
-  lua_State *L;    /* where events run: the thread of the method that is
-                      calling the core, which restores this; NULL:
-                      loop->L */
-  uint32_t anchor; /* in the loop; 0: none yet.  Its value is the userdata
-                      while there are `holds`, else false */
+  const lunado_ticket_owner *ticket; /* of its reads; first, for ticket.h */
+  lunado_stream *core;  /* NULL: the handle is closed, or unadopted */
+  lunado_bytes in;      /* bytes that have arrived and are not taken yet; `core`
+                           writes here while it is open */
+  lunado_ioloop *loop;  /* IOSTREAM_LOOP holds it */
+  size_t count;         /* wanted bytes; of a delimiter or a line, the bytes
+                           within which it must end: SIZE_MAX for no limit */
+  uint32_t ahead;       /* bytes that may arrive while no read waits */
+  uint32_t generation;  /* grows when a read begins, or takes bytes */
+  uint32_t first_write; /* number of the first write that is not sent yet */
+  uint32_t next_write;  /* the number that the next write gets */
+  uint32_t anchor; /* in the loop; 0: none yet.  Its value is the userdata while
+                      there are `holds`, else false */
   uint8_t holds;
-  uint8_t want;
-  uint8_t kind; /* of the stream: lunado_stream_kind */
-  bool partial;
-  bool has_reader; /* IOSTREAM_READ is a Future that this stream will settle */
-  bool has_close_callback;
-  bool connecting;
-  bool serving;        /* by a TCPServer's handler, which has not returned */
-  bool peer_ended;     /* reading has reached the end of the stream */
-  bool end_sent;       /* the end of writing was sent */
-  bool write_closed;   /* IOSTREAM_WRITE_CLOSED is a Future */
-  bool closed;         /* stream:closed() is true; reads may still take bytes
-                          that have arrived */
-  bool handle_closing; /* the handle is closing as well, or closed */
-  bool reported;       /* a caller got the error that closed it */
-  bool was_reported;   /* `reported`, when the last read began */
-  uint32_t generation; /* grows when a read begins, or takes bytes */
-  size_t count;        /* wanted bytes */
-  size_t max;   /* bytes within which a read must end; SIZE_MAX: no limit */
-  size_t ahead; /* bytes that may arrive while no read waits */
-  lua_Integer first_write; /* number of the first write that is not sent yet */
-  lua_Integer next_write;  /* the number that the next write gets */
+  lunado_iostream_want want : 3;
+  lunado_stream_kind kind : 2; /* of the stream */
+  bool partial : 1;
+  bool has_reader : 1; /* IOSTREAM_READ is a Future that this stream will
+                          settle */
+  bool has_close_callback : 1;
+  bool connecting : 1;
+  bool serving : 1;      /* by a TCPServer's handler, which has not returned */
+  bool peer_ended : 1;   /* reading has reached the end of the stream */
+  bool end_sent : 1;     /* the end of writing was sent */
+  bool write_closed : 1; /* IOSTREAM_WRITE_CLOSED is a Future */
+  bool closed : 1;       /* stream:closed() is true; reads may still take
+                            bytes that have arrived */
+  bool handle_closing : 1; /* the handle is closing as well, or closed */
+  bool reported : 1;       /* a caller got the error that closed it */
+  bool was_reported : 1;   /* `reported`, when the last read began */
 } lunado_iostream;
+
+/* A method that is calling the core: events of its stream run on L, those of
+ * others on loop->L.  It is on the C stack. */
+typedef struct lunado_iostream_caller {
+  const lunado_iostream *stream; /* on the stack of L */
+  lua_State *L;
+  const struct lunado_iostream_caller *outer;
+} lunado_iostream_caller;
 
 void lunado__iostream_open(lua_State *L, lunado_realm *realm);
 
@@ -122,11 +129,6 @@ void lunado__iostream_attach(lunado_iostream *self, lunado_stream *core);
 lunado_ioloop *lunado__iostream_loop_on(lua_State *L, lunado_realm *realm,
                                         const uv_loop_t *uv);
 
-/* The bytes that have arrived and are not taken yet. */
-static inline lunado_bytes *lunado__iostream_in(lunado_iostream *self) {
-  return self->core != NULL ? &self->core->in : &self->rest;
-}
-
 /* Raises "bad argument #position to 'name' (what)".  [-0, +0, v] */
 int lunado__iostream_badarg(lua_State *L, int position, const char *name,
                             const char *what);
@@ -142,6 +144,18 @@ void lunado__iostream_hold(lua_State *L, int idx, lunado_iostream *self,
 /* Removes a reason; without any, the loop does not hold the userdata.
  * [-0, +0, -] */
 void lunado__iostream_release(lua_State *L, lunado_iostream *self, int reason);
+
+/* Enclose a call of the core's. */
+static inline void lunado__iostream_enter(lua_State *L,
+                                          const lunado_iostream *self,
+                                          lunado_iostream_caller *caller) {
+  *caller = (lunado_iostream_caller){self, L, self->loop->caller};
+  self->loop->caller = caller;
+}
+static inline void lunado__iostream_leave(
+    const lunado_iostream_caller *caller) {
+  caller->stream->loop->caller = caller->outer;
+}
 
 /* Calls `function` with the userdata, `status` and `number`, protected.  To be
  * called in an event of the core's.  If there is no memory, closes the stream.
@@ -162,8 +176,8 @@ void lunado__iostream_pushdone(lua_State *L, lunado_realm *realm);
  * [-0, +1, -] */
 int lunado__iostream_get(lua_State *L, int idx, int value);
 
-/* Pushes the table that is the user value `value` of the userdata at idx; makes
- * it first, unless a finalizer does so meanwhile.  [-0, +1, m] */
+/* Pushes the table that is a user value, or a rare one, of the userdata at idx;
+ * makes it first, unless a finalizer does so meanwhile.  [-0, +1, m] */
 void lunado__iostream_pushtable(lua_State *L, int idx, int value);
 
 /* Sets a user value, or a rare one, of the userdata at idx to the value on top,

@@ -24,14 +24,10 @@
 /* What find() returns beside the number of bytes. */
 enum { NOT_YET = -1, NEVER = -2 };
 
-static lunado_bytes *in_of(lunado_iostream *self) {
-  return lunado__iostream_in(self);
-}
-
 /* Pushes the result of a read that gets n bytes, which stay in the buffer.
  * [-0, +1, m] */
 static void push_bytes(lua_State *L, lunado_iostream *self, size_t n) {
-  const lunado_bytes *in = in_of(self);
+  const lunado_bytes *in = &self->in;
   const char *at = n > 0 ? lunado_bytes_at(in) : "";
   if (self->want == IOSTREAM_LINE) {
     n--;
@@ -42,7 +38,7 @@ static void push_bytes(lua_State *L, lunado_iostream *self, size_t n) {
 
 /* Takes the first n bytes. */
 static void take(lunado_iostream *self, size_t n) {
-  lunado_bytes_skip(in_of(self), n);
+  lunado_bytes_skip(&self->in, n);
   self->generation++;
 }
 
@@ -117,7 +113,7 @@ void lunado__reading_end(lua_State *L, int idx, lunado_iostream *self,
     lunado__reading_fail(L, idx, self, cause);
     return;
   }
-  give(L, idx, self, lunado_bytes_size(in_of(self)));
+  give(L, idx, self, lunado_bytes_size(&self->in));
 }
 
 /* --- finding -------------------------------------------------------------- */
@@ -162,7 +158,7 @@ static ptrdiff_t exceeds(lua_State *L, int idx, lunado_iostream *self) {
     delimiter = lua_tolstring(L, -1, &length);
   push_quoted(L, delimiter, length);
   lua_pushfstring(L, "delimiter %s not found within %I bytes",
-                  lua_tostring(L, -1), (LUAI_UACINT)self->max);
+                  lua_tostring(L, -1), (LUAI_UACINT)self->count);
   lunado__exception_push(L, self->loop->realm, LUNADO_E_UNSATISFIABLE_READ,
                          "%s", lua_tostring(L, -1));
   lua_replace(L, top + 1);
@@ -174,13 +170,13 @@ static ptrdiff_t exceeds(lua_State *L, int idx, lunado_iostream *self) {
  * beyond `max`. */
 static ptrdiff_t within(lua_State *L, int idx, lunado_iostream *self,
                         size_t n) {
-  size_t size = n > 0 ? n : lunado_bytes_size(in_of(self));
-  if (size > self->max) return exceeds(L, idx, self);
+  size_t size = n > 0 ? n : lunado_bytes_size(&self->in);
+  if (size > self->count) return exceeds(L, idx, self);
   return n > 0 ? (ptrdiff_t)n : NOT_YET;
 }
 
 static ptrdiff_t find_bytes(lunado_iostream *self) {
-  size_t size = lunado_bytes_size(in_of(self));
+  size_t size = lunado_bytes_size(&self->in);
   if (size >= self->count) return (ptrdiff_t)self->count;
   return self->partial && size > 0 ? (ptrdiff_t)size : NOT_YET;
 }
@@ -190,7 +186,7 @@ static ptrdiff_t find_delimiter(lua_State *L, int idx, lunado_iostream *self) {
   const char *delimiter;
   lua_getiuservalue(L, idx, IOSTREAM_WHAT);
   delimiter = lua_tolstring(L, -1, &length);
-  n = lunado_bytes_find(in_of(self), delimiter, length);
+  n = lunado_bytes_find(&self->in, delimiter, length);
   lua_pop(L, 1);
   return within(L, idx, self, n);
 }
@@ -218,7 +214,7 @@ static ptrdiff_t find(lua_State *L, int idx, lunado_iostream *self) {
   case IOSTREAM_BYTES:
     return find_bytes(self);
   case IOSTREAM_LINE:
-    return within(L, idx, self, lunado_bytes_find(in_of(self), "\n", 1));
+    return within(L, idx, self, lunado_bytes_find(&self->in, "\n", 1));
   case IOSTREAM_DELIMITER:
     return find_delimiter(L, idx, self);
   case IOSTREAM_MATCH:
@@ -231,7 +227,7 @@ static ptrdiff_t find(lua_State *L, int idx, lunado_iostream *self) {
 /* For a read that has not found what it wants.  Returns true, with the error on
  * top, if the buffer is full, so that it never will.  [-0, +(0|1), m] */
 static bool is_hopeless(lua_State *L, int idx, lunado_iostream *self) {
-  size_t size = lunado_bytes_size(in_of(self));
+  size_t size = lunado_bytes_size(&self->in);
   if (size == 0 ||
       size <= lunado__iostream_limit(L, idx, "max_buffer_size", MAX_BUFFER))
     return false;
@@ -249,17 +245,17 @@ static size_t missing(lunado_iostream *self) {
   if (self->want == IOSTREAM_REST) return SIZE_MAX;
   if (self->want != IOSTREAM_BYTES) return 1;
   if (self->partial) return self->count < PART ? self->count : PART;
-  size = lunado_bytes_size(in_of(self));
+  size = lunado_bytes_size(&self->in);
   return self->count > size ? self->count - size : 1;
 }
 
 void lunado__reading_start(lua_State *L, int idx, lunado_iostream *self) {
-  lua_State *outer = self->L;
+  lunado_iostream_caller caller;
   int top = lua_gettop(L), rc;
   if (self->core == NULL || self->peer_ended || self->connecting) return;
-  self->L = L;
+  lunado__iostream_enter(L, self, &caller);
   rc = lunado_stream_read(self->core, missing(self));
-  self->L = outer;
+  lunado__iostream_leave(&caller);
   if (rc == 0) return;
   if (rc == UV_ENOMEM)
     lunado__uverror_pushname(L, rc);
@@ -271,7 +267,7 @@ void lunado__reading_start(lua_State *L, int idx, lunado_iostream *self) {
 
 void lunado__reading_watch(lua_State *L, int idx, lunado_iostream *self) {
   if (self->peer_ended || self->connecting || self->handle_closing ||
-      self->core == NULL || lunado_bytes_size(&self->core->in) >= self->ahead ||
+      self->core == NULL || lunado_bytes_size(&self->in) >= self->ahead ||
       !lunado_stream_is_readable(self->core))
     return;
   lunado__reading_start(L, idx, self);
@@ -316,7 +312,7 @@ static bool proceed(lua_State *L, int idx, lunado_iostream *self) {
 static void update_missing(lunado_iostream *self, bool waits) {
   lunado_stream *core = self->core;
   if (core == NULL || !core->reading) return;
-  if (!waits && lunado_bytes_size(&core->in) >= self->ahead)
+  if (!waits && lunado_bytes_size(&self->in) >= self->ahead)
     lunado_stream_read_stop(core);
   else
     core->missing = waits ? missing(self) : 0;
@@ -454,11 +450,11 @@ static lunado_iostream *begin(lua_State *L, lunado_iostream_want want) {
     supersede(L, idx, self);
   if (self->has_reader) refuse_second(L);
   self->generation++;
-  self->want = (uint8_t)want;
+  self->want = want;
   self->partial = false;
-  self->max = SIZE_MAX;
+  self->count = SIZE_MAX;
   self->was_reported = self->reported;
-  lunado_bytes_rewind(in_of(self));
+  lunado_bytes_rewind(&self->in);
   return self;
 }
 
@@ -526,7 +522,7 @@ static int stream_read_until(lua_State *L) {
                                    "the delimiter is empty");
   max = opt_max(L, 3, "read_until");
   self = begin(L, IOSTREAM_DELIMITER);
-  self->max = max;
+  self->count = max;
   lua_pushvalue(L, 2);
   lua_setiuservalue(L, 4, IOSTREAM_WHAT);
   return read_now(L, self);
@@ -539,7 +535,7 @@ static int stream_read_line(lua_State *L) {
   lunado_iostream *self;
   lua_settop(L, 2);
   self = begin(L, IOSTREAM_LINE);
-  self->max = max;
+  self->count = max;
   return read_now(L, self);
 }
 
@@ -569,7 +565,7 @@ static int stream__peek(lua_State *L) {
   lunado_iostream *self;
   lua_settop(L, 2);
   self = lunado__iostream_check(L);
-  in = in_of(self);
+  in = &self->in;
   size = lunado_bytes_size(in);
   if (from >= size)
     lua_pushliteral(L, "");

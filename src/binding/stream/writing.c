@@ -35,7 +35,7 @@ static bool is_empty(const lunado_iostream *self) {
 
 /* Takes the Future of the first write out of IOSTREAM_WRITES, and pushes it. */
 static void take_first(lua_State *L, int idx, lunado_iostream *self) {
-  lua_getiuservalue(L, idx, IOSTREAM_WRITES);
+  lunado__iostream_get(L, idx, IOSTREAM_WRITES);
   lua_rawgeti(L, -1, self->first_write);
   lua_pushnil(L);
   lua_rawseti(L, -3, self->first_write);
@@ -226,11 +226,11 @@ static lunado_write *new_write(lua_State *L, int idx, lunado_iostream *self,
 
 /* Passes the next write to the core. */
 static void submit(lua_State *L, lunado_iostream *self, lunado_write *write) {
-  lua_State *outer = self->L;
+  lunado_iostream_caller caller;
   self->next_write++;
-  self->L = L;
+  lunado__iostream_enter(L, self, &caller);
   lunado_stream_write(self->core, write);
-  self->L = outer;
+  lunado__iostream_leave(&caller);
 }
 
 /* (stream, data, message): makes the write of the rest, and its Future. */
@@ -254,7 +254,7 @@ static int write_rest(lua_State *L, int idx, lunado_iostream *self,
     lunado__closing_for_memory(L, idx, self);
     return luaL_error(L, "not enough memory");
   }
-  lua_getiuservalue(L, idx, IOSTREAM_WRITES);
+  lunado__iostream_get(L, idx, IOSTREAM_WRITES);
   lua_rawgeti(L, -1, self->next_write);
   submit(L, self, data->write);
   return 1;
@@ -291,9 +291,9 @@ static bool is_refused(lua_State *L, int idx, lunado_iostream *self,
 /* A file is written at the place up to which reads have taken bytes.  So drops
  * the bytes that were read ahead, which are read again. */
 static void forget_ahead(lunado_iostream *self) {
-  size_t size = lunado_bytes_size(&self->core->in);
+  size_t size = lunado_bytes_size(&self->in);
   if (!lunado_stream_seek_back(self->core, size)) return;
-  lunado_bytes_skip(&self->core->in, size);
+  lunado_bytes_skip(&self->in, size);
   self->peer_ended = false;
   self->generation++;
 }
