@@ -21,7 +21,8 @@
 
 /* The stack of the function at the base. */
 enum {
-  BASE_FAILURE = 1, /* the Failure of the error that is under way, or nil */
+  BASE_FAILURE = 1, /* the Failure of the error that is under way, or the
+                       realm */
   BASE_HANDLER,
   BASE_FUNCTION /* the user's; its arguments follow */
 };
@@ -47,11 +48,20 @@ static int unpack_return(lua_State *L) {
   return n;
 }
 
-/* Pushes the Failure that the handler made of the error on top, if there is
- * one. */
-static void push_failure(lua_State *L) {
+/* Pushes the Failure that the handler made of the error on top, and returns
+ * true, if there is one. */
+static bool push_failure(lua_State *L) {
   lua_pushvalue(L, BASE_FAILURE);
-  if (!lunado__failure_is_of(L, -1, -2)) lua_pop(L, 1);
+  if (lunado__failure_is_of(L, -1, -2)) return true;
+  lua_pop(L, 1);
+  return false;
+}
+
+/* The realm, for a coroutine that has failed. */
+static lunado_realm *find_realm(lua_State *L) {
+  void *found = lua_touserdata(L, BASE_FAILURE);
+  if (lua_islightuserdata(L, BASE_FAILURE)) return found;
+  return ((lunado_failure *)found)->realm;
 }
 
 /* Returns from the body with the n results on top; n is not 1.  If other code
@@ -69,12 +79,12 @@ static int return_packed(lua_State *L, int n) {
 }
 
 static int body_failed(lua_State *L) {
-  lunado_realm *realm = lunado__realm_find(L);
+  lunado_realm *realm = find_realm(L);
   int n;
   if (!lunado__task_is_running(L, realm)) return lua_error(L);
   if (!lunado__exception_is(L, realm, -1, LUNADO_E_RETURN)) {
-    realm->coroutines.current->flags |= TASK_FAILED;
-    push_failure(L);
+    realm->coroutines.current->flags |=
+        push_failure(L) ? TASK_FAILED | TASK_FAILURE : TASK_FAILED;
     return 1;
   }
   n = unpack_return(L);

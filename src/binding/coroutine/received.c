@@ -261,7 +261,9 @@ lunado_failure *lunado__received_raised(lua_State *L, lunado_realm *realm,
   if (push_received(L, realm, err)) self = lua_touserdata(L, -1);
   if (self == NULL || !self->passing || !lunado__failure_is_of(L, -1, err)) {
     bool received = self != NULL;
-    self = lunado__failure_new(L, realm, err, level);
+    self = lunado__task_is_running(L, realm)
+               ? lunado__failure_in_coroutine(L, realm, err, level)
+               : lunado__failure_new(L, realm, err, level);
     if (received) {
       lua_insert(L, -2);
       lua_setiuservalue(L, -2, LUNADO_FAILURE_INNER);

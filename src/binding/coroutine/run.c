@@ -37,8 +37,9 @@ static void reset(lua_State *thread) {
 
 /* Settles the Future of the task at t with the error on top, or with the
  * Failure on top. */
-static void finish_failed(lua_State *L, lunado_realm *realm, int t) {
-  lunado__failure_wrap(L, realm);
+static void finish_failed(lua_State *L, lunado_realm *realm, int t,
+                          const lunado_task *task) {
+  if (!(task->flags & TASK_FAILURE)) lunado__failure_wrap(L, realm);
   lunado__failure_hand_on(lua_touserdata(L, -1));
   if (lunado__done_is_discarded(lua_touserdata(L, t + 1)))
     lunado__done_fail_discarded(L, realm, t + 1);
@@ -59,6 +60,7 @@ static void finish(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
     lua_pushnil(L);
   if (status != LUA_OK) {
     task->flags |= TASK_FAILED;
+    lunado__throw_unhook(task->thread);
     reset(task->thread);
   }
   if (task->flags & TASK_WATCHED) lunado__watch_end(L, t, task);
@@ -66,7 +68,7 @@ static void finish(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
     lunado__task_drop_thread(L, t, task);
   lunado__task_recycle(L, realm, t, task);
   if (task->flags & TASK_FAILED) {
-    finish_failed(L, realm, t);
+    finish_failed(L, realm, t, task);
   } else if (lunado_future_pending(future)) {
     future->count = task->results;
     lunado__settle_known(L, realm, t + 1, future, LUNADO_DONE);

@@ -92,7 +92,7 @@ lunado_task *lunado__task_push(lua_State *L, lunado_realm *realm, int nargs) {
   task->future = lunado__future_new(L, realm, LUNADO_KIND_COROUTINE,
                                     sizeof(lunado_future), LUNADO_FUTURE_TASK);
   lua_pushcfunction(task->thread, lunado__body_run);
-  lua_pushnil(task->thread);
+  lua_pushlightuserdata(task->thread, realm);
   lua_pushcfunction(task->thread, lunado__body_handler);
   task->count = (uint32_t)nargs + 3;
   task->results = 1;

@@ -30,6 +30,7 @@ enum {
   TASK_THROWN = 256,   /* an error was raised at one of its yields */
   TASK_ENTERING = 512, /* will enter its own stack contexts at its next yield
                           (watch.h) */
+  TASK_FAILURE = 2048, /* has failed, and its body has returned a Failure */
   TASK_ENTERED = 1024  /* has entered them since its runner resumed it */
 };
 

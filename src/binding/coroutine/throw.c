@@ -19,8 +19,15 @@ static void restore_hook(lua_State *L, lunado_realm *realm) {
   realm->coroutines.user_hook = NULL;
 }
 
-/* The hook of a coroutine that is resumed with an error.  When the yield
- * returns, the error is on top. */
+/* The hook of a coroutine that is resumed with an error, and has no other hook.
+ * When the yield returns, the error is on top. */
+static void raise_alone(lua_State *L, lua_Debug *ar) {
+  (void)ar;
+  lua_sethook(L, NULL, 0, 0);
+  (void)lua_error(L);
+}
+
+/* The same for a coroutine that has a hook. */
 static void raise_at_return(lua_State *L, lua_Debug *ar) {
   lunado_realm *realm = lunado__realm_find(L);
   (void)ar;
@@ -32,6 +39,10 @@ static void raise_at_return(lua_State *L, lua_Debug *ar) {
 void lunado__throw_value(lunado_realm *realm, lunado_task *task) {
   lua_State *thread = task->thread;
   task->flags |= TASK_THROWN;
+  if (!(task->flags & TASK_AWAITING) && lua_gethook(thread) == NULL) {
+    lua_sethook(thread, raise_alone, LUA_MASKRET, 0);
+    return;
+  }
   realm->coroutines.throwing = true;
   if (task->flags & TASK_AWAITING) return;
   realm->coroutines.user_hook = lua_gethook(thread);
@@ -81,6 +92,10 @@ int lunado__throw_raised(lua_State *L, lunado_realm *realm, int t,
                          lua_CFunction function) {
   (void)lunado__throw_protected(L, realm, t, function, 0);
   return lunado__throw_count(lua_touserdata(L, t));
+}
+
+void lunado__throw_unhook(lua_State *thread) {
+  if (lua_gethook(thread) == raise_alone) lua_sethook(thread, NULL, 0, 0);
 }
 
 void lunado__throw_resumed(lunado_realm *realm, lunado_task *task) {

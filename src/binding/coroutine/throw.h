@@ -23,6 +23,10 @@ int lunado__throw_raised(lua_State *L, lunado_realm *realm, int t,
  * thread gets its debug hook back. */
 void lunado__throw_resumed(lunado_realm *realm, lunado_task *task);
 
+/* To be called before a thread is reset that could not be resumed: an error
+ * that was prepared must not be raised in one of its __close. */
+void lunado__throw_unhook(lua_State *thread);
+
 /* Prepares the error on top of the task's thread for the task's yield. */
 void lunado__throw_value(lunado_realm *realm, lunado_task *task);
 

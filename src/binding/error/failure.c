@@ -31,11 +31,9 @@ static bool is_base(lua_State *L, const lunado_realm *realm, lua_Debug *ar) {
   return base;
 }
 
-/* Finds the activation records to keep, and returns their number.  The function
- * at the base of a coroutine is lunado's own, and is left out.  Sets *last to
- * the level of the last function. */
-static int find_frames(lua_State *L, const lunado_realm *realm, int level,
-                       lua_Debug *records, int *last) {
+/* Finds the activation records to keep, and returns their number.  Sets *last
+ * to the level of the last function. */
+static int find_frames(lua_State *L, int level, lua_Debug *records, int *last) {
   int count = 0;
   while (count < FRAMES_MAX && lua_getstack(L, level + count, &records[count]))
     count++;
@@ -45,7 +43,6 @@ static int find_frames(lua_State *L, const lunado_realm *realm, int level,
     for (int i = FRAMES_FIRST; i < FRAMES_MAX; i++)
       (void)lua_getstack(L, *last - (FRAMES_MAX - 1 - i), &records[i]);
   }
-  if (count > 0 && is_base(L, realm, &records[count - 1])) count--;
   return count;
 }
 
@@ -65,17 +62,21 @@ static void forget_unheld_names(lunado_failure *self, bool gap) {
   if (gap) self->frames[FRAMES_FIRST - 1].name = NULL;
 }
 
-lunado_failure *lunado__failure_new(lua_State *L, lunado_realm *realm, int err,
-                                    int level) {
+/* The function at the base of a coroutine is lunado's own, and is left out. */
+static lunado_failure *make(lua_State *L, lunado_realm *realm, int err,
+                            int level, bool in_coroutine) {
   lua_Debug records[FRAMES_MAX];
   lunado_failure *self;
   int count = 0, last = -1;
   err = lua_absindex(L, err);
   luaL_checkstack(L, 6, NULL);
-  if (level >= 0) count = find_frames(L, realm, level, records, &last);
+  if (level >= 0) count = find_frames(L, level, records, &last);
+  if (count > 0 && (in_coroutine || is_base(L, realm, &records[count - 1])))
+    count--;
   self = lua_newuserdatauv(
       L, sizeof *self + (size_t)count * sizeof self->frames[0],
       LUNADO_FAILURE_FRAMES - 1 + count);
+  self->realm = realm;
   self->observed = self->interrupt = self->queued = self->logged = false;
   self->passing = false;
   self->home = 0;
@@ -95,6 +96,16 @@ lunado_failure *lunado__failure_new(lua_State *L, lunado_realm *realm, int err,
   lua_rawgeti(L, LUA_REGISTRYINDEX, realm->types.failure_class);
   lua_setmetatable(L, -2);
   return self;
+}
+
+lunado_failure *lunado__failure_new(lua_State *L, lunado_realm *realm, int err,
+                                    int level) {
+  return make(L, realm, err, level, false);
+}
+
+lunado_failure *lunado__failure_in_coroutine(lua_State *L, lunado_realm *realm,
+                                             int err, int level) {
+  return make(L, realm, err, level, true);
 }
 
 void lunado__failure_nomemory(lua_State *L, lunado_realm *realm) {

@@ -25,6 +25,8 @@ enum {
 };
 
 struct lunado_failure {
+  lunado_realm
+      *realm;     /* the state's, borrowed; it lasts until the state ends */
   bool observed;  /* a caller took the error, or it was logged */
   bool interrupt; /* a debug hook in C raised the error, not the callback that
                      was running */
@@ -55,6 +57,11 @@ void lunado__failure_open(lua_State *L, lunado_realm *realm);
  * [-0, +1, m] */
 lunado_failure *lunado__failure_new(lua_State *L, lunado_realm *realm, int err,
                                     int level);
+
+/* The same for the thread of a coroutine that lunado runs: the function at its
+ * base need not be looked at.  [-0, +1, m] */
+lunado_failure *lunado__failure_in_coroutine(lua_State *L, lunado_realm *realm,
+                                             int err, int level);
 
 /* Pushes the Failure that stands for "not enough memory".  [-0, +1, -] */
 void lunado__failure_nomemory(lua_State *L, lunado_realm *realm);
