@@ -54,6 +54,34 @@ static void run(lunado_loop *loop) {
 
 /* --- order and time ------------------------------------------------------ */
 
+static void a_delay_counts_from_now(void **state) {
+  lunado_loop *loop = *state;
+  named *self = start(loop, &timers[0], in(loop, 5), 'a');
+  double before, when, after;
+  lunado_timer_stop(loop, &self->timer);
+  before = in(loop, 0.002);
+  assert_int_equal(lunado_timer_start_in(loop, &self->timer, 0.002), 0);
+  after = in(loop, 0.002);
+  lunado__check(loop);
+  assert_true(lunado_timer_when(loop, &self->timer, &when));
+  assert_true(before <= when && when <= after);
+  self->when = when;
+  start(loop, &timers[1], in(loop, 0), 'b');
+  run(loop);
+  assert_string_equal(noted(), "ba");
+}
+
+static void no_delay_means_the_next_turn(void **state) {
+  lunado_loop *loop = *state;
+  named *self = start(loop, &timers[0], in(loop, 5), 'a');
+  lunado_timer_stop(loop, &self->timer);
+  self->when = in(loop, 0);
+  assert_int_equal(lunado_timer_start_in(loop, &self->timer, 0), 0);
+  assert_true(uv_is_active((uv_handle_t *)&loop->idle));
+  run(loop);
+  assert_string_equal(noted(), "a");
+}
+
 static void runs_once_and_not_early(void **state) {
   lunado_loop *loop = *state;
   start(loop, &timers[0], in(loop, 0.0123), 'a');
@@ -425,6 +453,8 @@ static void anything_from_callbacks(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
+      on_both(a_delay_counts_from_now),
+      on_both(no_delay_means_the_next_turn),
       on_both(runs_once_and_not_early),
       on_own(runs_in_the_order_of_deadlines),
       on_own(equal_deadlines_run_in_the_order_of_starting),

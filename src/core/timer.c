@@ -58,8 +58,7 @@ static bool skips(const lunado_loop *loop) {
   return loop->clock != NULL && loop->clock->skip_to != NULL;
 }
 
-static void arm(lunado_loop *loop, double when) {
-  double now = lunado_loop_time(loop);
+static void arm(lunado_loop *loop, double when, double now) {
   if (when <= now || skips(loop)) {
     lunado__loop_wake(loop);
   } else if (when < loop->armed &&
@@ -75,7 +74,8 @@ void lunado__timers_arm(lunado_loop *loop) {
   if (loop->closed) return;
   if (loop->heap.finite > 0) {
     uv_ref((uv_handle_t *)&loop->timer);
-    arm(loop, lunado_heap_entry_when(lunado_heap_min(&loop->heap)));
+    arm(loop, lunado_heap_entry_when(lunado_heap_min(&loop->heap)),
+        lunado_loop_time(loop));
   } else {
     uv_unref((uv_handle_t *)&loop->timer);
   }
@@ -87,25 +87,37 @@ static double not_before_due(const lunado_loop *loop, double when) {
   return when < loop->due ? loop->due : when;
 }
 
-/* Arms for a timer that was added. */
-static void arm_added(lunado_loop *loop, const lunado_timer *timer,
-                      double when) {
+/* Arms for a timer that was added.  `now` is NULL if the caller has not looked
+ * at the clock. */
+static void arm_added(lunado_loop *loop, const lunado_timer *timer, double when,
+                      const double *now) {
   if (when < INFINITY && lunado_heap_is_first(&loop->heap, timer)) {
     uv_ref((uv_handle_t *)&loop->timer);
-    arm(loop, when);
+    arm(loop, when, now != NULL ? *now : lunado_loop_time(loop));
   } else if (loop->heap.finite == 1) { /* behind timers that were removed */
     lunado__timers_arm(loop);
   }
 }
 
-int lunado_timer_start(lunado_loop *loop, lunado_timer *timer, double when) {
+static int start(lunado_loop *loop, lunado_timer *timer, double when,
+                 const double *now) {
   int rc;
   assert(when == when && "a deadline is a number");
   if (loop->closed) return UV_ECANCELED;
   when = not_before_due(loop, when);
   rc = lunado_heap_push(&loop->heap, when, timer);
-  if (rc == 0) arm_added(loop, timer, when);
+  if (rc == 0) arm_added(loop, timer, when, now);
   return rc;
+}
+
+int lunado_timer_start(lunado_loop *loop, lunado_timer *timer, double when) {
+  return start(loop, timer, when, NULL);
+}
+
+int lunado_timer_start_in(lunado_loop *loop, lunado_timer *timer,
+                          double delay) {
+  double now = lunado_loop_time(loop);
+  return start(loop, timer, now + delay, &now);
 }
 
 void lunado_timer_stop(lunado_loop *loop, lunado_timer *timer) {

@@ -33,6 +33,10 @@ static inline void lunado_timer_init(lunado_timer *timer, lunado_timer_cb cb);
  * nothing. */
 int lunado_timer_start(lunado_loop *loop, lunado_timer *timer, double when);
 
+/* The same for a deadline `delay` seconds from now.  Looks at the clock only
+ * once. */
+int lunado_timer_start_in(lunado_loop *loop, lunado_timer *timer, double delay);
+
 /* Stops the timer if it is running.  O(1) amortized. */
 void lunado_timer_stop(lunado_loop *loop, lunado_timer *timer);
 

@@ -110,16 +110,19 @@ static timeout *take(lua_State *L, lunado_ioloop *loop) {
   return self;
 }
 
+/* lunado_timer_start or lunado_timer_start_in. */
+typedef int (*starter)(lunado_loop *core, lunado_timer *timer, double seconds);
+
 /* Starts a timeout for the callable below the nargs arguments on top, and
  * pushes its handle. */
-static int add_timeout(lua_State *L, lunado_ioloop *loop, double when,
-                       int nargs) {
+static inline int add_timeout(lua_State *L, lunado_ioloop *loop, starter start,
+                              double seconds, int nargs) {
   timeout *self;
   int rc;
   if (nargs > 0) pack_call(L, nargs);
   self = take(L, loop);
   self->nargs = nargs;
-  rc = lunado_timer_start(loop->core, &self->timer, when);
+  rc = start(loop->core, &self->timer, seconds);
   if (rc < 0) {
     lunado__anchor_drop(L, loop, self->anchor);
     end(loop, self);
@@ -147,7 +150,7 @@ static int loop_call_later(lua_State *L) {
   lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   double delay = lunado__checkseconds(L, 2);
   int nargs = check_arguments(L, loop);
-  return add_timeout(L, loop, lunado_loop_time(loop->core) + delay, nargs);
+  return add_timeout(L, loop, lunado_timer_start_in, delay, nargs);
 }
 
 /* loop:call_at(when, fn, ...) → handle: calls fn(...) at loop:time() == when.
@@ -156,7 +159,7 @@ static int loop_call_at(lua_State *L) {
   lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   double when = lunado__checkseconds(L, 2);
   int nargs = check_arguments(L, loop);
-  return add_timeout(L, loop, when, nargs);
+  return add_timeout(L, loop, lunado_timer_start, when, nargs);
 }
 
 /* loop:add_timeout(deadline, fn, ...) → handle: calls fn(...) at the deadline,
@@ -165,7 +168,7 @@ static int loop_add_timeout(lua_State *L) {
   lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
   double when = lunado__deadline_check(L, loop, 2);
   int nargs = check_arguments(L, loop);
-  return add_timeout(L, loop, when, nargs);
+  return add_timeout(L, loop, lunado_timer_start, when, nargs);
 }
 
 /* The loop's running timeout with the handle, or NULL. */
