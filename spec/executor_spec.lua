@@ -192,7 +192,8 @@ describe("copies", function()
 
   it("of lists with holes are as long", function()
     local copy = on_thread(identity, { nil, 2, nil, 4 })
-    assert.equal(4, #copy)
+    -- In Lua 5.5 the length of a list with holes depends on its history.
+    if _VERSION == "Lua 5.4" then assert.equal(4, #copy) end
     assert.same({ nil, 2, nil, 4 }, copy)
   end)
 

@@ -484,7 +484,8 @@ describe("the thread of a coroutine", function()
         return gen.coroutine(function()
           threads[n] = coroutine.running()
           if n < 60 then return (coroutine.yield(level(n + 1))) end
-          for _, thread in ipairs(threads) do pcall(meddle, thread) end
+          -- The last one is running; in Lua 5.5 it could close itself.
+          for i = 1, n - 1 do pcall(meddle, threads[i]) end
           coroutine.yield(gen.sleep(0.001))
           over = true
         end)()

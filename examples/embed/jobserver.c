@@ -453,7 +453,11 @@ int main(int argc, char **argv) {
   int rc;
   if (argc < 2) return 1;
   uv_loop_init(&host.loop);
+#if LUA_VERSION_NUM >= 505
+  host.L = lua_newstate(allocate, &used, luaL_makeseed(NULL));
+#else
   host.L = lua_newstate(allocate, &used);
+#endif
   if (host.L == NULL) return 1;
   lua_pushcfunction(host.L, open_lua);
   lua_pushlightuserdata(host.L, &host);

@@ -40,8 +40,8 @@ local function parse_head(head)
   if not status then error("the answer is not HTTP/1.1", 0) end
   local headers = {}
   for name, value in head:gmatch("\n([^:\r\n]+):[ \t]*([^\r\n]*)") do
-    name = name:lower()
-    headers[name] = headers[name] and headers[name] .. ", " .. value or value
+    local key = name:lower()
+    headers[key] = headers[key] and headers[key] .. ", " .. value or value
   end
   return { status = tonumber(status), reason = reason, headers = headers }
 end

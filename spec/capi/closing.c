@@ -45,7 +45,7 @@ static const char script[] =
 static lua_State *open_state(host_log *log) {
   lua_State *L = host_open();
   lunado_setlog(L, host_on_log, log);
-  lua_gc(L, LUA_GCINC, 200, 100, 13);
+  host_incremental(L, 200, 100, 13);
   lua_gc(L, LUA_GCCOLLECT, 0);
   lua_gc(L, LUA_GCSTOP);
   check_int(luaL_loadstring(L, script), LUA_OK);
@@ -66,7 +66,7 @@ static int call_number(lua_State *L, const char *name) {
 /* Makes the smallest collection step; true if it ended a collection. */
 static bool step(lua_State *L) {
   bool last;
-  lua_gc(L, LUA_GCINC, 200, 1, 1);
+  host_incremental(L, 200, 1, 1);
   lua_gc(L, LUA_GCRESTART);
   last = lua_gc(L, LUA_GCSTEP, 0) != 0;
   lua_gc(L, LUA_GCSTOP);

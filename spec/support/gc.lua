@@ -2,14 +2,28 @@
 -- Collects garbage, and checks that objects are collected.
 local gc = {}
 
+-- Begins a chunk that calls incremental(pause, multiplier, step).  These
+-- parameters are as Lua 5.4 has them: a step is the logarithm of its bytes.
+local incremental = [[
+  local function incremental(pause, multiplier, step)
+    if _VERSION == "Lua 5.4" then
+      return collectgarbage("incremental", pause, multiplier, step)
+    end
+    collectgarbage("param", "pause", pause)
+    collectgarbage("param", "stepmul", multiplier)
+    collectgarbage("param", "stepsize", 1 << step)
+    return collectgarbage "incremental"
+  end
+]]
+
 -- The collectors that LUNADO_GC may name: name -> the chunk that sets it.
 local collectors = {
   generational = 'collectgarbage "generational"',
   incremental = 'collectgarbage "incremental"',
   -- A new cycle starts as soon as the last cycle has ended.
-  stress = 'collectgarbage("incremental", 10, 400)',
+  stress = incremental .. "incremental(10, 400, 13)",
   -- The same with small steps: allocations are nearly always within a cycle.
-  tiny = 'collectgarbage("incremental", 100, 100, 6)',
+  tiny = incremental .. "incremental(100, 100, 6)",
 }
 
 --- The chunk that sets the collector named by LUNADO_GC; empty if none is
@@ -45,6 +59,28 @@ function gc.kilobytes()
   return collectgarbage("count")
 end
 
+--- Makes a complete collection at each allocation; returns a function that ends
+--- this.
+function gc.at_each_allocation()
+  if _VERSION == "Lua 5.4" then
+    local pause = collectgarbage("setpause", 0)
+    local multiplier = collectgarbage("setstepmul", 1000)
+    local mode = collectgarbage("incremental", 1, 1000, 63)
+    return function()
+      collectgarbage("incremental", pause, multiplier, 13)
+      collectgarbage(mode)
+    end
+  end
+  local pause = collectgarbage("param", "pause", 0)
+  local multiplier = collectgarbage("param", "stepmul", 0) -- no limit of a step
+  local mode = collectgarbage("incremental")
+  return function()
+    collectgarbage("param", "pause", pause)
+    collectgarbage("param", "stepmul", multiplier)
+    collectgarbage(mode)
+  end
+end
+
 --- Runs fn() with a complete collection at each of its allocations; in the nth
 --- collection a finalizer calls act().  Returns the result of fn.
 function gc.interfere(n, act, fn)
@@ -54,15 +90,12 @@ function gc.interfere(n, act, fn)
     if n == 0 then act() end
     if n > 0 then setmetatable(object, stress) end
   end
-  local pause = collectgarbage("setpause", 0)
-  local multiplier = collectgarbage("setstepmul", 1000)
-  local mode = collectgarbage("incremental", 1, 1000, 63)
+  local finish = gc.at_each_allocation()
   collectgarbage()
   setmetatable({}, stress)
   local result = fn()
   n = 0
-  collectgarbage("incremental", pause, multiplier, 13)
-  collectgarbage(mode)
+  finish()
   return result
 end
 

@@ -5,6 +5,7 @@
 -- plays the scene with each action in the first and second call of user code.
 local lunado = require "lunado"
 local concurrent, gen, log = lunado.concurrent, lunado.gen, lunado.log
+local gc = require "spec.support.gc"
 local pipes = require "spec.support.pipes"
 local scenes = require "spec.support.scenes"
 
@@ -185,14 +186,13 @@ function triggers.finalizer(n)
       if left == 0 then act() end
       if left > 0 then setmetatable(object, stress) end
     end
-    collectgarbage("incremental", 1, 1000, 63)
-    collectgarbage("setpause", 0)
+    local quiet = gc.at_each_allocation()
     collectgarbage()
     setmetatable({}, stress)
     run()
     local fired = left <= 0
     left = 0
-    collectgarbage("incremental", 200, 100, 13)
+    quiet()
     return fired
   end
 end
