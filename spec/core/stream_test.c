@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "core/handle.h"
+#include "core/listen.h"
 #include "ends.h"
 
 enum { SOME = 300, PIECE = 64 * 1024, BUFFER = 256 * 1024 };
@@ -290,6 +291,59 @@ static void also_right_behind_bytes(void **state) {
 }
 
 /* --- memory -------------------------------------------------------------- */
+
+static unsigned incoming; /* connections that came in */
+
+/* Has no memory for the first one. */
+static void on_incoming(lunado_stream *stream, int error) {
+  lunado_stream *accepted;
+  assert_int_equal(error, 0);
+  memory_fail_at(incoming++ == 0 ? 1 : 0);
+  if (incoming == 1) {
+    assert_int_equal(lunado_stream_accept(stream, &accepted), UV_ENOMEM);
+    memory_fail_at(1);
+  } else {
+    assert_int_equal(lunado_stream_accept(stream, &accepted), 0);
+    lunado_stream_close(accepted);
+  }
+}
+
+static const lunado_stream_events listening_events = {.incoming = on_incoming};
+
+static int connect_to(const struct sockaddr *address) {
+  int fd = socket(AF_INET, SOCK_STREAM, 0);
+  assert_int_equal(connect(fd, address, sizeof(struct sockaddr_in)), 0);
+  return fd;
+}
+
+static void without_memory_a_connection_is_closed(void **state) {
+  lunado_loop *loop = *state;
+  struct sockaddr_in in = {.sin_family = AF_INET};
+  struct sockaddr *address = (struct sockaddr *)&in;
+  int size = sizeof in, fds[2];
+  lunado_stream *stream;
+  char byte;
+  in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  assert_int_equal(lunado_stream_new(&stream, loop, LUNADO_STREAM_TCP), 0);
+  stream->events = &listening_events;
+  assert_int_equal(lunado_stream_bind(stream, address, false), 0);
+  assert_int_equal(lunado_stream_listen(stream, 5), 0);
+  assert_int_equal(uv_tcp_getsockname((uv_tcp_t *)stream->uv, address, &size),
+                   0);
+  incoming = 0;
+  fds[0] = connect_to(address);
+  turn(loop);
+  fds[1] = connect_to(address);
+  turn(loop);
+  memory_fail_at(0);
+  assert_int_equal(incoming, 2);
+  for (int i = 0; i < 2; i++) {
+    assert_int_equal(read(fds[i], &byte, 1), 0);
+    close(fds[i]);
+  }
+  lunado_stream_close(stream);
+  turn(loop);
+}
 
 static void without_memory_reading_ends(void **state) {
   lunado_loop *loop = *state;
@@ -610,6 +664,7 @@ int main(void) {
       end_unit(it_comes_again_when_read_again),
       end_unit(a_connection_that_is_cut_off_ends_with_an_error),
       end_unit(also_right_behind_bytes),
+      end_unit(without_memory_a_connection_is_closed),
       end_unit(without_memory_reading_ends),
       end_unit(without_memory_for_what_is_left_it_ends),
       end_unit(nor_behind_what_waits_already),

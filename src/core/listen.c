@@ -2,6 +2,8 @@
 /* listen.c - streams that accept connections. */
 #include "core/listen.h"
 
+#include <unistd.h>
+
 #include "core/handle.h"
 #include "core/loop.h"
 
@@ -16,11 +18,14 @@ int lunado_stream_bind_pipe(lunado_stream *stream, const char *path) {
   return uv_pipe_bind((uv_pipe_t *)stream->uv, path);
 }
 
-/* Closes a connection that the owner has not accepted. */
+/* Closes a connection that the owner has not accepted.  uv_accept would need a
+ * handle, for which there may be no memory; and libuv accepts no other
+ * connection while it has this one.  All versions of libuv have the field. */
 static void close_unaccepted(lunado_stream *stream) {
-  lunado_stream *connection;
-  if (lunado_stream_accept(stream, &connection) == 0)
-    lunado_stream_close(connection);
+  int fd = stream->uv->accepted_fd;
+  stream->has_incoming = false;
+  stream->uv->accepted_fd = -1;
+  if (fd >= 0) (void)close(fd);
 }
 
 static void call_incoming(lunado_stream *stream, int status) {
