@@ -77,14 +77,21 @@ end
 
 -- Making streams ------------------------------------------------------------
 
---- The stream is open: sets its fields.
-local function finish(self, options, handle)
+--- Prepares an IOStream for its stream to be opened.  From there on no memory
+-- is needed: if the stream cannot be had, its descriptor is still the caller's.
+local function prepare(self, options)
   signals.survive_broken_pipes()
+  self.max_buffer_size = options.max_buffer_size
+  self.max_write_buffer_size = options.max_write_buffer_size
+  self.handle = false
+  return self
+end
+
+--- The stream is open.
+local function finish(self, options, handle)
   local ahead = math.min(options.max_buffer_size or MAX_BUFFER_SIZE,
     options.read_chunk_size or READ_CHUNK_SIZE)
   if ahead ~= READ_CHUNK_SIZE then core.stream_set_ahead(self, ahead) end
-  self.max_buffer_size = options.max_buffer_size
-  self.max_write_buffer_size = options.max_write_buffer_size
   self.handle = handle or self[1]
   return self
 end
@@ -97,7 +104,9 @@ local function closer_of(stream)
   end
 end
 
-local function new() return setmetatable({}, IOStream) end
+local function new(options)
+  return prepare(setmetatable({}, IOStream), options)
+end
 
 --- @param handle luv's stream (TCP, pipe, TTY), which is the IOStream's now
 -- @param options max_buffer_size: how much a read may take; read_chunk_size:
@@ -106,6 +115,7 @@ local function new() return setmetatable({}, IOStream) end
 function IOStream:_init(handle, options)
   check_handle(handle)
   options = to_options(options, 2, "IOStream", 3)
+  prepare(self, options)
   local guard = require "lunado.uvguard"
   local fd = type_of(handle) == "uv_pipe" and handle:fileno()
   if fd and core.guess_handle(fd) == "file" then
@@ -123,7 +133,7 @@ end
 --- A TCP stream that is not connected yet; options as for IOStream.
 function IOStream.tcp(options)
   options = to_options(options, 1, "tcp", 2)
-  local self = new()
+  local self = new(options)
   core.stream_open(self, "tcp")
   return finish(self, options)
 end
@@ -131,7 +141,7 @@ end
 --- A stream of a local socket that is not connected yet, as IOStream.tcp.
 function IOStream.pipe(options)
   options = to_options(options, 1, "pipe", 2)
-  local self = new()
+  local self = new(options)
   core.stream_open(self, "pipe")
   return finish(self, options)
 end
@@ -159,7 +169,7 @@ function IOStream.tty(fd, options)
   end
   local readable = options.readable
   if readable == nil then readable = fd == 0 end
-  local self = new()
+  local self = new(options)
   core.stream_open(self, "tty", fd, readable)
   return finish(self, options)
 end
@@ -172,7 +182,7 @@ end
 function IOStream.open(fd, options)
   fd = argument.check_descriptor(fd, 1, "open", 2)
   options = to_options(options, 2, "open", 2)
-  local self = new()
+  local self = new(options)
   open_descriptor(self, fd, options.mode or fd == 0 and "r" or "r+", false)
   return finish(self, options)
 end
@@ -180,7 +190,7 @@ end
 --- Returns the stream of the incoming connection; nil if the peer has
 -- disconnected already; nil and an error.
 local function accept(listener, options)
-  local self = new()
+  local self = new(options)
   local accepted, err = listener:accept(self)
   if not accepted then return nil, err end
   local wrong = wrong_option(options)
@@ -272,8 +282,8 @@ end
 local MODES = { r = true, w = true, a = true, ["r+"] = true }
 
 local open = core.coroutine(function(path, mode, options)
+  local self = new(options)
   local fd = await(core.open_descriptor(path, mode))
-  local self = new()
   open_descriptor(self, fd, mode, true)
   return finish(self, options)
 end)

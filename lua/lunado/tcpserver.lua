@@ -85,6 +85,18 @@ end
 
 -- Listening -----------------------------------------------------------------
 
+--- Adds what listen(...) returns to the list, unless it is nil and an error.
+-- The list has room for it before there is a listener: one that is in no list
+-- could not be stopped.
+local function add(list, listen, ...)
+  local n = #list + 1
+  list[n] = true
+  list[n] = nil
+  local listener, err = listen(...)
+  list[n] = listener
+  return listener, err
+end
+
 --- The arguments of core.listen and core.listen_on: the function that is
 -- called for each connection, and the backlog.
 local function service_of(self)
@@ -99,12 +111,13 @@ function TCPServer:add_socket(handle)
     argument.unexpected(1, "add_socket", "TCP handle or pipe of luv's", handle,
       2)
   end
+  local waits = require "lunado.uvguard".waits
   local on_connection, backlog = service_of(self)
-  local listener, err = core.listen_on(on_connection, backlog, handle)
+  waits[handle] = waits[handle] or core.listener_lost -- needs memory
+  local listener, err =
+    add(self._listeners, core.listen_on, on_connection, backlog, handle)
   if not listener then error(err, 0) end
-  local guard = require "lunado.uvguard"
-  guard.waits[handle] = core.listener_lost
-  table.insert(self._listeners, listener)
+  waits[handle] = core.listener_lost
 end
 
 --- Listens on a local socket, which is removed when listening ends.  A socket
@@ -117,20 +130,27 @@ function TCPServer:listen_unix(path, mode)
   mode = mode == nil and PRIVATE
     or argument.check_mode(mode, 2, "listen_unix", 2)
   local on_connection, backlog = service_of(self)
-  local listener, err = core.listen_unix(on_connection, backlog, path, mode)
+  local listener, err =
+    add(self._listeners, core.listen_unix, on_connection, backlog, path, mode)
   if not listener then error(("%s (%s)"):format(err, path), 0) end
-  table.insert(self._listeners, listener)
 end
 
---- Returns a listener; or nil and the error.
-local function open(self, address, port)
+--- Adds a listener to the list and returns it; or nil and the error.
+local function open(self, listeners, address, port)
   local on_connection, backlog = service_of(self)
-  return core.listen(on_connection, backlog, address.addr, port)
+  return add(listeners, core.listen, on_connection, backlog, address.addr, port)
 end
 
 local function close_all(listeners)
   for _, listener in ipairs(listeners) do listener:close() end
 end
+
+--- Of a list of listeners that is closed if an error comes before its end.
+local UNWANTED <const> = {
+  __close = function(listeners, err)
+    if err ~= nil then close_all(listeners) end
+  end,
+}
 
 --- Whether the error means that the system has no IPv6, or no IPv4.
 local function is_missing(err)
@@ -143,14 +163,13 @@ local function listen_error(err, address, port)
   return format:format(err, address, port)
 end
 
---- Returns a list of listeners for all addresses, on one port, and that port;
--- or nil and the error.
-local function open_all(self, addresses, port)
-  local listeners, failed = {}, "no address"
+--- Adds listeners for all addresses, on one port, to the list, which is empty.
+-- Returns true and that port; or nil and the error, and all are closed.
+local function open_all(self, listeners, addresses, port)
+  local failed = "no address"
   for _, address in ipairs(addresses) do
-    local listener, err = open(self, address, port)
+    local listener, err = open(self, listeners, address, port)
     if listener then
-      table.insert(listeners, listener)
       port = listener:getsockname().port
     else
       failed = listen_error(err, address.addr, port)
@@ -160,7 +179,7 @@ local function open_all(self, addresses, port)
       end
     end
   end
-  if listeners[1] then return listeners, port end
+  if listeners[1] then return true, port end
   return nil, failed
 end
 
@@ -178,13 +197,16 @@ function TCPServer:listen(port, address)
   if not addresses then
     error(("%s (host %q)"):format(refused, address or "*"), 0)
   end
-  local listeners, result
+  local own = self._listeners
+  local listeners <close> = setmetatable({}, UNWANTED)
+  local ok, result
   for _ = 1, port == 0 and ATTEMPTS or 1 do
-    listeners, result = open_all(self, addresses, port)
-    if listeners or not result:find("^EADDRINUSE") then break end
+    ok, result = open_all(self, listeners, addresses, port)
+    if ok or not result:find("^EADDRINUSE") then break end
+    for i in ipairs(listeners) do listeners[i] = nil end
   end
-  if not listeners then error(result, 0) end
-  table.move(listeners, 1, #listeners, #self._listeners + 1, self._listeners)
+  if not ok then error(result, 0) end
+  table.move(listeners, 1, #listeners, #own + 1, own)
   return result
 end
 

@@ -1025,6 +1025,117 @@ if has_luv then
     end
   end)
 
+  --- The lowest descriptor that is free: a higher one was lost.
+  local function free_descriptor()
+    local fd = assert(luv.fs_open("/dev/null", "r", 0))
+    luv.fs_close(fd)
+    return fd
+  end
+
+  --- Leaves the same descriptors open, and listens only once it was called
+  -- without an error.
+  local function listening(name, listen, connect)
+    scenario(name, function()
+      local server = TCPServer()
+      listen(server) -- libuv keeps a descriptor of its own from now on
+      server:stop()
+      turn()
+      local free = free_descriptor()
+      function server.handle_stream(_, stream) stream:write("hello\n") end
+      local where
+      return function() where = listen(server) end, function(raised)
+        turn()
+        if raised then
+          same(free, free_descriptor(), "descriptor")
+          same(0, #server._listeners, "listeners")
+          where = listen(server)
+        end
+        local stream = lunado.run(function() return yield(connect(where)) end)
+        same("hello", result(stream:read_line(), stream))
+        server:stop()
+        turn()
+      end
+    end)
+  end
+
+  listening("TCPServer:listen and stop", function(server)
+    return server:listen(0, "127.0.0.1")
+  end, function(port) return TCPClient():connect("127.0.0.1", port) end)
+
+  local path = os.tmpname()
+  os.remove(path) -- which it has made
+  listening("TCPServer:listen_unix", function(server)
+    server:listen_unix(path)
+    return path
+  end, function() return IOStream.pipe():connect(path) end)
+
+  for _, kind in ipairs { "tcp", "pipe" } do
+    repeatable("IOStream." .. kind, function()
+      IOStream[kind]():close() -- the first one watches signals
+      turn()
+      local free, stream = free_descriptor(), nil
+      return function() stream = IOStream[kind]() end, function()
+        stream:close()
+        turn()
+        same(free, free_descriptor(), "descriptor")
+      end
+    end)
+  end
+
+  scenario("IOStream.open of a socket", function()
+    local ends = assert(luv.socketpair())
+    local there = IOStream.open(ends[2])
+    local stream
+    local function open() stream = IOStream.open(ends[1]) end
+    return open, function(raised)
+      collectgarbage()
+      turn()
+      assert(luv.fs_fstat(ends[1]), "is closed")
+      if raised then open() end
+      stream:write("x")
+      same("x", result(there:read_bytes(1), there))
+      stream:close()
+      turn()
+      assert(not luv.fs_fstat(ends[1]), "is open")
+    end
+  end)
+
+  scenario("a connection that comes", function()
+    local server = TCPServer()
+    function server.handle_stream(_, stream) stream:write("hello\n") end
+    local port = server:listen(0, "127.0.0.1")
+    local first = luv.new_tcp()
+    first:connect("127.0.0.1", port)
+    return turn, function()
+      turn()
+      local stream = lunado.run(function()
+        return yield(TCPClient():connect("127.0.0.1", port))
+      end)
+      same("hello", result(stream:read_line(), stream))
+      if not first:is_closing() then first:close() end
+      server:stop()
+      turn()
+    end
+  end)
+
+  repeatable("TCPClient:connect to a name", function()
+    local server, future = TCPServer(), nil
+    function server.handle_stream(_, stream) stream:write("hello\n") end
+    local port = server:listen(0, "127.0.0.1")
+    local function connect() future = TCPClient():connect("localhost", port) end
+    return connect, function()
+      local ok, stream = pcall(lunado.run, function() return yield(future) end)
+      if not ok and tostring(stream):find "memory" then
+        connect()
+        ok, stream = pcall(lunado.run, function() return yield(future) end)
+      end
+      if not ok then error(stream, 0) end
+      same("hello", result(stream:read_line(), stream))
+      server:stop()
+      turn()
+    end
+  end)
+
   repeatable("TCPServer:listen", function()
     local server, port = TCPServer(), nil
     function server.handle_stream(_, stream) stream:write("hello\n") end
