@@ -88,20 +88,19 @@ int lunado__iostream_get(lua_State *L, int idx, int value) {
 }
 
 void lunado__iostream_pushtable(lua_State *L, int idx, int value) {
-  int top = lua_gettop(L);
   bool is_rare = value > IOSTREAM_VALUES;
   if (lunado__iostream_get(L, idx, value) == LUA_TTABLE) return;
-  lua_settop(L, top);
+  lua_pop(L, 1);
   if (is_rare) {
     lunado__iostream_pushtable(L, idx, IOSTREAM_RARE);
     lua_pop(L, 1);
   }
   lua_createtable(L, is_rare ? 0 : IOSTREAM_CLOSED - IOSTREAM_VALUES, 0);
   if (lunado__iostream_get(L, idx, value) == LUA_TTABLE) {
-    lua_replace(L, top + 1);
+    lua_remove(L, -2);
     return;
   }
-  lua_settop(L, top + 1);
+  lua_pop(L, 1);
   lua_pushvalue(L, -1);
   lunado__iostream_set(L, idx, value);
 }
