@@ -125,6 +125,18 @@ describe("a hook set inside a coroutine", function()
     assert.is_truthy(f:exception():find("from the hook", 1, true))
   end)
 
+  it("may raise errors while another error ends the coroutine", function()
+    for _, yields in ipairs { false, true } do
+      local future = gen.coroutine(function()
+        if yields then yield() end
+        debug.sethook(function() error("hooked", 0) end, "r")
+        error("boom", 0)
+      end)()
+      if yields then run(function() pcall(yield, future) end) end
+      assert.equal("hooked", future:exception())
+    end
+  end)
+
   it("is not passed on to other coroutines", function()
     local inner
     run(gen.coroutine(function()

@@ -59,7 +59,8 @@ static void finish(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
   else
     lua_pushnil(L);
   if (status != LUA_OK) {
-    task->flags |= TASK_FAILED;
+    /* A return hook may have raised when the body returned its Failure. */
+    task->flags = (task->flags | TASK_FAILED) & ~(unsigned)TASK_FAILURE;
     lunado__throw_unhook(task->thread);
     reset(task->thread);
   }
