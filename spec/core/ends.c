@@ -169,6 +169,15 @@ int listen_on(struct sockaddr_in *address) {
   return fd;
 }
 
+/* The system's buffers are so small that much data does not fit in. */
+static void limit_buffers(int fd) {
+  int size = 256 * 1024;
+  assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size),
+                   0);
+  assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size),
+                   0);
+}
+
 static void connect_tcp(int fds[2]) {
   struct sockaddr_in address;
   int listening = listen_on(&address);
@@ -178,6 +187,8 @@ static void connect_tcp(int fds[2]) {
   fds[0] = accept(listening, NULL, NULL);
   assert_true(fds[0] >= 0);
   close(listening);
+  limit_buffers(fds[0]);
+  limit_buffers(fds[1]);
 }
 
 void ends_open(lunado_loop *loop, medium of, bool adopted) {
