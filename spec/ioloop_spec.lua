@@ -3,6 +3,7 @@
 local concurrent = require "lunado.concurrent"
 local gen = require "lunado.gen"
 local IOLoop = require "lunado.ioloop".IOLoop
+local testing = require "lunado.testing"
 local util = require "lunado.util"
 local bad = require "spec.support.bad"
 local capture = require "spec.support.capture"
@@ -556,6 +557,61 @@ describe("add_future", function()
     bad(function() loop:add_future(f, nil) end, 2, "add_future", "function",
       "nil")
     bad(function() loop:add_future(f) end, 2, "add_future", "function")
+  end)
+end)
+
+describe("a run_sync in which a hook runs the loop", function()
+  -- Runs it once for each call and return of a function, with a hook that calls
+  -- nested(future) there.
+  local function each(nested, check)
+    local n, fired = 0
+    repeat
+      n = n + 1
+      fired = nil
+      local other = IOLoop(false)
+      testing.virtual_clock(other)
+      other:call_later(60, function() end)
+      local future, left = Future(), n
+      debug.sethook(function()
+        left = left - 1
+        if left > 0 then return end
+        debug.sethook()
+        fired = other:time()
+        pcall(nested, other, future)
+      end, "cr")
+      local ok, result = pcall(other.run_sync, other, function()
+        return future
+      end, 5)
+      debug.sethook()
+      if fired and future:done() == ok then
+        check(ok, result, other:time() - fired, n)
+      end
+      other:close()
+    until not fired
+    assert.is_true(n > 10, n)
+  end
+
+  it("sees that its Future was settled there", function()
+    each(function(other, future)
+      pcall(other.run_sync, other, function()
+        yield()
+        future:set_result(7)
+        yield(gen.sleep(1))
+      end)
+      if not future:done() then future:set_result(7) end
+    end, function(ok, result, seconds, n)
+      assert.same({ true, 7 }, { ok, result }, n)
+      assert.is_true(seconds <= 1, seconds)
+    end)
+  end)
+
+  it("sees that its time has passed there", function()
+    each(function(other)
+      other:run_sync(function() yield(gen.sleep(20)) end)
+    end, function(ok, _, seconds, n)
+      assert.is_false(ok)
+      assert.is_true(seconds <= 25, n)
+    end)
   end)
 end)
 

@@ -282,7 +282,22 @@ static void push_current(lua_State *L, const lunado_realm *realm) {
     lua_pushnil(L);
 }
 
-int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, bool forever) {
+static int run_core(lunado_loop *core, lunado_until *until) {
+  int rc;
+  if (until == NULL) return lunado_loop_run(core, true);
+  if (until->ended) return LUNADO_RUN_STOPPED;
+  until->running = true;
+  rc = lunado_loop_run(core, false);
+  until->running = false;
+  return rc;
+}
+
+void lunado__ioloop_end(lunado_loop *core, lunado_until *until) {
+  until->ended = true;
+  if (until->running) lunado_loop_stop(core);
+}
+
+int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, lunado_until *until) {
   lunado_realm *realm = loop->realm;
   lua_State *outer_thread = loop->L;
   lunado_ioloop *outer_loop = realm->loops.current;
@@ -303,7 +318,7 @@ int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, bool forever) {
   lua_pushboolean(L, 0); /* callbacks have contexts of their own */
   lunado__context_set(L, realm);
   watched = lunado__interrupt_watch(L, loop);
-  rc = lunado_loop_run(loop->core, forever);
+  rc = run_core(loop->core, until);
   if (watched) lunado__interrupt_unwatch(loop);
   lunado__context_set(L, realm);
   realm->coroutines.current = outer_coroutine;
@@ -320,7 +335,7 @@ int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, bool forever) {
 
 void lunado__ioloop_checkidle(lua_State *L, lunado_ioloop *loop) {
   check_usable(L, loop);
-  if (lunado_loop_running(loop->core) ||
+  if (loop->awaited || lunado_loop_running(loop->core) ||
       lunado__drive_is_running(loop->realm, loop->core->uv) ||
       lunado__luv_running(L, loop))
     luaL_error(L, "the IOLoop is already running");

@@ -35,6 +35,7 @@ struct lunado_ioloop {
   uint32_t refs;         /* coroutines suspended or queued on this loop, and
                           * calls from libuv in progress */
   uint32_t id;           /* number of the loop in its realm, from 1 */
+  bool awaited;          /* runsync.c's: a run has begun to wait */
   bool closed;           /* as core->closed, but valid after core is freed */
   bool ending;           /* its finalizer is closing it, at the state's end */
   lunado_message wake;   /* interrupt.c's; on its way while `waking` */
@@ -70,11 +71,22 @@ lunado_ioloop *lunado__ioloop_at(lua_State *L, const lunado_realm *realm,
 /* Argument `arg` as an open loop; raises if it is none.  [-0, +0, v] */
 lunado_ioloop *lunado__ioloop_check(lua_State *L, lunado_realm *realm, int arg);
 
+/* What a run waits for. */
+typedef struct {
+  bool ended;   /* there is nothing left to wait for */
+  bool running; /* the loop runs until there is */
+} lunado_until;
+
 /* Runs the loop on L as lunado_loop_run does, and makes it the current loop for
- * that time.  The caller must hold the loop's userdata, since a script may
- * close the loop meanwhile.  Returns UV_ENOMEM if memory was short and nothing
- * was run.  [-0, +0, -] */
-int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, bool forever);
+ * that time: until `until` ends, which may have ended already; NULL: for ever.
+ * The caller must hold the loop's userdata, since a script may close the loop
+ * meanwhile.  Returns UV_ENOMEM if memory was short and nothing was run.
+ * [-0, +0, -] */
+int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, lunado_until *until);
+
+/* Ends what the run waits for, and stops the run, if it has begun.  Another run
+ * of the loop goes on: hooks and finalizers may run it before. */
+void lunado__ioloop_end(lunado_loop *core, lunado_until *until);
 
 /* Raises if the loop cannot be started because it is closed or running.
  * [-0, +0, v] */

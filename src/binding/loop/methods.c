@@ -26,7 +26,7 @@ static int loop_start(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_ioloop *loop = lunado__ioloop_check(L, realm, 1);
   lunado__ioloop_checkidle(L, loop);
-  if (lunado__ioloop_run(L, loop, true) == UV_ENOMEM)
+  if (lunado__ioloop_run(L, loop, NULL) == UV_ENOMEM)
     return luaL_error(L, "not enough memory");
   if (lunado__interrupt_take(L, realm) || lunado__queue_gave_up(L, loop))
     return lunado__uncaught_raise(L, realm);

@@ -4,7 +4,7 @@
  *
  * A run has a `sync_wait`, a userdata of its own, because the awaited Future
  * and the loop hold it.  Invariant: the wait's waiter and timer are linked only
- * while the loop runs for it.  Functions that may raise are called before or
+ * while the loop is `awaited`.  Functions that may raise are called before or
  * after that.
  */
 #include "binding/loop/runsync.h"
@@ -37,13 +37,14 @@ typedef struct {
   double deadline;   /* INFINITY: there is none */
   uint32_t anchor;
   bool timed_out;
+  lunado_until until;
 } sync_wait;
 
 static void on_done(lunado_settler *settler, lunado_waiter *waiter,
                     lunado_future *future) {
   sync_wait *self = lunado_container_of(waiter, sync_wait, waiter);
   (void)settler, (void)future;
-  lunado_loop_stop(self->core);
+  lunado__ioloop_end(self->core, &self->until);
 }
 
 static void on_deadline(lunado_loop *core, lunado_timer *timer) {
@@ -51,7 +52,7 @@ static void on_deadline(lunado_loop *core, lunado_timer *timer) {
   lunado_ioloop *loop = core->owner;
   self->timed_out = true;
   lunado__anchor_drop(loop->L, loop, self->anchor);
-  lunado_loop_stop(core);
+  lunado__ioloop_end(core, &self->until);
 }
 
 /* Puts a new Failure with the message at idx and removes all values above
@@ -175,8 +176,22 @@ static bool start_protected(lua_State *L, lunado_ioloop *loop, int wait_idx) {
   return lua_pcall(L, 2, 0, 0) == LUA_OK;
 }
 
+/* Begins the wait for the Future at idx.  False: it is done, or the time has
+ * passed. */
+static bool join(lua_State *L, lunado_ioloop *loop, int idx, int wait_idx) {
+  sync_wait *self = lua_touserdata(L, wait_idx);
+  if (!lunado_future_pending(lua_touserdata(L, idx)) || self->timed_out)
+    return false;
+  self->until = (lunado_until){.ended = false};
+  if (!lunado__owner_wait(L, idx, wait_idx, &self->waiter, on_done))
+    return false;
+  loop->awaited = true;
+  return true;
+}
+
 /* Ends the wait for the Future at idx, and stops its timer. */
 static void part(lua_State *L, lunado_ioloop *loop, int idx, sync_wait *self) {
+  loop->awaited = false;
   lunado__owner_forget(L, idx, &self->waiter);
   if (!loop->core->closed)
     lunado__anchor_stoptimer(L, loop, &self->timer, self->anchor);
@@ -187,20 +202,14 @@ static void part(lua_State *L, lunado_ioloop *loop, int idx, sync_wait *self) {
 static int run_until_done(lua_State *L, lunado_ioloop *loop, int idx,
                           int wait_idx) {
   sync_wait *self = lua_touserdata(L, wait_idx);
-  lunado_future *future = lua_touserdata(L, idx);
   int rc;
-  if (!lunado_future_pending(future) || self->timed_out)
-    return LUNADO_RUN_STOPPED;
-  if (!lunado__owner_wait(L, idx, wait_idx, &self->waiter, on_done))
-    return LUNADO_RUN_STOPPED;
+  if (!join(L, loop, idx, wait_idx)) return LUNADO_RUN_STOPPED;
   if (!start_protected(L, loop, wait_idx)) {
     part(L, loop, idx, self);
     lunado__coroutine_withdraw(L, idx);
-    lunado_loop_clear_stop(loop->core); /* a finalizer may have settled the
-                                         * Future */
     return lua_error(L);
   }
-  rc = lunado__ioloop_run(L, loop, false);
+  rc = lunado__ioloop_run(L, loop, &self->until);
   part(L, loop, idx, self);
   if (rc != UV_ENOMEM) return rc;
   lunado__coroutine_withdraw(L, idx);
