@@ -66,7 +66,7 @@ static void a_delay_counts_from_now(void **state) {
   assert_true(lunado_timer_when(loop, &self->timer, &when));
   assert_true(before <= when && when <= after);
   self->when = when;
-  start(loop, &timers[1], in(loop, 0), 'b');
+  start(loop, &timers[1], before, 'b');
   run(loop);
   assert_string_equal(noted(), "ba");
 }
