@@ -207,6 +207,20 @@ describe("uv.signal", function()
     end
   end)
 
+  it("is survived where a write breaks, after a handler as well",
+    expect("StreamClosedError: Stream is closed: EPIPE", [[
+      local luv = require "luv"
+      local ends = luv.socketpair()
+      local stream = lunado.iostream.IOStream.open(ends[1])
+      local loop = IOLoop.current()
+      loop:add_signal_handler("sigpipe", print)
+      loop:remove_signal_handler("sigpipe")
+      luv.fs_close(ends[2])
+      lunado.run(function()
+        io.write(tostring(select(2, pcall(await, stream:write("x")))))
+      end)
+    ]]))
+
   it("keeps a run from ending", expect("sigusr1", [[
     io.write((lunado.run(function()
       lunado.IOLoop.current():call_later(0.01, raise, "USR1")

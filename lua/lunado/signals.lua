@@ -124,6 +124,20 @@ function dispatch()
   end
 end
 
+-- Broken pipes ----------------------------------------------------------------
+
+local broken_pipe -- the number of SIGPIPE, while it must not end the process
+
+--- From now on a write to a peer that has disconnected fails and does not end
+-- the process.  Child processes do not inherit this.  It has no effect on
+-- systems without SIGPIPE.
+local function survive_broken_pipes()
+  if broken_pipe then return end
+  local number = number_of("sigpipe")
+  if number then core.signal_watch(number) end
+  broken_pipe = number
+end
+
 -- Handlers --------------------------------------------------------------------
 
 local function check_loop(loop, name)
@@ -196,21 +210,8 @@ function IOLoop.remove_signal_handler(loop, signal)
   dispatch()
   if has_handler(number) then return end
   handlers[number] = nil
-  if not wanted[number] then core.signal_unwatch(number) end
-end
-
--- Broken pipes ----------------------------------------------------------------
-
-local survives = false
-
---- From now on a write to a peer that has disconnected fails and does not end
--- the process.  Child processes do not inherit this.  It has no effect on
--- systems without SIGPIPE.
-local function survive_broken_pipes()
-  if survives then return end
-  local number = number_of("sigpipe")
-  if number then core.signal_watch(number) end
-  survives = true
+  if wanted[number] or number == broken_pipe then return end
+  core.signal_unwatch(number)
 end
 
 local signals = {
