@@ -830,6 +830,13 @@ if has_luv then
     return IOStream(here, options), there
   end
 
+  --- A server that writes a line to each connection.
+  local function greeter()
+    return TCPServer {
+      handle_stream = function(_, stream) stream:write("hello\n") end,
+    }
+  end
+
   --- What the Future comes to, and then both ends are closed.
   local function result(future, stream, there)
     local value = lunado.run(function() return yield(future) end)
@@ -985,8 +992,7 @@ if has_luv then
   end)
 
   repeatable("IOStream:connect", function()
-    local server = TCPServer()
-    function server.handle_stream(_, stream) stream:write("hello\n") end
+    local server = greeter()
     local port = server:listen(0, "127.0.0.1")
     local stream, future = IOStream(luv.new_tcp()), nil
     return function()
@@ -1005,8 +1011,7 @@ if has_luv then
   end)
 
   repeatable("TCPServer:listen, TCPClient:connect", function()
-    local server, client = TCPServer(), TCPClient()
-    function server.handle_stream(_, stream) stream:write("hello\n") end
+    local server, client = greeter(), TCPClient()
     local port = server:listen(0, "127.0.0.1")
     local future
     local function connect() future = client:connect("127.0.0.1", port) end
@@ -1036,12 +1041,11 @@ if has_luv then
   -- without an error.
   local function listening(name, listen, connect)
     scenario(name, function()
-      local server = TCPServer()
+      local server = greeter()
       listen(server) -- libuv keeps a descriptor of its own from now on
       server:stop()
       turn()
       local free = free_descriptor()
-      function server.handle_stream(_, stream) stream:write("hello\n") end
       local where
       return function() where = listen(server) end, function(raised)
         turn()
@@ -1101,8 +1105,7 @@ if has_luv then
   end)
 
   scenario("a connection that comes", function()
-    local server = TCPServer()
-    function server.handle_stream(_, stream) stream:write("hello\n") end
+    local server = greeter()
     local port = server:listen(0, "127.0.0.1")
     local first = luv.new_tcp()
     first:connect("127.0.0.1", port)
@@ -1119,8 +1122,7 @@ if has_luv then
   end)
 
   repeatable("TCPClient:connect to a name", function()
-    local server, future = TCPServer(), nil
-    function server.handle_stream(_, stream) stream:write("hello\n") end
+    local server, future = greeter(), nil
     local port = server:listen(0, "127.0.0.1")
     local function connect() future = TCPClient():connect("localhost", port) end
     return connect, function()
@@ -1137,8 +1139,7 @@ if has_luv then
   end)
 
   repeatable("TCPServer:listen", function()
-    local server, port = TCPServer(), nil
-    function server.handle_stream(_, stream) stream:write("hello\n") end
+    local server, port = greeter(), nil
     return function() port = server:listen(0, "127.0.0.1") end, function()
       local stream = lunado.run(function()
         return yield(TCPClient():connect("127.0.0.1", port))
