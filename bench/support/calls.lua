@@ -32,15 +32,19 @@ function calls.cqueues(n, leaf)
   end)
 end
 
--- `wait` is coroutine.yield or lunado.await.
-function calls.lunado(n, leaf, wait)
-  local lunado = require "lunado"
-  local call = lunado.coroutine(leaf)
+-- `run` and `call` are functions of lunado, or of what stands for it; `wait` is
+-- coroutine.yield or await.
+function calls.each(n, run, call, wait)
   return function()
-    lunado.run(function()
+    run(function()
       for _ = 1, n do wait(call()) end
     end)
   end
+end
+
+function calls.lunado(n, leaf, wait)
+  local lunado = require "lunado"
+  return calls.each(n, lunado.run, lunado.coroutine(leaf), wait)
 end
 
 function calls.chain_by_hand(hand, n, leaf)

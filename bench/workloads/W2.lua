@@ -19,12 +19,8 @@ end
 
 local function by_floor(n, protected)
   local floor = require "floor"
-  local call = floor.coroutine(leaf, protected)
-  return function()
-    floor.run(function()
-      for _ = 1, n do coroutine.yield(call()) end
-    end)
-  end
+  return calls.each(n, floor.run, floor.coroutine(leaf, protected),
+    coroutine.yield)
 end
 
 function w.floor(n) return by_floor(n, false) end
@@ -32,12 +28,7 @@ w["floor protected"] = function(n) return by_floor(n, true) end
 
 w["floor await"] = function(n)
   local floor = require "floor"
-  local await, call = floor.await, floor.coroutine(leaf)
-  return function()
-    floor.run(function()
-      for _ = 1, n do await(call()) end
-    end)
-  end
+  return calls.each(n, floor.run, floor.coroutine(leaf), floor.await)
 end
 
 function w.luv(n) return calls.by_hand(require "hand_luv", n, leaf) end
