@@ -17,8 +17,9 @@
  *
  * It takes as long as some jobs to wake a thread, and meanwhile other threads
  * may take the job for which it was woken.  So a job wakes a thread only if
- * more jobs are queued than threads are on their way.  A thread that wakes for
- * another reason counts as one that was woken; the sums stay right.
+ * more jobs are queued than threads are on their way or looking for one.  A
+ * thread that wakes for another reason counts as one that was woken; the sums
+ * stay right.
  *
  * While the message of an outlet is on its way (`mailed`), or is being handled,
  * only on_message frees the outlet.
@@ -26,6 +27,7 @@
 #include "core/threadpool.h"
 
 #include <assert.h>
+#include <stdatomic.h>
 
 #include "core/alloc.h"
 
@@ -171,6 +173,10 @@ void lunado_threadpool_settle(lunado_threadpool *pool) {
 
 /* --- on the threads ------------------------------------------------------- */
 
+/* For so many nanoseconds a thread looks for a job before it sleeps: about as
+ * long as it takes to fall asleep and to be woken. */
+enum { LOOK_TIME = 15000 };
+
 /* Returns the first job of the queue, or NULL.  Called with the mutex held. */
 static lunado_job *worker_take(lunado_threadpool *pool) {
   lunado_job *job;
@@ -191,16 +197,37 @@ static outlet *worker_bring_back(lunado_threadpool *pool, lunado_job *job) {
   return outlet_mail(to) ? to : NULL;
 }
 
-/* Sleeps until there may be a job.  Called with the mutex held; releases it
- * meanwhile. */
-static void worker_sleep(lunado_threadpool *pool, void *state) {
+/* Sleeps until there may be something to do.  Called with the mutex held;
+ * releases it meanwhile. */
+static void worker_sleep(lunado_threadpool *pool) {
   pool->asleep++;
   uv_cond_wait(&pool->changed, &pool->mutex);
   if (pool->woken > 0)
     pool->woken--;
   else
     pool->asleep--;
-  if (state == NULL || !lunado_list_empty(&pool->queue)) return;
+}
+
+/* Looks for a job for a moment, before it sleeps.  One thread at a time does
+ * so: when jobs come one by one and end at once, falling asleep and being woken
+ * for each of them would cost more than the jobs.  Called with the mutex held;
+ * releases it meanwhile.  Returns whether there is something to do. */
+static bool worker_look(lunado_threadpool *pool) {
+  unsigned wakes = pool->wakes;
+  uint64_t end;
+  if (pool->looking) return false;
+  pool->looking = true;
+  uv_mutex_unlock(&pool->mutex);
+  end = uv_hrtime() + LOOK_TIME;
+  while (atomic_load_explicit(&pool->queue_length, memory_order_relaxed) == 0 &&
+         uv_hrtime() < end) {}
+  uv_mutex_lock(&pool->mutex);
+  pool->looking = false;
+  return pool->queue_length > 0 || pool->shut || pool->wakes != wakes;
+}
+
+static void worker_rest(lunado_threadpool *pool, void *state) {
+  if (state == NULL) return;
   uv_mutex_unlock(&pool->mutex);
   pool->ops->rest(pool, state);
   uv_mutex_lock(&pool->mutex);
@@ -209,9 +236,16 @@ static void worker_sleep(lunado_threadpool *pool, void *state) {
 /* Waits for a job.  Called with the mutex held; releases it meanwhile.  Returns
  * NULL after a shut-down, when the queue is empty. */
 static lunado_job *worker_wait(lunado_threadpool *pool, void *state) {
+  unsigned wakes = pool->wakes;
   lunado_job *job;
-  while ((job = worker_take(pool)) == NULL && !pool->shut)
-    worker_sleep(pool, state);
+  while ((job = worker_take(pool)) == NULL && !pool->shut) {
+    if (pool->wakes != wakes) {
+      wakes = pool->wakes;
+      worker_rest(pool, state);
+    } else if (!worker_look(pool)) {
+      worker_sleep(pool);
+    }
+  }
   return job;
 }
 
@@ -307,7 +341,8 @@ static void pool_enqueue(lunado_threadpool *pool, lunado_job *job) {
 /* Returns whether the caller must signal `changed`, which wakes a thread for
  * the job that was queued.  Called with the mutex held. */
 static bool pool_wake_one(lunado_threadpool *pool) {
-  if (pool->asleep == 0 || pool->queue_length <= pool->woken) return false;
+  size_t coming = pool->woken + (pool->looking ? 1 : 0);
+  if (pool->asleep == 0 || pool->queue_length <= coming) return false;
   pool->asleep--;
   pool->woken++;
   return true;
@@ -407,6 +442,7 @@ size_t lunado_threadpool_drop(lunado_threadpool *pool) {
 
 void lunado_threadpool_wake(lunado_threadpool *pool) {
   uv_mutex_lock(&pool->mutex);
+  pool->wakes++;
   pool_wake_all(pool);
   uv_mutex_unlock(&pool->mutex);
 }

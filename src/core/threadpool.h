@@ -133,12 +133,14 @@ struct lunado_threadpool {
   uv_cond_t drained;    /* `running` became 0 */
   struct lunado_outlet *outlet; /* of the last job; NULL before the first */
   lunado_link queue;            /* jobs in order */
-  size_t queue_length;
+  _Atomic(size_t) queue_length; /* is also read without the mutex */
   unsigned running; /* threads that were started and may still take jobs */
   unsigned idle;    /* of these, the threads without a job */
   unsigned asleep;  /* of these, the threads that wait for `changed` */
   unsigned woken;   /* of the idle ones, those that `changed` has woken and that
                        do not run yet */
+  unsigned wakes;   /* calls of lunado_threadpool_wake */
+  bool looking;     /* an idle thread looks for a job, awake */
   bool shut;        /* refuses jobs */
 };
 
