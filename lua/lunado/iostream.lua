@@ -146,9 +146,8 @@ function IOStream.pipe(options)
   return finish(self, options)
 end
 
---- Opens the stream of a descriptor in the mode of io.open's.
-local function open_descriptor(self, fd, mode, seekable)
-  local kind = core.guess_handle(fd)
+--- Opens the stream of a descriptor of that kind in the mode of io.open's.
+local function open_descriptor(self, fd, kind, mode, seekable)
   if kind == "tcp" or kind == "pipe" then
     core.stream_open(self, kind, fd)
   elseif kind == "tty" then
@@ -182,8 +181,10 @@ end
 function IOStream.open(fd, options)
   fd = argument.check_descriptor(fd, 1, "open", 2)
   options = to_options(options, 2, "open", 2)
+  local kind = core.guess_handle(fd) -- before anything takes a free number
+  local mode = options.mode or fd == 0 and "r" or "r+"
   local self = new(options)
-  open_descriptor(self, fd, options.mode or fd == 0 and "r" or "r+", false)
+  open_descriptor(self, fd, kind, mode, false)
   return finish(self, options)
 end
 
@@ -284,7 +285,7 @@ local MODES = { r = true, w = true, a = true, ["r+"] = true }
 local open = core.coroutine(function(path, mode, options)
   local self = new(options)
   local fd = await(core.open_descriptor(path, mode))
-  open_descriptor(self, fd, mode, true)
+  open_descriptor(self, fd, core.guess_handle(fd), mode, true)
   return finish(self, options)
 end)
 

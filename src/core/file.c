@@ -17,7 +17,7 @@ static lunado_file *file_of(lunado_stream *stream) {
   return &stream->own->file;
 }
 
-static int check_open(uv_file fd) {
+int lunado_file_check(uv_file fd) {
   uv_fs_t request;
   int rc = uv_fs_fstat(NULL, &request, fd, NULL);
   uv_fs_req_cleanup(&request);
@@ -27,7 +27,7 @@ static int check_open(uv_file fd) {
 int lunado_stream_new_file(lunado_stream **result, lunado_loop *loop,
                            uv_file fd, int flags) {
   lunado_file *self;
-  int rc = check_open(fd);
+  int rc = lunado_file_check(fd);
   *result = NULL;
   if (rc == 0) rc = lunado__stream_new_file(result, loop);
   if (rc < 0) return rc;

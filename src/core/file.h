@@ -28,6 +28,9 @@ enum {
   LUNADO_FILE_BORROWED = 8 /* another library closes the descriptor */
 };
 
+/* Returns 0 if the descriptor is open, else an error such as UV_EBADF. */
+int lunado_file_check(uv_file fd);
+
 /* Makes a stream of a file; `flags` are some of the above.  The descriptor is
  * the stream's from now on.  As lunado_stream_new. */
 int lunado_stream_new_file(lunado_stream **stream, lunado_loop *loop,

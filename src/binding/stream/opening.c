@@ -6,8 +6,10 @@
 #include <sys/stat.h>
 
 #include "binding/loop/ioloop.h"
+#include "binding/state/uverror.h"
 #include "binding/stream/request.h"
 #include "core/alloc.h"
+#include "core/file.h"
 
 /* 0666, less the umask: what C's fopen gives a new file. */
 #define NEW_FILE 0666
@@ -98,10 +100,16 @@ static int core_open_descriptor(lua_State *L) {
   return 1;
 }
 
-/* guess_handle(fd) → "file", "tcp", "pipe", "tty", "udp" or "unknown". */
+/* guess_handle(fd) → "file", "tcp", "pipe", "tty", "udp" or "unknown".  Raises
+ * if the descriptor is not open. */
 static int core_guess_handle(lua_State *L) {
-  const char *name =
-      uv_handle_type_name(uv_guess_handle((uv_file)luaL_checkinteger(L, 1)));
+  uv_file fd = (uv_file)luaL_checkinteger(L, 1);
+  const char *name = uv_handle_type_name(uv_guess_handle(fd));
+  int rc = lunado_file_check(fd);
+  if (rc < 0) {
+    lunado__uverror_pushtext(L, rc);
+    return lua_error(L);
+  }
   lua_pushstring(L, name != NULL ? name : "unknown");
   return 1;
 }
