@@ -175,6 +175,28 @@ describe("an abandoned coroutine", function()
     assert.equal(300, log:count(COLLECTED))
   end)
 
+  -- The frame of `wide` has slots that no value was given to.  They have what
+  -- was there before, such as values of the finalizers in `allocate`.
+  it("is logged, whatever the stack held before", function()
+    local indexed = setmetatable({}, { __index = function() return {} end })
+    local function allocate() return {} end
+    local function wide(t)
+      allocate()
+      local _ = indexed.x
+      if t then
+        return select("#", t, t, t, t, t, t, t, t, t, t, t, t, t, t, t, t, t, t,
+          t, t, t, t, t, t, t, t, t, t, t, t, t, t, t, t, t, t, t, t, t, t, t)
+      end
+    end
+    local finish = gc.at_each_allocation()
+    collectgarbage()
+    for _ = 1, 30 do wide() end
+    finish()
+    gen.coroutine(function() yield(Future()) end)()
+    gc.collect()
+    assert.equal(1, log:count(COLLECTED))
+  end)
+
   it("is silent when the log is set so", function()
     require "lunado.log".set_level("error")
     local function abandon()

@@ -32,12 +32,22 @@ static bool is_younger(uint32_t sequence, uint32_t other) {
   return (int32_t)(sequence - other) > 0;
 }
 
+/* Sets the n slots above the top to nil.  The frames of Lua functions have
+ * slots that are not in use yet, but the collector traverses them.  If the
+ * canary were left there, it would be taken for alive. */
+static void wipe(lua_State *L, int n) {
+  int top = lua_gettop(L);
+  lua_settop(L, top + n);
+  lua_settop(L, top);
+}
+
 /* True if there was a collection since the present canary was made. */
 static bool was_collection(lua_State *L, const lunado_realm *realm) {
   bool cleared;
   lunado__getslot(L, realm, LUNADO_SLOT_CANARY);
   cleared = lua_rawgeti(L, -1, 1) == LUA_TNIL;
   lua_pop(L, 2);
+  wipe(L, 2);
   return cleared;
 }
 
@@ -59,6 +69,7 @@ static void make_canary(lua_State *L, lunado_realm *realm) {
   lua_rawseti(L, -2, 1);
   lua_pop(L, 1);
   lunado__setslot(L, realm, LUNADO_SLOT_COMPANION);
+  wipe(L, 3);
   realm->collector.last_canary = realm->collector.canary;
   realm->collector.canary = sequence;
   realm->collector.canary_lost = false;
