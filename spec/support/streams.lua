@@ -12,6 +12,13 @@ local IOStream, StreamClosedError =
 
 local streams = {}
 
+--- Lets the system keep little of what the handle sends or is sent: else some
+-- machines take many megabytes that nobody reads.
+local function keep_little(handle)
+  assert(uv.send_buffer_size(handle, 1 << 18))
+  assert(uv.recv_buffer_size(handle, 1 << 18))
+end
+
 --- Returns two handles of luv that are connected by TCP.
 function streams.handles()
   local server, accepted = uv.new_tcp(), Future()
@@ -27,6 +34,8 @@ function streams.handles()
   local there = await(accepted)
   await(uv.close(server))
   assert(uv.tcp_nodelay(there, true))
+  keep_little(here)
+  keep_little(there)
   return here, there
 end
 
