@@ -35,11 +35,13 @@ build = {
          sources = {
             "src/binding/coroutine/await.c",
             "src/binding/coroutine/body.c",
+            "src/binding/coroutine/cancel.c",
             "src/binding/coroutine/catch.c",
             "src/binding/coroutine/coroutine.c",
             "src/binding/coroutine/gc_canary.c",
             "src/binding/coroutine/received.c",
             "src/binding/coroutine/run.c",
+            "src/binding/coroutine/scope.c",
             "src/binding/coroutine/suspend.c",
             "src/binding/coroutine/task.c",
             "src/binding/coroutine/throw.c",

@@ -271,6 +271,21 @@ LUNADO_EXPORT void lunado_pusherror(lua_State *L, const char *name,
  * [-(nargs+1), +1, v] */
 LUNADO_EXPORT int lunado_spawn(lua_State *L, int nargs);
 
+/* Cancels the coroutine whose outcome the Future at idx is, as tasks.cancel
+ * does: what it waits for is given up now, and CancelledError is raised where it
+ * waits in a turn of the loop.  A coroutine that has not started never runs.
+ * Returns 1; or 0, and changes nothing, if the Future is no coroutine's or the
+ * coroutine has ended.  [-0, +0, v] */
+LUNADO_EXPORT int lunado_cancel(lua_State *L, int idx);
+
+/* Pops a function, which is above the Future at idx, and makes it the Future's
+ * canceller.  It is called once, with the Future as its argument, when the last
+ * coroutine that waits for the Future is cancelled, and gives up the work
+ * behind the Future.  A Future that is still pending when the function returns
+ * fails with CancelledError; an error of the function is logged.  Nil in place
+ * of the function removes the canceller.  [-1, +0, v] */
+LUNADO_EXPORT void lunado_setcanceller(lua_State *L, int idx);
+
 /* Calls a function with the nargs arguments above it as a coroutine, and runs
  * the default loop until the coroutine has ended; if the coroutine returns a
  * Future, that Future is awaited as well.  Replaces function and arguments by

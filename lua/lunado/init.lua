@@ -38,8 +38,8 @@ local lunado = {
 }
 
 --- Modules that are loaded when the program first uses their field.
-local optional = { debug = true, iostream = true, tcpclient = true,
-  tcpserver = true, testing = true, uv = true }
+local optional = { debug = true, iostream = true, tasks = true,
+  tcpclient = true, tcpserver = true, testing = true, uv = true }
 
 setmetatable(lunado, {
   __index = function(self, name)

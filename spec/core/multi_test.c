@@ -118,6 +118,23 @@ static void nodes_of_a_dropped_multi_can_be_forgotten(void **state) {
   assert_int_equal(finished, 0);
 }
 
+static void a_failed_future_takes_the_place_of_a_pending_one(void **state) {
+  lunado_future failed;
+  (void)state;
+  lunado_future_init(&failed);
+  (void)lunado_future_settle(&settler, &failed, LUNADO_FAILED);
+  lunado_multi_add(&multi, &nodes[0], &futures[0]);
+  lunado_multi_add(&multi, &nodes[1], &futures[1]);
+  lunado_waiter_forget(&nodes[0].waiter);
+  assert_false(lunado_multi_fail(&multi, &nodes[0], &failed));
+  assert_true(multi.failed);
+  lunado_waiter_forget(&nodes[1].waiter);
+  assert_true(lunado_multi_fail(&multi, &nodes[1], &failed));
+  settle(&futures[0]);
+  settle(&futures[1]);
+  assert_int_equal(finished, 0);
+}
+
 static void many_children(void **state) {
   lunado_future *children = malloc(MANY * sizeof *children);
   lunado_multi_node *many = malloc(MANY * sizeof *many);
@@ -207,6 +224,7 @@ int main(void) {
       unit(settled_and_pending_ones_mix),
       unit(one_future_counts_for_each_of_its_nodes),
       unit(nodes_of_a_dropped_multi_can_be_forgotten),
+      unit(a_failed_future_takes_the_place_of_a_pending_one),
       unit(others_than_the_last_are_only_counted),
       unit(one_that_is_only_counted_may_fail),
       unit(one_with_other_waiters_is_not_only_counted),

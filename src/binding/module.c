@@ -5,9 +5,11 @@
  */
 #include "binding/module.h"
 
+#include "binding/coroutine/cancel.h"
 #include "binding/coroutine/catch.h"
 #include "binding/coroutine/coroutine.h"
 #include "binding/coroutine/received.h"
+#include "binding/coroutine/scope.h"
 #include "binding/debug/inspect.h"
 #include "binding/error/exception.h"
 #include "binding/error/failure.h"
@@ -52,6 +54,8 @@ static void fill(lua_State *L, lunado_realm *realm) {
   lunado__awaited_open(L, realm);
   lunado__coroutine_open(L, realm);
   lunado__future_open(L, realm);
+  lunado__cancel_open(L, realm);
+  lunado__scope_open(L, realm);
   lunado__ioloop_open(L, realm);
   lunado__luv_open(L, realm);
   lunado__iostream_open(L, realm);
@@ -77,7 +81,8 @@ static void (*const openers[])(lua_State *L) = {
     lunado__ticket_functions,    lunado__dependent_functions,
     lunado__handler_functions,   lunado__waits_functions,
     lunado__iostream_functions,  lunado__address_functions,
-    lunado__opening_functions,   lunado__listener_functions};
+    lunado__opening_functions,   lunado__listener_functions,
+    lunado__cancel_functions,    lunado__scope_functions};
 
 static void set_classes(lua_State *L, lunado_realm *realm) {
   static const char *const names[LUNADO_E_COUNT] = {"Exception",
@@ -88,7 +93,8 @@ static void set_classes(lua_State *L, lunado_realm *realm) {
                                                     "Return",
                                                     "StreamClosedError",
                                                     "UnsatisfiableReadError",
-                                                    "StreamBufferFullError"};
+                                                    "StreamBufferFullError",
+                                                    "CancelledError"};
   for (int which = 0; which < LUNADO_E_COUNT; which++) {
     lunado__exception_pushclass(L, realm, (lunado_error_class)which);
     lua_setfield(L, -2, names[which]);

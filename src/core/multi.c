@@ -30,6 +30,13 @@ void lunado_multi_add(lunado_multi *multi, lunado_multi_node *node,
   lunado_future_wait(future, &node->waiter, on_child);
 }
 
+bool lunado_multi_fail(lunado_multi *multi, lunado_multi_node *node,
+                       lunado_future *failed) {
+  node->waiter.future = failed;
+  multi->failed = true;
+  return --multi->pending == 0;
+}
+
 bool lunado_multi_owns(const lunado_waiter *waiter) {
   return waiter->cb == on_child;
 }

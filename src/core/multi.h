@@ -40,6 +40,12 @@ void lunado_multi_init(lunado_multi *multi, lunado_multi_cb cb);
 void lunado_multi_add(lunado_multi *multi, lunado_multi_node *node,
                       lunado_future *future);
 
+/* Puts a failed future in the place of one that the multi waited for through
+ * the node.  The caller has made the node's waiter forget the former.  Returns
+ * true if no future is pending any more; `cb` does not run then. */
+bool lunado_multi_fail(lunado_multi *multi, lunado_multi_node *node,
+                       lunado_future *failed);
+
 /* Settles a future without a callback, if its only waiter belongs to a multi
  * that waits for other futures, too.  For any other future it returns false and
  * changes nothing.  The future must have a waiter. */

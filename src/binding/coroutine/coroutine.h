@@ -13,7 +13,9 @@
  *     outcome; during that time the Future holds the task as well
  *     (LUNADO_FUTURE_TASK);
  *   - the Failure of the error that the coroutine received; of several errors,
- *     a table of them (received.h).
+ *     a table of them (received.h);
+ *   - its innermost scope; without scopes, the notice that cancels it, or nil
+ *     (cancel.h).
  * If a coroutine is never suspended, only its caller's stack holds the task and
  * the Future.
  */
@@ -26,7 +28,8 @@ enum {
   LUNADO_TASK_THREAD = 1,
   LUNADO_TASK_FUTURE,
   LUNADO_TASK_RECEIVED,
-  LUNADO_TASK_VALUES = LUNADO_TASK_RECEIVED
+  LUNADO_TASK_SCOPE,
+  LUNADO_TASK_VALUES = LUNADO_TASK_SCOPE
 };
 
 /* Makes the realm's part for coroutines.  [-0, +0, m] */

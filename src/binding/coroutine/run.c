@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "binding/coroutine/cancel.h"
 #include "binding/coroutine/coroutine.h"
 #include "binding/coroutine/suspend.h"
 #include "binding/coroutine/task.h"
@@ -47,6 +48,12 @@ static void finish_failed(lua_State *L, lunado_realm *realm, int t,
     lunado__settle_failed(L, realm, t + 1);
 }
 
+/* The rare part of `finish`: the outcome is on top. */
+static void leave(lua_State *L, lunado_realm *realm, int t, lunado_task *task) {
+  if (task->flags & TASK_WATCHED) lunado__watch_end(L, t, task);
+  if (task->flags & TASK_SCOPED) lunado__cancel_end(L, realm, t);
+}
+
 /* Handles the end of the coroutine of the task at t, which has left n values on
  * its thread: the task becomes idle, and its Future gets the outcome. */
 static void finish(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
@@ -64,7 +71,7 @@ static void finish(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
     lunado__throw_unhook(task->thread);
     reset(task->thread);
   }
-  if (task->flags & TASK_WATCHED) lunado__watch_end(L, t, task);
+  if (task->flags & (TASK_WATCHED | TASK_SCOPED)) leave(L, realm, t, task);
   if (status != LUA_OK || lua_gethook(task->thread) != NULL)
     lunado__task_drop_thread(L, t, task);
   lunado__task_recycle(L, realm, t, task);

@@ -5,6 +5,7 @@
  */
 #include "binding/coroutine/suspend.h"
 
+#include "binding/coroutine/cancel.h"
 #include "binding/coroutine/run.h"
 #include "binding/coroutine/task.h"
 #include "binding/coroutine/throw.h"
@@ -395,6 +396,15 @@ static int make_inconsistent(lua_State *L) {
   return lua_error(L);
 }
 
+/* The rare part of lunado__suspend_next, once the yield was handled with the
+ * result n. */
+static void after_wait(lua_State *L, lunado_realm *realm, int t,
+                       lunado_task *task, int n) {
+  if (task->flags & TASK_ENTERING) lunado__watch_enter(L, realm, t, task);
+  if (task->flags & TASK_CANCELLED && n == SUSPENDED)
+    lunado__cancel_again(L, realm, t);
+}
+
 int lunado__suspend_next(lua_State *L, lunado_realm *realm, int t,
                          lunado_task *task, int n, const void *context) {
   if (realm->contexts.current != context &&
@@ -402,7 +412,8 @@ int lunado__suspend_next(lua_State *L, lunado_realm *realm, int t,
     return lunado__throw_raised(L, realm, t, make_inconsistent);
   if (lunado__suspend_push_done(task->thread, realm, n)) return 1;
   n = lunado__suspend_wait(L, realm, t, task, n);
-  if (task->flags & TASK_ENTERING) lunado__watch_enter(L, realm, t, task);
+  if (task->flags & (TASK_ENTERING | TASK_CANCELLED))
+    after_wait(L, realm, t, task, n);
   return n;
 }
 

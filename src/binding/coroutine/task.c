@@ -96,7 +96,8 @@ lunado_task *lunado__task_push(lua_State *L, lunado_realm *realm, int nargs) {
   lua_pushcfunction(task->thread, lunado__body_handler);
   task->count = (uint32_t)nargs + 3;
   task->results = 1;
-  task->flags = task->received = 0;
+  task->flags = 0;
+  task->received = 0;
   task->loop = NULL;
   task->waiter.list = NULL;
   return task;

@@ -30,8 +30,10 @@ enum {
   TASK_THROWN = 256,   /* an error was raised at one of its yields */
   TASK_ENTERING = 512, /* will enter its own stack contexts at its next yield
                           (watch.h) */
+  TASK_ENTERED = 1024, /* has entered them since its runner resumed it */
   TASK_FAILURE = 2048, /* has failed, and its body has returned a Failure */
-  TASK_ENTERED = 1024  /* has entered them since its runner resumed it */
+  TASK_CANCELLED = 4096, /* a notice of a cancellation is due (cancel.h) */
+  TASK_SCOPED = 8192     /* LUNADO_TASK_SCOPE is not nil */
 };
 
 /* These stand in place of the number of values to resume a coroutine with. */
@@ -58,12 +60,18 @@ struct lunado_task {
                             ended, and is below it on the runner's stack */
   lunado_future *future; /* of its outcome; on its runner's stack while the
                             task runs, else held by LUNADO_TASK_FUTURE */
-  uint32_t count;        /* the number of values to start with */
+  union {
+    uint32_t count; /* the number of values to start with */
+    uint32_t pass;  /* after the start: the number of the last walk of a
+                       cancellation that went through it */
+  };
   uint32_t results;      /* the number of results, once the body returned */
   uint32_t sequence;     /* realm->collector.sequence when it was made */
   uint32_t flags;
-  uint32_t received; /* 0, 1: LUNADO_TASK_RECEIVED is nil, a Failure; more: the
+  uint16_t received; /* 0, 1: LUNADO_TASK_RECEIVED is nil, a Failure; more: the
                         number of errors that were put into the table there */
+  uint16_t swallowed; /* how often a cancellation was raised again; set to 0
+                         with TASK_CANCELLED */
   uint32_t received_bits; /* of the address of the error that was received last;
                              0 for a number or a boolean */
 };

@@ -211,6 +211,7 @@ static int open_classes(lua_State *L) {
             class__call);
   add_class(L, LUNADO_E_STREAM_BUFFER_FULL, "StreamBufferFullError",
             class__call);
+  add_class(L, LUNADO_E_CANCELLED, "CancelledError", class__call);
   return 0;
 }
 

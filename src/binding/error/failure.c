@@ -10,6 +10,7 @@
 
 #include <string.h>
 
+#include "binding/error/exception.h"
 #include "binding/state/naming.h"
 #include "binding/state/text.h"
 
@@ -164,6 +165,14 @@ void lunado__failure_take(lua_State *L, lunado_realm *realm) {
 }
 
 /* --- observing ------------------------------------------------------------ */
+
+bool lunado__failure_is_cancelled(lua_State *L, lunado_realm *realm, int idx) {
+  bool cancelled;
+  lua_getiuservalue(L, idx, LUNADO_FAILURE_ERROR);
+  cancelled = lunado__exception_is(L, realm, -1, LUNADO_E_CANCELLED);
+  lua_pop(L, 1);
+  return cancelled;
+}
 
 void lunado__failure_observe(lua_State *L, int idx) {
   lunado_failure *self = lua_touserdata(L, idx);

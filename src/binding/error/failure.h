@@ -89,6 +89,10 @@ static inline void lunado__failure_hand_on(lunado_failure *failure) {
   failure->home = 0;
 }
 
+/* True if the error of the Failure at idx is a CancelledError, which is never
+ * logged.  [-0, +0, -] */
+bool lunado__failure_is_cancelled(lua_State *L, lunado_realm *realm, int idx);
+
 /* Pushes the error of the Failure at idx, and marks the Failure as observed.
  * [-0, +1, -] */
 void lunado__failure_observe(lua_State *L, int idx);

@@ -172,14 +172,17 @@ static void report_protected(lua_State *L, lunado_realm *realm, int idx) {
 
 void lunado__awaited_report_now(lua_State *L, lunado_realm *realm, int idx) {
   const lunado_failure *self = lua_touserdata(L, idx);
-  if (!self->observed && !self->logged && !self->queued && self->home == 0)
+  if (!self->observed && !self->logged && !self->queued && self->home == 0 &&
+      !lunado__failure_is_cancelled(L, realm, idx))
     report_protected(L, realm, idx);
 }
 
 static int failure__gc(lua_State *L) {
   const lunado_failure *self = lua_touserdata(L, 1);
   lunado_realm *realm = lunado__realm_upvalue(L);
-  if (!self->observed && !self->logged && !lunado__awaited_still(L, realm, 1))
+  if (!self->observed && !self->logged &&
+      !lunado__failure_is_cancelled(L, realm, 1) &&
+      !lunado__awaited_still(L, realm, 1))
     report_protected(L, realm, 1);
   return 0;
 }

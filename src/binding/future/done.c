@@ -2,6 +2,7 @@
 /* done.c - functions that are called when a Future is done. */
 #include "binding/future/done.h"
 
+#include "binding/error/failure.h"
 #include "binding/future/awaited.h"
 #include "binding/future/future.h"
 #include "binding/future/owner.h"
@@ -105,7 +106,10 @@ static void report_failure(lua_State *L, lunado_realm *realm,
   if (future->state != LUNADO_FAILED) return;
   lua_pushvalue(L, callback);
   lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
-  lunado__callback_report(L, realm, loop);
+  if (lunado__failure_is_cancelled(L, realm, -1))
+    lua_pop(L, 2);
+  else
+    lunado__callback_report(L, realm, loop);
 }
 
 static void on_discard(lunado_settler *settler, lunado_waiter *waiter,
@@ -149,5 +153,8 @@ void lunado__done_fail_discarded(lua_State *L, lunado_realm *realm, int idx) {
   lua_insert(L, failure);
   lua_pushvalue(L, -1);
   lunado__settle_failed(L, realm, idx);
-  lunado__callback_report(L, realm, realm->loops.current);
+  if (lunado__failure_is_cancelled(L, realm, failure + 1))
+    lua_pop(L, 2);
+  else
+    lunado__callback_report(L, realm, realm->loops.current);
 }

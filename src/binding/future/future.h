@@ -58,8 +58,12 @@ enum {
   LUNADO_IS_CLAIM = 64,      /* a ticket that passes for done; see ticket.h */
   LUNADO_IS_DEPENDENT = 128, /* gets its outcome from others; user value 1 is a
                               * table while it is pending: dependent.h */
-  LUNADO_IS_DISCARDED = 256  /* a coroutine's; user value 1 is a callback while
+  LUNADO_IS_DISCARDED = 256, /* a coroutine's; user value 1 is a callback while
                               * it is pending without waiters: done.h */
+  LUNADO_HAS_CANCELLER = 512, /* SLOT_CANCELLERS has a function that gives it
+                               * up: cancel.h */
+  LUNADO_IS_KEPT = 1024, /* stays pending after its canceller was called */
+  LUNADO_WAS_CANCELLED = 2048 /* of a coroutine that was cancelled as a whole */
 };
 
 /* Makes the class of Futures, and gen.moment, once per state.  [-0, +0, m] */

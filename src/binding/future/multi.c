@@ -407,6 +407,44 @@ void lunado__multi_mark_timedout(lua_State *L, lunado_realm *realm, int idx,
   lua_settop(L, top);
 }
 
+/* --- giving up ------------------------------------------------------------ */
+
+bool lunado__multi_push_waited(lua_State *L, int idx, int *i) {
+  int top = lua_gettop(L);
+  const multi_part *part = lunado__multi_push_holder(L, idx);
+  lua_getiuservalue(L, top + 1, MULTI_RESULTS);
+  lua_getiuservalue(L, top + 1, MULTI_KEYS);
+  while (*i < part->n) {
+    const lunado_waiter *waiter = &part->nodes[(*i)++].waiter;
+    if (waiter->list == NULL || !lunado_future_pending(waiter->future))
+      continue;
+    lunado__multi_child(L, top + 2, part->list ? 0 : top + 3, *i);
+    lua_replace(L, top + 1);
+    lua_settop(L, top + 1);
+    return true;
+  }
+  lua_settop(L, top);
+  return false;
+}
+
+void lunado__multi_replace(lua_State *L, lunado_realm *realm, int idx, int i,
+                           int failed) {
+  int holder = lua_gettop(L) + 1, results = holder + 1, keys = holder + 2;
+  multi_part *part = lunado__multi_push_holder(L, idx);
+  lunado_multi_node *node = &part->nodes[i - 1];
+  lua_getiuservalue(L, holder, MULTI_RESULTS);
+  lua_getiuservalue(L, holder, MULTI_KEYS);
+  if (part->list) keys = 0;
+  lunado__multi_child(L, results, keys, i);
+  lunado__owner_forget(L, holder + 3, &node->waiter);
+  lua_pushvalue(L, failed);
+  set_nth(L, results, keys, i);
+  lua_settop(L, holder);
+  if (lunado_multi_fail(&part->multi, node, lua_touserdata(L, failed)))
+    complete(L, realm, idx, holder, part);
+  lua_settop(L, holder - 1);
+}
+
 /* --- functions ------------------------------------------------------------ */
 
 /* gen.multi(children [, quiet_exceptions]) → a Future for the table of the

@@ -39,6 +39,17 @@ void lunado__multi_dissolve(lua_State *L, int idx);
 void lunado__multi_mark_timedout(lua_State *L, lunado_realm *realm, int idx,
                                  int quiet);
 
+/* Pushes the next child after number *i for which the pending multi at idx
+ * waits, sets *i to its number, and returns true.  Pushes nothing and returns
+ * false if there is none.  [-0, +(0|1), -] */
+bool lunado__multi_push_waited(lua_State *L, int idx, int *i);
+
+/* Makes the pending multi at idx stop waiting for its child number i; the
+ * failed Future at `failed` takes the child's place.  If it waited for no other
+ * child, the multi is settled.  [-0, +0, -] */
+void lunado__multi_replace(lua_State *L, lunado_realm *realm, int idx, int i,
+                           int failed);
+
 /* Pushes the table of the children of the pending Future at idx, which is of
  * kind LUNADO_KIND_MULTI.  [-0, +1, -] */
 void lunado__multi_children(lua_State *L, int idx);

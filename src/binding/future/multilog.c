@@ -54,7 +54,9 @@ static bool is_news(lua_State *L, int failure) {
 static void log_other(lua_State *L, lunado_realm *realm, int quiet) {
   int failure = lua_gettop(L);
   lunado__failure_observe(L, failure);
-  if (!is_news(L, failure) || lunado__quiet_covers(L, failure + 1, quiet))
+  if (!is_news(L, failure) ||
+      lunado__failure_is_cancelled(L, realm, failure) ||
+      lunado__quiet_covers(L, failure + 1, quiet))
     return;
   lunado__failure_mark_logged(L, realm, failure);
   lua_pushliteral(L, "Multiple exceptions in yield list: ");

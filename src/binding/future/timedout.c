@@ -207,7 +207,8 @@ static int log_error(lua_State *L) {
   lua_getiuservalue(L, 2, LUNADO_FUTURE_VALUE);
   failure = lua_touserdata(L, -1);
   if (failure->observed || failure->logged || failure->queued ||
-      failure->home != 0)
+      failure->home != 0 ||
+      lunado__failure_is_cancelled(L, lua_touserdata(L, 1), top + 1))
     return 0;
   lunado__failure_observe(L, top + 1);
   while (quiet <= top && lunado__quiet_covers(L, top + 2, quiet)) quiet++;

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "binding/coroutine/await.h"
+#include "binding/coroutine/cancel.h"
 #include "binding/coroutine/coroutine.h"
 #include "binding/coroutine/received.h"
 #include "binding/error/failure.h"
@@ -20,6 +21,7 @@
 #include "binding/loop/promise.h"
 #include "binding/loop/runsync.h"
 #include "binding/module.h"
+#include "binding/state/argument.h"
 #include "core/alloc.h"
 #include "core/handle.h"
 
@@ -207,6 +209,24 @@ int lunado_spawn(lua_State *L, int nargs) {
   check_call(L, nargs);
   lunado__coroutine_spawn(L, realm, nargs);
   return 0;
+}
+
+int lunado_cancel(lua_State *L, int idx) {
+  lunado_realm *realm = lunado__module_realm(L);
+  bool cancelled;
+  (void)lunado__capi_future(L, realm, &idx);
+  lua_pushnil(L);
+  cancelled = lunado__cancel_future(L, realm, idx, -1, 0);
+  lua_pop(L, 1);
+  return cancelled;
+}
+
+void lunado_setcanceller(lua_State *L, int idx) {
+  lunado_realm *realm = lunado__module_realm(L);
+  (void)lunado__capi_future(L, realm, &idx);
+  check_count(L, idx, 1);
+  if (!lua_isnil(L, -1)) lunado__checkcallable(L, lua_gettop(L));
+  lunado__cancel_setcanceller(L, realm, idx);
 }
 
 typedef struct {

@@ -72,6 +72,7 @@ static void make_tables(lua_State *L, lunado_realm *realm) {
   set_table(L, realm, LUNADO_SLOT_WATCHED, "k");
   set_table(L, realm, LUNADO_SLOT_QUIET, "k");
   set_table(L, realm, LUNADO_SLOT_CHAINED, "k");
+  set_table(L, realm, LUNADO_SLOT_CANCELLERS, "k");
   lua_createtable(L, 0, 1);
   lua_pushliteral(L, "v");
   lua_setfield(L, -2, "__mode");

@@ -9,8 +9,8 @@
  * Lua's objects hold each other; C only borrows them:
  *   - a pending Future holds the owners of its waiters (user value 1), and a
  *     coroutine's Future its task (user value 2);
- *   - a task holds its thread (1), the Future of its outcome (2), and the
- *     Failures that its coroutine received (3);
+ *   - a task holds its thread (1), the Future of its outcome (2), the Failures
+ *     that its coroutine received (3), and its scopes (4);
  *   - the stack of a suspended thread holds, on top, the Future that the thread
  *     waits for;
  *   - the registry holds an open loop.  The loop holds its queue; its handlers
@@ -95,7 +95,10 @@ enum {
                              and a run gave up */
   LUNADO_SLOT_STREAMS,    /* address of an iostream -> its userdata; weak */
   LUNADO_SLOT_WRITTEN,    /* Future of a write that was done at once */
-  LUNADO_SLOT_COUNT = LUNADO_SLOT_WRITTEN
+  LUNADO_SLOT_CANCELLERS, /* Future -> function that gives it up; ephemeron */
+  LUNADO_SLOT_LAST_NOTICE, /* the notice that is used when there is no memory
+                              for another */
+  LUNADO_SLOT_COUNT = LUNADO_SLOT_LAST_NOTICE
 };
 
 /* Where a settle that is on the C stack finds the owners of the waiters that it
@@ -133,6 +136,7 @@ struct lunado_realm {
     const void *executor;
     const void *stream;
     const void *listener;
+    const void *scope;
     const void *kwargs; /* of util.kwargs; NULL: not loaded */
     int future_class;   /* reference in the registry to Future's metatable */
     int failure_class;  /* the same, to that of Failures */
@@ -187,6 +191,7 @@ struct lunado_realm {
     bool throwing;        /* the coroutine is resumed with an error */
     bool has_thread_hook; /* SLOT_THREAD_HOOK is to be called */
     bool tracking; /* lunado.debug asks for tasks: SLOT_TRACKED is a table */
+    uint32_t pass; /* the number of the last walk of a cancellation */
     lua_Hook user_hook; /* the debug hook of the coroutine into which an error
                            is being raised */
     int user_hook_mask;

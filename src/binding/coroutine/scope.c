@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * scope.c - scopes: timeouts, shields, and the scopes of groups.
+ *
+ * Invariant: a loop holds a timeout exactly while its timer is running.
+ */
+#include "binding/coroutine/scope.h"
+
+#include "binding/coroutine/cancel.h"
+#include "binding/coroutine/coroutine.h"
+#include "binding/coroutine/received.h"
+#include "binding/coroutine/task.h"
+#include "binding/error/exception.h"
+#include "binding/error/failure.h"
+#include "binding/future/future.h"
+#include "binding/loop/anchor.h"
+#include "binding/loop/deadline.h"
+#include "binding/loop/ioloop.h"
+#include "binding/state/class.h"
+
+static lunado_scope *check_scope(lua_State *L, const lunado_realm *realm) {
+  lunado_scope *self = lunado__toclass(L, 1, realm->types.scope);
+  if (self == NULL) luaL_typeerror(L, 1, "scope");
+  return self;
+}
+
+/* --- cancelling ----------------------------------------------------------- */
+
+/* Gives the open scope at idx the notice on top, and pops the notice. */
+static void cancel_with(lua_State *L, lunado_realm *realm, int idx) {
+  lunado_scope *self = lua_touserdata(L, idx);
+  int t = lua_gettop(L);
+  lua_setiuservalue(L, idx, SCOPE_NOTICE);
+  self->cancelled = true;
+  lua_getiuservalue(L, idx, SCOPE_TASK);
+  lunado__cancel_update(L, realm, t);
+  lunado__cancel_walk(L, realm, t);
+  lua_pop(L, 1);
+}
+
+static void on_deadline(lunado_loop *core, lunado_timer *timer) {
+  lunado_scope *self = lunado_container_of(timer, lunado_scope, timer);
+  lunado_ioloop *loop = core->owner;
+  lua_State *L = loop->L;
+  int top = lua_gettop(L);
+  lunado__anchor_take(L, loop, self->anchor);
+  if (!self->cancelled) {
+    self->expired = true;
+    lua_pushliteral(L, "timeout");
+    lunado__cancel_notice_protected(L, loop->realm, -1);
+    if (self->open)
+      cancel_with(L, loop->realm, top + 1);
+  }
+  lua_settop(L, top);
+}
+
+/* scope:cancel([reason]) → true.  Cancels what the coroutine waits for within
+ * the scope.  Returns false if the scope is closed or cancelled already. */
+static int scope_cancel(lua_State *L) {
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  lunado_scope *self = check_scope(L, realm);
+  lua_settop(L, 2);
+  lua_pushboolean(L, self->open && !self->cancelled);
+  if (!lua_toboolean(L, 3)) return 1;
+  lunado__cancel_notice(L, realm, 2, 1);
+  if (self->open && !self->cancelled)
+    cancel_with(L, realm, 1);
+  lua_settop(L, 3);
+  return 1;
+}
+
+/* scope:cancel_with(notice) → as cancel. */
+static int scope_cancel_with(lua_State *L) {
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  const lunado_scope *self = check_scope(L, realm);
+  const lunado_future *notice = lunado__checkfuture(L, realm, 2);
+  luaL_argcheck(L, notice->state == LUNADO_FAILED, 2, "not a notice");
+  lua_settop(L, 2);
+  lua_pushboolean(L, self->open && !self->cancelled);
+  lua_insert(L, 2);
+  if (lua_toboolean(L, 2)) cancel_with(L, realm, 1);
+  lua_settop(L, 2);
+  return 1;
+}
+
+/* --- looking -------------------------------------------------------------- */
+
+/* scope:expired() → true once the deadline has passed while it was open. */
+static int scope_expired(lua_State *L) {
+  lua_pushboolean(L, check_scope(L, lunado__realm_upvalue(L))->expired);
+  return 1;
+}
+
+/* True if the value at `err` is the error of the scope's own notice. */
+static bool is_own(lua_State *L, int scope, int err) {
+  bool own;
+  if (!((lunado_scope *)lua_touserdata(L, scope))->cancelled) return false;
+  lua_getiuservalue(L, scope, SCOPE_NOTICE);
+  lua_getiuservalue(L, -1, LUNADO_FUTURE_VALUE);
+  own = lunado__failure_is_of(L, -1, err) && !lua_isnil(L, err);
+  lua_pop(L, 2);
+  return own;
+}
+
+/* scope:is_own(err) → whether err is the CancelledError of this scope. */
+static int scope_is_own(lua_State *L) {
+  (void)check_scope(L, lunado__realm_upvalue(L));
+  lua_settop(L, 2);
+  lua_pushboolean(L, is_own(L, 1, 2));
+  return 1;
+}
+
+/* scope:is_inside() → whether the coroutine that opened it is running, and so
+ * can wait. */
+static int scope_is_inside(lua_State *L) {
+  const lunado_realm *realm = lunado__realm_upvalue(L);
+  const lunado_scope *self = check_scope(L, realm);
+  bool inside = false;
+  if (self->open && lunado__task_is_running(L, realm) && lua_isyieldable(L)) {
+    lua_getiuservalue(L, 1, SCOPE_TASK);
+    inside = lua_touserdata(L, -1) == (void *)realm->coroutines.current;
+  }
+  lua_pushboolean(L, inside);
+  return 1;
+}
+
+/* --- closing -------------------------------------------------------------- */
+
+/* Ends the scope at idx; it may still be in the list of its task. */
+static void end(lua_State *L, int idx) {
+  lunado_scope *self = lua_touserdata(L, idx);
+  if (self->loop != NULL)
+    lunado__anchor_stoptimer(L, self->loop, &self->timer, self->anchor);
+  self->open = false;
+  lua_pushnil(L);
+  lua_setiuservalue(L, idx, SCOPE_TASK);
+}
+
+void lunado__scope_abandon(lua_State *L, int idx) { end(L, idx); }
+
+/* Takes the scope at 1 off the list of the task at t, and the scopes within it
+ * that were not closed. */
+static void unlink_scope(lua_State *L, lunado_realm *realm, int t) {
+  lunado_task *task = lua_touserdata(L, t);
+  const void *self = lua_touserdata(L, 1);
+  int at = t + 1;
+  bool last;
+  lua_getiuservalue(L, t, LUNADO_TASK_SCOPE);
+  do {
+    last = lua_touserdata(L, at) == self;
+    lua_getiuservalue(L, at, SCOPE_OUTER);
+    end(L, at);
+    lua_replace(L, at);
+  } while (!last);
+  if (lua_isnil(L, at)) task->flags &= ~(uint32_t)TASK_SCOPED;
+  lua_setiuservalue(L, t, LUNADO_TASK_SCOPE);
+  lunado__cancel_update(L, realm, t);
+}
+
+/* Raises the error of the notice on top. */
+static int raise_notice(lua_State *L, lunado_realm *realm) {
+  lua_getiuservalue(L, -1, LUNADO_FUTURE_VALUE);
+  lunado__received_throw(L, realm);
+  return lua_error(L);
+}
+
+/* Goes on with what `err`, the own error of the timeout at 1, means: raises the
+ * error of a scope around it that is due as well, else TimeoutError. */
+static int convert(lua_State *L, lunado_realm *realm, int t) {
+  if (lunado__cancel_push_due(L, realm, t)) return raise_notice(L, realm);
+  if (!((lunado_scope *)lua_touserdata(L, 1))->expired) return 0;
+  lunado__exception_push(L, realm, LUNADO_E_TIMEOUT, "Timeout");
+  return lua_error(L);
+}
+
+/* scope:__close(err).  coroutine.close calls it, too, on the thread of the
+ * coroutine, which does not run then: nothing is raised. */
+static int scope__close(lua_State *L) {
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  const lunado_scope *self = check_scope(L, realm);
+  const lunado_task *task;
+  lua_settop(L, 2);
+  if (!self->open) return 0;
+  lua_getiuservalue(L, 1, SCOPE_TASK);
+  task = lua_touserdata(L, 3);
+  if (task->thread != L)
+    return luaL_error(L, "a scope was closed in another coroutine than the "
+                         "one that has opened it");
+  unlink_scope(L, realm, 3);
+  if (!lunado__task_is_running(L, realm)) return 0;
+  return is_own(L, 1, 2) ? convert(L, realm, 3) : 0;
+}
+
+/* scope:raise_due(): raises the error of the notice that is due around the
+ * scope, which is closed and was the running coroutine's, if there is one. */
+static int core_raise_due(lua_State *L) {
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  lua_settop(L, 0);
+  if (!lunado__task_is_running(L, realm) ||
+      !(realm->coroutines.current->flags & TASK_CANCELLED))
+    return 0;
+  lua_pushvalue(realm->coroutines.runner, realm->coroutines.runner_index);
+  lua_xmove(realm->coroutines.runner, L, 1);
+  return lunado__cancel_push_due(L, realm, 1) ? raise_notice(L, realm) : 0;
+}
+
+/* --- opening -------------------------------------------------------------- */
+
+/* Pushes the task of the coroutine that runs on L; raises if lunado does not
+ * run L. */
+static lunado_task *push_running(lua_State *L, lunado_realm *realm,
+                                 const char *what) {
+  lua_State *runner = realm->coroutines.runner;
+  if (realm->coroutines.current == NULL)
+    luaL_error(L, "%s outside of a coroutine: start the function with "
+                  "gen.coroutine or lunado.run", what);
+  if (!lunado__task_is_running(L, realm))
+    luaL_error(L, "%s inside a coroutine that lunado does not run, such as a "
+                  "coroutine.wrap generator", what);
+  if (!lua_checkstack(runner, 1)) luaL_error(L, "not enough memory");
+  lua_pushvalue(runner, realm->coroutines.runner_index);
+  lua_xmove(runner, L, 1);
+  return lua_touserdata(L, -1);
+}
+
+/* Pushes a new scope, which is not open yet. */
+static lunado_scope *push_scope(lua_State *L, const lunado_realm *realm,
+                                lunado_scope_kind kind) {
+  lunado_scope *self = lua_newuserdatauv(L, sizeof *self, SCOPE_VALUES);
+  *self = (lunado_scope){.kind = (uint8_t)kind};
+  lunado_timer_init(&self->timer, on_deadline);
+  lunado__class_set(L, realm->types.scope);
+  return self;
+}
+
+/* Opens the scope on top in the running coroutine, whose task is at t. */
+static void enter(lua_State *L, lunado_task *task, int t) {
+  lunado_scope *self = lua_touserdata(L, -1);
+  lua_pushvalue(L, t);
+  lua_setiuservalue(L, -2, SCOPE_TASK);
+  lua_getiuservalue(L, t, LUNADO_TASK_SCOPE);
+  lua_setiuservalue(L, -2, SCOPE_OUTER);
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, t, LUNADO_TASK_SCOPE);
+  self->open = true;
+  task->flags |= TASK_SCOPED;
+  if (self->kind == LUNADO_SCOPE_SHIELD)
+    task->flags &= ~(uint32_t)TASK_CANCELLED;
+}
+
+/* timeout_scope(deadline) → an open scope that is cancelled at the deadline, as
+ * in IOLoop:add_timeout. */
+static int core_timeout_scope(lua_State *L) {
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  lunado_ioloop *loop;
+  lunado_scope *self;
+  lunado_task *task;
+  double when;
+  lua_settop(L, 1);
+  task = push_running(L, realm, "cannot open a timeout");
+  self = push_scope(L, realm, LUNADO_SCOPE_TIMEOUT);
+  loop = lunado__ioloop_current(L, realm);
+  when = lunado__deadline_check(L, loop, 1);
+  self->loop = loop;
+  lunado__anchor_starttimer(L, loop, &self->timer, when, &self->anchor);
+  enter(L, task, 2);
+  return 1;
+}
+
+static int new_scope(lua_State *L, lunado_scope_kind kind, const char *what) {
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  lunado_task *task;
+  lua_settop(L, 0);
+  task = push_running(L, realm, what);
+  (void)push_scope(L, realm, kind);
+  enter(L, task, 1);
+  return 1;
+}
+
+/* group_scope() → an open scope for a TaskGroup. */
+static int core_group_scope(lua_State *L) {
+  return new_scope(L, LUNADO_SCOPE_GROUP, "cannot open a TaskGroup");
+}
+
+/* shield_scope() → an open scope that holds off the notices of those around
+ * it. */
+static int core_shield_scope(lua_State *L) {
+  return new_scope(L, LUNADO_SCOPE_SHIELD, "cannot open a shield");
+}
+
+/* scope:reschedule(deadline): gives an open timeout another deadline. */
+static int scope_reschedule(lua_State *L) {
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  lunado_scope *self = check_scope(L, realm);
+  double when;
+  luaL_argcheck(L, self->kind == LUNADO_SCOPE_TIMEOUT, 1, "not a timeout");
+  if (self->expired) return luaL_error(L, "the timeout has expired already");
+  if (!self->open) return luaL_error(L, "the timeout is closed");
+  if (!lunado_timer_running(&self->timer))
+    return luaL_error(L, "the IOLoop is closed");
+  when = lunado__deadline_check(L, self->loop, 2);
+  lunado_timer_stop(self->loop->core, &self->timer);
+  if (lunado_timer_start(self->loop->core, &self->timer, when) == 0) return 0;
+  lunado__anchor_drop(L, self->loop, self->anchor);
+  return luaL_error(L, "not enough memory");
+}
+
+static const luaL_Reg methods[] = {{"cancel", scope_cancel},
+                                   {"cancel_with", scope_cancel_with},
+                                   {"expired", scope_expired},
+                                   {"is_inside", scope_is_inside},
+                                   {"is_own", scope_is_own},
+                                   {"reschedule", scope_reschedule},
+                                   {NULL, NULL}};
+
+static const luaL_Reg metamethods[] = {{"__close", scope__close}, {NULL, NULL}};
+
+static const luaL_Reg functions[] = {{"group_scope", core_group_scope},
+                                     {"raise_due", core_raise_due},
+                                     {"shield_scope", core_shield_scope},
+                                     {"timeout_scope", core_timeout_scope},
+                                     {NULL, NULL}};
+
+void lunado__scope_functions(lua_State *L) {
+  lunado__setfunctions(L, functions);
+}
+
+void lunado__scope_open(lua_State *L, lunado_realm *realm) {
+  realm->types.scope =
+      lunado__class_new(L, "lunado.Scope", methods, metamethods);
+  lua_pop(L, 1);
+}
