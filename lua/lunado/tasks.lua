@@ -5,7 +5,6 @@ local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.tasks"] then return loaded["lunado.tasks"] end
 
-local argument = require "lunado.argument"
 local Future = core.Future
 
 local tasks = {
@@ -19,27 +18,16 @@ local tasks = {
   -- waits for the Future is cancelled; then the Future fails, unless fn has
   -- settled it.
   set_canceller = core.set_canceller,
+  --- `local scope <close> = timeout(deadline)` begins a block.  At the deadline
+  -- (as for IOLoop:add_timeout), what the coroutine waits for within the block
+  -- is cancelled, and the end of the block raises TimeoutError in place of that
+  -- CancelledError.  timeout(deadline, fn, ...) calls fn(...) within such a
+  -- block and returns its results.
+  timeout = core.timeout,
+  --- shield(fn, ...) calls fn(...) and returns its results; holds off the
+  -- cancellations of the scopes around it until then.
+  shield = core.shield,
 }
-
---- At the deadline, cancels what the coroutine waits for within a block.
--- `local scope <close> = tasks.timeout(deadline)` begins a block, whose end
--- raises TimeoutError in place of that CancelledError.  With a function, calls
--- fn(...) within such a block and returns its results.
--- @param deadline as for IOLoop:add_timeout
-function tasks.timeout(deadline, fn, ...)
-  if fn == nil then return (core.timeout_scope(deadline)) end
-  argument.check_callable(fn, 2, "timeout", 2)
-  local _ <close> = core.timeout_scope(deadline)
-  return fn(...)
-end
-
---- Calls fn(...) and returns its results; holds off the cancellations of the
--- scopes around it until then.
-function tasks.shield(fn, ...)
-  argument.check_callable(fn, 1, "shield", 2)
-  local _ <close> = core.shield_scope()
-  return fn(...)
-end
 
 --- Raises a cancellation that is due; else lets the loop turn once.
 function tasks.checkpoint() core.await() end

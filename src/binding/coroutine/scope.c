@@ -16,6 +16,7 @@
 #include "binding/loop/anchor.h"
 #include "binding/loop/deadline.h"
 #include "binding/loop/ioloop.h"
+#include "binding/state/argument.h"
 #include "binding/state/class.h"
 
 static lunado_scope *check_scope(lua_State *L, const lunado_realm *realm) {
@@ -248,44 +249,71 @@ static void enter(lua_State *L, lunado_task *task, int t) {
     task->flags &= ~(uint32_t)TASK_CANCELLED;
 }
 
-/* timeout_scope(deadline) → an open scope that is cancelled at the deadline, as
- * in IOLoop:add_timeout. */
-static int core_timeout_scope(lua_State *L) {
+/* The continuation of call_within. */
+static int called_within(lua_State *L, int status, lua_KContext ctx) {
+  (void)status, (void)ctx;
+  return lua_gettop(L) - 1;
+}
+
+/* Moves the scope on top to 1, and calls the function at 2 with the values
+ * above it; the scope is closed then.  Returns the results. */
+static int call_within(lua_State *L, int top) {
+  lua_replace(L, 1);
+  lua_settop(L, top);
+  lua_toclose(L, 1);
+  lua_callk(L, top - 2, LUA_MULTRET, 0, called_within);
+  return called_within(L, LUA_OK, 0);
+}
+
+/* timeout(deadline) → an open scope that is cancelled at the deadline, as in
+ * IOLoop:add_timeout; its end raises TimeoutError then.
+ * timeout(deadline, fn, ...): calls fn(...) within such a scope and returns its
+ * results. */
+static int tasks_timeout(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
+  int top = lua_gettop(L);
   lunado_ioloop *loop;
   lunado_scope *self;
   lunado_task *task;
   double when;
-  lua_settop(L, 1);
+  if (!lua_isnoneornil(L, 2)) lunado__checkcallable(L, 2);
+  luaL_checkstack(L, LUA_MINSTACK, NULL);
   task = push_running(L, realm, "cannot open a timeout");
   self = push_scope(L, realm, LUNADO_SCOPE_TIMEOUT);
   loop = lunado__ioloop_current(L, realm);
   when = lunado__deadline_check(L, loop, 1);
   self->loop = loop;
   lunado__anchor_starttimer(L, loop, &self->timer, when, &self->anchor);
-  enter(L, task, 2);
-  return 1;
+  enter(L, task, top + 1);
+  return lua_isnoneornil(L, 2) || top < 2 ? 1 : call_within(L, top);
 }
 
-static int new_scope(lua_State *L, lunado_scope_kind kind, const char *what) {
+/* shield(fn, ...): calls fn(...) and returns its results; holds off the notices
+ * of the scopes around it until then. */
+static int tasks_shield(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
+  int top = lua_gettop(L);
   lunado_task *task;
-  lua_settop(L, 0);
-  task = push_running(L, realm, what);
-  (void)push_scope(L, realm, kind);
-  enter(L, task, 1);
-  return 1;
+  lunado__checkcallable(L, 1);
+  luaL_checkstack(L, LUA_MINSTACK, NULL);
+  task = push_running(L, realm, "cannot open a shield");
+  (void)push_scope(L, realm, LUNADO_SCOPE_SHIELD);
+  enter(L, task, top + 1);
+  lua_remove(L, top + 1);
+  lua_pushvalue(L, -1);
+  lua_insert(L, 1);
+  return call_within(L, top + 1);
 }
 
 /* group_scope() → an open scope for a TaskGroup. */
 static int core_group_scope(lua_State *L) {
-  return new_scope(L, LUNADO_SCOPE_GROUP, "cannot open a TaskGroup");
-}
-
-/* shield_scope() → an open scope that holds off the notices of those around
- * it. */
-static int core_shield_scope(lua_State *L) {
-  return new_scope(L, LUNADO_SCOPE_SHIELD, "cannot open a shield");
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  lunado_task *task;
+  lua_settop(L, 0);
+  task = push_running(L, realm, "cannot open a TaskGroup");
+  (void)push_scope(L, realm, LUNADO_SCOPE_GROUP);
+  enter(L, task, 1);
+  return 1;
 }
 
 /* scope:reschedule(deadline): gives an open timeout another deadline. */
@@ -317,8 +345,8 @@ static const luaL_Reg metamethods[] = {{"__close", scope__close}, {NULL, NULL}};
 
 static const luaL_Reg functions[] = {{"group_scope", core_group_scope},
                                      {"raise_due", core_raise_due},
-                                     {"shield_scope", core_shield_scope},
-                                     {"timeout_scope", core_timeout_scope},
+                                     {"shield", tasks_shield},
+                                     {"timeout", tasks_timeout},
                                      {NULL, NULL}};
 
 void lunado__scope_functions(lua_State *L) {
