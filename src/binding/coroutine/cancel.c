@@ -18,6 +18,7 @@
 #include "binding/coroutine/task.h"
 #include "binding/error/exception.h"
 #include "binding/error/failure.h"
+#include "binding/error/quiet.h"
 #include "binding/future/future.h"
 #include "binding/future/multi.h"
 #include "binding/future/settle.h"
@@ -510,9 +511,9 @@ static int core_cancel_with(lua_State *L) {
 }
 
 /* give_up(future, notice) → true.  Gives up the pending Future as if the last
- * that waits for it were cancelled: it will be done, at once or later.  Returns
- * false, and changes nothing, if it is done, cannot be given up or has two
- * waiters. */
+ * that waited for it had been cancelled: it will be done, at once or later.
+ * Returns false, and changes nothing, if it is done, cannot be given up or has
+ * a waiter. */
 static int core_give_up(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   const lunado_future *future = lunado__checkfuture(L, realm, 1);
@@ -521,7 +522,8 @@ static int core_give_up(lua_State *L) {
   lua_settop(L, 2);
   lua_pushvalue(L, 1);
   begin_walk(realm);
-  taken = lunado_future_pending(future) && takes_along(L, realm);
+  taken = lunado_future_pending(future) && future->waiters == NULL &&
+          takes_along(L, realm);
   if (taken) walk(L, realm, 1, 2);
   lua_pushboolean(L, taken);
   return 1;
@@ -555,6 +557,34 @@ static int core_was_cancelled(lua_State *L) {
   return 1;
 }
 
+/* log_failure(what, failure [, quiet_exceptions]): logs the error, with `what`
+ * before it, unless it is a CancelledError or covered. */
+static int core_log_failure(lua_State *L) {
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  (void)luaL_checkstring(L, 1);
+  if (lunado__failure_at(L, realm, 2) == NULL)
+    luaL_typeerror(L, 2, "Failure");
+  lua_settop(L, 3);
+  lunado__failure_observe(L, 2);
+  if (lunado__failure_is_cancelled(L, realm, 2) ||
+      lunado__quiet_covers(L, 4, 3))
+    return 0;
+  lunado__failure_mark_logged(L, realm, 2);
+  lua_pushvalue(L, 1);
+  lua_pushliteral(L, ": ");
+  lunado__failure_text(L, 2);
+  lua_concat(L, 3);
+  lunado__log(L, realm, LUNADO_LOG_ERROR);
+  return 0;
+}
+
+/* check_quiet(quiet_exceptions): raises unless the argument is valid. */
+static int core_check_quiet(lua_State *L) {
+  lua_settop(L, 1);
+  lunado__quiet_check(L, 1);
+  return 0;
+}
+
 static const luaL_Reg functions[] = {{"cancel", tasks_cancel},
                                      {"notice", core_notice},
                                      {"cancel_with", core_cancel_with},
@@ -562,6 +592,8 @@ static const luaL_Reg functions[] = {{"cancel", tasks_cancel},
                                      {"set_canceller", tasks_set_canceller},
                                      {"keep_pending", core_keep_pending},
                                      {"was_cancelled", core_was_cancelled},
+                                     {"log_failure", core_log_failure},
+                                     {"check_quiet", core_check_quiet},
                                      {NULL, NULL}};
 
 void lunado__cancel_functions(lua_State *L) {

@@ -174,8 +174,8 @@ static int convert(lua_State *L, lunado_realm *realm, int t) {
   return lua_error(L);
 }
 
-/* scope:__close(err).  coroutine.close calls it, too, on the thread of the
- * coroutine, which does not run then: nothing is raised. */
+/* scope:close([err]) → true, or nothing if its coroutine does not run: then
+ * coroutine.close has called it, and nothing is raised.  Also __close. */
 static int scope__close(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   const lunado_scope *self = check_scope(L, realm);
@@ -189,11 +189,13 @@ static int scope__close(lua_State *L) {
                          "one that has opened it");
   unlink_scope(L, realm, 3);
   if (!lunado__task_is_running(L, realm)) return 0;
-  return is_own(L, 1, 2) ? convert(L, realm, 3) : 0;
+  if (is_own(L, 1, 2)) return convert(L, realm, 3);
+  lua_pushboolean(L, 1);
+  return 1;
 }
 
-/* scope:raise_due(): raises the error of the notice that is due around the
- * scope, which is closed and was the running coroutine's, if there is one. */
+/* raise_due(): raises the error of the notice that is due for the running
+ * coroutine, if there is one. */
 static int core_raise_due(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lua_settop(L, 0);
@@ -230,7 +232,8 @@ static lunado_scope *push_scope(lua_State *L, const lunado_realm *realm,
   lunado_scope *self = lua_newuserdatauv(L, sizeof *self, SCOPE_VALUES);
   *self = (lunado_scope){.kind = (uint8_t)kind};
   lunado_timer_init(&self->timer, on_deadline);
-  lunado__class_set(L, realm->types.scope);
+  lunado__getslot(L, realm, LUNADO_SLOT_SCOPE);
+  lua_setmetatable(L, -2);
   return self;
 }
 
@@ -335,6 +338,7 @@ static int scope_reschedule(lua_State *L) {
 
 static const luaL_Reg methods[] = {{"cancel", scope_cancel},
                                    {"cancel_with", scope_cancel_with},
+                                   {"close", scope__close},
                                    {"expired", scope_expired},
                                    {"is_inside", scope_is_inside},
                                    {"is_own", scope_is_own},
@@ -353,8 +357,18 @@ void lunado__scope_functions(lua_State *L) {
   lunado__setfunctions(L, functions);
 }
 
+/* The metatable is in a slot and not in the registry.  luv stores callbacks in
+ * the registry, and crashes if memory is short when the registry grows. */
 void lunado__scope_open(lua_State *L, lunado_realm *realm) {
-  realm->types.scope =
-      lunado__class_new(L, "lunado.Scope", methods, metamethods);
-  lua_pop(L, 1);
+  lua_createtable(L, 0, 4);
+  lunado__setfunctions(L, metamethods);
+  lua_createtable(L, 0, sizeof methods / sizeof methods[0]);
+  lunado__setfunctions(L, methods);
+  lua_setfield(L, -2, "__index");
+  lua_pushliteral(L, "lunado.Scope");
+  lua_setfield(L, -2, "__name");
+  lua_pushliteral(L, "lunado");
+  lua_setfield(L, -2, "__metatable");
+  realm->types.scope = lua_topointer(L, -1);
+  lunado__setslot(L, realm, LUNADO_SLOT_SCOPE);
 }

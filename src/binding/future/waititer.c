@@ -297,6 +297,15 @@ static void forget_children(lua_State *L, lunado_realm *realm, int bond,
   lua_settop(L, futures - 1);
 }
 
+/* abandon(wi): makes the WaitIterator, which nobody will use any more, stop
+ * waiting for its children. */
+static int core_abandon(lua_State *L) {
+  (void)check_iterator(L, lunado__realm_upvalue(L));
+  push_iterator(L);
+  forget_children(L, lunado__realm_upvalue(L), ITERATOR, 0);
+  return 0;
+}
+
 /* (iterator, next): makes next a dependent of the iterator. */
 static int bind_next(lua_State *L) {
   wait_iterator *iter = lua_touserdata(L, 1);
@@ -474,6 +483,7 @@ static const luaL_Reg methods[] = {{"done", iterator_done},
 static const luaL_Reg metamethods[] = {{"__gc", iterator__gc}, {NULL, NULL}};
 
 static const luaL_Reg functions[] = {{"WaitIterator", gen_wait_iterator},
+                                     {"abandon", core_abandon},
                                      {NULL, NULL}};
 
 void lunado__waititer_functions(lua_State *L) {

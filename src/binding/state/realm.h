@@ -98,7 +98,8 @@ enum {
   LUNADO_SLOT_CANCELLERS, /* Future -> function that gives it up; ephemeron */
   LUNADO_SLOT_LAST_NOTICE, /* the notice that is used when there is no memory
                               for another */
-  LUNADO_SLOT_COUNT = LUNADO_SLOT_LAST_NOTICE
+  LUNADO_SLOT_SCOPE,       /* the metatable of scopes */
+  LUNADO_SLOT_COUNT = LUNADO_SLOT_SCOPE
 };
 
 /* Where a settle that is on the C stack finds the owners of the waiters that it

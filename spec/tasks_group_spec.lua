@@ -1,0 +1,576 @@
+-- SPDX-License-Identifier: MIT
+-- tasks.TaskGroup, group and race.
+local concurrent = require "lunado.concurrent"
+local gen = require "lunado.gen"
+local queues = require "lunado.queues"
+local tasks = require "lunado.tasks"
+local testing = require "lunado.testing"
+local util = require "lunado.util"
+local capture = require "spec.support.capture"
+local gc = require "spec.support.gc"
+local loops = require "spec.support.loops"
+
+local Future = concurrent.Future
+local yield = coroutine.yield
+
+local loop, log, expected
+before_each(function()
+  log, expected = capture(), ""
+  loop = loops.open()
+  testing.virtual_clock(loop)
+end)
+after_each(function()
+  loops.close(loop)
+  gc.collect()
+  log:restore()
+  assert.matches(expected, log:text())
+  if expected == "" then assert.equal("", log:text()) end
+end)
+
+local function run(fn) return loops.run(loop, fn) end
+local function start(fn, ...) return gen.coroutine(fn)(...) end
+local function is_cancelled(err)
+  return util.isinstance(err, tasks.CancelledError)
+end
+
+local function assert_cancelled(future)
+  local ok, err = pcall(yield, future)
+  assert.is_false(ok)
+  assert.is_true(is_cancelled(err), tostring(err))
+  return err
+end
+
+local function sleep(n, ...)
+  yield(gen.sleep(n))
+  return ...
+end
+
+local function fail_after(n, err)
+  yield(gen.sleep(n))
+  error(err, 0)
+end
+
+--- Opens a group, calls fn(group) within it, and returns what pcall of that
+-- returns, and the seconds that it took.
+local function in_group(fn, opts)
+  local began = loop:time()
+  local ok, err = pcall(function()
+    local group <close> = tasks.TaskGroup(opts)
+    return fn(group)
+  end)
+  return ok, err, loop:time() - began
+end
+
+describe("TaskGroup", function()
+  it("waits for all at the end of the block", function()
+    run(function()
+      local one, two
+      local ok, _, took = in_group(function(group)
+        one = group:spawn(sleep, 1, "one")
+        two = group:spawn(gen.coroutine(sleep), 3, "two")
+        assert.is_false(one:done())
+      end)
+      assert.is_true(ok)
+      assert.equal(3, took)
+      assert.equal("one", one:result())
+      assert.equal("two", two:result())
+    end)
+  end)
+
+  it("runs a child at once, up to its first suspension", function()
+    run(function()
+      local group <close> = tasks.TaskGroup()
+      local ran
+      local future = group:spawn(function(...) ran = ... return ... end, 1, 2)
+      assert.equal(1, ran)
+      assert.same({ 1, 2 }, { future:result() })
+    end)
+  end)
+
+  it("cancels all others when a child raises, and raises that", function()
+    run(function()
+      local seen
+      local ok, err, took = in_group(function(group)
+        group:spawn(function()
+          local _, why = pcall(yield, gen.sleep(10))
+          seen = why
+          error(why, 0)
+        end)
+        group:spawn(fail_after, 1, "broken")
+        yield(gen.sleep(5))
+      end)
+      assert.is_false(ok)
+      assert.equal("broken", err)
+      assert.is_true(is_cancelled(seen))
+      assert.equal(1, took)
+    end)
+  end)
+
+  it("waits for those that clean up", function()
+    run(function()
+      local ok, err, took = in_group(function(group)
+        group:spawn(function()
+          pcall(yield, Future())
+          tasks.shield(sleep, 5)
+        end)
+        group:spawn(fail_after, 1, "broken")
+      end)
+      assert.is_false(ok)
+      assert.equal("broken", err)
+      assert.equal(6, took)
+    end)
+  end)
+
+  it("cancels the children when the body raises, and raises that", function()
+    run(function()
+      local child
+      local ok, err, took = in_group(function(group)
+        child = group:spawn(sleep, 10)
+        error("body", 0)
+      end)
+      assert.is_false(ok)
+      assert.equal("body", err)
+      assert.equal(0, took)
+      assert_cancelled(child)
+    end)
+  end)
+
+  it("keeps the error's place in the traceback", function()
+    run(function()
+      local future = start(function()
+        local group <close> = tasks.TaskGroup()
+        group:spawn(fail_after, 1, "broken")
+      end)
+      assert.is_false(pcall(yield, future))
+      local _, traceback = future:exc_info()
+      assert.matches("tasks_group_spec.lua:%d+: in [^\n]*$", traceback)
+    end)
+  end)
+
+  it("raises the error that came first, and logs later ones", function()
+    run(function()
+      local group
+      local ok, err = in_group(function(g)
+        group = g
+        g:spawn(fail_after, 1, "first")
+        g:spawn(function()
+          pcall(yield, Future())
+          error("second", 0)
+        end)
+        g:spawn(fail_after, 1, "third")
+      end)
+      assert.is_false(ok)
+      assert.equal("first", err)
+      assert.equal("first", group:errors()[1])
+      assert.equal(3, #group:errors())
+    end)
+    expected = "Error in a TaskGroup: "
+    assert.equal(2, #log)
+  end)
+
+  it("logs no later errors that quiet_exceptions cover", function()
+    run(function()
+      local ok, err = in_group(function(g)
+        g:spawn(fail_after, 1, "first")
+        g:spawn(fail_after, 1, "second")
+      end, { quiet_exceptions = "sec" })
+      assert.is_false(ok)
+      assert.equal("first", err)
+    end)
+  end)
+
+  it("goes on when a child is cancelled alone", function()
+    run(function()
+      local ok, _, took = in_group(function(group)
+        local child = group:spawn(sleep, 10)
+        group:spawn(sleep, 2)
+        assert.is_true(tasks.cancel(child))
+        assert_cancelled(child)
+      end)
+      assert.is_true(ok)
+      assert.equal(2, took)
+    end)
+  end)
+
+  it("takes another's CancelledError for an error", function()
+    run(function()
+      local ok, err = in_group(function(group)
+        group:spawn(function() error(tasks.CancelledError "mine") end)
+      end)
+      assert.is_false(ok)
+      assert.equal("mine", err.message)
+    end)
+  end)
+
+  it("can be cancelled: the children, not the body", function()
+    run(function()
+      local slept
+      local ok, _, took = in_group(function(group)
+        local child = group:spawn(sleep, 10)
+        group:cancel("enough")
+        assert.equal("enough", assert_cancelled(child).reason)
+        yield(gen.sleep(1))
+        slept = true
+        local refused = group:spawn(function() slept = "ran" end)
+        assert.equal("enough", assert_cancelled(refused).reason)
+      end)
+      assert.is_true(ok)
+      assert.equal(1, took)
+      assert.is_true(slept)
+    end)
+  end)
+
+  it("lets a child spawn into it, also at the end", function()
+    run(function()
+      local last
+      local ok, _, took = in_group(function(group)
+        group:spawn(function()
+          yield(gen.sleep(1))
+          group:spawn(function()
+            yield(gen.sleep(1))
+            last = group:spawn(sleep, 1, "last")
+          end)
+        end)
+      end)
+      assert.is_true(ok)
+      assert.equal(3, took)
+      assert.equal("last", last:result())
+    end)
+  end)
+
+  it("does not spawn after its end", function()
+    run(function()
+      local group
+      in_group(function(g) group = g end)
+      assert.error_matches(function() group:spawn(print) end,
+        "^the TaskGroup has ended$")
+      assert.error_matches(function() group:spawn(1) end,
+        "bad argument #1 to 'spawn' %(function expected, got number%)")
+      assert.matches("^TaskGroup: .* %(ended%)$", tostring(group))
+    end)
+  end)
+
+  it("wait() waits for what was spawned before", function()
+    run(function()
+      local group <close> = tasks.TaskGroup()
+      local began = loop:time()
+      group:spawn(sleep, 1)
+      local waited = group:wait()
+      group:spawn(sleep, 3)
+      yield(waited)
+      assert.equal(began + 1, loop:time())
+      yield(group:wait())
+      assert.equal(began + 3, loop:time())
+      yield(group:wait())
+    end)
+  end)
+
+  it("passes a cancellation from outside to the children", function()
+    run(function()
+      local child, after
+      local future = start(function()
+        do
+          local group <close> = tasks.TaskGroup()
+          child = group:spawn(function()
+            local _, err = pcall(yield, Future())
+            tasks.shield(sleep, 2)
+            error(err, 0)
+          end)
+        end
+        after = true
+      end)
+      local began = loop:time()
+      tasks.cancel(future)
+      assert_cancelled(future)
+      assert_cancelled(child)
+      assert.equal(began + 2, loop:time())
+      assert.is_nil(after)
+    end)
+  end)
+
+  it("within a timeout", function()
+    run(function()
+      local ok, err = pcall(tasks.timeout, { seconds = 2 }, function()
+        local group <close> = tasks.TaskGroup()
+        group:spawn(sleep, 10)
+        group:spawn(sleep, 1)
+      end)
+      assert.is_false(ok)
+      assert.is_true(util.isinstance(err, util.TimeoutError), tostring(err))
+    end)
+  end)
+
+  it("within another", function()
+    run(function()
+      local ok, err, took = in_group(function(outer)
+        outer:spawn(function()
+          local inner <close> = tasks.TaskGroup()
+          inner:spawn(fail_after, 1, "inner")
+          inner:spawn(sleep, 9)
+        end)
+        outer:spawn(sleep, 9)
+      end)
+      assert.is_false(ok)
+      assert.equal("inner", err)
+      assert.equal(1, took)
+    end)
+  end)
+
+  it("does not cancel a child whose waiter is cancelled", function()
+    run(function()
+      local child
+      local ok = in_group(function(group)
+        child = group:spawn(sleep, 2, "done")
+        local future = start(function() yield(child) end)
+        tasks.cancel(future)
+        assert_cancelled(future)
+      end)
+      assert.is_true(ok)
+      assert.equal("done", child:result())
+    end)
+  end)
+
+  it("ends on every way out", function()
+    run(function()
+      local began = loop:time()
+      for _ = 1, 2 do
+        local group <close> = tasks.TaskGroup()
+        group:spawn(sleep, 1)
+        goto continue
+        ::continue::
+      end
+      for _ = 1, 2 do
+        local group <close> = tasks.TaskGroup()
+        group:spawn(sleep, 1)
+        break
+      end
+      assert.equal(began + 3, loop:time())
+      assert.equal("value", (function()
+        local group <close> = tasks.TaskGroup()
+        group:spawn(sleep, 1)
+        return "value"
+      end)())
+      assert.equal(began + 4, loop:time())
+    end)
+  end)
+
+  it("with an error in another <close> handler of the block", function()
+    run(function()
+      local child
+      local ok, err = pcall(function()
+        local group <close> = tasks.TaskGroup()
+        local _ <close> = setmetatable({}, {
+          __close = function() error("handler", 0) end,
+        })
+        child = group:spawn(sleep, 5)
+      end)
+      assert.is_false(ok)
+      assert.equal("handler", err)
+      assert_cancelled(child)
+    end)
+  end)
+
+  it("with coroutine.close cancels, and cannot wait", function()
+    run(function()
+      local thread, child
+      local future = start(function()
+        thread = coroutine.running()
+        local group <close> = tasks.TaskGroup()
+        child = group:spawn(sleep, 5)
+        yield(gen.sleep(1))
+      end)
+      assert.is_true(coroutine.close(thread))
+      assert_cancelled(child)
+      pcall(yield, future)
+    end)
+  end)
+
+  it("raises where it cannot be", function()
+    assert.error_matches(function() tasks.TaskGroup() end,
+      "cannot open a TaskGroup outside of a coroutine")
+    run(function()
+      assert.error_matches(coroutine.wrap(function() tasks.TaskGroup() end),
+        "cannot open a TaskGroup inside a coroutine that lunado does not run")
+      assert.error_matches(function() tasks.TaskGroup(1) end,
+        "bad argument #1 to 'TaskGroup' %(table expected, got number%)")
+    end)
+  end)
+
+  it("cannot be closed by another coroutine", function()
+    run(function()
+      local group
+      local future = start(function()
+        local g <close> = tasks.TaskGroup()
+        group = g
+        g:spawn(sleep, 1)
+        yield(gen.sleep(2))
+        return "unharmed"
+      end)
+      assert.error_matches(function() local _ <close> = group end,
+        "a scope was closed in another coroutine")
+      assert.equal("unharmed", yield(future))
+    end)
+  end)
+
+  it("cancels 20,000 children in linear time", function()
+    run(function()
+      local ok, err, took = in_group(function(group)
+        for _ = 1, 20000 do group:spawn(sleep, 3600) end
+        error("stop", 0)
+      end)
+      assert.is_false(ok)
+      assert.equal("stop", err)
+      assert.equal(0, took)
+    end)
+  end)
+end)
+
+describe("group", function()
+  it("returns the results of its function", function()
+    run(function()
+      local began = loop:time()
+      assert.same({ 1, nil, 3, n = 3 },
+        table.pack(tasks.group(function(group, ...)
+          group:spawn(sleep, 2)
+          return ...
+        end, 1, nil, 3)))
+      assert.equal(began + 2, loop:time())
+    end)
+  end)
+
+  it("absorbs its own cancel", function()
+    run(function()
+      local began = loop:time()
+      assert.same({ n = 0 }, table.pack(tasks.group(function(group)
+        group:spawn(function() yield(gen.sleep(1)) group:cancel() end)
+        yield(gen.sleep(10))
+        return "results"
+      end)))
+      assert.equal(began + 1, loop:time())
+      yield(gen.sleep(1))
+    end)
+  end)
+
+  it("raises the errors of body and children", function()
+    run(function()
+      assert.has_error(function()
+        tasks.group(function(group)
+          group:spawn(fail_after, 1, "child")
+          yield(Future())
+        end)
+      end, "child")
+      assert.has_error(function()
+        tasks.group(function(group)
+          group:spawn(sleep, 5)
+          error("body", 0)
+        end)
+      end, "body")
+      assert.error_matches(function() tasks.group(1) end,
+        "bad argument #1 to 'group' %(function expected, got number%)")
+    end)
+  end)
+
+  it("passes on a cancellation from outside", function()
+    run(function()
+      local future = start(function()
+        tasks.group(function(group)
+          group:spawn(sleep, 5)
+          yield(Future())
+        end)
+      end)
+      tasks.cancel(future, "outside")
+      assert.equal("outside", assert_cancelled(future).reason)
+    end)
+  end)
+end)
+
+describe("race", function()
+  it("gives key and results of the first, and cancels the others", function()
+    run(function()
+      local began, loser = loop:time(), start(sleep, 9)
+      assert.same({ 2, "a", "b" },
+        { yield(tasks.race { loser, start(sleep, 1, "a", "b") }) })
+      assert_cancelled(loser)
+      assert.same({ "x", 5 },
+        { yield(tasks.race { x = start(sleep, 1, 5), y = gen.sleep(7) }) })
+      assert.equal(began + 2, loop:time())
+    end)
+  end)
+
+  it("raises the error of the first", function()
+    run(function()
+      local loser = start(sleep, 9)
+      local ok, err = pcall(yield,
+        tasks.race { loser, start(fail_after, 1, "no") })
+      assert.is_false(ok)
+      assert.equal("no", err)
+      assert_cancelled(loser)
+    end)
+  end)
+
+  it("waits for losers that clean up, and logs their errors", function()
+    run(function()
+      local began = loop:time()
+      local loser = start(function()
+        pcall(yield, Future())
+        tasks.shield(sleep, 4)
+        error("cleaning", 0)
+      end)
+      assert.equal(1, yield(tasks.race { gen.sleep(1), loser }))
+      assert.equal(began + 5, loop:time())
+    end)
+    expected = "^error: Error in a loser of a race: cleaning"
+  end)
+
+  it("lets go of what others wait for, and of plain Futures", function()
+    run(function()
+      local shared, plain = start(sleep, 3, "shared"), Future()
+      local other = start(function() return (yield(shared)) end)
+      assert.equal(3, yield(tasks.race { shared, plain, gen.sleep(1) }))
+      assert.equal("shared", yield(other))
+      assert.is_false(plain:done())
+    end)
+  end)
+
+  it("takes one that is done already", function()
+    run(function()
+      local done = Future()
+      done:set_result "done"
+      local loser = start(sleep, 5)
+      assert.same({ 2, "done" }, { yield(tasks.race { loser, done }) })
+      assert_cancelled(loser)
+    end)
+  end)
+
+  it("that is cancelled cancels all, within the call", function()
+    run(function()
+      local queue, child = queues.Queue(), start(sleep, 9)
+      local future = start(function()
+        yield(tasks.race { queue:get(), child, gen.sleep(7) })
+      end)
+      tasks.cancel(future)
+      queue:put_nowait "kept"
+      assert_cancelled(future)
+      assert_cancelled(child)
+      assert.equal("kept", queue:get_nowait())
+    end)
+  end)
+
+  it("leaves a getter that lost no item", function()
+    run(function()
+      local queue = queues.Queue()
+      assert.equal(2, yield(tasks.race { queue:get(), gen.sleep(1) }))
+      queue:put_nowait "kept"
+      assert.equal("kept", queue:get_nowait())
+    end)
+  end)
+
+  it("checks its arguments", function()
+    assert.error_matches(function() tasks.race {} end,
+      "bad argument #1 to 'race' %(no children%)")
+    assert.error_matches(function() tasks.race() end,
+      "bad argument #1 to 'race' %(table expected, got nil%)")
+    assert.error_matches(function() tasks.race { 1 } end,
+      "yielded what is not yieldable: a number")
+  end)
+end)
