@@ -283,6 +283,8 @@ function Queue:iter()
     local future = self:get()
     local ok, item = pcall(core.await, future)
     if ok then return item end
+    -- A cancelled wait has withdrawn; to look at its Future would take an item.
+    if core.isinstance(item, core.CancelledError) then error(item, 0) end
     if future:done() then
       if core.isinstance(item, QueueShutDown) then return nil end
       error(item, 0)

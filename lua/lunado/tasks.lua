@@ -117,7 +117,11 @@ local function open(opts, owns_body)
     _quiet = opts and opts.quiet_exceptions, _scope = false, _on_done = false,
   }, TaskGroup)
   self._on_done = function(future) end_child(self, future) end
-  self._scope = core.group_scope()
+  self._scope = core.group_scope(function(notice)
+    if self._notice then return end
+    self._notice = notice
+    cancel_children(self)
+  end)
   return self
 end
 
@@ -168,17 +172,13 @@ end
 function TaskGroup:errors() return table.move(self._errors, 1,
   #self._errors, 1, {}) end
 
---- Waits for all children.  A cancellation that comes meanwhile is passed on to
--- them.  Returns whether it had to wait.
+--- Waits for all children.  A cancellation that comes meanwhile goes to them,
+-- and does not end the wait.  Returns whether it had to wait.
 local function join(self)
   local waited = false
   while self._count > 0 do
     local future = Future()
     core.keep_pending(future)
-    core.set_canceller(future, function()
-      self._notice = self._notice or core.notice("the group was cancelled")
-      cancel_children(self)
-    end)
     self._join, waited = future, true
     core.await(future)
   end

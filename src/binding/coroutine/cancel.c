@@ -190,11 +190,27 @@ static bool can_give_up(lua_State *L, const lunado_realm *realm) {
   }
 }
 
-/* True if the waiter, which is cancelled, takes the pending Future on top
- * along; false if it must let the Future go. */
-static bool takes_along(lua_State *L, const lunado_realm *realm) {
-  return is_sole(lua_touserdata(L, -1)) && can_give_up(L, realm) &&
-         lua_checkstack(L, STEP_STACK + ITEM_SIZE);
+/* True if the Future on top is that of a coroutine for which the same notice is
+ * due, for example a child of a group that was told just now: its outcome will
+ * come, whoever else waits for it. */
+static bool is_told(lua_State *L, lunado_realm *realm, int notice) {
+  const lunado_future *future = lua_touserdata(L, -1);
+  int top = lua_gettop(L);
+  bool told = false;
+  if (future->kind != LUNADO_KIND_COROUTINE) return false;
+  if (lua_getiuservalue(L, top, LUNADO_FUTURE_TASK) != LUA_TNIL &&
+      lunado__cancel_push_due(L, realm, top + 1))
+    told = lua_rawequal(L, top + 2, notice) != 0;
+  lua_settop(L, top);
+  return told;
+}
+
+/* True if the waiter, which is cancelled with the notice, takes the pending
+ * Future on top along; false if it must let the Future go. */
+static bool takes_along(lua_State *L, lunado_realm *realm, int notice) {
+  if (!lua_checkstack(L, STEP_STACK + ITEM_SIZE)) return false;
+  return can_give_up(L, realm) && (is_sole(lua_touserdata(L, -1)) ||
+                                   is_told(L, realm, notice));
 }
 
 /* Replaces the object of the item by the value on top. */
@@ -236,6 +252,36 @@ static bool waits(const lunado_task *task) {
          lunado_future_pending(task->waiter.future);
 }
 
+/* Calls the group's function on top with the notice at `notice`, and pops the
+ * function. */
+static void tell_group(lua_State *L, lunado_realm *realm, lunado_scope *scope,
+                       int notice) {
+  scope->told = true;
+  lua_pushvalue(L, notice);
+  lunado__callback(L, realm, NULL, 1);
+}
+
+/* Tells the notice of the item's task to the groups within the scope from which
+ * it comes. */
+static void tell_groups(lua_State *L, lunado_realm *realm, int item) {
+  int at = lua_gettop(L) + 1, notice = item + ITEM_NOTICE;
+  lua_getiuservalue(L, item, LUNADO_TASK_SCOPE);
+  while (!lua_isnil(L, at) && lunado__tofuture(L, realm, at) == NULL) {
+    lunado_scope *scope = lua_touserdata(L, at);
+    if (scope->kind == LUNADO_SCOPE_SHIELD) break;
+    if (scope->kind == LUNADO_SCOPE_GROUP && !scope->told) {
+      lua_getiuservalue(L, at, SCOPE_CHILDREN);
+      tell_group(L, realm, scope, notice);
+    }
+    lua_getiuservalue(L, at, SCOPE_NOTICE);
+    if (lua_rawequal(L, -1, notice)) break;
+    lua_getiuservalue(L, at, SCOPE_OUTER);
+    lua_replace(L, at);
+    lua_settop(L, at);
+  }
+  lua_settop(L, at - 1);
+}
+
 static void step_task(lua_State *L, lunado_realm *realm, int item) {
   lunado_task *task = lua_touserdata(L, item);
   if (!(task->flags & TASK_CANCELLED) ||
@@ -244,12 +290,13 @@ static void step_task(lua_State *L, lunado_realm *realm, int item) {
     return;
   }
   lua_replace(L, item + ITEM_NOTICE);
+  tell_groups(L, realm, item);
   if (task->flags & TASK_STARTING) {
     never_start(L, item, task);
   } else if (waits(task) && lua_checkstack(task->thread, 1)) {
     lua_pushvalue(task->thread, -1);
     lua_xmove(task->thread, L, 1);
-    if (takes_along(L, realm)) {
+    if (takes_along(L, realm, item + ITEM_NOTICE)) {
       task->pass = realm->coroutines.pass;
       continue_with(L, item);
       return;
@@ -296,12 +343,15 @@ static void step_coroutine(lua_State *L, lunado_realm *realm, int item) {
   continue_with(L, item);
 }
 
-/* Goes on with the child of the item's with_timeout. */
+/* Goes on with the child of the item's with_timeout.  If the child is done, its
+ * outcome is on the way: settling is nested so deeply that it was deferred. */
 static void step_timeout(lua_State *L, lunado_realm *realm, int item) {
   const lunado_future *child;
   lunado__with_timeout_child(L, item);
   child = lua_touserdata(L, -1);
-  if (child != NULL && lunado_future_pending(child) && takes_along(L, realm))
+  if (child != NULL && !lunado_future_pending(child))
+    drop(L, item);
+  else if (child != NULL && takes_along(L, realm, item + ITEM_NOTICE))
     continue_with(L, item);
   else
     fail(L, realm, item);
@@ -316,7 +366,7 @@ static void step_multi(lua_State *L, lunado_realm *realm, int item) {
   }
   lua_pushinteger(L, i);
   lua_replace(L, item + ITEM_NUMBER);
-  if (takes_along(L, realm)) { /* the child begins an item */
+  if (takes_along(L, realm, item + ITEM_NOTICE)) { /* the child begins an item */
     lua_pushinteger(L, 0);
     lua_pushvalue(L, item + ITEM_NOTICE);
     return;
@@ -523,7 +573,7 @@ static int core_give_up(lua_State *L) {
   lua_pushvalue(L, 1);
   begin_walk(realm);
   taken = lunado_future_pending(future) && future->waiters == NULL &&
-          takes_along(L, realm);
+          takes_along(L, realm, 2);
   if (taken) walk(L, realm, 1, 2);
   lua_pushboolean(L, taken);
   return 1;

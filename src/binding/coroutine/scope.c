@@ -308,14 +308,18 @@ static int tasks_shield(lua_State *L) {
   return call_within(L, top + 1);
 }
 
-/* group_scope() → an open scope for a TaskGroup. */
+/* group_scope(fn) → an open scope for a TaskGroup.  fn(notice) is called when a
+ * notice of this scope, or of one around it, reaches the coroutine. */
 static int core_group_scope(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_task *task;
-  lua_settop(L, 0);
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  lua_settop(L, 1);
   task = push_running(L, realm, "cannot open a TaskGroup");
   (void)push_scope(L, realm, LUNADO_SCOPE_GROUP);
-  enter(L, task, 1);
+  lua_pushvalue(L, 1);
+  lua_setiuservalue(L, -2, SCOPE_CHILDREN);
+  enter(L, task, 2);
   return 1;
 }
 

@@ -18,9 +18,15 @@ typedef enum {
 } lunado_scope_kind;
 
 /* User values of a scope: its task, while it is open; the scope around it, or
- * the notice for the whole coroutine, or nil; its notice, once it is
- * cancelled. */
-enum { SCOPE_TASK = 1, SCOPE_OUTER, SCOPE_NOTICE, SCOPE_VALUES = SCOPE_NOTICE };
+ * the notice for the whole coroutine, or nil; its notice, once it is cancelled;
+ * of a group, a function(notice) that cancels its children. */
+enum {
+  SCOPE_TASK = 1,
+  SCOPE_OUTER,
+  SCOPE_NOTICE,
+  SCOPE_CHILDREN,
+  SCOPE_VALUES = SCOPE_CHILDREN
+};
 
 typedef struct {
   lunado_timer timer;  /* of a timeout */
@@ -30,6 +36,7 @@ typedef struct {
   bool open;           /* it is in the list of its task */
   bool cancelled;      /* it has a notice */
   bool expired;        /* its deadline has passed while it was open */
+  bool told;           /* of a group: SCOPE_CHILDREN was called */
 } lunado_scope;
 
 /* Ends the scope at idx, whose coroutine has ended without closing it.
