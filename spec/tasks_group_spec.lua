@@ -339,10 +339,10 @@ describe("TaskGroup", function()
         goto continue
         ::continue::
       end
-      for _ = 1, 2 do
+      for i = 1, 2 do
         local group <close> = tasks.TaskGroup()
         group:spawn(sleep, 1)
-        break
+        if i == 1 then break end
       end
       assert.equal(began + 3, loop:time())
       assert.equal("value", (function()

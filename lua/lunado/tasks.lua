@@ -74,7 +74,7 @@ end
 
 --- Cancels the body and the children, because an error ends the group.
 local function fail(self, reason)
-  self._notice = self._notice or core.notice(reason, 1)
+  self._notice = self._notice or core.sure_notice(reason)
   self._scope:cancel_with(self._notice)
   cancel_children(self)
 end
@@ -82,13 +82,12 @@ end
 --- Takes the outcome of a child that has ended.  One that was cancelled has
 -- ended quietly.
 local function take_outcome(self, future)
-  local ok, failure = core.try(core.result, future)
-  if ok then return end
-  local err = core.exc_info(failure)
-  if core.was_cancelled(future)
+  local err = future:exception()
+  if err == nil or core.was_cancelled(future)
     and core.isinstance(err, core.CancelledError) then
     return
   end
+  local _, failure = core.try(core.result, future)
   local errors = self._errors
   errors[#errors + 1] = err
   if #errors > 1 then
@@ -102,12 +101,12 @@ end
 local function end_child(self, future)
   self._children[future] = nil
   self._count = self._count - 1
-  take_outcome(self, future)
   local join = self._join
   if self._count == 0 and join then
     self._join = false
     join:set_result()
   end
+  take_outcome(self, future)
 end
 
 local function open(opts, owns_body)
@@ -202,7 +201,7 @@ end
 local function end_at_once(self)
   local running = self._scope:close()
   self._ended = true
-  self._notice = self._notice or core.notice("the group was closed")
+  self._notice = self._notice or core.sure_notice "the group was closed"
   cancel_children(self)
   if running and self._count > 0 then
     error("a TaskGroup cannot wait for its tasks inside a function that cannot "

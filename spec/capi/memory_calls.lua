@@ -604,6 +604,73 @@ within("errors of many kinds", function()
   pcall(yield, f)
 end)
 
+-- Tasks ----------------------------------------------------------------------
+
+group = {}
+groups.tasks = group
+
+local tasks = require "lunado.tasks"
+
+-- Cancels a coroutine that waits for what wait() gives.
+local function cancelled(name, wait, check)
+  repeatable("cancel of a wait for " .. name, function()
+    local future = gen.coroutine(function() yield(wait()) end)()
+    return function() tasks.cancel(future) end, function()
+      local ok, err = pcall(lunado.run, function() yield(future) end)
+      assert(not ok)
+      if err ~= "not enough memory" then
+        same(true, util.isinstance(err, tasks.CancelledError), tostring(err))
+      end
+      if check then check() end
+    end
+  end)
+end
+
+cancelled("a Future", Future)
+cancelled("a sleep", function() return gen.sleep(3600) end)
+cancelled("a coroutine", gen.coroutine(function() yield(gen.sleep(3600)) end))
+cancelled("a table", function() return { Future(), gen.sleep(3600) } end)
+cancelled("with_timeout", function()
+  return gen.with_timeout({ hours = 1 }, gen.sleep(7200))
+end)
+cancelled("a canceller's Future", function()
+  local future = Future()
+  tasks.set_canceller(future, function() end)
+  return gen.with_timeout({ hours = 1 }, { future, gen.sleep(9999) })
+end)
+
+do
+  local queue = queues.Queue()
+  cancelled("a queue", function() return queue:get() end, function()
+    queue:put_nowait(1)
+    same(1, queue:get_nowait())
+  end)
+end
+
+-- Raises what fn raises, unless that is the error of the class.
+local function raises(class, fn, ...)
+  local ok, err = pcall(fn, ...)
+  assert(not ok)
+  if not util.isinstance(err, class) then error(err, 0) end
+end
+
+within("timeout", function()
+  raises(util.TimeoutError, tasks.timeout, { seconds = 0 }, yield, Future())
+end)
+
+within("timeout and shield", function()
+  do
+    local scope <close> = tasks.timeout { hours = 1 }
+    tasks.shield(function() yield() end)
+    scope:reschedule { hours = 2 }
+  end
+  yield()
+end)
+
+within("race", function()
+  same(2, yield(tasks.race { gen.sleep(0.05), gen.sleep(0) }))
+end)
+
 -- Loops ----------------------------------------------------------------------
 
 group = {}

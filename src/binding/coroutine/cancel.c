@@ -399,12 +399,12 @@ static void begin_walk(lunado_realm *realm) {
     realm->coroutines.pass = FIRST_PASS;
 }
 
-/* Walks from the task or Future at idx, with the notice at `notice`.  If there
- * is no stack even for the first step, does nothing: the next suspension of the
- * task begins a walk again. */
+/* Walks from the task or Future at idx, with the notice at `notice`.  If memory
+ * is too short for more stack, the stack of a C function is enough to let go
+ * what the task waits for. */
 static void walk(lua_State *L, lunado_realm *realm, int idx, int notice) {
   int base = lua_gettop(L);
-  if (!lua_checkstack(L, STEP_STACK + ITEM_SIZE)) return;
+  (void)lua_checkstack(L, STEP_STACK + ITEM_SIZE);
   lua_pushvalue(L, idx);
   lua_pushinteger(L, 0);
   lua_pushvalue(L, notice);
@@ -547,6 +547,13 @@ static int core_notice(lua_State *L) {
   return 1;
 }
 
+/* sure_notice(reason) → a notice without a traceback.  Raises nothing. */
+static int core_sure_notice(lua_State *L) {
+  lua_settop(L, 1);
+  lunado__cancel_notice_protected(L, lunado__realm_upvalue(L), 1);
+  return 1;
+}
+
 /* cancel_with(future, notice) → as cancel. */
 static int core_cancel_with(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
@@ -637,6 +644,7 @@ static int core_check_quiet(lua_State *L) {
 
 static const luaL_Reg functions[] = {{"cancel", tasks_cancel},
                                      {"notice", core_notice},
+                                     {"sure_notice", core_sure_notice},
                                      {"cancel_with", core_cancel_with},
                                      {"give_up", core_give_up},
                                      {"set_canceller", tasks_set_canceller},
