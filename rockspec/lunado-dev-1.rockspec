@@ -39,6 +39,7 @@ build = {
             "src/binding/coroutine/catch.c",
             "src/binding/coroutine/coroutine.c",
             "src/binding/coroutine/gc_canary.c",
+            "src/binding/coroutine/group.c",
             "src/binding/coroutine/received.c",
             "src/binding/coroutine/run.c",
             "src/binding/coroutine/scope.c",

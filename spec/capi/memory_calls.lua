@@ -667,6 +667,75 @@ within("timeout and shield", function()
   yield()
 end)
 
+-- Whatever fails, the end of the block has waited for all that was spawned, or
+-- cancelled them: the loop runs dry.
+local function group_ends(name, fn)
+  scenario(name, function()
+    local children = {}
+    local function spawn(g, ...)
+      local child = g:spawn(...)
+      children[#children + 1] = child
+      return child
+    end
+    return function() lunado.run(fn, spawn) end, function()
+      turn()
+      for i, child in ipairs(children) do
+        assert(child:done(), "child " .. i .. " has not ended")
+      end
+    end
+  end)
+end
+
+local function sleep(n) yield(gen.sleep(n)) end
+
+group_ends("TaskGroup", function(spawn)
+  local g <close> = tasks.TaskGroup()
+  spawn(g, sleep, 0)
+  spawn(g, sleep, 0.001)
+end)
+
+group_ends("TaskGroup with an error of a child", function(spawn)
+  local ok, err = pcall(function()
+    local g <close> = tasks.TaskGroup()
+    for _ = 1, 3 do spawn(g, sleep, 3600) end
+    spawn(g, function() yield() error "broken" end)
+  end)
+  assert(not ok)
+  if not tostring(err):find "broken" then error(err, 0) end
+end)
+
+group_ends("TaskGroup with errors of all, and of the body", function(spawn)
+  local ok, err = pcall(function()
+    local g <close> = tasks.TaskGroup { quiet_exceptions = "broken" }
+    for _ = 1, 3 do
+      spawn(g, function()
+        pcall(yield, gen.sleep(3600))
+        error "broken"
+      end)
+    end
+    error "broken"
+  end)
+  assert(not ok)
+  if not tostring(err):find "broken" then error(err, 0) end
+end)
+
+group_ends("group that is cancelled", function(spawn)
+  tasks.group(function(g)
+    for _ = 1, 3 do spawn(g, sleep, 3600) end
+    g:cancel "enough"
+    sleep(3600)
+  end)
+end)
+
+group_ends("group:wait", function(spawn)
+  local g <close> = tasks.TaskGroup()
+  spawn(g, sleep, 0)
+  local waited = g:wait()
+  spawn(g, sleep, 0.001)
+  yield(waited)
+  yield(g:wait())
+end)
+
 within("race", function()
   same(2, yield(tasks.race { gen.sleep(0.05), gen.sleep(0) }))
 end)

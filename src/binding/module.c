@@ -8,6 +8,7 @@
 #include "binding/coroutine/cancel.h"
 #include "binding/coroutine/catch.h"
 #include "binding/coroutine/coroutine.h"
+#include "binding/coroutine/group.h"
 #include "binding/coroutine/received.h"
 #include "binding/coroutine/scope.h"
 #include "binding/debug/inspect.h"
@@ -56,6 +57,7 @@ static void fill(lua_State *L, lunado_realm *realm) {
   lunado__future_open(L, realm);
   lunado__cancel_open(L, realm);
   lunado__scope_open(L, realm);
+  lunado__group_open(L, realm);
   lunado__ioloop_open(L, realm);
   lunado__luv_open(L, realm);
   lunado__iostream_open(L, realm);
@@ -82,7 +84,8 @@ static void (*const openers[])(lua_State *L) = {
     lunado__handler_functions,   lunado__waits_functions,
     lunado__iostream_functions,  lunado__address_functions,
     lunado__opening_functions,   lunado__listener_functions,
-    lunado__cancel_functions,    lunado__scope_functions};
+    lunado__cancel_functions,    lunado__scope_functions,
+    lunado__group_functions};
 
 static void set_classes(lua_State *L, lunado_realm *realm) {
   static const char *const names[LUNADO_E_COUNT] = {"Exception",

@@ -13,6 +13,7 @@
 #include "binding/coroutine/cancel.h"
 
 #include "binding/coroutine/coroutine.h"
+#include "binding/coroutine/group.h"
 #include "binding/coroutine/scope.h"
 #include "binding/coroutine/suspend.h"
 #include "binding/coroutine/task.h"
@@ -60,17 +61,17 @@ void lunado__cancel_notice(lua_State *L, lunado_realm *realm, int reason,
   wrap_failure(L, realm);
 }
 
-/* (reason) → a notice without a traceback */
+/* (reason, a static string) → a notice without a traceback */
 static int make_notice(lua_State *L) {
-  lunado__cancel_notice(L, lunado__realm_find(L), 1, -1);
+  lua_pushstring(L, lua_touserdata(L, 1));
+  lunado__cancel_notice(L, lunado__realm_find(L), 2, -1);
   return 1;
 }
 
 void lunado__cancel_notice_protected(lua_State *L, lunado_realm *realm,
-                                     int reason) {
-  reason = lua_absindex(L, reason);
+                                     const char *reason) {
   lua_pushcfunction(L, make_notice);
-  lua_pushvalue(L, reason);
+  lua_pushlightuserdata(L, (void *)reason);
   if (lua_pcall(L, 1, 1, 0) == LUA_OK) return;
   lua_pop(L, 1);
   lunado__getslot(L, realm, LUNADO_SLOT_LAST_NOTICE);
@@ -175,18 +176,18 @@ static bool can_give_up(lua_State *L, const lunado_realm *realm) {
   const lunado_task *task;
   if (future->flags & (LUNADO_HAS_CANCELLER | LUNADO_IS_KEPT)) return true;
   switch (future->kind) {
-    case LUNADO_KIND_MULTI:
-    case LUNADO_KIND_NEXT: /* so its WaitIterator keeps the next outcome */
-    case LUNADO_KIND_SLEEP:
-    case LUNADO_KIND_TIMEOUT:
-      return true;
-    case LUNADO_KIND_COROUTINE:
-      lua_getiuservalue(L, -1, LUNADO_FUTURE_TASK);
-      task = lua_touserdata(L, -1);
-      lua_pop(L, 1);
-      return task != NULL && !is_passed(realm, task);
-    default:
-      return false;
+  case LUNADO_KIND_MULTI:
+  case LUNADO_KIND_NEXT: /* so its WaitIterator keeps the next outcome */
+  case LUNADO_KIND_SLEEP:
+  case LUNADO_KIND_TIMEOUT:
+    return true;
+  case LUNADO_KIND_COROUTINE:
+    lua_getiuservalue(L, -1, LUNADO_FUTURE_TASK);
+    task = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    return task != NULL && !is_passed(realm, task);
+  default:
+    return false;
   }
 }
 
@@ -209,8 +210,8 @@ static bool is_told(lua_State *L, lunado_realm *realm, int notice) {
  * Future on top along; false if it must let the Future go. */
 static bool takes_along(lua_State *L, lunado_realm *realm, int notice) {
   if (!lua_checkstack(L, STEP_STACK + ITEM_SIZE)) return false;
-  return can_give_up(L, realm) && (is_sole(lua_touserdata(L, -1)) ||
-                                   is_told(L, realm, notice));
+  return can_give_up(L, realm) &&
+         (is_sole(lua_touserdata(L, -1)) || is_told(L, realm, notice));
 }
 
 /* Replaces the object of the item by the value on top. */
@@ -252,26 +253,17 @@ static bool waits(const lunado_task *task) {
          lunado_future_pending(task->waiter.future);
 }
 
-/* Calls the group's function on top with the notice at `notice`, and pops the
- * function. */
-static void tell_group(lua_State *L, lunado_realm *realm, lunado_scope *scope,
-                       int notice) {
-  scope->told = true;
-  lua_pushvalue(L, notice);
-  lunado__callback(L, realm, NULL, 1);
-}
-
 /* Tells the notice of the item's task to the groups within the scope from which
  * it comes. */
 static void tell_groups(lua_State *L, lunado_realm *realm, int item) {
   int at = lua_gettop(L) + 1, notice = item + ITEM_NOTICE;
   lua_getiuservalue(L, item, LUNADO_TASK_SCOPE);
   while (!lua_isnil(L, at) && lunado__tofuture(L, realm, at) == NULL) {
-    lunado_scope *scope = lua_touserdata(L, at);
+    const lunado_scope *scope = lua_touserdata(L, at);
     if (scope->kind == LUNADO_SCOPE_SHIELD) break;
-    if (scope->kind == LUNADO_SCOPE_GROUP && !scope->told) {
-      lua_getiuservalue(L, at, SCOPE_CHILDREN);
-      tell_group(L, realm, scope, notice);
+    if (scope->kind == LUNADO_SCOPE_GROUP) {
+      lua_getiuservalue(L, at, SCOPE_GROUP);
+      lunado__group_tell(L, realm, at + 1, notice);
     }
     lua_getiuservalue(L, at, SCOPE_NOTICE);
     if (lua_rawequal(L, -1, notice)) break;
@@ -366,7 +358,8 @@ static void step_multi(lua_State *L, lunado_realm *realm, int item) {
   }
   lua_pushinteger(L, i);
   lua_replace(L, item + ITEM_NUMBER);
-  if (takes_along(L, realm, item + ITEM_NOTICE)) { /* the child begins an item */
+  if (takes_along(L, realm,
+                  item + ITEM_NOTICE)) { /* the child begins an item */
     lua_pushinteger(L, 0);
     lua_pushvalue(L, item + ITEM_NOTICE);
     return;
@@ -424,8 +417,7 @@ void lunado__cancel_walk(lua_State *L, lunado_realm *realm, int t) {
   walk(L, realm, t, t);
 }
 
-void lunado__cancel_task(lua_State *L, lunado_realm *realm, int t,
-                         int notice) {
+void lunado__cancel_task(lua_State *L, lunado_realm *realm, int t, int notice) {
   add_notice(L, realm, t, notice);
   lunado__cancel_walk(L, realm, t);
 }
@@ -451,7 +443,8 @@ static int warn(lua_State *L) {
 
 void lunado__cancel_again(lua_State *L, lunado_realm *realm, int t) {
   lunado_task *task = lua_touserdata(L, t);
-  if (task->swallowed <= SWALLOWED_MOST && task->swallowed++ == SWALLOWED_MOST) {
+  if (task->swallowed <= SWALLOWED_MOST &&
+      task->swallowed++ == SWALLOWED_MOST) {
     lua_pushcfunction(L, warn);
     lua_pushvalue(L, t);
     if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
@@ -463,18 +456,13 @@ void lunado__cancel_again(lua_State *L, lunado_realm *realm, int t) {
 
 void lunado__cancel_end(lua_State *L, lunado_realm *realm, int t) {
   lunado_task *task = lua_touserdata(L, t);
-  int at = lua_gettop(L) + 1;
+  task->flags &= ~(uint32_t)(TASK_SCOPED | TASK_CANCELLED);
   lua_getiuservalue(L, t, LUNADO_TASK_SCOPE);
-  while (!lua_isnil(L, at) && lunado__tofuture(L, realm, at) == NULL) {
-    lua_getiuservalue(L, at, SCOPE_OUTER);
-    lunado__scope_abandon(L, at);
-    lua_replace(L, at);
-  }
-  if (!lua_isnil(L, at)) task->future->flags |= LUNADO_WAS_CANCELLED;
-  lua_settop(L, at - 1);
   lua_pushnil(L);
   lua_setiuservalue(L, t, LUNADO_TASK_SCOPE);
-  task->flags &= ~(uint32_t)(TASK_SCOPED | TASK_CANCELLED);
+  lunado__scope_abandon(L, realm);
+  if (!lua_isnil(L, -1)) task->future->flags |= LUNADO_WAS_CANCELLED;
+  lua_pop(L, 1);
 }
 
 /* --- cancelling by Future ------------------------------------------------- */
@@ -547,26 +535,6 @@ static int core_notice(lua_State *L) {
   return 1;
 }
 
-/* sure_notice(reason) → a notice without a traceback.  Raises nothing. */
-static int core_sure_notice(lua_State *L) {
-  lua_settop(L, 1);
-  lunado__cancel_notice_protected(L, lunado__realm_upvalue(L), 1);
-  return 1;
-}
-
-/* cancel_with(future, notice) → as cancel. */
-static int core_cancel_with(lua_State *L) {
-  lunado_realm *realm = lunado__realm_upvalue(L);
-  bool found;
-  (void)lunado__checkfuture(L, realm, 1);
-  check_notice(L, realm, 2);
-  lua_settop(L, 2);
-  found = push_task(L, 1);
-  if (found) lunado__cancel_task(L, realm, 3, 2);
-  lua_pushboolean(L, found);
-  return 1;
-}
-
 /* give_up(future, notice) → true.  Gives up the pending Future as if the last
  * that waited for it had been cancelled: it will be done, at once or later.
  * Returns false, and changes nothing, if it is done, cannot be given up or has
@@ -598,61 +566,34 @@ static int tasks_set_canceller(lua_State *L) {
   return 0;
 }
 
-/* keep_pending(future): the Future does not fail when its canceller was called,
- * because its owner will settle it. */
-static int core_keep_pending(lua_State *L) {
-  lunado__checkfuture(L, lunado__realm_upvalue(L), 1)->flags |= LUNADO_IS_KEPT;
-  return 0;
+void lunado__cancel_log(lua_State *L, lunado_realm *realm, const char *what,
+                        int failure, int quiet) {
+  int top = lua_gettop(L);
+  lunado__failure_observe(L, failure);
+  if (!lunado__failure_is_cancelled(L, realm, failure) &&
+      !lunado__quiet_covers(L, top + 1, quiet)) {
+    lunado__failure_mark_logged(L, realm, failure);
+    lua_pushstring(L, what);
+    lunado__failure_text(L, failure);
+    lua_concat(L, 2);
+    lunado__log(L, realm, LUNADO_LOG_ERROR);
+  }
+  lua_settop(L, top);
 }
 
-/* was_cancelled(future) → whether it is the Future of a coroutine that has
- * ended after it was cancelled as a whole. */
-static int core_was_cancelled(lua_State *L) {
-  const lunado_future *future =
-      lunado__checkfuture(L, lunado__realm_upvalue(L), 1);
-  lua_pushboolean(L, (future->flags & LUNADO_WAS_CANCELLED) != 0);
-  return 1;
-}
-
-/* log_failure(what, failure [, quiet_exceptions]): logs the error, with `what`
- * before it, unless it is a CancelledError or covered. */
-static int core_log_failure(lua_State *L) {
+/* log_loser(failure): logs the error of a loser of a race. */
+static int core_log_loser(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
-  (void)luaL_checkstring(L, 1);
-  if (lunado__failure_at(L, realm, 2) == NULL)
-    luaL_typeerror(L, 2, "Failure");
-  lua_settop(L, 3);
-  lunado__failure_observe(L, 2);
-  if (lunado__failure_is_cancelled(L, realm, 2) ||
-      lunado__quiet_covers(L, 4, 3))
-    return 0;
-  lunado__failure_mark_logged(L, realm, 2);
-  lua_pushvalue(L, 1);
-  lua_pushliteral(L, ": ");
-  lunado__failure_text(L, 2);
-  lua_concat(L, 3);
-  lunado__log(L, realm, LUNADO_LOG_ERROR);
+  if (lunado__failure_at(L, realm, 1) == NULL) luaL_typeerror(L, 1, "Failure");
+  lua_settop(L, 2);
+  lunado__cancel_log(L, realm, "Error in a loser of a race: ", 1, 2);
   return 0;
 }
 
-/* check_quiet(quiet_exceptions): raises unless the argument is valid. */
-static int core_check_quiet(lua_State *L) {
-  lua_settop(L, 1);
-  lunado__quiet_check(L, 1);
-  return 0;
-}
-
-static const luaL_Reg functions[] = {{"cancel", tasks_cancel},
-                                     {"notice", core_notice},
-                                     {"sure_notice", core_sure_notice},
-                                     {"cancel_with", core_cancel_with},
-                                     {"give_up", core_give_up},
-                                     {"set_canceller", tasks_set_canceller},
-                                     {"keep_pending", core_keep_pending},
-                                     {"was_cancelled", core_was_cancelled},
-                                     {"log_failure", core_log_failure},
-                                     {"check_quiet", core_check_quiet},
-                                     {NULL, NULL}};
+static const luaL_Reg functions[] = {
+    {"cancel", tasks_cancel},      {"notice", core_notice},
+    {"give_up", core_give_up},     {"set_canceller", tasks_set_canceller},
+    {"log_loser", core_log_loser}, {NULL, NULL}};
 
 void lunado__cancel_functions(lua_State *L) {
   lunado__setfunctions(L, functions);

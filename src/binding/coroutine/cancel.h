@@ -27,10 +27,10 @@ void lunado__cancel_notice(lua_State *L, lunado_realm *realm, int reason,
                            int level);
 
 /* As lunado__cancel_notice, without a traceback, for callers that must not
- * raise.  If memory is short, pushes a notice whose error is "not enough
- * memory".  [-0, +1, -] */
+ * raise.  `reason` is static.  If memory is short, pushes a notice whose error
+ * is "not enough memory".  [-0, +1, -] */
 void lunado__cancel_notice_protected(lua_State *L, lunado_realm *realm,
-                                     int reason);
+                                     const char *reason);
 
 /* Cancels the coroutine of the task at t, which has not ended, with the notice
  * at `notice`, and withdraws its present wait.  Does nothing if the coroutine
@@ -68,6 +68,12 @@ void lunado__cancel_setcanceller(lua_State *L, lunado_realm *realm, int idx);
  * [-0, +0, m] */
 bool lunado__cancel_future(lua_State *L, lunado_realm *realm, int idx,
                            int reason, int level);
+
+/* Logs the error of the Failure at `failure` after the text at the start of the
+ * line, unless it is a CancelledError or the quiet_exceptions at `quiet` cover
+ * it.  [-0, +0, m] */
+void lunado__cancel_log(lua_State *L, lunado_realm *realm, const char *what,
+                        int failure, int quiet);
 
 /* Makes the class of notices ready, once per state.  [-0, +0, m] */
 void lunado__cancel_open(lua_State *L, lunado_realm *realm);

@@ -147,16 +147,13 @@ static int gen_coroutine(lua_State *L) {
   return 1;
 }
 
-/* spawn(fn, ...) → the Future of fn(...), called as a coroutine; fn may be one
- * that gen.coroutine has returned. */
-static int core_spawn(lua_State *L) {
-  lunado__checkcallable(L, 1);
-  if (lua_tocfunction(L, 1) == coroutine_call) {
-    lua_getupvalue(L, 1, LUNADO_UPVALUES + 1);
-    lua_replace(L, 1);
+void lunado__coroutine_spawn_any(lua_State *L, lunado_realm *realm, int nargs) {
+  int fn = lua_gettop(L) - nargs;
+  if (lua_tocfunction(L, fn) == coroutine_call) {
+    lua_getupvalue(L, fn, LUNADO_UPVALUES + 1);
+    lua_replace(L, fn);
   }
-  lunado__coroutine_spawn(L, lunado__realm_upvalue(L), lua_gettop(L) - 1);
-  return 1;
+  lunado__coroutine_spawn(L, realm, nargs);
 }
 
 bool lunado__coroutine_is_function(lua_State *L, int idx) {
@@ -197,7 +194,6 @@ static int core_set_kwargs(lua_State *L) {
 
 static const luaL_Reg functions[] = {
     {"set_kwargs", core_set_kwargs},
-    {"spawn", core_spawn},
     {"coroutine", gen_coroutine},
     {"is_coroutine_function", gen_is_coroutine_function},
     {"reuse_threads", gen_reuse_threads},

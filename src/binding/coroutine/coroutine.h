@@ -44,6 +44,10 @@ void lunado__coroutine_functions(lua_State *L);
  * [-(nargs+1), +1, m] */
 void lunado__coroutine_spawn(lua_State *L, lunado_realm *realm, int nargs);
 
+/* The same for a function that gen.coroutine may have returned: it is called
+ * without a coroutine of its own.  [-(nargs+1), +1, m] */
+void lunado__coroutine_spawn_any(lua_State *L, lunado_realm *realm, int nargs);
+
 /* If the Future at idx belongs to a coroutine that has not started yet, makes
  * the coroutine do nothing when it starts.  [-0, +0, -] */
 void lunado__coroutine_withdraw(lua_State *L, int idx);

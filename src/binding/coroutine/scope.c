@@ -8,6 +8,7 @@
 
 #include "binding/coroutine/cancel.h"
 #include "binding/coroutine/coroutine.h"
+#include "binding/coroutine/group.h"
 #include "binding/coroutine/received.h"
 #include "binding/coroutine/task.h"
 #include "binding/error/exception.h"
@@ -39,6 +40,14 @@ static void cancel_with(lua_State *L, lunado_realm *realm, int idx) {
   lua_pop(L, 1);
 }
 
+void lunado__scope_cancel(lua_State *L, lunado_realm *realm, int idx) {
+  const lunado_scope *self = lua_touserdata(L, idx);
+  if (self->open && !self->cancelled)
+    cancel_with(L, realm, idx);
+  else
+    lua_pop(L, 1);
+}
+
 static void on_deadline(lunado_loop *core, lunado_timer *timer) {
   lunado_scope *self = lunado_container_of(timer, lunado_scope, timer);
   lunado_ioloop *loop = core->owner;
@@ -47,10 +56,8 @@ static void on_deadline(lunado_loop *core, lunado_timer *timer) {
   lunado__anchor_take(L, loop, self->anchor);
   if (!self->cancelled) {
     self->expired = true;
-    lua_pushliteral(L, "timeout");
-    lunado__cancel_notice_protected(L, loop->realm, -1);
-    if (self->open)
-      cancel_with(L, loop->realm, top + 1);
+    lunado__cancel_notice_protected(L, loop->realm, "timeout");
+    lunado__scope_cancel(L, loop->realm, top + 1);
   }
   lua_settop(L, top);
 }
@@ -64,23 +71,8 @@ static int scope_cancel(lua_State *L) {
   lua_pushboolean(L, self->open && !self->cancelled);
   if (!lua_toboolean(L, 3)) return 1;
   lunado__cancel_notice(L, realm, 2, 1);
-  if (self->open && !self->cancelled)
-    cancel_with(L, realm, 1);
+  lunado__scope_cancel(L, realm, 1);
   lua_settop(L, 3);
-  return 1;
-}
-
-/* scope:cancel_with(notice) → as cancel. */
-static int scope_cancel_with(lua_State *L) {
-  lunado_realm *realm = lunado__realm_upvalue(L);
-  const lunado_scope *self = check_scope(L, realm);
-  const lunado_future *notice = lunado__checkfuture(L, realm, 2);
-  luaL_argcheck(L, notice->state == LUNADO_FAILED, 2, "not a notice");
-  lua_settop(L, 2);
-  lua_pushboolean(L, self->open && !self->cancelled);
-  lua_insert(L, 2);
-  if (lua_toboolean(L, 2)) cancel_with(L, realm, 1);
-  lua_settop(L, 2);
   return 1;
 }
 
@@ -92,37 +84,25 @@ static int scope_expired(lua_State *L) {
   return 1;
 }
 
-/* True if the value at `err` is the error of the scope's own notice. */
-static bool is_own(lua_State *L, int scope, int err) {
+bool lunado__scope_is_own(lua_State *L, int idx, int err) {
   bool own;
-  if (!((lunado_scope *)lua_touserdata(L, scope))->cancelled) return false;
-  lua_getiuservalue(L, scope, SCOPE_NOTICE);
+  if (!((lunado_scope *)lua_touserdata(L, idx))->cancelled) return false;
+  lua_getiuservalue(L, idx, SCOPE_NOTICE);
   lua_getiuservalue(L, -1, LUNADO_FUTURE_VALUE);
   own = lunado__failure_is_of(L, -1, err) && !lua_isnil(L, err);
   lua_pop(L, 2);
   return own;
 }
 
-/* scope:is_own(err) → whether err is the CancelledError of this scope. */
-static int scope_is_own(lua_State *L) {
-  (void)check_scope(L, lunado__realm_upvalue(L));
-  lua_settop(L, 2);
-  lua_pushboolean(L, is_own(L, 1, 2));
-  return 1;
-}
-
-/* scope:is_inside() → whether the coroutine that opened it is running, and so
- * can wait. */
-static int scope_is_inside(lua_State *L) {
-  const lunado_realm *realm = lunado__realm_upvalue(L);
-  const lunado_scope *self = check_scope(L, realm);
+bool lunado__scope_is_inside(lua_State *L, const lunado_realm *realm, int idx) {
+  const lunado_scope *self = lua_touserdata(L, idx);
   bool inside = false;
   if (self->open && lunado__task_is_running(L, realm) && lua_isyieldable(L)) {
-    lua_getiuservalue(L, 1, SCOPE_TASK);
+    lua_getiuservalue(L, idx, SCOPE_TASK);
     inside = lua_touserdata(L, -1) == (void *)realm->coroutines.current;
+    lua_pop(L, 1);
   }
-  lua_pushboolean(L, inside);
-  return 1;
+  return inside;
 }
 
 /* --- closing -------------------------------------------------------------- */
@@ -137,18 +117,47 @@ static void end(lua_State *L, int idx) {
   lua_setiuservalue(L, idx, SCOPE_TASK);
 }
 
-void lunado__scope_abandon(lua_State *L, int idx) { end(L, idx); }
+/* Abandons the groups of the scopes from the one on top on, which have ended,
+ * up to the one at `last` (0: all), and replaces the scope on top by what
+ * follows in the list.  Their children's cancellers are the user's functions,
+ * so nobody can find these scopes any more. */
+static void abandon_groups(lua_State *L, lunado_realm *realm, int last) {
+  int at = lua_gettop(L);
+  bool left = true;
+  while (left && !lua_isnil(L, at) && lunado__tofuture(L, realm, at) == NULL) {
+    left = last == 0 || !lua_rawequal(L, at, last);
+    if (((lunado_scope *)lua_touserdata(L, at))->kind == LUNADO_SCOPE_GROUP) {
+      lua_getiuservalue(L, at, SCOPE_GROUP);
+      lunado__group_abandon(L, realm, at + 1);
+      lua_settop(L, at);
+    }
+    lua_getiuservalue(L, at, SCOPE_OUTER);
+    lua_replace(L, at);
+  }
+}
 
-/* Takes the scope at 1 off the list of the task at t, and the scopes within it
- * that were not closed. */
-static void unlink_scope(lua_State *L, lunado_realm *realm, int t) {
+void lunado__scope_abandon(lua_State *L, lunado_realm *realm) {
+  int at = lua_gettop(L) + 1;
+  lua_pushvalue(L, at - 1);
+  while (!lua_isnil(L, at) && lunado__tofuture(L, realm, at) == NULL) {
+    end(L, at);
+    lua_getiuservalue(L, at, SCOPE_OUTER);
+    lua_replace(L, at);
+  }
+  lua_settop(L, at - 1);
+  abandon_groups(L, realm, 0);
+}
+
+/* Takes the scope at idx off the list of the task at t, and the scopes within
+ * it that were not closed. */
+static void unlink_scope(lua_State *L, lunado_realm *realm, int idx, int t) {
   lunado_task *task = lua_touserdata(L, t);
-  const void *self = lua_touserdata(L, 1);
-  int at = t + 1;
+  int first = lua_gettop(L) + 1, at = first + 1;
   bool last;
   lua_getiuservalue(L, t, LUNADO_TASK_SCOPE);
+  lua_pushvalue(L, first);
   do {
-    last = lua_touserdata(L, at) == self;
+    last = lua_rawequal(L, at, idx);
     lua_getiuservalue(L, at, SCOPE_OUTER);
     end(L, at);
     lua_replace(L, at);
@@ -156,6 +165,22 @@ static void unlink_scope(lua_State *L, lunado_realm *realm, int t) {
   if (lua_isnil(L, at)) task->flags &= ~(uint32_t)TASK_SCOPED;
   lua_setiuservalue(L, t, LUNADO_TASK_SCOPE);
   lunado__cancel_update(L, realm, t);
+  if (!lua_rawequal(L, first, idx)) abandon_groups(L, realm, idx);
+  lua_settop(L, first - 1);
+}
+
+bool lunado__scope_close(lua_State *L, lunado_realm *realm, int idx) {
+  const lunado_scope *self = lua_touserdata(L, idx);
+  const lunado_task *task;
+  if (!self->open) return false;
+  lua_getiuservalue(L, idx, SCOPE_TASK);
+  task = lua_touserdata(L, -1);
+  if (task->thread != L)
+    luaL_error(L, "a scope was closed in another coroutine than the one that "
+                  "has opened it");
+  unlink_scope(L, realm, idx, lua_gettop(L));
+  lua_pop(L, 1);
+  return lunado__task_is_running(L, realm);
 }
 
 /* Raises the error of the notice on top. */
@@ -165,46 +190,46 @@ static int raise_notice(lua_State *L, lunado_realm *realm) {
   return lua_error(L);
 }
 
-/* Goes on with what `err`, the own error of the timeout at 1, means: raises the
- * error of a scope around it that is due as well, else TimeoutError. */
-static int convert(lua_State *L, lunado_realm *realm, int t) {
-  if (lunado__cancel_push_due(L, realm, t)) return raise_notice(L, realm);
+/* Pushes the task of the running coroutine. */
+static void push_current(lua_State *L, lunado_realm *realm) {
+  lua_pushvalue(realm->coroutines.runner, realm->coroutines.runner_index);
+  lua_xmove(realm->coroutines.runner, L, 1);
+}
+
+void lunado__scope_raise_due(lua_State *L, lunado_realm *realm) {
+  int top = lua_gettop(L);
+  if (!(realm->coroutines.current->flags & TASK_CANCELLED)) return;
+  push_current(L, realm);
+  if (lunado__cancel_push_due(L, realm, top + 1)) raise_notice(L, realm);
+  lua_settop(L, top);
+}
+
+/* Goes on with what the own error of the timeout at 1 means: raises the error
+ * of a scope around it that is due as well, else TimeoutError. */
+static int convert(lua_State *L, lunado_realm *realm) {
+  lunado__scope_raise_due(L, realm);
   if (!((lunado_scope *)lua_touserdata(L, 1))->expired) return 0;
   lunado__exception_push(L, realm, LUNADO_E_TIMEOUT, "Timeout");
   return lua_error(L);
 }
 
-/* scope:close([err]) → true, or nothing if its coroutine does not run: then
- * coroutine.close has called it, and nothing is raised.  Also __close. */
+/* The end of a block: __close.  If its coroutine does not run, coroutine.close
+ * has called it, and nothing is raised. */
 static int scope__close(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
-  const lunado_scope *self = check_scope(L, realm);
-  const lunado_task *task;
+  (void)check_scope(L, realm);
   lua_settop(L, 2);
-  if (!self->open) return 0;
-  lua_getiuservalue(L, 1, SCOPE_TASK);
-  task = lua_touserdata(L, 3);
-  if (task->thread != L)
-    return luaL_error(L, "a scope was closed in another coroutine than the "
-                         "one that has opened it");
-  unlink_scope(L, realm, 3);
-  if (!lunado__task_is_running(L, realm)) return 0;
-  if (is_own(L, 1, 2)) return convert(L, realm, 3);
-  lua_pushboolean(L, 1);
-  return 1;
+  if (lunado__scope_close(L, realm, 1) && lunado__scope_is_own(L, 1, 2))
+    return convert(L, realm);
+  return 0;
 }
 
 /* raise_due(): raises the error of the notice that is due for the running
  * coroutine, if there is one. */
 static int core_raise_due(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
-  lua_settop(L, 0);
-  if (!lunado__task_is_running(L, realm) ||
-      !(realm->coroutines.current->flags & TASK_CANCELLED))
-    return 0;
-  lua_pushvalue(realm->coroutines.runner, realm->coroutines.runner_index);
-  lua_xmove(realm->coroutines.runner, L, 1);
-  return lunado__cancel_push_due(L, realm, 1) ? raise_notice(L, realm) : 0;
+  if (lunado__task_is_running(L, realm)) lunado__scope_raise_due(L, realm);
+  return 0;
 }
 
 /* --- opening -------------------------------------------------------------- */
@@ -213,16 +238,19 @@ static int core_raise_due(lua_State *L) {
  * run L. */
 static lunado_task *push_running(lua_State *L, lunado_realm *realm,
                                  const char *what) {
-  lua_State *runner = realm->coroutines.runner;
   if (realm->coroutines.current == NULL)
-    luaL_error(L, "%s outside of a coroutine: start the function with "
-                  "gen.coroutine or lunado.run", what);
+    luaL_error(L,
+               "%s outside of a coroutine: start the function with "
+               "gen.coroutine or lunado.run",
+               what);
   if (!lunado__task_is_running(L, realm))
-    luaL_error(L, "%s inside a coroutine that lunado does not run, such as a "
-                  "coroutine.wrap generator", what);
-  if (!lua_checkstack(runner, 1)) luaL_error(L, "not enough memory");
-  lua_pushvalue(runner, realm->coroutines.runner_index);
-  lua_xmove(runner, L, 1);
+    luaL_error(L,
+               "%s inside a coroutine that lunado does not run, such as a "
+               "coroutine.wrap generator",
+               what);
+  if (!lua_checkstack(realm->coroutines.runner, 1))
+    luaL_error(L, "not enough memory");
+  push_current(L, realm);
   return lua_touserdata(L, -1);
 }
 
@@ -308,19 +336,14 @@ static int tasks_shield(lua_State *L) {
   return call_within(L, top + 1);
 }
 
-/* group_scope(fn) → an open scope for a TaskGroup.  fn(notice) is called when a
- * notice of this scope, or of one around it, reaches the coroutine. */
-static int core_group_scope(lua_State *L) {
-  lunado_realm *realm = lunado__realm_upvalue(L);
-  lunado_task *task;
-  luaL_checktype(L, 1, LUA_TFUNCTION);
-  lua_settop(L, 1);
-  task = push_running(L, realm, "cannot open a TaskGroup");
+void lunado__scope_push_group(lua_State *L, lunado_realm *realm, int idx) {
+  lunado_task *task = push_running(L, realm, "cannot open a TaskGroup");
+  int t = lua_gettop(L);
   (void)push_scope(L, realm, LUNADO_SCOPE_GROUP);
-  lua_pushvalue(L, 1);
-  lua_setiuservalue(L, -2, SCOPE_CHILDREN);
-  enter(L, task, 2);
-  return 1;
+  lua_pushvalue(L, idx);
+  lua_setiuservalue(L, -2, SCOPE_GROUP);
+  enter(L, task, t);
+  lua_remove(L, t);
 }
 
 /* scope:reschedule(deadline): gives an open timeout another deadline. */
@@ -341,18 +364,13 @@ static int scope_reschedule(lua_State *L) {
 }
 
 static const luaL_Reg methods[] = {{"cancel", scope_cancel},
-                                   {"cancel_with", scope_cancel_with},
-                                   {"close", scope__close},
                                    {"expired", scope_expired},
-                                   {"is_inside", scope_is_inside},
-                                   {"is_own", scope_is_own},
                                    {"reschedule", scope_reschedule},
                                    {NULL, NULL}};
 
 static const luaL_Reg metamethods[] = {{"__close", scope__close}, {NULL, NULL}};
 
-static const luaL_Reg functions[] = {{"group_scope", core_group_scope},
-                                     {"raise_due", core_raise_due},
+static const luaL_Reg functions[] = {{"raise_due", core_raise_due},
                                      {"shield", tasks_shield},
                                      {"timeout", tasks_timeout},
                                      {NULL, NULL}};

@@ -99,7 +99,8 @@ enum {
   LUNADO_SLOT_LAST_NOTICE, /* the notice that is used when there is no memory
                               for another */
   LUNADO_SLOT_SCOPE,       /* the metatable of scopes */
-  LUNADO_SLOT_COUNT = LUNADO_SLOT_SCOPE
+  LUNADO_SLOT_GROUP,       /* the metatable of TaskGroups */
+  LUNADO_SLOT_COUNT = LUNADO_SLOT_GROUP
 };
 
 /* Where a settle that is on the C stack finds the owners of the waiters that it
@@ -138,6 +139,7 @@ struct lunado_realm {
     const void *stream;
     const void *listener;
     const void *scope;
+    const void *group;
     const void *kwargs; /* of util.kwargs; NULL: not loaded */
     int future_class;   /* reference in the registry to Future's metatable */
     int failure_class;  /* the same, to that of Failures */
