@@ -671,6 +671,51 @@ describe("race", function()
     end)
   end)
 
+  it("lets no loser take an item once the first is done", function()
+    for _, way in ipairs { "one", "two" } do
+      run(function()
+        local one, two = queues.Queue(), queues.Queue()
+        local future = tasks.race { one = one:get(), two = two:get() }
+        local winner = way == "two" and two or one
+        winner:put_nowait "first"
+        local loser = winner == one and two or one
+        loser:put_nowait "kept"
+        local key, item = yield(future)
+        assert.equal(winner == one and "one" or "two", key)
+        assert.equal("first", item)
+        assert.equal("kept", loser:get_nowait())
+      end)
+    end
+  end)
+
+  it("that is over before it is cancelled gives its outcome", function()
+    run(function()
+      local queue, got = queues.Queue(), nil
+      local future = start(function()
+        got = { yield(tasks.race { queue:get(), gen.sleep(9) }) }
+        yield()
+      end)
+      queue:put_nowait "item"
+      tasks.cancel(future)
+      assert_cancelled(future)
+      assert.same({ 1, "item" }, got)
+    end)
+  end)
+
+  it("that is cancelled before an item comes leaves it", function()
+    run(function()
+      local queue, got = queues.Queue(), nil
+      local future = start(function()
+        got = yield(tasks.race { queue:get(), gen.sleep(9) })
+      end)
+      tasks.cancel(future)
+      queue:put_nowait "item"
+      assert_cancelled(future)
+      assert.is_nil(got)
+      assert.equal("item", queue:get_nowait())
+    end)
+  end)
+
   it("checks its arguments", function()
     assert.error_matches(function() tasks.race {} end,
       "bad argument #1 to 'race' %(no children%)")

@@ -95,17 +95,20 @@ local function end_race(key, ok, ...)
   return key, ...
 end
 
+--- The others are given up as soon as the first is done, so that none of them
+-- takes an item meanwhile.
 local race = core.coroutine(function(keys, children)
-  local iterator, left = core.WaitIterator(children), nil
-  local first = iterator:next()
-  if not first:done() then
-    core.set_canceller(first, function() left = give_up(iterator, children) end)
-  end
-  local outcome = table.pack(core.try(core.await, first))
+  local iterator = core.WaitIterator(children)
+  local first, left = iterator:next(), nil
+  local over = Future()
+  local function end_it() left = left or give_up(iterator, children) end
+  first:add_done_callback(end_it)
+  core.chain_future(first, over)
+  core.set_canceller(over, end_it)
+  local outcome = table.pack(core.try(core.await, over))
   local key = keys[iterator.current_index]
-  core.shield(function()
-    wait_for(left or give_up(iterator, children))
-  end)
+  end_it()
+  core.shield(function() wait_for(left) end)
   return end_race(key, table.unpack(outcome, 1, outcome.n))
 end)
 
