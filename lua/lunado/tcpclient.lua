@@ -37,6 +37,7 @@ function Race:finish(winner)
   cancel(self.loop, self.timeout)
   cancel(self.loop, self.head_start)
   self.queues = nil
+  core.withdraw(self.lookup)
   for stream in pairs(self.streams) do
     if stream ~= winner then stream:close() end
   end
@@ -163,7 +164,11 @@ function TCPClient:connect(host, port, options) -- luacheck: ignore self
   local race = new_race(host, options)
   race.loop = IOLoop.instance()
   set_timeout(race, options.timeout)
-  core.resolve(host, tostring(port), options.family):add_done_callback(
+  core.set_canceller(race.future, function()
+    if race.queues then race:finish() end
+  end)
+  race.lookup = core.resolve(host, tostring(port), options.family)
+  race.lookup:add_done_callback(
     function(future)
       local err = future:exception()
       if not race.queues then return end

@@ -554,6 +554,22 @@ static int core_give_up(lua_State *L) {
   return 1;
 }
 
+/* withdraw(future): gives up the pending Future, which has a canceller, whoever
+ * waits for it. */
+static int core_withdraw(lua_State *L) {
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  const lunado_future *future = lunado__checkfuture(L, realm, 1);
+  lua_settop(L, 1);
+  if (!lunado_future_pending(future) || !(future->flags & LUNADO_HAS_CANCELLER))
+    return 0;
+  lunado__cancel_notice_protected(L, realm, "withdrawn");
+  lua_pushvalue(L, 1);
+  lua_pushinteger(L, 0);
+  lua_pushvalue(L, 2);
+  call_canceller(L, realm, 3);
+  return 0;
+}
+
 /* set_canceller(future, fn): fn(future) is called once, when the last that
  * waits for the Future is cancelled.  A Future that is still pending when fn
  * returns fails with CancelledError.  Nil for fn removes the canceller. */
@@ -590,10 +606,13 @@ static int core_log_loser(lua_State *L) {
   return 0;
 }
 
-static const luaL_Reg functions[] = {
-    {"cancel", tasks_cancel},      {"notice", core_notice},
-    {"give_up", core_give_up},     {"set_canceller", tasks_set_canceller},
-    {"log_loser", core_log_loser}, {NULL, NULL}};
+static const luaL_Reg functions[] = {{"cancel", tasks_cancel},
+                                     {"notice", core_notice},
+                                     {"give_up", core_give_up},
+                                     {"set_canceller", tasks_set_canceller},
+                                     {"log_loser", core_log_loser},
+                                     {"withdraw", core_withdraw},
+                                     {NULL, NULL}};
 
 void lunado__cancel_functions(lua_State *L) {
   lunado__setfunctions(L, functions);

@@ -165,7 +165,10 @@ static int core_resolve(lua_State *L) {
     rc =
         uv_getaddrinfo(loop->core->uv, &self->uv, on_found, host, port, &hints);
   }
-  if (rc == 0) return 1;
+  if (rc == 0) {
+    *request.uv = (uv_req_t *)&self->uv;
+    return 1;
+  }
   lunado__free(self);
   (void)lunado__request_end(L, &request, push_found, NULL, rc);
   lunado__request_leave(request.core);

@@ -2,6 +2,7 @@
 /* connecting.c - connecting a stream. */
 #include "binding/stream/connecting.h"
 
+#include "binding/coroutine/cancel.h"
 #include "binding/error/failure.h"
 #include "binding/future/future.h"
 #include "binding/future/settle.h"
@@ -77,6 +78,23 @@ static void fail_at_once(lua_State *L, lunado_iostream *self, int rc) {
   lunado__closing_fail(L, 5, self, 0, false);
 }
 
+/* (future): closes the stream, which is upvalue 3, because all that waited for
+ * its connect were cancelled. */
+static int give_up(lua_State *L) {
+  lunado_iostream *self = lua_touserdata(L, lua_upvalueindex(3));
+  lua_settop(L, 1);
+  if (!self->connecting || self->closed) return 0;
+  lua_pushvalue(L, lua_upvalueindex(3));
+  lunado__iostream_get(L, 2, IOSTREAM_TARGET);
+  lua_pushfstring(L, "connecting to %s was cancelled", lua_tostring(L, 3));
+  lunado__iostream_set(L, 2, IOSTREAM_CLOSE_MESSAGE);
+  self->connecting = false; /* so that closing does not fail the Future */
+  lunado__iostream_take(L, 2, IOSTREAM_CONNECT);
+  lunado__iostream_release(L, self, IOSTREAM_HELD_CONNECT);
+  lunado__closing_close(L, 2, self, 0);
+  return 0;
+}
+
 /* stream:_connect(address, port or nil, target) → a Future of the stream itself
  * when it is connected; nil if it is being connected already.  `target` is for
  * messages. */
@@ -96,6 +114,8 @@ static int stream__connect(lua_State *L) {
     lunado__closing_pushfailed(L, self);
     return 1;
   }
+  lunado__pushclosure(L, give_up, 5);
+  lunado__cancel_setcanceller(L, realm, 6);
   lunado__iostream_hold(L, 5, self, IOSTREAM_HELD_CONNECT);
   lua_pushvalue(L, 6);
   lunado__iostream_set(L, 5, IOSTREAM_CONNECT);

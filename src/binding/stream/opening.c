@@ -96,7 +96,10 @@ static int core_open_descriptor(lua_State *L) {
   self->fd = -1;
   memcpy(self->path, path, length + 1);
   rc = uv_fs_open(loop->core->uv, &self->uv, path, flags, NEW_FILE, on_open);
-  if (rc < 0) finish(L, self, rc);
+  if (rc < 0)
+    finish(L, self, rc);
+  else
+    *request.uv = (uv_req_t *)&self->uv;
   return 1;
 }
 

@@ -2,7 +2,9 @@
 /*
  * request.h - Futures of libuv's requests, such as look-ups.
  *
- * The loop holds the Future of a request until the request has ended.
+ * The loop holds the Future of a request until the request has ended.  If all
+ * that wait for the Future are cancelled, the request is cancelled if libuv
+ * has not begun with it, and its result is dropped.
  */
 #ifndef LUNADO_BINDING_STREAM_REQUEST_H
 #define LUNADO_BINDING_STREAM_REQUEST_H
@@ -14,6 +16,8 @@
 typedef struct {
   lunado_loop *core; /* one reference, from begin to end */
   uint32_t anchor;   /* of the Future, in the loop */
+  uv_req_t **uv;     /* for libuv's request, once it is made; valid as long as
+                        the Future exists */
 } lunado_request;
 
 /* Pushes the result of a request, which is `data`, and returns true; or pushes
