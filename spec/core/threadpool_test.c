@@ -392,6 +392,28 @@ static void what_was_not_begun_can_be_dropped(void **state) {
   for (int i = 2; i < 5; i++) assert_true(samples[i].job.dropped);
 }
 
+static void a_job_that_was_not_begun_can_be_withdrawn(void **state) {
+  (void)state;
+  open_pool(1, 2);
+  submit(0, 'a', open_gate);
+  uv_sem_wait(&gate);
+  run_until_empty();
+  submit(1, 'b', pass);
+  while (lunado_threadpool_is_queued(the_pool, &samples[1].job)) continue;
+  submit(2, 'c', pass);
+  submit(3, 'd', NULL);
+  assert_int_equal(try_submit(prepare(4, 'e')), UV_ENOBUFS);
+  assert_true(lunado_threadpool_withdraw(the_pool, &samples[2].job));
+  assert_false(lunado_threadpool_withdraw(the_pool, &samples[2].job));
+  assert_false(lunado_threadpool_withdraw(the_pool, &samples[1].job));
+  lunado_threadpool_end_dropped(the_pool, &samples[2].job);
+  assert_true(samples[2].freed && samples[2].job.dropped);
+  submit(4, 'e', NULL);
+  uv_sem_post(&gate);
+  run_until_empty();
+  assert_string_equal(noted(), "acbde");
+}
+
 static void jobs_survive_their_loop(void **state) {
   lunado_loop *loop;
   (void)state;
@@ -585,6 +607,7 @@ int main(void) {
       unit(the_loop_may_turn_while_settling),
       unit(pool_can_be_freed_before_their_last_message),
       unit(what_was_not_begun_can_be_dropped),
+      unit(a_job_that_was_not_begun_can_be_withdrawn),
       unit(jobs_survive_their_loop),
       unit(one_message_brings_all_results),
       unit(jobs_return_to_their_own_loop),

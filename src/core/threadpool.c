@@ -183,6 +183,7 @@ static lunado_job *worker_take(lunado_threadpool *pool) {
   if (lunado_list_empty(&pool->queue)) return NULL;
   job = lunado_container_of(pool->queue.next, lunado_job, link);
   lunado_link_remove(&job->link);
+  job->queued = false;
   pool->queue_length--;
   pool->idle--;
   return job;
@@ -335,6 +336,7 @@ static void pool_enqueue(lunado_threadpool *pool, lunado_job *job) {
   job->outlet = pool->outlet;
   job->outlet->jobs++;
   lunado_list_append(&pool->queue, &job->link);
+  job->queued = true;
   pool->queue_length++;
 }
 
@@ -434,10 +436,38 @@ size_t lunado_threadpool_drop(lunado_threadpool *pool) {
   while (!lunado_list_empty(&pool->queue)) {
     lunado_job *job = lunado_container_of(pool->queue.next, lunado_job, link);
     lunado_link_remove(&job->link);
+    job->queued = false;
     job->dropped = true;
   }
   uv_mutex_unlock(&pool->mutex);
   return dropped;
+}
+
+bool lunado_threadpool_is_queued(lunado_threadpool *pool,
+                                 const lunado_job *job) {
+  bool queued;
+  uv_mutex_lock(&pool->mutex);
+  queued = job->queued;
+  uv_mutex_unlock(&pool->mutex);
+  return queued;
+}
+
+bool lunado_threadpool_withdraw(lunado_threadpool *pool, lunado_job *job) {
+  bool queued;
+  uv_mutex_lock(&pool->mutex);
+  queued = job->queued;
+  if (queued) {
+    lunado_link_remove(&job->link);
+    job->queued = false;
+    job->dropped = true;
+    pool->queue_length--;
+  }
+  uv_mutex_unlock(&pool->mutex);
+  return queued;
+}
+
+void lunado_threadpool_end_dropped(lunado_threadpool *pool, lunado_job *job) {
+  job_done(pool, job);
 }
 
 void lunado_threadpool_wake(lunado_threadpool *pool) {

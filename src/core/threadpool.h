@@ -88,6 +88,18 @@ bool lunado_threadpool_deserted(const lunado_threadpool *pool);
  * lunado_threadpool_settle calls `done` on them. */
 size_t lunado_threadpool_drop(lunado_threadpool *pool);
 
+/* True while no thread has begun with the job. */
+bool lunado_threadpool_is_queued(lunado_threadpool *pool,
+                                 const lunado_job *job);
+
+/* Drops the job, which is not done, if no thread has begun with it, and returns
+ * whether that is so.  The caller then calls lunado_threadpool_end_dropped,
+ * unless lunado_threadpool_settle was called meanwhile. */
+bool lunado_threadpool_withdraw(lunado_threadpool *pool, lunado_job *job);
+
+/* Calls `done` on a job that was withdrawn. */
+void lunado_threadpool_end_dropped(lunado_threadpool *pool, lunado_job *job);
+
 /* Calls `rest` on the threads that have no job. */
 void lunado_threadpool_wake(lunado_threadpool *pool);
 
@@ -117,6 +129,7 @@ struct lunado_job {
   lunado_link pending; /* in pool->pending until done */
   struct lunado_outlet *outlet; /* to its loop; borrowed from the pool */
   bool dropped;                 /* it was not run */
+  bool queued;                  /* guarded by the mutex: it is in pool->queue */
 };
 
 struct lunado_threadpool {

@@ -181,6 +181,8 @@ static bool can_give_up(lua_State *L, const lunado_realm *realm) {
   case LUNADO_KIND_SLEEP:
   case LUNADO_KIND_TIMEOUT:
     return true;
+  case LUNADO_KIND_JOB:
+    return realm->jobs.is_queued(future);
   case LUNADO_KIND_COROUTINE:
     lua_getiuservalue(L, -1, LUNADO_FUTURE_TASK);
     task = lua_touserdata(L, -1);
@@ -349,6 +351,13 @@ static void step_timeout(lua_State *L, lunado_realm *realm, int item) {
     fail(L, realm, item);
 }
 
+/* Takes the job of the item's Future out of the queue. */
+static void step_job(lua_State *L, lunado_realm *realm, int item) {
+  lua_getiuservalue(L, item + ITEM_NOTICE, LUNADO_FUTURE_VALUE);
+  realm->jobs.withdraw(L, item);
+  drop(L, item);
+}
+
 /* Goes on with the next child of the item's multi, if there is one. */
 static void step_multi(lua_State *L, lunado_realm *realm, int item) {
   int i = (int)lua_tointeger(L, item + ITEM_NUMBER);
@@ -382,6 +391,8 @@ static void step_future(lua_State *L, lunado_realm *realm, int item) {
     step_multi(L, realm, item);
   else if (future->kind == LUNADO_KIND_TIMEOUT)
     step_timeout(L, realm, item);
+  else if (future->kind == LUNADO_KIND_JOB)
+    step_job(L, realm, item);
   else
     fail(L, realm, item);
 }

@@ -221,6 +221,16 @@ struct lunado_realm {
     bool closing;         /* the state is being closed */
   } collector;
 
+  /* thread/pool.c's, for cancellations; set before the first job.  A job's
+   * Future is pending in both. */
+  struct {
+    /* True if no thread has begun with the job. */
+    bool (*is_queued)(const lunado_future *future);
+    /* Takes the job of the Future at idx out of the queue, and settles the
+     * Future with the Failure on top, which it pops.  [-1, +0, -] */
+    void (*withdraw)(lua_State *L, int idx);
+  } jobs;
+
   /* loop/'s; loops are held by SLOT_LOOPS */
   struct {
     lunado_ioloop *current;

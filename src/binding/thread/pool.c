@@ -46,7 +46,15 @@ struct lunado__pool {
   bool closing;      /* the state is being closed */
 };
 
+typedef struct pool_job pool_job;
+
+/* The Future of a job. */
 typedef struct {
+  lunado_future future;
+  pool_job *job; /* NULL: it is done */
+} job_future;
+
+struct pool_job {
   lunado_job job;
   lunado__work work;
   lunado__pool *pool;    /* borrowed until done */
@@ -55,7 +63,11 @@ typedef struct {
   lua_Integer slot;      /* of the Future */
   bool lent;             /* strings were lent to it */
   char room[];           /* of the parcel that was sent */
-} pool_job;
+};
+
+static job_future *to_job_future(lunado_future *future) {
+  return lunado_container_of(future, job_future, future);
+}
 
 /* --- the pool and its Futures --------------------------------------------- */
 
@@ -234,6 +246,7 @@ static void pool_done(lunado_threadpool *threads, lunado_job *job) {
   lunado__pool *pool = lunado_threadpool_data(threads);
   pool_job *self = lunado_container_of(job, pool_job, job);
   lua_State *L = pool->L != NULL ? pool->L : self->loop->L;
+  to_job_future(self->future)->job = NULL;
   if (!lua_checkstack(L, LUA_MINSTACK)) {
     give_back(self);
     return;
@@ -312,10 +325,11 @@ static lunado_future *push_job_future(lua_State *L, lunado__pool *pool,
                                       int packing, lunado_ioloop **loop,
                                       lua_Integer *slot) {
   bool lent = lunado__parcel_at(L, packing)->lent > 0;
-  lunado_future *future;
+  job_future *self;
   push_job_futures(L, pool);
-  future = lunado__future_new(L, pool->realm, LUNADO_KIND_JOB, sizeof *future,
-                              lent ? JOB_FUTURE_LENT : 1);
+  self = lunado__future_new(L, pool->realm, LUNADO_KIND_JOB, sizeof *self,
+                            lent ? JOB_FUTURE_LENT : 1);
+  self->job = NULL;
   *loop = lunado__ioloop_current(L, pool->realm);
   check_open(L, pool); /* a finalizer may have shut it */
   if (lent) {
@@ -323,7 +337,7 @@ static lunado_future *push_job_future(lua_State *L, lunado__pool *pool,
     lua_setiuservalue(L, -2, JOB_FUTURE_LENT);
   }
   *slot = keep_job_future(L, pool);
-  return future;
+  return &self->future;
 }
 
 /* Submits the parcel at `packing`.  [-0, +0, -] */
@@ -344,6 +358,7 @@ static int submit_job(lua_State *L, lunado__pool *pool, lunado_ioloop *loop,
                       room > 0 ? self->room : NULL);
   rc = lunado_threadpool_submit(pool->threads, loop->core, &self->job);
   if (rc == 0) {
+    to_job_future(future)->job = self;
     lunado__ioloop_ref(loop);
     return 0;
   }
@@ -380,6 +395,35 @@ void lunado__pool_shut_down(lua_State *L, lunado__pool *pool, bool wait) {
   lunado_threadpool_settle(pool->threads);
   pool->L = outer;
   end_pool(L, pool);
+}
+
+/* --- giving up ------------------------------------------------------------ */
+
+/* True if no thread has begun with the job of the pending Future. */
+static bool is_job_queued(const lunado_future *future) {
+  const pool_job *self =
+      lunado_container_of(future, const job_future, future)->job;
+  return self != NULL &&
+         lunado_threadpool_is_queued(self->pool->threads, &self->job);
+}
+
+/* Takes the job of the pending Future at idx out of the queue, and settles the
+ * Future with the Failure on top, which it pops.  If a thread has begun with
+ * the job meanwhile, its outcome will be dropped.  Waiters of the Future may
+ * shut the pool down, which ends the job.  [-1, +0, -] */
+static void withdraw_job(lua_State *L, int idx) {
+  job_future *future = lua_touserdata(L, idx);
+  pool_job *self = future->job;
+  lunado__pool *pool = self != NULL ? self->pool : NULL;
+  bool taken =
+      pool != NULL && lunado_threadpool_withdraw(pool->threads, &self->job);
+  lua_State *outer;
+  lunado__settle_failed(L, lunado__realm_find(L), idx);
+  if (!taken || future->job == NULL) return;
+  outer = pool->L;
+  pool->L = L;
+  lunado_threadpool_end_dropped(pool->threads, &self->job);
+  pool->L = outer;
 }
 
 /* --- life cycle ----------------------------------------------------------- */
@@ -451,6 +495,8 @@ lunado__pool *lunado__pool_new(lua_State *L, lunado_realm *realm,
   int rc;
   memset(pool, 0, sizeof *pool);
   pool->realm = realm;
+  realm->jobs.is_queued = is_job_queued;
+  realm->jobs.withdraw = withdraw_job;
   luaL_setmetatable(L, POOL);
   lua_newtable(L);
   lua_setiuservalue(L, -2, 1);
