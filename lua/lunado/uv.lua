@@ -117,11 +117,44 @@ local function argument_error(err, name)
   return moved and moved[position] or position, what
 end
 
--- Returns a callback that settles the Future.
-local function settles(future)
+-- Requests whose waiters were cancelled --------------------------------------
+
+-- What goes on when its waiters are cancelled, because its effect cannot be
+-- taken back in part, or its result is not to be lost: it stays with the
+-- Future.
+local GOES_ON = { fs_read = true, fs_readdir = true, fs_write = true,
+  fs_sendfile = true, fs_close = true, fs_closedir = true, tcp_connect = true,
+  pipe_connect = true, pipe_connect2 = true, udp_send = true, shutdown = true,
+  write = true, write2 = true }
+
+local function ignore() end
+
+-- What is done with a result that nobody waits for any more.
+local LATE = {
+  fs_open = function(fd) luv.fs_close(fd, ignore) end,
+  fs_opendir = function(dir) luv.fs_closedir(dir, ignore) end,
+  fs_mkdtemp = function(path) luv.fs_rmdir(path, ignore) end,
+  fs_mkstemp = function(fd, path)
+    luv.fs_close(fd, ignore)
+    luv.fs_unlink(path, ignore)
+  end,
+}
+
+local given_up = setmetatable({}, { __mode = "k" }) -- set of Futures
+
+core.on_cancel_request(function(future, request)
+  given_up[future] = true
+  luv.cancel(request)
+end)
+
+-- Returns a callback that settles the Future; a result of one that was given up
+-- is passed to `late`.
+local function settles(future, late)
   return function(err, ...)
     if err ~= nil then
-      fail(future, err)
+      if not given_up[future] then fail(future, err) end
+    elseif late and given_up[future] then
+      late(...)
     else
       deliver(future, ...)
     end
@@ -166,6 +199,8 @@ end
 local function wrap(name, fn, arity)
   local call = SPECIAL_CALL[name] or CALL[arity]
   local progress, check = guard.progress[name], guard.checks[name]
+  local new = GOES_ON[name] and Future or core.request_future
+  local late = LATE[name]
   if progress then call = tracked_call(call, progress) end
   return function(...)
     local extra = select(arity + 1, ...)
@@ -178,8 +213,12 @@ local function wrap(name, fn, arity)
       if code then return failed(code .. ": " .. what) end
       if position then argument.bad(position, name, what, 2) end
     end
-    local future = Future()
-    judge(name, future, call(fn, settles(future), ...))
+    local future = new()
+    local ok, request, err = call(fn, settles(future, late), ...)
+    judge(name, future, ok, request, err)
+    if new ~= Future and ok and request then
+      core.set_request(future, request)
+    end
     return future
   end
 end

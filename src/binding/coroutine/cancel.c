@@ -168,6 +168,13 @@ static bool is_passed(const lunado_realm *realm, const lunado_task *task) {
   return task->flags & TASK_WAITING && task->pass == realm->coroutines.pass;
 }
 
+/* True if the Future on top, of kind LUNADO_KIND_REQUEST, has its request. */
+static bool has_request(lua_State *L) {
+  bool has = lua_getiuservalue(L, -1, LUNADO_FUTURE_REQUEST) != LUA_TNIL;
+  lua_pop(L, 1);
+  return has;
+}
+
 /* True if the pending Future on top can be given up: it will be settled then,
  * at once or once the work behind it has ended.  Any other Future is let go
  * by its waiter. */
@@ -183,6 +190,8 @@ static bool can_give_up(lua_State *L, const lunado_realm *realm) {
     return true;
   case LUNADO_KIND_JOB:
     return realm->jobs.is_queued(future);
+  case LUNADO_KIND_REQUEST:
+    return has_request(L);
   case LUNADO_KIND_COROUTINE:
     lua_getiuservalue(L, -1, LUNADO_FUTURE_TASK);
     task = lua_touserdata(L, -1);
@@ -351,6 +360,18 @@ static void step_timeout(lua_State *L, lunado_realm *realm, int item) {
     fail(L, realm, item);
 }
 
+/* Has lunado.uv give up the request of the item's Future. */
+static void step_request(lua_State *L, lunado_realm *realm, int item) {
+  lunado__getslot(L, realm, LUNADO_SLOT_CANCEL_REQUEST);
+  lua_pushvalue(L, item);
+  lua_getiuservalue(L, item, LUNADO_FUTURE_REQUEST);
+  lunado__callback(L, realm, NULL, 2);
+  if (lunado_future_pending(lua_touserdata(L, item)))
+    fail(L, realm, item);
+  else
+    drop(L, item);
+}
+
 /* Takes the job of the item's Future out of the queue. */
 static void step_job(lua_State *L, lunado_realm *realm, int item) {
   lua_getiuservalue(L, item + ITEM_NOTICE, LUNADO_FUTURE_VALUE);
@@ -393,6 +414,8 @@ static void step_future(lua_State *L, lunado_realm *realm, int item) {
     step_timeout(L, realm, item);
   else if (future->kind == LUNADO_KIND_JOB)
     step_job(L, realm, item);
+  else if (future->kind == LUNADO_KIND_REQUEST)
+    step_request(L, realm, item);
   else
     fail(L, realm, item);
 }
@@ -617,13 +640,42 @@ static int core_log_loser(lua_State *L) {
   return 0;
 }
 
-static const luaL_Reg functions[] = {{"cancel", tasks_cancel},
-                                     {"notice", core_notice},
-                                     {"give_up", core_give_up},
-                                     {"set_canceller", tasks_set_canceller},
-                                     {"log_loser", core_log_loser},
-                                     {"withdraw", core_withdraw},
-                                     {NULL, NULL}};
+/* request_future() → a pending Future of kind LUNADO_KIND_REQUEST. */
+static int core_request_future(lua_State *L) {
+  (void)lunado__future_new(L, lunado__realm_upvalue(L), LUNADO_KIND_REQUEST,
+                           sizeof(lunado_future), LUNADO_FUTURE_REQUEST);
+  return 1;
+}
+
+/* set_request(future, request): so that it can be given up. */
+static int core_set_request(lua_State *L) {
+  const lunado_future *future =
+      lunado__checkfuture(L, lunado__realm_upvalue(L), 1);
+  luaL_argcheck(L, future->kind == LUNADO_KIND_REQUEST, 1, "not a request's");
+  lua_settop(L, 2);
+  lua_setiuservalue(L, 1, LUNADO_FUTURE_REQUEST);
+  return 0;
+}
+
+/* on_cancel_request(fn): fn(future, request) gives up a request. */
+static int core_on_cancel_request(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  lua_settop(L, 1);
+  lunado__setslot(L, lunado__realm_upvalue(L), LUNADO_SLOT_CANCEL_REQUEST);
+  return 0;
+}
+
+static const luaL_Reg functions[] = {
+    {"request_future", core_request_future},
+    {"set_request", core_set_request},
+    {"on_cancel_request", core_on_cancel_request},
+    {"cancel", tasks_cancel},
+    {"notice", core_notice},
+    {"give_up", core_give_up},
+    {"set_canceller", tasks_set_canceller},
+    {"log_loser", core_log_loser},
+    {"withdraw", core_withdraw},
+    {NULL, NULL}};
 
 void lunado__cancel_functions(lua_State *L) {
   lunado__setfunctions(L, functions);

@@ -183,15 +183,16 @@ static void push_parts(lua_State *L, const lunado_realm *realm,
   case LUNADO_KIND_NEXT:
   case LUNADO_KIND_PROMISE:
   case LUNADO_KIND_JOB:
+  case LUNADO_KIND_REQUEST:
   case LUNADO_KIND_TICKET:
     break;
   }
 }
 
 /* Indexed by lunado_kind. */
-static const char *const kind_names[] = {"plain", "coroutine", "multi",
-                                         "next",  "promise",   "job",
-                                         "sleep", "timeout",   "ticket"};
+static const char *const kind_names[] = {
+    "plain", "coroutine", "multi", "next",    "promise",
+    "job",   "plain",     "sleep", "timeout", "ticket"};
 
 /* parts(future) → the kind of a pending Future, and what it waits for:
  *   "coroutine": the task, or nil if it is not suspended;

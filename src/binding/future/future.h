@@ -17,7 +17,11 @@
 #include "binding/state/class.h"
 #include "binding/state/realm.h"
 
-enum { LUNADO_FUTURE_VALUE = 1, LUNADO_FUTURE_TASK = 2 };
+enum {
+  LUNADO_FUTURE_VALUE = 1,
+  LUNADO_FUTURE_TASK = 2,
+  LUNADO_FUTURE_REQUEST = 2
+};
 
 /* The kinds of Futures, by what made them: lunado_future.kind.
  *
@@ -34,6 +38,8 @@ typedef enum {
   LUNADO_KIND_NEXT,      /* waititer.c's, returned by WaitIterator's next */
   LUNADO_KIND_PROMISE,   /* as PLAIN, but another thread settles it */
   LUNADO_KIND_JOB,       /* pool.c's, of an executor's job */
+  LUNADO_KIND_REQUEST,   /* as PLAIN; LUNADO_FUTURE_REQUEST is luv's request, or
+                          * nil */
   LUNADO_KIND_SLEEP,     /* sleep.c's, of gen.sleep */
   LUNADO_KIND_TIMEOUT,   /* with_timeout.c's, of gen.with_timeout */
   LUNADO_KIND_TICKET,    /* ticket.c's, in a wait queue */
@@ -55,14 +61,14 @@ enum {
   LUNADO_IS_TIMED_OUT_QUIET = 16, /* the same with quiet_exceptions, which are
                                    * in SLOT_QUIET */
   LUNADO_IS_WITHDRAWN = 32,       /* a withdrawn ticket; see ticket.h */
-  LUNADO_IS_CLAIM = 64,      /* a ticket that passes for done; see ticket.h */
-  LUNADO_IS_DEPENDENT = 128, /* gets its outcome from others; user value 1 is a
-                              * table while it is pending: dependent.h */
-  LUNADO_IS_DISCARDED = 256, /* a coroutine's; user value 1 is a callback while
-                              * it is pending without waiters: done.h */
+  LUNADO_IS_CLAIM = 64,       /* a ticket that passes for done; see ticket.h */
+  LUNADO_IS_DEPENDENT = 128,  /* gets its outcome from others; user value 1 is a
+                               * table while it is pending: dependent.h */
+  LUNADO_IS_DISCARDED = 256,  /* a coroutine's; user value 1 is a callback while
+                               * it is pending without waiters: done.h */
   LUNADO_HAS_CANCELLER = 512, /* SLOT_CANCELLERS has a function that gives it
                                * up: cancel.h */
-  LUNADO_IS_KEPT = 1024, /* stays pending after its canceller was called */
+  LUNADO_IS_KEPT = 1024,      /* stays pending after its canceller was called */
   LUNADO_WAS_CANCELLED = 2048 /* of a coroutine that was cancelled as a whole */
 };
 

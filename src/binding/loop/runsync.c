@@ -88,6 +88,7 @@ static void push_kind(lua_State *L, int kind) {
       [LUNADO_KIND_NEXT] = "next of a WaitIterator",
       [LUNADO_KIND_PROMISE] = "a promise",
       [LUNADO_KIND_JOB] = "an executor's job",
+      [LUNADO_KIND_REQUEST] = "a request of libuv",
       [LUNADO_KIND_TICKET] = "the Future of a wait in line",
   };
   lua_pushstring(L, kinds[kind]);

@@ -100,7 +100,8 @@ enum {
                               for another */
   LUNADO_SLOT_SCOPE,       /* the metatable of scopes */
   LUNADO_SLOT_GROUP,       /* the metatable of TaskGroups */
-  LUNADO_SLOT_COUNT = LUNADO_SLOT_GROUP
+  LUNADO_SLOT_CANCEL_REQUEST, /* function(future, request): lunado.uv's */
+  LUNADO_SLOT_COUNT = LUNADO_SLOT_CANCEL_REQUEST
 };
 
 /* Where a settle that is on the C stack finds the owners of the waiters that it
