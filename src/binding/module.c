@@ -6,9 +6,12 @@
 #include "binding/module.h"
 
 #include "binding/coroutine/cancel.h"
+#include "binding/coroutine/canceller.h"
 #include "binding/coroutine/catch.h"
 #include "binding/coroutine/coroutine.h"
 #include "binding/coroutine/group.h"
+#include "binding/coroutine/groupend.h"
+#include "binding/coroutine/notice.h"
 #include "binding/coroutine/received.h"
 #include "binding/coroutine/scope.h"
 #include "binding/debug/inspect.h"
@@ -55,7 +58,7 @@ static void fill(lua_State *L, lunado_realm *realm) {
   lunado__awaited_open(L, realm);
   lunado__coroutine_open(L, realm);
   lunado__future_open(L, realm);
-  lunado__cancel_open(L, realm);
+  lunado__notice_open(L, realm);
   lunado__scope_open(L, realm);
   lunado__group_open(L, realm);
   lunado__ioloop_open(L, realm);
@@ -85,7 +88,8 @@ static void (*const openers[])(lua_State *L) = {
     lunado__iostream_functions,  lunado__address_functions,
     lunado__opening_functions,   lunado__listener_functions,
     lunado__cancel_functions,    lunado__scope_functions,
-    lunado__group_functions};
+    lunado__group_functions,     lunado__groupend_functions,
+    lunado__canceller_functions};
 
 static void set_classes(lua_State *L, lunado_realm *realm) {
   static const char *const names[LUNADO_E_COUNT] = {"Exception",

@@ -6,11 +6,12 @@
  */
 #include "binding/coroutine/scope.h"
 
-#include "binding/coroutine/cancel.h"
 #include "binding/coroutine/coroutine.h"
-#include "binding/coroutine/group.h"
+#include "binding/coroutine/groupend.h"
+#include "binding/coroutine/notice.h"
 #include "binding/coroutine/received.h"
 #include "binding/coroutine/task.h"
+#include "binding/coroutine/walk.h"
 #include "binding/error/exception.h"
 #include "binding/error/failure.h"
 #include "binding/future/future.h"
@@ -35,8 +36,8 @@ static void cancel_with(lua_State *L, lunado_realm *realm, int idx) {
   lua_setiuservalue(L, idx, SCOPE_NOTICE);
   self->cancelled = true;
   lua_getiuservalue(L, idx, SCOPE_TASK);
-  lunado__cancel_update(L, realm, t);
-  lunado__cancel_walk(L, realm, t);
+  lunado__notice_update(L, realm, t);
+  lunado__walk_task(L, realm, t);
   lua_pop(L, 1);
 }
 
@@ -56,7 +57,7 @@ static void on_deadline(lunado_loop *core, lunado_timer *timer) {
   lunado__anchor_take(L, loop, self->anchor);
   if (!self->cancelled) {
     self->expired = true;
-    lunado__cancel_notice_protected(L, loop->realm, "timeout");
+    lunado__notice_push_protected(L, loop->realm, "timeout");
     lunado__scope_cancel(L, loop->realm, top + 1);
   }
   lua_settop(L, top);
@@ -70,7 +71,7 @@ static int scope_cancel(lua_State *L) {
   lua_settop(L, 2);
   lua_pushboolean(L, self->open && !self->cancelled);
   if (!lua_toboolean(L, 3)) return 1;
-  lunado__cancel_notice(L, realm, 2, 1);
+  lunado__notice_push(L, realm, 2, 1);
   lunado__scope_cancel(L, realm, 1);
   lua_settop(L, 3);
   return 1;
@@ -128,7 +129,7 @@ static void abandon_groups(lua_State *L, lunado_realm *realm, int last) {
     left = last == 0 || !lua_rawequal(L, at, last);
     if (((lunado_scope *)lua_touserdata(L, at))->kind == LUNADO_SCOPE_GROUP) {
       lua_getiuservalue(L, at, SCOPE_GROUP);
-      lunado__group_abandon(L, realm, at + 1);
+      lunado__groupend_abandon(L, realm, at + 1);
       lua_settop(L, at);
     }
     lua_getiuservalue(L, at, SCOPE_OUTER);
@@ -164,7 +165,7 @@ static void unlink_scope(lua_State *L, lunado_realm *realm, int idx, int t) {
   } while (!last);
   if (lua_isnil(L, at)) task->flags &= ~(uint32_t)TASK_SCOPED;
   lua_setiuservalue(L, t, LUNADO_TASK_SCOPE);
-  lunado__cancel_update(L, realm, t);
+  lunado__notice_update(L, realm, t);
   if (!lua_rawequal(L, first, idx)) abandon_groups(L, realm, idx);
   lua_settop(L, first - 1);
 }
@@ -200,7 +201,7 @@ void lunado__scope_raise_due(lua_State *L, lunado_realm *realm) {
   int top = lua_gettop(L);
   if (!(realm->coroutines.current->flags & TASK_CANCELLED)) return;
   push_current(L, realm);
-  if (lunado__cancel_push_due(L, realm, top + 1)) raise_notice(L, realm);
+  if (lunado__notice_push_due(L, realm, top + 1)) raise_notice(L, realm);
   lua_settop(L, top);
 }
 

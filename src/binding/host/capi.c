@@ -10,6 +10,7 @@
 
 #include "binding/coroutine/await.h"
 #include "binding/coroutine/cancel.h"
+#include "binding/coroutine/canceller.h"
 #include "binding/coroutine/coroutine.h"
 #include "binding/coroutine/received.h"
 #include "binding/error/failure.h"
@@ -226,7 +227,7 @@ void lunado_setcanceller(lua_State *L, int idx) {
   (void)lunado__capi_future(L, realm, &idx);
   check_count(L, idx, 1);
   if (!lua_isnil(L, -1)) lunado__checkcallable(L, lua_gettop(L));
-  lunado__cancel_setcanceller(L, realm, idx);
+  lunado__canceller_set(L, realm, idx);
 }
 
 typedef struct {

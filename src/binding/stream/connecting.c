@@ -2,7 +2,7 @@
 /* connecting.c - connecting a stream. */
 #include "binding/stream/connecting.h"
 
-#include "binding/coroutine/cancel.h"
+#include "binding/coroutine/canceller.h"
 #include "binding/error/failure.h"
 #include "binding/future/future.h"
 #include "binding/future/settle.h"
@@ -115,7 +115,7 @@ static int stream__connect(lua_State *L) {
     return 1;
   }
   lunado__pushclosure(L, give_up, 5);
-  lunado__cancel_setcanceller(L, realm, 6);
+  lunado__canceller_set(L, realm, 6);
   lunado__iostream_hold(L, 5, self, IOSTREAM_HELD_CONNECT);
   lua_pushvalue(L, 6);
   lunado__iostream_set(L, 5, IOSTREAM_CONNECT);

@@ -2,7 +2,7 @@
 /* request.c - Futures of libuv's requests, such as look-ups. */
 #include "binding/stream/request.h"
 
-#include "binding/coroutine/cancel.h"
+#include "binding/coroutine/canceller.h"
 #include "binding/error/failure.h"
 #include "binding/future/future.h"
 #include "binding/future/settle.h"
@@ -28,7 +28,7 @@ static uv_req_t **set_canceller(lua_State *L, lunado_ioloop *loop) {
   lunado__ioloop_push(L, loop);
   lua_setiuservalue(L, -2, 1);
   lunado__pushclosure(L, give_up, future + 1);
-  lunado__cancel_setcanceller(L, loop->realm, future);
+  lunado__canceller_set(L, loop->realm, future);
   lua_settop(L, future);
   return uv;
 }

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * groupend.c - how a group ends: its block's end, or without one.
+ */
+#include "binding/coroutine/groupend.h"
+
+#include "binding/coroutine/await.h"
+#include "binding/coroutine/gc_canary.h"
+#include "binding/coroutine/groupcancel.h"
+#include "binding/coroutine/received.h"
+#include "binding/coroutine/scope.h"
+#include "binding/future/future.h"
+#include "binding/state/log.h"
+
+/* --- the end of the block ------------------------------------------------- */
+
+/* What the end of the block returns. */
+enum {
+  END_CLOSE, /* nothing: it is __close */
+  END_TELL   /* whether it has waited */
+};
+
+/* Ends the group where its end cannot wait: its coroutine is closed, or
+ * something on its stack cannot be suspended. */
+static int end_at_once(lua_State *L, lunado_realm *realm) {
+  lunado_group *self = lua_touserdata(L, 1);
+  bool running;
+  lua_settop(L, 2);
+  lua_getiuservalue(L, 1, GROUP_SCOPE);
+  self->joining = true; /* so that it is not abandoned */
+  running = lunado__scope_close(L, realm, 3);
+  self->ended = true;
+  lunado__groupcancel_close(L, realm, 1, "the group was closed");
+  if (running && self->count > 0)
+    return luaL_error(L, "a TaskGroup cannot wait for its tasks inside a "
+                         "function that cannot be suspended");
+  return 0;
+}
+
+/* The body has raised the error at 2, or its last wait was cancelled. */
+static void end_body(lua_State *L, lunado_realm *realm) {
+  bool own;
+  lua_getiuservalue(L, 1, GROUP_SCOPE);
+  own = lunado__scope_is_own(L, 3, 2);
+  lua_settop(L, 2);
+  if (own) return;
+  lua_pushvalue(L, 2);
+  lunado__groupcancel_body_failed(L, realm, 1);
+}
+
+/* All children have ended. */
+static int leave(lua_State *L, lunado_realm *realm, int end, bool waited) {
+  lunado_group *self = lua_touserdata(L, 1);
+  lua_settop(L, 2);
+  self->ended = true;
+  lua_getiuservalue(L, 1, GROUP_SCOPE);
+  (void)lunado__scope_close(L, realm, 3);
+  if (lua_getiuservalue(L, 1, GROUP_FIRST) != LUA_TNIL) {
+    lunado__received_pass(L, realm);
+    return lua_error(L);
+  }
+  if (end == END_CLOSE && waited && lua_isnil(L, 2))
+    lunado__scope_raise_due(L, realm);
+  lua_pushboolean(L, waited);
+  return end == END_TELL;
+}
+
+/* An error was raised in place of the end of the wait. */
+static int break_off(lua_State *L, lunado_realm *realm) {
+  lunado_group *self = lua_touserdata(L, 1);
+  self->ended = true;
+  lunado__groupcancel_close(L, realm, 1, "the group was closed");
+  lua_getiuservalue(L, 1, GROUP_SCOPE);
+  (void)lunado__scope_close(L, realm, lua_gettop(L));
+  lua_pop(L, 1);
+  return lunado__await_result(L, realm, 0);
+}
+
+static int joined(lua_State *L, int status, lua_KContext end) {
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  (void)status;
+  if (realm->coroutines.throwing) return break_off(L, realm);
+  return leave(L, realm, (int)end, true);
+}
+
+/* (group, err): ends the block; err is the error that ended the body, or
+ * nil. */
+static int end_block(lua_State *L, int end) {
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  lunado_group *self = lunado__group_check(L, realm);
+  bool inside;
+  lua_settop(L, 2);
+  if (self->ended) return 0;
+  lua_getiuservalue(L, 1, GROUP_SCOPE);
+  inside = lunado__scope_is_inside(L, realm, 3);
+  if (!inside) return end_at_once(L, realm);
+  lua_settop(L, 2);
+  if (!lua_isnil(L, 2)) end_body(L, realm);
+  if (self->count == 0) return leave(L, realm, end, false);
+  self->joining = true;
+  lua_getiuservalue(L, 1, GROUP_JOIN);
+  return lunado__await(L, realm, 3, end, joined);
+}
+
+int lunado__groupend_close(lua_State *L) { return end_block(L, END_CLOSE); }
+
+/* group_finish(group [, err]) → whether it had to wait. */
+static int core_group_finish(lua_State *L) { return end_block(L, END_TELL); }
+
+/* group_is_own(group, err) → whether err is the error with which the group has
+ * cancelled the body. */
+static int core_group_is_own(lua_State *L) {
+  (void)lunado__group_check(L, lunado__realm_upvalue(L));
+  lua_settop(L, 2);
+  lua_getiuservalue(L, 1, GROUP_SCOPE);
+  lua_pushboolean(L, lunado__scope_is_own(L, 3, 2));
+  return 1;
+}
+
+/* --- groups that are not closed ------------------------------------------- */
+
+/* (group, what): pushes the message. */
+static int make_message(lua_State *L) {
+  lua_getiuservalue(L, 1, GROUP_PLACE);
+  lua_pushfstring(L, "TaskGroup of %s %s", lua_tostring(L, 3),
+                  (const char *)lua_touserdata(L, 2));
+  return 1;
+}
+
+static void log_misuse(lua_State *L, lunado_realm *realm, int idx,
+                       const char *what) {
+  lua_pushcfunction(L, make_message);
+  lua_pushvalue(L, idx);
+  lua_pushlightuserdata(L, (void *)what);
+  if (lua_pcall(L, 2, 1, 0) == LUA_OK)
+    lunado__log(L, realm, LUNADO_LOG_ERROR);
+  else
+    lunado__log_value(L, realm, "a TaskGroup was not closed: ");
+}
+
+void lunado__groupend_abandon(lua_State *L, lunado_realm *realm, int idx) {
+  lunado_group *self = lua_touserdata(L, idx);
+  int top = lua_gettop(L);
+  if (self->ended || self->joining || !lunado__groupcancel_has_stack(L, realm))
+    return;
+  self->ended = true;
+  log_misuse(L, realm, idx, "was not closed: use local group <close>");
+  lunado__groupcancel_close(L, realm, idx, "the group was not closed");
+  lua_settop(L, top);
+}
+
+int lunado__groupend_gc(lua_State *L) {
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  const lunado_group *self = lua_touserdata(L, 1);
+  lua_settop(L, 1);
+  if (!self->open || self->ended) return 0;
+  lua_getiuservalue(L, 1, GROUP_PLACE);
+  switch (lunado__gc_canary_cause(L, realm, self->sequence)) {
+  case LUNADO_GC_COLLECTED:
+    log_misuse(L, realm, 1, "was collected while it was open");
+    break;
+  case LUNADO_GC_UNCERTAIN:
+    lua_pushfstring(L, "TaskGroup of %s was collected while it was open",
+                    lua_tostring(L, 2));
+    lunado__gc_canary_log(L, realm, LUNADO_GC_UNCERTAIN);
+    break;
+  case LUNADO_GC_CLOSING:
+    break;
+  }
+  return 0;
+}
+
+static const luaL_Reg functions[] = {{"group_finish", core_group_finish},
+                                     {"group_is_own", core_group_is_own},
+                                     {NULL, NULL}};
+
+void lunado__groupend_functions(lua_State *L) {
+  lunado__setfunctions(L, functions);
+}

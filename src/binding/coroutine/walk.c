@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * walk.c - giving up what cancelled coroutines wait for.
+ *
+ * A walk goes from a task to the Future that the task waits for; if the Future
+ * can be given up and has no other waiter, to the task or the Futures behind
+ * it; and so on to the leaves.  Its list of work is on the Lua stack, which
+ * holds the objects meanwhile: so a walk needs no memory but stack, and little
+ * C stack, however deep the waits are.  Cancellers, which are the user's
+ * functions, may change everything.  Therefore each object is examined again
+ * when its turn comes.
+ */
+#include "binding/coroutine/walk.h"
+
+#include "binding/coroutine/canceller.h"
+#include "binding/coroutine/coroutine.h"
+#include "binding/coroutine/groupcancel.h"
+#include "binding/coroutine/notice.h"
+#include "binding/coroutine/scope.h"
+#include "binding/coroutine/suspend.h"
+#include "binding/coroutine/task.h"
+#include "binding/future/future.h"
+#include "binding/future/multi.h"
+#include "binding/future/settle.h"
+#include "binding/future/with_timeout.h"
+#include "binding/loop/callback.h"
+
+/* An item of the list of work takes three slots of the stack: a task, or a
+ * pending Future whose last waiter gives it up; the number of children of the
+ * Future, a multi, that were visited; the notice. */
+
+enum { ITEM_NUMBER = 1, ITEM_NOTICE, ITEM_SIZE };
+
+/* Slots that a step may use above its item. */
+enum { STEP_STACK = 2 * LUA_MINSTACK };
+
+/* The lowest number of a walk.  No coroutine starts with so many values, so
+ * that task->count and task->pass cannot be confused. */
+#define FIRST_PASS (UINT32_C(1) << 24)
+
+/* True if the Future has at most one waiter. */
+static bool is_sole(const lunado_future *future) {
+  const lunado_waiter *waiter = future->waiters;
+  return waiter == NULL || waiter->next == waiter;
+}
+
+/* True if the present walk has gone through the task, which waits: a wait for
+ * it would be a cycle. */
+static bool is_passed(const lunado_realm *realm, const lunado_task *task) {
+  return task->flags & TASK_WAITING && task->pass == realm->coroutines.pass;
+}
+
+/* True if the Future on top, of kind LUNADO_KIND_REQUEST, has its request. */
+static bool has_request(lua_State *L) {
+  bool has = lua_getiuservalue(L, -1, LUNADO_FUTURE_REQUEST) != LUA_TNIL;
+  lua_pop(L, 1);
+  return has;
+}
+
+/* True if the pending Future on top can be given up: it will be settled then,
+ * at once or once the work behind it has ended.  Any other Future is let go
+ * by its waiter. */
+static bool can_give_up(lua_State *L, const lunado_realm *realm) {
+  const lunado_future *future = lua_touserdata(L, -1);
+  const lunado_task *task;
+  if (future->flags & (LUNADO_HAS_CANCELLER | LUNADO_IS_KEPT)) return true;
+  switch (future->kind) {
+  case LUNADO_KIND_MULTI:
+  case LUNADO_KIND_NEXT: /* so its WaitIterator keeps the next outcome */
+  case LUNADO_KIND_SLEEP:
+  case LUNADO_KIND_TIMEOUT:
+    return true;
+  case LUNADO_KIND_JOB:
+    return realm->jobs.is_queued(future);
+  case LUNADO_KIND_REQUEST:
+    return has_request(L);
+  case LUNADO_KIND_COROUTINE:
+    lua_getiuservalue(L, -1, LUNADO_FUTURE_TASK);
+    task = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    return task != NULL && !is_passed(realm, task);
+  default:
+    return false;
+  }
+}
+
+/* True if the Future on top is that of a coroutine for which the same notice is
+ * due, for example a child of a group that was told just now: its outcome will
+ * come, whoever else waits for it. */
+static bool is_told(lua_State *L, lunado_realm *realm, int notice) {
+  const lunado_future *future = lua_touserdata(L, -1);
+  int top = lua_gettop(L);
+  bool told = false;
+  if (future->kind != LUNADO_KIND_COROUTINE) return false;
+  if (lua_getiuservalue(L, top, LUNADO_FUTURE_TASK) != LUA_TNIL &&
+      lunado__notice_push_due(L, realm, top + 1))
+    told = lua_rawequal(L, top + 2, notice) != 0;
+  lua_settop(L, top);
+  return told;
+}
+
+/* True if the waiter, which is cancelled with the notice, takes the pending
+ * Future on top along; false if it must let the Future go. */
+static bool takes_along(lua_State *L, lunado_realm *realm, int notice) {
+  if (!lua_checkstack(L, STEP_STACK + ITEM_SIZE)) return false;
+  return can_give_up(L, realm) &&
+         (is_sole(lua_touserdata(L, -1)) || is_told(L, realm, notice));
+}
+
+/* Replaces the object of the item by the value on top. */
+static void continue_with(lua_State *L, int item) {
+  lua_replace(L, item);
+  lua_settop(L, item + ITEM_NOTICE);
+}
+
+static void drop(lua_State *L, int item) { lua_settop(L, item - 1); }
+
+/* Runs in place of the function of a coroutine that was cancelled before it
+ * started.  (Failure) */
+static int end_cancelled(lua_State *L) {
+  lunado__realm_find(L)->coroutines.current->flags |=
+      TASK_FAILED | TASK_FAILURE;
+  return 1;
+}
+
+/* Makes the queued task of the item, which has not started, end with the
+ * notice's Failure. */
+static void never_start(lua_State *L, int item, lunado_task *task) {
+  lua_settop(task->thread, 0);
+  lua_pushcfunction(task->thread, end_cancelled);
+  lua_getiuservalue(L, item + ITEM_NOTICE, LUNADO_FUTURE_VALUE);
+  lua_xmove(L, task->thread, 1);
+  task->count = 1;
+}
+
+/* Makes the suspended task of the item let go what it waits for. */
+static void let_go(lua_State *L, int item) {
+  lua_pushvalue(L, item + ITEM_NOTICE);
+  (void)lunado__suspend_fail_wait(L, item);
+}
+
+/* True if the task waits for a pending Future, which is on top of its
+ * thread. */
+static bool waits(const lunado_task *task) {
+  return task->flags & TASK_WAITING && lunado__task_untouched(task) &&
+         lunado_future_pending(task->waiter.future);
+}
+
+/* Tells the notice of the item's task to the groups within the scope from which
+ * it comes. */
+static void tell_groups(lua_State *L, lunado_realm *realm, int item) {
+  int at = lua_gettop(L) + 1, notice = item + ITEM_NOTICE;
+  lua_getiuservalue(L, item, LUNADO_TASK_SCOPE);
+  while (!lua_isnil(L, at) && lunado__tofuture(L, realm, at) == NULL) {
+    const lunado_scope *scope = lua_touserdata(L, at);
+    if (scope->kind == LUNADO_SCOPE_SHIELD) break;
+    if (scope->kind == LUNADO_SCOPE_GROUP) {
+      lua_getiuservalue(L, at, SCOPE_GROUP);
+      lunado__groupcancel_tell(L, realm, at + 1, notice);
+    }
+    lua_getiuservalue(L, at, SCOPE_NOTICE);
+    if (lua_rawequal(L, -1, notice)) break;
+    lua_getiuservalue(L, at, SCOPE_OUTER);
+    lua_replace(L, at);
+    lua_settop(L, at);
+  }
+  lua_settop(L, at - 1);
+}
+
+static void step_task(lua_State *L, lunado_realm *realm, int item) {
+  lunado_task *task = lua_touserdata(L, item);
+  if (!(task->flags & TASK_CANCELLED) ||
+      !lunado__notice_push_due(L, realm, item)) {
+    drop(L, item);
+    return;
+  }
+  lua_replace(L, item + ITEM_NOTICE);
+  tell_groups(L, realm, item);
+  if (task->flags & TASK_STARTING) {
+    never_start(L, item, task);
+  } else if (waits(task) && lua_checkstack(task->thread, 1)) {
+    lua_pushvalue(task->thread, -1);
+    lua_xmove(task->thread, L, 1);
+    if (takes_along(L, realm, item + ITEM_NOTICE)) {
+      task->pass = realm->coroutines.pass;
+      continue_with(L, item);
+      return;
+    }
+    let_go(L, item);
+  } else if (task->flags & TASK_QUEUED && task->waiter.future == NULL) {
+    let_go(L, item);
+  } /* else it runs, or its outcome is on the way */
+  drop(L, item);
+}
+
+/* Fails the Future of the item with the notice's error, and drops the item. */
+static void fail(lua_State *L, lunado_realm *realm, int item) {
+  lua_getiuservalue(L, item + ITEM_NOTICE, LUNADO_FUTURE_VALUE);
+  lunado__settle_failed(L, realm, item);
+  drop(L, item);
+}
+
+/* Calls the canceller of the item's Future. */
+static void step_canceller(lua_State *L, lunado_realm *realm, int item) {
+  lunado__canceller_call(L, realm, item, item + ITEM_NOTICE);
+  drop(L, item);
+}
+
+/* Goes on with the task whose outcome the item's Future is. */
+static void step_coroutine(lua_State *L, lunado_realm *realm, int item) {
+  if (lua_getiuservalue(L, item, LUNADO_FUTURE_TASK) == LUA_TNIL) {
+    drop(L, item);
+    return;
+  }
+  lunado__notice_add(L, realm, item + ITEM_SIZE, item + ITEM_NOTICE);
+  continue_with(L, item);
+}
+
+/* Goes on with the child of the item's with_timeout.  If the child is done, its
+ * outcome is on the way: settling is nested so deeply that it was deferred. */
+static void step_timeout(lua_State *L, lunado_realm *realm, int item) {
+  const lunado_future *child;
+  lunado__with_timeout_child(L, item);
+  child = lua_touserdata(L, -1);
+  if (child != NULL && !lunado_future_pending(child))
+    drop(L, item);
+  else if (child != NULL && takes_along(L, realm, item + ITEM_NOTICE))
+    continue_with(L, item);
+  else
+    fail(L, realm, item);
+}
+
+/* Has lunado.uv give up the request of the item's Future. */
+static void step_request(lua_State *L, lunado_realm *realm, int item) {
+  lunado__getslot(L, realm, LUNADO_SLOT_CANCEL_REQUEST);
+  lua_pushvalue(L, item);
+  lua_getiuservalue(L, item, LUNADO_FUTURE_REQUEST);
+  lunado__callback(L, realm, NULL, 2);
+  if (lunado_future_pending(lua_touserdata(L, item)))
+    fail(L, realm, item);
+  else
+    drop(L, item);
+}
+
+/* Takes the job of the item's Future out of the queue. */
+static void step_job(lua_State *L, lunado_realm *realm, int item) {
+  lua_getiuservalue(L, item + ITEM_NOTICE, LUNADO_FUTURE_VALUE);
+  realm->jobs.withdraw(L, item);
+  drop(L, item);
+}
+
+/* Goes on with the next child of the item's multi, if there is one. */
+static void step_multi(lua_State *L, lunado_realm *realm, int item) {
+  int i = (int)lua_tointeger(L, item + ITEM_NUMBER);
+  if (!lunado__multi_push_waited(L, item, &i)) {
+    drop(L, item);
+    return;
+  }
+  lua_pushinteger(L, i);
+  lua_replace(L, item + ITEM_NUMBER);
+  if (takes_along(L, realm,
+                  item + ITEM_NOTICE)) { /* the child begins an item */
+    lua_pushinteger(L, 0);
+    lua_pushvalue(L, item + ITEM_NOTICE);
+    return;
+  }
+  lunado__multi_replace(L, realm, item, i, item + ITEM_NOTICE);
+  lua_settop(L, item + ITEM_NOTICE);
+}
+
+static void step_future(lua_State *L, lunado_realm *realm, int item) {
+  const lunado_future *future = lua_touserdata(L, item);
+  if (!lunado_future_pending(future))
+    drop(L, item);
+  else if (future->flags & LUNADO_HAS_CANCELLER)
+    step_canceller(L, realm, item);
+  else if (future->flags & LUNADO_IS_KEPT)
+    drop(L, item);
+  else if (future->kind == LUNADO_KIND_COROUTINE)
+    step_coroutine(L, realm, item);
+  else if (future->kind == LUNADO_KIND_MULTI)
+    step_multi(L, realm, item);
+  else if (future->kind == LUNADO_KIND_TIMEOUT)
+    step_timeout(L, realm, item);
+  else if (future->kind == LUNADO_KIND_JOB)
+    step_job(L, realm, item);
+  else if (future->kind == LUNADO_KIND_REQUEST)
+    step_request(L, realm, item);
+  else
+    fail(L, realm, item);
+}
+
+/* Gives the walk that begins a number. */
+static void begin_walk(lunado_realm *realm) {
+  if (realm->coroutines.pass++ < FIRST_PASS)
+    realm->coroutines.pass = FIRST_PASS;
+}
+
+/* Walks from the task or Future at idx, with the notice at `notice`.  If memory
+ * is too short for more stack, the stack of a C function is enough to let go
+ * what the task waits for. */
+static void walk(lua_State *L, lunado_realm *realm, int idx, int notice) {
+  int base = lua_gettop(L);
+  (void)lua_checkstack(L, STEP_STACK + ITEM_SIZE);
+  lua_pushvalue(L, idx);
+  lua_pushinteger(L, 0);
+  lua_pushvalue(L, notice);
+  while (lua_gettop(L) > base) {
+    int item = lua_gettop(L) - ITEM_NOTICE;
+    if (lunado__tofuture(L, realm, item) != NULL)
+      step_future(L, realm, item);
+    else
+      step_task(L, realm, item);
+  }
+}
+
+void lunado__walk_task(lua_State *L, lunado_realm *realm, int t) {
+  const lunado_task *task = lua_touserdata(L, t);
+  if (!(task->flags & TASK_CANCELLED)) return;
+  begin_walk(realm);
+  walk(L, realm, t, t);
+}
+
+bool lunado__walk_future(lua_State *L, lunado_realm *realm, int idx,
+                         int notice) {
+  bool taken;
+  lua_pushvalue(L, idx);
+  begin_walk(realm);
+  taken = takes_along(L, realm, notice);
+  lua_pop(L, 1);
+  if (taken) walk(L, realm, idx, notice);
+  return taken;
+}
