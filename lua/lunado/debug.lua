@@ -103,7 +103,7 @@ local lunado_debug = {}
 -- suspended.
 function lunado_debug.tasks()
   local list = waitgraph.coroutines(tracked)
-  for _, entry in ipairs(list) do entry.how = nil end
+  for _, entry in ipairs(list) do entry.how, entry.scopes = nil, nil end
   return list
 end
 

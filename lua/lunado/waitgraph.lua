@@ -64,6 +64,7 @@ local function describe(task, since, names)
     name = name_of(fn, names),
     where = place_of(how, fn, where),
     age = since and math.max(0, now - since),
+    scopes = core.scopes(task),
   }
 end
 
@@ -105,6 +106,17 @@ local function title_of(entry)
   return text .. (HOW[entry.how] or "")
 end
 
+local function title_of_scope(scope)
+  local text = scope.kind
+  if scope.kind == "group" then
+    text = ("TaskGroup at %s, %d of %d running"):format(scope.place,
+      scope.running, scope.spawned)
+  elseif scope.left then
+    text = text .. ", " .. seconds(scope.left) .. " left"
+  end
+  return text .. (scope.cancelled and ", cancelled" or "")
+end
+
 -- Returns the pending children of a multi, integer keys first, and the number
 -- of all its children.
 local function pending_of(children)
@@ -120,6 +132,27 @@ local function pending_of(children)
     if not children[key]:done() then pending[#pending + 1] = children[key] end
   end
   return pending, #keys
+end
+
+--- Returns a list of what is below a coroutine in the tree: its scopes, the
+-- outermost first, the children of its groups, and last the Future for which
+-- it is suspended.  Each is a table with `depth`, relative to the coroutine,
+-- and `text` or `future`.
+local function branches_of(entry)
+  local branches, depth, awaited = {}, 1, entry.waiting_for
+  for i = #entry.scopes, 1, -1 do
+    local scope = entry.scopes[i]
+    branches[#branches + 1] = { depth = depth, text = title_of_scope(scope) }
+    depth = depth + 1
+    for _, child in ipairs((pending_of(scope.children or {}))) do
+      branches[#branches + 1] = { depth = depth, future = child }
+    end
+    if scope.join == awaited then awaited = nil end
+  end
+  if awaited then
+    branches[#branches + 1] = { depth = depth, future = awaited }
+  end
+  return branches
 end
 
 local WHAT = {
@@ -165,10 +198,16 @@ end
 -- visit(depth, text) for each line.  The walk is not recursive, because a chain
 -- of coroutines may be longer than Lua's stack.
 local function walk(future, state, visit)
-  local stack = { { future, 0 } }
+  local stack = { { future = future, depth = 0 } }
   local function push(futures, depth)
     for i = #futures, 1, -1 do
-      stack[#stack + 1] = { futures[i], depth }
+      stack[#stack + 1] = { future = futures[i], depth = depth }
+    end
+  end
+  local function push_branches(branches, depth)
+    for i = #branches, 1, -1 do
+      branches[i].depth = branches[i].depth + depth
+      stack[#stack + 1] = branches[i]
     end
   end
   local function visit_task(task, depth)
@@ -182,19 +221,21 @@ local function walk(future, state, visit)
     visit(depth, title_of(entry))
     state.seen[task], state.open[task] = true, true
     stack[#stack + 1] = { leave = task }
-    if entry.waiting_for then push({ entry.waiting_for }, depth + 1) end
+    push_branches(branches_of(entry), depth)
   end
   while #stack > 0 do
     local item = table.remove(stack)
     if item.leave then
       state.open[item.leave] = nil
+    elseif item.text then
+      visit(item.depth, item.text)
     else
-      local text, futures, task = parts_of(item[1], state.sources)
+      local text, futures, task = parts_of(item.future, state.sources)
       if task then
-        visit_task(task, item[2])
+        visit_task(task, item.depth)
       else
-        visit(item[2], text)
-        push(futures, item[2] + 1)
+        visit(item.depth, text)
+        push(futures, item.depth + 1)
       end
     end
   end
@@ -210,7 +251,10 @@ end
 local function find_awaited(list, state)
   local awaited, visited = {}, {}
   for _, entry in ipairs(list) do
-    local stack = { entry.waiting_for }
+    local stack = {}
+    for _, branch in ipairs(branches_of(entry)) do
+      stack[#stack + 1] = branch.future
+    end
     while #stack > 0 do
       local future = table.remove(stack)
       if not visited[future] then

@@ -24,6 +24,7 @@
 lunado_member *lunado__member_push(lua_State *L, int idx) {
   lunado_member *self = lua_newuserdatauv(L, sizeof *self, MEMBER_VALUES);
   self->waiter.list = NULL;
+  self->number = 0;
   lua_pushvalue(L, idx);
   lua_setiuservalue(L, -2, MEMBER_GROUP);
   return self;
@@ -136,4 +137,5 @@ void lunado__member_wait(lua_State *L, lunado_group *self) {
   ((lunado_epoch *)lua_touserdata(L, -1))->left++;
   lua_setiuservalue(L, 2, MEMBER_EPOCH);
   self->count++;
+  m->number = self->spawned;
 }

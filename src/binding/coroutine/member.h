@@ -23,6 +23,7 @@ enum {
 /* A child, or the body. */
 typedef struct {
   lunado_waiter waiter; /* in the child's Future */
+  lua_Integer number;   /* of the spawn, from 1 on; 0: the body */
 } lunado_member;
 
 /* User values of an epoch: the Future of the wait() that has ended it, and the

@@ -9,6 +9,9 @@
 #include "binding/debug/inspect.h"
 
 #include "binding/coroutine/coroutine.h"
+#include "binding/coroutine/group.h"
+#include "binding/coroutine/member.h"
+#include "binding/coroutine/scope.h"
 #include "binding/coroutine/task.h"
 #include "binding/future/chain.h"
 #include "binding/future/future.h"
@@ -189,6 +192,85 @@ static void push_parts(lua_State *L, const lunado_realm *realm,
   }
 }
 
+/* --- scopes --------------------------------------------------------------- */
+
+/* Pushes a table of the Futures of the children that run in the group at idx,
+ * by the numbers of their spawns. */
+static void push_children(lua_State *L, int idx) {
+  int list = lua_gettop(L) + 1;
+  lua_newtable(L);
+  lua_getiuservalue(L, idx, GROUP_MEMBERS);
+  for (lua_pushnil(L); lua_next(L, list + 1) != 0; lua_settop(L, list + 2)) {
+    const lunado_member *child = lua_touserdata(L, list + 2);
+    if (lua_getiuservalue(L, list + 2, MEMBER_FUTURE) != LUA_TNIL)
+      lua_rawseti(L, list, child->number);
+  }
+  lua_settop(L, list);
+}
+
+/* Adds the fields of the group at idx to the table on top. */
+static void describe_group(lua_State *L, int idx) {
+  const lunado_group *group = lua_touserdata(L, idx);
+  lua_getiuservalue(L, idx, GROUP_PLACE);
+  lua_setfield(L, -2, "place");
+  lua_getiuservalue(L, idx, GROUP_JOIN);
+  lua_setfield(L, -2, "join");
+  lua_pushinteger(L, group->count);
+  lua_setfield(L, -2, "running");
+  lua_pushinteger(L, group->spawned);
+  lua_setfield(L, -2, "spawned");
+  push_children(L, idx);
+  lua_setfield(L, -2, "children");
+}
+
+/* Pushes the description of the scope at idx. */
+static void describe_scope(lua_State *L, const lunado_realm *realm, int idx) {
+  static const char *const kinds[] = {[LUNADO_SCOPE_TIMEOUT] = "timeout",
+                                      [LUNADO_SCOPE_GROUP] = "group",
+                                      [LUNADO_SCOPE_SHIELD] = "shield"};
+  const lunado_scope *scope = lua_touserdata(L, idx);
+  lua_newtable(L);
+  lua_pushstring(L, kinds[scope->kind]);
+  lua_setfield(L, -2, "kind");
+  lua_pushboolean(L, scope->cancelled);
+  lua_setfield(L, -2, "cancelled");
+  if (scope->kind == LUNADO_SCOPE_TIMEOUT) {
+    push_left(L, realm, &scope->timer);
+    lua_setfield(L, -2, "left");
+  } else if (scope->kind == LUNADO_SCOPE_GROUP) {
+    int table = lua_gettop(L);
+    lua_getiuservalue(L, idx, SCOPE_GROUP);
+    lua_pushvalue(L, table);
+    describe_group(L, table + 1);
+    lua_settop(L, table);
+  }
+}
+
+/* scopes(task) → a list of the scopes that are open in the task's coroutine,
+ * the innermost first.  Each is a table with `kind` ("timeout", "group" or
+ * "shield") and `cancelled`; of a timeout, `left`, the seconds until its
+ * deadline; of a group, `place`, `running`, `spawned`, `children`, the
+ * Futures of those that run by the numbers of their spawns, and `join`, the
+ * Future for which the end of its block waits. */
+static int core_scopes(lua_State *L) {
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  if (to_task(L, 1) == NULL) return luaL_typeerror(L, 1, "task");
+  lua_settop(L, 1);
+  lua_newtable(L);
+  lua_getiuservalue(L, 1, LUNADO_TASK_SCOPE);
+  for (lua_Integer i = 1; !lua_isnil(L, 3) && !lunado__tofuture(L, realm, 3);
+       i++) {
+    describe_scope(L, realm, 3);
+    lua_rawseti(L, 2, i);
+    lua_getiuservalue(L, 3, SCOPE_OUTER);
+    lua_replace(L, 3);
+  }
+  lua_settop(L, 2);
+  return 1;
+}
+
+/* --- parts ---------------------------------------------------------------- */
+
 /* Indexed by lunado_kind. */
 static const char *const kind_names[] = {
     "plain", "coroutine", "multi", "next",    "promise",
@@ -255,10 +337,10 @@ static int core_dependents(lua_State *L) {
 }
 
 static const luaL_Reg functions[] = {
-    {"track", core_track}, {"track_task", core_track_task},
-    {"stack", core_stack}, {"task", core_task},
-    {"parts", core_parts}, {"dependents", core_dependents},
-    {NULL, NULL}};
+    {"track", core_track},   {"track_task", core_track_task},
+    {"stack", core_stack},   {"task", core_task},
+    {"parts", core_parts},   {"dependents", core_dependents},
+    {"scopes", core_scopes}, {NULL, NULL}};
 
 void lunado__inspect_functions(lua_State *L) {
   lunado__setfunctions(L, functions);
