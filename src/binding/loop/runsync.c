@@ -12,8 +12,11 @@
 #include <math.h>
 #include <stdio.h>
 
+#include "binding/coroutine/cancel.h"
 #include "binding/coroutine/coroutine.h"
+#include "binding/coroutine/notice.h"
 #include "binding/coroutine/task.h"
+#include "binding/coroutine/walk.h"
 #include "binding/error/exception.h"
 #include "binding/error/failure.h"
 #include "binding/future/future.h"
@@ -25,6 +28,7 @@
 #include "binding/loop/queue.h"
 #include "binding/loop/uncaught.h"
 #include "binding/state/argument.h"
+#include "binding/state/log.h"
 #include "binding/state/naming.h"
 
 /* User values of a wait: the loop; the function that is run, or nil. */
@@ -217,9 +221,85 @@ static int run_until_done(lua_State *L, lunado_ioloop *loop, int idx,
   return luaL_error(L, "not enough memory");
 }
 
+/* --- a run that is broken off --------------------------------------------- */
+
+/* Seconds that a coroutine has to end after it was cancelled. */
+static const double LAST_WAIT = 1;
+
+/* Cancels the coroutine, or gives up the work, behind the Future at idx.
+ * `reason` is static. */
+static void give_up(lua_State *L, lunado_realm *realm, int idx,
+                    const char *reason) {
+  int notice = lua_gettop(L) + 1;
+  lunado__notice_push_protected(L, realm, reason);
+  if (push_task(L, idx) != NULL)
+    lunado__cancel_task(L, realm, notice + 1, notice);
+  else
+    (void)lunado__walk_future(L, realm, idx, notice);
+  lua_settop(L, notice - 1);
+}
+
+/* (Failure): logs it, unless it is a CancelledError. */
+static int log_last(lua_State *L) {
+  lua_settop(L, 1);
+  lua_pushnil(L);
+  lunado__cancel_log(L, lunado__realm_find(L),
+                     "Error in a coroutine that was cancelled at the end of a "
+                     "run: ",
+                     1, 2);
+  return 0;
+}
+
+/* Calls log_last with the Failure on top, and pops it. */
+static void log_protected(lua_State *L, lunado_realm *realm) {
+  lua_pushcfunction(L, log_last);
+  lua_insert(L, -2);
+  if (lua_pcall(L, 1, 0, 0) != LUA_OK)
+    lunado__log_value(L, realm, "Error at the end of a run: ");
+}
+
+/* Runs the loop until the Future at idx is done, for at most LAST_WAIT. */
+static void run_last(lua_State *L, lunado_ioloop *loop, int idx, int wait_idx) {
+  sync_wait *self = lua_touserdata(L, wait_idx);
+  self->timed_out = false;
+  self->deadline = lunado_loop_time(loop->core) + LAST_WAIT;
+  if (!join(L, loop, idx, wait_idx)) return;
+  if (start_protected(L, loop, wait_idx))
+    (void)lunado__ioloop_run(L, loop, &self->until);
+  else
+    lua_pop(L, 1);
+  part(L, loop, idx, self);
+  if (lunado__interrupt_take(L, loop->realm)) lua_pop(L, 1);
+  if (lunado__queue_gave_up(L, loop)) log_protected(L, loop->realm);
+}
+
+/* To be called when the run ends before the Future at idx is done: cancels what
+ * it leaves behind and waits for that, but not for long.  So its `<close>`
+ * handlers run. */
+static void wind_up(lua_State *L, lunado_ioloop *loop, int idx, int wait_idx,
+                    const char *reason) {
+  const lunado_future *future = lua_touserdata(L, idx);
+  int top = lua_gettop(L);
+  if (!lunado_future_pending(future) || !lua_checkstack(L, LUA_MINSTACK))
+    return;
+  give_up(L, loop->realm, idx, reason);
+  if (!loop->core->closed) run_last(L, loop, idx, wait_idx);
+  if (future->state == LUNADO_FAILED) {
+    lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+    log_protected(L, loop->realm);
+  }
+  lua_settop(L, top);
+}
+
+/* --- a run ---------------------------------------------------------------- */
+
 /* If a Failure has ended the run, pushes it and returns true. */
-static bool push_end(lua_State *L, lunado_ioloop *loop, int idx) {
-  if (lunado__interrupt_take(L, loop->realm)) return true;
+static bool push_end(lua_State *L, lunado_ioloop *loop, int idx, int wait_idx) {
+  if (lunado__interrupt_take(L, loop->realm)) {
+    if (!loop->realm->errors.interrupted) /* else a run around it ends, too */
+      wind_up(L, loop, idx, wait_idx, "the run was interrupted");
+    return true;
+  }
   if (!lunado__queue_gave_up(L, loop)) return false;
   if (lunado_future_pending(lua_touserdata(L, idx))) {
     lunado__coroutine_withdraw(L, idx);
@@ -238,11 +318,12 @@ static int wait_for_outcome(lua_State *L, lunado_ioloop *loop, int idx,
   do {
     int rc = run_until_done(L, loop, idx, wait_idx);
     lunado_future *future = lua_touserdata(L, idx);
-    if (push_end(L, loop, idx)) {
+    if (push_end(L, loop, idx, wait_idx)) {
       lua_replace(L, idx);
       return LUA_ERRRUN;
     }
     if (lunado_future_pending(future) && self->timed_out) {
+      wind_up(L, loop, idx, wait_idx, "run_sync timed out");
       lua_pushfstring(L, "Operation timed out after %f seconds",
                       (lua_Number)timeout);
       return fail(L, realm, idx, LUNADO_E_TIMEOUT, lua_tostring(L, -1));
