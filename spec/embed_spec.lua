@@ -200,6 +200,32 @@ describe("the job server", function()
     answers("ok still here\n", "return 'still here'")
   end)
 
+  spec("runs the <close> handlers of a job that it cancels", 1, function()
+    local tidy = "local _ <close> = defer(function() print 'tidy' end) "
+    local answered = coroutine.yield {
+      job(tidy .. "sleep(1000)"),
+      job(tidy .. "while true do end"),
+      job(tidy .. "pcall(sleep, 1000) sleep(1000)"),
+      job(tidy .. "pcall(function() while true do end end) sleep(1000)"),
+      job(tidy .. "table.sort({ 1, 2 }, function() while true do end end)"),
+    }
+    for _, answer in ipairs(answered) do
+      assert.equal("tidy\ntimeout\n", answer)
+    end
+  end)
+
+  spec("lets no <close> handler outlive its job", 1, function()
+    local answered = coroutine.yield {
+      job("local _ <close> = defer(function() sleep(1000) end) sleep(1000)"),
+      job("local _ <close> = defer(function() while true do end end) "
+        .. "sleep(1000)"),
+      job("local _ <close> = defer(function() "
+        .. "while true do pcall(sleep, 1000) end end) while true do end"),
+    }
+    for _, answer in ipairs(answered) do assert.equal("timeout\n", answer) end
+    answers("ok still here\n", "return 'still here'")
+  end)
+
   spec("has a limit of memory", 60, function()
     answers("error job:1: resulting string too large\n",
       "local s = ('x'):rep(1e9)")

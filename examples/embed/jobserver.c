@@ -13,15 +13,19 @@
  * Each job is a coroutine, so that all jobs run concurrently.  A job that works
  * without waiting is interrupted every few milliseconds, so that it does not
  * block the others.  A job has the given number of seconds (default 5), whether
- * it waits or works.  A client has the same time to send its script, and again
- * to read the answer.  All jobs share a limit of memory. jobserver.lua defines
- * what a job may do; this file has the sockets and the limits.
+ * it waits or works.  After that, and when its client has disconnected, it is
+ * cancelled: its <close> handlers run, but may not wait.  A client has a second
+ * more than a job to send its script, and again to read the answer.  All jobs
+ * share a limit of memory.  jobserver.lua defines what a job may do; this file
+ * has the sockets and the limits.
  *
- * A debug hook, which Lua calls between instructions and before calls, enforces
- * the time limit.  It cannot interrupt a C function that takes long by itself,
- * as pattern matching can: so jobs do not get such functions.
+ * A job that waits is cancelled by lunado_cancel.  A job that works is ended by
+ * a debug hook, which Lua calls between instructions and before calls.  The
+ * hook cannot interrupt a C function that takes long by itself, as pattern
+ * matching can: so jobs do not get such functions.
  */
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,6 +41,8 @@
 #define UNREAD_MAX 65536    /* bytes of output before a job has to wait */
 #define SLICE_NS 5000000ull /* for which a job may hold the loop */
 #define COUNT_FOR_HOOK 1000 /* instructions between two looks at the time */
+#define LAST_STEPS 300      /* of the <close> handlers of a cancelled script */
+#define STEPS_OF_COUNT 30   /* for COUNT_FOR_HOOK instructions; a call is one */
 
 /* --- memory -------------------------------------------------------------- */
 
@@ -56,78 +62,117 @@ static void *allocate(void *used, void *block, size_t old, size_t size) {
   return moved;
 }
 
-/* --- time ---------------------------------------------------------------- */
+/* --- jobs ---------------------------------------------------------------- */
 
-/* registry[its address as a key][thread] is the deadline, on uv_hrtime. */
-static const char deadlines_key = 0;
+/* A client is a userdata.  The registry holds it, under its address, until its
+ * handles are closed; its job, if there is one, holds it until the job has
+ * ended.  User value 1 is the Future of wait_for_reader, nil while no job
+ * waits.  User value 2 is the Future of the job, nil until lunado_spawn has
+ * returned it. */
+typedef struct {
+  uv_tcp_t tcp;     /* data is the server */
+  uv_timer_t timer; /* data is the server */
+  uv_shutdown_t shutdown;
+  int open_handles;  /* how many of tcp and timer are not closed */
+  int is_running;    /* whether the script has begun and has not ended */
+  int is_paused;     /* whether the hook has suspended the script */
+  int is_cancelled;  /* whether the script gets an error for going on */
+  int steps_left;    /* of LAST_STEPS */
+  uint64_t deadline; /* of the script, on uv_hrtime */
+  size_t length;     /* bytes of the script that have arrived */
+  char script[SCRIPT_MAX];
+} client;
+
+/* registry[its address as a key][thread] is the client whose script runs. */
+static const char clients_key = 0;
 
 /* When a job has last let other jobs run. */
 static uint64_t slice_begin;
 
-/* Returns the deadline of the running job; 0 if the running coroutine is no
- * job. */
-static uint64_t get_deadline(lua_State *L) {
-  lua_Integer deadline;
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &deadlines_key);
+/* Pushes and returns the client whose script the running coroutine is; pushes
+ * nil and returns NULL if it is none. */
+static client *push_client(lua_State *L) {
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &clients_key);
   lua_pushthread(L);
   lua_rawget(L, -2);
-  deadline = lua_tointeger(L, -1);
-  lua_pop(L, 2);
-  return (uint64_t)deadline;
+  lua_remove(L, -2);
+  return lua_touserdata(L, -1);
 }
 
-/* The debug hook.  After the deadline it raises an error at every instruction
- * of the job, so that a pcall in the job cannot stop it.  Before the deadline
- * it makes the job wait for a turn of the loop from time to time. */
-static void on_hook(lua_State *L, lua_Debug *ar) {
-  uint64_t now = uv_hrtime();
-  if (now >= get_deadline(L)) {
+/* Cancels the job of the client on top of the stack: gives up what the job
+ * waits for, raises an error there, and at each wait that follows. */
+static void cancel_coroutine(lua_State *L) {
+  client *self = lua_touserdata(L, -1);
+  self->is_cancelled = 1;
+  if (lua_getiuservalue(L, -1, 2) != LUA_TNIL) lunado_cancel(L, -1);
+  lua_pop(L, 1);
+}
+
+/* (client): ends the script, if there is one: by a cancellation if it waits.  A
+ * script that the hook has suspended does not wait, and is ended by the hook
+ * when it goes on. */
+static int cancel_job(lua_State *L) {
+  client *self = lua_touserdata(L, 1);
+  if (!self->is_running) return 0;
+  self->deadline = 0;
+  if (self->is_paused || self->is_cancelled) return 0;
+  lua_rawgetp(L, LUA_REGISTRYINDEX, self);
+  cancel_coroutine(L);
+  return 0;
+}
+
+static void on_hook(lua_State *L, lua_Debug *ar);
+
+/* Ends a script after its deadline.  First raises an error, which runs the
+ * <close> handlers.  If they take too long, or the script has caught the error
+ * with pcall, raises an error at every instruction. */
+static void end_script(lua_State *L, client *self, int is_count) {
+  if (!self->is_cancelled) {
+    cancel_coroutine(L);
+    luaL_error(L, "timeout");
+  }
+  if (self->steps_left <= 0) {
     lua_sethook(L, on_hook, LUA_MASKCOUNT, 1);
     luaL_error(L, "timeout");
   }
-  if (ar->event != LUA_HOOKCOUNT || now - slice_begin < SLICE_NS) return;
+  self->steps_left -= is_count ? STEPS_OF_COUNT : 1;
+}
+
+/* The debug hook.  Before the deadline it makes the script wait for a turn of
+ * the loop from time to time. */
+static void on_hook(lua_State *L, lua_Debug *ar) {
+  int is_count = ar->event == LUA_HOOKCOUNT;
+  uint64_t now = uv_hrtime();
+  client *self = push_client(L);
+  self->is_paused = 0;
+  if (now >= self->deadline) end_script(L, self, is_count);
+  lua_pop(L, 1);
+  if (self->is_cancelled || !is_count || now - slice_begin < SLICE_NS) return;
   if (!lua_isyieldable(L)) return; /* for example, within a sort */
   slice_begin = now;
+  self->is_paused = 1;
   lua_yield(L, 0);
 }
 
-/* Sets the deadline of the calling coroutine; 0 removes it. */
-static void set_deadline(lua_State *L, uint64_t deadline) {
-  lua_rawgetp(L, LUA_REGISTRYINDEX, &deadlines_key);
+/* Pops a client: the calling coroutine is its script from now on.  Pops nil:
+ * the coroutine is no script any more. */
+static void set_client(lua_State *L) {
+  int mask = lua_isnil(L, -1) ? 0 : LUA_MASKCALL | LUA_MASKCOUNT;
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &clients_key);
+  lua_insert(L, -2);
   lua_pushthread(L);
-  if (deadline != 0)
-    lua_pushinteger(L, (lua_Integer)deadline);
-  else
-    lua_pushnil(L);
+  lua_insert(L, -2);
   lua_rawset(L, -3);
   lua_pop(L, 1);
-  lua_sethook(L, on_hook, deadline != 0 ? LUA_MASKCALL | LUA_MASKCOUNT : 0,
-              COUNT_FOR_HOOK);
-}
-
-/* Removes the limit after fn.  It is written in C, so that the hook cannot
- * interrupt it. */
-static int limit_over(lua_State *L, int status, lua_KContext unused) {
-  (void)unused;
-  set_deadline(L, 0);
-  lua_pushboolean(L, status == LUA_OK || status == LUA_YIELD);
-  lua_replace(L, 1);
-  return lua_gettop(L);
-}
-
-/* limited(seconds, fn): like pcall(fn), but fn may run only for that time. */
-static int limited(lua_State *L) {
-  lua_Number ns = luaL_checknumber(L, 1) * 1e9;
-  lua_settop(L, 2);
-  set_deadline(L, uv_hrtime() + (uint64_t)ns);
-  return limit_over(L, lua_pcallk(L, 0, LUA_MULTRET, 0, 0, limit_over), 0);
+  lua_sethook(L, on_hook, mask, COUNT_FOR_HOOK);
 }
 
 /* (string, name): returns a method of a string.  Jobs get the methods of the
  * second upvalue, other coroutines those of the first. */
 static int string_method(lua_State *L) {
+  int is_job = push_client(L) != NULL;
   lua_settop(L, 2);
-  lua_gettable(L, lua_upvalueindex(get_deadline(L) != 0 ? 2 : 1));
+  lua_gettable(L, lua_upvalueindex(is_job ? 2 : 1));
   return 1;
 }
 
@@ -145,35 +190,24 @@ static int methods(lua_State *L) {
   return 0;
 }
 
-static void open_deadlines(lua_State *L) {
+static void open_clients(lua_State *L) {
   lua_newtable(L);
   lua_createtable(L, 0, 1);
   lua_pushliteral(L, "k");
   lua_setfield(L, -2, "__mode");
   lua_setmetatable(L, -2);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, &deadlines_key);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &clients_key);
 }
 
 /* --- clients ------------------------------------------------------------- */
 
-/* A client is a userdata.  The registry holds it, under its address, until its
- * handle is closed; its job, if there is one, holds it until the job has ended.
- * User value 1 is the Future of wait_for_reader, nil while no job waits. */
-typedef struct {
-  uv_tcp_t tcp; /* data is the server */
-  uv_shutdown_t shutdown;
-  uint64_t expires; /* on uv_hrtime */
-  size_t length;    /* bytes of the script that have arrived */
-  char script[SCRIPT_MAX];
-} client;
-
 typedef struct {
   uv_loop_t loop;
   uv_tcp_t tcp; /* data is the server, as in every handle of the host */
-  uv_timer_t sweep;
   uv_signal_t signals[2];
   lua_State *L;
-  uint64_t patience; /* ns to get a script, to run it, or to send the answer */
+  uint64_t limit;    /* ms to run a script */
+  uint64_t patience; /* ms to get a script, or to send the answer */
   int clients;
   int run_job; /* in the registry: jobserver.lua's function */
 } server;
@@ -205,18 +239,47 @@ static void call_with(client *self, lua_CFunction function) {
   if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
 }
 
-static void on_client_closed(uv_handle_t *handle) {
-  client *self = (client *)handle;
+static void on_handle_closed(client *self) {
   server *host = server_of(self);
-  call_with(self, tell_waiter);
+  if (--self->open_handles > 0) return;
   host->clients--;
   lua_pushnil(host->L);
   lua_rawsetp(host->L, LUA_REGISTRYINDEX, self);
 }
 
+static client *client_of_timer(void *timer) {
+  return (client *)((char *)timer - offsetof(client, timer));
+}
+
+static void on_timer_closed(uv_handle_t *handle) {
+  on_handle_closed(client_of_timer(handle));
+}
+
+/* The job is cancelled, because nobody reads its output. */
+static void on_tcp_closed(uv_handle_t *handle) {
+  client *self = (client *)handle;
+  call_with(self, cancel_job);
+  call_with(self, tell_waiter);
+  on_handle_closed(self);
+}
+
 static void close_client(client *self) {
-  if (!uv_is_closing((uv_handle_t *)&self->tcp))
-    uv_close((uv_handle_t *)&self->tcp, on_client_closed);
+  if (uv_is_closing((uv_handle_t *)&self->tcp)) return;
+  uv_close((uv_handle_t *)&self->tcp, on_tcp_closed);
+  uv_close((uv_handle_t *)&self->timer, on_timer_closed);
+}
+
+static void on_time_up(uv_timer_t *timer) {
+  client *self = client_of_timer(timer);
+  if (self->is_running)
+    call_with(self, cancel_job);
+  else
+    close_client(self);
+}
+
+static void start_timer(client *self, uint64_t ms) {
+  if (!uv_is_closing((uv_handle_t *)&self->timer))
+    uv_timer_start(&self->timer, on_time_up, ms, 0);
 }
 
 static void on_written(uv_write_t *request, int status) {
@@ -262,17 +325,50 @@ static void on_shut_down(uv_shutdown_t *request, int status) {
 }
 
 static void be_patient(client *self) {
-  self->expires = uv_hrtime() + server_of(self)->patience;
+  start_timer(self, server_of(self)->patience);
 }
 
 /* done(client): closes the connection when all output has been sent. */
 static int done(lua_State *L) {
   client *self = luaL_checkudata(L, 1, "client");
   if (uv_is_closing((uv_handle_t *)&self->tcp)) return 0;
-  be_patient(self);
   if (uv_shutdown(&self->shutdown, (uv_stream_t *)&self->tcp, on_shut_down) < 0)
     close_client(self);
   return 0;
+}
+
+/* Ends the limit of a script: the client has to read the rest of its output. It
+ * is written in C, so that the hook cannot interrupt it. */
+static int limit_over(lua_State *L, int status, lua_KContext context) {
+  client *self = (client *)context;
+  int is_late = uv_hrtime() >= self->deadline;
+  self->is_running = 0;
+  be_patient(self);
+  lua_pushnil(L);
+  set_client(L);
+  if (is_late)
+    lua_pushnil(L);
+  else
+    lua_pushboolean(L, status == LUA_OK || status == LUA_YIELD);
+  lua_replace(L, 1);
+  return lua_gettop(L);
+}
+
+/* limited(client, fn): like pcall(fn), but fn is the client's script, and has
+ * its limit of time.  Returns nil first if that is over. */
+static int limited(lua_State *L) {
+  client *self = luaL_checkudata(L, 1, "client");
+  uint64_t limit = server_of(self)->limit;
+  lua_KContext context = (lua_KContext)self;
+  lua_settop(L, 2);
+  self->is_running = 1;
+  self->steps_left = LAST_STEPS;
+  self->deadline = uv_hrtime() + limit * 1000000;
+  start_timer(self, limit);
+  lua_pushvalue(L, 1);
+  set_client(L);
+  return limit_over(L, lua_pcallk(L, 0, LUA_MULTRET, 0, context, limit_over),
+                    context);
 }
 
 /* --- receiving ----------------------------------------------------------- */
@@ -281,11 +377,14 @@ static int done(lua_State *L) {
  * client gets no answer. */
 static int start_job(lua_State *L) {
   client *self = lua_touserdata(L, 1);
+  be_patient(self);
   lua_rawgeti(L, LUA_REGISTRYINDEX, server_of(self)->run_job);
   lua_rawgetp(L, LUA_REGISTRYINDEX, self);
   lua_pushlstring(L, self->script, self->length);
   lunado_spawn(L, 2);
-  be_patient(self);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, self);
+  lua_pushvalue(L, -2);
+  lua_setiuservalue(L, -2, 2);
   return 0;
 }
 
@@ -312,12 +411,15 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer) {
 /* (server): accepts one client. */
 static int accept_client(lua_State *L) {
   server *host = lua_touserdata(L, 1);
-  client *self = lua_newuserdatauv(L, sizeof *self, 1);
+  client *self = lua_newuserdatauv(L, sizeof *self, 2);
   luaL_setmetatable(L, "client");
   lua_rawsetp(L, LUA_REGISTRYINDEX, self);
   self->length = 0;
+  self->is_running = self->is_paused = self->is_cancelled = 0;
   (void)uv_tcp_init(&host->loop, &self->tcp);
-  self->tcp.data = host;
+  (void)uv_timer_init(&host->loop, &self->timer);
+  self->tcp.data = self->timer.data = host;
+  self->open_handles = 2;
   host->clients++;
   be_patient(self);
   if (uv_accept((uv_stream_t *)&host->tcp, (uv_stream_t *)&self->tcp) < 0 ||
@@ -373,24 +475,6 @@ static void catch_signals(server *host) {
   }
 }
 
-/* Closes a client that neither sends nor reads. */
-static void close_if_late(uv_handle_t *handle, void *host) {
-  client *self = (client *)handle;
-  if (handle->data != host || handle->type != UV_TCP) return;
-  if (handle == (void *)&((server *)host)->tcp) return;
-  if (uv_hrtime() > self->expires) close_client(self);
-}
-
-static void on_sweep(uv_timer_t *timer) {
-  uv_walk(timer->loop, close_if_late, timer->data);
-}
-
-static void start_sweeping(server *host) {
-  uv_timer_init(&host->loop, &host->sweep);
-  host->sweep.data = host;
-  uv_timer_start(&host->sweep, on_sweep, 1000, 1000);
-}
-
 static int listen_on(server *host, int port) {
   struct sockaddr_in address;
   int length = sizeof address, rc;
@@ -419,12 +503,12 @@ static int open_lua(lua_State *L) {
   (void)lunado_setloop(L, &host->loop);
   luaL_requiref(L, "lunado", luaopen_lunado, 0);
   luaL_newmetatable(L, "client");
-  open_deadlines(L);
+  open_clients(L);
   if (luaL_loadfile(L, argv[1]) != LUA_OK) return lua_error(L);
   luaL_newlib(L, functions);
-  lua_pushnumber(L, seconds);
-  host->patience = (uint64_t)(seconds * 1e9) + 1000000000u;
-  lua_call(L, 2, 1);
+  host->limit = (uint64_t)(seconds * 1e3);
+  host->patience = host->limit + 1000;
+  lua_call(L, 1, 1);
   host->run_job = luaL_ref(L, LUA_REGISTRYINDEX);
   return 0;
 }
@@ -434,14 +518,15 @@ static void close_if_ours(uv_handle_t *handle, void *host) {
   if (handle->data != host || uv_is_closing(handle)) return;
   if (handle->type == UV_TCP && handle != (void *)&((server *)host)->tcp)
     close_client((client *)handle);
-  else
+  else if (handle->type != UV_TIMER) /* which is closed with its client */
     uv_close(handle, NULL);
 }
 
-/* Clients are in memory that Lua owns, so they are closed before the state. */
+/* Clients are in memory that Lua owns, so they are closed before the state.  In
+ * the first run of the loop the jobs end, because they are cancelled. */
 static int close_server(server *host) {
   uv_walk(&host->loop, close_if_ours, host);
-  uv_run(&host->loop, UV_RUN_NOWAIT);
+  uv_run(&host->loop, UV_RUN_DEFAULT);
   lua_close(host->L);
   uv_run(&host->loop, UV_RUN_DEFAULT);
   return uv_loop_close(&host->loop);
@@ -467,7 +552,6 @@ int main(int argc, char **argv) {
     fprintf(stderr, "%s\n", lua_tostring(host.L, -1));
   } else {
     catch_signals(&host);
-    start_sweeping(&host);
     rc = listen_on(&host, argc > 2 ? atoi(argv[2]) : 7000);
     if (rc == 0)
       uv_run(&host.loop, UV_RUN_DEFAULT);

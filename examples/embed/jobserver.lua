@@ -1,9 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- The environment of a job of the job server, and the report of its outcome.
--- The server calls this file with its functions limited, methods, say and done,
--- and the seconds that a job has.  The file returns the function that runs one
--- job.
-local host, seconds = ...
+-- The server calls this file with its functions limited, methods, say and done.
+-- The file returns the function that runs one job.
+local host = ...
 local lunado = require "lunado"
 
 local LONGEST = 1 << 20
@@ -69,33 +68,33 @@ local function join(separator, ...)
   return table.concat(texts, separator)
 end
 
---- Waits for a Future, but not longer than the job may run.
-local function wait(future, deadline)
-  pcall(coroutine.yield, lunado.with_timeout(deadline, future))
-  if lunado.IOLoop.current():time() >= deadline then error("timeout", 0) end
+--- Returns a value for `local _ <close>`: calls fn when the block ends, however
+-- it ends.
+local function defer(fn)
+  return setmetatable({}, { __close = function() fn() end })
 end
 
-local function globals_of_job(client, deadline)
-  local env = safe_globals()
+--- The functions that wait raise CancelledError when the job has to end.
+local function globals_of_job(client)
+  local env, unread = safe_globals(), nil
+  env.defer = defer
   function env.print(...)
-    local unread = host.say(client, join("\t", ...) .. "\n")
-    if unread then wait(unread, deadline) end
+    if unread then coroutine.yield(unread) end
+    unread = host.say(client, join("\t", ...) .. "\n")
   end
   function env.sleep(span)
-    wait(lunado.sleep(span), deadline)
+    coroutine.yield(lunado.sleep(span))
   end
   return env
 end
 
 --- Runs the script; returns the last line for the client.
 local function outcome(client, source)
-  local loop = lunado.IOLoop.current()
-  local deadline = loop:time() + seconds
-  local env = globals_of_job(client, deadline)
+  local env = globals_of_job(client)
   local job, err = load(source, "=job", "t", env)
   if not job then return "error " .. err end
-  local results = table.pack(host.limited(seconds, job))
-  if loop:time() >= deadline then return "timeout" end
+  local results = table.pack(host.limited(client, job))
+  if results[1] == nil then return "timeout" end
   if results[1] then
     return join(" ", "ok", table.unpack(results, 2, results.n))
   end
