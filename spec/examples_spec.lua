@@ -5,6 +5,8 @@ local luv = require "luv"
 local uv = require "lunado.uv"
 local child = require "spec.support.child"
 local loops = require "spec.support.loops"
+local lunado = require "lunado"
+local util = require "lunado.util"
 
 package.path = "./examples/?.lua;" .. package.path
 
@@ -211,6 +213,61 @@ describe("the client of fetch.lua", function()
     fails("size of a chunk", CHUNKED .. "FFFFFFFFFFFFFFFF\r\nxx\r\n")
     fails("chunk without its end", CHUNKED .. "2\r\nboxx\r\n")
     fails("too long", OK .. ("x"):rep(70000))
+  end)
+
+  -- Calls fn(url, accepted), where accepted is a Future of the connection that
+  -- the server has accepted and will not answer.
+  local function with_silent_server(fn)
+    run(function()
+      local accepted = lunado.Future()
+      local server = lunado.tcpserver.TCPServer {
+        handle_stream = function(_, stream) accepted:set_result(stream) end,
+      }
+      local port = server:listen(0, "127.0.0.1")
+      fn(("http://127.0.0.1:%d/"):format(port), accepted)
+      server:stop()
+    end)
+  end
+
+  local REQUEST = "^GET / HTTP/1%.1\r\n.*\r\n\r\n$"
+
+  -- How many coroutines wait in the client.
+  local function waiting()
+    local count = 0
+    for _, task in ipairs(lunado.debug.tasks()) do
+      if task.where:find "http%.lua" then count = count + 1 end
+    end
+    return count
+  end
+
+  it("closes the connection at the timeout, and leaves nothing", function()
+    local got
+    for power = 0, 8 do -- a busy machine may need more to send the request
+      with_silent_server(function(url, accepted)
+        local page = http.fetch(url, 0.05 * 2 ^ power)
+        local ok, err = pcall(coroutine.yield, page)
+        assert.equal(0, waiting())
+        assert.is_false(ok)
+        assert.is_true(util.isinstance(err, util.TimeoutError))
+        got = accepted:done()
+          and coroutine.yield(accepted:result():read_until_close())
+      end)
+      if got and got ~= "" then break end
+    end
+    has(got, REQUEST)
+  end)
+
+  it("closes the connection when it is cancelled", function()
+    with_silent_server(function(url, accepted)
+      local future = http.fetch(url, loops.PATIENCE)
+      local stream = coroutine.yield(accepted)
+      assert.is_true(lunado.tasks.cancel(future))
+      local ok, err = pcall(coroutine.yield, future)
+      assert.is_false(ok)
+      assert.is_true(util.isinstance(err, lunado.tasks.CancelledError))
+      assert.equal(0, waiting())
+      coroutine.yield(stream:read_until_close())
+    end)
   end)
 
   it("parses URLs", function()

@@ -6,7 +6,7 @@
 local gen = require "lunado.gen"
 local iostream = require "lunado.iostream"
 local isinstance = require("lunado.util").isinstance
-local loop = require("lunado.ioloop").IOLoop.current()
+local tasks = require "lunado.tasks"
 local client = require("lunado.tcpclient").TCPClient()
 
 local MAX_HEAD = 64 * 1024
@@ -128,7 +128,7 @@ local function read_body(connection, answer, sink)
   end
 end
 
-local exchange = gen.coroutine(function(connection, url, progress)
+local function exchange(connection, url, progress)
   await(connection:write(table.concat({
     ("GET %s HTTP/1.1"):format(url.target),
     "Host: " .. url.authority,
@@ -148,24 +148,26 @@ local exchange = gen.coroutine(function(connection, url, progress)
   end)
   answer.body = table.concat(pieces)
   return answer
-end)
+end
+
+-- Connects, and closes the connection on every way out: after the exchange, at
+-- an error, and where a cancellation is raised.
+local function get(url, progress)
+  local ok, got = pcall(await, client:connect(url.host, url.port))
+  if not ok then error(type(got) == "table" and got.real_error or got, 0) end
+  local connection <close> = got
+  return exchange(connection, url, progress)
+end
 
 -- fetch(url, seconds [, progress]) -> a Future of { status, reason, headers,
 -- body }. `progress(answer, bytes)` is called when the head has arrived and
--- after each piece of the body.  The connection is closed in every case: after
--- a timeout the rest of the exchange fails at once, without a message in the
--- log.
+-- after each piece of the body.  At the timeout, and when it is cancelled, the
+-- work ends where it waits, and the connection closes.
 local fetch = gen.coroutine(function(url, seconds, progress)
-  local deadline = loop:time() + seconds
   local parsed, complaint = parse_url(url)
   if not parsed then error(complaint, 0) end
-  local ok, got = pcall(await, client:connect(parsed.host, parsed.port,
-    { timeout = deadline }))
-  if not ok then error(type(got) == "table" and got.real_error or got, 0) end
-  local connection <close> = got
-  return await(gen.with_timeout(deadline,
-    exchange(connection, parsed, progress or function() end),
-    function() return true end))
+  return tasks.timeout({ seconds = seconds }, get, parsed,
+    progress or function() end)
 end)
 
 return { fetch = fetch, parse_url = parse_url }
