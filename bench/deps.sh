@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 # Installs the peers that Debian packages, and valgrind for check.lua.
 set -e
-set -- lua-luv lua-cqueues lua-copas python3-tornado nodejs valgrind
+set -- lua-luv lua-cqueues lua-copas python3-tornado python3-trio nodejs \
+  valgrind
 
 if ! command -v apt-get > /dev/null; then
   echo "no apt-get here; install by hand what there is of: $*" >&2

@@ -6,7 +6,7 @@ usage: lua5.4 bench/run.lua [OPTION ...] [WORKLOAD ...]
   --full          five runs of slow peers too, and those that take minutes
   --runs=N        N runs of each (5)
   --peers=A,B     only these (raw floor luv cqueues copas tornado asyncio
-                  node c lunado)
+                  trio node c lunado)
   --growth        cost for n = 1,000 to 1,000,000, drawn as lines
   --gc            the share of Lua's collector, in both its modes
   --list          the workloads and their names
@@ -31,7 +31,7 @@ local function options(arguments)
       o.chosen[name] = true
     end
   end
-  choose "raw,floor,luv,cqueues,copas,tornado,asyncio,node,c,lunado"
+  choose "raw,floor,luv,cqueues,copas,tornado,asyncio,trio,node,c,lunado"
   for _, argument in ipairs(arguments) do
     local name, value = argument:match "^%-%-(%w+)=?(.*)$"
     if not name then

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""One workload for Tornado or asyncio; prints `name value` lines:
+"""One workload for Tornado, asyncio or Trio; prints `name value` lines:
     python3 peer.py WORKLOAD VARIANT N
 See measure.lua for how time is taken."""
 import asyncio
@@ -60,5 +60,8 @@ if __name__ == "__main__":
     if variant == "tornado":
         from tornado.ioloop import IOLoop
         IOLoop.current().run_sync(lambda: work)
+    elif variant == "trio":
+        import trio
+        trio.run(lambda: work)
     else:
         asyncio.run(work)

@@ -54,11 +54,13 @@ local function lua_peer(name, title, expression, path)
   }
 end
 
+-- Several peers share a workload's file, which has a function for each.
 local function python_peer(name, title, code)
-  local peer = {
-    name = name, title = title,
-    has = function(id) return exists("bench/workloads/" .. id .. ".py") end,
-  }
+  local peer = { name = name, title = title }
+  function peer.has(id)
+    local file <close> = io.open("bench/workloads/" .. id .. ".py")
+    return file and file:read "a":find("on_" .. name, 1, true) ~= nil
+  end
   peer.command = python(peer)
   function peer.version()
     local version
@@ -82,6 +84,7 @@ peers.list = {
   python_peer("tornado", "Tornado", "import tornado; print(tornado.version)"),
   python_peer("asyncio", "asyncio",
     "import asyncio, platform; print(platform.python_version())"),
+  python_peer("trio", "Trio", "import trio; print(trio.__version__)"),
   {
     name = "node", title = "Node",
     version = function() return line_of "node --version" end,

@@ -36,23 +36,26 @@ local function ratio(value, reference)
   return ("%.2f"):format(value / reference)
 end
 
--- Returns a text such as "goal 0.85 x raw Lua: met" for a row with a goal.
+-- Returns whether a row meets a goal, as a text; nil if it is another row's, or
+-- its peer was not measured.
+local function verdict(result, row, variant, factor, reference)
+  local other = reference and row_of(result, reference)
+  local limit = not reference and factor
+    or other and factor * math.max(0, other.value)
+  if variant ~= row.variant or not limit then return nil end
+  return ("%g%s: %s"):format(factor,
+    reference and " x " .. peers.title(reference) or "",
+    row.value <= limit and "met"
+    or ("missed by %.0f %%"):format((row.value / limit - 1) * 100))
+end
+
+-- Returns a text such as "goal 0.85 x raw Lua: met" for a row with goals.
 local function goal(result, row)
+  local verdicts = {}
   for _, g in ipairs(result.goals or {}) do
-    local variant, factor, reference = g[1], g[2], g[3]
-    if variant == row.variant then
-      local other = reference and row_of(result, reference)
-      local limit = not reference and factor
-        or other and factor * math.max(0, other.value)
-      if limit then
-        return ("goal %g%s: %s"):format(factor,
-          reference and " x " .. peers.title(reference) or "",
-          row.value <= limit and "met"
-          or ("missed by %.0f %%"):format((row.value / limit - 1) * 100))
-      end
-    end
+    verdicts[#verdicts + 1] = verdict(result, row, table.unpack(g, 1, 3))
   end
-  return ""
+  return #verdicts > 0 and "goal " .. table.concat(verdicts, ", ") or ""
 end
 
 function report.print(result)

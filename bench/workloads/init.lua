@@ -15,6 +15,7 @@ return {
     title = "bytes for each suspended coroutine with its Future, 1,000,000",
     metrics = { { key = "bytes", unit = "bytes" } } },
   { id = "W12" }, { id = "W13" }, { id = "W14" },
-  { id = "T1" }, { id = "X1" }, { id = "X2" },
+  { id = "T1" }, { id = "T2" }, { id = "T3" }, { id = "T4" },
+  { id = "X1" }, { id = "X2" },
   { id = "E1" }, { id = "E2" }, { id = "R1" },
 }
