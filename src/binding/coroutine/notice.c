@@ -93,6 +93,13 @@ bool lunado__notice_push_due(lua_State *L, lunado_realm *realm, int t) {
   return false;
 }
 
+/* Sets TASK_CANCELLED. */
+static void mark(lunado_task *task) {
+  if (task->flags & TASK_CANCELLED) return;
+  task->flags |= TASK_CANCELLED;
+  task->swallowed = 0;
+}
+
 void lunado__notice_update(lua_State *L, lunado_realm *realm, int t) {
   lunado_task *task = lua_touserdata(L, t);
   bool due = lunado__notice_push_due(L, realm, t);
@@ -101,15 +108,24 @@ void lunado__notice_update(lua_State *L, lunado_realm *realm, int t) {
     return;
   }
   lua_pop(L, 1);
-  if (task->flags & TASK_CANCELLED) return;
-  task->flags |= TASK_CANCELLED;
-  task->swallowed = 0;
+  mark(task);
+}
+
+/* lunado__notice_add for a task without scopes, and without a notice. */
+static void add_alone(lua_State *L, lunado_task *task, int t, int notice) {
+  task->flags |= TASK_SCOPED;
+  lua_pushvalue(L, notice);
+  lua_setiuservalue(L, t, LUNADO_TASK_SCOPE);
+  mark(task);
 }
 
 void lunado__notice_add(lua_State *L, lunado_realm *realm, int t, int notice) {
   lunado_task *task = lua_touserdata(L, t);
   int top = lua_gettop(L), at = top + 1, value = LUNADO_TASK_SCOPE;
-  task->flags |= TASK_SCOPED;
+  if (!(task->flags & TASK_SCOPED)) {
+    add_alone(L, task, t, notice);
+    return;
+  }
   lua_pushvalue(L, t);
   while (lua_getiuservalue(L, at, value) != LUA_TNIL &&
          lunado__tofuture(L, realm, -1) == NULL) {
