@@ -24,7 +24,8 @@ local median = require "report".median
 local scenarios <const> = {
   "ready_yield", "ready_await", "failed_yield", "failed_call",
   "suspended_await", "turn", "spawn", "spawn_suspend", "timer", "sleep",
-  "callback", "future", "multi", "wait_iterator", "with_timeout", "job",
+  "callback", "future", "multi", "wait_iterator", "with_timeout",
+  "timeout_scope", "group_spawn", "group_cancel", "job",
   "stream_message", "stream_large", "accept",
 }
 local folder <const> = "bench/instructions/"
