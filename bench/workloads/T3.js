@@ -21,7 +21,7 @@ const cancelAll = async n => {
 }
 
 module.exports = n => async () => {
-  await cancelAll(n) // warms up
+  await cancelAll(Math.floor(n / 10)) // warms up
   return { ns: await cancelAll(n) / n * 1e9 }
 }
 module.exports.measuresItself = true
