@@ -14,6 +14,11 @@
 
 #define MARK "lunado.class"
 
+_Static_assert(sizeof((lunado_realm *)0)->types.exceptions /
+                       sizeof(const void *) ==
+                   LUNADO_E_COUNT,
+               "one identity for each class");
+
 /* Replaces the class on top by its base, or nil. */
 static void to_base(lua_State *L) {
   lua_pushliteral(L, "__base");
@@ -43,11 +48,26 @@ void lunado__exception_pushclass(lua_State *L, lunado_realm *realm,
   lua_remove(L, -2);
 }
 
+/* The class of lunado's own whose address this is, or LUNADO_E_COUNT. */
+static int find_own(const lunado_realm *realm, const void *class) {
+  int which = 0;
+  while (which < LUNADO_E_COUNT && realm->types.exceptions[which] != class)
+    which++;
+  return which;
+}
+
+/* Exception is the base of all of lunado's own classes, which need no walk
+ * along the bases. */
 bool lunado__exception_is(lua_State *L, lunado_realm *realm, int idx,
                           lunado_error_class which) {
   bool result;
+  int own;
+  if (lua_type(L, idx) != LUA_TTABLE || !lua_getmetatable(L, idx)) return false;
+  own = find_own(realm, lua_topointer(L, -1));
+  lua_pop(L, 1);
+  if (own < LUNADO_E_COUNT)
+    return own == (int)which || which == LUNADO_E_EXCEPTION;
   idx = lua_absindex(L, idx);
-  if (lua_type(L, idx) != LUA_TTABLE) return false;
   lunado__exception_pushclass(L, realm, which);
   result = lunado__exception_isinstance(L, idx, -1);
   lua_pop(L, 1);
@@ -219,6 +239,11 @@ void lunado__exception_open(lua_State *L, lunado_realm *realm) {
   lua_pushcfunction(L, open_classes);
   lunado__getslot(L, realm, LUNADO_SLOT_CLASSES);
   lua_call(L, 1, 0);
+  for (int which = 0; which < LUNADO_E_COUNT; which++) {
+    lunado__exception_pushclass(L, realm, (lunado_error_class)which);
+    realm->types.exceptions[which] = lua_topointer(L, -1);
+    lua_pop(L, 1);
+  }
 }
 
 /* --- util.isinstance ------------------------------------------------------ */

@@ -141,6 +141,7 @@ struct lunado_realm {
     const void *listener;
     const void *scope;
     const void *group;
+    const void *exceptions[10]; /* their classes, by lunado_error_class */
     const void *kwargs; /* of util.kwargs; NULL: not loaded */
     int future_class;   /* reference in the registry to Future's metatable */
     int failure_class;  /* the same, to that of Failures */
