@@ -42,6 +42,7 @@ static int warn(lua_State *L) {
 
 void lunado__cancel_again(lua_State *L, lunado_realm *realm, int t) {
   lunado_task *task = lua_touserdata(L, t);
+  if (lunado__task_is_preempted(task)) return;
   if (task->swallowed <= SWALLOWED_MOST &&
       task->swallowed++ == SWALLOWED_MOST) {
     lua_pushcfunction(L, warn);
@@ -159,8 +160,10 @@ static int core_log_loser(lua_State *L) {
 
 /* request_future() → a pending Future of kind LUNADO_KIND_REQUEST. */
 static int core_request_future(lua_State *L) {
-  (void)lunado__future_new(L, lunado__realm_upvalue(L), LUNADO_KIND_REQUEST,
-                           sizeof(lunado_future), LUNADO_FUTURE_REQUEST);
+  lunado_request_future *self =
+      lunado__future_new(L, lunado__realm_upvalue(L), LUNADO_KIND_REQUEST,
+                         sizeof *self, LUNADO_FUTURE_REQUEST);
+  self->give_up = NULL;
   return 1;
 }
 

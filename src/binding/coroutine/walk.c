@@ -187,7 +187,8 @@ static void step_task(lua_State *L, lunado_realm *realm, int item) {
       return;
     }
     let_go(L, item);
-  } else if (task->flags & TASK_QUEUED && task->waiter.future == NULL) {
+  } else if (task->flags & TASK_QUEUED && task->waiter.future == NULL &&
+             !lunado__task_is_preempted(task)) {
     let_go(L, item);
   } /* else it runs, or its outcome is on the way */
   drop(L, item);
@@ -230,13 +231,17 @@ static void step_timeout(lua_State *L, lunado_realm *realm, int item) {
     fail(L, realm, item);
 }
 
-/* Has lunado.uv give up the request of the item's Future. */
+/* Calls the function that gives up the request of the item's Future. */
 static void step_request(lua_State *L, lunado_realm *realm, int item) {
-  lunado__getslot(L, realm, LUNADO_SLOT_CANCEL_REQUEST);
+  const lunado_request_future *self = lua_touserdata(L, item);
+  if (self->give_up != NULL)
+    lua_pushcfunction(L, self->give_up);
+  else
+    lunado__getslot(L, realm, LUNADO_SLOT_CANCEL_REQUEST);
   lua_pushvalue(L, item);
   lua_getiuservalue(L, item, LUNADO_FUTURE_REQUEST);
   lunado__callback(L, realm, NULL, 2);
-  if (lunado_future_pending(lua_touserdata(L, item)))
+  if (lunado_future_pending(&self->future))
     fail(L, realm, item);
   else
     drop(L, item);

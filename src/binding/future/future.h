@@ -38,8 +38,7 @@ typedef enum {
   LUNADO_KIND_NEXT,      /* waititer.c's, returned by WaitIterator's next */
   LUNADO_KIND_PROMISE,   /* as PLAIN, but another thread settles it */
   LUNADO_KIND_JOB,       /* pool.c's, of an executor's job */
-  LUNADO_KIND_REQUEST,   /* as PLAIN; LUNADO_FUTURE_REQUEST is luv's request, or
-                          * nil */
+  LUNADO_KIND_REQUEST,   /* a lunado_request_future, of a request of libuv */
   LUNADO_KIND_SLEEP,     /* sleep.c's, of gen.sleep */
   LUNADO_KIND_TIMEOUT,   /* with_timeout.c's, of gen.with_timeout */
   LUNADO_KIND_TICKET,    /* ticket.c's, in a wait queue */
@@ -69,7 +68,8 @@ enum {
   LUNADO_HAS_CANCELLER = 512, /* SLOT_CANCELLERS has a function that gives it
                                * up: cancel.h */
   LUNADO_IS_KEPT = 1024,      /* stays pending after its canceller was called */
-  LUNADO_WAS_CANCELLED = 2048 /* of a coroutine that was cancelled as a whole */
+  LUNADO_WAS_CANCELLED = 2048 /* of a coroutine that was cancelled as a whole,
+                               * or failed by its canceller */
 };
 
 /* Makes the class of Futures, and gen.moment, once per state.  [-0, +0, m] */
@@ -79,6 +79,15 @@ void lunado__future_open(lua_State *L, lunado_realm *realm);
 void lunado__future_functions(lua_State *L);
 
 /* --- values --------------------------------------------------------------- */
+
+/* A Future of kind LUNADO_KIND_REQUEST. */
+typedef struct {
+  lunado_future future;
+  lua_CFunction give_up; /* (future, object) gives up the request; `object` is
+                            user value LUNADO_FUTURE_REQUEST, nil if the request
+                            cannot be given up.  NULL: lunado.uv's function in
+                            LUNADO_SLOT_CANCEL_REQUEST does */
+} lunado_request_future;
 
 /* Pushes a new pending Future of the kind, with `size` bytes (at least those of
  * a lunado_future) and `values` user values, and returns it.  [-0, +1, m] */

@@ -2,7 +2,6 @@
 /* connecting.c - connecting a stream. */
 #include "binding/stream/connecting.h"
 
-#include "binding/coroutine/canceller.h"
 #include "binding/error/failure.h"
 #include "binding/future/future.h"
 #include "binding/future/settle.h"
@@ -78,13 +77,11 @@ static void fail_at_once(lua_State *L, lunado_iostream *self, int rc) {
   lunado__closing_fail(L, 5, self, 0, false);
 }
 
-/* (future): closes the stream, which is upvalue 3, because all that waited for
- * its connect were cancelled. */
+/* (future, stream): closes the stream, because all that waited for its connect
+ * were cancelled. */
 static int give_up(lua_State *L) {
-  lunado_iostream *self = lua_touserdata(L, lua_upvalueindex(3));
-  lua_settop(L, 1);
+  lunado_iostream *self = lua_touserdata(L, 2);
   if (!self->connecting || self->closed) return 0;
-  lua_pushvalue(L, lua_upvalueindex(3));
   lunado__iostream_get(L, 2, IOSTREAM_TARGET);
   lua_pushfstring(L, "connecting to %s was cancelled", lua_tostring(L, 3));
   lunado__iostream_set(L, 2, IOSTREAM_CLOSE_MESSAGE);
@@ -93,6 +90,15 @@ static int give_up(lua_State *L) {
   lunado__iostream_release(L, self, IOSTREAM_HELD_CONNECT);
   lunado__closing_close(L, 2, self, 0);
   return 0;
+}
+
+/* Pushes the Future of the connect of the stream at idx. */
+static void push_future(lua_State *L, lunado_realm *realm, int idx) {
+  lunado_request_future *future = lunado__future_new(
+      L, realm, LUNADO_KIND_REQUEST, sizeof *future, LUNADO_FUTURE_REQUEST);
+  future->give_up = give_up;
+  lua_pushvalue(L, idx);
+  lua_setiuservalue(L, -2, LUNADO_FUTURE_REQUEST);
 }
 
 /* stream:_connect(address, port or nil, target) → a Future of the stream itself
@@ -105,7 +111,7 @@ static int stream__connect(lua_State *L) {
   luaL_checkstring(L, 2);
   lua_settop(L, 4);
   self = lunado__iostream_check(L);
-  lunado__future_new(L, realm, LUNADO_KIND_PLAIN, sizeof(lunado_future), 1);
+  push_future(L, realm, 5);
   lunado__iostream_pushtable(L, 5, IOSTREAM_RARE);
   lua_pop(L, 1);
   if (self->connecting) return 0;
@@ -114,8 +120,6 @@ static int stream__connect(lua_State *L) {
     lunado__closing_pushfailed(L, self);
     return 1;
   }
-  lunado__pushclosure(L, give_up, 5);
-  lunado__canceller_set(L, realm, 6);
   lunado__iostream_hold(L, 5, self, IOSTREAM_HELD_CONNECT);
   lua_pushvalue(L, 6);
   lunado__iostream_set(L, 5, IOSTREAM_CONNECT);

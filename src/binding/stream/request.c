@@ -2,42 +2,36 @@
 /* request.c - Futures of libuv's requests, such as look-ups. */
 #include "binding/stream/request.h"
 
-#include "binding/coroutine/canceller.h"
 #include "binding/error/failure.h"
 #include "binding/future/future.h"
 #include "binding/future/settle.h"
 #include "binding/loop/anchor.h"
 #include "binding/loop/ioloop.h"
 
-/* (future): cancels the request.  Upvalue 3 points to it, and holds the loop.
- * The Future is pending, so the request exists, unless the loop is closed. */
-static int give_up(lua_State *L) {
-  uv_req_t *uv = *(uv_req_t **)lua_touserdata(L, lua_upvalueindex(3));
-  const lunado_ioloop *loop;
-  lua_getiuservalue(L, lua_upvalueindex(3), 1);
-  loop = lua_touserdata(L, -1);
-  if (uv != NULL && !loop->closed) (void)uv_cancel(uv);
-  return 0;
-}
+typedef struct {
+  lunado_request_future base;
+  uv_req_t *uv; /* valid while the Future is pending, unless the loop is closed;
+                   NULL: not made yet */
+} request_future;
 
-/* Makes the Future on top one that give_up gives up. */
-static uv_req_t **set_canceller(lua_State *L, lunado_ioloop *loop) {
-  int future = lua_gettop(L);
-  uv_req_t **uv = lua_newuserdatauv(L, sizeof *uv, 1);
-  *uv = NULL;
-  lunado__ioloop_push(L, loop);
-  lua_setiuservalue(L, -2, 1);
-  lunado__pushclosure(L, give_up, future + 1);
-  lunado__canceller_set(L, loop->realm, future);
-  lua_settop(L, future);
-  return uv;
+/* (future, loop): cancels the request. */
+static int give_up(lua_State *L) {
+  request_future *self = lua_touserdata(L, 1);
+  const lunado_ioloop *loop = lua_touserdata(L, 2);
+  if (self->uv != NULL && !loop->closed) (void)uv_cancel(self->uv);
+  return 0;
 }
 
 void lunado__request_begin(lua_State *L, lunado_ioloop *loop,
                            lunado_request *self) {
-  lunado__future_new(L, loop->realm, LUNADO_KIND_PLAIN, sizeof(lunado_future),
-                     1);
-  self->uv = set_canceller(L, loop);
+  request_future *future =
+      lunado__future_new(L, loop->realm, LUNADO_KIND_REQUEST, sizeof *future,
+                         LUNADO_FUTURE_REQUEST);
+  future->base.give_up = give_up;
+  future->uv = NULL;
+  self->uv = &future->uv;
+  lunado__ioloop_push(L, loop);
+  lua_setiuservalue(L, -2, LUNADO_FUTURE_REQUEST);
   self->anchor = lunado__anchor_add(L, loop);
   self->core = loop->core;
   lunado_loop_ref(loop->core);
