@@ -273,7 +273,8 @@ LUNADO_EXPORT int lunado_spawn(lua_State *L, int nargs);
 
 /* Cancels the coroutine whose outcome the Future at idx is, as tasks.cancel
  * does: what it waits for is given up now, and CancelledError is raised where it
- * waits in a turn of the loop.  A coroutine that has not started never runs.
+ * waits in a turn of the loop.  A coroutine that a debug hook has suspended
+ * goes on to its next wait.  A coroutine that has not started never runs.
  * Returns 1; or 0, and changes nothing, if the Future is no coroutine's or the
  * coroutine has ended.  [-0, +0, v] */
 LUNADO_EXPORT int lunado_cancel(lua_State *L, int idx);
@@ -282,8 +283,9 @@ LUNADO_EXPORT int lunado_cancel(lua_State *L, int idx);
  * canceller.  It is called once, with the Future as its argument, when the last
  * coroutine that waits for the Future is cancelled, and gives up the work
  * behind the Future.  A Future that is still pending when the function returns
- * fails with CancelledError; an error of the function is logged.  Nil in place
- * of the function removes the canceller.  [-1, +0, v] */
+ * fails with CancelledError, and an error that is set afterwards, such as that
+ * of the cancelled work, is dropped.  An error of the function is logged.  Nil
+ * in place of the function removes the canceller.  [-1, +0, v] */
 LUNADO_EXPORT void lunado_setcanceller(lua_State *L, int idx);
 
 /* Calls a function with the nargs arguments above it as a coroutine, and runs
@@ -292,8 +294,9 @@ LUNADO_EXPORT void lunado_setcanceller(lua_State *L, int idx);
  * the results and returns LUA_OK; or by the error, unchanged, and returns
  * LUA_ERRRUN, or LUA_ERRMEM if memory ran out.
  * Fails with util.TimeoutError after `timeout` seconds (0 or less: never); the
- * coroutine does not end then, but continues when the loop runs again.  Fails
- * if nothing is left that could resume the coroutine, if the loop is stopped
+ * coroutine is cancelled before, and the loop runs for at most one second more
+ * until it has ended.  Fails if nothing is left that could resume the coroutine,
+ * if the loop is stopped
  * or closed before the coroutine has ended, and if the loop is already
  * running.  A running loop is detected only in functions that lunado has
  * called: callbacks of the host's own handles must not call lunado_runsync,

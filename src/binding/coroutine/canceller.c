@@ -40,6 +40,7 @@ void lunado__canceller_call(lua_State *L, lunado_realm *realm, int idx,
   lua_pushvalue(L, idx);
   lunado__callback(L, realm, NULL, 1);
   if (lunado_future_pending(future) && !(future->flags & LUNADO_IS_KEPT)) {
+    future->flags |= LUNADO_WAS_CANCELLED;
     lua_getiuservalue(L, notice, LUNADO_FUTURE_VALUE);
     lunado__settle_failed(L, realm, idx);
   }

@@ -130,6 +130,13 @@ static void push_warning(lua_State *L, const lunado_task *task) {
   lua_concat(L, 3);
 }
 
+bool lunado__task_is_preempted(const lunado_task *task) {
+  lua_Debug ar;
+  return lua_status(task->thread) == LUA_YIELD &&
+         lua_getstack(task->thread, 0, &ar) &&
+         lua_getinfo(task->thread, "S", &ar) && *ar.what != 'C';
+}
+
 /* Logs that the task was collected while it waited, unless the state is being
  * closed. */
 static void report(lua_State *L, lunado_realm *realm, const lunado_task *task) {

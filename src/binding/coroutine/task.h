@@ -89,6 +89,10 @@ void lunado__task_bind(lua_State *L, int t, lunado_task *task);
  * [-0, +0, m] */
 void lunado__task_open(lua_State *L, lunado_realm *realm);
 
+/* True if a debug hook of the host has suspended the coroutine in the midst of
+ * its code, where nothing can be raised. */
+bool lunado__task_is_preempted(const lunado_task *task);
+
 /* True if the task's thread is as its runner left it: no other code has resumed
  * or closed it. */
 static inline bool lunado__task_untouched(const lunado_task *task) {

@@ -119,6 +119,8 @@ static void settle_failed(lua_State *L, lunado_realm *realm, int idx,
 void lunado__settle_failed(lua_State *L, lunado_realm *realm, int idx) {
   lunado_future *future = lua_touserdata(L, idx);
   if (!lunado_future_pending(future)) {
+    if (future->flags & LUNADO_WAS_CANCELLED) /* such as ECANCELED, late */
+      ((lunado_failure *)lua_touserdata(L, -1))->observed = true;
     lua_pop(L, 1);
     return;
   }
