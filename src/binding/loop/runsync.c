@@ -227,16 +227,18 @@ static int run_until_done(lua_State *L, lunado_ioloop *loop, int idx,
 static const double LAST_WAIT = 1;
 
 /* Cancels the coroutine, or gives up the work, behind the Future at idx.
- * `reason` is static. */
-static void give_up(lua_State *L, lunado_realm *realm, int idx,
+ * Returns false if there is nothing of that kind.  `reason` is static. */
+static bool give_up(lua_State *L, lunado_realm *realm, int idx,
                     const char *reason) {
   int notice = lua_gettop(L) + 1;
+  bool taken = true;
   lunado__notice_push_protected(L, realm, reason);
   if (push_task(L, idx) != NULL)
     lunado__cancel_task(L, realm, notice + 1, notice);
   else
-    (void)lunado__walk_future(L, realm, idx, notice);
+    taken = lunado__walk_future(L, realm, idx, notice);
   lua_settop(L, notice - 1);
+  return taken;
 }
 
 /* (Failure): logs it, unless it is a CancelledError. */
@@ -282,8 +284,8 @@ static void wind_up(lua_State *L, lunado_ioloop *loop, int idx, int wait_idx,
   int top = lua_gettop(L);
   if (!lunado_future_pending(future) || !lua_checkstack(L, LUA_MINSTACK))
     return;
-  give_up(L, loop->realm, idx, reason);
-  if (!loop->core->closed) run_last(L, loop, idx, wait_idx);
+  if (give_up(L, loop->realm, idx, reason) && !loop->core->closed)
+    run_last(L, loop, idx, wait_idx);
   if (future->state == LUNADO_FAILED) {
     lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
     log_protected(L, loop->realm);

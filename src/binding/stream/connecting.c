@@ -79,7 +79,7 @@ static void fail_at_once(lua_State *L, lunado_iostream *self, int rc) {
 
 /* (future, stream): closes the stream, because all that waited for its connect
  * were cancelled. */
-static int give_up(lua_State *L) {
+static int give_up_connect(lua_State *L) {
   lunado_iostream *self = lua_touserdata(L, 2);
   if (!self->connecting || self->closed) return 0;
   lunado__iostream_get(L, 2, IOSTREAM_TARGET);
@@ -96,7 +96,7 @@ static int give_up(lua_State *L) {
 static void push_future(lua_State *L, lunado_realm *realm, int idx) {
   lunado_request_future *future = lunado__future_new(
       L, realm, LUNADO_KIND_REQUEST, sizeof *future, LUNADO_FUTURE_REQUEST);
-  future->give_up = give_up;
+  future->give_up = give_up_connect;
   lua_pushvalue(L, idx);
   lua_setiuservalue(L, -2, LUNADO_FUTURE_REQUEST);
 }

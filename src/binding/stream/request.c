@@ -15,7 +15,7 @@ typedef struct {
 } request_future;
 
 /* (future, loop): cancels the request. */
-static int give_up(lua_State *L) {
+static int cancel_request(lua_State *L) {
   request_future *self = lua_touserdata(L, 1);
   const lunado_ioloop *loop = lua_touserdata(L, 2);
   if (self->uv != NULL && !loop->closed) (void)uv_cancel(self->uv);
@@ -27,7 +27,7 @@ void lunado__request_begin(lua_State *L, lunado_ioloop *loop,
   request_future *future =
       lunado__future_new(L, loop->realm, LUNADO_KIND_REQUEST, sizeof *future,
                          LUNADO_FUTURE_REQUEST);
-  future->base.give_up = give_up;
+  future->base.give_up = cancel_request;
   future->uv = NULL;
   self->uv = &future->uv;
   lunado__ioloop_push(L, loop);
