@@ -193,6 +193,25 @@ describe("timeout", function()
     end)
   end)
 
+  it("of a coroutine that waits for itself ends as any other", function()
+    run(function()
+      for _, await in ipairs { yield, gen.await } do
+        local future
+        future = start(function()
+          yield()
+          assert_timeout(tasks.timeout, { seconds = 1 }, function()
+            await(future)
+          end)
+          yield(gen.sleep(1))
+          return "went on"
+        end)
+        yield(gen.sleep(0.5))
+        yield(gen.sleep(2))
+        assert.equal("went on", yield(future))
+      end
+    end)
+  end)
+
   it("that expired first gives way to an outer one later", function()
     run(function()
       local which

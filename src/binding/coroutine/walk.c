@@ -181,8 +181,8 @@ static void step_task(lua_State *L, lunado_realm *realm, int item) {
   } else if (waits(task) && lua_checkstack(task->thread, 1)) {
     lua_pushvalue(task->thread, -1);
     lua_xmove(task->thread, L, 1);
+    task->pass = realm->coroutines.pass; /* it may wait for itself */
     if (takes_along(L, realm, item + ITEM_NOTICE)) {
-      task->pass = realm->coroutines.pass;
       continue_with(L, item);
       return;
     }
