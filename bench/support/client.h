@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 #include <uv.h>
 
 static uv_loop_t *loop;
@@ -22,10 +23,27 @@ static inline void check(int status, const char *what) {
   exit(EXIT_FAILURE);
 }
 
-/* Returns the CPU time of the server so far, of all its threads, in ns. */
+/* Returns the time that the server has spent in user mode, in ns, from samples
+** of the system. */
+static inline double server_user(void) {
+  char name[64];
+  unsigned long ticks = 0;
+  snprintf(name, sizeof name, "/proc/%d/stat", server.pid);
+  FILE *file = fopen(name, "r");
+  if (file == NULL) return 0;
+  if (fscanf(file, "%*d (%*[^)]) %*c%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%lu",
+             &ticks) != 1)
+    ticks = 0;
+  fclose(file);
+  return (double)ticks * 1e9 / (double)sysconf(_SC_CLK_TCK);
+}
+
+/* Returns the CPU time of the server so far, of all its threads, in ns; with
+** BENCH_USER in the environment, only that in user mode. */
 static inline double server_cpu(void) {
   clockid_t id;
   struct timespec t;
+  if (getenv("BENCH_USER") != NULL) return server_user();
   check(-clock_getcpuclockid(server.pid, &id), "server's clock");
   clock_gettime(id, &t);
   return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
