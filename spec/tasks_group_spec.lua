@@ -451,6 +451,24 @@ describe("TaskGroup", function()
     end)
   end)
 
+  it("goes on as before when another coroutine has tried that", function()
+    run(function()
+      local group
+      local future = start(function()
+        local g <close> = tasks.TaskGroup()
+        group = g
+        g:spawn(sleep, 1)
+        yield(gen.sleep(2))
+        g:spawn(fail_after, 1, "late")
+        yield(gen.sleep(5))
+      end)
+      assert.is_false(pcall(function() local _ <close> = group end))
+      local ok, err = pcall(yield, future)
+      assert.is_false(ok)
+      assert.equal("late", err)
+    end)
+  end)
+
   it("that nobody closes is logged, and its children are cancelled", function()
     run(function()
       local child

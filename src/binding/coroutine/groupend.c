@@ -27,6 +27,7 @@ static int end_at_once(lua_State *L, lunado_realm *realm) {
   bool running;
   lua_settop(L, 2);
   lua_getiuservalue(L, 1, GROUP_SCOPE);
+  lunado__scope_check_thread(L, 3);
   self->joining = true; /* so that it is not abandoned */
   running = lunado__scope_close(L, realm, 3);
   self->ended = true;

@@ -170,15 +170,21 @@ static void unlink_scope(lua_State *L, lunado_realm *realm, int idx, int t) {
   lua_settop(L, first - 1);
 }
 
-bool lunado__scope_close(lua_State *L, lunado_realm *realm, int idx) {
-  const lunado_scope *self = lua_touserdata(L, idx);
+void lunado__scope_check_thread(lua_State *L, int idx) {
   const lunado_task *task;
-  if (!self->open) return false;
+  if (!((lunado_scope *)lua_touserdata(L, idx))->open) return;
   lua_getiuservalue(L, idx, SCOPE_TASK);
   task = lua_touserdata(L, -1);
   if (task->thread != L)
     luaL_error(L, "a scope was closed in another coroutine than the one that "
                   "has opened it");
+  lua_pop(L, 1);
+}
+
+bool lunado__scope_close(lua_State *L, lunado_realm *realm, int idx) {
+  if (!((lunado_scope *)lua_touserdata(L, idx))->open) return false;
+  lunado__scope_check_thread(L, idx);
+  lua_getiuservalue(L, idx, SCOPE_TASK);
   unlink_scope(L, realm, idx, lua_gettop(L));
   lua_pop(L, 1);
   return lunado__task_is_running(L, realm);
