@@ -469,6 +469,92 @@ describe("TaskGroup", function()
     end)
   end)
 
+  it("inside what cannot be suspended raises the error of a child", function()
+    local function in_gsub(fn)
+      local ok, err = pcall(string.gsub, "x", ".", fn)
+      assert.is_false(ok)
+      return err
+    end
+    run(function()
+      assert.equal("boom", in_gsub(function()
+        local group <close> = tasks.TaskGroup()
+        group:spawn(error, "boom", 0)
+      end))
+      assert.equal("boom", in_gsub(function()
+        tasks.group(function(group) group:spawn(error, "boom", 0) end)
+      end))
+      assert.matches("a TaskGroup cannot wait for its tasks inside a function "
+        .. "that cannot be suspended", in_gsub(function()
+        local group <close> = tasks.TaskGroup()
+        group:spawn(sleep, 1)
+      end))
+    end)
+  end)
+
+  it("inside what cannot be suspended keeps the error of the body", function()
+    run(function()
+      local child
+      string.gsub("x", ".", function()
+        local ok, err = pcall(function()
+          local group <close> = tasks.TaskGroup()
+          child = group:spawn(sleep, 1)
+          error("body", 0)
+        end)
+        assert.is_false(ok)
+        assert.equal("body", err)
+      end)
+      assert_cancelled(child)
+    end)
+    expected = "^error: TaskGroup of [^\n]*tasks_group_spec.lua:%d+ cannot "
+      .. "wait for its tasks inside a function that cannot be suspended$"
+  end)
+
+  it("that could not wait logs errors that come later", function()
+    run(function()
+      local thread, group
+      local future = start(function()
+        thread = coroutine.running()
+        local g <close> = tasks.TaskGroup()
+        group = g
+        g:spawn(function()
+          pcall(yield, gen.sleep(5))
+          error("clean-up", 0)
+        end)
+        yield(gen.sleep(1))
+      end)
+      coroutine.close(thread)
+      pcall(yield, future)
+      assert.same({ "clean-up" }, group:errors())
+    end)
+    expected = "^error: Error in a TaskGroup: clean%-up\nstack traceback:"
+  end)
+
+  it("that cannot raise the error of a child logs it", function()
+    run(function()
+      local thread
+      local future = start(function()
+        thread = coroutine.running()
+        local group <close> = tasks.TaskGroup()
+        pcall(group.spawn, group, error, "first", 0)
+        pcall(yield, gen.sleep(1))
+        yield(gen.sleep(1))
+      end)
+      coroutine.close(thread)
+      pcall(yield, future)
+    end)
+    expected = "^error: Error in a TaskGroup: first\nstack traceback:"
+  end)
+
+  it("that nobody closes logs the error of a child", function()
+    run(function()
+      yield(start(function()
+        tasks.TaskGroup():spawn(error, "first", 0)
+      end))
+    end)
+    expected = "^error: TaskGroup of [^\n]* was not closed[^\n]*\n"
+      .. "error: Error in a TaskGroup: first\nstack traceback:"
+  end)
+
   it("that nobody closes is logged, and its children are cancelled", function()
     run(function()
       local child

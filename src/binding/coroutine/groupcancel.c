@@ -140,13 +140,24 @@ static void log_later(lua_State *L, lunado_realm *realm, int idx,
 
 void lunado__groupcancel_child_failed(lua_State *L, lunado_realm *realm,
                                       int idx, int m) {
+  bool ended = ((lunado_group *)lua_touserdata(L, idx))->ended;
   lunado__failure_observe(L, -1);
-  if (!add_error(L, idx, m)) {
+  if (!add_error(L, idx, m) || ended) {
     log_later(L, realm, idx, log_child);
     return;
   }
   lua_setiuservalue(L, idx, GROUP_FIRST);
   fail(L, realm, idx, "another task of the group has failed");
+}
+
+void lunado__groupcancel_log_first(lua_State *L, lunado_realm *realm, int idx) {
+  if (lua_getiuservalue(L, idx, GROUP_FIRST) == LUA_TNIL) {
+    lua_pop(L, 1);
+    return;
+  }
+  log_later(L, realm, idx, log_child);
+  lua_pushnil(L);
+  lua_setiuservalue(L, idx, GROUP_FIRST);
 }
 
 void lunado__groupcancel_body_failed(lua_State *L, lunado_realm *realm,

@@ -36,12 +36,17 @@ void lunado__groupcancel_close(lua_State *L, lunado_realm *realm, int idx,
 
 /* To be called when the child whose member is at m has raised the error of the
  * Failure on top; pops it.  The first error of a group cancels everything else
- * in it; later ones are logged.  [-1, +0, -] */
+ * in it; later ones are logged, and so are those in a group that has ended
+ * without waiting.  [-1, +0, -] */
 void lunado__groupcancel_child_failed(lua_State *L, lunado_realm *realm,
                                       int idx, int m);
 
 /* The same for the body, whose error is on top.  [-1, +0, -] */
 void lunado__groupcancel_body_failed(lua_State *L, lunado_realm *realm,
                                      int idx);
+
+/* Logs the first error of a group that cannot raise it, if that is a child's.
+ * [-0, +0, -] */
+void lunado__groupcancel_log_first(lua_State *L, lunado_realm *realm, int idx);
 
 #endif

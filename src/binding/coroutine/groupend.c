@@ -12,6 +12,27 @@
 #include "binding/future/future.h"
 #include "binding/state/log.h"
 
+/* --- messages ------------------------------------------------------------- */
+
+/* (group, what): pushes the message. */
+static int make_message(lua_State *L) {
+  lua_getiuservalue(L, 1, GROUP_PLACE);
+  lua_pushfstring(L, "TaskGroup of %s %s", lua_tostring(L, 3),
+                  (const char *)lua_touserdata(L, 2));
+  return 1;
+}
+
+static void log_misuse(lua_State *L, lunado_realm *realm, int idx,
+                       const char *what) {
+  lua_pushcfunction(L, make_message);
+  lua_pushvalue(L, idx);
+  lua_pushlightuserdata(L, (void *)what);
+  if (lua_pcall(L, 2, 1, 0) == LUA_OK)
+    lunado__log(L, realm, LUNADO_LOG_ERROR);
+  else
+    lunado__log_value(L, realm, "a TaskGroup was not closed: ");
+}
+
 /* --- the end of the block ------------------------------------------------- */
 
 /* What the end of the block returns. */
@@ -19,24 +40,6 @@ enum {
   END_CLOSE, /* nothing: it is __close */
   END_TELL   /* whether it has waited */
 };
-
-/* Ends the group where its end cannot wait: its coroutine is closed, or
- * something on its stack cannot be suspended. */
-static int end_at_once(lua_State *L, lunado_realm *realm) {
-  lunado_group *self = lua_touserdata(L, 1);
-  bool running;
-  lua_settop(L, 2);
-  lua_getiuservalue(L, 1, GROUP_SCOPE);
-  lunado__scope_check_thread(L, 3);
-  self->joining = true; /* so that it is not abandoned */
-  running = lunado__scope_close(L, realm, 3);
-  self->ended = true;
-  lunado__groupcancel_close(L, realm, 1, "the group was closed");
-  if (running && self->count > 0)
-    return luaL_error(L, "a TaskGroup cannot wait for its tasks inside a "
-                         "function that cannot be suspended");
-  return 0;
-}
 
 /* The body has raised the error at 2, or its last wait was cancelled. */
 static void end_body(lua_State *L, lunado_realm *realm) {
@@ -49,6 +52,49 @@ static void end_body(lua_State *L, lunado_realm *realm) {
   lunado__groupcancel_body_failed(L, realm, 1);
 }
 
+/* Raises the first error of the group if that is a child's, which is left on
+ * top; else leaves nil there. */
+static void raise_first(lua_State *L, lunado_realm *realm) {
+  if (lua_getiuservalue(L, 1, GROUP_FIRST) == LUA_TNIL) return;
+  lunado__received_pass(L, realm);
+  lua_error(L);
+}
+
+#define CANNOT_WAIT \
+  "cannot wait for its tasks inside a function that cannot be suspended"
+
+/* Ends the group whose end cannot wait, because something on the stack of its
+ * coroutine cannot be suspended.  An error that is under way is more important
+ * than that. */
+static int raise_at_once(lua_State *L, lunado_realm *realm) {
+  bool waits = ((lunado_group *)lua_touserdata(L, 1))->count > 0;
+  bool failed =
+      !lua_isnil(L, 2) || lua_getiuservalue(L, 1, GROUP_FIRST) != LUA_TNIL;
+  if (waits && !failed) return luaL_error(L, "a TaskGroup " CANNOT_WAIT);
+  if (waits) log_misuse(L, realm, 1, CANNOT_WAIT);
+  raise_first(L, realm);
+  return 0;
+}
+
+/* Ends the group where its end cannot wait: its coroutine is closed, or
+ * something on its stack cannot be suspended. */
+static int end_at_once(lua_State *L, lunado_realm *realm) {
+  lunado_group *self = lua_touserdata(L, 1);
+  bool running;
+  lua_settop(L, 2);
+  lua_getiuservalue(L, 1, GROUP_SCOPE);
+  lunado__scope_check_thread(L, 3);
+  self->joining = true; /* so that it is not abandoned */
+  running = lunado__scope_close(L, realm, 3);
+  lua_settop(L, 2);
+  if (running && !lua_isnil(L, 2)) end_body(L, realm);
+  self->ended = true;
+  lunado__groupcancel_close(L, realm, 1, "the group was closed");
+  if (running) return raise_at_once(L, realm);
+  lunado__groupcancel_log_first(L, realm, 1);
+  return 0;
+}
+
 /* All children have ended. */
 static int leave(lua_State *L, lunado_realm *realm, int end, bool waited) {
   lunado_group *self = lua_touserdata(L, 1);
@@ -56,10 +102,7 @@ static int leave(lua_State *L, lunado_realm *realm, int end, bool waited) {
   self->ended = true;
   lua_getiuservalue(L, 1, GROUP_SCOPE);
   (void)lunado__scope_close(L, realm, 3);
-  if (lua_getiuservalue(L, 1, GROUP_FIRST) != LUA_TNIL) {
-    lunado__received_pass(L, realm);
-    return lua_error(L);
-  }
+  raise_first(L, realm);
   if (end == END_CLOSE && waited && lua_isnil(L, 2))
     lunado__scope_raise_due(L, realm);
   lua_pushboolean(L, waited);
@@ -71,6 +114,7 @@ static int break_off(lua_State *L, lunado_realm *realm) {
   lunado_group *self = lua_touserdata(L, 1);
   self->ended = true;
   lunado__groupcancel_close(L, realm, 1, "the group was closed");
+  lunado__groupcancel_log_first(L, realm, 1);
   lua_getiuservalue(L, 1, GROUP_SCOPE);
   (void)lunado__scope_close(L, realm, lua_gettop(L));
   lua_pop(L, 1);
@@ -120,25 +164,6 @@ static int core_group_is_own(lua_State *L) {
 
 /* --- groups that are not closed ------------------------------------------- */
 
-/* (group, what): pushes the message. */
-static int make_message(lua_State *L) {
-  lua_getiuservalue(L, 1, GROUP_PLACE);
-  lua_pushfstring(L, "TaskGroup of %s %s", lua_tostring(L, 3),
-                  (const char *)lua_touserdata(L, 2));
-  return 1;
-}
-
-static void log_misuse(lua_State *L, lunado_realm *realm, int idx,
-                       const char *what) {
-  lua_pushcfunction(L, make_message);
-  lua_pushvalue(L, idx);
-  lua_pushlightuserdata(L, (void *)what);
-  if (lua_pcall(L, 2, 1, 0) == LUA_OK)
-    lunado__log(L, realm, LUNADO_LOG_ERROR);
-  else
-    lunado__log_value(L, realm, "a TaskGroup was not closed: ");
-}
-
 void lunado__groupend_abandon(lua_State *L, lunado_realm *realm, int idx) {
   lunado_group *self = lua_touserdata(L, idx);
   int top = lua_gettop(L);
@@ -147,6 +172,7 @@ void lunado__groupend_abandon(lua_State *L, lunado_realm *realm, int idx) {
   self->ended = true;
   log_misuse(L, realm, idx, "was not closed: use local group <close>");
   lunado__groupcancel_close(L, realm, idx, "the group was not closed");
+  lunado__groupcancel_log_first(L, realm, idx);
   lua_settop(L, top);
 }
 
@@ -159,6 +185,7 @@ int lunado__groupend_gc(lua_State *L) {
   switch (lunado__gc_canary_cause(L, realm, self->sequence)) {
   case LUNADO_GC_COLLECTED:
     log_misuse(L, realm, 1, "was collected while it was open");
+    lunado__groupcancel_log_first(L, realm, 1);
     break;
   case LUNADO_GC_UNCERTAIN:
     lua_pushfstring(L, "TaskGroup of %s was collected while it was open",

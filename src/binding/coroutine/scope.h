@@ -59,8 +59,8 @@ bool lunado__scope_is_own(lua_State *L, int idx, int err);
  * [-0, +0, -] */
 bool lunado__scope_is_inside(lua_State *L, const lunado_realm *realm, int idx);
 
-/* Raises if the scope at idx is open, and L is not the coroutine that has opened
- * it.  [-0, +0, v] */
+/* Raises if the scope at idx is open, and L is not the coroutine that has
+ * opened it.  [-0, +0, v] */
 void lunado__scope_check_thread(lua_State *L, int idx);
 
 /* Closes the scope at idx, and those within it.  Returns true if its coroutine
