@@ -424,6 +424,20 @@ describe("TaskGroup", function()
     end)
   end)
 
+  it("with coroutine.close while its end waits cancels", function()
+    run(function()
+      local thread, child
+      local future = start(function()
+        thread = coroutine.running()
+        local group <close> = tasks.TaskGroup()
+        child = group:spawn(sleep, 5)
+      end)
+      assert.is_true(coroutine.close(thread))
+      assert_cancelled(child)
+      assert.is_false(pcall(yield, future))
+    end)
+  end)
+
   it("raises where it cannot be", function()
     assert.error_matches(function() tasks.TaskGroup() end,
       "cannot open a TaskGroup outside of a coroutine")

@@ -143,6 +143,7 @@ static int end_block(lua_State *L, int end) {
   if (!lua_isnil(L, 2)) end_body(L, realm);
   if (self->count == 0) return leave(L, realm, end, false);
   self->joining = true;
+  if (end == END_CLOSE) lua_toclose(L, 1); /* for coroutine.close */
   lua_getiuservalue(L, 1, GROUP_JOIN);
   return lunado__await(L, realm, 3, end, joined);
 }
