@@ -9,7 +9,9 @@
 #include "binding/coroutine/groupcancel.h"
 #include "binding/coroutine/received.h"
 #include "binding/coroutine/scope.h"
+#include "binding/coroutine/task.h"
 #include "binding/future/future.h"
+#include "binding/loop/ioloop.h"
 #include "binding/state/log.h"
 
 /* --- messages ------------------------------------------------------------- */
@@ -177,16 +179,27 @@ void lunado__groupend_abandon(lua_State *L, lunado_realm *realm, int idx) {
   lua_settop(L, top);
 }
 
-int lunado__groupend_gc(lua_State *L) {
-  lunado_realm *realm = lunado__realm_upvalue(L);
-  const lunado_group *self = lua_touserdata(L, 1);
+/* True if the coroutine of the group at 1 waits in a loop that is closed: as
+ * the coroutine's own, its end is no bug then.  The task is older than the
+ * group, so its finalizer has not run yet. */
+static bool is_loop_closed(lua_State *L) {
+  const lunado_task *task;
   lua_settop(L, 1);
-  if (!self->open || self->ended) return 0;
+  lua_getiuservalue(L, 1, GROUP_SCOPE);
+  lua_getiuservalue(L, 2, SCOPE_TASK);
+  task = lua_touserdata(L, 3);
+  lua_settop(L, 1);
+  return task != NULL && task->flags & (TASK_WAITING | TASK_QUEUED) &&
+         task->loop->closed;
+}
+
+/* Logs that the group at 1 was collected while it was open. */
+static void report(lua_State *L, lunado_realm *realm) {
+  const lunado_group *self = lua_touserdata(L, 1);
   lua_getiuservalue(L, 1, GROUP_PLACE);
   switch (lunado__gc_canary_cause(L, realm, self->sequence)) {
   case LUNADO_GC_COLLECTED:
     log_misuse(L, realm, 1, "was collected while it was open");
-    lunado__groupcancel_log_first(L, realm, 1);
     break;
   case LUNADO_GC_UNCERTAIN:
     lua_pushfstring(L, "TaskGroup of %s was collected while it was open",
@@ -196,6 +209,14 @@ int lunado__groupend_gc(lua_State *L) {
   case LUNADO_GC_CLOSING:
     break;
   }
+}
+
+int lunado__groupend_gc(lua_State *L) {
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  const lunado_group *self = lua_touserdata(L, 1);
+  if (!self->open || self->ended) return 0;
+  if (!is_loop_closed(L)) report(L, realm);
+  lunado__groupcancel_log_first(L, realm, 1);
   return 0;
 }
 
