@@ -316,6 +316,9 @@ describe("timeout", function()
       assert.error_matches(function() tasks.timeout "soon" end,
         "bad argument #1 to 'timeout' "
           .. "%(number or timedelta expected, got string%)")
+      assert.error_matches(function() tasks.timeout() end,
+        "bad argument #1 to 'timeout' "
+          .. "%(number or timedelta expected, got no value%)")
       assert.error_matches(function() tasks.timeout(1, 2) end,
         "bad argument #2 to 'timeout' %(function expected, got number%)")
       yield(gen.sleep(1))

@@ -314,6 +314,7 @@ static int tasks_timeout(lua_State *L) {
   lunado_scope *self;
   lunado_task *task;
   double when;
+  if (lua_isnone(L, 1)) return luaL_typeerror(L, 1, "number or timedelta");
   if (!lua_isnoneornil(L, 2)) lunado__checkcallable(L, 2);
   luaL_checkstack(L, LUA_MINSTACK, NULL);
   task = push_running(L, realm, "cannot open a timeout");
