@@ -51,6 +51,7 @@ build = {
             "src/binding/coroutine/suspend.c",
             "src/binding/coroutine/task.c",
             "src/binding/coroutine/throw.c",
+            "src/binding/coroutine/waitcycle.c",
             "src/binding/coroutine/walk.c",
             "src/binding/coroutine/watch.c",
             "src/binding/debug/inspect.c",

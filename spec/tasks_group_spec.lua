@@ -866,3 +866,213 @@ describe("race", function()
       "yielded what is not yieldable: a number")
   end)
 end)
+
+describe("a cycle of waits", function()
+  -- Ways in which a coroutine waits for children fn1, fn2, ...
+  local holders = {
+    ["a group"] = function(...)
+      local group <close> = tasks.TaskGroup()
+      for _, fn in ipairs { ... } do group:spawn(fn) end
+    end,
+    ["a group with a function"] = function(...)
+      local fns = { ... }
+      tasks.group(function(group)
+        for _, fn in ipairs(fns) do group:spawn(fn) end
+      end)
+    end,
+    ["a race"] = function(...)
+      local children = {}
+      for i, fn in ipairs { ... } do children[i] = start(fn) end
+      yield(tasks.race(children))
+    end,
+    ["a race of tables"] = function(...)
+      local children = {}
+      for i, fn in ipairs { ... } do children[i] = { start(fn) } end
+      yield(tasks.race(children))
+    end,
+    ["a group around a group"] = function(...)
+      local outer <close> = tasks.TaskGroup()
+      outer:spawn(function(...)
+        local inner <close> = tasks.TaskGroup()
+        for _, fn in ipairs { ... } do inner:spawn(fn) end
+      end, ...)
+    end,
+  }
+
+  -- Ways in which a child waits for its owner.
+  local ways = {
+    directly = yield,
+    ["through a coroutine"] = function(future)
+      yield(start(function() yield(future) end))
+    end,
+    ["through a table"] = function(future) yield { future, Future() } end,
+    ["through a multi"] = function(future) yield(gen.multi { future }) end,
+    ["through a with_timeout"] = function(future)
+      yield(gen.with_timeout({ seconds = 3600 }, future))
+    end,
+    ["through a race"] = function(future) yield(tasks.race { future }) end,
+    ["through a group"] = function(future)
+      local group <close> = tasks.TaskGroup()
+      group:spawn(function() yield(future) end)
+    end,
+    ["through a target"] = function(future) yield(tasks.keep(future)) end,
+  }
+
+  for holder, hold in pairs(holders) do
+    for way, wait in pairs(ways) do
+      it(("of %s and a child, %s"):format(holder, way), function()
+        for _, swallows in ipairs { 0, 1, 3 } do
+          run(function()
+            local owner
+            local function child()
+              yield()
+              for _ = 1, swallows do
+                local ok, err = pcall(wait, owner)
+                assert(not ok and is_cancelled(err), err)
+              end
+              wait(owner)
+            end
+            owner = start(hold, child, child)
+            yield(gen.sleep(1))
+            local began = loop:time()
+            assert.is_false(owner:done())
+            tasks.cancel(owner)
+            assert_cancelled(owner)
+            assert.equal(began, loop:time())
+          end)
+        end
+      end)
+    end
+  end
+
+  it("ends when a sibling fails", function()
+    run(function()
+      local owner
+      owner = start(function()
+        in_group(function(group)
+          group:spawn(function() yield() yield(owner) end)
+          group:spawn(fail_after, 1, "boom")
+        end)
+        return "ended"
+      end)
+      assert.equal("ended", yield(owner))
+    end)
+  end)
+
+  it("ends when a race is over", function()
+    run(function()
+      local owner
+      owner = start(function()
+        return yield(tasks.race {
+          start(function() yield() yield(owner) end),
+          start(sleep, 1, "won"),
+        })
+      end)
+      local key, result = yield(owner)
+      assert.equal(2, key)
+      assert.equal("won", result)
+    end)
+  end)
+
+  it("of two groups", function()
+    for _, which in ipairs { 1, 2 } do
+      run(function()
+        local owners = {}
+        for i = 1, 2 do
+          owners[i] = start(function()
+            in_group(function(group)
+              group:spawn(function() yield() yield(owners[3 - i]) end)
+            end)
+            yield()
+          end)
+        end
+        yield(gen.sleep(1))
+        tasks.cancel(owners[which])
+        assert_cancelled(owners[which])
+        pcall(yield, owners[3 - which])
+      end)
+    end
+  end)
+
+  it("lets the owner go when the child alone is cancelled", function()
+    for _, seconds in ipairs { 0, 2 } do
+      run(function()
+        local owner, child
+        owner = start(function()
+          in_group(function(group)
+            child = group:spawn(function() yield() yield(owner) end)
+            yield(gen.sleep(seconds))
+          end)
+          return "went on"
+        end)
+        yield(gen.sleep(1))
+        tasks.cancel(child)
+        assert_cancelled(child)
+        assert.equal("went on", yield(owner))
+      end)
+    end
+  end)
+
+  it("lets go what waits in a shield", function()
+    run(function()
+      local owner, child
+      child = start(function() yield() yield(owner) end)
+      owner = start(function()
+        tasks.shield(function()
+          local ok, err = pcall(yield, child)
+          assert(not ok and is_cancelled(err), err)
+        end)
+        return "went on"
+      end)
+      yield(gen.sleep(1))
+      tasks.cancel(child)
+      assert_cancelled(child)
+      assert.equal("went on", yield(owner))
+    end)
+  end)
+
+  it("begins after the cancellation", function()
+    run(function()
+      local owner, met
+      owner = start(function()
+        in_group(function(group)
+          group:spawn(function()
+            pcall(sleep, 3600)
+            local ok, err = pcall(yield, start(function()
+              pcall(sleep, 3600)
+              met = true
+              yield(owner)
+            end))
+            assert(not ok and is_cancelled(err), err)
+            yield(owner)
+          end)
+        end)
+        yield()
+      end)
+      yield(gen.sleep(1))
+      tasks.cancel(owner)
+      assert_cancelled(owner)
+      assert.is_true(met)
+    end)
+  end)
+
+  it("takes other coroutines along as before", function()
+    run(function()
+      local owner, helpers = nil, {}
+      owner = start(function()
+        local group <close> = tasks.TaskGroup()
+        for i = 1, 3 do
+          helpers[i] = start(function() yield(start(sleep, 3600)) end)
+          group:spawn(function() yield { helpers[i], owner } end)
+        end
+      end)
+      local above = start(function() yield(owner) end)
+      yield(gen.sleep(1))
+      local began = loop:time()
+      tasks.cancel(above)
+      assert_cancelled(above)
+      for i = 1, 3 do assert_cancelled(helpers[i]) end
+      assert.equal(began, loop:time())
+    end)
+  end)
+end)

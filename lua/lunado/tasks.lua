@@ -73,12 +73,13 @@ end
 -- race ----------------------------------------------------------------------
 
 --- Makes the race stop waiting for its children, and gives up those for which
--- nobody else waits.  Returns a list of those that have yet to end.
-local function give_up(iterator, children)
+-- nobody else waits.  Returns a list of those that have yet to end; the task's
+-- coroutine is going to wait for them.
+local function give_up(iterator, children, task)
   local notice, left = core.notice "the race is over", {}
   core.abandon(iterator)
   for _, child in ipairs(children) do
-    if core.give_up(child, notice) then left[#left + 1] = child end
+    if core.give_up(child, notice, task) then left[#left + 1] = child end
   end
   return left
 end
@@ -99,9 +100,9 @@ end
 -- takes an item meanwhile.
 local race = core.coroutine(function(keys, children)
   local iterator = core.WaitIterator(children)
-  local first, left = iterator:next(), nil
+  local first, task, left = iterator:next(), core.current_task(), nil
   local over = Future()
-  local function end_it() left = left or give_up(iterator, children) end
+  local function end_it() left = left or give_up(iterator, children, task) end
   first:add_done_callback(end_it)
   core.chain_future(first, over)
   core.set_canceller(over, end_it)

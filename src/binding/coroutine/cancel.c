@@ -8,6 +8,7 @@
 #include "binding/coroutine/notice.h"
 #include "binding/coroutine/scope.h"
 #include "binding/coroutine/task.h"
+#include "binding/coroutine/waitcycle.h"
 #include "binding/coroutine/walk.h"
 #include "binding/error/failure.h"
 #include "binding/error/quiet.h"
@@ -120,17 +121,34 @@ static int core_notice(lua_State *L) {
   return 1;
 }
 
-/* give_up(future, notice) → true.  Gives up the pending Future as if the last
- * that waited for it had been cancelled: it will be done, at once or later.
- * Returns false, and changes nothing, if it is done, cannot be given up or has
- * a waiter. */
+/* give_up(future, notice, task) → true.  Gives up the pending Future as if the
+ * last that waited for it had been cancelled: it will be done, at once or
+ * later, and the task's coroutine is going to wait for it.  Returns false, and
+ * changes nothing, if it is done, cannot be given up or has a waiter. */
 static int core_give_up(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   const lunado_future *future = lunado__checkfuture(L, realm, 1);
+  bool taken = false;
   check_notice(L, realm, 2);
-  lua_settop(L, 2);
-  lua_pushboolean(L, lunado_future_pending(future) && future->waiters == NULL &&
-                         lunado__walk_future(L, realm, 1, 2));
+  luaL_argexpected(L, lunado__toclass(L, 3, realm->types.task), 3, "task");
+  lua_settop(L, 3);
+  if (lunado_future_pending(future) && future->waiters == NULL) {
+    lunado__waitcycle_tie(L, 1, 3);
+    taken =
+        lunado_future_pending(future) && lunado__walk_future(L, realm, 1, 2);
+    if (!taken) lunado__waitcycle_untie(L, 1);
+  }
+  lua_pushboolean(L, taken);
+  return 1;
+}
+
+/* current_task() → the task of the running coroutine. */
+static int core_current_task(lua_State *L) {
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  if (!lunado__task_is_running(L, realm))
+    return luaL_error(L, "not in a coroutine of lunado");
+  lua_pushvalue(realm->coroutines.runner, realm->coroutines.runner_index);
+  lua_xmove(realm->coroutines.runner, L, 1);
   return 1;
 }
 
@@ -192,6 +210,7 @@ static const luaL_Reg functions[] = {
     {"cancel", tasks_cancel},
     {"notice", core_notice},
     {"give_up", core_give_up},
+    {"current_task", core_current_task},
     {"log_loser", core_log_loser},
     {NULL, NULL}};
 

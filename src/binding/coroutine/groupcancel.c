@@ -11,6 +11,7 @@
 #include "binding/coroutine/member.h"
 #include "binding/coroutine/notice.h"
 #include "binding/coroutine/scope.h"
+#include "binding/coroutine/waitcycle.h"
 #include "binding/error/exception.h"
 #include "binding/error/failure.h"
 #include "binding/error/quiet.h"
@@ -28,9 +29,16 @@ bool lunado__groupcancel_has_stack(lua_State *L, lunado_realm *realm) {
   return false;
 }
 
-void lunado__groupcancel_children(lua_State *L, lunado_realm *realm, int idx) {
+/* Pushes the task that owns the group, or nil. */
+static void push_owner(lua_State *L, int idx) {
+  if (lua_getiuservalue(L, idx, GROUP_SCOPE) == LUA_TNIL) return;
+  lua_getiuservalue(L, -1, SCOPE_TASK);
+  lua_remove(L, -2);
+}
+
+/* Cancels the children, inside a walk. */
+static void cancel_children(lua_State *L, lunado_realm *realm, int idx) {
   int top = lua_gettop(L), members = top + 1, notice = top + 2, at = top + 3;
-  if (!lunado__groupcancel_has_stack(L, realm)) return;
   lua_getiuservalue(L, idx, GROUP_MEMBERS);
   lua_getiuservalue(L, idx, GROUP_NOTICE);
   for (lua_pushnil(L); lua_next(L, members) != 0; lua_settop(L, at)) {
@@ -39,6 +47,18 @@ void lunado__groupcancel_children(lua_State *L, lunado_realm *realm, int idx) {
       lunado__cancel_task(L, realm, lua_gettop(L), notice);
   }
   lua_settop(L, top);
+}
+
+void lunado__groupcancel_children(lua_State *L, lunado_realm *realm, int idx) {
+  int owner = lua_gettop(L) + 1;
+  lunado_walk walk;
+  if (!lunado__groupcancel_has_stack(L, realm)) return;
+  push_owner(L, idx);
+  lunado__waitcycle_begin(L, realm, &walk, owner);
+  walk.telling = true;
+  cancel_children(L, realm, idx);
+  lunado__waitcycle_end(realm);
+  lua_settop(L, owner - 1);
 }
 
 void lunado__groupcancel_set_notice(lua_State *L, int idx) {
@@ -64,7 +84,7 @@ void lunado__groupcancel_tell(lua_State *L, lunado_realm *realm, int idx,
   if (((lunado_group *)lua_touserdata(L, idx))->cancelled) return;
   lua_pushvalue(L, notice);
   lunado__groupcancel_set_notice(L, idx);
-  lunado__groupcancel_children(L, realm, idx);
+  if (lunado__groupcancel_has_stack(L, realm)) cancel_children(L, realm, idx);
 }
 
 void lunado__groupcancel_body(lua_State *L, lunado_realm *realm, int idx) {

@@ -25,7 +25,7 @@ void lunado__groupcancel_children(lua_State *L, lunado_realm *realm, int idx);
 void lunado__groupcancel_body(lua_State *L, lunado_realm *realm, int idx);
 
 /* Cancels the children with the notice at `notice`, unless they were cancelled
- * before.  [-0, +0, -] */
+ * before; to be called by a walk that goes through the owner.  [-0, +0, -] */
 void lunado__groupcancel_tell(lua_State *L, lunado_realm *realm, int idx,
                               int notice);
 

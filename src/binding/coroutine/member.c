@@ -128,6 +128,10 @@ static void on_child(lunado_settler *settler, lunado_waiter *waiter,
   lua_settop(L, m - 1);
 }
 
+bool lunado__member_owns(const lunado_waiter *waiter) {
+  return waiter->cb == on_child;
+}
+
 /* --- waiting for a child -------------------------------------------------- */
 
 void lunado__member_wait(lua_State *L, lunado_group *self) {

@@ -38,6 +38,9 @@ typedef struct {
 /* Pushes a new member of the group.  [-0, +1, m] */
 lunado_member *lunado__member_push(lua_State *L, int idx);
 
+/* True if the waiter is a member's.  [-0, +0, -] */
+bool lunado__member_owns(const lunado_waiter *waiter);
+
 /* Puts the member into the set of its group, while the group cannot be
  * cancelled.  If the spawn raises afterwards, it stays there without a Future.
  * [-0, +0, m] */

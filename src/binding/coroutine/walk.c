@@ -19,6 +19,7 @@
 #include "binding/coroutine/scope.h"
 #include "binding/coroutine/suspend.h"
 #include "binding/coroutine/task.h"
+#include "binding/coroutine/waitcycle.h"
 #include "binding/future/future.h"
 #include "binding/future/multi.h"
 #include "binding/future/settle.h"
@@ -34,20 +35,10 @@ enum { ITEM_NUMBER = 1, ITEM_NOTICE, ITEM_SIZE };
 /* Slots that a step may use above its item. */
 enum { STEP_STACK = 2 * LUA_MINSTACK };
 
-/* The lowest number of a walk.  No coroutine starts with so many values, so
- * that task->count and task->pass cannot be confused. */
-#define FIRST_PASS (UINT32_C(1) << 24)
-
 /* True if the Future has at most one waiter. */
 static bool is_sole(const lunado_future *future) {
   const lunado_waiter *waiter = future->waiters;
   return waiter == NULL || waiter->next == waiter;
-}
-
-/* True if the present walk has gone through the task, which waits: a wait for
- * it would be a cycle. */
-static bool is_passed(const lunado_realm *realm, const lunado_task *task) {
-  return task->flags & TASK_WAITING && task->pass == realm->coroutines.pass;
 }
 
 /* True if the Future on top, of kind LUNADO_KIND_REQUEST, has its request. */
@@ -57,12 +48,21 @@ static bool has_request(lua_State *L) {
   return has;
 }
 
+/* Returns the task of the Future on top, of kind LUNADO_KIND_COROUTINE, or
+ * NULL. */
+static const lunado_task *task_of(lua_State *L) {
+  const lunado_task *task;
+  lua_getiuservalue(L, -1, LUNADO_FUTURE_TASK);
+  task = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  return task;
+}
+
 /* True if the pending Future on top can be given up: it will be settled then,
  * at once or once the work behind it has ended.  Any other Future is let go
  * by its waiter. */
 static bool can_give_up(lua_State *L, const lunado_realm *realm) {
   const lunado_future *future = lua_touserdata(L, -1);
-  const lunado_task *task;
   if (future->flags & (LUNADO_HAS_CANCELLER | LUNADO_IS_KEPT)) return true;
   switch (future->kind) {
   case LUNADO_KIND_MULTI:
@@ -75,10 +75,7 @@ static bool can_give_up(lua_State *L, const lunado_realm *realm) {
   case LUNADO_KIND_REQUEST:
     return has_request(L);
   case LUNADO_KIND_COROUTINE:
-    lua_getiuservalue(L, -1, LUNADO_FUTURE_TASK);
-    task = lua_touserdata(L, -1);
-    lua_pop(L, 1);
-    return task != NULL && !is_passed(realm, task);
+    return task_of(L) != NULL;
   default:
     return false;
   }
@@ -99,12 +96,22 @@ static bool is_told(lua_State *L, lunado_realm *realm, int notice) {
   return told;
 }
 
+/* True if the pending Future on top is that of a coroutine which waits for the
+ * walk: nobody may wait for it here, or a cycle of waits would not end. */
+static bool is_ancestor(lua_State *L, lunado_realm *realm) {
+  const lunado_future *future = lua_touserdata(L, -1);
+  return future->kind == LUNADO_KIND_COROUTINE &&
+         !(future->flags & LUNADO_HAS_CANCELLER) &&
+         lunado__waitcycle_has(realm, task_of(L));
+}
+
 /* True if the waiter, which is cancelled with the notice, takes the pending
  * Future on top along; false if it must let the Future go. */
 static bool takes_along(lua_State *L, lunado_realm *realm, int notice) {
   if (!lua_checkstack(L, STEP_STACK + ITEM_SIZE)) return false;
   return can_give_up(L, realm) &&
-         (is_sole(lua_touserdata(L, -1)) || is_told(L, realm, notice));
+         (is_sole(lua_touserdata(L, -1)) || is_told(L, realm, notice)) &&
+         !is_ancestor(L, realm);
 }
 
 /* Replaces the object of the item by the value on top. */
@@ -150,6 +157,7 @@ static bool waits(const lunado_task *task) {
  * it comes. */
 static void tell_groups(lua_State *L, lunado_realm *realm, int item) {
   int at = lua_gettop(L) + 1, notice = item + ITEM_NOTICE;
+  realm->coroutines.walk->telling = true;
   lua_getiuservalue(L, item, LUNADO_TASK_SCOPE);
   while (!lua_isnil(L, at) && lunado__tofuture(L, realm, at) == NULL) {
     const lunado_scope *scope = lua_touserdata(L, at);
@@ -164,6 +172,7 @@ static void tell_groups(lua_State *L, lunado_realm *realm, int item) {
     lua_replace(L, at);
     lua_settop(L, at);
   }
+  realm->coroutines.walk->telling = false;
   lua_settop(L, at - 1);
 }
 
@@ -175,13 +184,13 @@ static void step_task(lua_State *L, lunado_realm *realm, int item) {
     return;
   }
   lua_replace(L, item + ITEM_NOTICE);
+  lunado__waitcycle_pass(L, realm, item);
   tell_groups(L, realm, item);
   if (task->flags & TASK_STARTING) {
     never_start(L, item, task);
   } else if (waits(task) && lua_checkstack(task->thread, 1)) {
     lua_pushvalue(task->thread, -1);
     lua_xmove(task->thread, L, 1);
-    task->pass = realm->coroutines.pass; /* it may wait for itself */
     if (takes_along(L, realm, item + ITEM_NOTICE)) {
       continue_with(L, item);
       return;
@@ -295,12 +304,6 @@ static void step_future(lua_State *L, lunado_realm *realm, int item) {
     fail(L, realm, item);
 }
 
-/* Gives the walk that begins a number. */
-static void begin_walk(lunado_realm *realm) {
-  if (realm->coroutines.pass++ < FIRST_PASS)
-    realm->coroutines.pass = FIRST_PASS;
-}
-
 /* Walks from the task or Future at idx, with the notice at `notice`.  If memory
  * is too short for more stack, the stack of a C function is enough to let go
  * what the task waits for. */
@@ -321,18 +324,30 @@ static void walk(lua_State *L, lunado_realm *realm, int idx, int notice) {
 
 void lunado__walk_task(lua_State *L, lunado_realm *realm, int t) {
   const lunado_task *task = lua_touserdata(L, t);
+  lunado_walk self;
   if (!(task->flags & TASK_CANCELLED)) return;
-  begin_walk(realm);
+  lunado__waitcycle_begin(L, realm, &self, t);
   walk(L, realm, t, t);
+  lunado__waitcycle_end(realm);
 }
 
 bool lunado__walk_future(lua_State *L, lunado_realm *realm, int idx,
                          int notice) {
+  const lunado_future *future = lua_touserdata(L, idx);
+  int top = lua_gettop(L);
+  lunado_walk self;
   bool taken;
+  if (!lua_checkstack(L, STEP_STACK + ITEM_SIZE)) return false;
   lua_pushvalue(L, idx);
-  begin_walk(realm);
-  taken = takes_along(L, realm, notice);
-  lua_pop(L, 1);
-  if (taken) walk(L, realm, idx, notice);
+  taken =
+      can_give_up(L, realm) && (is_sole(future) || is_told(L, realm, notice));
+  if (taken) {
+    if (future->kind == LUNADO_KIND_COROUTINE)
+      lua_getiuservalue(L, idx, LUNADO_FUTURE_TASK);
+    lunado__waitcycle_begin(L, realm, &self, lua_gettop(L));
+    walk(L, realm, idx, notice);
+    lunado__waitcycle_end(realm);
+  }
+  lua_settop(L, top);
   return taken;
 }

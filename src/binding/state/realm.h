@@ -40,6 +40,7 @@ times cannot tell milliseconds"
 typedef struct lunado_realm lunado_realm;
 typedef struct lunado_ioloop lunado_ioloop;
 typedef struct lunado_task lunado_task;
+typedef struct lunado_walk lunado_walk;
 typedef struct lunado_failure lunado_failure;
 
 /* Upvalues of every function of the binding. */
@@ -197,6 +198,7 @@ struct lunado_realm {
     bool has_thread_hook; /* SLOT_THREAD_HOOK is to be called */
     bool tracking; /* lunado.debug asks for tasks: SLOT_TRACKED is a table */
     uint32_t pass; /* the number of the last walk of a cancellation */
+    lunado_walk *walk; /* the walk that is under way (waitcycle.h), or NULL */
     lua_Hook user_hook; /* the debug hook of the coroutine into which an error
                            is being raised */
     int user_hook_mask;

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * waitcycle.h - which coroutines wait for a walk (walk.h): a walk does not make
+ * a coroutine wait for one of those.
+ *
+ * An ancestor of a task or Future is a task that waits for it, directly or
+ * through others.  The owner of a group waits for the children from their spawn
+ * on.  A walk marks the ancestors of where it began, and the tasks through
+ * which it goes, with its number (task->pass).  It does so only when it is to
+ * go on with a coroutine.
+ *
+ * Walks are nested while a group is told.  The ancestors of the outer walk are
+ * those of the inner one, too, and are not marked again.
+ */
+#ifndef LUNADO_BINDING_COROUTINE_WAITCYCLE_H
+#define LUNADO_BINDING_COROUTINE_WAITCYCLE_H
+
+#include "binding/state/realm.h"
+
+/* A walk that is under way; on the C stack. */
+struct lunado_walk {
+  lunado_walk *former;    /* the one that was under way before, or NULL */
+  lunado_walk *inner;     /* the one that began last while it told a group */
+  lunado_walk *outermost; /* of those around it, or itself */
+  lua_State *L;
+  int start;       /* the stack index of where it began */
+  uint32_t number; /* of the marks */
+  bool nested;     /* `former` tells a group, and is around it */
+  bool marked;     /* the ancestors have marks */
+  bool all;        /* not enough memory: every task counts as an ancestor */
+  bool telling;    /* it tells a group: the walks that begin are within it */
+};
+
+/* Begins a walk from the task or Future at `start`; nil: from nowhere.
+ * [-0, +0, -] */
+void lunado__waitcycle_begin(lua_State *L, lunado_realm *realm,
+                             lunado_walk *self, int start);
+
+/* Ends the innermost walk.  [-0, +0, -] */
+void lunado__waitcycle_end(lunado_realm *realm);
+
+/* True if the innermost walk must not go on with the task: it is an ancestor,
+ * or was passed.  [-0, +0, -] */
+bool lunado__waitcycle_has(lunado_realm *realm, const lunado_task *task);
+
+/* To be called when the innermost walk goes through the task at t.
+ * [-0, +0, -] */
+void lunado__waitcycle_pass(lua_State *L, lunado_realm *realm, int t);
+
+/* Tells that the task at t will wait for the pending Future at idx once that
+ * was given up.  Pushes a tie, or nil if the Future needs none.  Neither index
+ * may be relative.  [-0, +1, m] */
+void lunado__waitcycle_tie(lua_State *L, int idx, int t);
+
+/* Undoes lunado__waitcycle_tie, whose result is on top, and pops it.
+ * [-1, +0, -] */
+void lunado__waitcycle_untie(lua_State *L, int idx);
+
+#endif
