@@ -485,11 +485,10 @@ function Run:add_error(group, err)
 end
 
 --- Starts a coroutine that runs the block, in a group or alone.  `parent` is
--- the coroutine that will wait for it, if there is one; `race` whether that
--- does so in a race.
-function Run:start(block, group, parent, race)
+-- the coroutine that will wait for it, if there is one.
+function Run:start(block, group, parent)
   local c = { id = #self.coroutines + 1, sources = {}, group = group,
-    parent = parent, parent_scope = parent and parent.scope, race = race }
+    parent = parent }
   self.coroutines[c.id] = c
   if group then group.children[#group.children + 1] = c end
   local function main()
@@ -512,27 +511,18 @@ local function begin_wait(c, child, race)
   table.insert(child.sources, { waiter = c, scope = c.scope, race = race })
 end
 
---- Whether `target` waits for c, in such a way that a group, a race or a shield
--- on the way would wait for c even if it was cancelled.  If c waited for
--- `target`, neither would ever end.
-local function is_bound(c, target, within, seen)
-  if seen[c] ~= nil and (seen[c] or not within) then return false end
-  seen[c] = within
-  local function is_above(waiter, bound, scope)
-    while scope and not bound do
-      bound, scope = scope.kind == "shield", scope.outer
-    end
-    return waiter and (bound and waiter == target
-      or is_bound(waiter, target, bound or false, seen))
+--- Whether `target` waits for c, directly or not.
+local function is_above(c, target, seen)
+  if not c or seen[c] then return false end
+  seen[c] = true
+  local function is(waiter)
+    return waiter == target or is_above(waiter, target, seen)
   end
-  if c.group and is_above(c.group.owner, true)
-    or is_above(c.parent, within or c.race, c.parent_scope) then
+  if c.group and is(c.group.owner) or c.parent and is(c.parent) then
     return true
   end
   for _, source in ipairs(c.sources) do
-    if is_above(source.waiter, within or source.race, source.scope) then
-      return true
-    end
+    if is(source.waiter) then return true end
   end
   return false
 end
@@ -1023,8 +1013,8 @@ end
 
 function ops.await(run, c, node)
   local target = run:coroutine(node.index)
-  if not target.future or is_bound(c, target, false, {}) then return end
-  if target == c or is_bound(c, target, true, {}) then run.cyclic = true end
+  if not target.future then return end
+  if target == c or is_above(c, target, {}) then run.cyclic = true end
   local way = ways[node.way] or yield
   local ok, err = run:wait_for_all(c, { target }, false, function()
     return way(target.future)
@@ -1037,10 +1027,10 @@ function ops.call(run, c, node)
   run:call(c, ways[node.way] and node.way or "yield", node.block)
 end
 
-function Run:start_all(c, node, race)
+function Run:start_all(c, node)
   local list, futures = {}, {}
   for i, block in ipairs(node.children) do
-    list[i] = self:start(block, nil, c, race)
+    list[i] = self:start(block, nil, c)
     futures[i] = list[i].future
   end
   if node.seconds then futures[#futures + 1] = gen.sleep(node.seconds) end
@@ -1060,7 +1050,7 @@ function ops.multi(run, c, node)
 end
 
 function ops.race(run, c, node)
-  local list, futures = run:start_all(c, node, true)
+  local list, futures = run:start_all(c, node)
   local ok, key, id = run:wait_for_all(c, list, true, function()
     return yield(tasks.race(futures))
   end)
