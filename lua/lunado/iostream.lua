@@ -285,7 +285,12 @@ local MODES = { r = true, w = true, a = true, ["r+"] = true }
 local open = core.coroutine(function(path, mode, options)
   local self = new(options)
   local fd = await(core.open_descriptor(path, mode))
-  open_descriptor(self, fd, core.guess_handle(fd), mode, true)
+  local ok, err = pcall(open_descriptor, self, fd, core.guess_handle(fd), mode,
+    true)
+  if not ok then
+    core.close_descriptor(fd)
+    error(err, 0)
+  end
   return finish(self, options)
 end)
 

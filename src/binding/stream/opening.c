@@ -117,9 +117,17 @@ static int core_guess_handle(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg functions[] = {{"open_descriptor", core_open_descriptor},
-                                     {"guess_handle", core_guess_handle},
-                                     {NULL, NULL}};
+/* close_descriptor(fd) */
+static int core_close_descriptor(lua_State *L) {
+  close_fd(NULL, (uv_file)luaL_checkinteger(L, 1));
+  return 0;
+}
+
+static const luaL_Reg functions[] = {
+    {"open_descriptor", core_open_descriptor},
+    {"close_descriptor", core_close_descriptor},
+    {"guess_handle", core_guess_handle},
+    {NULL, NULL}};
 
 void lunado__opening_functions(lua_State *L) {
   lunado__setfunctions(L, functions);
