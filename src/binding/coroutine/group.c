@@ -11,6 +11,7 @@
 #include "binding/coroutine/member.h"
 #include "binding/coroutine/notice.h"
 #include "binding/coroutine/scope.h"
+#include "binding/coroutine/walk.h"
 #include "binding/error/failure.h"
 #include "binding/error/quiet.h"
 #include "binding/future/future.h"
@@ -82,7 +83,7 @@ static int group_cancel(lua_State *L) {
     lunado__groupcancel_set_notice(L, 1);
   }
   if (self->owns_body) lunado__groupcancel_body(L, realm, 1);
-  lunado__groupcancel_children(L, realm, 1);
+  lunado__walk_group(L, realm, 1);
   return 0;
 }
 

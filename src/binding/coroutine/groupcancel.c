@@ -11,7 +11,7 @@
 #include "binding/coroutine/member.h"
 #include "binding/coroutine/notice.h"
 #include "binding/coroutine/scope.h"
-#include "binding/coroutine/waitcycle.h"
+#include "binding/coroutine/walk.h"
 #include "binding/error/exception.h"
 #include "binding/error/failure.h"
 #include "binding/error/quiet.h"
@@ -27,38 +27,6 @@ bool lunado__groupcancel_has_stack(lua_State *L, lunado_realm *realm) {
   lunado__log_text(L, realm,
                    "tasks of a group were not cancelled: not enough memory");
   return false;
-}
-
-/* Pushes the task that owns the group, or nil. */
-static void push_owner(lua_State *L, int idx) {
-  if (lua_getiuservalue(L, idx, GROUP_SCOPE) == LUA_TNIL) return;
-  lua_getiuservalue(L, -1, SCOPE_TASK);
-  lua_remove(L, -2);
-}
-
-/* Cancels the children, inside a walk. */
-static void cancel_children(lua_State *L, lunado_realm *realm, int idx) {
-  int top = lua_gettop(L), members = top + 1, notice = top + 2, at = top + 3;
-  lua_getiuservalue(L, idx, GROUP_MEMBERS);
-  lua_getiuservalue(L, idx, GROUP_NOTICE);
-  for (lua_pushnil(L); lua_next(L, members) != 0; lua_settop(L, at)) {
-    if (lua_getiuservalue(L, at, MEMBER_FUTURE) != LUA_TNIL &&
-        lua_getiuservalue(L, -1, LUNADO_FUTURE_TASK) != LUA_TNIL)
-      lunado__cancel_task(L, realm, lua_gettop(L), notice);
-  }
-  lua_settop(L, top);
-}
-
-void lunado__groupcancel_children(lua_State *L, lunado_realm *realm, int idx) {
-  int owner = lua_gettop(L) + 1;
-  lunado_walk walk;
-  if (!lunado__groupcancel_has_stack(L, realm)) return;
-  push_owner(L, idx);
-  lunado__waitcycle_begin(L, realm, &walk, owner);
-  walk.telling = true;
-  cancel_children(L, realm, idx);
-  lunado__waitcycle_end(realm);
-  lua_settop(L, owner - 1);
 }
 
 void lunado__groupcancel_set_notice(lua_State *L, int idx) {
@@ -79,14 +47,6 @@ static void set_new_notice(lua_State *L, lunado_realm *realm, int idx,
   lunado__groupcancel_set_notice(L, idx);
 }
 
-void lunado__groupcancel_tell(lua_State *L, lunado_realm *realm, int idx,
-                              int notice) {
-  if (((lunado_group *)lua_touserdata(L, idx))->cancelled) return;
-  lua_pushvalue(L, notice);
-  lunado__groupcancel_set_notice(L, idx);
-  if (lunado__groupcancel_has_stack(L, realm)) cancel_children(L, realm, idx);
-}
-
 void lunado__groupcancel_body(lua_State *L, lunado_realm *realm, int idx) {
   int scope = lua_gettop(L) + 1;
   lua_getiuservalue(L, idx, GROUP_SCOPE);
@@ -101,7 +61,7 @@ static void fail(lua_State *L, lunado_realm *realm, int idx,
   if (!lunado__groupcancel_has_stack(L, realm)) return;
   set_new_notice(L, realm, idx, reason);
   lunado__groupcancel_body(L, realm, idx);
-  lunado__groupcancel_children(L, realm, idx);
+  lunado__walk_group(L, realm, idx);
 }
 
 /* --- errors --------------------------------------------------------------- */
@@ -196,5 +156,5 @@ void lunado__groupcancel_body_failed(lua_State *L, lunado_realm *realm,
 void lunado__groupcancel_close(lua_State *L, lunado_realm *realm, int idx,
                                const char *reason) {
   set_new_notice(L, realm, idx, reason);
-  lunado__groupcancel_children(L, realm, idx);
+  lunado__walk_group(L, realm, idx);
 }

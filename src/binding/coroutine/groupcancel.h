@@ -17,17 +17,8 @@ bool lunado__groupcancel_has_stack(lua_State *L, lunado_realm *realm);
  * [-1, +0, -] */
 void lunado__groupcancel_set_notice(lua_State *L, int idx);
 
-/* Cancels the children that are left with the group's notice.  They may end
- * meanwhile.  [-0, +0, -] */
-void lunado__groupcancel_children(lua_State *L, lunado_realm *realm, int idx);
-
 /* Cancels the body with the group's notice.  [-0, +0, -] */
 void lunado__groupcancel_body(lua_State *L, lunado_realm *realm, int idx);
-
-/* Cancels the children with the notice at `notice`, unless they were cancelled
- * before; to be called by a walk that goes through the owner.  [-0, +0, -] */
-void lunado__groupcancel_tell(lua_State *L, lunado_realm *realm, int idx,
-                              int notice);
 
 /* Cancels the children of a group that ends without waiting for them; `reason`
  * is static.  [-0, +0, -] */

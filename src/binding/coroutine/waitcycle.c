@@ -24,6 +24,9 @@
 
 enum { SEARCH_NEXT = 1 };
 
+/* Slots of a branch besides its number. */
+enum { BRANCH_OUTER = 1, BRANCH_TASK };
+
 /* Slots that a step may use above its item. */
 enum { SEARCH_STACK = LUA_MINSTACK };
 
@@ -35,30 +38,29 @@ enum { SEARCH_STACK = LUA_MINSTACK };
  * marked: a net of multis may have too many ways through it. */
 #define SEARCH_MOST (UINT32_C(1) << 20)
 
-/* The walk around this one, or NULL. */
-static lunado_walk *outer(const lunado_walk *self) {
-  return self->nested ? self->former : NULL;
+/* The number of the innermost branch, or that outside of branches. */
+static uint32_t number_of(const lunado_walk *self) {
+  if (self->branch == 0) return self->number;
+  return (uint32_t)lua_tointeger(self->L, self->branch);
 }
 
-/* True if the task has a mark of the walk or of one around it.  The numbers
- * of these grow from the outermost to the innermost.  Most tasks have an older
- * mark or none. */
+/* True if the task has a mark of the walk, or of a branch that has not ended.
+ * The numbers of these grow from the outermost to the innermost.  Most tasks
+ * have an older mark or none. */
 static bool is_marked(const lunado_walk *self, const lunado_task *task) {
-  if (task->pass < self->outermost->number) return false;
-  while (self != NULL && (!self->marked || task->pass < self->number))
-    self = outer(self);
-  return self != NULL && task->pass == self->number;
+  int at = self->branch;
+  lua_Integer pass = task->pass;
+  if (!self->marked || task->pass < self->number) return false;
+  while (at != 0 && pass < lua_tointeger(self->L, at))
+    at = (int)lua_tointeger(self->L, at + BRANCH_OUTER);
+  return pass ==
+         (at != 0 ? lua_tointeger(self->L, at) : (lua_Integer)self->number);
 }
 
 /* True if the Future has one waiter. */
 static bool is_sole(const lunado_future *future) {
   const lunado_waiter *waiter = future->waiters;
   return waiter != NULL && waiter->next == waiter;
-}
-
-/* Gives the task a mark, unless it has one. */
-static void pass(const lunado_walk *self, lunado_task *task) {
-  if (!is_marked(self, task)) task->pass = self->number;
 }
 
 /* --- ties ----------------------------------------------------------------- */
@@ -178,7 +180,7 @@ static void step_task(lua_State *L, const lunado_walk *self, int item) {
     lua_settop(L, item - 1);
     return;
   }
-  task->pass = self->number;
+  task->pass = number_of(self);
   lua_getiuservalue(L, item, LUNADO_TASK_FUTURE);
   lua_replace(L, item);
 }
@@ -215,49 +217,53 @@ static void search(lua_State *L, const lunado_realm *realm, lunado_walk *self,
 
 /* --- walks ---------------------------------------------------------------- */
 
-/* True if the walk began at a child of a group for which nobody else waits: all
- * its ancestors have marks of the walk that tells the group. */
-static bool is_only_child(const lunado_realm *realm, const lunado_walk *self) {
-  const lunado_task *task =
-      lunado__toclass(self->L, self->start, realm->types.task);
-  return self->nested && task != NULL && !(task->flags & TASK_STARTING) &&
-         is_sole(task->future) && lunado__member_owns(task->future->waiters);
-}
-
-/* Marks the ancestors of the walk; those of the walks around it have marks. */
-static void mark_alone(lunado_realm *realm, lunado_walk *self) {
+static uint32_t new_number(lunado_realm *realm) {
   if (realm->coroutines.pass++ < FIRST_NUMBER)
     realm->coroutines.pass = FIRST_NUMBER;
-  self->number = realm->coroutines.pass;
-  self->marked = true;
-  self->all = self->nested && self->former->all;
-  if (self->all) return;
-  if (is_only_child(realm, self))
-    pass(self, lua_touserdata(self->L, self->start));
-  else
-    search(self->L, realm, self, self->start);
+  return realm->coroutines.pass;
 }
 
-/* Marks the ancestors of the innermost walk and of those around it, which come
- * first. */
-static void mark(lunado_realm *realm) {
-  lunado_walk *self = realm->coroutines.walk;
-  while (self->nested && !self->former->marked) self = self->former;
-  for (; self != realm->coroutines.walk; self = self->inner)
-    mark_alone(realm, self);
-  mark_alone(realm, self);
+static void set_slot(lua_State *L, int idx, lua_Integer value) {
+  lua_pushinteger(L, value);
+  lua_replace(L, idx);
+}
+
+/* Reverses the list of branches, and returns its first: so that the outermost
+ * comes first. */
+static int reverse_branches(const lunado_walk *self) {
+  int first = 0, at = self->branch;
+  while (at != 0) {
+    int next = (int)lua_tointeger(self->L, at + BRANCH_OUTER);
+    set_slot(self->L, at + BRANCH_OUTER, first);
+    first = at;
+    at = next;
+  }
+  return first;
+}
+
+/* Marks the ancestors of the walk, and then those of its branches, from the
+ * outermost on. */
+static void mark(lunado_realm *realm, lunado_walk *self) {
+  lua_State *L = self->L;
+  int at = reverse_branches(self);
+  self->number = new_number(realm);
+  self->marked = true;
+  self->branch = 0;
+  search(L, realm, self, self->start);
+  while (at != 0) {
+    int next = (int)lua_tointeger(L, at + BRANCH_OUTER);
+    set_slot(L, at + BRANCH_OUTER, self->branch);
+    set_slot(L, at, new_number(realm));
+    self->branch = at;
+    search(L, realm, self, at + BRANCH_TASK);
+    at = next;
+  }
 }
 
 void lunado__waitcycle_begin(lua_State *L, lunado_realm *realm,
                              lunado_walk *self, int start) {
-  lunado_walk *former = realm->coroutines.walk;
-  *self = (lunado_walk){
-      .former = former, .outermost = self, .L = L, .start = start};
-  if (former != NULL && former->telling && former->L == L) {
-    self->nested = true;
-    former->inner = self;
-    self->outermost = former->outermost;
-  }
+  *self =
+      (lunado_walk){.former = realm->coroutines.walk, .L = L, .start = start};
   realm->coroutines.walk = self;
 }
 
@@ -265,9 +271,31 @@ void lunado__waitcycle_end(lunado_realm *realm) {
   realm->coroutines.walk = realm->coroutines.walk->former;
 }
 
+void lunado__waitcycle_branch(lua_State *L, lunado_realm *realm) {
+  lunado_walk *self = realm->coroutines.walk;
+  lua_pushinteger(L, 0);
+  lua_pushinteger(L, self->branch);
+  lua_pushnil(L);
+  lua_rotate(L, -1 - LUNADO_BRANCH_SIZE, LUNADO_BRANCH_SIZE);
+  self->branch = lua_gettop(L) - LUNADO_BRANCH_SIZE;
+}
+
+void lunado__waitcycle_next_branch(lua_State *L, lunado_realm *realm, int t) {
+  const lunado_walk *self = realm->coroutines.walk;
+  lua_copy(L, t, self->branch + BRANCH_TASK);
+  if (self->marked) set_slot(L, self->branch, new_number(realm));
+}
+
+void lunado__waitcycle_end_branch(lua_State *L, lunado_realm *realm) {
+  lunado_walk *self = realm->coroutines.walk;
+  int outer = (int)lua_tointeger(L, self->branch + BRANCH_OUTER);
+  lua_settop(L, self->branch - 1);
+  self->branch = outer;
+}
+
 bool lunado__waitcycle_has(lunado_realm *realm, const lunado_task *task) {
   lunado_walk *self = realm->coroutines.walk;
-  if (!self->marked) mark(realm);
+  if (!self->marked) mark(realm, self);
   return self->all || is_marked(self, task);
 }
 
@@ -278,7 +306,7 @@ void lunado__waitcycle_pass(lua_State *L, lunado_realm *realm, int t) {
       is_marked(self, task))
     return;
   if (is_sole(task->future)) /* its waiter has a mark */
-    task->pass = self->number;
+    task->pass = number_of(self);
   else
     search(L, realm, self, t);
 }

@@ -6,11 +6,11 @@
  * An ancestor of a task or Future is a task that waits for it, directly or
  * through others.  The owner of a group waits for the children from their spawn
  * on.  A walk marks the ancestors of where it began, and the tasks through
- * which it goes, with its number (task->pass).  It does so only when it is to
- * go on with a coroutine.
+ * which it goes, with a number (task->pass).  It does so only when it is to go
+ * on with a coroutine.
  *
- * Walks are nested while a group is told.  The ancestors of the outer walk are
- * those of the inner one, too, and are not marked again.
+ * Each child of a group begins a branch of the walk, which has a number of its
+ * own.  What was passed in a branch that has ended is no ancestor.
  */
 #ifndef LUNADO_BINDING_COROUTINE_WAITCYCLE_H
 #define LUNADO_BINDING_COROUTINE_WAITCYCLE_H
@@ -19,17 +19,18 @@
 
 /* A walk that is under way; on the C stack. */
 struct lunado_walk {
-  lunado_walk *former;    /* the one that was under way before, or NULL */
-  lunado_walk *inner;     /* the one that began last while it told a group */
-  lunado_walk *outermost; /* of those around it, or itself */
+  lunado_walk *former; /* the one that was under way before, or NULL */
   lua_State *L;
   int start;       /* the stack index of where it began */
-  uint32_t number; /* of the marks */
-  bool nested;     /* `former` tells a group, and is around it */
+  int branch;      /* that of the innermost branch; 0: none */
+  uint32_t number; /* of the marks outside of branches */
   bool marked;     /* the ancestors have marks */
   bool all;        /* not enough memory: every task counts as an ancestor */
-  bool telling;    /* it tells a group: the walks that begin are within it */
 };
+
+/* A branch takes three slots of the stack: its number, if the walk has marks;
+ * the index of the branch around it, or 0; the task with which it began. */
+enum { LUNADO_BRANCH_SIZE = 3 };
 
 /* Begins a walk from the task or Future at `start`; nil: from nowhere.
  * [-0, +0, -] */
@@ -38,6 +39,17 @@ void lunado__waitcycle_begin(lua_State *L, lunado_realm *realm,
 
 /* Ends the innermost walk.  [-0, +0, -] */
 void lunado__waitcycle_end(lunado_realm *realm);
+
+/* Inserts a branch of the innermost walk, without a task yet, below the value
+ * on top.  [-0, +3, -] */
+void lunado__waitcycle_branch(lua_State *L, lunado_realm *realm);
+
+/* The innermost branch ends, and one of the task at t begins in its place.
+ * [-0, +0, -] */
+void lunado__waitcycle_next_branch(lua_State *L, lunado_realm *realm, int t);
+
+/* Ends the innermost branch, which is on top, and pops it.  [-3, +0, -] */
+void lunado__waitcycle_end_branch(lua_State *L, lunado_realm *realm);
 
 /* True if the innermost walk must not go on with the task: it is an ancestor,
  * or was passed.  [-0, +0, -] */

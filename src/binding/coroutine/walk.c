@@ -15,6 +15,7 @@
 #include "binding/coroutine/canceller.h"
 #include "binding/coroutine/coroutine.h"
 #include "binding/coroutine/groupcancel.h"
+#include "binding/coroutine/member.h"
 #include "binding/coroutine/notice.h"
 #include "binding/coroutine/scope.h"
 #include "binding/coroutine/suspend.h"
@@ -26,9 +27,13 @@
 #include "binding/future/with_timeout.h"
 #include "binding/loop/callback.h"
 
-/* An item of the list of work takes three slots of the stack: a task, or a
- * pending Future whose last waiter gives it up; the number of children of the
- * Future, a multi, that were visited; the notice. */
+/* An item of the list of work takes three slots of the stack:
+ *   1. a task; a pending Future whose last waiter gives it up; or a group,
+ * below which is the branch of its children (waitcycle.h);
+ *   2. of a multi, the number of children that were visited; of a group, the
+ *      member that was visited last; of a task, 0, and when it comes back from
+ *      a group, the scope from which it goes on, or nil;
+ *   3. the notice. */
 
 enum { ITEM_NUMBER = 1, ITEM_NOTICE, ITEM_SIZE };
 
@@ -117,6 +122,8 @@ static bool takes_along(lua_State *L, lunado_realm *realm, int notice) {
 /* Replaces the object of the item by the value on top. */
 static void continue_with(lua_State *L, int item) {
   lua_replace(L, item);
+  lua_pushinteger(L, 0);
+  lua_replace(L, item + ITEM_NUMBER);
   lua_settop(L, item + ITEM_NOTICE);
 }
 
@@ -153,27 +160,93 @@ static bool waits(const lunado_task *task) {
          lunado_future_pending(task->waiter.future);
 }
 
-/* Tells the notice of the item's task to the groups within the scope from which
- * it comes. */
-static void tell_groups(lua_State *L, lunado_realm *realm, int item) {
-  int at = lua_gettop(L) + 1, notice = item + ITEM_NOTICE;
-  realm->coroutines.walk->telling = true;
-  lua_getiuservalue(L, item, LUNADO_TASK_SCOPE);
-  while (!lua_isnil(L, at) && lunado__tofuture(L, realm, at) == NULL) {
-    const lunado_scope *scope = lua_touserdata(L, at);
-    if (scope->kind == LUNADO_SCOPE_SHIELD) break;
-    if (scope->kind == LUNADO_SCOPE_GROUP) {
-      lua_getiuservalue(L, at, SCOPE_GROUP);
-      lunado__groupcancel_tell(L, realm, at + 1, notice);
-    }
-    lua_getiuservalue(L, at, SCOPE_NOTICE);
-    if (lua_rawequal(L, -1, notice)) break;
+/* Replaces the group on top by an item, which cancels its children with the
+ * notice at `notice`.  If there is no stack, logs that they are not cancelled,
+ * and returns false. */
+static bool begin_group(lua_State *L, lunado_realm *realm, int notice) {
+  if (!lunado__groupcancel_has_stack(L, realm)) return false;
+  (void)lua_checkstack(L, STEP_STACK + ITEM_SIZE); /* see work */
+  lunado__waitcycle_branch(L, realm);
+  lua_pushnil(L);
+  lua_pushvalue(L, notice);
+  return true;
+}
+
+/* Replaces the scope on top by the scope around it, if the notice comes from
+ * farther out than the scope; else by nil. */
+static void to_outer_scope(lua_State *L, lunado_realm *realm, int notice) {
+  int at = lua_gettop(L);
+  bool own;
+  lua_getiuservalue(L, at, SCOPE_NOTICE);
+  own = lua_rawequal(L, -1, notice);
+  if (own ||
+      ((lunado_scope *)lua_touserdata(L, at))->kind == LUNADO_SCOPE_SHIELD)
+    lua_pushnil(L);
+  else
     lua_getiuservalue(L, at, SCOPE_OUTER);
-    lua_replace(L, at);
-    lua_settop(L, at);
+  if (lunado__tofuture(L, realm, -1) != NULL) lua_pushnil(L);
+  lua_replace(L, at);
+  lua_settop(L, at);
+}
+
+/* If the scope on top is that of a group that was not told any notice, replaces
+ * it by an item of the group, and returns true. */
+static bool tell_group(lua_State *L, lunado_realm *realm, int notice) {
+  int at = lua_gettop(L);
+  if (((lunado_scope *)lua_touserdata(L, at))->kind != LUNADO_SCOPE_GROUP)
+    return false;
+  lua_getiuservalue(L, at, SCOPE_GROUP);
+  if (((lunado_group *)lua_touserdata(L, -1))->cancelled) return false;
+  lua_replace(L, at);
+  lua_pushvalue(L, notice);
+  lunado__groupcancel_set_notice(L, at);
+  return begin_group(L, realm, notice);
+}
+
+/* Pushes an item for the next group that is within the scope from which the
+ * notice of the item's task comes, and was not told it.  Returns false if there
+ * is none. */
+static bool tell_next_group(lua_State *L, lunado_realm *realm, int item) {
+  int notice = item + ITEM_NOTICE, next = item + ITEM_NUMBER;
+  if (lua_isinteger(L, next)) { /* the first time */
+    lua_getiuservalue(L, item, LUNADO_TASK_SCOPE);
+    if (lunado__tofuture(L, realm, -1) != NULL) lua_pushnil(L);
+    lua_replace(L, next);
+    lua_settop(L, notice);
   }
-  realm->coroutines.walk->telling = false;
-  lua_settop(L, at - 1);
+  while (!lua_isnil(L, next)) {
+    lua_pushvalue(L, next);
+    lua_pushvalue(L, next);
+    to_outer_scope(L, realm, notice);
+    lua_replace(L, next);
+    if (tell_group(L, realm, notice)) return true;
+    lua_settop(L, notice);
+  }
+  return false;
+}
+
+/* Goes on with the next child of the item's group, if there is one. */
+static void step_group(lua_State *L, lunado_realm *realm, int item) {
+  lua_getiuservalue(L, item, GROUP_MEMBERS);
+  lua_pushvalue(L, item + ITEM_NUMBER);
+  if (lua_next(L, item + ITEM_SIZE) == 0) {
+    lua_settop(L, item - 1);
+    lunado__waitcycle_end_branch(L, realm);
+    return;
+  }
+  lua_pop(L, 1);
+  lua_copy(L, -1, item + ITEM_NUMBER);
+  if (lua_getiuservalue(L, -1, MEMBER_FUTURE) != LUA_TNIL &&
+      lua_getiuservalue(L, -1, LUNADO_FUTURE_TASK) != LUA_TNIL) {
+    lunado__waitcycle_next_branch(L, realm, lua_gettop(L));
+    lua_replace(L, item + ITEM_SIZE);
+    lua_settop(L, item + ITEM_SIZE);
+    lunado__notice_add(L, realm, item + ITEM_SIZE, item + ITEM_NOTICE);
+    lua_pushinteger(L, 0);
+    lua_pushvalue(L, item + ITEM_NOTICE);
+    return;
+  }
+  lua_settop(L, item + ITEM_NOTICE);
 }
 
 static void step_task(lua_State *L, lunado_realm *realm, int item) {
@@ -185,7 +258,7 @@ static void step_task(lua_State *L, lunado_realm *realm, int item) {
   }
   lua_replace(L, item + ITEM_NOTICE);
   lunado__waitcycle_pass(L, realm, item);
-  tell_groups(L, realm, item);
+  if (tell_next_group(L, realm, item)) return; /* and comes back */
   if (task->flags & TASK_STARTING) {
     never_start(L, item, task);
   } else if (waits(task) && lua_checkstack(task->thread, 1)) {
@@ -304,22 +377,44 @@ static void step_future(lua_State *L, lunado_realm *realm, int item) {
     fail(L, realm, item);
 }
 
-/* Walks from the task or Future at idx, with the notice at `notice`.  If memory
- * is too short for more stack, the stack of a C function is enough to let go
- * what the task waits for. */
+/* Works on the items above `base`.  If memory is too short for more stack, the
+ * stack of a C function is enough to let go what a task waits for. */
+static void work(lua_State *L, lunado_realm *realm, int base) {
+  while (lua_gettop(L) > base) {
+    int item = lua_gettop(L) - ITEM_NOTICE;
+    if (lunado__tofuture(L, realm, item) != NULL)
+      step_future(L, realm, item);
+    else if (lunado__toclass(L, item, realm->types.group) != NULL)
+      step_group(L, realm, item);
+    else
+      step_task(L, realm, item);
+  }
+}
+
+/* Walks from the task or Future at idx, with the notice at `notice`. */
 static void walk(lua_State *L, lunado_realm *realm, int idx, int notice) {
   int base = lua_gettop(L);
   (void)lua_checkstack(L, STEP_STACK + ITEM_SIZE);
   lua_pushvalue(L, idx);
   lua_pushinteger(L, 0);
   lua_pushvalue(L, notice);
-  while (lua_gettop(L) > base) {
-    int item = lua_gettop(L) - ITEM_NOTICE;
-    if (lunado__tofuture(L, realm, item) != NULL)
-      step_future(L, realm, item);
-    else
-      step_task(L, realm, item);
-  }
+  work(L, realm, base);
+}
+
+void lunado__walk_group(lua_State *L, lunado_realm *realm, int idx) {
+  int owner = lua_gettop(L) + 1, notice = owner + 1;
+  lunado_walk self;
+  if (!lunado__groupcancel_has_stack(L, realm)) return;
+  if (lua_getiuservalue(L, idx, GROUP_SCOPE) != LUA_TNIL)
+    lua_getiuservalue(L, owner, SCOPE_TASK);
+  lua_replace(L, owner);
+  lua_settop(L, owner);
+  lua_getiuservalue(L, idx, GROUP_NOTICE);
+  lunado__waitcycle_begin(L, realm, &self, owner);
+  lua_pushvalue(L, idx);
+  if (begin_group(L, realm, notice)) work(L, realm, notice);
+  lunado__waitcycle_end(realm);
+  lua_settop(L, owner - 1);
 }
 
 void lunado__walk_task(lua_State *L, lunado_realm *realm, int t) {

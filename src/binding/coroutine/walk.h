@@ -15,6 +15,10 @@
  * is suspended.  [-0, +0, -] */
 void lunado__walk_task(lua_State *L, lunado_realm *realm, int t);
 
+/* Cancels the children of the group at idx with its notice.  They may end
+ * meanwhile.  No index may be relative.  [-0, +0, -] */
+void lunado__walk_group(lua_State *L, lunado_realm *realm, int idx);
+
 /* Gives up the pending Future at idx with the notice at `notice` as if the last
  * that waited for it had been cancelled.  Returns false, and changes nothing,
  * if the Future cannot be given up or has several waiters.  No index may be
