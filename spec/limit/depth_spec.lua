@@ -2,6 +2,8 @@
 -- Depth and length: 100,000 of everything, on a C stack that does not grow.
 local concurrent = require "lunado.concurrent"
 local gen = require "lunado.gen"
+local tasks = require "lunado.tasks"
+local util = require "lunado.util"
 local capture = require "spec.support.capture"
 local child = require "spec.support.child"
 local gc = require "spec.support.gc"
@@ -393,5 +395,31 @@ describe("a yieldable nested too deep, or in itself,", function()
       assert(not ok)
     ]]
     assert.same({ code = 0, out = "", err = "" }, r)
+  end)
+end)
+
+describe("groups within groups, 100,000 deep,", function()
+  it("are cancelled, and end", function()
+    run(function()
+      local open, ended = 0, 0
+      local function level(n)
+        yield()
+        local group <close> = tasks.TaskGroup()
+        open = open + 1
+        if n > 1 then group:spawn(level, n - 1) end
+        local _ <close> = setmetatable({}, { __close = function()
+          ended = ended + 1
+        end })
+        yield(Future())
+      end
+      local future = gen.coroutine(level)(DEPTH)
+      while open < DEPTH do yield() end
+      assert.is_true(tasks.cancel(future))
+      local ok, err = pcall(yield, future)
+      assert.is_false(ok)
+      assert.is_true(util.isinstance(err, tasks.CancelledError), tostring(err))
+      assert.equal(DEPTH, ended)
+    end)
+    assert.equal("", log:text())
   end)
 end)
