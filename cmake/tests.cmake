@@ -196,7 +196,8 @@ endforeach()
 
 # The longest tests begin first when tests run in parallel.
 set_tests_properties(${long_tests} capi/states capi/threads spec/limit/depth_spec
-  spec/limit/executor_spec PROPERTIES COST 100)
+  spec/limit/executor_spec gc/tiny/gen_lifetime_spec
+  gc/incremental/gen_lifetime_spec PROPERTIES COST 100)
 
 # Tests that run no program of this build run only once, without a checker.  So
 # do the tests of the installed package, which is built without checkers.

@@ -190,7 +190,7 @@ describe("an abandoned coroutine", function()
     end
     local finish = gc.at_each_allocation()
     collectgarbage()
-    for _ = 1, 30 do wide() end
+    for _ = 1, 5 do wide() end
     finish()
     gen.coroutine(function() yield(Future()) end)()
     gc.collect()

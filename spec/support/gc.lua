@@ -69,6 +69,7 @@ function gc.at_each_allocation()
     return function()
       collectgarbage("incremental", pause, multiplier, 13)
       collectgarbage(mode)
+      load(gc.chosen)() -- nothing tells the size of steps
     end
   end
   local pause = collectgarbage("param", "pause", 0)
