@@ -6,12 +6,15 @@ local queues = require "lunado.queues"
 local tasks = require "lunado.tasks"
 local testing = require "lunado.testing"
 local util = require "lunado.util"
+local cancelled = require "spec.support.cancelled"
 local capture = require "spec.support.capture"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 
 local Future = concurrent.Future
 local yield = coroutine.yield
+local start, assert_cancelled = cancelled.start, cancelled.check
+local is_cancelled = cancelled.is_error
 
 local loop, log, expected
 before_each(function()
@@ -28,17 +31,6 @@ after_each(function()
 end)
 
 local function run(fn) return loops.run(loop, fn) end
-local function start(fn, ...) return gen.coroutine(fn)(...) end
-local function is_cancelled(err)
-  return util.isinstance(err, tasks.CancelledError)
-end
-
-local function assert_cancelled(future)
-  local ok, err = pcall(yield, future)
-  assert.is_false(ok)
-  assert.is_true(is_cancelled(err), tostring(err))
-  return err
-end
 
 local function sleep(n, ...)
   yield(gen.sleep(n))
@@ -599,13 +591,13 @@ describe("TaskGroup", function()
   it("that is abandoned may call cancellers that cancel its coroutine",
     function()
       run(function()
-        local future, cancelled
+        local future, told
         local gate = Future()
         future = start(function()
           local outer = tasks.TaskGroup()
           local work = Future()
           tasks.set_canceller(work, function()
-            cancelled = tasks.cancel(future)
+            told = tasks.cancel(future)
             outer:cancel()
           end)
           outer:spawn(function() yield(work) end)
@@ -614,7 +606,7 @@ describe("TaskGroup", function()
         end)
         gate:set_result()
         assert.equal("result", yield(future))
-        assert.is_false(cancelled)
+        assert.is_false(told)
         local again = start(function() yield(gen.sleep(1)) return 1 end)
         assert.equal(1, yield(again))
       end)

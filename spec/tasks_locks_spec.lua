@@ -7,13 +7,14 @@ local locks = require "lunado.locks"
 local queues = require "lunado.queues"
 local tasks = require "lunado.tasks"
 local testing = require "lunado.testing"
-local util = require "lunado.util"
+local cancelled = require "spec.support.cancelled"
 local capture = require "spec.support.capture"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 
 local Future = concurrent.Future
 local yield = coroutine.yield
+local start, assert_cancelled = cancelled.start, cancelled.check
 
 local loop, log
 before_each(function()
@@ -29,13 +30,6 @@ after_each(function()
 end)
 
 local function run(fn) return loops.run(loop, fn) end
-local function start(fn, ...) return gen.coroutine(fn)(...) end
-
-local function assert_cancelled(future)
-  local ok, err = pcall(yield, future)
-  assert.is_false(ok)
-  assert.is_true(util.isinstance(err, tasks.CancelledError), tostring(err))
-end
 
 -- The ways in which a coroutine can wait for the Future that wait() returns.
 local HOUR <const> = { hours = 1 }

@@ -5,13 +5,16 @@ local gen = require "lunado.gen"
 local tasks = require "lunado.tasks"
 local testing = require "lunado.testing"
 local util = require "lunado.util"
+local cancelled = require "spec.support.cancelled"
 local capture = require "spec.support.capture"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 
 local Future = concurrent.Future
-local CancelledError, TimeoutError = tasks.CancelledError, util.TimeoutError
+local TimeoutError = util.TimeoutError
 local yield = coroutine.yield
+local start, assert_cancelled = cancelled.start, cancelled.check
+local is_cancelled = cancelled.is_error
 
 local loop, log, expected
 before_each(function()
@@ -28,15 +31,6 @@ after_each(function()
 end)
 
 local function run(fn) return loops.run(loop, fn) end
-local function start(fn, ...) return gen.coroutine(fn)(...) end
-local function is_cancelled(err) return util.isinstance(err, CancelledError) end
-
-local function assert_cancelled(future)
-  local ok, err = pcall(yield, future)
-  assert.is_false(ok)
-  assert.is_true(is_cancelled(err), tostring(err))
-  return err
-end
 
 --- Fails unless fn(...) raises TimeoutError.
 local function assert_timeout(fn, ...)

@@ -3,12 +3,13 @@
 local concurrent = require "lunado.concurrent"
 local gen = require "lunado.gen"
 local tasks = require "lunado.tasks"
-local util = require "lunado.util"
+local cancelled = require "spec.support.cancelled"
 local capture = require "spec.support.capture"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 
 local yield = coroutine.yield
+local start, assert_cancelled = cancelled.start, cancelled.check
 
 local loop, executor, log
 before_each(function()
@@ -25,13 +26,6 @@ after_each(function()
 end)
 
 local function run(fn) return loops.run(loop, fn) end
-local function start(fn, ...) return gen.coroutine(fn)(...) end
-
-local function assert_cancelled(future)
-  local ok, err = pcall(yield, future)
-  assert.is_false(ok)
-  assert.is_true(util.isinstance(err, tasks.CancelledError), tostring(err))
-end
 
 -- Runs on the thread until the file exists, then creates a second file.
 local function wait_for_file(path)

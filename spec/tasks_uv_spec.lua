@@ -1,17 +1,17 @@
 -- SPDX-License-Identifier: MIT
 -- Cancelled waits for requests of libuv, processes, signals and datagrams.
 local luv = require "luv"
-local gen = require "lunado.gen"
 local IOLoop = require "lunado.ioloop".IOLoop
 local tasks = require "lunado.tasks"
-local util = require "lunado.util"
 local uv = require "lunado.uv"
+local cancelled = require "spec.support.cancelled"
 local capture = require "spec.support.capture"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 local streams = require "spec.support.streams"
 
 local yield = coroutine.yield
+local start, assert_cancelled = cancelled.start, cancelled.check
 
 local function spec(name, fn)
   it(name, function() IOLoop.instance():run_sync(fn, loops.PATIENCE) end)
@@ -27,14 +27,6 @@ after_each(function()
   log:restore()
   assert.equal("", log:text())
 end)
-
-local function start(fn, ...) return gen.coroutine(fn)(...) end
-
-local function assert_cancelled(future)
-  local ok, err = pcall(yield, future)
-  assert.is_false(ok)
-  assert.is_true(util.isinstance(err, tasks.CancelledError), tostring(err))
-end
 
 local function descriptors()
   local count, list = 0, assert(luv.fs_scandir "/proc/self/fd")
