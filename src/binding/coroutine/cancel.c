@@ -68,26 +68,16 @@ void lunado__cancel_end(lua_State *L, lunado_realm *realm, int t) {
 
 /* --- cancelling by Future ------------------------------------------------- */
 
-/* Pushes the task of the coroutine whose outcome the Future at idx will be, and
- * returns true; else pushes nothing and returns false. */
-static bool push_task(lua_State *L, int idx) {
-  const lunado_future *future = lua_touserdata(L, idx);
-  if (future->kind != LUNADO_KIND_COROUTINE) return false;
-  if (lua_getiuservalue(L, idx, LUNADO_FUTURE_TASK) != LUA_TNIL) return true;
-  lua_pop(L, 1);
-  return false;
-}
-
 /* The task is looked up again after the notice was made, because a finalizer
  * may have run. */
 bool lunado__cancel_future(lua_State *L, lunado_realm *realm, int idx,
                            int reason, int level) {
   int top = lua_gettop(L);
-  bool found = push_task(L, idx);
+  bool found = lunado__coroutine_push_task(L, idx) != NULL;
   lua_settop(L, top);
   if (!found) return false;
   lunado__notice_push(L, realm, reason, level);
-  found = push_task(L, idx);
+  found = lunado__coroutine_push_task(L, idx) != NULL;
   if (found) lunado__cancel_task(L, realm, top + 2, top + 1);
   lua_settop(L, top);
   return found;

@@ -69,13 +69,19 @@ static int do_nothing(lua_State *L) {
   return 0;
 }
 
-void lunado__coroutine_withdraw(lua_State *L, int idx) {
-  lunado_task *task;
+lunado_task *lunado__coroutine_push_task(lua_State *L, int idx) {
   const lunado_future *future = lua_touserdata(L, idx);
-  if (future->kind != LUNADO_KIND_COROUTINE) return;
-  lua_getiuservalue(L, idx, LUNADO_FUTURE_TASK);
-  task = lua_touserdata(L, -1);
-  if (task != NULL && task->flags & TASK_STARTING) {
+  if (future->kind != LUNADO_KIND_COROUTINE) return NULL;
+  if (lua_getiuservalue(L, idx, LUNADO_FUTURE_TASK) != LUA_TNIL)
+    return lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  return NULL;
+}
+
+void lunado__coroutine_withdraw(lua_State *L, int idx) {
+  lunado_task *task = lunado__coroutine_push_task(L, idx);
+  if (task == NULL) return;
+  if (task->flags & TASK_STARTING) {
     lua_settop(task->thread, 0);
     lua_pushcfunction(task->thread, do_nothing);
     task->count = 0;

@@ -48,6 +48,11 @@ void lunado__coroutine_spawn(lua_State *L, lunado_realm *realm, int nargs);
  * without a coroutine of its own.  [-(nargs+1), +1, m] */
 void lunado__coroutine_spawn_any(lua_State *L, lunado_realm *realm, int nargs);
 
+/* If the Future at idx is the outcome of a coroutine that has not ended, pushes
+ * and returns the coroutine's task; else pushes nothing and returns NULL.  The
+ * task of one that never was suspended is not known.  [-0, +(0|1), -] */
+lunado_task *lunado__coroutine_push_task(lua_State *L, int idx);
+
 /* If the Future at idx belongs to a coroutine that has not started yet, makes
  * the coroutine do nothing when it starts.  [-0, +0, -] */
 void lunado__coroutine_withdraw(lua_State *L, int idx);

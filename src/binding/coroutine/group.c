@@ -223,17 +223,7 @@ void lunado__group_functions(lua_State *L) {
   lunado__setfunctions(L, functions);
 }
 
-/* The metatable is in a slot: see lunado__scope_open. */
 void lunado__group_open(lua_State *L, lunado_realm *realm) {
-  lua_createtable(L, 0, 6);
-  lunado__setfunctions(L, metamethods);
-  lua_createtable(L, 0, sizeof methods / sizeof methods[0]);
-  lunado__setfunctions(L, methods);
-  lua_setfield(L, -2, "__index");
-  lua_pushliteral(L, "TaskGroup");
-  lua_setfield(L, -2, "__name");
-  lua_pushliteral(L, "lunado");
-  lua_setfield(L, -2, "__metatable");
-  realm->types.group = lua_topointer(L, -1);
-  lunado__setslot(L, realm, LUNADO_SLOT_GROUP);
+  realm->types.group = lunado__class_new_in_slot(
+      L, realm, LUNADO_SLOT_GROUP, "TaskGroup", methods, metamethods);
 }

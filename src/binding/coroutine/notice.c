@@ -67,14 +67,10 @@ void lunado__notice_push_protected(lua_State *L, lunado_realm *realm,
  * the last notice that it finds, or nil. */
 static void push_outermost(lua_State *L, lunado_realm *realm, int t) {
   int found = lua_gettop(L) + 1, at = found + 1;
+  const lunado_scope *scope;
   lua_pushnil(L);
   lua_getiuservalue(L, t, LUNADO_TASK_SCOPE);
-  while (!lua_isnil(L, at)) {
-    const lunado_scope *scope = lua_touserdata(L, at);
-    if (lunado__tofuture(L, realm, at) != NULL) {
-      lua_replace(L, found);
-      return;
-    }
+  while ((scope = lunado__scope_at(L, realm, at)) != NULL) {
     if (scope->kind == LUNADO_SCOPE_SHIELD) break;
     lua_getiuservalue(L, at, SCOPE_OUTER);
     if (scope->cancelled) {
@@ -83,7 +79,9 @@ static void push_outermost(lua_State *L, lunado_realm *realm, int t) {
     }
     lua_replace(L, at);
   }
-  lua_pop(L, 1);
+  if (scope == NULL && !lua_isnil(L, at)) /* the whole coroutine's */
+    lua_replace(L, found);
+  lua_settop(L, found);
 }
 
 bool lunado__notice_push_due(lua_State *L, lunado_realm *realm, int t) {
@@ -127,8 +125,8 @@ void lunado__notice_add(lua_State *L, lunado_realm *realm, int t, int notice) {
     return;
   }
   lua_pushvalue(L, t);
-  while (lua_getiuservalue(L, at, value) != LUA_TNIL &&
-         lunado__tofuture(L, realm, -1) == NULL) {
+  while (lua_getiuservalue(L, at, value),
+         lunado__scope_at(L, realm, -1) != NULL) {
     lua_replace(L, at);
     value = SCOPE_OUTER;
   }

@@ -22,7 +22,7 @@
 #include "binding/state/class.h"
 
 static lunado_scope *check_scope(lua_State *L, const lunado_realm *realm) {
-  lunado_scope *self = lunado__toclass(L, 1, realm->types.scope);
+  lunado_scope *self = lunado__scope_at(L, realm, 1);
   if (self == NULL) luaL_typeerror(L, 1, "scope");
   return self;
 }
@@ -125,7 +125,7 @@ static void end(lua_State *L, int idx) {
 static void abandon_groups(lua_State *L, lunado_realm *realm, int last) {
   int at = lua_gettop(L);
   bool left = true;
-  while (left && !lua_isnil(L, at) && lunado__tofuture(L, realm, at) == NULL) {
+  while (left && lunado__scope_at(L, realm, at) != NULL) {
     left = last == 0 || !lua_rawequal(L, at, last);
     if (((lunado_scope *)lua_touserdata(L, at))->kind == LUNADO_SCOPE_GROUP) {
       lua_getiuservalue(L, at, SCOPE_GROUP);
@@ -140,7 +140,7 @@ static void abandon_groups(lua_State *L, lunado_realm *realm, int last) {
 void lunado__scope_abandon(lua_State *L, lunado_realm *realm) {
   int at = lua_gettop(L) + 1;
   lua_pushvalue(L, at - 1);
-  while (!lua_isnil(L, at) && lunado__tofuture(L, realm, at) == NULL) {
+  while (lunado__scope_at(L, realm, at) != NULL) {
     end(L, at);
     lua_getiuservalue(L, at, SCOPE_OUTER);
     lua_replace(L, at);
@@ -387,18 +387,7 @@ void lunado__scope_functions(lua_State *L) {
   lunado__setfunctions(L, functions);
 }
 
-/* The metatable is in a slot and not in the registry.  luv stores callbacks in
- * the registry, and crashes if memory is short when the registry grows. */
 void lunado__scope_open(lua_State *L, lunado_realm *realm) {
-  lua_createtable(L, 0, 4);
-  lunado__setfunctions(L, metamethods);
-  lua_createtable(L, 0, sizeof methods / sizeof methods[0]);
-  lunado__setfunctions(L, methods);
-  lua_setfield(L, -2, "__index");
-  lua_pushliteral(L, "lunado.Scope");
-  lua_setfield(L, -2, "__name");
-  lua_pushliteral(L, "lunado");
-  lua_setfield(L, -2, "__metatable");
-  realm->types.scope = lua_topointer(L, -1);
-  lunado__setslot(L, realm, LUNADO_SLOT_SCOPE);
+  realm->types.scope = lunado__class_new_in_slot(
+      L, realm, LUNADO_SLOT_SCOPE, "lunado.Scope", methods, metamethods);
 }

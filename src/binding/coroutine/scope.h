@@ -9,6 +9,7 @@
 #ifndef LUNADO_BINDING_COROUTINE_SCOPE_H
 #define LUNADO_BINDING_COROUTINE_SCOPE_H
 
+#include "binding/state/class.h"
 #include "binding/state/realm.h"
 
 typedef enum {
@@ -37,6 +38,14 @@ typedef struct {
   bool cancelled;      /* it has a notice */
   bool expired;        /* its deadline has passed while it was open */
 } lunado_scope;
+
+/* The scope at idx; NULL if the value there is what ends a list of scopes.
+ * [-0, +0, -] */
+static inline lunado_scope *lunado__scope_at(lua_State *L,
+                                             const lunado_realm *realm,
+                                             int idx) {
+  return lunado__toclass(L, idx, realm->types.scope);
+}
 
 /* Ends the scope on top, the innermost of a coroutine that has ended without
  * closing it, and those around it, and the groups to which they belong.

@@ -32,7 +32,7 @@
  * below which is the branch of its children (waitcycle.h);
  *   2. of a multi, the number of children that were visited; of a group, the
  *      member that was visited last; of a task, 0, and when it comes back from
- *      a group, the scope from which it goes on, or nil;
+ *      a group, the scope from which it goes on, or what ends the list;
  *   3. the notice. */
 
 enum { ITEM_NUMBER = 1, ITEM_NOTICE, ITEM_SIZE };
@@ -172,9 +172,9 @@ static bool begin_group(lua_State *L, lunado_realm *realm, int notice) {
   return true;
 }
 
-/* Replaces the scope on top by the scope around it, if the notice comes from
+/* Replaces the scope on top by what is around it, if the notice comes from
  * farther out than the scope; else by nil. */
-static void to_outer_scope(lua_State *L, lunado_realm *realm, int notice) {
+static void to_outer_scope(lua_State *L, int notice) {
   int at = lua_gettop(L);
   bool own;
   lua_getiuservalue(L, at, SCOPE_NOTICE);
@@ -184,7 +184,6 @@ static void to_outer_scope(lua_State *L, lunado_realm *realm, int notice) {
     lua_pushnil(L);
   else
     lua_getiuservalue(L, at, SCOPE_OUTER);
-  if (lunado__tofuture(L, realm, -1) != NULL) lua_pushnil(L);
   lua_replace(L, at);
   lua_settop(L, at);
 }
@@ -210,14 +209,12 @@ static bool tell_next_group(lua_State *L, lunado_realm *realm, int item) {
   int notice = item + ITEM_NOTICE, next = item + ITEM_NUMBER;
   if (lua_isinteger(L, next)) { /* the first time */
     lua_getiuservalue(L, item, LUNADO_TASK_SCOPE);
-    if (lunado__tofuture(L, realm, -1) != NULL) lua_pushnil(L);
     lua_replace(L, next);
-    lua_settop(L, notice);
   }
-  while (!lua_isnil(L, next)) {
+  while (lunado__scope_at(L, realm, next) != NULL) {
     lua_pushvalue(L, next);
     lua_pushvalue(L, next);
-    to_outer_scope(L, realm, notice);
+    to_outer_scope(L, notice);
     lua_replace(L, next);
     if (tell_group(L, realm, notice)) return true;
     lua_settop(L, notice);

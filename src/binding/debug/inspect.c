@@ -258,8 +258,7 @@ static int core_scopes(lua_State *L) {
   lua_settop(L, 1);
   lua_newtable(L);
   lua_getiuservalue(L, 1, LUNADO_TASK_SCOPE);
-  for (lua_Integer i = 1; !lua_isnil(L, 3) && !lunado__tofuture(L, realm, 3);
-       i++) {
+  for (lua_Integer i = 1; lunado__scope_at(L, realm, 3) != NULL; i++) {
     describe_scope(L, realm, 3);
     lua_rawseti(L, 2, i);
     lua_getiuservalue(L, 3, SCOPE_OUTER);

@@ -70,17 +70,6 @@ static int fail(lua_State *L, lunado_realm *realm, int idx,
   return LUA_ERRRUN;
 }
 
-/* If the Future at idx belongs to a suspended coroutine, pushes and returns the
- * coroutine's task; else pushes nothing and returns NULL. */
-static const lunado_task *push_task(lua_State *L, int idx) {
-  const lunado_future *future = lua_touserdata(L, idx);
-  if (future->kind != LUNADO_KIND_COROUTINE) return NULL;
-  if (lua_getiuservalue(L, idx, LUNADO_FUTURE_TASK) == LUA_TUSERDATA)
-    return lua_touserdata(L, -1);
-  lua_pop(L, 1);
-  return NULL;
-}
-
 /* Pushes the description of a kind of Future, for messages. */
 static void push_kind(lua_State *L, int kind) {
   static const char *const kinds[] = {
@@ -131,7 +120,7 @@ static void push_where(lua_State *L, const lunado_realm *realm, int idx,
     lua_remove(L, -2);
     timed = true;
   }
-  task = push_task(L, lua_gettop(L));
+  task = lunado__coroutine_push_task(L, lua_gettop(L));
   if (task != NULL)
     lunado__task_pushplace(L, task);
   else
@@ -233,7 +222,7 @@ static bool give_up(lua_State *L, lunado_realm *realm, int idx,
   int notice = lua_gettop(L) + 1;
   bool taken = true;
   lunado__notice_push_protected(L, realm, reason);
-  if (push_task(L, idx) != NULL)
+  if (lunado__coroutine_push_task(L, idx) != NULL)
     lunado__cancel_task(L, realm, notice + 1, notice);
   else
     taken = lunado__walk_future(L, realm, idx, notice);

@@ -5,11 +5,9 @@
 #include <math.h>
 #include <string.h>
 
-const void *lunado__class_new(lua_State *L, const char *name,
-                              const luaL_Reg *methods,
-                              const luaL_Reg *metamethods) {
-  const void *identity;
-  luaL_newmetatable(L, name); /* mt */
+/* Fills the metatable on top, and returns its identity. */
+static const void *fill(lua_State *L, const luaL_Reg *methods,
+                        const luaL_Reg *metamethods) {
   if (metamethods != NULL) lunado__setfunctions(L, metamethods);
   if (methods != NULL) {
     lua_newtable(L); /* mt index */
@@ -18,9 +16,30 @@ const void *lunado__class_new(lua_State *L, const char *name,
   }
   lua_pushliteral(L, "lunado");
   lua_setfield(L, -2, "__metatable");
-  identity = lua_topointer(L, -1);
+  return lua_topointer(L, -1);
+}
+
+const void *lunado__class_new(lua_State *L, const char *name,
+                              const luaL_Reg *methods,
+                              const luaL_Reg *metamethods) {
+  const void *identity;
+  luaL_newmetatable(L, name);
+  identity = fill(L, methods, metamethods);
   lua_pushvalue(L, -1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, identity);
+  return identity;
+}
+
+const void *lunado__class_new_in_slot(lua_State *L, lunado_realm *realm,
+                                      int slot, const char *name,
+                                      const luaL_Reg *methods,
+                                      const luaL_Reg *metamethods) {
+  const void *identity;
+  lua_newtable(L);
+  lua_pushstring(L, name);
+  lua_setfield(L, -2, "__name");
+  identity = fill(L, methods, metamethods);
+  lunado__setslot(L, realm, slot);
   return identity;
 }
 

@@ -12,6 +12,15 @@ const void *lunado__class_new(lua_State *L, const char *name,
                               const luaL_Reg *methods,
                               const luaL_Reg *metamethods);
 
+/* Makes a metatable as lunado__class_new does, but puts it into the slot, and
+ * returns its identity.  luv stores callbacks in the registry, and crashes if
+ * memory is short when the registry grows: so each entry there may matter.
+ * [-0, +0, m] */
+const void *lunado__class_new_in_slot(lua_State *L, lunado_realm *realm,
+                                      int slot, const char *name,
+                                      const luaL_Reg *methods,
+                                      const luaL_Reg *metamethods);
+
 /* Sets the metatable of the userdata on top to the one that lunado__class_new
  * returned.  [-0, +0, m] */
 void lunado__class_set(lua_State *L, const void *mt);
