@@ -10,7 +10,7 @@ export CTEST_PARALLEL_LEVEL ?= $(CMAKE_BUILD_PARALLEL_LEVEL)
 setup = scripts/setup.sh
 configure = cmake --preset $(1) --log-level=WARNING >/dev/null
 module = $(call configure,release) && \
-	cmake --build --preset release --target lunado_module
+	cmake --build --preset release --target lunado_modules
 # Builds a preset and runs its tests; TESTS is a pattern that selects tests by
 # name.
 check = $(call configure,$(1)) && cmake --build --preset $(1) && \

@@ -10,11 +10,19 @@ target=${1:-demo}
 lua=${LUA:-lua5.4}
 debian=
 others=
+required=
 
 # need PROBE DEBIAN HOMEBREW FEDORA ARCH ALPINE: PROBE is a shell command that
 # succeeds if the package is installed.  A package name that begins with a colon
 # is a rock, installed by luarocks.
 need() {
+  eval "$1" >/dev/null 2>&1 && return
+  required=yes
+  want "$@"
+}
+
+# The same for what lunado can do without: its absence is no error.
+want() {
   eval "$1" >/dev/null 2>&1 && return
   debian="$debian $2"
   others="$others$(printf '%-14s %-12s %-20s %-14s %s' \
@@ -23,6 +31,9 @@ need() {
 }
 
 has() { command -v "$1"; }
+has_server() { PATH=$PATH:/usr/sbin:/sbin command -v "$1"; }
+# Debian's lua-http is for Lua 5.1 to 5.3, but its files run in 5.4.
+is_lua_http() { [ -e /usr/share/lua/5.3/http ] || module http.server; }
 is_lua() { "$lua" -e 'assert(_VERSION >= "Lua 5.4")'; }
 library() { for name; do pkg-config --exists "$name" && return; done; return 1; }
 module() {
@@ -38,6 +49,8 @@ need 'library lua5.4 lua-5.4 lua54 "lua >= 5.4"' \
   liblua5.4-dev lua lua-devel lua lua5.4-dev
 need 'library libuv' libuv1-dev libuv libuv-devel libuv libuv-dev
 need 'module luv' lua-luv :luv lua-luv lua-luv lua5.4-luv
+want 'library openssl' libssl-dev openssl@3 openssl-devel openssl openssl-dev
+want 'library libcurl' libcurl4-openssl-dev curl libcurl-devel curl curl-dev
 case $target in
 test | valgrind)
   need 'library cmocka' libcmocka-dev cmocka libcmocka-devel cmocka cmocka-dev
@@ -45,12 +58,30 @@ test | valgrind)
   need 'has luacheck' lua-check :luacheck :luacheck :luacheck :luacheck
   need 'has luarocks' luarocks luarocks luarocks luarocks luarocks5.4
   need 'has c++' g++ gcc gcc-c++ gcc g++
+  # The peers that lunado is tested with.
+  want 'has openssl' openssl openssl@3 openssl openssl openssl
+  want 'has curl' curl curl curl curl curl
+  want 'has python3' python3-minimal python3 python3 python python3
+  want 'has_server nginx' nginx-light nginx nginx nginx nginx
+  want 'has_server redis-server' redis-server redis redis valkey redis
+  want 'module cqueues' lua-cqueues :cqueues :cqueues :cqueues lua5.4-cqueues
+  want 'module openssl' lua-luaossl :luaossl :luaossl :luaossl lua5.4-ossl
+  want 'is_lua_http' lua-http :http :http :http :http
   ;;
 esac
 if [ "$target" = valgrind ]; then
   need 'has valgrind' valgrind - valgrind valgrind valgrind
 fi
 [ -n "$debian" ] || exit 0
+
+# Prints what is on stdin and ends: with success if lunado can do without all
+# that is missing.
+give_up() {
+  [ -n "$required" ] || echo "lunado is built and tested without these:"
+  cat
+  [ -z "$required" ]
+  exit
+} >&2
 
 # Debian's modules are for Debian's interpreter, and cannot serve another one.
 serves_debian() {
@@ -60,20 +91,19 @@ serves_debian() {
 case $debian in
 *' lua'*)
   if command -v apt-get >/dev/null && ! serves_debian; then
-    cat >&2 <<END
+    give_up <<END
 LUA=$lua lacks something.  What is missing, by the names of Debian's packages:
    $debian
 Those named lua serve /usr/bin/lua5.4 only, so nothing was installed.  Either
 leave out LUA=$lua, or install what is missing for that interpreter: Lua 5.4
 itself, and modules by LuaRocks (lua-luv is luv there, lua-busted busted).
 END
-    exit 1
   fi
   ;;
 esac
 
 if ! command -v apt-get >/dev/null; then
-  cat >&2 <<END
+  give_up <<END
 These packages are missing, by the name each system gives them (a name that
 begins with a colon is a rock: luarocks --lua-version 5.4 install NAME):
 
@@ -81,20 +111,16 @@ Homebrew       Fedora       Arch / Alpine                       # Debian
 $others
 Where Lua 5.4 is not called lua5.4, say so: make $target LUA=lua
 END
-  exit 1
 fi
 
 root=
 if [ "$(id -u)" -ne 0 ]; then
   root=sudo
-  command -v sudo >/dev/null || {
-    cat >&2 <<END
+  command -v sudo >/dev/null || give_up <<END
 Packages are missing.  As root:
     apt-get update
     apt-get install --no-install-recommends$debian
 END
-    exit 1
-  }
 fi
 
 # shellcheck disable=SC2086

@@ -12,7 +12,8 @@ end
 
 local function sources()
   local found = {}
-  local find = assert(io.popen("find src -name '*.c' | LC_ALL=C sort"))
+  local find = assert(io.popen(
+    "find src/core src/binding -name '*.c' | LC_ALL=C sort"))
   for name in read_all(find):gmatch("%S+") do found[#found + 1] = name end
   assert(#found > 0, "no sources found: run this at the root of the tree")
   return found
