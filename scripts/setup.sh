@@ -66,6 +66,7 @@ test | valgrind)
   want 'has_server redis-server' redis-server redis redis valkey redis
   want 'module cqueues' lua-cqueues :cqueues :cqueues :cqueues lua5.4-cqueues
   want 'module openssl' lua-luaossl :luaossl :luaossl :luaossl lua5.4-ossl
+  want 'module socket' lua-socket :luasocket lua-socket lua-socket lua5.4-socket
   want 'is_lua_http' lua-http :http :http :http :http
   ;;
 esac
