@@ -271,6 +271,32 @@ describe("the handle", function()
     server:stop()
   end)
 
+  spec("binds the connection to come to an address", function()
+    local server = echo_server()
+    local port = server:listen(0, "127.0.0.1")
+    local stream = IOStream.tcp()
+    local handle = stream.handle
+    bad(function() handle:bind("localhost", 0) end, 1, "bind",
+      "IP address expected")
+    bad(function() handle:bind("127.0.0.1", 65536) end, 2, "bind",
+      "port expected")
+    local result, _, code = handle:bind("192.0.2.1", 0)
+    assert.is_nil(result)
+    assert.equal("EADDRNOTAVAIL", code)
+    assert.equal(0, uv.tcp_bind(handle, "127.0.0.1", 0))
+    local own = handle:getsockname()
+    assert.equal("127.0.0.1", own.ip)
+    await(stream:connect("127.0.0.1", port))
+    assert.same(own, handle:getsockname())
+    await(stream:close())
+    assert.equal("EBADF", (select(3, handle:bind("127.0.0.1", 0))))
+    local local_socket = IOStream.pipe()
+    assert.equal("ENOTSUP",
+      (select(3, local_socket.handle:bind("127.0.0.1", 0))))
+    local_socket:close()
+    server:stop()
+  end)
+
   spec("that is closed closes the stream with an error", function()
     local server = echo_server()
     local port = server:listen(0, "127.0.0.1")

@@ -13,6 +13,9 @@ local Future, IOLoop, IOStream = core.Future, core.IOLoop, iostream.IOStream
 -- Seconds for which the other family's addresses wait for those of the first.
 local HEAD_START = 0.3
 
+-- The address that stands for all addresses of this machine.
+local ANY <const> = { inet = "0.0.0.0", inet6 = "::" }
+
 -- The race ------------------------------------------------------------------
 
 --- A Race connects to one of several addresses.  The addresses of the first
@@ -72,6 +75,18 @@ function Race:is_over()
   return not self.queues
 end
 
+--- Gives the stream the local address and port that the options name, if they
+-- do.  Returns the error if it cannot have them.
+local function bind_source(stream, family, options)
+  local ip, port = options.source_ip, options.source_port
+  if not ip and not port then return end
+  ip, port = ip or ANY[family], port or 0
+  local ok, err = stream.handle:bind(ip, port)
+  if not ok then
+    return ("cannot connect from %s:%d: %s"):format(ip, port, err)
+  end
+end
+
 --- Tries the next address of a queue, if there is one.
 function Race:try(queue)
   local address = table.remove(queue, 1)
@@ -84,6 +99,11 @@ function Race:try(queue)
   if self:is_over() then return end
   local stream = IOStream.tcp(self.options)
   stream:set_nodelay(true)
+  local refused = bind_source(stream, address.family, self.options)
+  if refused then
+    stream:close()
+    return self:tried(stream, queue, refused)
+  end
   self.streams[stream] = true
   local connected = stream:_connect_to(address.addr, address.port, self.host)
   connected:add_done_callback(function(future)
@@ -129,6 +149,26 @@ function TCPClient:_init() end -- luacheck: ignore self
 
 function TCPClient:_state() return "ready" end -- luacheck: ignore self
 
+--- Checks source_ip and source_port.
+local function check_source(options)
+  local ip, port = options.source_ip, options.source_port
+  if ip ~= nil then
+    local family = type(ip) == "string" and core.ip_family(ip)
+    if not family then
+      argument.bad(3, "connect", "source_ip: IP address expected", 4)
+    end
+    if options.family and options.family ~= family then
+      argument.bad(3, "connect", "source_ip: not of the family", 4)
+    end
+  end
+  if port ~= nil then
+    local number = math.type(port) and math.tointeger(port)
+    if not number or number < 0 or number > 65535 then
+      argument.bad(3, "connect", "source_port: port expected", 4)
+    end
+  end
+end
+
 local function check_options(options)
   if options == nil then return {} end
   argument.check_type(options, "table", 3, "connect", 3)
@@ -137,6 +177,7 @@ local function check_options(options)
   if family ~= nil and family ~= "inet" and family ~= "inet6" then
     argument.bad(3, "connect", "family: 'inet' or 'inet6' expected", 3)
   end
+  check_source(options)
   return options
 end
 
@@ -156,18 +197,21 @@ end
 
 --- Returns a Future of an IOStream that is connected to the host.
 -- @param options `timeout`: a deadline as for IOLoop:add_timeout; `family`:
---   "inet" or "inet6" restricts the addresses; and the options of IOStream
+--   "inet" or "inet6" restricts the addresses; `source_ip`, `source_port`: the
+--   stream's own address; and the options of IOStream
 function TCPClient:connect(host, port, options) -- luacheck: ignore self
   argument.check_name(host, 1, "connect", 2)
   port = argument.check_port(port, 2, "connect", 2)
   options = check_options(options)
   local race = new_race(host, options)
-  race.loop = IOLoop.instance()
+  race.loop = IOLoop.current()
   set_timeout(race, options.timeout)
   core.set_canceller(race.future, function()
     if race.queues then race:finish() end
   end)
-  race.lookup = core.resolve(host, tostring(port), options.family)
+  local family = options.family
+    or options.source_ip and core.ip_family(options.source_ip)
+  race.lookup = core.resolve(host, tostring(port), family)
   race.lookup:add_done_callback(
     function(future)
       local err = future:exception()

@@ -288,7 +288,8 @@ end
 -- What a stream with a handle of lunado's own, in the place of luv's, has as
 -- methods.
 local OWN_METHODS = { tcp_getsockname = "getsockname",
-  tcp_getpeername = "getpeername", pipe_getsockname = "getsockname",
+  tcp_bind = "bind", tcp_getpeername = "getpeername",
+  pipe_getsockname = "getsockname",
   pipe_getpeername = "getpeername", tcp_nodelay = "nodelay",
   tcp_keepalive = "keepalive", tcp_close_reset = "close_reset",
   is_closing = "is_closing", is_active = "is_active",

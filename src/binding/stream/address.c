@@ -192,8 +192,20 @@ static int core_addresses(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg functions[] = {
-    {"resolve", core_resolve}, {"addresses", core_addresses}, {NULL, NULL}};
+/* ip_family(ip) → "inet" or "inet6"; nil: it is no IP address. */
+static int core_ip_family(lua_State *L) {
+  struct sockaddr_storage address;
+  if (lunado__address_parse(luaL_checkstring(L, 1), 0, &address))
+    lua_pushstring(L, address.ss_family == AF_INET6 ? "inet6" : "inet");
+  else
+    lua_pushnil(L);
+  return 1;
+}
+
+static const luaL_Reg functions[] = {{"resolve", core_resolve},
+                                     {"addresses", core_addresses},
+                                     {"ip_family", core_ip_family},
+                                     {NULL, NULL}};
 
 void lunado__address_functions(lua_State *L) {
   lunado__setfunctions(L, functions);

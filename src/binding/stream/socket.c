@@ -106,6 +106,21 @@ static uv_tcp_t *tcp_of(const lunado_iostream *self, int *rc) {
   return *rc < 0 ? NULL : (uv_tcp_t *)handle;
 }
 
+/* handle:bind(ip, port) → 0: gives the connection to come its own address and
+ * port; port 0 stands for any.  If the port is in use, connecting fails. */
+static int socket_bind(lua_State *L) {
+  int rc;
+  uv_tcp_t *tcp = tcp_of(check(L), &rc);
+  const char *ip = luaL_checkstring(L, 2);
+  lua_Integer port = luaL_checkinteger(L, 3);
+  struct sockaddr_storage address;
+  luaL_argcheck(L, port >= 0 && port <= UINT16_MAX, 3, "port expected");
+  luaL_argcheck(L, lunado__address_parse(ip, (int)port, &address), 2,
+                "IP address expected");
+  if (tcp != NULL) rc = uv_tcp_bind(tcp, (const struct sockaddr *)&address, 0);
+  return results(L, rc);
+}
+
 /* handle:nodelay(on) → 0. */
 static int socket_nodelay(lua_State *L) {
   int rc;
@@ -189,6 +204,7 @@ const luaL_Reg lunado__socket_methods[] = {
     {"is_writable", socket_is_writable},
     {"fileno", socket_fileno},
     {"get_write_queue_size", socket_get_write_queue_size},
+    {"bind", socket_bind},
     {"nodelay", socket_nodelay},
     {"keepalive", socket_keepalive},
     {"send_buffer_size", socket_send_buffer_size},
