@@ -5,13 +5,20 @@ local core = require "lunado.core"
 local loaded = core.loaded
 if loaded["lunado.waitgraph"] then return loaded["lunado.waitgraph"] end
 
-local waitgraph = {}
+local waitgraph = {
+  --- Function of lunado's own inside a coroutine function -> its name.
+  names = setmetatable({}, { __mode = "k" }),
+  --- Future -> function() that returns a text that describes the Future, and a
+  -- list of the Futures that it waits for.
+  describers = setmetatable({}, { __mode = "k" }),
+}
 
 --- Returns a table of names by function.  As in Lua's tracebacks, the name is
 -- the field of a loaded module that contains the function.  The function inside
 -- a coroutine function has the name of the coroutine function.
 local function known_names()
   local names = {}
+  for fn, name in next, waitgraph.names do names[fn] = name end
   local function add(fn, name)
     local old = names[fn]
     if not old or #name < #old or #name == #old and name < old then
@@ -166,6 +173,9 @@ local WHAT = {
 -- instead.
 local function parts_of(future, sources)
   local kind, part, left = core.parts(future)
+  if kind and waitgraph.describers[future] then
+    return waitgraph.describers[future]()
+  end
   if kind == "coroutine" and part then return nil, nil, part end
   if kind == "multi" then
     local pending, n = pending_of(part)

@@ -14,6 +14,7 @@
 #include "binding/coroutine/notice.h"
 #include "binding/coroutine/received.h"
 #include "binding/coroutine/scope.h"
+#include "binding/coroutine/throw.h"
 #include "binding/debug/inspect.h"
 #include "binding/error/exception.h"
 #include "binding/error/failure.h"
@@ -89,7 +90,7 @@ static void (*const openers[])(lua_State *L) = {
     lunado__opening_functions,   lunado__listener_functions,
     lunado__cancel_functions,    lunado__scope_functions,
     lunado__group_functions,     lunado__groupend_functions,
-    lunado__canceller_functions};
+    lunado__canceller_functions, lunado__throw_functions};
 
 static void set_classes(lua_State *L, lunado_realm *realm) {
   static const char *const names[LUNADO_E_COUNT] = {"Exception",

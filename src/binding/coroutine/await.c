@@ -38,7 +38,18 @@ static void push_boundary(lua_State *L) {
   lua_pushliteral(L, "C");
 }
 
+void lunado__await_foreign(lua_State *L, const lunado_realm *realm) {
+  if (lunado__task_is_running(L, realm)) return;
+  lunado__getslot(L, realm, LUNADO_SLOT_FOREIGN);
+  if (lua_isfunction(L, -1)) {
+    lua_call(L, 0, 1);
+    if (lua_isstring(L, -1)) luaL_error(L, "%s", lua_tostring(L, -1));
+  }
+  lua_pop(L, 1);
+}
+
 static int cannot_await(lua_State *L, lunado_realm *realm) {
+  lunado__await_foreign(L, realm);
   if (realm->coroutines.current == NULL)
     return luaL_error(L, "cannot await outside of a coroutine: start the "
                          "function with gen.coroutine or lunado.run");
@@ -113,7 +124,17 @@ static int gen_await(lua_State *L) {
   return lunado__future_push_results(L, 1);
 }
 
-static const luaL_Reg functions[] = {{"await", gen_await}, {NULL, NULL}};
+/* set_foreign(fn): fn() returns how the coroutine of another library that runs
+ * has to wait for a Future; nil if none runs. */
+static int core_set_foreign(lua_State *L) {
+  luaL_checktype(L, 1, LUA_TFUNCTION);
+  lua_settop(L, 1);
+  lunado__setslot(L, lunado__realm_upvalue(L), LUNADO_SLOT_FOREIGN);
+  return 0;
+}
+
+static const luaL_Reg functions[] = {
+    {"await", gen_await}, {"set_foreign", core_set_foreign}, {NULL, NULL}};
 
 void lunado__await_functions(lua_State *L) {
   lunado__setfunctions(L, functions);

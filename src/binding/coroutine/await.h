@@ -21,6 +21,11 @@ int lunado__await_result(lua_State *L, lunado_realm *realm, int top);
  * coroutine then continues with that of the Future.  [-0, +0, v] */
 int lunado__await_raise(lua_State *L, lunado_realm *realm, int idx);
 
+/* If L is the thread of another library's coroutine, raises an error that says
+ * how to wait there (set_foreign).  Called before errors about waits that are
+ * not possible.  [-0, +0, v] */
+void lunado__await_foreign(lua_State *L, const lunado_realm *realm);
+
 /* Adds gen.await to the table on top. */
 void lunado__await_functions(lua_State *L);
 

@@ -6,6 +6,7 @@
  */
 #include "binding/coroutine/scope.h"
 
+#include "binding/coroutine/await.h"
 #include "binding/coroutine/coroutine.h"
 #include "binding/coroutine/groupend.h"
 #include "binding/coroutine/notice.h"
@@ -245,6 +246,7 @@ static int core_raise_due(lua_State *L) {
  * run L. */
 static lunado_task *push_running(lua_State *L, lunado_realm *realm,
                                  const char *what) {
+  lunado__await_foreign(L, realm);
   if (realm->coroutines.current == NULL)
     luaL_error(L,
                "%s outside of a coroutine: start the function with "

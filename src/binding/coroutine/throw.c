@@ -98,6 +98,43 @@ void lunado__throw_unhook(lua_State *thread) {
   if (lua_gethook(thread) == raise_alone) lua_sethook(thread, NULL, 0, 0);
 }
 
+/* The hook of a coroutine of other code into which core.throw raises an
+ * error. */
+static void raise_thrown(lua_State *L, lua_Debug *ar) {
+  lunado_realm *realm = lunado__realm_find(L);
+  (void)ar;
+  restore_hook(L, realm);
+  lunado__getslot(L, realm, LUNADO_SLOT_THROWN);
+  lua_pushboolean(L, 0);
+  lunado__setslot(L, realm, LUNADO_SLOT_THROWN);
+  if (lunado__failure_at(L, realm, -1) != NULL) lunado__received_pass(L, realm);
+  (void)lua_error(L);
+}
+
+/* throw(thread, err): raises the error, or that of a Failure, at the yield at
+ * which the thread is suspended; lunado does not run the thread.  The caller
+ * resumes it at once. */
+static int core_throw(lua_State *L) {
+  lunado_realm *realm = lunado__realm_upvalue(L);
+  lua_State *thread = lua_tothread(L, 1);
+  luaL_argexpected(L, thread != NULL, 1, "thread");
+  luaL_argcheck(L, lua_status(thread) == LUA_YIELD, 1, "not suspended");
+  luaL_checkany(L, 2);
+  lua_settop(L, 2);
+  lunado__setslot(L, realm, LUNADO_SLOT_THROWN);
+  realm->coroutines.user_hook = lua_gethook(thread);
+  realm->coroutines.user_hook_mask = lua_gethookmask(thread);
+  realm->coroutines.user_hook_count = lua_gethookcount(thread);
+  lua_sethook(thread, raise_thrown, LUA_MASKRET, 0);
+  return 0;
+}
+
+static const luaL_Reg functions[] = {{"throw", core_throw}, {NULL, NULL}};
+
+void lunado__throw_functions(lua_State *L) {
+  lunado__setfunctions(L, functions);
+}
+
 void lunado__throw_resumed(lunado_realm *realm, lunado_task *task) {
   if (realm->coroutines.awaiting) {
     realm->coroutines.awaiting = false;

@@ -50,4 +50,7 @@ bool lunado__throw_protected(lua_State *L, lunado_realm *realm, int t,
  * its thread; or RESUMED_OUTSIDE, if the thread no longer yields. */
 int lunado__throw_count(const lunado_task *task);
 
+/* Adds throw to the table on top.  [-0, +0, m] */
+void lunado__throw_functions(lua_State *L);
+
 #endif

@@ -30,10 +30,15 @@ static bool convert_registered(lua_State *L, lunado_realm *realm, int value) {
   return true;
 }
 
-/* Pushes the conversion of the value at `value`: by a converter for its
- * metatable, else by __await, else by a converter for the name of its type.
- * Returns false if there is none of these. */
+/* Pushes the conversion of the value at `value`: by a converter for the light
+ * userdata that it is, or for its metatable; else by __await; else by a
+ * converter for the name of its type.  Returns false if there is none of
+ * these. */
 static bool convert_object(lua_State *L, lunado_realm *realm, int value) {
+  if (lua_islightuserdata(L, value)) {
+    lua_pushvalue(L, value);
+    if (convert_registered(L, realm, value)) return true;
+  }
   if (lua_getmetatable(L, value) && convert_registered(L, realm, value))
     return true;
   if (luaL_getmetafield(L, value, "__await") != LUA_TNIL) {
@@ -148,10 +153,11 @@ static bool is_type_name(lua_State *L, int idx) {
 
 /* gen.convert_yielded.register(key, fn): registers fn(x), which converts a
  * value x to a yieldable, for all values whose metatable or type name is
- * `key`. */
+ * `key`, or for the light userdata `key`. */
 static int gen_register(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
-  if (!is_type_name(L, 1) && lua_type(L, 1) != LUA_TTABLE)
+  if (!is_type_name(L, 1) && lua_type(L, 1) != LUA_TTABLE &&
+      !lua_islightuserdata(L, 1))
     luaL_typeerror(L, 1, "metatable or type name");
   lunado__checkcallable(L, 2);
   lua_settop(L, 2);

@@ -50,7 +50,8 @@ enum { LUNADO_UP_REALM = 1, LUNADO_UP_FUTURE = 2, LUNADO_UPVALUES = 2 };
 enum {
   LUNADO_SLOT_LOOPS = 1,  /* address of an ioloop -> its userdata */
   LUNADO_SLOT_DEFERRED,   /* address of a deferred waiter -> its owner */
-  LUNADO_SLOT_CONVERTERS, /* metatable or type name -> function */
+  LUNADO_SLOT_CONVERTERS, /* metatable, light userdata or type name -> function
+                           */
   LUNADO_SLOT_CLASSES,    /* list: lunado_error_class + 1 -> class */
   LUNADO_SLOT_LOADED,     /* Lua modules, by name, for a second require */
   LUNADO_SLOT_SOURCES,    /* sources of the chunks of these modules -> true */
@@ -102,7 +103,11 @@ enum {
   LUNADO_SLOT_SCOPE,       /* the metatable of scopes */
   LUNADO_SLOT_GROUP,       /* the metatable of TaskGroups */
   LUNADO_SLOT_CANCEL_REQUEST, /* function(future, request): lunado.uv's */
-  LUNADO_SLOT_COUNT = LUNADO_SLOT_CANCEL_REQUEST
+  LUNADO_SLOT_FOREIGN,        /* function() -> how the coroutine of another
+                                 library that runs has to wait; nil if none
+                                 runs */
+  LUNADO_SLOT_THROWN, /* the error that core.throw raises in a coroutine */
+  LUNADO_SLOT_COUNT = LUNADO_SLOT_THROWN
 };
 
 /* Where a settle that is on the C stack finds the owners of the waiters that it
