@@ -16,6 +16,11 @@ local concurrent = {
   --- chain_future(a, b) settles b with the outcome of a, unless b is done
   -- before.
   chain_future = core.chain_future,
+  --- dumps(...) returns a string of the values, which other processes can load.
+  -- Raises for values that an executor does not send.
+  dumps = core.dumps,
+  --- loads(string) returns copies of the values that dumps was given.
+  loads = core.loads,
   return_future = callback.return_future,
   run_on_executor = executor.run_on_executor,
   ThreadPoolExecutor = executor.ThreadPoolExecutor,

@@ -46,7 +46,9 @@
 #include "binding/stream/iostream.h"
 #include "binding/stream/listener.h"
 #include "binding/stream/opening.h"
+#include "binding/thread/dump.h"
 #include "binding/thread/executor.h"
+#include "binding/thread/undump.h"
 
 /* The order matters: a file comes before the files that depend on it. */
 static void fill(lua_State *L, lunado_realm *realm) {
@@ -90,7 +92,8 @@ static void (*const openers[])(lua_State *L) = {
     lunado__opening_functions,   lunado__listener_functions,
     lunado__cancel_functions,    lunado__scope_functions,
     lunado__group_functions,     lunado__groupend_functions,
-    lunado__canceller_functions, lunado__throw_functions};
+    lunado__canceller_functions, lunado__throw_functions,
+    lunado__dump_functions,      lunado__undump_functions};
 
 static void set_classes(lua_State *L, lunado_realm *realm) {
   static const char *const names[LUNADO_E_COUNT] = {"Exception",
