@@ -4,6 +4,7 @@
 local concurrent = require "lunado.concurrent"
 local gen = require "lunado.gen"
 local capture = require "spec.support.capture"
+local child = require "spec.support.child"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 
@@ -239,6 +240,65 @@ describe("the thread of a coroutine that failed by", function()
       end)
     end)
   end
+end)
+
+-- Lua has this since 5.5.  Inside a finalizer Lua then ends the collection of
+-- garbage for good, so that is tried in another process.
+describe("a coroutine that closes itself", function()
+  local it = _VERSION ~= "Lua 5.4" and it or pending
+  local text = [[
+    local lunado = require "lunado"
+    local function closes() coroutine.close(coroutine.running()) end
+    local ways = {
+      call = closes,
+      finalizer = function()
+        setmetatable({}, { __gc = closes })
+        collectgarbage()
+      end,
+      hook = function()
+        debug.sethook(function()
+          debug.sethook()
+          closes()
+        end, "", 1)
+        for _ = 1, 10 do end
+      end,
+    }
+    local first, closed
+    local f = lunado.coroutine(function()
+      local _ <close> = setmetatable({}, { __close = function()
+        closed = true
+      end })
+      first = coroutine.running()
+      ways.%s()
+    end)()
+    assert(closed and select("#", f:result()) == 0)
+    local g = lunado.coroutine(function(failed)
+      assert(coroutine.running() ~= first)
+      local ok, err = pcall(coroutine.yield, failed)
+      assert(not ok and err == "boom", err)
+      return 1
+    end)
+    local failed = lunado.Future()
+    failed:set_exception("boom")
+    for _ = 1, 3 do assert(lunado.run(g, failed) == 1) end
+    io.stdout:write "done"
+  ]]
+
+  for _, way in ipairs { "call", "finalizer", "hook" } do
+    it("in a " .. way .. " has no result, and does no harm", function()
+      local r = child(text:format(way))
+      assert.equal("done", r.out, r.err)
+    end)
+  end
+
+  it("gives its Future the error of its <close> variables", function()
+    run(function()
+      assert.same({ false, "boom" }, { pcall(yield, gen.coroutine(function()
+        local _ <close> = guard(function() error("boom", 0) end)
+        coroutine.close(running())
+      end)()) })
+    end)
+  end)
 end)
 
 describe("the thread of a coroutine that failed", function()

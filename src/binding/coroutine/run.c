@@ -54,17 +54,30 @@ static void leave(lua_State *L, lunado_realm *realm, int t, lunado_task *task) {
   if (task->flags & TASK_SCOPED) lunado__cancel_end(L, realm, t);
 }
 
+/* True if the coroutine, which has left no value, has closed itself, as it can in
+ * Lua 5.5: it ended well, but its body has not returned.  Its Future then has no
+ * result.  If it did so in a finalizer or in a hook, Lua never calls a hook in
+ * its thread again; throw.c needs hooks, so that thread must not be reused. */
+static bool has_closed_itself(lunado_task *task) {
+  if (task->results == 0) return false;
+  task->results = 0;
+  return true;
+}
+
 /* Handles the end of the coroutine of the task at t, which has left n values on
  * its thread: the task becomes idle, and its Future gets the outcome. */
 static void finish(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
                    int status, int n) {
   lunado_future *future = task->future;
+  bool reusable = status == LUA_OK;
   if (task->flags & TASK_BOUND) lunado__task_unbind(L, t);
   if (task->received > 0) lunado__task_forget_received(L, t);
-  if (n == 1 || status != LUA_OK)
+  if (n == 1 || status != LUA_OK) {
     lua_xmove(task->thread, L, 1);
-  else
+  } else {
     lua_pushnil(L);
+    reusable = !has_closed_itself(task);
+  }
   if (status != LUA_OK) {
     /* A return hook may have raised when the body returned its Failure. */
     task->flags = (task->flags | TASK_FAILED) & ~(unsigned)TASK_FAILURE;
@@ -72,7 +85,7 @@ static void finish(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
     reset(task->thread);
   }
   if (task->flags & (TASK_WATCHED | TASK_SCOPED)) leave(L, realm, t, task);
-  if (status != LUA_OK || lua_gethook(task->thread) != NULL)
+  if (!reusable || lua_gethook(task->thread) != NULL)
     lunado__task_drop_thread(L, t, task);
   lunado__task_recycle(L, realm, t, task);
   if (task->flags & TASK_FAILED) {
