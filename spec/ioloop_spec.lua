@@ -1012,7 +1012,7 @@ describe("a callback that fails", function()
 
   it("is distinguished from failing callbacks of outer and inner runs",
     function()
-      local DEPTH = 20 -- Lua 5.4.0 allows few calls of C in each other
+      local DEPTH = 20 -- Lua allows 200 calls of C in each other
       local caught, expected, runs = {}, {}, {}
       local function nest(depth)
         local inner = IOLoop(false)
