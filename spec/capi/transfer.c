@@ -27,7 +27,9 @@ static const sample samples[] = {
     {"local t = {1, 2, nil, 4, x = 'y', [1.5] = {}, [true] = 'b'}\n"
      "t.t, t[t] = t, t return t, t",
      "local t, u = ...\n"
-     "assert(t == u and t.t == t and t[t] == t and #t == 4)\n"
+     "assert(t == u and t.t == t and t[t] == t)\n"
+     /* In Lua 5.5 the length of a list with holes depends on its history. */
+     "assert(_VERSION ~= 'Lua 5.4' or #t == 4)\n"
      "assert(t[4] == 4 and t[3] == nil and t.x == 'y' and t[true] == 'b')\n"
      "assert(type(t[1.5]) == 'table')"},
     {"local n = 0\n"
