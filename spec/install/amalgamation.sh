@@ -9,6 +9,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 exports=$here/../capi/exports.sh
 build=$1
 work=$build/check-amalgamation
+lua=lua${LUNADO_LUA_VERSION:-5.4}
 cmake --build "$build" --target amalgamation >/dev/null
 rm -rf "$work"
 mkdir -p "$work"
@@ -16,8 +17,8 @@ cp "$build/amalgamation/lunado.c" "$build/amalgamation/lunado.h" "$work"
 cd "$work"
 
 cc=${CC:-cc}
-flags=$(pkg-config --cflags lua5.4 libuv)
-libs=$(pkg-config --libs lua5.4 libuv)
+flags=$(pkg-config --cflags "$lua" libuv)
+libs=$(pkg-config --libs "$lua" libuv)
 
 # shellcheck disable=SC2086
 $cc -c -std=c11 -Wall -Wextra -Werror $flags lunado.c

@@ -28,7 +28,7 @@ awk -v work="$work" '
   file != "" { print >file }
 ' "$root/docs/guide/embedding.md"
 
-PKG_CONFIG_PATH=$work/prefix/lib/pkgconfig
+PKG_CONFIG_PATH=$work/prefix/lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}
 export PKG_CONFIG_PATH
 count=0
 for program in "$work"/[0-9]*; do
@@ -36,7 +36,8 @@ for program in "$work"/[0-9]*; do
   # shellcheck disable=SC2046
   ${CC:-cc} -Wall -Wextra -Wpedantic -Werror host.c \
     $(pkg-config --cflags --libs lunado) -o host
-  LD_LIBRARY_PATH=$work/prefix/lib ./host script.lua >printed
+  LD_LIBRARY_PATH=$work/prefix/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} \
+    ./host script.lua >printed
   diff expected printed
   count=$((count + 1))
 done

@@ -11,6 +11,7 @@ root=$(cd "$here/../.." && pwd)
 build=$1
 lua=$2
 version=${LUNADO_LUA_VERSION:-5.4}
+pc_path=${PKG_CONFIG_PATH:-}
 work=$build/check-install
 rm -rf "$work"
 mkdir -p "$work"
@@ -33,23 +34,27 @@ has() { # prefix, files
 }
 
 run_host() { # prefix, program
-  LD_LIBRARY_PATH=$1/lib "$2" || fail "$2 does not run"
+  LD_LIBRARY_PATH=$1/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} "$2" ||
+    fail "$2 does not run"
+}
+
+# Asks for the lunado of the prefix.
+pkg_config() { # prefix, options
+  path=$1/lib/pkgconfig:${PKG_CONFIG_PATH:-}
+  shift
+  PKG_CONFIG_PATH=$path pkg-config "$@" lunado
 }
 
 use_by_pkg_config() { # prefix
-  PKG_CONFIG_PATH=$1/lib/pkgconfig
-  export PKG_CONFIG_PATH
   # shellcheck disable=SC2046
-  quietly "${CC:-cc}" "$here/host.c" $(pkg-config --cflags --libs lunado) \
-    -o "$1/host"
+  quietly "${CC:-cc}" "$here/host.c" $(pkg_config "$1" --cflags --libs) -o "$1/host"
   run_host "$1" "$1/host"
 }
 
 use_by_module() { # prefix
   # shellcheck disable=SC2046
   quietly "${CC:-cc}" -shared -fPIC "$here/module.c" \
-    $(PKG_CONFIG_PATH=$1/lib/pkgconfig pkg-config --cflags lunado) \
-    -o "$1/lib/lua/$version/soon.so"
+    $(pkg_config "$1" --cflags) -o "$1/lib/lua/$version/soon.so"
   LUA_PATH="$1/share/lua/$version/?.lua;$1/share/lua/$version/?/init.lua" \
     LUA_CPATH="$1/lib/lua/$version/?.so" "$lua" -e '
       package.loadlib(package.searchpath("lunado.core", package.cpath), "*")
@@ -96,7 +101,8 @@ mkdir "$work/lua"
 ln -s "$(pkg-config --variable=libdir "lua$version")" "$work/lua/lib"
 ln -s "$(pkg-config --variable=includedir "lua$version")" "$work/lua/include"
 PKG_CONFIG_LIBDIR=/nonexistent
-export PKG_CONFIG_LIBDIR
+PKG_CONFIG_PATH=
+export PKG_CONFIG_LIBDIR PKG_CONFIG_PATH
 
 shared=$work/shared
 quietly cmake -S "$root" -B "$work/build" -DBUILD_SHARED_LIBS=ON \
@@ -112,6 +118,7 @@ readelf -d "$shared/lib/liblunado.so" | grep -q 'SONAME.*\[liblunado\.so\.0\.2\]
   fail "liblunado.so has no soname"
 check_prefix "$shared"
 unset PKG_CONFIG_LIBDIR
+PKG_CONFIG_PATH=$pc_path
 
 # The two Lua folders may be named, as distributions and LuaRocks do.
 quietly cmake "$work/build" -DINSTALL_CMOD="$work/cmod" \
@@ -124,7 +131,8 @@ left=$(find "$work/named" "$work/cmod" "$work/lmod" -type f -o -name lunado)
 
 # --- as a part of another project's build --------------------------------------
 
-quietly cmake -S "$here" -B "$work/folder-only" -DLUNADO_SOURCE="$root"
+quietly cmake -S "$here" -B "$work/folder-only" -DLUNADO_SOURCE="$root" \
+  -DLUNADO_LUA_VERSION="$version"
 quietly sh "$root/scripts/dist.sh" "$work/dist"
 use_by_cmake "$work/folder" -DLUNADO_LUA_VERSION="$version" \
   -DLUNADO_SOURCE="$(ls "$work/dist"/*.tar.gz)"

@@ -1,14 +1,15 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # `make dist` writes a rock that LuaRocks installs without a network, built with
-# the flags of a release and without a warning.  The module runs from the tree
-# that it is installed in, and FetchContent takes the tarball.
+# the flags of a release and without a warning; and LuaRocks builds the unpacked
+# tarball.  The module runs from the tree that it is installed in.
 #   spec/install/rock.sh BUILD INTERPRETER
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 work=$1/check-rock
 lua=$2
+lua_dir=$(dirname "$(dirname "$(command -v "$2")")")
 version=${LUNADO_LUA_VERSION:-5.4}
 rm -rf "$work"
 mkdir -p "$work"
@@ -17,13 +18,28 @@ quietly() { # command; its output only when it fails
   "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2; exit 1; }
 }
 
+rocks() { # options
+  quietly luarocks --lua-version "$version" --lua-dir "$lua_dir" \
+    --tree "$work/tree" "$@" ${CC:+"CC=$CC" "LD=$CC"}
+}
+
+# The module runs from the tree.
+runs() {
+  (
+    cd "$work"
+    LUA_PATH="$work/tree/share/lua/$version/?.lua;$work/tree/share/lua/$version/?/init.lua" \
+      LUA_CPATH="$work/tree/lib/lua/$version/?.so" \
+      "$lua" -e 'require("lunado").run(require("lunado").sleep, 0.001)'
+  )
+}
+
 quietly sh "$root/scripts/dist.sh" "$work/dist"
 cd "$work/dist"
 quietly luarocks lint "$root/rockspec/lunado-dev-1.rockspec"
 quietly luarocks lint lunado-*-1.rockspec
+
 # No server is asked: none could know where the project is.
-quietly luarocks --lua-version "$version" install --tree "$work/tree" \
-  --only-server="$work/dist" lunado-*.src.rock
+rocks install --only-server="$work/dist" lunado-*.src.rock
 ! grep -n 'warning:' "$work/log" || exit 1
 for flag in -O2 -DNDEBUG; do
   grep -q -e " $flag " "$work/log" || {
@@ -31,8 +47,9 @@ for flag in -O2 -DNDEBUG; do
     exit 1
   }
 done
+runs
 
-cd "$work"
-LUA_PATH="$work/tree/share/lua/$version/?.lua;$work/tree/share/lua/$version/?/init.lua" \
-  LUA_CPATH="$work/tree/lib/lua/$version/?.so" \
-  "$lua" -e 'require("lunado").run(require("lunado").sleep, 0.001)'
+tar xzf lunado-*.tar.gz
+rm -rf "$work/tree"
+(cd lunado-*[0-9] && rocks make rockspec/lunado-dev-1.rockspec)
+runs
