@@ -8,7 +8,8 @@ export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell getconf _NPROCESSORS_ONLN)
 export CTEST_PARALLEL_LEVEL ?= $(CMAKE_BUILD_PARALLEL_LEVEL)
 
 setup = scripts/setup.sh
-configure = cmake --preset $(1) --log-level=WARNING >/dev/null
+configure = cmake --preset $(1) --log-level=WARNING \
+	-DLUNADO_LUA_VERSION=$$($(LUA) -e 'io.write(_VERSION:sub(5))') >/dev/null
 module = $(call configure,release) && \
 	cmake --build --preset release --target lunado_modules
 # Builds a preset and runs its tests; TESTS is a pattern that selects tests by

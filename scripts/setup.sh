@@ -11,6 +11,8 @@ lua=${LUA:-lua5.4}
 debian=
 others=
 required=
+version=$("$lua" -e 'io.write(_VERSION:sub(5))' 2>/dev/null)
+case $version in 5.[4-9]) ;; *) version=5.4 ;; esac
 
 # need PROBE DEBIAN HOMEBREW FEDORA ARCH ALPINE: PROBE is a shell command that
 # succeeds if the package is installed.  A package name that begins with a colon
@@ -35,6 +37,12 @@ has_server() { PATH=$PATH:/usr/sbin:/sbin command -v "$1"; }
 # Debian's lua-http is for Lua 5.1 to 5.3, but its files run in 5.4.
 is_lua_http() { [ -e /usr/share/lua/5.3/http ] || module http.server; }
 is_lua() { "$lua" -e 'assert(_VERSION >= "Lua 5.4")'; }
+# LUA_DIR names a Lua that may have no pkg-config file.
+is_lua_library() {
+  [ -n "${LUA_DIR:-}" ] ||
+    library "lua$version" "lua-$version" "lua${version%.*}${version#*.}" \
+      "lua >= $version"
+}
 library() { for name; do pkg-config --exists "$name" && return; done; return 1; }
 module() {
   "$lua" -e "assert(package.searchpath('$1', package.path)
@@ -44,9 +52,9 @@ module() {
 need 'has cc' 'gcc libc6-dev' gcc gcc gcc 'gcc musl-dev'
 need 'has cmake' cmake cmake cmake cmake cmake
 need 'has pkg-config' pkg-config pkgconf pkgconf-pkg-config pkgconf pkgconf
-need 'is_lua' lua5.4 lua lua lua lua5.4
-need 'library lua5.4 lua-5.4 lua54 "lua >= 5.4"' \
-  liblua5.4-dev lua lua-devel lua lua5.4-dev
+need 'is_lua' "lua$version" lua lua lua "lua$version"
+need 'is_lua_library' \
+  "liblua$version-dev" lua lua-devel lua "lua$version-dev"
 need 'library libuv' libuv1-dev libuv libuv-devel libuv libuv-dev
 need 'module luv' lua-luv :luv lua-luv lua-luv lua5.4-luv
 want 'library openssl' libssl-dev openssl@3 openssl-devel openssl openssl-dev
@@ -90,14 +98,15 @@ serves_debian() {
     [ "$lua" = lua5.4 ]
 }
 case $debian in
-*' lua'*)
+*' lua'* | *' liblua'*)
   if command -v apt-get >/dev/null && ! serves_debian; then
     give_up <<END
 LUA=$lua lacks something.  What is missing, by the names of Debian's packages:
    $debian
 Those named lua serve /usr/bin/lua5.4 only, so nothing was installed.  Either
 leave out LUA=$lua, or install what is missing for that interpreter: Lua 5.4
-itself, and modules by LuaRocks (lua-luv is luv there, lua-busted busted).
+or 5.5 itself, and modules by LuaRocks (lua-luv is luv there, lua-busted
+busted).  LUA_DIR=FOLDER names a Lua that has no pkg-config file.
 END
   fi
   ;;
