@@ -22,6 +22,9 @@ static int open_host(lua_State *L) {
   lua_getglobal(L, "package");
   lua_pushliteral(L, LUA_CPATH_DEFAULT);
   lua_setfield(L, -2, "cpath");
+  /* Without memory for this table, luv since 1.52 does not make it later. */
+  lua_newtable(L);
+  lua_setfield(L, LUA_REGISTRYINDEX, "LUV_HANDLES");
   return 0;
 }
 
@@ -51,7 +54,7 @@ static void run_without_memory(lua_State *L, places *tried, int more) {
   status = lua_pcall(L, 0, 0, 0);
   places_end(tried);
   if (status != LUA_OK && status != LUA_ERRMEM && !logged &&
-      !places_tell_of_memory(luaL_tolstring(L, -1, NULL)))
+      !places_explain_error(L))
     host_fail(__FILE__, __LINE__, "for want of memory", " at %lld: %s",
               tried->n, luaL_tolstring(L, -1, NULL));
   lua_settop(L, 0);

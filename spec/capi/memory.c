@@ -146,7 +146,7 @@ static void on_log(void *ud, const char *level, const char *message) {
 
 static bool is_want_of_memory(lua_State *L, int status) {
   return status == LUA_ERRMEM || post_failed || logged ||
-         places_tell_of_memory(luaL_tolstring(L, -1, NULL));
+         places_explain_error(L);
 }
 
 /* Runs the function with the n-th allocation and the `more` next ones

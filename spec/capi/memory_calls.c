@@ -80,7 +80,7 @@ static bool call_starving(lua_State *L, places *tried, int more) {
   places_end(tried);
   if (status == LUA_OK) return false;
   if (status != LUA_ERRMEM && !logged &&
-      !places_tell_of_memory(luaL_tolstring(L, -1, NULL)))
+      !places_explain_error(L))
     host_fail(__FILE__, __LINE__, name, " at %lld raises %s", tried->n,
               luaL_tolstring(L, -1, NULL));
   lua_settop(L, lua_gettop(L) - 1);

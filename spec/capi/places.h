@@ -127,4 +127,16 @@ static inline bool places_tell_of_memory(const char *text) {
          strstr(text, "too many results to unpack") != NULL;
 }
 
+/* True if lack of memory may be the cause of the error on top.  In Lua 5.5.0
+ * luaL_error concatenates any two values if it has no memory for its message,
+ * because lua_pushvfstring then pushes nothing and does not raise. */
+static inline bool places_explain_error(lua_State *L) {
+#if LUA_VERSION_NUM == 505
+  (void)L;
+  return true;
+#else
+  return places_tell_of_memory(luaL_tolstring(L, -1, NULL));
+#endif
+}
+
 #endif
