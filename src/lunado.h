@@ -48,11 +48,6 @@ extern "C" {
 
 #if LUA_VERSION_NUM < 504
 #error "lunado needs Lua 5.4 or 5.5"
-#elif LUA_VERSION_RELEASE_NUM < 50402
-/* When an error ends a block of a coroutine that has waited, they call __close
- * with a stack that names functions which are no longer there.  A traceback, or
- * any error that lunado keeps, then reads freed memory. */
-#error "Lua 5.4.0 and 5.4.1 crash in <close> handlers: use 5.4.2 or later"
 #endif
 
 /* The version of this header.  LUNADO_VERSION_NUM is 10000 * major + 100 *
