@@ -160,6 +160,22 @@ function triggers.call(n)
   end
 end
 
+-- The same in a coroutine, which user code may close where Lua allows it.
+function triggers.coroutine(n)
+  return function(scene, act, run)
+    local left = n
+    function scene.worst()
+      left = left - 1
+      if left == 0 then act() end
+    end
+    gen.coroutine(function()
+      scene.threads[#scene.threads + 1] = coroutine.running()
+      run()
+    end)()
+    return left <= 0
+  end
+end
+
 -- In each call of user code.
 function triggers.always()
   return function(scene, act, run)

@@ -14,6 +14,7 @@
 #include "binding/future/done.h"
 #include "binding/future/settle.h"
 #include "binding/loop/ioloop.h"
+#include "binding/state/context.h"
 
 /* The maximum number of coroutines on the C stack, each started within the one
  * before.  Each takes some three of the 200 C calls that Lua allows. */
@@ -54,10 +55,11 @@ static void leave(lua_State *L, lunado_realm *realm, int t, lunado_task *task) {
   if (task->flags & TASK_SCOPED) lunado__cancel_end(L, realm, t);
 }
 
-/* True if the coroutine, which has left no value, has closed itself, as it can in
- * Lua 5.5: it ended well, but its body has not returned.  Its Future then has no
- * result.  If it did so in a finalizer or in a hook, Lua never calls a hook in
- * its thread again; throw.c needs hooks, so that thread must not be reused. */
+/* True if the coroutine, which has left no value, has closed itself, as it can
+ * in Lua 5.5: it ended well, but its body has not returned.  Its Future then
+ * has no result.  If it did so in a finalizer or in a hook, Lua never calls a
+ * hook in its thread again; throw.c needs hooks, so that thread must not be
+ * reused. */
 static bool has_closed_itself(lunado_task *task) {
   if (task->results == 0) return false;
   task->results = 0;
@@ -100,12 +102,73 @@ static void finish(lua_State *L, lunado_realm *realm, int t, lunado_task *task,
 
 /* --- running -------------------------------------------------------------- */
 
+#if LUA_VERSION_NUM >= 505
+
+/* The realm's fields that tell of functions on the C stack.  A coroutine that
+ * closes itself jumps over all those that were called inside it. */
+typedef struct {
+  lunado_settle_frame *frame;
+  uintptr_t stack_base;
+  lua_State *runner;
+  int runner_index;
+  unsigned settling;
+  unsigned nesting;
+} surroundings;
+
+static surroundings remember(const lunado_realm *realm) {
+  return (surroundings){
+      realm->futures.frame,         realm->coroutines.stack_base,
+      realm->coroutines.runner,     realm->coroutines.runner_index,
+      realm->futures.settler.depth, realm->coroutines.nesting};
+}
+
+static void restore(lunado_realm *realm, const surroundings *before) {
+  realm->futures.frame = before->frame;
+  realm->coroutines.stack_base = before->stack_base;
+  realm->coroutines.runner = before->runner;
+  realm->coroutines.runner_index = before->runner_index;
+  realm->futures.settler.depth = before->settling;
+  realm->coroutines.nesting = before->nesting;
+}
+
+/* Calls lua_resume.  If the coroutine closes itself, all is as before, and so
+ * are the stack contexts. */
+static int call_resume(lua_State *L, lunado_realm *realm,
+                       const lunado_task *task, int nargs, int *n) {
+  surroundings before = remember(realm);
+  const void *context = realm->contexts.current;
+  int status;
+  if (context != NULL)
+    lunado__getslot(L, realm, LUNADO_SLOT_CONTEXT);
+  else
+    lua_pushboolean(L, 0);
+  status = lua_resume(task->thread, L, nargs, n);
+  if (status == LUA_YIELD || (status == LUA_OK && *n > 0) ||
+      (status == LUA_OK && task->results == 0)) {
+    lua_pop(L, 1);
+    return status;
+  }
+  restore(realm, &before);
+  lunado__context_set(L, realm);
+  return status;
+}
+
+#else
+
+static int call_resume(lua_State *L, lunado_realm *realm,
+                       const lunado_task *task, int nargs, int *n) {
+  (void)realm;
+  return lua_resume(task->thread, L, nargs, n);
+}
+
+#endif
+
 static int resume(lua_State *L, lunado_realm *realm, lunado_task *task,
                   int nargs, int *n) {
   lunado_task *outer = realm->coroutines.current;
   int status;
   realm->coroutines.current = task;
-  status = lua_resume(task->thread, L, nargs, n);
+  status = call_resume(L, realm, task, nargs, n);
   realm->coroutines.current = outer;
   task->flags &= ~(uint32_t)TASK_AWAITING;
   if (realm->coroutines.awaiting || realm->coroutines.throwing)

@@ -297,8 +297,22 @@ void lunado__ioloop_end(lunado_loop *core, lunado_until *until) {
   if (until->running) lunado_loop_stop(core);
 }
 
+/* Returns the thread on which a run that L asked for calls the callbacks.  In
+ * Lua 5.5 a coroutine can close itself, and by that jumps over all C functions
+ * that were called inside it, uv_run too; only the main thread cannot. */
+static lua_State *thread_of_callbacks(lua_State *L, const lunado_realm *realm) {
+#if LUA_VERSION_NUM >= 505
+  (void)L;
+  return realm->main;
+#else
+  (void)realm;
+  return L;
+#endif
+}
+
 int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, lunado_until *until) {
   lunado_realm *realm = loop->realm;
+  lua_State *thread = thread_of_callbacks(L, realm);
   lua_State *outer_thread = loop->L;
   lunado_ioloop *outer_loop = realm->loops.current;
   lunado_task *outer_coroutine = realm->coroutines.current;
@@ -306,12 +320,14 @@ int lunado__ioloop_run(lua_State *L, lunado_ioloop *loop, lunado_until *until) {
   bool watched;
   int rc;
   if (!lunado__protect_reserve(L, LOOP_STACK)) return UV_ENOMEM;
+  if (thread != L && !lunado__protect_reserve(thread, LOOP_STACK))
+    return UV_ENOMEM;
   if (realm->errors.receiver != NULL) lunado__received_forget(L, realm);
   /* The loop and the context that were current are on the stack below the run,
    * and become current again after it. */
   push_current(L, realm); /* keeps outer_loop, which may be closed during the
                            * run */
-  loop->L = L;
+  loop->L = thread;
   realm->loops.current = realm->loops.running = loop;
   realm->coroutines.current = NULL;
   lunado__getslot(L, realm, LUNADO_SLOT_CONTEXT);
