@@ -196,6 +196,9 @@ describe("valgrind", function()
           os.exit(code)
         ]]):format(name))
         os.remove(name)
+        if r.err:find("I can't recover.  Giving up.", 1, true) then
+          return pending("valgrind cannot read what this compiler writes")
+        end
         assert.equal(0, r.code, order[1] .. ": " .. r.err)
         assert.equal("", r.err, order[1])
       end
