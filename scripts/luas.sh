@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: MIT
 # Builds each version of Lua from its own sources, builds lunado for it, and runs
 # the tests with it.
-#   LUA_SRC=FOLDER scripts/luas.sh [VERSION …]     such as 5.4.0 5.5.0
+#   LUA_SRC=FOLDER scripts/luas.sh [VERSION …]     such as 5.4.8 5.5.0
 # LUA_SRC is a folder with Lua's tarballs, unpacked (lua-5.4.8, …), or a clone of
 # Lua's git repository; by default all versions from 5.4.2 on are taken from it.
 # TESTS is a pattern that selects tests by name, SKIP one that leaves out more
 # tests, WORK a folder for the builds, which are kept for the next run (default
-# build-luas).  CC is the compiler, of Lua too.
+# build-luas).  CC is the compiler, of Lua too.  OPTIONS are further options for
+# CMake, such as -DLUNADO_SANITIZE=ON.
 #
 # The Lua modules that the tests use (busted, luv) are those that lua5.4 finds on
 # this machine.  Modules in C serve one minor version of Lua only: TREE_5_5 names
@@ -107,8 +108,10 @@ run_tests() { # version, prefix
   export PATH PKG_CONFIG_PATH LD_LIBRARY_PATH
   write_pc "$1" "$2"
   unset LUA LUA_PATH LUA_CPATH
+  # shellcheck disable=SC2086
   cmake -S "$root" -B "$build" -DCMAKE_BUILD_TYPE=RelWithDebInfo \
-    -DLUNADO_WERROR=ON -DLUNADO_LUA_VERSION="$minor" -DLUA_DIR="$2" &&
+    -DLUNADO_WERROR=ON -DLUNADO_LUA_VERSION="$minor" -DLUA_DIR="$2" \
+    ${OPTIONS:-} &&
     cmake --build "$build" -j "$jobs" || return
   # What is in tree/ does not depend on Lua.
   ctest --test-dir "$build" -j "$jobs" -R "$tests" \
