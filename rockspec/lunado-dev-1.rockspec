@@ -138,6 +138,7 @@ build = {
             "src/core/bytes.c",
             "src/core/check.c",
             "src/core/file.c",
+            "src/core/filter.c",
             "src/core/future.c",
             "src/core/handle.c",
             "src/core/heap.c",

@@ -100,6 +100,13 @@ static void on_connected(lunado_stream *stream, int error) {
   tell(self, 'c');
 }
 
+static void on_started(lunado_stream *stream) {
+  end *self = of(stream);
+  assert_false(stream->closed);
+  self->started++;
+  tell(self, 's');
+}
+
 static void on_closed(lunado_stream *stream) {
   end *self = of(stream);
   assert_true(stream->closed);
@@ -114,6 +121,7 @@ static const lunado_stream_events events = {
     .ended = on_ended,
     .written = on_written,
     .connected = on_connected,
+    .started = on_started,
     .closed = on_closed,
 };
 

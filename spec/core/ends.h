@@ -19,8 +19,8 @@ extern char text[TEXT_SIZE];
 
 typedef struct end end;
 
-/* One of 'a' (arrived), 'e' (ended), 'w' (written), 'c' (connected), 'x'
- * (closed) has happened. */
+/* One of 'a' (arrived), 'e' (ended), 'w' (written), 'c' (connected), 's'
+ * (started), 'x' (closed) has happened. */
 typedef void (*end_act)(end *self, char event);
 
 struct end {
@@ -38,6 +38,7 @@ struct end {
   int error;        /* of the last one */
   int ended;        /* why reading has ended; 0: it has not */
   int connected;    /* 1: not told yet */
+  unsigned started; /* how often the filter's handshake has ended well */
   bool keeps;       /* takes nothing of what arrives */
   bool nibbles;     /* takes a part only */
   end_act act;      /* called after each event; NULL: none is */

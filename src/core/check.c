@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "core/filter.h"
 #include "core/handle.h"
 #include "core/loop.h"
 #include "core/poll.h"
@@ -212,6 +213,9 @@ static void check_writes(const lunado_stream *stream) {
     if (!stream->sending || write != first) queued += write->size;
     more = write != stream->last;
   }
+  invariant(stream->filtering == NULL || !stream->sending ||
+                !lunado__filter_takes(stream),
+            "libuv has no write that is to be filtered");
   invariant(stream->queued == queued,
             "a stream counts the bytes that libuv does not have");
 }

@@ -15,6 +15,7 @@
 #include <sys/un.h>
 
 #include "core/alloc.h"
+#include "core/filter.h"
 #include "core/handle.h"
 #include "core/loop.h"
 #include "core/poll.h"
@@ -36,23 +37,24 @@ static uv_handle_t *handle_of(const lunado_stream *stream) {
   return (uv_handle_t *)stream->uv;
 }
 
-static void ref(lunado_stream *stream) { stream->refs++; }
+void lunado__stream_ref(lunado_stream *stream) { stream->refs++; }
 
-static void unref(lunado_stream *stream) {
+void lunado__stream_unref(lunado_stream *stream) {
   lunado_loop *loop = stream->loop;
   if (--stream->refs > 0) return;
+  if (stream->filtering != NULL) lunado__filter_free(stream);
   lunado__free(stream);
   lunado_loop_unref(loop);
 }
 
 lunado_loop *lunado__stream_enter(lunado_stream *stream) {
-  ref(stream);
+  lunado__stream_ref(stream);
   lunado__loop_enter(stream->loop);
   return stream->loop;
 }
 
 void lunado__stream_leave(lunado_loop *loop, lunado_stream *stream) {
-  unref(stream);
+  lunado__stream_unref(stream);
   lunado__loop_leave(loop);
 }
 
@@ -164,7 +166,7 @@ static void call_closed(lunado_stream *stream) {
   stream->uv = NULL;
   if (stream->owner != NULL) stream->events->closed(stream);
   stream->in = NULL;
-  unref(stream);
+  lunado__stream_unref(stream);
 }
 
 void lunado__stream_closed(lunado_stream *stream) {
@@ -189,6 +191,7 @@ static void unadopt(lunado_stream *stream) {
 
 void lunado_stream_close(lunado_stream *stream) {
   if (stream->closed) return;
+  if (stream->filtering != NULL) lunado__filter_close(stream);
   stream->closed = true;
   lunado_link_remove(&stream->link);
   lunado_stream_drop_writes(stream);
@@ -250,6 +253,7 @@ static bool is_socket(const lunado_stream *stream) {
 }
 
 bool lunado_stream_can_half_close(const lunado_stream *stream) {
+  if (stream->filtering != NULL) return true;
   switch (stream->kind) {
   case LUNADO_STREAM_TTY:
     return false;
@@ -292,7 +296,7 @@ static bool reserve_in(lunado_stream *stream, uv_buf_t *buf) {
 static void choose_buffer(lunado_stream *stream, uv_buf_t *buf) {
   lunado_loop *loop = stream->loop;
   if (stream->missing >= LEAST_DIRECT && stream->missing != SIZE_MAX &&
-      reserve_in(stream, buf))
+      stream->filtering == NULL && reserve_in(stream, buf))
     return;
   if (loop->read_buffer == NULL)
     loop->read_buffer = lunado__realloc(NULL, READ_BUFFER);
@@ -332,7 +336,7 @@ static bool receive(lunado_stream *stream, char *data, size_t n) {
   return true;
 }
 
-static void end_reading(lunado_stream *stream, int error) {
+void lunado__stream_end_reading(lunado_stream *stream, int error) {
   lunado_stream_read_stop(stream);
   if (!stream->closed) stream->events->ended(stream, error);
 }
@@ -341,14 +345,16 @@ void lunado__stream_receive(lunado_stream *stream, ssize_t n, char *data) {
   lunado_loop *loop;
   if (n == 0 || stream->closed) return;
   loop = lunado__stream_enter(stream);
-  if (n < 0) {
-    end_reading(stream, n == UV_ENOBUFS ? UV_ENOMEM : (int)n);
+  if (stream->filtering != NULL) {
+    lunado__filter_receive(stream, n, data);
+  } else if (n < 0) {
+    lunado__stream_end_reading(stream, n == UV_ENOBUFS ? UV_ENOMEM : (int)n);
   } else if (!receive(stream, data, (size_t)n)) {
-    end_reading(stream, UV_ENOMEM);
+    lunado__stream_end_reading(stream, UV_ENOMEM);
   } else {
     stream->events->arrived(stream);
     if (stream->in != NULL && !lunado_bytes_copy_lent(stream->in))
-      end_reading(stream, UV_ENOMEM);
+      lunado__stream_end_reading(stream, UV_ENOMEM);
   }
   lunado__stream_leave(loop, stream);
 }
@@ -407,6 +413,8 @@ size_t lunado_stream_try_write(lunado_stream *stream, const uv_buf_t *bufs,
   if (stream->last != NULL || stream->connecting || is_file(stream) ||
       lunado_stream_is_closing(stream))
     return 0;
+  if (stream->filtering != NULL)
+    return lunado__filter_try_write(stream, bufs, count);
   rc = uv_try_write(stream->uv, bufs, count);
   return rc < 0 ? 0 : (size_t)rc;
 }
@@ -444,6 +452,13 @@ static lunado_write *take_first(lunado_stream *stream) {
 
 static void send_next(lunado_stream *stream);
 
+void lunado__stream_end_first(lunado_stream *stream, int status) {
+  lunado_write *write = take_first(stream);
+  stream->queued -= write->size;
+  stream->events->written(stream, write, status);
+  lunado_write_free(write);
+}
+
 /* The request of the first write has ended, or that of one that was dropped
  * meanwhile. */
 static void finish(lunado_write *write, int status) {
@@ -452,6 +467,7 @@ static void finish(lunado_write *write, int status) {
   if (stream->sending && lunado__stream_first(stream) == write) {
     stream->sending = false;
     (void)take_first(stream);
+    if (stream->filtering != NULL) lunado__filter_passed(stream);
     stream->events->written(stream, write, status);
     if (status == 0) send_next(stream);
   }
@@ -463,7 +479,7 @@ void lunado__stream_written(lunado_write *write, int status) {
   lunado_stream *stream = write->stream;
   if (!is_file(stream)) stream->loop->requests--;
   finish(write, status);
-  unref(stream);
+  lunado__stream_unref(stream);
 }
 
 static void on_written(uv_write_t *request, int status) {
@@ -502,11 +518,15 @@ static int start(lunado_stream *stream, lunado_write *write) {
 static void send_next(lunado_stream *stream) {
   lunado_write *write = lunado__stream_first(stream);
   int rc;
+  if (stream->filtering != NULL && lunado__filter_takes(stream)) {
+    lunado__filter_pump(stream);
+    return;
+  }
   if (stream->sending || stream->connecting || write == NULL) return;
   stream->sending = true;
   stream->queued -= write->size;
   if (!is_file(stream)) stream->loop->requests++;
-  ref(stream);
+  lunado__stream_ref(stream);
   rc = start(stream, write);
   if (rc < 0) lunado__stream_written(write, rc);
 }
@@ -539,7 +559,8 @@ size_t lunado_stream_unsent(const lunado_stream *stream) {
   if (is_file(stream))
     return stream->queued +
            (stream->sending ? lunado__stream_first(stream)->size : 0);
-  return uv_stream_get_write_queue_size(stream->uv) + stream->queued;
+  return uv_stream_get_write_queue_size(stream->uv) + stream->queued +
+         (stream->filtering != NULL ? lunado__filter_unsent(stream) : 0);
 }
 
 /* --- connecting ---------------------------------------------------------- */
@@ -561,7 +582,7 @@ static void on_connected(uv_connect_t *request, int status) {
     stream->events->connected(stream, status);
     send_next(stream);
   }
-  unref(stream);
+  lunado__stream_unref(stream);
   lunado__stream_leave(loop, stream);
 }
 
@@ -574,7 +595,7 @@ static connect_request *new_connect_request(lunado_stream *stream) {
 static void mark_connecting(lunado_stream *stream) {
   stream->connecting = true;
   stream->loop->requests++;
-  ref(stream);
+  lunado__stream_ref(stream);
 }
 
 int lunado_stream_connect(lunado_stream *stream,

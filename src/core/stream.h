@@ -29,6 +29,7 @@
 #include "core/list.h"
 
 typedef struct lunado_loop lunado_loop;
+typedef struct lunado_filtering lunado_filtering;
 typedef struct lunado_stream lunado_stream;
 typedef struct lunado_write lunado_write;
 
@@ -50,6 +51,8 @@ typedef struct {
   void (*written)(lunado_stream *stream, lunado_write *write, int error);
   /* Connecting has ended, with success (0) or an error. */
   void (*connected)(lunado_stream *stream, int error);
+  /* The filter's handshake has ended well (filter.h). */
+  void (*started)(lunado_stream *stream);
   /* A listening stream has a connection to accept (0), or an error. */
   void (*incoming)(lunado_stream *stream, int error);
   /* Its own handle is closed, or it no longer uses the adopted one.  The
@@ -163,7 +166,7 @@ int lunado_stream_connect(lunado_stream *stream,
                           const struct sockaddr *address);
 int lunado_stream_connect_pipe(lunado_stream *stream, const char *path);
 
-/* --- for the loop, and file.c -------------------------------------------- */
+/* --- for the loop, file.c and filter.c ------------------------------------ */
 
 int lunado__stream_new_file(lunado_stream **stream, lunado_loop *loop);
 
@@ -171,6 +174,17 @@ int lunado__stream_new_file(lunado_stream **stream, lunado_loop *loop);
  * freed. */
 lunado_loop *lunado__stream_enter(lunado_stream *stream);
 void lunado__stream_leave(lunado_loop *loop, lunado_stream *stream);
+
+/* Hold a reference to the stream, and release it. */
+void lunado__stream_ref(lunado_stream *stream);
+void lunado__stream_unref(lunado_stream *stream);
+
+/* Stops reading and calls `ended`. */
+void lunado__stream_end_reading(lunado_stream *stream, int error);
+
+/* Takes the first write, which is not libuv's, out of the queue; calls
+ * `written`, and frees the write. */
+void lunado__stream_end_first(lunado_stream *stream, int status);
 
 /* True if the path is short enough for a local socket.  libuv would truncate a
  * longer one. */
@@ -220,8 +234,9 @@ struct lunado_stream {
   size_t missing;     /* bytes that are wanted; 0: none */
   lunado_write *last; /* its `next` is the first one, which is libuv's while
                          `sending`; NULL: none */
-  size_t queued;      /* bytes of the writes that libuv does not have */
-  uint32_t refs;      /* the open handle, and requests under way */
+  lunado_filtering *filtering; /* filter.h; NULL: no filter */
+  size_t queued; /* bytes of the writes that libuv does not have */
+  uint32_t refs; /* the open handle, and requests under way */
   uint8_t kind;
   bool reading;
   bool sending;
