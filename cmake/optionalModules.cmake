@@ -26,3 +26,4 @@ function(lunado_optional_module name package title)
 endfunction()
 
 add_custom_target(lunado_modules DEPENDS lunado_module)
+lunado_optional_module(tls "openssl>=1.1.1" OpenSSL)

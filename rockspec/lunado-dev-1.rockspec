@@ -115,6 +115,7 @@ build = {
             "src/binding/stream/address.c",
             "src/binding/stream/closing.c",
             "src/binding/stream/connecting.c",
+            "src/binding/stream/filtering.c",
             "src/binding/stream/iostream.c",
             "src/binding/stream/listener.c",
             "src/binding/stream/opening.c",

@@ -278,6 +278,29 @@ function IOStream:connect(address, port)
   return future
 end
 
+-- TLS -----------------------------------------------------------------------
+
+--- Starts TLS on the connected stream: a Future of the stream itself, when the
+-- handshake has ended well.  From now on reads and writes are encrypted; what
+-- was written before is not.  Raises if bytes have arrived that were not read:
+-- they would pass for encrypted ones.  Tornado: IOStream.start_tls.
+-- @param server_side whether this side is the server
+-- @param ssl_options a table of options, or a context; see lunado.tls
+-- @param server_hostname the name or IP address that the certificate of the
+--   server must have
+function IOStream:start_tls(server_side, ssl_options, server_hostname)
+  local future = require "lunado.tls"._start_tls(self, server_side,
+    ssl_options, server_hostname, 3)
+  return future
+end
+
+--- The certificate of the other side, as a table; nil if it has sent none.
+function IOStream:peer_certificate()
+  if not self:_filter() then return nil end
+  local certificate = require "lunado.tls"._peer_certificate(self, 3)
+  return certificate
+end
+
 -- Files ---------------------------------------------------------------------
 
 local MODES = { r = true, w = true, a = true, ["r+"] = true }

@@ -63,6 +63,32 @@ end
 
 function Race:win(stream)
   if self:is_over() then return end
+  if self.secure then return self:start_tls(stream) end
+  self:finish(stream)
+  self.future:set_result(stream)
+end
+
+--- Starts TLS on the connected stream; the other attempts are given up.  A
+-- handshake that fails ends the race: the other addresses are those of the same
+-- host.
+function Race:start_tls(stream)
+  cancel(self.loop, self.head_start)
+  self.head_start, self.securing = nil, true
+  for other in pairs(self.streams) do
+    if other ~= stream then other:close() end
+  end
+  self.streams = { [stream] = true }
+  local secured = self.secure(stream)
+  secured:add_done_callback(function(future)
+    local err = future:exception()
+    if not self.queues then return end
+    if err ~= nil then return self:fail(err) end
+    self:go_on(self.secured, stream)
+  end)
+end
+
+function Race:secured(stream)
+  if self:is_over() then return end
   self:finish(stream)
   self.future:set_result(stream)
 end
@@ -108,7 +134,9 @@ function Race:try(queue)
   local connected = stream:_connect_to(address.addr, address.port, self.host)
   connected:add_done_callback(function(future)
     local err = future:exception()
-    if self.queues then self:go_on(self.tried, stream, queue, err) end
+    if self.queues and not self.securing then
+      self:go_on(self.tried, stream, queue, err)
+    end
   end)
 end
 
@@ -195,15 +223,36 @@ local function set_timeout(race, timeout)
   argument.bad(3, "connect", "timeout: " .. what, 3)
 end
 
+--- Returns a function that starts TLS on a stream, and returns a Future; nil if
+-- the options do not ask for TLS.
+local function securer(host, ssl_options)
+  if ssl_options == nil then return nil end
+  local tls = require "lunado.tls"
+  local context, wrong = tls._to_context(false, ssl_options)
+  if not context then
+    argument.bad(3, "connect", "ssl_options: " .. wrong, 3)
+  end
+  local name
+  name, wrong = tls._to_host(host)
+  if not name then argument.bad(1, "connect", wrong, 3) end
+  return function(stream)
+    local future, why = tls._start(stream, context, name)
+    return future or error("cannot start TLS: " .. why, 0)
+  end
+end
+
 --- Returns a Future of an IOStream that is connected to the host.
 -- @param options `timeout`: a deadline as for IOLoop:add_timeout; `family`:
 --   "inet" or "inet6" restricts the addresses; `source_ip`, `source_port`: the
---   stream's own address; and the options of IOStream
+--   stream's own address; `ssl_options`: a table of options or a context of
+--   lunado.tls, which asks for TLS; and the options of IOStream
 function TCPClient:connect(host, port, options) -- luacheck: ignore self
   argument.check_name(host, 1, "connect", 2)
   port = argument.check_port(port, 2, "connect", 2)
   options = check_options(options)
+  local secure = securer(host, options.ssl_options)
   local race = new_race(host, options)
+  race.secure = secure
   race.loop = IOLoop.current()
   set_timeout(race, options.timeout)
   core.set_canceller(race.future, function()

@@ -6,6 +6,7 @@ if loaded["lunado.tcpserver"] then return loaded["lunado.tcpserver"] end
 
 local argument = require "lunado.argument"
 local iostream = require "lunado.iostream"
+local log = require "lunado.log".app_log
 local waiters = require "lunado.waiters"
 
 -- More than any system allows, each of which then takes what it allows.
@@ -18,6 +19,9 @@ local PRIVATE <const> = 384 -- octal 0600
 -- several addresses.
 local ATTEMPTS = 8
 
+-- Seconds for which a client may take for its handshake.
+local HANDSHAKE_TIMEOUT = 60
+
 local TCPServer = waiters.class("TCPServer")
 
 --- Returns how many connections may wait to be accepted; nil for a wrong
@@ -29,8 +33,43 @@ local function backlog_of(self)
   return number and number > 0 and number < 1 << 31 and number or nil
 end
 
+--- Returns the context of the server; nil if it has no ssl_options.  It is made
+-- once for the same table of options.  Raises what is wrong with them.
+local function context_of(self)
+  local options = self.ssl_options
+  if options == nil then return nil end
+  if rawget(self, "_context_of") == options then return self._context end
+  local context, wrong = require "lunado.tls"._to_context(true, options)
+  if not context then error("ssl_options: " .. wrong, 0) end
+  self._context_of, self._context = options, context
+  return context
+end
+
+--- Returns the limit of a handshake in seconds; nil for a wrong one.
+local function handshake_timeout_of(self)
+  local limit = self.handshake_timeout
+  if limit == nil then return HANDSHAKE_TIMEOUT end
+  return math.type(limit) and limit > 0 and limit or nil
+end
+
+--- Checks what the server's fields say of TLS.
+local function check_tls(self, level)
+  if not handshake_timeout_of(self) then
+    argument.bad(1, self.__name, "handshake_timeout: a positive number of "
+      .. "seconds expected", level + 1)
+  end
+  local ok, err = pcall(context_of, self)
+  if ok then return end
+  if type(err) ~= "string" or not err:find("^ssl_options: ") then
+    error(err, 0)
+  end
+  argument.bad(1, self.__name, err, level + 1)
+end
+
 --- @param options fields of the server: handle_stream, backlog, and the options
---   of IOStream
+--   of IOStream; ssl_options, a table of options or a context of lunado.tls:
+--   handle_stream runs after the handshake, which may take handshake_timeout
+--   seconds (60 by default)
 function TCPServer:_init(options)
   if options ~= nil then
     argument.check_type(options, "table", 1, self.__name, 3)
@@ -40,6 +79,7 @@ function TCPServer:_init(options)
   if not backlog_of(self) then
     argument.bad(1, self.__name, "backlog: a positive number expected", 3)
   end
+  check_tls(self, 3)
   self._listeners = {}
 end
 
@@ -63,11 +103,43 @@ end
 
 -- Connections ---------------------------------------------------------------
 
+--- Whether the error of a handshake is worth a line in the log.  Clients that
+-- go away are not.
+local function is_remarkable(err)
+  local cause = err.real_error
+  return type(cause) ~= "string" and cause ~= nil
+    and not tostring(cause.reason):find("unexpected eof", 1, true)
+end
+
+--- Waits for the handshake; returns whether it has ended well.  Tornado: what
+-- SSLIOStream does when a handshake fails.
+local function secure(self, stream, context)
+  local loop = core.IOLoop.current()
+  local limit = handshake_timeout_of(self) or HANDSHAKE_TIMEOUT
+  local future, why = require "lunado.tls"._start(stream, context)
+  if not future then error("cannot start TLS: " .. why, 0) end
+  local timeout = loop:call_later(limit, function()
+    stream:_abandon_start(core.TimeoutError("Timeout"))
+  end)
+  local ok, err = pcall(core.await, future)
+  pcall(loop.remove_timeout, loop, timeout)
+  if ok then return true end
+  if not core.isinstance(err, core.StreamClosedError) then error(err, 0) end
+  if is_remarkable(err) then
+    local address = stream:_take_peer()
+    log:warning("%s (client %s)", err.message,
+      type(address) == "table" and address.ip or "of a local socket")
+  end
+  return false
+end
+
 --- Serves a connection. If that ends without returning, by an error or by
 -- coroutine.close, the stream is closed: the peer must not wait in vain.
 -- No local variable has the address, which few handlers keep.
 local serve = core.coroutine(function(self, stream)
   local _ <close> = stream[1]
+  local context = context_of(self)
+  if context and not secure(self, stream, context) then return end
   local result = self:handle_stream(stream, stream:_take_peer())
   if core.is_future(result) then core.await(result) end
   stream:_served()

@@ -13,6 +13,7 @@
 #include "binding/state/argument.h"
 #include "binding/state/context.h"
 #include "binding/stream/connecting.h"
+#include "binding/stream/filtering.h"
 #include "binding/stream/reading.h"
 #include "binding/stream/writing.h"
 
@@ -232,6 +233,7 @@ void lunado__closing_handle(lua_State *L, int idx, lunado_iostream *self) {
   else
     close_own(L, idx, self);
   lunado__connecting_fail(L, idx, self);
+  lunado__filtering_fail(L, idx, self);
   lunado__writing_fail_all(L, idx, self);
   lunado__reading_end(L, idx, self, 0, false);
 }
@@ -278,6 +280,7 @@ void lunado__closing_for_memory(lua_State *L, int idx, lunado_iostream *self) {
   self->closed = self->handle_closing = true;
   if (self->core != NULL) lunado_stream_close(self->core);
   lunado__connecting_fail(L, idx, self);
+  lunado__filtering_fail(L, idx, self);
   lunado__writing_fail_all(L, idx, self);
   if (self->has_reader) lunado__reading_fail(L, idx, self, 0);
   lunado__closing_callback(L, idx, self);

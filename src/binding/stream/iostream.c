@@ -11,9 +11,11 @@
 #include "binding/state/uverror.h"
 #include "binding/stream/closing.h"
 #include "binding/stream/connecting.h"
+#include "binding/stream/filtering.h"
 #include "binding/stream/reading.h"
 #include "binding/stream/socket.h"
 #include "binding/stream/writing.h"
+#include "core/filter.h"
 #include "core/handle.h"
 
 /* What may arrive while no read waits, at first. */
@@ -221,6 +223,7 @@ static const lunado_stream_events stream_events = {
     .ended = lunado__reading_ended,
     .written = lunado__writing_written,
     .connected = lunado__connecting_connected,
+    .started = lunado__filtering_started,
     .closed = lunado__closing_closed};
 
 /* --- making --------------------------------------------------------------- */
@@ -427,15 +430,19 @@ static const luaL_Reg functions[] = {
 
 static void (*const method_makers[])(lua_State *L) = {
     lunado__closing_functions, lunado__reading_functions,
-    lunado__writing_functions, lunado__connecting_functions};
+    lunado__writing_functions, lunado__connecting_functions,
+    lunado__filtering_functions};
 
-/* stream_methods: a table of IOStream's methods that are written in C. */
+/* stream_methods: a table of IOStream's methods that are written in C;
+ * filter_interface: the version of the interface of filters. */
 void lunado__iostream_functions(lua_State *L) {
   lunado__setfunctions(L, functions);
   lua_newtable(L);
   for (size_t i = 0; i < sizeof method_makers / sizeof method_makers[0]; i++)
     method_makers[i](L);
   lua_setfield(L, -2, "stream_methods");
+  lua_pushinteger(L, LUNADO_FILTER_INTERFACE);
+  lua_setfield(L, -2, "filter_interface");
 }
 
 static const luaL_Reg metamethods[] = {

@@ -7,9 +7,10 @@
  *
  * Invariants: the handle or the file exists until `core` is NULL.  The loop
  * holds the userdata only while something waits for the stream: a read, a close
- * callback, a write, a connect or the end of closing. So a stream that the
- * program has dropped is collected, and its finalizer closes the handle.  The
- * handle keeps the loop running while a read or a close callback waits.
+ * callback, a write, a connect, a handshake or the end of closing. So a stream
+ * that the program has dropped is collected, and its finalizer closes the
+ * handle.  The handle keeps the loop running while a read or a close callback
+ * waits.
  */
 #ifndef LUNADO_BINDING_STREAM_IOSTREAM_H
 #define LUNADO_BINDING_STREAM_IOSTREAM_H
@@ -35,11 +36,14 @@ enum {
                               file's descriptor */
   IOSTREAM_WRITE_CLOSED,   /* Future of close_write */
   IOSTREAM_CONNECT,        /* Future of connect */
-  IOSTREAM_TARGET,         /* what it connects to, in words */
+  IOSTREAM_TARGET,         /* what it connects to, in words; or what its filter
+                              starts */
   IOSTREAM_CLOSE_MESSAGE,  /* message of the StreamClosedErrors, or nil */
   IOSTREAM_ERROR,          /* why it was closed */
   IOSTREAM_CLOSE_CALLBACK, /* to be called when it is closed */
-  IOSTREAM_CLOSED          /* Future of close */
+  IOSTREAM_CLOSED,         /* Future of close */
+  IOSTREAM_FILTER,         /* object of the filter (filtering.h) */
+  IOSTREAM_STARTING        /* Future of the filter's handshake */
 };
 
 /* The reasons for which the loop holds the userdata. */
@@ -49,8 +53,10 @@ enum {
   IOSTREAM_HELD_WRITE = 4,
   IOSTREAM_HELD_CONNECT = 8,
   IOSTREAM_HELD_CLOSING = 16,
+  IOSTREAM_HELD_STARTING = 32,
   /* These also keep the loop's run alive. */
-  IOSTREAM_KEEPS_ALIVE = IOSTREAM_HELD_READ | IOSTREAM_HELD_CALLBACK
+  IOSTREAM_KEEPS_ALIVE =
+      IOSTREAM_HELD_READ | IOSTREAM_HELD_CALLBACK | IOSTREAM_HELD_STARTING
 };
 
 /* What a read looks for. */
@@ -85,6 +91,7 @@ typedef struct {
                           settle */
   bool has_close_callback : 1;
   bool connecting : 1;
+  bool starting : 1;     /* the filter's handshake is under way */
   bool serving : 1;      /* by a TCPServer's handler, which has not returned */
   bool peer_ended : 1;   /* reading has reached the end of the stream */
   bool end_sent : 1;     /* the end of writing was sent */

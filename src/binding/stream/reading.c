@@ -13,6 +13,7 @@
 #include "binding/future/ticket.h"
 #include "binding/state/uverror.h"
 #include "binding/stream/closing.h"
+#include "binding/stream/filtering.h"
 
 /* The default of max_buffer_size: how many bytes a read may wait for. */
 #define MAX_BUFFER ((size_t)100 * 1024 * 1024)
@@ -348,9 +349,11 @@ static int end_reading(lua_State *L) {
   lua_settop(L, 1);
   if (self->core == NULL) return 0;
   if (status == UV_EOF)
-    status = self->write_closed ? 0 : lunado_stream_reset_error(self->core);
+    status = self->write_closed || self->core->filtering != NULL
+                 ? 0
+                 : lunado_stream_reset_error(self->core);
   if (status != 0) {
-    lunado__uverror_pushname(L, status);
+    lunado__filtering_pushcause(L, 1, self, status);
     lunado__closing_all(L, 1, self, 2);
     return 0;
   }

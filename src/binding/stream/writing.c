@@ -15,7 +15,9 @@
 #include "binding/future/settle.h"
 #include "binding/state/uverror.h"
 #include "binding/stream/closing.h"
+#include "binding/stream/filtering.h"
 #include "binding/stream/reading.h"
+#include "core/filter.h"
 
 /* A write's Future has its data as a second user value. */
 enum { WRITE_DATA = 2, WRITE_VALUES = WRITE_DATA };
@@ -58,10 +60,11 @@ void lunado__writing_fail_all(lua_State *L, int idx, lunado_iostream *self) {
  * read; it may even not have arrived yet. */
 static void fail(lua_State *L, int idx, lunado_iostream *self, int status) {
   int cause = lua_gettop(L) + 1;
-  lunado__uverror_pushname(L, status);
+  lunado__filtering_pushcause(L, idx, self, status);
   if (self->closed) {
     lunado__closing_handle(L, idx, self);
-  } else if (self->peer_ended || !lunado_stream_is_readable(self->core)) {
+  } else if (self->peer_ended || self->starting ||
+             !lunado_stream_is_readable(self->core)) {
     lunado__closing_close(L, idx, self, cause);
   } else {
     lunado__closing_mark(L, idx, self, cause);
@@ -311,7 +314,9 @@ static int stream_write(lua_State *L) {
   idx = lua_gettop(L);
   if (is_refused(L, idx, self, data.size)) return 1;
   data.sent = lunado_stream_try_write(self->core, data.bufs, data.count);
-  if (data.sent == data.size && is_empty(self) && !self->connecting) {
+  if (data.sent == data.size && is_empty(self) && !self->connecting &&
+      (self->core->filtering == NULL ||
+       !lunado_stream_has_output(self->core))) {
     lunado__iostream_pushdone(L, realm);
     return 1;
   }

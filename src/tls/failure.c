@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/* failure.c - OpenSSL's errors, kept until Lua asks for them. */
+#include "tls/failure.h"
+
+#include <openssl/err.h>
+#include <openssl/x509_vfy.h>
+#include <string.h>
+
+lunado_failure lunado__failure_take(const char *otherwise) {
+  lunado_failure self = {.is_set = true, .code = ERR_peek_last_error()};
+  if (self.code == 0) self.reason = otherwise;
+  ERR_clear_error();
+  return self;
+}
+
+/* For errors of the system OpenSSL has no text. */
+static const char *reason_of(const lunado_failure *failure) {
+  const char *reason = failure->reason;
+  if (reason == NULL) reason = ERR_reason_error_string(failure->code);
+  if (reason == NULL && ERR_GET_LIB(failure->code) == ERR_LIB_SYS)
+    reason = strerror(ERR_GET_REASON(failure->code));
+  return reason != NULL ? reason : "unknown error";
+}
+
+void lunado__failure_push(lua_State *L, const lunado_failure *failure) {
+  const char *library = ERR_lib_error_string(failure->code);
+  lua_createtable(L, 0, 5);
+  lua_pushstring(L, reason_of(failure));
+  lua_setfield(L, -2, "reason");
+  if (failure->code != 0) {
+    lua_pushinteger(L, (lua_Integer)failure->code);
+    lua_setfield(L, -2, "code");
+    lua_pushstring(L, library); /* nil, if it is NULL */
+    lua_setfield(L, -2, "library");
+  }
+  if (failure->verify != 0) {
+    lua_pushinteger(L, failure->verify);
+    lua_setfield(L, -2, "verify_code");
+    lua_pushstring(L, X509_verify_cert_error_string(failure->verify));
+    lua_setfield(L, -2, "verify_message");
+  }
+}
