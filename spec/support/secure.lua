@@ -1,0 +1,56 @@
+-- SPDX-License-Identifier: MIT
+-- Both ends of a connection with TLS, and specs that run in coroutines.
+local IOLoop = require "lunado.ioloop".IOLoop
+local IOStream = require "lunado.iostream".IOStream
+local tls = require "lunado.tls"
+local certificates = require "spec.support.certificates"
+local loops = require "spec.support.loops"
+local peers = require "spec.support.peers"
+local streams = require "spec.support.streams"
+
+local await = coroutine.yield
+
+local secure = {}
+
+--- Returns a function that runs fn inside a coroutine, and then ends the
+-- programs that fn has started.
+function secure.inside(fn)
+  return function()
+    IOLoop.instance():run_sync(function()
+      local ok, err = pcall(fn)
+      peers.stop()
+      if not ok then error(err, 0) end
+    end, loops.PATIENCE)
+  end
+end
+
+--- Two plain streams that are connected: by a local socket, or by TCP.
+function secure.plain(kind, options)
+  local here, there = streams[kind or "tcp"](options)
+  return here, IOStream(there, options)
+end
+
+--- Starts TLS on both: a client, which expects localhost, and a server. Returns
+-- the Futures.
+function secure.start(client, server, client_options, server_options)
+  return client:start_tls(false, client_options or certificates.client(),
+      "localhost"),
+    server:start_tls(true, server_options or certificates.server())
+end
+
+--- A client and a server that are connected by TLS.
+function secure.pair(client_options, server_options, kind)
+  local client, server = secure.plain(kind)
+  await { secure.start(client, server, client_options, server_options) }
+  return client, server
+end
+
+--- Returns the StreamClosedError of a Future, which must fail with one, and the
+-- SSLError in it.
+function secure.error_of(future)
+  local err = streams.closed_error(future)
+  return err, require "lunado.util".isinstance(err.real_error, tls.SSLError)
+    and err.real_error or error("no SSLError: " .. tostring(err))
+end
+
+return secure
