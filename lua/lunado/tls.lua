@@ -213,7 +213,7 @@ local function names_file(options)
   for _, name in ipairs(FILES) do
     if options[name] then return true end
   end
-  return os.getenv("SSL_CERT_FILE") ~= nil or os.getenv("SSL_CERT_DIR") ~= nil
+  return false
 end
 
 local function is_context(value)
@@ -301,10 +301,10 @@ local function to_host(name)
     return nil, ("string expected, got %s"):format(type(name))
   end
   local host = is_ip(name) and name:gsub("%%.*$", "") or name:gsub("%.$", "")
-  if host == "" or host:find("^%.") or host:find("[%z\1-\32\127-\255]") then
-    return nil, "not the name of a host"
+  if host:find(is_ip(name) and "^[%x:.]+$" or "^[%w_-][%w_.-]*$") then
+    return host
   end
-  return host
+  return nil, "not the name of a host"
 end
 
 --- The name of the stream's server for sessions: they are kept for each port.

@@ -13,12 +13,12 @@ Peer.__index = Peer
 
 --- Starts a program, inside a coroutine.  `stdin` and `out` are streams: what
 -- it reads, and what it prints, on stderr too.
-function peers.start(program, args, options)
+function peers.start(program, args)
   local stdin, out = uv.new_pipe(false), uv.new_pipe(false)
-  local process = uv.spawn(program, { args = args, stdio = { stdin, out, out },
-    env = options and options.env })
+  local process = uv.spawn("sh", { stdio = { stdin, out }, args = { "-c",
+    'exec "$0" "$@" 2>&1', program, table.unpack(args) } })
   local self = setmetatable({ process = process, stdin = IOStream(stdin),
-    out = IOStream(out) }, Peer)
+    out = IOStream(out), text = "" }, Peer)
   running[#running + 1] = self
   return self
 end
@@ -27,15 +27,16 @@ end
 -- last call has ended; returns its captures.
 function Peer:expect(pattern)
   local text = await(self.out:read_until_pattern(pattern))
+  self.text = self.text .. text
   return text:match(pattern)
 end
 
---- Waits for the program's end; returns the rest of its output, and its status.
+--- Waits for the program's end; returns its whole output, and its status.
 function Peer:finish()
-  local text = await(self.out:read_until_close())
+  self.text = self.text .. await(self.out:read_until_close())
   local code = await(self.process:wait())
   self.ended = true
-  return text, code
+  return self.text, code
 end
 
 function Peer:stop()

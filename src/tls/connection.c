@@ -78,7 +78,7 @@ int lunado__connection_got_session(SSL *ssl, SSL_SESSION *session) {
 /* Keeps why the connection has failed: the last error of OpenSSL's. */
 static int fail(lunado_connection *self, const char *otherwise) {
   if (self->failure.is_set) return LUNADO_FILTER_FAILED;
-  self->failure = lunado__failure_take(otherwise);
+  self->failure = lunado__failure_last(otherwise);
   if (ERR_GET_LIB(self->failure.code) == ERR_LIB_SSL &&
       ERR_GET_REASON(self->failure.code) == SSL_R_CERTIFICATE_VERIFY_FAILED)
     self->failure.verify = SSL_get_verify_result(self->ssl);
@@ -248,7 +248,7 @@ static int tls_new_connection(lua_State *L) {
   lunado_connection *self = push_new(L);
   lunado_failure failure;
   if (make_ssl(self, context) && prepare(self, host, is_ip, key)) return 1;
-  failure = lunado__failure_take("not enough memory");
+  failure = lunado__failure_last("not enough memory");
   lua_pushnil(L);
   lunado__failure_push(L, &failure);
   return 2;

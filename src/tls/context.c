@@ -45,7 +45,7 @@ lunado_context *lunado__context_check(lua_State *L, int arg) {
 
 /* Returns nil, a table of OpenSSL's error, and the name of the option. */
 static int refused(lua_State *L, const char *option) {
-  lunado_failure failure = lunado__failure_take("not enough memory");
+  lunado_failure failure = lunado__failure_first("not enough memory");
   lua_pushnil(L);
   lunado__failure_push(L, &failure);
   lua_pushstring(L, option);

@@ -6,11 +6,19 @@
 #include <openssl/x509_vfy.h>
 #include <string.h>
 
-lunado_failure lunado__failure_take(const char *otherwise) {
-  lunado_failure self = {.is_set = true, .code = ERR_peek_last_error()};
-  if (self.code == 0) self.reason = otherwise;
+static lunado_failure make(unsigned long code, const char *otherwise) {
+  lunado_failure self = {.is_set = true, .code = code};
+  if (code == 0) self.reason = otherwise;
   ERR_clear_error();
   return self;
+}
+
+lunado_failure lunado__failure_first(const char *otherwise) {
+  return make(ERR_peek_error(), otherwise);
+}
+
+lunado_failure lunado__failure_last(const char *otherwise) {
+  return make(ERR_peek_last_error(), otherwise);
 }
 
 /* For errors of the system OpenSSL has no text. */

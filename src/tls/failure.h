@@ -13,9 +13,12 @@ typedef struct {
   const char *reason; /* static; NULL: that of the code */
 } lunado_failure;
 
-/* Takes the last error of this thread's queue, which is empty afterwards.
- * `otherwise` (static) is the reason if the queue is empty. */
-lunado_failure lunado__failure_take(const char *otherwise);
+/* Takes an error of this thread's queue, which is empty afterwards: the first
+ * one, which says why something of a file was not found; or the last one, which
+ * says what has ended a connection.  `otherwise` (static) is the reason if the
+ * queue is empty. */
+lunado_failure lunado__failure_first(const char *otherwise);
+lunado_failure lunado__failure_last(const char *otherwise);
 
 /* Pushes { reason =, library =, code =, verify_code =, verify_message = },
  * without the fields that do not apply.  [-0, +1, m] */
