@@ -14,13 +14,16 @@ local MAY_KNOW = {
   error = { "state" },
   future = KNOT, coroutine = KNOT, loop = KNOT,
   thread = KNOT, luv = KNOT, debug = KNOT, host = KNOT, stream = KNOT,
+  process = KNOT,
 }
 
 -- The loop tells luv of its life; luv tells the loop when it runs.  A host's
--- call may be the first in its state, and then makes the realm.
+-- call may be the first in its state, and then makes the realm.  A program gets
+-- descriptors of streams.
 local ALSO = {
   ["loop/ioloop.c"] = "luv/luv.h", ["loop/methods.c"] = "luv/luv.h",
   ["loop/drive.c"] = { "luv/attachment.h", "luv/shutdown.h" },
+  ["process/process.c"] = "stream/descriptor.h",
   ["host/capi.c"] = "module.h", ["host/capierror.c"] = "module.h",
 }
 

@@ -188,6 +188,15 @@ function IOStream.open(fd, options)
   return finish(self, options)
 end
 
+--- A stream of the pipe, or of the local socket, whose descriptor an object of
+-- core's owns until then.
+local function of_descriptor(descriptor)
+  local options = {}
+  local self = new(options)
+  core.stream_open(self, "pipe", descriptor)
+  return finish(self, options)
+end
+
 --- Returns the stream of the incoming connection; nil if the peer has
 -- disconnected already; nil and an error.
 local function accept(listener, options)
@@ -337,6 +346,7 @@ local iostream = {
   StreamBufferFullError = core.StreamBufferFullError,
   _accept = accept,
   _check_options = check_options,
+  _of_descriptor = of_descriptor,
   _type_of = type_of,
 }
 

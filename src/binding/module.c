@@ -38,11 +38,14 @@
 #include "binding/loop/signals.h"
 #include "binding/luv/luv.h"
 #include "binding/luv/waits.h"
+#include "binding/process/process.h"
+#include "binding/process/system.h"
 #include "binding/state/argument.h"
 #include "binding/state/context.h"
 #include "binding/state/log.h"
 #include "binding/state/naming.h"
 #include "binding/stream/address.h"
+#include "binding/stream/descriptor.h"
 #include "binding/stream/iostream.h"
 #include "binding/stream/listener.h"
 #include "binding/stream/opening.h"
@@ -68,6 +71,8 @@ static void fill(lua_State *L, lunado_realm *realm) {
   lunado__luv_open(L, realm);
   lunado__iostream_open(L, realm);
   lunado__listener_open(L, realm);
+  lunado__descriptor_open(L, realm);
+  lunado__process_open(L, realm);
 }
 
 lunado_realm *lunado__module_realm(lua_State *L) {
@@ -76,24 +81,26 @@ lunado_realm *lunado__module_realm(lua_State *L) {
 }
 
 static void (*const openers[])(lua_State *L) = {
-    lunado__argument_functions,  lunado__exception_functions,
-    lunado__log_functions,       lunado__future_functions,
-    lunado__coroutine_functions, lunado__yieldable_functions,
-    lunado__multi_functions,     lunado__waititer_functions,
-    lunado__sleep_functions,     lunado__with_timeout_functions,
-    lunado__methods_functions,   lunado__runsync_functions,
-    lunado__context_functions,   lunado__executor_functions,
-    lunado__clock_functions,     lunado__inspect_functions,
-    lunado__catch_functions,     lunado__naming_functions,
-    lunado__signals_functions,   lunado__forsaken_functions,
-    lunado__ticket_functions,    lunado__dependent_functions,
-    lunado__handler_functions,   lunado__waits_functions,
-    lunado__iostream_functions,  lunado__address_functions,
-    lunado__opening_functions,   lunado__listener_functions,
-    lunado__cancel_functions,    lunado__scope_functions,
-    lunado__group_functions,     lunado__groupend_functions,
-    lunado__canceller_functions, lunado__throw_functions,
-    lunado__dump_functions,      lunado__undump_functions};
+    lunado__argument_functions,   lunado__exception_functions,
+    lunado__log_functions,        lunado__future_functions,
+    lunado__coroutine_functions,  lunado__yieldable_functions,
+    lunado__multi_functions,      lunado__waititer_functions,
+    lunado__sleep_functions,      lunado__with_timeout_functions,
+    lunado__methods_functions,    lunado__runsync_functions,
+    lunado__context_functions,    lunado__executor_functions,
+    lunado__clock_functions,      lunado__inspect_functions,
+    lunado__catch_functions,      lunado__naming_functions,
+    lunado__signals_functions,    lunado__forsaken_functions,
+    lunado__ticket_functions,     lunado__dependent_functions,
+    lunado__handler_functions,    lunado__waits_functions,
+    lunado__iostream_functions,   lunado__address_functions,
+    lunado__opening_functions,    lunado__listener_functions,
+    lunado__cancel_functions,     lunado__scope_functions,
+    lunado__group_functions,      lunado__groupend_functions,
+    lunado__canceller_functions,  lunado__throw_functions,
+    lunado__dump_functions,       lunado__undump_functions,
+    lunado__descriptor_functions, lunado__process_functions,
+    lunado__system_functions};
 
 static void set_classes(lua_State *L, lunado_realm *realm) {
   static const char *const names[LUNADO_E_COUNT] = {"Exception",
@@ -112,11 +119,12 @@ static void set_classes(lua_State *L, lunado_realm *realm) {
   }
 }
 
-/* Raises an error if this was compiled for another Lua than that of L, or for one
- * of two releases that lunado cannot work in.  When an error ends a block of a
- * coroutine that has waited, they call __close with a stack that names functions
- * which are no longer there: a traceback then reads freed memory.  No number in
- * their headers tells them from 5.4.2, so that the preprocessor cannot. */
+/* Raises an error if this was compiled for another Lua than that of L, or for
+ * one of two releases that lunado cannot work in.  When an error ends a block
+ * of a coroutine that has waited, they call __close with a stack that names
+ * functions which are no longer there: a traceback then reads freed memory.  No
+ * number in their headers tells them from 5.4.2, so that the preprocessor
+ * cannot. */
 static void check_lua(lua_State *L) {
   static const char release[] = LUA_VERSION_RELEASE;
   luaL_checkversion(L);

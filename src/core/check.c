@@ -10,6 +10,7 @@
 #include "core/handle.h"
 #include "core/loop.h"
 #include "core/poll.h"
+#include "core/process.h"
 #include "core/stream.h"
 
 /* Does not use assert(), which NDEBUG would disable. */
@@ -252,16 +253,35 @@ static void check_stream(const lunado_loop *loop, const lunado_stream *stream) {
 
 static void check_streams(const lunado_loop *loop) {
   const lunado_link *list = &loop->streams;
-  unsigned requests = 0;
+  unsigned requests = 0, accepted = 0;
   check_links(list);
   for (const lunado_link *link = list->next; link != list; link = link->next) {
     const lunado_stream *stream =
         lunado_container_of(link, lunado_stream, link);
     check_stream(loop, stream);
+    accepted += stream->accepted;
     if (stream->kind != LUNADO_STREAM_FILE)
       requests += stream->sending || stream->connecting;
   }
   invariant(loop->requests >= requests, "a loop counts its streams' requests");
+  invariant(loop->accepted == accepted, "a loop counts accepted streams");
+}
+
+/* --- processes ------------------------------------------------------------ */
+
+static void check_processes(const lunado_loop *loop) {
+  const lunado_link *list = &loop->processes;
+  check_links(list);
+  for (const lunado_link *link = list->next; link != list; link = link->next) {
+    const lunado_process *process =
+        lunado_container_of(link, lunado_process, link);
+    invariant(process->loop == loop, "a program is in the list of its loop");
+    invariant(!process->ended && !process->orphaned,
+              "a loop lists programs that run");
+    invariant(process->uv.data == NULL, "a process has no data");
+    invariant(lunado__handle_is_ours((const uv_handle_t *)&process->uv),
+              "a process is marked as lunado's");
+  }
 }
 
 /* --- the loop ------------------------------------------------------------ */
@@ -294,6 +314,8 @@ static void check_closed(const lunado_loop *loop) {
   invariant(lunado_list_empty(&loop->watchers),
             "a closed loop has no watchers");
   invariant(lunado_list_empty(&loop->streams), "a closed loop has no streams");
+  invariant(lunado_list_empty(&loop->processes),
+            "a closed loop has no programs");
   invariant(loop->handles == 0 || loop->uv != loop->own || loop->owns_uv,
             "a uv_loop_t is closed after its handles");
 }
@@ -315,6 +337,7 @@ void lunado__check(lunado_loop *loop) {
   check_watchers(loop);
   check_fresh(loop);
   check_streams(loop);
+  check_processes(loop);
   lunado__check_heap(&loop->heap);
   if (loop->closed)
     check_closed(loop);

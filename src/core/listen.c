@@ -60,7 +60,11 @@ int lunado_stream_accept(lunado_stream *listening, lunado_stream **stream) {
   if (rc < 0) return rc;
   listening->has_incoming = false;
   rc = uv_accept(listening->uv, (*stream)->uv);
-  if (rc == 0) return 0;
+  if (rc == 0) {
+    (*stream)->accepted = true;
+    (*stream)->loop->accepted++;
+    return 0;
+  }
   lunado_stream_close(*stream);
   *stream = NULL;
   return rc;

@@ -29,6 +29,7 @@
 #include "core/jump.h"
 #include "core/ownuv.h"
 #include "core/poll.h"
+#include "core/process.h"
 #include "core/stream.h"
 
 #define NS_PER_SECOND 1000000000ull
@@ -380,6 +381,7 @@ int lunado_loop_new(lunado_loop **result, uv_loop_t *uv) {
   lunado_link_init(&loop->turn);
   lunado_link_init(&loop->watchers);
   lunado_link_init(&loop->streams);
+  lunado_link_init(&loop->processes);
   lunado_link_init(&loop->works);
   lunado_link_init(&loop->kin);
   lunado_link_init(&loop->fresh);
@@ -434,6 +436,7 @@ static void close_parts(lunado_loop *loop) {
     lunado_loop_ref(loop); /* libuv may still use `shown`, so it is not freed */
   lunado__watchers_close(loop);
   lunado__streams_close(loop);
+  lunado__processes_close(loop);
   lunado__loopid_close(loop);
   lunado__mail_close(loop);
   close_handles(loop);

@@ -230,12 +230,13 @@ struct lunado_loop {
   lunado_link turn;     /* callbacks of the turn in progress, not yet run */
   lunado_link watchers; /* poll.h's */
   lunado_link streams;  /* the open streams */
-  char *read_buffer;    /* stream.h's; NULL: no stream has been read yet */
-  lunado_link fresh;    /* watchers that libuv has yet to hand to the system */
-  lunado_link checked;  /* watchers that libuv hands to the system when it polls
-                           next */
-  lunado_link refused;  /* watchers that the system would refuse; `refusal`
-                           calls them */
+  lunado_link processes; /* process.h's: the running programs */
+  char *read_buffer;     /* stream.h's; NULL: no stream has been read yet */
+  lunado_link fresh;     /* watchers that libuv has yet to hand to the system */
+  lunado_link checked; /* watchers that libuv hands to the system when it polls
+                          next */
+  lunado_link refused; /* watchers that the system would refuse; `refusal`
+                          calls them */
   lunado_callback refusal; /* ready while `refused` is not empty */
   lunado_heap heap;        /* running timers */
   lunado_clock *clock;     /* borrowed; NULL: uv_hrtime */
@@ -262,6 +263,7 @@ struct lunado_loop {
   unsigned depth;    /* callbacks and runs of the loop on the C stack */
   unsigned kept_alive; /* lunado_loop_keep_alive minus lunado_loop_release */
   unsigned handles;    /* open handles of the loop's own */
+  unsigned accepted;   /* open streams that lunado_stream_accept has made */
   unsigned requests;   /* of streams; they end soon after their streams are
                           closed */
   atomic_uint refs;    /* references to this storage */

@@ -193,6 +193,7 @@ void lunado_stream_close(lunado_stream *stream) {
   if (stream->closed) return;
   if (stream->filtering != NULL) lunado__filter_close(stream);
   stream->closed = true;
+  if (stream->accepted) stream->loop->accepted--;
   lunado_link_remove(&stream->link);
   lunado_stream_drop_writes(stream);
   stream->reading = stream->reading && stream->adopted;

@@ -242,6 +242,7 @@ struct lunado_stream {
   bool sending;
   bool connecting;
   bool has_incoming; /* a connection can be accepted */
+  bool accepted;     /* loop->accepted counts it, while it is open */
   bool adopted;
   bool closed;
   union {

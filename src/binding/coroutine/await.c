@@ -66,9 +66,12 @@ static int cannot_await(lua_State *L, lunado_realm *realm) {
       lua_tostring(L, -1));
 }
 
+static bool can_await(lua_State *L, const lunado_realm *realm) {
+  return lunado__task_is_running(L, realm) && lua_isyieldable(L);
+}
+
 static void check_can_await(lua_State *L, lunado_realm *realm) {
-  if (!lunado__task_is_running(L, realm) || !lua_isyieldable(L))
-    cannot_await(L, realm);
+  if (!can_await(L, realm)) cannot_await(L, realm);
 }
 
 int lunado__await(lua_State *L, lunado_realm *realm, int idx, lua_KContext ctx,
@@ -133,8 +136,16 @@ static int core_set_foreign(lua_State *L) {
   return 0;
 }
 
-static const luaL_Reg functions[] = {
-    {"await", gen_await}, {"set_foreign", core_set_foreign}, {NULL, NULL}};
+/* can_await() → whether the running function can wait for a pending Future. */
+static int core_can_await(lua_State *L) {
+  lua_pushboolean(L, can_await(L, lunado__realm_upvalue(L)));
+  return 1;
+}
+
+static const luaL_Reg functions[] = {{"await", gen_await},
+                                     {"can_await", core_can_await},
+                                     {"set_foreign", core_set_foreign},
+                                     {NULL, NULL}};
 
 void lunado__await_functions(lua_State *L) {
   lunado__setfunctions(L, functions);

@@ -145,6 +145,8 @@ struct lunado_realm {
     const void *executor;
     const void *stream;
     const void *listener;
+    const void *descriptor;
+    const void *process;
     const void *scope;
     const void *group;
     const void *exceptions[10]; /* their classes, by lunado_error_class */

@@ -11,6 +11,7 @@
 #include "binding/state/uverror.h"
 #include "binding/stream/closing.h"
 #include "binding/stream/connecting.h"
+#include "binding/stream/descriptor.h"
 #include "binding/stream/filtering.h"
 #include "binding/stream/reading.h"
 #include "binding/stream/socket.h"
@@ -161,7 +162,7 @@ void lunado__iostream_hold(lua_State *L, int idx, lunado_iostream *self,
     lunado__anchor_set(L, self->loop, self->anchor);
   }
   if (reason & IOSTREAM_KEEPS_ALIVE && !(self->holds & IOSTREAM_KEEPS_ALIVE) &&
-      self->core != NULL)
+      self->core != NULL && !self->background)
     lunado_stream_keep_alive(self->core, true);
   self->holds |= (uint8_t)reason;
 }
@@ -303,13 +304,15 @@ static int finish_open(lua_State *L, lunado_iostream *self, lunado_stream *core,
 }
 
 /* stream_open(object, kind [, fd [, readable]]) → the userdata of a stream with
- * a handle of its own: "tcp" or "pipe"; with a descriptor also "tty". */
+ * a handle of its own: "tcp" or "pipe"; with a descriptor also "tty".  `fd` may
+ * be an object that owns the descriptor, which is the stream's from then on. */
 static int core_stream_open(lua_State *L) {
   static const char *const kinds[] = {"tcp", "pipe", "tty", NULL};
   lunado_ioloop *loop = lunado__ioloop_current(L, lunado__realm_upvalue(L));
   lunado_stream_kind kind =
       (lunado_stream_kind)luaL_checkoption(L, 2, NULL, kinds);
-  int fd = (int)luaL_optinteger(L, 3, -1), rc;
+  lunado_descriptor *given = lunado__descriptor_at(L, loop->realm, 3);
+  int fd = given != NULL ? given->fd : (int)luaL_optinteger(L, 3, -1), rc;
   lunado_iostream *self;
   lunado_stream *core;
   luaL_checktype(L, 1, LUA_TTABLE);
@@ -320,6 +323,7 @@ static int core_stream_open(lua_State *L) {
     rc = lunado_stream_new(&core, loop->core, kind);
   else
     rc = lunado_stream_new_open(&core, loop->core, kind, fd);
+  if (rc == 0 && given != NULL) given->fd = -1;
   return finish_open(L, self, core, rc);
 }
 
@@ -407,6 +411,15 @@ static int core_stream_set_ahead(lua_State *L) {
   return 0;
 }
 
+/* stream_background(object): from now on the stream does not keep the loop's
+ * run alive. */
+static int core_stream_background(lua_State *L) {
+  lunado_iostream *self = lunado__iostream_alone(L);
+  self->background = true;
+  if (self->core != NULL) lunado_stream_keep_alive(self->core, false);
+  return 0;
+}
+
 /* --- what specs look at --------------------------------------------------- */
 
 /* stream_state(object) → the number of bytes that have arrived and were not
@@ -425,6 +438,7 @@ static const luaL_Reg functions[] = {
     {"stream_lost", core_stream_lost},
     {"stream_open_file", core_stream_open_file},
     {"stream_set_ahead", core_stream_set_ahead},
+    {"stream_background", core_stream_background},
     {"stream_state", core_stream_state},
     {NULL, NULL}};
 

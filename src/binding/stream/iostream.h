@@ -54,7 +54,7 @@ enum {
   IOSTREAM_HELD_CONNECT = 8,
   IOSTREAM_HELD_CLOSING = 16,
   IOSTREAM_HELD_STARTING = 32,
-  /* These also keep the loop's run alive. */
+  /* These also keep the loop's run alive, unless it is in the background. */
   IOSTREAM_KEEPS_ALIVE =
       IOSTREAM_HELD_READ | IOSTREAM_HELD_CALLBACK | IOSTREAM_HELD_STARTING
 };
@@ -101,6 +101,7 @@ typedef struct {
   bool handle_closing : 1; /* the handle is closing as well, or closed */
   bool reported : 1;       /* a caller got the error that closed it */
   bool was_reported : 1;   /* `reported`, when the last read began */
+  bool background : 1;     /* never keeps the loop's run alive */
 } lunado_iostream;
 
 /* A method that is calling the core: events of its stream run on L, those of

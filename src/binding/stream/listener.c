@@ -19,6 +19,7 @@
 #include "binding/state/context.h"
 #include "binding/state/uverror.h"
 #include "binding/stream/address.h"
+#include "binding/stream/descriptor.h"
 #include "binding/stream/iostream.h"
 #include "core/handle.h"
 #include "core/listen.h"
@@ -173,6 +174,22 @@ static int core_listen_on(lua_State *L) {
   return finish(L, self, core, rc, backlog);
 }
 
+/* listen_descriptor(function, backlog, kind, descriptor) → the same on a bound
+ * socket, "tcp" or "pipe", which is the listener's from then on. */
+static int core_listen_descriptor(lua_State *L) {
+  static const char *const kinds[] = {"tcp", "pipe", NULL};
+  lunado_ioloop *loop = lunado__ioloop_current(L, lunado__realm_upvalue(L));
+  int backlog = (int)luaL_checkinteger(L, 2), rc;
+  lunado_stream_kind kind =
+      (lunado_stream_kind)luaL_checkoption(L, 3, NULL, kinds);
+  lunado_descriptor *given = lunado__descriptor_check(L, 4);
+  lunado_stream *core;
+  listener *self = new_listener(L, loop, 1);
+  rc = lunado_stream_new_open(&core, loop->core, kind, given->fd);
+  if (rc == 0) given->fd = -1;
+  return finish(L, self, core, rc, backlog);
+}
+
 /* listener_lost(error, handle): luv closes its handle. */
 static int core_listener_lost(lua_State *L) {
   lunado_stream *core;
@@ -227,6 +244,18 @@ static int listener_getsockname(lua_State *L) {
                                   false);
 }
 
+/* listener:fileno() → the descriptor, which stays the listener's. */
+static int listener_fileno(lua_State *L) {
+  const listener *self = check_listener(L);
+  uv_os_fd_t fd;
+  int rc = UV_EBADF;
+  if (self->core != NULL && !lunado_stream_is_closing(self->core))
+    rc = uv_fileno((const uv_handle_t *)self->core->uv, &fd);
+  if (rc < 0) return lunado__uverror_pushresults(L, rc);
+  lua_pushinteger(L, fd);
+  return 1;
+}
+
 /* listener:close(): accepts no more.  A handle of luv's is closed, too. */
 static int listener_close(lua_State *L) {
   listener *self = check_listener(L);
@@ -247,6 +276,7 @@ static int listener_close(lua_State *L) {
 
 static const luaL_Reg methods[] = {{"accept", listener_accept},
                                    {"getsockname", listener_getsockname},
+                                   {"fileno", listener_fileno},
                                    {"close", listener_close},
                                    {NULL, NULL}};
 
@@ -273,12 +303,24 @@ static int core_discard(lua_State *L) {
   return 0;
 }
 
-static const luaL_Reg functions[] = {{"discard", core_discard},
-                                     {"listen", core_listen},
-                                     {"listen_unix", core_listen_unix},
-                                     {"listen_on", core_listen_on},
-                                     {"listener_lost", core_listener_lost},
-                                     {NULL, NULL}};
+/* accepted() → the number of open streams that listeners of the current loop
+ * have accepted. */
+static int core_accepted(lua_State *L) {
+  const lunado_ioloop *loop =
+      lunado__ioloop_current(L, lunado__realm_upvalue(L));
+  lua_pushinteger(L, (lua_Integer)loop->core->accepted);
+  return 1;
+}
+
+static const luaL_Reg functions[] = {
+    {"discard", core_discard},
+    {"accepted", core_accepted},
+    {"listen_descriptor", core_listen_descriptor},
+    {"listen", core_listen},
+    {"listen_unix", core_listen_unix},
+    {"listen_on", core_listen_on},
+    {"listener_lost", core_listener_lost},
+    {NULL, NULL}};
 
 void lunado__listener_functions(lua_State *L) {
   lunado__setfunctions(L, functions);

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/* system.c - what lunado.process asks of the system. */
+#include "binding/process/system.h"
+
+#include "binding/state/uverror.h"
+#ifdef __APPLE__
+#include <crt_externs.h>
+#define environ (*_NSGetEnviron())
+#else
+extern char **environ;
+#endif
+
+/* Longer names of programs are cut off by no system that libuv knows. */
+#define PATH_SIZE 4096
+
+/* cpu_count() → the number of processors that this process may use. */
+static int core_cpu_count(lua_State *L) {
+#if UV_VERSION_HEX >= 0x012c00
+  lua_pushinteger(L, (lua_Integer)uv_available_parallelism());
+#else
+  uv_cpu_info_t *cpus;
+  int count = 0;
+  if (uv_cpu_info(&cpus, &count) == 0) uv_free_cpu_info(cpus, count);
+  lua_pushinteger(L, count > 0 ? count : 1);
+#endif
+  return 1;
+}
+
+/* environ() → a list of the texts "NAME=value". */
+static int core_environ(lua_State *L) {
+  lua_newtable(L);
+  for (lua_Integer i = 0; environ != NULL && environ[i] != NULL; i++) {
+    lua_pushstring(L, environ[i]);
+    lua_rawseti(L, -2, i + 1);
+  }
+  return 1;
+}
+
+/* exepath() → the path of the program that this process runs; nil and an
+ * error. */
+static int core_exepath(lua_State *L) {
+  char path[PATH_SIZE];
+  size_t size = sizeof path;
+  int rc = uv_exepath(path, &size);
+  if (rc < 0) return lunado__uverror_pushresults(L, rc);
+  lua_pushlstring(L, path, size);
+  return 1;
+}
+
+/* getpid() → the id of this process. */
+static int core_getpid(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)uv_os_getpid());
+  return 1;
+}
+
+static const luaL_Reg functions[] = {{"cpu_count", core_cpu_count},
+                                     {"environ", core_environ},
+                                     {"exepath", core_exepath},
+                                     {"getpid", core_getpid},
+                                     {NULL, NULL}};
+
+void lunado__system_functions(lua_State *L) {
+  lunado__setfunctions(L, functions);
+}

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * descriptor.c - objects that own descriptors.
+ *
+ * An object is made without a descriptor, and then gets one: so no descriptor
+ * is lost when memory runs out.  All descriptors here are marked so that
+ * programs do not inherit them (cloexec.h in core).
+ */
+#include "binding/stream/descriptor.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "binding/state/class.h"
+#include "binding/state/uverror.h"
+
+lunado_descriptor *lunado__descriptor_at(lua_State *L,
+                                         const lunado_realm *realm, int idx) {
+  return lunado__toclass(L, idx, realm->types.descriptor);
+}
+
+lunado_descriptor *lunado__descriptor_check(lua_State *L, int arg) {
+  lunado_descriptor *self =
+      lunado__descriptor_at(L, lunado__realm_upvalue(L), arg);
+  if (self == NULL) luaL_typeerror(L, arg, "descriptor");
+  if (self->fd < 0) luaL_argerror(L, arg, "the descriptor is closed");
+  return self;
+}
+
+static lunado_descriptor *push_new(lua_State *L) {
+  lunado_descriptor *self = lua_newuserdatauv(L, sizeof *self, 0);
+  self->fd = -1;
+  lunado__class_set(L, lunado__realm_upvalue(L)->types.descriptor);
+  return self;
+}
+
+static void close_descriptor(lunado_descriptor *self) {
+  if (self->fd >= 0) (void)close(self->fd);
+  self->fd = -1;
+}
+
+/* --- methods -------------------------------------------------------------- */
+
+/* descriptor:fileno() → its number. */
+static int descriptor_fileno(lua_State *L) {
+  lua_pushinteger(L, lunado__descriptor_check(L, 1)->fd);
+  return 1;
+}
+
+/* descriptor:close(); also __gc, __close. */
+static int descriptor_close(lua_State *L) {
+  lunado_descriptor *self =
+      lunado__descriptor_at(L, lunado__realm_upvalue(L), 1);
+  if (self == NULL) luaL_typeerror(L, 1, "descriptor");
+  close_descriptor(self);
+  return 0;
+}
+
+/* descriptor:dup() → another one of the same file; nil and an error. */
+static int descriptor_dup(lua_State *L) {
+  const lunado_descriptor *self = lunado__descriptor_check(L, 1);
+  lunado_descriptor *copy = push_new(L);
+  copy->fd = fcntl(self->fd, F_DUPFD_CLOEXEC, 3);
+  if (copy->fd < 0)
+    return lunado__uverror_pushresults(L, uv_translate_sys_error(errno));
+  return 1;
+}
+
+/* descriptor:identity() → a text that is the same for all descriptors of the
+ * same socket or pipe, and for no others at this time. */
+static int descriptor_identity(lua_State *L) {
+  struct stat status;
+  if (fstat(lunado__descriptor_check(L, 1)->fd, &status) < 0)
+    return lunado__uverror_pushresults(L, uv_translate_sys_error(errno));
+  lua_pushfstring(L, "%I:%I", (lua_Integer)status.st_dev,
+                  (lua_Integer)status.st_ino);
+  return 1;
+}
+
+static const luaL_Reg methods[] = {{"fileno", descriptor_fileno},
+                                   {"close", descriptor_close},
+                                   {"dup", descriptor_dup},
+                                   {"identity", descriptor_identity},
+                                   {NULL, NULL}};
+
+static const luaL_Reg metamethods[] = {
+    {"__gc", descriptor_close}, {"__close", descriptor_close}, {NULL, NULL}};
+
+/* --- functions ------------------------------------------------------------ */
+
+/* Pushes two new descriptors that `open` opens; or nil and an error. */
+static int push_two(lua_State *L, int (*open)(uv_file fds[2])) {
+  lunado_descriptor *first = push_new(L), *second = push_new(L);
+  uv_file fds[2];
+  int rc = open(fds);
+  if (rc < 0) return lunado__uverror_pushresults(L, rc);
+  first->fd = fds[0];
+  second->fd = fds[1];
+  return 2;
+}
+
+static int open_pipe(uv_file fds[2]) { return uv_pipe(fds, 0, 0); }
+
+/* pipe() → the ends of a new pipe, to be read and to be written. */
+static int core_pipe(lua_State *L) { return push_two(L, open_pipe); }
+
+static int open_socketpair(uv_file fds[2]) {
+  return uv_socketpair(SOCK_STREAM, 0, fds, 0, 0);
+}
+
+/* socketpair() → two sockets that are connected with each other. */
+static int core_socketpair(lua_State *L) {
+  return push_two(L, open_socketpair);
+}
+
+/* own_descriptor(number) → the object that owns an open descriptor; nil and an
+ * error. */
+static int core_own_descriptor(lua_State *L) {
+  lua_Integer fd = luaL_checkinteger(L, 1);
+  lunado_descriptor *self = push_new(L);
+  if (fd < 0 || fd > INT_MAX || fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0)
+    return lunado__uverror_pushresults(L, UV_EBADF);
+  self->fd = (int)fd;
+  return 1;
+}
+
+static const luaL_Reg functions[] = {{"pipe", core_pipe},
+                                     {"socketpair", core_socketpair},
+                                     {"own_descriptor", core_own_descriptor},
+                                     {NULL, NULL}};
+
+void lunado__descriptor_functions(lua_State *L) {
+  lunado__setfunctions(L, functions);
+}
+
+void lunado__descriptor_open(lua_State *L, lunado_realm *realm) {
+  realm->types.descriptor =
+      lunado__class_new(L, "lunado.descriptor", methods, metamethods);
+  lua_pop(L, 1);
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/* cloexec.c - descriptors that programs which are started do not inherit. */
+#include "core/cloexec.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#endif
+
+/* Where a system neither lists its descriptors nor limits their number. */
+#define MOST 65536
+
+/* By one call of the system's; false: it has no such call. */
+static bool mark_range(int first) {
+#if defined(__linux__) && defined(SYS_close_range)
+  const unsigned cloexec = 1u << 2; /* CLOSE_RANGE_CLOEXEC */
+  return syscall(SYS_close_range, (unsigned)first, ~0u, cloexec) == 0;
+#else
+  (void)first;
+  return false;
+#endif
+}
+
+static void mark(int fd) {
+  int flags = fcntl(fd, F_GETFD);
+  if (flags >= 0 && !(flags & FD_CLOEXEC))
+    (void)fcntl(fd, F_SETFD, flags | FD_CLOEXEC);
+}
+
+/* Those in the system's list; false: there is no list. */
+static bool mark_listed(int first) {
+  DIR *list = opendir("/dev/fd");
+  const struct dirent *entry;
+  if (list == NULL) return false;
+  while ((entry = readdir(list)) != NULL) {
+    char *end;
+    long fd = strtol(entry->d_name, &end, 10);
+    if (end != entry->d_name && *end == '\0' && fd >= first) mark((int)fd);
+  }
+  (void)closedir(list);
+  return true;
+}
+
+void lunado_cloexec_from(int first) {
+  long most;
+  if (mark_range(first) || mark_listed(first)) return;
+  most = sysconf(_SC_OPEN_MAX);
+  if (most < 0 || most > MOST) most = MOST;
+  for (int fd = first; fd < most; fd++) mark(fd);
+}
