@@ -137,8 +137,8 @@ local function check_stdio(name, value)
   if value == STDOUT and name == "stderr" then return end
   local fd = math.type(value) and math.tointeger(value)
   if not fd then
-    bad_option(name, "STREAM, DEVNULL" .. (name == "stderr" and ", STDOUT" or "")
-      .. " or a descriptor expected")
+    local also = name == "stderr" and ", STDOUT" or ""
+    bad_option(name, "STREAM, DEVNULL" .. also .. " or a descriptor expected")
   end
   if fd < 0 or fd > 0x7fffffff or not pcall(core.guess_handle, fd) then
     bad_option(name, ("descriptor %d is not open"):format(fd))

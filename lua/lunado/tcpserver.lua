@@ -5,6 +5,7 @@ local loaded = core.loaded
 if loaded["lunado.tcpserver"] then return loaded["lunado.tcpserver"] end
 
 local argument = require "lunado.argument"
+local inherit = require "lunado.inherit"
 local iostream = require "lunado.iostream"
 local log = require "lunado.log".app_log
 local waiters = require "lunado.waiters"
@@ -176,6 +177,43 @@ local function service_of(self)
     backlog_of(self) or BACKLOG
 end
 
+local function close_all(listeners)
+  for _, listener in ipairs(listeners) do listener:close() end
+end
+
+--- Of a list of listeners that is closed if an error comes before its end.
+local UNWANTED <const> = {
+  __close = function(listeners, err)
+    if err ~= nil then close_all(listeners) end
+  end,
+}
+
+--- The kinds of listeners: the function that makes one, and the kind of its
+-- stream.
+local KINDS <const> = {
+  tcp = { core.listen, "tcp" }, unix = { core.listen_unix, "pipe" },
+}
+
+--- Adds a listener to the list and returns it; or nil and the error.  In a
+-- worker it is one on the parent's socket, where there is one.
+-- @param detail the port, or the permissions of a local socket
+local function open(self, listeners, kind, address, detail)
+  local on_connection, backlog = service_of(self)
+  local port = kind == "tcp" and detail or 0
+  local socket, err = inherit.take(kind, address, port)
+  local listener
+  if err then return nil, err end
+  if socket then
+    listener, err = add(listeners, core.listen_descriptor, on_connection,
+      backlog, KINDS[kind][2], socket)
+  else
+    listener, err = add(listeners, KINDS[kind][1], on_connection, backlog,
+      address, detail)
+  end
+  if listener then inherit.note(self, listener, kind, address, port) end
+  return listener, err
+end
+
 --- Listens on a bound stream handle of luv, TCP or a pipe.
 function TCPServer:add_socket(handle)
   local name = iostream._type_of(handle)
@@ -201,28 +239,11 @@ function TCPServer:listen_unix(path, mode)
   argument.check_name(path, 1, "listen_unix", 2)
   mode = mode == nil and PRIVATE
     or argument.check_mode(mode, 2, "listen_unix", 2)
-  local on_connection, backlog = service_of(self)
-  local listener, err =
-    add(self._listeners, core.listen_unix, on_connection, backlog, path, mode)
+  local listeners <close> = setmetatable({}, UNWANTED)
+  local listener, err = open(self, listeners, "unix", path, mode)
   if not listener then error(("%s (%s)"):format(err, path), 0) end
+  table.insert(self._listeners, listener)
 end
-
---- Adds a listener to the list and returns it; or nil and the error.
-local function open(self, listeners, address, port)
-  local on_connection, backlog = service_of(self)
-  return add(listeners, core.listen, on_connection, backlog, address.addr, port)
-end
-
-local function close_all(listeners)
-  for _, listener in ipairs(listeners) do listener:close() end
-end
-
---- Of a list of listeners that is closed if an error comes before its end.
-local UNWANTED <const> = {
-  __close = function(listeners, err)
-    if err ~= nil then close_all(listeners) end
-  end,
-}
 
 --- Whether the error means that the system has no IPv6, or no IPv4.
 local function is_missing(err)
@@ -240,7 +261,7 @@ end
 local function open_all(self, listeners, addresses, port)
   local failed = "no address"
   for _, address in ipairs(addresses) do
-    local listener, err = open(self, listeners, address, port)
+    local listener, err = open(self, listeners, "tcp", address.addr, port)
     if listener then
       port = listener:getsockname().port
     else

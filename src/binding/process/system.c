@@ -47,17 +47,30 @@ static int core_exepath(lua_State *L) {
   return 1;
 }
 
-/* getpid() → the id of this process. */
-static int core_getpid(lua_State *L) {
-  lua_pushinteger(L, (lua_Integer)uv_os_getpid());
+/* signal_self(number): sends this process a signal. */
+static int core_signal_self(lua_State *L) {
+  (void)uv_kill((int)uv_os_getpid(), (int)luaL_checkinteger(L, 1));
+  return 0;
+}
+
+/* is_any_loop_running() → whether a loop of this state runs. */
+static int core_is_any_loop_running(lua_State *L) {
+  const lunado_link *all = &lunado__realm_upvalue(L)->loops.cores;
+  bool running = false;
+  for (const lunado_link *link = all->next; link != all; link = link->next)
+    running = running ||
+              lunado_loop_running(lunado_container_of(link, lunado_loop, kin));
+  lua_pushboolean(L, running);
   return 1;
 }
 
-static const luaL_Reg functions[] = {{"cpu_count", core_cpu_count},
-                                     {"environ", core_environ},
-                                     {"exepath", core_exepath},
-                                     {"getpid", core_getpid},
-                                     {NULL, NULL}};
+static const luaL_Reg functions[] = {
+    {"cpu_count", core_cpu_count},
+    {"environ", core_environ},
+    {"exepath", core_exepath},
+    {"signal_self", core_signal_self},
+    {"is_any_loop_running", core_is_any_loop_running},
+    {NULL, NULL}};
 
 void lunado__system_functions(lua_State *L) {
   lunado__setfunctions(L, functions);

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -68,21 +69,9 @@ static int descriptor_dup(lua_State *L) {
   return 1;
 }
 
-/* descriptor:identity() → a text that is the same for all descriptors of the
- * same socket or pipe, and for no others at this time. */
-static int descriptor_identity(lua_State *L) {
-  struct stat status;
-  if (fstat(lunado__descriptor_check(L, 1)->fd, &status) < 0)
-    return lunado__uverror_pushresults(L, uv_translate_sys_error(errno));
-  lua_pushfstring(L, "%I:%I", (lua_Integer)status.st_dev,
-                  (lua_Integer)status.st_ino);
-  return 1;
-}
-
 static const luaL_Reg methods[] = {{"fileno", descriptor_fileno},
                                    {"close", descriptor_close},
                                    {"dup", descriptor_dup},
-                                   {"identity", descriptor_identity},
                                    {NULL, NULL}};
 
 static const luaL_Reg metamethods[] = {
@@ -126,10 +115,32 @@ static int core_own_descriptor(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg functions[] = {{"pipe", core_pipe},
-                                     {"socketpair", core_socketpair},
-                                     {"own_descriptor", core_own_descriptor},
-                                     {NULL, NULL}};
+/* descriptor_identity(number) → a text that is the same for all descriptors of
+ * the same socket or pipe, and for no others at this time; nil and an error. */
+static int core_descriptor_identity(lua_State *L) {
+  struct stat status;
+  if (fstat((int)luaL_checkinteger(L, 1), &status) < 0)
+    return lunado__uverror_pushresults(L, uv_translate_sys_error(errno));
+  lua_pushfstring(L, "%I:%I", (lua_Integer)status.st_dev,
+                  (lua_Integer)status.st_ino);
+  return 1;
+}
+
+/* claim_descriptors() → true for the one state of the process that may own the
+ * descriptors which the process has got from its parent. */
+static int core_claim_descriptors(lua_State *L) {
+  static atomic_flag claimed = ATOMIC_FLAG_INIT;
+  lua_pushboolean(L, !atomic_flag_test_and_set(&claimed));
+  return 1;
+}
+
+static const luaL_Reg functions[] = {
+    {"pipe", core_pipe},
+    {"descriptor_identity", core_descriptor_identity},
+    {"claim_descriptors", core_claim_descriptors},
+    {"socketpair", core_socketpair},
+    {"own_descriptor", core_own_descriptor},
+    {NULL, NULL}};
 
 void lunado__descriptor_functions(lua_State *L) {
   lunado__setfunctions(L, functions);
