@@ -92,8 +92,8 @@ end
 
 local sockets = {}
 
---- Returns the parent's socket for what `listen` was asked for, as a descriptor;
--- nil if it has none, or nil and an error.
+--- Returns the socket of the parent for what `listen` was asked for; nil if
+-- there is none, or nil and an error.
 function inherit.take(kind, address, port)
   for _, socket in ipairs(sockets) do
     if socket.kind == kind and socket.address == address

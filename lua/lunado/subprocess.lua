@@ -418,7 +418,7 @@ local function exchange(self, talk)
 end
 
 local function joined(stream, list)
-  if stream then return table.concat(list) end
+  return stream and table.concat(list) or nil
 end
 
 --- The end of a call: another one may begin.
