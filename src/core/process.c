@@ -19,8 +19,15 @@
 #include "core/handle.h"
 #include "core/loop.h"
 
-/* Running programs whose loops are closed; of all threads. */
+/* How many programs have neither a loop nor an owner at a time, and are reaped
+ * nevertheless. */
+#define MOST_FORSAKEN 1024
+
+/* Running programs whose loops are closed; of all threads.  Those without an
+ * owner need no memory, which would outlast a library that is unloaded. */
 static lunado_link orphans = {&orphans, &orphans};
+static int forsaken[MOST_FORSAKEN]; /* their ids */
+static unsigned forsaken_count;
 static atomic_flag busy = ATOMIC_FLAG_INIT;
 
 static void lock(void) {
@@ -48,20 +55,38 @@ static void unref(lunado_process *self) {
 /* --- reaping ---------------------------------------------------------------
  */
 
-/* Reaps the program if it has ended, or waits for that.  Returns whether the
- * process has a status now. */
-static bool reap(lunado_process *self, int flags) {
+/* Reaps the program if it has ended, or waits for that.  Returns whether it has
+ * a status now. */
+static bool reap_id(int pid, int flags, int *result) {
   int status, rc;
-  do rc = waitpid(self->pid, &status, flags);
-  while (rc < 0 && errno == EINTR);
+  do {
+    rc = waitpid(pid, &status, flags);
+  } while (rc < 0 && errno == EINTR);
   if (rc == 0) return false;
   if (rc < 0)
-    self->status = LUNADO_PROCESS_UNKNOWN;
+    *result = LUNADO_PROCESS_UNKNOWN;
   else
-    self->status =
-        WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
-  self->ended = true;
+    *result = WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
   return true;
+}
+
+static bool reap(lunado_process *self, int flags) {
+  self->ended = reap_id(self->pid, flags, &self->status);
+  return self->ended;
+}
+
+/* The caller of these two holds the lock. */
+static void reap_forsaken(void) {
+  unsigned left = 0;
+  int status;
+  for (unsigned i = 0; i < forsaken_count; i++)
+    if (!reap_id(forsaken[i], WNOHANG, &status)) forsaken[left++] = forsaken[i];
+  forsaken_count = left;
+}
+
+static void forsake(const lunado_process *self) {
+  if (forsaken_count == MOST_FORSAKEN) reap_forsaken();
+  if (forsaken_count < MOST_FORSAKEN) forsaken[forsaken_count++] = self->pid;
 }
 
 /* Takes the process out of the list of orphans.  The caller holds the lock, and
@@ -81,6 +106,7 @@ static void reap_orphans(void) {
     take_orphan(from_link(link));
     lunado_list_append(&ended, link);
   }
+  reap_forsaken();
   unlock();
   while (!lunado_list_empty(&ended)) {
     lunado_process *self = from_link(ended.next);
@@ -90,10 +116,14 @@ static void reap_orphans(void) {
 }
 
 static void add_orphan(lunado_process *self) {
-  ref(self);
   lock();
-  self->orphaned = true;
-  lunado_list_append(&orphans, &self->link);
+  if (self->exited == NULL) {
+    forsake(self);
+  } else {
+    ref(self);
+    self->orphaned = true;
+    lunado_list_append(&orphans, &self->link);
+  }
   unlock();
 }
 
@@ -178,8 +208,17 @@ int lunado_process_spawn(lunado_process **result, lunado_loop *loop,
 }
 
 void lunado_process_release(lunado_process *self) {
+  bool was_orphan;
   self->exited = NULL;
   self->owner = NULL;
+  lock();
+  was_orphan = self->orphaned;
+  if (was_orphan) {
+    take_orphan(self);
+    forsake(self);
+  }
+  unlock();
+  if (was_orphan) unref(self);
   unref(self);
 }
 
