@@ -105,6 +105,14 @@ function inherit.take(kind, address, port)
   end
 end
 
+--- Ends all listening: of the servers, and on sockets that no server has taken,
+-- where connections would wait in vain.
+function inherit.stop()
+  for server in pairs(inherit.servers) do server:stop() end
+  for _, socket in ipairs(sockets) do socket.descriptor:close() end
+  sockets = {}
+end
+
 --- Reads the variable, if this process is the worker that it is for.
 local function read_variable(text)
   local number, identity = text:match "^worker (%d+) ([%d:-]+)"

@@ -15,7 +15,7 @@ local subprocess = require "lunado.subprocess"
 
 local Future, await = core.Future, core.await
 
--- Seconds.  A worker that lasts for less has died at once; the first pause
+-- Seconds.  A worker that was up for less has died at once; the first pause
 -- after that, and the longest; and the time after a worker's own time limit
 -- until it is killed.
 local AT_ONCE <const>, PAUSE <const>, LONGEST <const> = 1, 0.1, 10
@@ -33,8 +33,8 @@ local GRACE <const> = 5
 -- A worker's fields: `id`, its number; `process`; `channel`, a stream whose end
 -- tells it that the parent is gone; `up`, a Future of whether it has come up;
 -- `was_told`, whether it has ended at a signal; `heard`, a Future that is done
--- when it says no more; `ended`, one that is done when it has ended; `started`,
--- the time; `killer`, a timeout.
+-- when it says no more; `ended`, one that is done when it has ended; `since`,
+-- the time when it came up, or false; `killer`, a timeout.
 local Supervisor = {}
 Supervisor.__index = Supervisor
 
@@ -47,8 +47,9 @@ end
 
 --- A worker says one byte when it has come up, and one more when it is to end
 -- at a signal.
-local listen_to = core.coroutine(function(worker)
+local listen_to = core.coroutine(function(self, worker)
   local up = hear(worker.channel)
+  worker.since = up and self.loop:time()
   worker.up:set_result(up)
   worker.was_told = up and hear(worker.channel)
 end)
@@ -80,10 +81,10 @@ function Supervisor:start(id)
     return nil
   end
   local worker = { id = id, process = process, channel = channel,
-    started = self.loop:time(), killer = false, was_told = false,
+    since = false, killer = false, was_told = false,
     up = Future() }
   self.all[worker] = true
-  worker.heard = listen_to(worker)
+  worker.heard = listen_to(self, worker)
   worker.ended = attend(self, worker)
   log:info("worker %d (pid %d) was started", id, process.pid)
   return worker
@@ -141,6 +142,11 @@ function Supervisor:count_restart(id, worker)
   end
 end
 
+--- Whether the worker that has ended has not died at once.
+function Supervisor:has_lasted(worker)
+  return worker and worker.since and self.loop:time() - worker.since >= AT_ONCE
+end
+
 --- Waits after the n-th death at once in a row, unless all are to end.
 function Supervisor:pause(n)
   if n == 0 or self.stopped:done() then return end
@@ -157,8 +163,7 @@ local keep = core.coroutine(function(self, id)
       log:info("worker %d (pid %d) exited normally", id, worker.process.pid)
       return
     end
-    local lasted = worker and self.loop:time() - worker.started or 0
-    deaths = lasted < AT_ONCE and deaths + 1 or 0
+    deaths = self:has_lasted(worker) and 0 or deaths + 1
     self:count_restart(id, worker)
     self:pause(deaths)
   until self.stopped:done()
@@ -166,10 +171,12 @@ end)
 
 -- Signals -------------------------------------------------------------------
 
---- Makes all workers end.  The second call kills them.
+--- Makes all workers end, and refuses connections that come later.  The second
+-- call kills them.
 function Supervisor:stop(signal)
   local again = self.stopped:done()
   if not again then self.stopped:set_result() end
+  inherit.stop()
   for worker in pairs(self.all) do
     if again then
       worker.process:kill "sigkill"

@@ -27,7 +27,8 @@ local LOOK <const> = 0.02
 
 local function check_count(value, position)
   if value == nil then return 0 end
-  return argument.check_count(value, position, "spawn_workers", 4)
+  local count = argument.check_count(value, position, "spawn_workers", 3)
+  return count
 end
 
 local function bad_option(what)
@@ -55,11 +56,11 @@ local function check_options(options)
   local all = { max_restarts = MAX_RESTARTS, stop_timeout = STOP_TIMEOUT,
     start_timeout = START_TIMEOUT }
   if options == nil then return all end
-  argument.check_type(options, "table", 2, "spawn_workers", 4)
+  argument.check_type(options, "table", 2, "spawn_workers", 3)
   for name, value in next, options do
     if not checks[name] then
       argument.bad(2, "spawn_workers",
-        ("unknown option %q"):format(tostring(name)), 4)
+        ("unknown option %q"):format(tostring(name)), 3)
     end
     all[name] = checks[name](value, name)
   end
@@ -120,7 +121,7 @@ local function stop(loop, seconds)
   stopping = true
   log:info("worker %d is to end", inherit.number)
   say "-"
-  for server in pairs(inherit.servers) do server:stop() end
+  inherit.stop()
   return finish(loop, seconds)
 end
 

@@ -1,0 +1,589 @@
+-- SPDX-License-Identifier: MIT
+-- lunado.process: spawn_workers, with real parents and workers.
+local gen = require "lunado.gen"
+local IOLoop = require "lunado.ioloop".IOLoop
+local luv = require "luv"
+local process = require "lunado.process"
+local tasks = require "lunado.tasks"
+local TCPClient = require "lunado.tcpclient".TCPClient
+local IOStream = require "lunado.iostream".IOStream
+local child = require "spec.support.child"
+local loops = require "spec.support.loops"
+
+local await = coroutine.yield
+local STREAM = process.STREAM
+
+local function interpreter()
+  local first = 0
+  while arg[first - 1] do first = first - 1 end
+  return arg[first]
+end
+
+-- What every script begins with.
+local HEAD = [[
+io.stdout:setvbuf "line"
+local lunado = require "lunado"
+local process = require "lunado.process"
+local TCPServer = require "lunado.tcpserver".TCPServer
+local await = coroutine.yield
+require "lunado.log".set_level "info"
+local server = TCPServer()
+function server:handle_stream(stream)
+  for line in stream:lines() do
+    if line == "die" then os.exit(3) end
+    if line == "end" then os.exit(0) end
+    if line == "slow" then
+      await(stream:write "go on\n")
+      line = line .. await(stream:read_line())
+    end
+    await(stream:write(process.task_id() .. " " .. line .. "\n"))
+  end
+end
+]]
+
+-- How a worker says that it is up, in the first turn of its loop.
+local UP = [[
+local loop = lunado.IOLoop.current()
+loop:add_callback(function()
+  print(("up %d %d %d"):format(process.task_id(), require "luv".os_getpid(),
+    port or 0))
+end)
+]]
+
+local SERVE = HEAD .. [[
+local port = server:listen(0, "127.0.0.1")
+process.spawn_workers(3, options)
+]] .. UP .. [[
+loop:start()
+print("over " .. process.task_id())
+]]
+
+-- Workers ---------------------------------------------------------------------
+
+-- A script that runs: `p`, its process; `up`, a list of { id, pid, port } of
+-- the workers that have come up; `out` and `log`, the other lines that it and
+-- they have written.
+local Script = {}
+Script.__index = Script
+
+local function exists(pid) return luv.kill(pid, 0) == 0 end
+
+local function wait_until(holds)
+  while not holds() do await(gen.sleep(0.005)) end
+end
+
+local function collect(stream, fn)
+  gen.coroutine(function()
+    for line in stream:lines() do fn(line) end
+  end)()
+end
+
+-- Starts a script, with the table of options for spawn_workers in words.
+local function start(source, options)
+  local self = setmetatable({ up = {}, out = {}, log = {},
+    path = os.tmpname() }, Script)
+  self:write(("local options = { %s }\n"):format(options or "") .. source)
+  self.p = process.Subprocess({ "env", "LUA_PATH=" .. package.path,
+    "LUA_CPATH=" .. package.cpath, interpreter(), self.path, "an argument" },
+    { stdout = STREAM, stderr = STREAM })
+  collect(self.p.stdout, function(line)
+    local id, pid, port = line:match "^up (%d+) (%d+) (%d+)$"
+    if id then
+      self.up[#self.up + 1] = { id = math.tointeger(id),
+        pid = math.tointeger(pid), port = math.tointeger(port) }
+    else
+      self.out[#self.out + 1] = line
+    end
+  end)
+  collect(self.p.stderr, function(line) self.log[#self.log + 1] = line end)
+  return self
+end
+
+function Script:write(source)
+  local file = assert(io.open(self.path, "w"))
+  file:write(source)
+  file:close()
+end
+
+-- Waits until so many workers have come up since the start.
+function Script:wait_for(count)
+  wait_until(function()
+    return #self.up >= count or self.p.returncode
+  end)
+  if #self.up < count then error(table.concat(self.log, "\n"), 2) end
+end
+
+-- Whether a line of the log has the text.
+function Script:logged(text)
+  return table.concat(self.log, "\n"):find(text, 1, true) ~= nil
+end
+
+-- Waits for the end of the parent; returns its status.  No worker is left.
+function Script:wait()
+  local status = await(self.p:wait_for_exit(false))
+  for _, worker in ipairs(self.up) do
+    assert.is_false(exists(worker.pid), "worker " .. worker.id)
+  end
+  return status
+end
+
+-- Ends what may be left.
+function Script:__close()
+  self.p:kill "sigkill"
+  for _, worker in ipairs(self.up) do luv.kill(worker.pid, "sigkill") end
+  os.remove(self.path)
+end
+
+function Script:connect()
+  return await(TCPClient():connect("127.0.0.1", self.up[1].port))
+end
+
+-- Sends a line over a connection of its own; returns the answer.
+function Script:ask(line)
+  local stream = self:connect()
+  await(stream:write(line .. "\n"))
+  local answer = await(stream:read_line())
+  stream:close()
+  return answer
+end
+
+-- A spec that runs inside a coroutine.
+local function spec(name, fn)
+  it(name, function() IOLoop.instance():run_sync(fn, 2 * loops.PATIENCE) end)
+end
+
+-- -----------------------------------------------------------------------------
+
+describe("spawn_workers", function()
+  spec("starts the script again, so many times", function()
+    local script <close> = start(HEAD .. [[
+      print("task", process.task_id())
+      local id = process.spawn_workers(3)
+      assert(id == process.task_id() and math.type(id) == "integer")
+      assert(arg[1] == "an argument")
+    ]] .. UP .. "loop:start()")
+    script:wait_for(3)
+    local ids, pids = {}, {}
+    for i, worker in ipairs(script.up) do
+      ids[i], pids[worker.pid] = worker.id, true
+    end
+    table.sort(ids)
+    assert.same({ 0, 1, 2 }, ids)
+    assert.is_nil(pids[script.p.pid])
+    table.sort(script.out)
+    assert.same({ "task\t0", "task\t1", "task\t2", "task\tnil" }, script.out)
+    script.p:kill()
+    assert.equal(0, script:wait())
+  end)
+
+  spec("gives each the parent's sockets", function()
+    local script <close> = start(SERVE)
+    script:wait_for(3)
+    for _, worker in ipairs(script.up) do
+      assert.equal(script.up[1].port, worker.port)
+    end
+    local served = {}
+    local held = {}
+    repeat -- a busy worker leaves connections to the others
+      local stream = script:connect()
+      held[#held + 1] = stream
+      await(stream:write "x\n")
+      served[await(stream:read_line())] = true
+    until served["0 x"] and served["1 x"] and served["2 x"]
+    assert.is_nil(served["nil x"])
+    for _, stream in ipairs(held) do stream:close() end
+    script.p:kill()
+    assert.equal(0, script:wait())
+  end)
+
+  spec("tells several sockets apart, local ones too", function()
+    local path = os.tmpname()
+    os.remove(path)
+    local script <close> = start(HEAD .. ("local path = %q\n"):format(path)
+      .. [[
+      local other, named = TCPServer(), TCPServer()
+      function other:handle_stream(stream) await(stream:write "other\n") end
+      function named:handle_stream(stream) await(stream:write "named\n") end
+      local port, second =
+        server:listen(0, "127.0.0.1"), other:listen(0, "127.0.0.1")
+      named:listen_unix(path)
+      if process.task_id() then print(second) end
+      process.spawn_workers(1)
+    ]] .. UP .. "loop:start()")
+    script:wait_for(1)
+    assert.equal("0 first", script:ask "first")
+    local port = math.tointeger(script.out[1])
+    assert.not_equal(script.up[1].port, port)
+    local stream = await(TCPClient():connect("127.0.0.1", port))
+    assert.equal("other", await(stream:read_line()))
+    stream = IOStream.pipe()
+    await(stream:connect(path))
+    assert.equal("named", await(stream:read_line()))
+    script.p:kill()
+    assert.equal(0, script:wait())
+    assert.is_nil(luv.fs_stat(path))
+  end)
+
+  spec("starts again those that are killed", function()
+    local script <close> = start(SERVE)
+    script:wait_for(3)
+    local victim = script.up[2]
+    luv.kill(victim.pid, "sigkill")
+    script:wait_for(4)
+    assert.equal(victim.id, script.up[4].id)
+    assert.is_true(script:logged(("worker %d (pid %d) died with SIGKILL, "
+      .. "starting it again"):format(victim.id, victim.pid)))
+    script:ask "still there"
+    script.p:kill()
+    assert.equal(0, script:wait())
+  end)
+
+  spec("starts again those that end with an error", function()
+    local script <close> = start(SERVE)
+    script:wait_for(3)
+    assert.is_false((pcall(script.ask, script, "die")))
+    script:wait_for(4)
+    assert.is_true(script:logged "exited with status 3, starting it again")
+    script.p:kill()
+    assert.equal(0, script:wait())
+  end)
+
+  spec("starts again those that others have told to end", function()
+    local script <close> = start(SERVE)
+    script:wait_for(3)
+    luv.kill(script.up[1].pid, "sigterm")
+    script:wait_for(4)
+    assert.equal(script.up[1].id, script.up[4].id)
+    script.p:kill()
+    assert.equal(0, script:wait())
+  end)
+
+  spec("does not start again those that end well", function()
+    local script <close> = start(SERVE)
+    script:wait_for(3)
+    for _ = 1, 3 do assert.is_false((pcall(script.ask, script, "end"))) end
+    assert.equal(0, script:wait())
+    assert.equal(3, #script.up)
+    assert.is_true(script:logged "exited normally")
+  end)
+
+  spec("gives up on workers that die at once", function()
+    local began = luv.hrtime()
+    local script <close> = start(HEAD .. [[
+      if process.task_id() then os.exit(7) end
+      process.spawn_workers(1, { max_restarts = 3 })
+    ]])
+    assert.equal(1, script:wait())
+    local seconds = (luv.hrtime() - began) / 1e9
+    assert.is_true(seconds >= 0.1 + 0.2 + 0.4) -- later each time
+    assert.is_true(script:logged(
+      "error: worker 0 exited with status 7; too many restarts (3), giving up"))
+    assert.same({}, script.out)
+  end)
+
+  spec("ends the others when it gives up", function()
+    local script <close> = start(SERVE, "max_restarts = 0")
+    script:wait_for(3)
+    assert.is_false((pcall(script.ask, script, "die")))
+    assert.equal(1, script:wait())
+    table.sort(script.out)
+    assert.equal(2, #script.out)
+    assert.truthy(script.out[1]:find "^over")
+  end)
+
+  spec("counts workers that cannot be started", function()
+    local script <close> = start(HEAD .. [[
+      local core = require "lunado.core"
+      core.exepath = function() return "/no/such/interpreter" end
+      process.spawn_workers(1, { max_restarts = 1 })
+    ]])
+    assert.equal(1, script:wait())
+    assert.is_true(script:logged 'worker 0 cannot be started: ENOENT: no such '
+      and script:logged '"/no/such/interpreter"'
+      and script:logged "worker 0 cannot be started; too many restarts (1)")
+  end)
+end)
+
+describe("a stop", function()
+  for _, signal in ipairs { "sigterm", "sigint" } do
+    spec("by " .. signal .. " lets connections end", function()
+      local script <close> = start(SERVE)
+      script:wait_for(3)
+      local stream = script:connect()
+      await(stream:write "slow\n")
+      assert.equal("go on", await(stream:read_line()))
+      script.p:kill(signal)
+      wait_until(function() return #script.out >= 2 end) -- the idle workers
+      assert.is_false((pcall(script.ask, script, "too late")))
+      await(stream:write " but sure\n")
+      assert.truthy((await(stream:read_line())):find "^%d slow but sure$")
+      stream:close()
+      assert.equal(0, script:wait())
+      assert.equal(3, #script.out)
+      assert.truthy(script.out[3]:find "^over")
+    end)
+  end
+
+  spec("does not wait for ever for connections", function()
+    local script <close> = start(SERVE, "stop_timeout = 0.1")
+    script:wait_for(3)
+    local stream = script:connect()
+    await(stream:write "x\n")
+    await(stream:read_line())
+    script.p:kill()
+    assert.equal(0, script:wait())
+    assert.is_true(script:logged "ends with 1 connections open")
+    assert.is_false((pcall(await, stream:read_line())))
+  end)
+
+  local DEAF = HEAD .. [[
+    process.spawn_workers(2, options)
+    lunado.IOLoop.current():add_signal_handler("sigterm", function()
+      print "deaf"
+    end)
+  ]] .. UP .. "loop:start()"
+
+  spec("kills workers at the second signal", function()
+    local script <close> = start(DEAF)
+    script:wait_for(2)
+    script.p:kill()
+    wait_until(function() return #script.out == 2 end)
+    assert.is_nil(script.p.returncode)
+    script.p:kill()
+    assert.equal(0, script:wait())
+  end)
+
+  spec("kills workers that do not end", function()
+    local script <close> = start(DEAF, "stop_timeout = 0")
+    script:wait_for(2)
+    script.p:kill()
+    assert.equal(0, script:wait())
+    assert.is_true(script:logged "has not ended in 5 s and is killed")
+  end)
+
+  spec("may be the program's own", function()
+    local script <close> = start(HEAD .. [[
+      process.spawn_workers(2)
+      local loop = lunado.IOLoop.current()
+      loop:add_signal_handler("sigterm", function()
+        print "mine"
+        loop:stop()
+      end)
+    ]] .. UP .. "loop:start()")
+    script:wait_for(2)
+    script.p:kill()
+    assert.equal(0, script:wait())
+    assert.same({ "mine", "mine" }, script.out)
+  end)
+
+  spec("comes while workers are being started again", function()
+    local script <close> = start(HEAD .. [[
+      if process.task_id() == 0 then os.exit(1) end
+      process.spawn_workers(2)
+    ]] .. UP .. "loop:start()")
+    script:wait_for(1)
+    wait_until(function() return script:logged "starting it again" end)
+    script.p:kill()
+    assert.equal(0, script:wait())
+  end)
+end)
+
+describe("a SIGHUP", function()
+  spec("replaces all workers and refuses nobody", function()
+    local script <close> = start(SERVE)
+    script:wait_for(3)
+    local asked, over = 0, false
+    tasks.group(function(group)
+      for _ = 1, 4 do
+        group:spawn(function()
+          repeat
+            assert.truthy((script:ask "load"):find "^%d load$")
+            asked = asked + 1
+          until over
+        end)
+      end
+      for round = 1, 2 do
+        script.p:kill "sighup"
+        script:wait_for(3 + 3 * round)
+        wait_until(function() return #script.out >= 3 * round end)
+      end
+      over = true
+    end)
+    assert.is_true(asked > 10)
+    local ids = {}
+    for i = 4, 9 do ids[i - 3] = script.up[i].id end
+    assert.same({ 0, 1, 2, 0, 1, 2 }, ids)
+    for i = 1, 6 do
+      wait_until(function() return not exists(script.up[i].pid) end)
+    end
+    script.p:kill()
+    assert.equal(0, script:wait())
+  end)
+
+  spec("replaces one only when the new one has come up", function()
+    local script <close> = start(SERVE)
+    script:wait_for(3)
+    script:write "error 'broken'"
+    script.p:kill "sighup"
+    wait_until(function()
+      return script:logged "the new one has not come up, the old ones stay"
+    end)
+    for i = 1, 3 do assert.is_true(exists(script.up[i].pid)) end
+    script:ask "x"
+    script.p:kill()
+    assert.equal(0, script:wait())
+    assert.equal(3, #script.up)
+  end)
+
+  spec("gives up on new ones that take too long", function()
+    local script <close> = start(SERVE, "start_timeout = 0.2")
+    script:wait_for(3)
+    script:write "while true do end"
+    script.p:kill "sighup"
+    wait_until(function()
+      return script:logged "the new one has not come up, the old ones stay"
+    end)
+    script.p:kill()
+    assert.equal(0, script:wait())
+  end)
+
+  spec("during another one makes one more round", function()
+    local script <close> = start(SERVE)
+    script:wait_for(3)
+    script.p:kill "sighup"
+    script:wait_for(4)
+    script.p:kill "sighup"
+    script.p:kill "sighup"
+    script:wait_for(9)
+    script.p:kill()
+    assert.equal(0, script:wait())
+  end)
+
+  spec("does nothing to a worker", function()
+    local script <close> = start(SERVE)
+    script:wait_for(3)
+    for i = 1, 3 do luv.kill(script.up[i].pid, "sighup") end
+    script:ask "x"
+    script.p:kill()
+    assert.equal(0, script:wait())
+    assert.equal(3, #script.up)
+  end)
+end)
+
+describe("workers without a parent", function()
+  spec("end", function()
+    local script <close> = start(SERVE)
+    script:wait_for(3)
+    local stream = script:connect()
+    await(stream:write "slow\n")
+    assert.equal("go on", await(stream:read_line()))
+    script.p:kill "sigkill"
+    wait_until(function() return #script.out >= 2 end)
+    await(stream:write "last\n")
+    assert.truthy((await(stream:read_line())):find "slowlast$")
+    stream:close()
+    for i = 1, 3 do
+      wait_until(function() return not exists(script.up[i].pid) end)
+    end
+    assert.is_true(script:logged "ends because its parent is gone")
+  end)
+
+  spec("end even where the program is deaf", function()
+    local script <close> = start(HEAD .. [[
+      process.spawn_workers(1, { stop_timeout = 0 })
+      local function ignore() end
+      lunado.IOLoop.current():add_signal_handler("sigterm", ignore)
+    ]] .. UP .. "loop:start()")
+    script:wait_for(1)
+    script.p:kill "sigkill"
+    wait_until(function() return not exists(script.up[1].pid) end)
+  end)
+end)
+
+describe("a worker", function()
+  spec("does not keep its loop running", function()
+    local script <close> = start(HEAD .. [[
+      process.spawn_workers(2)
+      lunado.run(function() await(lunado.sleep(0.01)) end)
+    ]])
+    assert.equal(0, script:wait())
+  end)
+
+  spec("starts programs that are no workers", function()
+    local script <close> = start(HEAD .. [[
+      server:listen(0, "127.0.0.1")
+      process.spawn_workers(1)
+      lunado.run(function()
+        local p = process.Subprocess({ arg[-1], "-e",
+          "io.write(tostring(require('lunado.process').task_id()))" },
+          { stdout = process.STREAM })
+        print((await(p:communicate())))
+        p = process.Subprocess({ "sh", "-c", "for fd in 3 4 5 6 7 8 9; do "
+          .. "(: <&$fd) 2>/dev/null && echo $fd; done" },
+          { stdout = process.STREAM })
+        print("<" .. await(p:communicate()) .. ">")
+        os.execute "(: <&3) 2>/dev/null && echo inherited; true"
+      end)
+    ]])
+    assert.equal(0, script:wait())
+    assert.same({ "nil", "<>" }, script.out)
+  end)
+
+  spec("keeps its sockets when a thread loads lunado", function()
+    local script <close> = start(HEAD .. [[
+      local executor = require "lunado.concurrent".ThreadPoolExecutor(1)
+      local port = server:listen(0, "127.0.0.1")
+      process.spawn_workers(1)
+      lunado.run(function()
+        print((await(executor:submit(function()
+          require "lunado.tcpserver"
+          return require "lunado.process".task_id()
+        end))))
+        executor:shutdown()
+      end)
+    ]] .. UP .. "loop:start()")
+    script:wait_for(1)
+    assert.same({ "0" }, script.out)
+    assert.equal("0 x", script:ask "x")
+    script.p:kill()
+    assert.equal(0, script:wait())
+  end)
+end)
+
+describe("a wrong call", function()
+  local function refused(source, text)
+    local result = child("local process = require 'lunado.process'\n" .. source)
+    assert.equal(1, result.code)
+    text = "script.lua:2: " .. text
+    assert.truthy(result.err:find(text, 1, true), result.err)
+  end
+
+  it("of arguments is refused", function()
+    refused("process.spawn_workers('x')", "bad argument #1 to 'spawn_workers' "
+      .. "(number expected, got string)")
+    refused("process.spawn_workers(-1)",
+      "bad argument #1 to 'spawn_workers' (must not be negative)")
+    refused("process.spawn_workers(1, 5)",
+      "bad argument #2 to 'spawn_workers' (table expected, got number)")
+    refused("process.spawn_workers(1, { restarts = 5 })",
+      "bad argument #2 to 'spawn_workers' (unknown option \"restarts\")")
+    refused("process.spawn_workers(1, { max_restarts = -5 })",
+      "bad argument #2 to 'spawn_workers' (max_restarts: a count expected)")
+    refused("process.spawn_workers(1, { stop_timeout = 0/0 })",
+      "bad argument #2 to 'spawn_workers' (stop_timeout: seconds expected)")
+    refused("process.spawn_workers(1, { start_timeout = math.huge })",
+      "bad argument #2 to 'spawn_workers' (start_timeout: seconds expected)")
+  end)
+
+  it("on a running loop is refused", function()
+    refused("require 'lunado'.run(function() process.spawn_workers(1) end)",
+      "spawn_workers must be called before the IOLoop runs")
+  end)
+
+  it("without a script is refused", function()
+    refused("arg = nil process.spawn_workers(1)", "spawn_workers: the global "
+      .. "table 'arg' does not name this script")
+    refused("arg[0] = '-' process.spawn_workers(1)", "spawn_workers: a script "
+      .. "that is read from stdin cannot be started again")
+  end)
+end)
