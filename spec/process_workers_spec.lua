@@ -62,7 +62,7 @@ print("over " .. process.task_id())
 
 -- A script that runs: `p`, its process; `up`, a list of { id, pid, port } of
 -- the workers that have come up; `out` and `log`, the other lines that it and
--- they have written.
+-- they have written; `silent`, a Future that is done when all of them are gone.
 local Script = {}
 Script.__index = Script
 
@@ -72,11 +72,10 @@ local function wait_until(holds)
   while not holds() do await(gen.sleep(0.005)) end
 end
 
-local function collect(stream, fn)
-  gen.coroutine(function()
-    for line in stream:lines() do fn(line) end
-  end)()
-end
+-- Calls fn with each line; returns a Future that is done at the end.
+local collect = gen.coroutine(function(stream, fn)
+  for line in stream:lines() do fn(line) end
+end)
 
 -- Starts a script, with the table of options for spawn_workers in words.
 local function start(source, options)
@@ -86,7 +85,7 @@ local function start(source, options)
   self.p = process.Subprocess({ "env", "LUA_PATH=" .. package.path,
     "LUA_CPATH=" .. package.cpath, interpreter(), self.path, "an argument" },
     { stdout = STREAM, stderr = STREAM })
-  collect(self.p.stdout, function(line)
+  self.silent = collect(self.p.stdout, function(line)
     local id, pid, port = line:match "^up (%d+) (%d+) (%d+)$"
     if id then
       self.up[#self.up + 1] = { id = math.tointeger(id),
@@ -216,9 +215,11 @@ describe("spawn_workers", function()
     assert.not_equal(script.up[1].port, port)
     local stream = await(TCPClient():connect("127.0.0.1", port))
     assert.equal("other", await(stream:read_line()))
+    stream:close()
     stream = IOStream.pipe()
     await(stream:connect(path))
     assert.equal("named", await(stream:read_line()))
+    stream:close()
     script.p:kill()
     assert.equal(0, script:wait())
     assert.is_nil(luv.fs_stat(path))
@@ -482,9 +483,7 @@ describe("workers without a parent", function()
     await(stream:write "last\n")
     assert.truthy((await(stream:read_line())):find "slowlast$")
     stream:close()
-    for i = 1, 3 do
-      wait_until(function() return not exists(script.up[i].pid) end)
-    end
+    await(script.silent)
     assert.is_true(script:logged "ends because its parent is gone")
   end)
 
@@ -496,7 +495,7 @@ describe("workers without a parent", function()
     ]] .. UP .. "loop:start()")
     script:wait_for(1)
     script.p:kill "sigkill"
-    wait_until(function() return not exists(script.up[1].pid) end)
+    await(script.silent)
   end)
 end)
 

@@ -20,8 +20,9 @@ local MAX_RESTARTS <const> = 100
 -- itself may go on without its parent, beyond the first of these.
 local STOP_TIMEOUT <const>, START_TIMEOUT <const>, GRACE <const> = 30, 60, 5
 
--- Seconds between looks whether connections are left; only while it ends.
-local LOOK <const> = 0.02
+-- Seconds between looks whether connections are left, only while it ends; and
+-- between collections of those that the program has dropped.
+local LOOK <const>, COLLECT <const> = 0.02, 1
 
 -- Arguments -----------------------------------------------------------------
 
@@ -104,8 +105,12 @@ end)
 --- Waits until the connections of the loop are closed, but no longer than the
 -- time limit, and stops the loop.
 local finish = core.coroutine(function(loop, seconds)
-  local deadline = loop:time() + seconds
+  local deadline, collect = loop:time() + seconds, loop:time()
   while core.accepted() > 0 and loop:time() < deadline do
+    if loop:time() >= collect then
+      collectgarbage()
+      collect = loop:time() + COLLECT
+    end
     await(gen.sleep(LOOK))
   end
   local left = core.accepted()

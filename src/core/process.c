@@ -52,8 +52,7 @@ static void unref(lunado_process *self) {
     lunado__free(self);
 }
 
-/* --- reaping ---------------------------------------------------------------
- */
+/* --- reaping -------------------------------------------------------------- */
 
 /* Reaps the program if it has ended, or waits for that.  Returns whether it has
  * a status now. */
@@ -127,8 +126,7 @@ static void add_orphan(lunado_process *self) {
   unlock();
 }
 
-/* --- life cycle ------------------------------------------------------------
- */
+/* --- life cycle ----------------------------------------------------------- */
 
 static void on_closed(uv_handle_t *handle) {
   lunado_process *self =
@@ -232,8 +230,7 @@ void lunado__processes_close(lunado_loop *loop) {
   reap_orphans();
 }
 
-/* --- the running program ---------------------------------------------------
- */
+/* --- the running program -------------------------------------------------- */
 
 /* True while the loop watches the program. */
 static bool is_watched(const lunado_process *self) {
