@@ -188,10 +188,10 @@ local UNWANTED <const> = {
   end,
 }
 
---- The kinds of listeners: the function that makes one, and the kind of its
--- stream.
+--- The kinds of listeners: the name of core's function that makes one, and the
+-- kind of its stream.
 local KINDS <const> = {
-  tcp = { core.listen, "tcp" }, unix = { core.listen_unix, "pipe" },
+  tcp = { "listen", "tcp" }, unix = { "listen_unix", "pipe" },
 }
 
 --- Adds a listener to the list and returns it; or nil and the error.  In a
@@ -207,8 +207,8 @@ local function open(self, listeners, kind, address, detail)
     listener, err = add(listeners, core.listen_descriptor, on_connection,
       backlog, KINDS[kind][2], socket)
   else
-    listener, err = add(listeners, KINDS[kind][1], on_connection, backlog,
-      address, detail)
+    listener, err = add(listeners, core[KINDS[kind][1]], on_connection,
+      backlog, address, detail)
   end
   if listener then inherit.note(self, listener, kind, address, port) end
   return listener, err
