@@ -186,8 +186,8 @@ describe("the reference", function()
   end
 
   for _, module in ipairs { "concurrent", "debug", "gen", "ioloop", "iostream",
-    "locks", "log", "queues", "stack_context", "tcpclient", "tcpserver",
-    "testing", "util" } do
+    "locks", "log", "process", "queues", "stack_context", "tcpclient",
+    "tcpserver", "testing", "util" } do
     it("has every name of lunado." .. module, function()
       has_all(module, lunado[module])
     end)
@@ -199,6 +199,7 @@ describe("the reference", function()
     has_all("ioloop", lunado.ioloop.PeriodicCallback)
     has_all("iostream", lunado.iostream.IOStream)
     has_all("log", lunado.log.app_log)
+    has_all("process", lunado.process.Subprocess)
     has_all("tcpclient", lunado.tcpclient.TCPClient)
     has_all("tcpserver", lunado.tcpserver.TCPServer)
   end)
@@ -208,8 +209,8 @@ describe("docs/names.md", function()
   local page = read("docs/names.md")
 
   it("names what is there", function()
-    local modules = "concurrent gen ioloop iostream locks log queues "
-      .. "stack_context tcpclient tcpserver util"
+    local modules = "concurrent gen ioloop iostream locks log process "
+      .. "queues stack_context tcpclient tcpserver util"
     local lunado = require "lunado"
     local count = 0
     for code in page:gmatch("`([^`\n]+)`") do

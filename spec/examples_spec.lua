@@ -367,6 +367,45 @@ describe("chat.lua", function()
   end)
 end)
 
+describe("echo_workers.lua", function()
+  local IOStream = require "lunado.iostream".IOStream
+  local TCPClient = require "lunado.tcpclient".TCPClient
+
+  it("serves on one port with several workers, until it is ended", function()
+    run(function()
+      local parent, output = spawn("echo_workers", "-n", "2", "0")
+      local ready, seen = IOStream(output), {}
+      local port
+      for _ = 1, 2 do
+        local line = coroutine.yield(ready:read_line())
+        local number, of = line:match "^worker (%d) serves port (%d+)$"
+        assert.is_true(port == nil or port == of)
+        seen[number], port = true, of
+      end
+      assert.same({ ["0"] = true, ["1"] = true }, seen)
+      local stream = coroutine.yield(TCPClient():connect("127.0.0.1", port))
+      coroutine.yield(stream:write "one\ntwo\n")
+      local number, text =
+        coroutine.yield(stream:read_line()):match "^(%d): (.*)$"
+      assert.is_true(seen[number])
+      assert.equal("one", text)
+      assert.equal(number .. ": two", coroutine.yield(stream:read_line()))
+      stream:close()
+      parent:kill "sigterm"
+      assert.equal(0, (coroutine.yield(parent:wait())))
+      assert.equal("", coroutine.yield(ready:read_until_close()))
+    end)
+  end)
+
+  it("refuses wrong arguments", function()
+    for _, wrong in ipairs { { "x" }, { "-n" }, { "-n", "0" }, { "1", "2" } } do
+      local result = example("echo_workers", table.unpack(wrong))
+      assert.equal(2, result.code)
+      has(result.err, "^usage: ")
+    end
+  end)
+end)
+
 describe("hash_tree.lua", function()
   local folder
 

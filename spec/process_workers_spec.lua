@@ -8,16 +8,11 @@ local tasks = require "lunado.tasks"
 local TCPClient = require "lunado.tcpclient".TCPClient
 local IOStream = require "lunado.iostream".IOStream
 local child = require "spec.support.child"
+local interpreter = require "spec.support.interpreter"
 local loops = require "spec.support.loops"
 
 local await = coroutine.yield
 local STREAM = process.STREAM
-
-local function interpreter()
-  local first = 0
-  while arg[first - 1] do first = first - 1 end
-  return arg[first]
-end
 
 -- What every script begins with.
 local HEAD = [[
@@ -83,7 +78,7 @@ local function start(source, options)
     path = os.tmpname() }, Script)
   self:write(("local options = { %s }\n"):format(options or "") .. source)
   self.p = process.Subprocess({ "env", "LUA_PATH=" .. package.path,
-    "LUA_CPATH=" .. package.cpath, interpreter(), self.path, "an argument" },
+    "LUA_CPATH=" .. package.cpath, interpreter, self.path, "an argument" },
     { stdout = STREAM, stderr = STREAM })
   self.silent = collect(self.p.stdout, function(line)
     local id, pid, port = line:match "^up (%d+) (%d+) (%d+)$"

@@ -38,7 +38,7 @@ local lunado = {
 }
 
 --- Modules that are loaded when the program first uses their field.
-local optional = { debug = true, iostream = true, tasks = true,
+local optional = { debug = true, iostream = true, process = true, tasks = true,
   tcpclient = true, tcpserver = true, testing = true, tls = true, uv = true }
 
 setmetatable(lunado, {
