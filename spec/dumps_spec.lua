@@ -3,6 +3,7 @@
 local concurrent = require "lunado.concurrent"
 local util = require "lunado.util"
 local child = require "spec.support.child"
+local gc = require "spec.support.gc"
 
 local dumps, loads = concurrent.dumps, concurrent.loads
 
@@ -233,7 +234,7 @@ describe("loads refuses", function()
 
   it("any part of a string", function()
     local text = dumps(some_values())
-    for length = 0, #text - 1 do
+    for length = 0, #text - 1, gc.chosen == "" and 1 or 10 do
       local ok = pcall(loads, text:sub(1, length))
       assert.is_false(ok)
     end
@@ -244,7 +245,7 @@ describe("loads refuses", function()
 
   it("any changed byte", function()
     local text = dumps(some_values())
-    for i = 1, #text do
+    for i = 1, #text, gc.chosen == "" and 1 or 10 do
       for _, change in ipairs { 1, 0x80, 0xff } do
         local changed = text:sub(1, i - 1)
           .. string.char(text:byte(i) ~ change) .. text:sub(i + 1)
@@ -320,7 +321,7 @@ describe("a damaged string whose checksum is right", function()
       util.Exception:subclass "Own" "x", util.Exception):sub(1, -9)
     local loaded = 0
     math.randomseed(7)
-    for _ = 1, 20000 do
+    for _ = 1, gc.chosen == "" and 20000 or 500 do
       local bytes = { payload:byte(1, -1) }
       for _ = 1, math.random(3) do
         local kind, at = math.random(4), math.random(7, #bytes)

@@ -836,6 +836,31 @@ end)
 group = {}
 groups.others = group
 
+local function values_to_dump()
+  local n, list = 1, { ("long"):rep(100), { x = 1.5 } }
+  list.self = list
+  return list, function() n = n + 1 return n, list end,
+    util.TimeoutError "late"
+end
+
+local function check_loaded(list, fn, err)
+  same(list, list.self)
+  same(list, select(2, fn()))
+  assert(util.isinstance(err, util.TimeoutError))
+end
+
+repeatable("dumps", function()
+  local list, fn, err = values_to_dump()
+  local text
+  return function() text = concurrent.dumps(list, fn, err) end,
+    function() check_loaded(concurrent.loads(text)) end
+end)
+
+repeatable("loads", function()
+  local text = concurrent.dumps(values_to_dump())
+  return function() check_loaded(concurrent.loads(text)) end
+end)
+
 plain("StackContext", function()
   stack_context.ExceptionStackContext(function() return true end):run(
     function() loop:add_callback(error, "handled") end)

@@ -168,9 +168,11 @@ function Bridge:watch()
   self.watching = true
 end
 
---- Arranges the next step.
+--- Arranges the next step.  The last step may have closed the loop.
 function Bridge:arrange()
   local loop, controller = self.loop, self.controller
+  if self.closing then return self:close() end
+  if core.is_closed(loop) then return end
   if self.timeout then
     loop:remove_timeout(self.timeout)
     self.timeout = false
@@ -249,12 +251,11 @@ function Bridge:step()
   stepping, self.stepping = self, true
   local ok, failure = core.try(step, self)
   stepping, self.stepping = outer, false
-  if self.closing then
-    self:close()
-  elseif not core.is_closed(self.loop) then
-    self:arrange()
-  end
+  local arranged, other = core.try(self.arrange, self)
+  -- Memory is short: the loop calls on_readable again in its next pass.
+  if not arranged then self.controller:alert() end
   if not ok then core.raise(failure) end
+  if not arranged then core.raise(other) end
 end
 
 -- run -------------------------------------------------------------------------
@@ -342,18 +343,18 @@ local function finish(run, resumed, ok, ...)
   if not resumed then return finish(run, true, false, ok) end
   if over:done() then
     run.outcome = table.pack(ok, ...)
-    run.gone:set_result()
-  elseif ok then
-    over:set_result(...)
-  else
-    core.fail(over, (...))
+    if run.gone then run.gone:set_result() end
+    return
   end
+  local failure = ...
+  if ok then ok, failure = core.try(over.set_result, over, ...) end
+  if not ok then core.fail(over, failure) end
 end
 
 --- The coroutine that the controller runs.  One that was cancelled before does
 -- not call the user's function.
 local function body(run, ...)
-  if run.gone then return finish(run, true, true) end
+  if run.over:done() then return finish(run, true, true) end
   run.thread = coroutine.create(core.try)
   runs[run.thread] = run
   finish(run, to_end(run, coroutine.resume(run.thread, run.fn, ...)))
@@ -402,6 +403,14 @@ local function describe(run)
   return text .. (place and " at " .. place or ""), { run.waiting or nil }
 end
 
+--- Adds the coroutine of a run to the controller of the current loop.
+local function add(run, ...)
+  local loop = IOLoop.current()
+  local bridge = bridges[loop] or new_bridge(loop)
+  assert(bridge.controller:wrap(body, run, ...))
+  bridge:watch()
+end
+
 local platform = {}
 
 --- Runs fn(...) as a coroutine of cqueues on the current loop.  It starts in a
@@ -410,15 +419,16 @@ local platform = {}
 -- fn waits.
 function platform.run(fn, ...)
   argument.check_callable(fn, 1, "run", 2)
-  local loop = IOLoop.current()
-  local bridge = bridges[loop] or new_bridge(loop)
   local run = { fn = fn, thread = false, over = Future(), waiting = false,
     wake = conditions.new(), cancelled = false, thrown = 0 }
   core.set_canceller(run.over, function() run.gone = Future() end)
   waitgraph.describers[run.over] = function() return describe(run) end
-  assert(bridge.controller:wrap(body, run, ...))
-  bridge:watch()
-  return start(run)
+  local future = start(run)
+  if not future:done() then -- the loop is open
+    local ok, failure = core.try(add, run, ...)
+    if not ok then core.fail(run.over, failure) end
+  end
+  return future
 end
 
 -- await -----------------------------------------------------------------------
