@@ -38,19 +38,24 @@ local function read(path)
   local file = assert(io.open(path, "rb"))
   local text = file:read "a"
   file:close()
-  os.remove(path)
   return text
 end
 
--- Returns the PEM of a new self-signed certificate for localhost, and its key.
-local function new_certificate()
+-- Returns two contexts with a new self-signed certificate for localhost: the
+-- server's, and that of a client that trusts it.  (luaossl loses the memory of
+-- a certificate that is added to a store as an object.)
+local function new_contexts()
   local certificate, key, errors = os.tmpname(), os.tmpname(), os.tmpname()
   local made = os.execute(("openssl req -x509 -newkey rsa:2048 -nodes "
     .. "-subj /CN=localhost -addext subjectAltName=DNS:localhost -days 2 "
     .. "-keyout %s -out %s 2>%s"):format(key, certificate, errors))
-  local output = read(errors)
-  assert(made, output)
-  return read(certificate), read(key)
+  assert(made, read(errors))
+  local ours, theirs = tls.new_server_context(), tls.new_client_context()
+  assert(ours:setCertificate(x509.new(read(certificate))))
+  assert(ours:setPrivateKey(pkey.new(read(key))))
+  theirs:getStore():add(certificate)
+  for _, path in ipairs { certificate, key, errors } do os.remove(path) end
+  return ours, theirs
 end
 
 -- Answers any path but those of `routes` with it and the version of HTTP.
@@ -214,13 +219,7 @@ describe("lua-http", function()
   end)
 
   it("serves and fetches by TLS", function()
-    local certificate_pem, key_pem = new_certificate()
-    local certificate = x509.new(certificate_pem)
-    local ctx = tls.new_server_context()
-    assert(ctx:setCertificate(certificate))
-    assert(ctx:setPrivateKey(pkey.new(key_pem)))
-    local trusting = tls.new_client_context()
-    trusting:getStore():add(certificate)
+    local ctx, trusting = new_contexts()
     with_server({ ctx = ctx }, function(port)
       for version, name in pairs { [1.1] = "1.1", [2] = "2" } do
         expect_pages("https://localhost:" .. port, name,

@@ -26,10 +26,10 @@ local RedisExecutor = {}
 RedisExecutor.__index = RedisExecutor
 
 -- Settles the Future of a job, which is forgotten; does nothing if it was.
-local function settle(self, id, method, ...)
-  local entry = self.pending[id]
+local function settle(self, number, method, ...)
+  local entry = self.pending[number]
   if not entry then return end
-  self.pending[id] = nil
+  self.pending[number] = nil
   self.loop:remove_timeout(entry.timeout)
   local future = entry.future
   if not future:done() then future[method](future, ...) end
@@ -37,21 +37,23 @@ end
 
 local function end_all(self, err)
   self.closed = self.closed or err
-  for id in pairs(self.pending) do settle(self, id, "set_exception", err) end
+  for number in pairs(self.pending) do
+    settle(self, number, "set_exception", err)
+  end
 end
 
--- A result: the job's id, "+" or "-", and what dumps has made of the results,
--- or of the error and its traceback.
+-- A result: the job's number, "+" or "-", and what dumps has made of the
+-- results, or of the error and its traceback.
 local function receive(self, result)
-  local id, sign, data = result:match "^(%S+) ([+-])\n(.*)$"
-  if not id or not self.pending[id] then return end -- late, or twice
+  local number, sign, data = result:match "^(%S+) ([+-])\n(.*)$"
+  if not number or not self.pending[number] then return end -- late, or twice
   local values = table.pack(pcall(concurrent.loads, data))
   if not values[1] then
-    settle(self, id, "set_exception", values[2])
+    settle(self, number, "set_exception", values[2])
   elseif sign == "+" then
-    settle(self, id, "set_result", table.unpack(values, 2, values.n))
+    settle(self, number, "set_result", table.unpack(values, 2, values.n))
   else
-    settle(self, id, "set_exc_info", values[2], values[3])
+    settle(self, number, "set_exc_info", values[2], values[3])
   end
 end
 
@@ -82,9 +84,9 @@ local listen = gen.coroutine(function(self)
 end)
 
 -- Sends a job; if that fails for good, so does its Future.
-local send = gen.coroutine(function(self, id, job)
+local send = gen.coroutine(function(self, number, job)
   local ok, err = pcall(await, self.client:insist("LPUSH", self.jobs, job))
-  if not ok then settle(self, id, "set_exception", err) end
+  if not ok then settle(self, number, "set_exception", err) end
 end)
 
 -- submit(fn, ...) -> Future of the results of fn(...), which a worker calls.
@@ -99,18 +101,20 @@ function RedisExecutor:submit(fn, ...)
   if self.closed then error(self.closed, 2) end
   local ok, work = pcall(concurrent.dumps, fn, ...)
   if not ok then error(work, 2) end
-  local future, id = lunado.Future(), jobs.new_id()
-  local job = jobs.pack(id, self.results, self.timeout, work)
-  local timeout = self.loop:call_later(self.timeout, settle, self, id,
+  local future = lunado.Future()
+  self.count = self.count + 1
+  local number = tostring(self.count)
+  local job = jobs.pack(number, self.results, self.timeout, work)
+  local timeout = self.loop:call_later(self.timeout, settle, self, number,
     "set_exception", util.TimeoutError(("no result within %g seconds"):format(
     self.timeout)))
-  self.pending[id] = { future = future, timeout = timeout }
+  self.pending[number] = { future = future, timeout = timeout }
   tasks.set_canceller(future, function()
-    self.pending[id] = nil
+    self.pending[number] = nil
     self.loop:remove_timeout(timeout)
     self.client:tell("LREM", self.jobs, 1, job)
   end)
-  send(self, id, job)
+  send(self, number, job)
   return future
 end
 
@@ -154,11 +158,11 @@ local connect = gen.coroutine(function(url, options)
     client:close()
     error(listener, 0)
   end
-  local keys, id = jobs.keys(options.name), jobs.new_id()
+  local keys, name = jobs.keys(options.name), jobs.new_name()
   local self = setmetatable({ client = client, listener = listener,
     timeout = options.timeout, loop = lunado.IOLoop.current(), pending = {},
-    jobs = keys.jobs(), results = keys.results(id),
-    received = keys.received(id), closed = false }, RedisExecutor)
+    jobs = keys.jobs(), results = keys.results(name),
+    received = keys.received(name), count = 0, closed = false }, RedisExecutor)
   listen(self)
   return self
 end)

@@ -26,20 +26,26 @@ function jobs.keys(name)
     results = key "results", received = key "received" }
 end
 
--- Returns a name that no other process gets.
-function jobs.new_id()
-  return ("%016x%016x"):format(math.random(0), math.random(0))
+-- Returns a name that no other process gets.  Lua seeds math.random with little
+-- more than the time, so that processes may get the same numbers.
+function jobs.new_name()
+  local source = io.open("/dev/urandom", "rb")
+  local bytes = source and source:read(16)
+    or ("jj"):pack(math.random(0), math.random(0))
+  if source then source:close() end
+  return (bytes:gsub(".", function(c) return ("%02x"):format(c:byte()) end))
 end
 
--- A job: its id, the list for its result, the seconds for which the result is
--- of use, and what dumps has made of the function and its arguments.
-function jobs.pack(id, results, seconds, work)
-  return ("%s %s %g\n%s"):format(id, results, seconds, work)
+-- A job: its number, the list for its result, the seconds for which the result
+-- is of use, and what dumps has made of the function and its arguments.
+function jobs.pack(number, results, seconds, work)
+  return ("%s %s %g\n%s"):format(number, results, seconds, work)
 end
 
 function jobs.unpack(job)
-  local id, results, seconds, work = job:match "^(%S+) (%S+) (%S+)\n(.*)$"
-  return id, results, tonumber(seconds), work
+  local number, results, seconds, work =
+    job:match "^(%S+) (%S+) (%S+)\n(.*)$"
+  return number, results, tonumber(seconds), work
 end
 
 return jobs

@@ -89,11 +89,11 @@ local Worker = {}
 Worker.__index = Worker
 
 function Worker:run_job(job, running)
-  local id, results, seconds, work = jobs.unpack(job)
+  local number, results, seconds, work = jobs.unpack(job)
   local ok, outcome = pcall(await, self.pool:submit(execute, work))
   if not ok then outcome = "-\n" .. concurrent.dumps(tostring(outcome)) end
   await(self.client:insist("EVAL", FINISH, 2, results, running,
-    id .. " " .. outcome, math.ceil(seconds * 1000), job))
+    number .. " " .. outcome, math.ceil(seconds * 1000), job))
 end
 
 -- Puts the jobs of a list back, to be run next.
@@ -181,7 +181,7 @@ end
 
 local options = parse_arguments()
 local worker = setmetatable({ url = options.url, count = options.count,
-  lease = options.lease, keys = jobs.keys(options.name), id = jobs.new_id(),
+  lease = options.lease, keys = jobs.keys(options.name), id = jobs.new_name(),
   takers = {}, busy = {}, stopping = false }, Worker)
 for _, signal in ipairs { "sigterm", "sigint" } do
   loop:add_signal_handler(signal, worker.stop, worker)
