@@ -503,6 +503,20 @@ describe("convert_yielded", function()
     end
   end)
 
+  it("learns light userdata, each by itself", function()
+    local function light() return done end
+    local one, other = debug.upvalueid(light, 1), debug.upvalueid(run, 1)
+    gen.convert_yielded.register(one, function(value)
+      assert.equal(one, value)
+      return soon(8)
+    end)
+    assert.same({ 8, 7 }, run(function() return yield { one, soon(7) } end))
+    local ok, err = pcall(gen.convert_yielded, other)
+    assert.is_false(ok)
+    assert.is_true(isinstance(err, gen.BadYieldError))
+    gen.convert_yielded.register(one, function() return done() end)
+  end)
+
   it("learns metatables", function()
     local Box = {}
     Box.__index = Box
