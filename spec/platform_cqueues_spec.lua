@@ -1,6 +1,13 @@
 -- SPDX-License-Identifier: MIT
 -- Coroutines of cqueues on lunado's loop.  cqueues has a clock of its own, so
 -- the times here are real, and short.
+if not pcall(require, "cqueues") then
+  describe("lunado.platform.cqueues", function()
+    pending("cqueues is not installed for " .. _VERSION)
+  end)
+  return
+end
+
 local conditions = require "cqueues.condition"
 local cqueues = require "cqueues"
 local promises = require "cqueues.promise"
