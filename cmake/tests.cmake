@@ -137,8 +137,8 @@ set(script_of_memory "${LUNADO_ROOT}/spec/capi/memory.lua")
 set(script_of_memory_calls "${LUNADO_ROOT}/spec/capi/memory_calls.lua")
 set(pieces_of_luv_memory first_require_of_luv luv_before_the_loop
   first_require_of_lunado_uv first_uses)
-set(pieces_of_memory_calls locks queues gen tasks ioloop signals streams uv others
-  loading)
+set(pieces_of_memory_calls locks queues gen tasks ioloop signals streams process
+  uv others loading)
 set(long_tests "")
 foreach(name IN LISTS in_pieces)
   lunado_host(spec/capi ${name})

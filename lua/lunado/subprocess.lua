@@ -331,13 +331,13 @@ function Subprocess:set_exit_callback(fn)
   local loop, process = IOLoop.current(), self[1]
   local ended = process:future()
   if ended:done() then return call_exit_callback(self, loop, ended:result()) end
-  process:hold(true)
-  self._has_callback = true
   ended:add_done_callback(function()
     process:hold(false)
     self._has_callback = false
     call_exit_callback(self, loop, ended:result())
   end)
+  process:hold(true)
+  self._has_callback = true
 end
 
 -- Ending --------------------------------------------------------------------
@@ -401,6 +401,7 @@ local feed = core.coroutine(function(stream, input)
     local ok, failure = core.try(await, stream:write(input))
     if not ok and not core.isinstance(core.exc_info(failure),
       iostream.StreamClosedError) then
+      stream:close()
       core.raise(failure)
     end
   end
@@ -421,13 +422,21 @@ local function joined(stream, list)
   return stream and table.concat(list) or nil
 end
 
---- The end of a call: another one may begin.
-local TALKING <const> = {
-  __close = function(talking) talking[1].busy = false end,
-}
+--- Of what the calls of communicate have in common; closed at the end of each.
+local TALK <const> = { __close = function(talk) talk.busy = false end }
 
-local communicate = core.coroutine(function(self, talk)
-  local _ <close> = setmetatable({ talk }, TALKING)
+--- Begins the first call.
+local function begin(self, input)
+  local talk = setmetatable({ busy = false, stdout = {}, stderr = {},
+    fed = false }, TALK)
+  if self.stdin then talk.fed = feed(self.stdin, input) end
+  self._talk = talk
+  return talk
+end
+
+local communicate = core.coroutine(function(self, input)
+  local talk <close> = self._talk or begin(self, input)
+  talk.busy = true
   exchange(self, talk)
   wait(self)
   return joined(self.stdout, talk.stdout), joined(self.stderr, talk.stderr)
@@ -446,18 +455,11 @@ function Subprocess:communicate(input)
     end
   end
   local talk = self._talk
-  if talk then
-    if talk.busy then error("communicate is under way already", 2) end
-    if input ~= nil then
-      argument.bad(1, "communicate", "an earlier call had the input", 2)
-    end
-  else
-    talk = { busy = false, stdout = {}, stderr = {}, fed = false }
-    if self.stdin then talk.fed = feed(self.stdin, input) end
-    self._talk = talk
+  if talk and talk.busy then error("communicate is under way already", 2) end
+  if talk and input ~= nil then
+    argument.bad(1, "communicate", "an earlier call had the input", 2)
   end
-  talk.busy = true
-  local future = communicate(self, talk)
+  local future = communicate(self, input)
   return future
 end
 

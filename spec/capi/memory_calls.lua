@@ -1432,13 +1432,106 @@ if has_luv then
   end)
 end
 
+-- Processes ------------------------------------------------------------------
+
+group = {}
+groups.process = group
+if wanted == "process" then
+  local process = require "lunado.process"
+  local Subprocess, STREAM = process.Subprocess, process.STREAM
+
+  local function result(future)
+    return lunado.run(function() return yield(future) end)
+  end
+
+  local function cat()
+    return Subprocess({ "cat" }, { stdin = STREAM, stdout = STREAM })
+  end
+
+  repeatable("Subprocess", function()
+    local p
+    return function() p = cat() end, function()
+      same("abc", result(p:communicate "abc"))
+      same(0, p.returncode)
+    end
+  end)
+
+  repeatable("Subprocess with options, which cannot be started", function()
+    local function start()
+      Subprocess({ "/no/such" }, { stdin = process.DEVNULL, stdout = STREAM,
+        stderr = process.STDOUT, env = { A = "b" }, cwd = "/" })
+    end
+    return function()
+      local ok, err = pcall(start)
+      assert(not ok)
+      if not tostring(err):find "ENOENT" then error(err, 0) end
+    end
+  end)
+
+  repeatable("wait_for_exit", function()
+    local p, future = cat(), nil
+    return function() future = p:wait_for_exit() end, function()
+      p.stdin:close()
+      local ok, status = pcall(result, future)
+      if not ok then -- in its coroutine
+        assert(tostring(status):find "memory")
+        status = result(p:wait_for_exit())
+      end
+      same(0, status)
+    end
+  end)
+
+  -- The event is not lost, whatever fails when it comes.
+  scenario("the end of a program", function()
+    local p = cat()
+    p[1]:hold(true)
+    return function()
+      p.stdin:close()
+      lunado.run(function() yield(p[1]:future()) end)
+    end, function()
+      p.stdin:close()
+      same(0, result(p[1]:future()))
+      same(0, p.returncode)
+    end
+  end)
+
+  repeatable("set_exit_callback", function()
+    local p, calls = cat(), 0
+    local function count() calls = calls + 1 end
+    return function() p:set_exit_callback(count) end, function()
+      p.stdin:close()
+      result(p:wait_for_exit())
+      turn()
+      same(1, calls, "calls")
+    end
+  end)
+
+  repeatable("communicate", function()
+    local p, future = cat(), nil
+    return function() future = p:communicate "abc" end, function()
+      local ok, out = pcall(result, future)
+      if ok then return same("abc", out) end
+      assert(tostring(out):find "memory") -- in its coroutine, or that of a write
+      p:kill "sigkill"
+      result(p:wait_for_exit(false))
+    end
+  end)
+
+  repeatable("kill, and the end of a block", function()
+    return function()
+      local p <close> = cat()
+      p:kill(0)
+    end
+  end)
+end
+
 -- Loading --------------------------------------------------------------------
 
 group = {}
 groups.loading = group
 
 for _, name in ipairs { "locks", "queues", "debug", "testing", "iostream",
-  "tcpclient", "tcpserver" } do
+  "tcpclient", "tcpserver", "process" } do
   repeatable("lunado." .. name, function()
     -- Where luv is needed, it is the same each time that it is not there.
     local there = pcall(require, "lunado." .. name)
