@@ -1511,7 +1511,7 @@ if wanted == "process" then
     return function() future = p:communicate "abc" end, function()
       local ok, out = pcall(result, future)
       if ok then return same("abc", out) end
-      assert(tostring(out):find "memory") -- in its coroutine, or that of a write
+      assert(tostring(out):find "memory") -- in a coroutine
       p:kill "sigkill"
       result(p:wait_for_exit(false))
     end
