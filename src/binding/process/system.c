@@ -3,11 +3,14 @@
 #include "binding/process/system.h"
 
 #include "binding/state/uverror.h"
+
+/* Libraries of macOS cannot name the variable itself. */
 #ifdef __APPLE__
-#include <crt_externs.h>
-#define environ (*_NSGetEnviron())
+char ***_NSGetEnviron(void);
+static char **variables(void) { return *_NSGetEnviron(); }
 #else
 extern char **environ;
+static char **variables(void) { return environ; }
 #endif
 
 /* Longer names of programs are cut off by no system that libuv knows. */
@@ -28,9 +31,10 @@ static int core_cpu_count(lua_State *L) {
 
 /* environ() → a list of the texts "NAME=value". */
 static int core_environ(lua_State *L) {
+  char **list = variables();
   lua_newtable(L);
-  for (lua_Integer i = 0; environ != NULL && environ[i] != NULL; i++) {
-    lua_pushstring(L, environ[i]);
+  for (lua_Integer i = 0; list != NULL && list[i] != NULL; i++) {
+    lua_pushstring(L, list[i]);
     lua_rawseti(L, -2, i + 1);
   }
   return 1;
