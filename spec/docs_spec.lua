@@ -187,7 +187,7 @@ describe("the reference", function()
 
   for _, module in ipairs { "concurrent", "debug", "gen", "ioloop", "iostream",
     "locks", "log", "process", "queues", "stack_context", "tcpclient",
-    "tcpserver", "testing", "util" } do
+    "tcpserver", "testing", "tls", "util" } do
     it("has every name of lunado." .. module, function()
       has_all(module, lunado[module])
     end)
