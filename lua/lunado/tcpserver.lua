@@ -34,11 +34,10 @@ local function backlog_of(self)
   return number and number > 0 and number < 1 << 31 and number or nil
 end
 
---- Returns the context of the server; nil if it has no ssl_options.  It is made
--- once for the same table of options.  Raises what is wrong with them.
+--- Returns the context of the server, which has ssl_options.  It is made once
+-- for the same table of options.  Raises what is wrong with them.
 local function context_of(self)
   local options = self.ssl_options
-  if options == nil then return nil end
   if rawget(self, "_context_of") == options then return self._context end
   local context, wrong = require "lunado.tls"._to_context(true, options)
   if not context then error("ssl_options: " .. wrong, 0) end
@@ -59,6 +58,7 @@ local function check_tls(self, level)
     argument.bad(1, self.__name, "handshake_timeout: a positive number of "
       .. "seconds expected", level + 1)
   end
+  if self.ssl_options == nil then return end
   local ok, err = pcall(context_of, self)
   if ok then return end
   if type(err) ~= "string" or not err:find("^ssl_options: ") then
@@ -114,10 +114,10 @@ end
 
 --- Waits for the handshake; returns whether it has ended well.  Tornado: what
 -- SSLIOStream does when a handshake fails.
-local function secure(self, stream, context)
+local function secure(self, stream)
   local loop = core.IOLoop.current()
   local limit = handshake_timeout_of(self) or HANDSHAKE_TIMEOUT
-  local future, why = require "lunado.tls"._start(stream, context)
+  local future, why = require "lunado.tls"._start(stream, context_of(self))
   if not future then error("cannot start TLS: " .. why, 0) end
   local timeout = loop:call_later(limit, function()
     stream:_abandon_start(core.TimeoutError("Timeout"))
@@ -139,8 +139,7 @@ end
 -- No local variable has the address, which few handlers keep.
 local serve = core.coroutine(function(self, stream)
   local _ <close> = stream[1]
-  local context = context_of(self)
-  if context and not secure(self, stream, context) then return end
+  if self.ssl_options ~= nil and not secure(self, stream) then return end
   local result = self:handle_stream(stream, stream:_take_peer())
   if core.is_future(result) then core.await(result) end
   stream:_served()
