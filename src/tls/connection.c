@@ -195,7 +195,7 @@ static bool make_ssl(lunado_connection *self, lunado_context *context) {
   bio = lunado__bio_new(&self->port);
   if (bio == NULL) return false;
   SSL_set_bio(self->ssl, bio, bio);
-  SSL_set_app_data(self->ssl, self);
+  if (SSL_set_app_data(self->ssl, self) != 1) return false;
   if (context->server_side)
     SSL_set_accept_state(self->ssl);
   else

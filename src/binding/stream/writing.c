@@ -56,6 +56,15 @@ void lunado__writing_fail_all(lua_State *L, int idx, lunado_iostream *self) {
 
 /* --- the core's events ---------------------------------------------------- */
 
+/* True if the stream cannot be read after a write that failed: at its end,
+ * during a handshake, and if its filter cannot go on. */
+static bool cannot_be_read(const lunado_iostream *self, int status) {
+  return self->peer_ended || self->starting ||
+         !lunado_stream_is_readable(self->core) ||
+         (self->core->filtering != NULL &&
+          (status == LUNADO_FILTER_ERROR || status == UV_ENOMEM));
+}
+
 /* Closes the stream after a failed write.  What the peer has sent can still be
  * read; it may even not have arrived yet. */
 static void fail(lua_State *L, int idx, lunado_iostream *self, int status) {
@@ -63,8 +72,7 @@ static void fail(lua_State *L, int idx, lunado_iostream *self, int status) {
   lunado__filtering_pushcause(L, idx, self, status);
   if (self->closed) {
     lunado__closing_handle(L, idx, self);
-  } else if (self->peer_ended || self->starting ||
-             !lunado_stream_is_readable(self->core)) {
+  } else if (cannot_be_read(self, status)) {
     lunado__closing_close(L, idx, self, cause);
   } else {
     lunado__closing_mark(L, idx, self, cause);
