@@ -309,8 +309,9 @@ end
 
 --- The name of the stream's server for sessions: they are kept for each port.
 local function session_key(stream, host)
-  local peer = not stream:closed() and stream.handle:getpeername()
-  return ("%s %s"):format(host:lower(), type(peer) == "table" and peer.port)
+  local is_tcp = not stream:closed() and stream:_kind() == "tcp"
+  local peer = is_tcp and stream.handle:getpeername()
+  return ("%s %s"):format(host:lower(), peer and peer.port)
 end
 
 local function new_connection(stream, context, host)
