@@ -9,7 +9,7 @@ local scenes = require "spec.support.scenes"
 
 local places = {
   call = "1, 4",
-  coroutine = "1, 2, 4",
+  coroutine = "1, 4",
   finalizer = "30",
   hook = "20, 75",
 }
