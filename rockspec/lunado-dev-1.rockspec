@@ -85,6 +85,7 @@ build = {
             "src/binding/loop/clock.c",
             "src/binding/loop/deadline.c",
             "src/binding/loop/drive.c",
+            "src/binding/loop/guest.c",
             "src/binding/loop/handler.c",
             "src/binding/loop/interrupt.c",
             "src/binding/loop/ioloop.c",

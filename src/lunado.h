@@ -370,6 +370,56 @@ LUNADO_EXPORT lunado_loop *lunado_looponly(lua_State *L);
 LUNADO_EXPORT int lunado_post(lunado_loop *loop, void (*fn)(void *arg),
                               void *arg);
 
+/* --- C modules: handles on a loop ---------------------------------------- */
+
+/*
+ * A C module that connects a library to the loop has handles of its own on it:
+ * uv_poll_t for the library's sockets, uv_timer_t for its deadlines.  As a
+ * guest of the loop it learns when the loop closes, its handles are closed with
+ * the loop, and its callbacks enter Lua as lunado's own callbacks do.
+ *
+ * Make one guest for each object of the module, such as a connection.  It ends
+ * by lunado_guest_leave, which the object's finalizer calls, or when its loop
+ * closes, whichever comes first; then the pointer is invalid.
+ */
+typedef struct lunado_guest lunado_guest;
+
+/* Makes a guest of the current loop.  When that loop closes, while the state
+ * closes at the latest, on_close(L, ud) is called once, after which lunado
+ * closes the guest's handles and frees the guest.  on_close must not raise, nor
+ * run Lua code, and may push five values.  Raises if the loop is closed.
+ * [-0, +0, v] */
+LUNADO_EXPORT lunado_guest *lunado_newguest(
+    lua_State *L, void (*on_close)(lua_State *L, void *ud), void *ud);
+
+/* Returns the uv_loop_t of the guest's loop. */
+LUNADO_EXPORT uv_loop_t *lunado_guest_getloop(const lunado_guest *guest);
+
+/* Returns `size` bytes of zeros that begin with a handle, which the caller then
+ * initializes (uv_timer_init); NULL without memory.  lunado_ishandle is true
+ * for it.  Its `data` must stay NULL, because luv takes it for its own: find
+ * the module's data by the address of the handle.  While the handle is active
+ * it keeps the loop running, unless it is unreferenced (uv_unref). */
+LUNADO_EXPORT void *lunado_guest_newhandle(lunado_guest *guest, size_t size);
+
+/* Closes a handle, whose callback is not called any more, and frees its memory
+ * when libuv has finished with it.  Also frees one whose initialization has
+ * failed.  Never close such a handle with uv_close. */
+LUNADO_EXPORT void lunado_guest_closehandle(void *handle);
+
+/* Enters Lua from a callback of the guest's handles: calls fn(L) in protected
+ * mode, with `ud` as a light userdata, its only argument.  An error of fn is
+ * passed to the loop's handle_callback_exception.  fn may do anything that a
+ * callback of the loop may do: it may close the loop, or make the guest leave.
+ * Returns 0 if fn was called; UV_ENOMEM if there was no memory to call it, so
+ * that the caller should try again later; UV_ECANCELED if the guest has ended,
+ * during the call or before (that is, within another one), and is invalid. */
+LUNADO_EXPORT int lunado_guest_call(lunado_guest *guest, lua_CFunction fn,
+                                    void *ud);
+
+/* Ends the guest and closes its handles; on_close will not be called. */
+LUNADO_EXPORT void lunado_guest_leave(lunado_guest *guest);
+
 #ifdef __cplusplus
 }
 #endif

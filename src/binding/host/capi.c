@@ -18,6 +18,7 @@
 #include "binding/future/settle.h"
 #include "binding/future/ticket.h"
 #include "binding/future/untie.h"
+#include "binding/loop/guest.h"
 #include "binding/loop/ioloop.h"
 #include "binding/loop/promise.h"
 #include "binding/loop/runsync.h"
@@ -311,3 +312,29 @@ lunado_promise *lunado_newpromise(lua_State *L, int idx) {
   (void)lunado__capi_future(L, realm, &idx);
   return lunado__promise_new(L, realm, idx);
 }
+
+/* --- handles of C modules ------------------------------------------------- */
+
+lunado_guest *lunado_newguest(lua_State *L,
+                              void (*on_close)(lua_State *L, void *ud),
+                              void *ud) {
+  return lunado__guest_new(L, lunado__module_realm(L), on_close, ud);
+}
+
+uv_loop_t *lunado_guest_getloop(const lunado_guest *guest) {
+  return lunado__guest_uv(guest);
+}
+
+void *lunado_guest_newhandle(lunado_guest *guest, size_t size) {
+  return lunado__guest_newhandle(guest, size);
+}
+
+void lunado_guest_closehandle(void *handle) {
+  lunado__guest_closehandle(handle);
+}
+
+int lunado_guest_call(lunado_guest *guest, lua_CFunction fn, void *ud) {
+  return lunado__guest_call(guest, fn, ud);
+}
+
+void lunado_guest_leave(lunado_guest *guest) { lunado__guest_leave(guest); }

@@ -16,6 +16,7 @@
 #include "binding/error/protect.h"
 #include "binding/future/awaited.h"
 #include "binding/loop/drive.h"
+#include "binding/loop/guest.h"
 #include "binding/loop/handler.h"
 #include "binding/loop/interrupt.h"
 #include "binding/loop/methods.h"
@@ -135,6 +136,7 @@ void lunado__ioloop_close(lua_State *L, lunado_ioloop *loop) {
   loop->closed = true;
   loop->signals = NULL; /* closed with the other watchers */
   lunado__interrupt_unwatch(loop);
+  lunado__guest_close_all(L, loop);
   lunado_loop_close(loop->core);
   if (open) let_go(L, loop);
   lunado__ioloop_unref(L, loop);
@@ -201,6 +203,7 @@ lunado_ioloop *lunado__ioloop_new(lua_State *L, lunado_realm *realm,
   loop->id = ++realm->loops.made;
   loop->L = realm->main;
   loop->anchors = LUA_NOREF;
+  lunado_link_init(&loop->guests);
   lunado__promise_init(loop);
   lunado__timeout_init(loop);
   lunado_callback_init(&loop->drain, lunado__queue_run);

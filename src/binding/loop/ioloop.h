@@ -45,6 +45,7 @@ struct lunado_ioloop {
   lunado_slab timeouts;    /* timeout.c's */
   lunado_testclock clock;  /* clock.c's */
   lunado_watcher *signals; /* signals.c's; NULL: none */
+  lunado_link guests;      /* guest.c's: C modules with handles on the loop */
   lunado_callback
       signal_retry;   /* signals.c's; ready while signals are undelivered */
   int signal_retries; /* signals.c's; how often `signal_retry` was made ready */
