@@ -27,3 +27,4 @@ endfunction()
 
 add_custom_target(lunado_modules DEPENDS lunado_module)
 lunado_optional_module(tls "openssl>=1.1.1" OpenSSL)
+lunado_optional_module(curl "libcurl>=7.74" libcurl)

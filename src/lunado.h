@@ -387,7 +387,7 @@ typedef struct lunado_guest lunado_guest;
 /* Makes a guest of the current loop.  When that loop closes, while the state
  * closes at the latest, on_close(L, ud) is called once, after which lunado
  * closes the guest's handles and frees the guest.  on_close must not raise, nor
- * run Lua code, and may push five values.  Raises if the loop is closed.
+ * run Lua code, and may push ten values.  Raises if the loop is closed.
  * [-0, +0, v] */
 LUNADO_EXPORT lunado_guest *lunado_newguest(
     lua_State *L, void (*on_close)(lua_State *L, void *ud), void *ud);

@@ -38,8 +38,9 @@ local lunado = {
 }
 
 --- Modules that are loaded when the program first uses their field.
-local optional = { debug = true, iostream = true, process = true, tasks = true,
-  tcpclient = true, tcpserver = true, testing = true, tls = true, uv = true }
+local optional = { debug = true, httpclient = true, httputil = true,
+  iostream = true, process = true, tasks = true, tcpclient = true,
+  tcpserver = true, testing = true, tls = true, uv = true }
 
 setmetatable(lunado, {
   __index = function(self, name)

@@ -21,17 +21,17 @@
 #include "core/poll.h"
 
 struct lunado_guest {
-  lunado_link link;     /* in loop->guests; alone once it has left */
-  lunado_link handles;  /* the open handles */
-  lunado_ioloop *loop;  /* NULL: the guest has left; an open loop lives */
+  lunado_link link;    /* in loop->guests; alone once it has left */
+  lunado_link handles; /* the open handles */
+  lunado_ioloop *loop; /* NULL: the guest has left; an open loop lives */
   lunado__guest_on_close *on_close; /* called when the loop closes */
-  void *ud;       /* the module's, for on_close */
+  void *ud;                         /* the module's, for on_close */
   unsigned calls; /* calls of lunado__guest_call on the C stack */
 };
 
 /* What stands before the memory of a handle. */
 typedef struct {
-  lunado_link link;           /* in guest->handles; alone once it is closing */
+  lunado_link link; /* in guest->handles; alone once it is closing */
   _Alignas(max_align_t) unsigned char handle[]; /* the module's */
 } room;
 

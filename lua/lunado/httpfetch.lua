@@ -1,0 +1,451 @@
+-- SPDX-License-Identifier: MIT
+--- lunado.httpfetch: one fetch of lunado.httpclient, from its place in the
+-- client's queue to its outcome.
+--
+-- lunado/curl.so calls on_events when there is news of a transfer.  All calls
+-- of the user's code are made from there or from functions of the loop, never
+-- from within libcurl.  After each of them the fetch may be over.
+local core = require "lunado.core"
+local loaded = core.loaded
+if loaded["lunado.httpfetch"] then return loaded["lunado.httpfetch"] end
+
+local argument = require "lunado.argument"
+local httprequest = require "lunado.httprequest"
+local httputil = require "lunado.httputil"
+
+local Future, is_future = core.Future, core.is_future
+local HTTPHeaders = httputil.HTTPHeaders
+local HTTPError, HTTPResponse = httprequest.HTTPError, httprequest.HTTPResponse
+
+-- libcurl's numbers of errors about files of certificates.
+local CERTIFICATE_ERRORS <const> = { [58] = "client_cert", [77] = "ca_certs",
+  [82] = "ca_certs" }
+
+-- Fetches -------------------------------------------------------------------
+
+--- A Fetch is one call of client:fetch.  Its fields:
+-- `client`, `future`, `request` (the user's);
+-- `all`: the request's fields and the defaults for those that it has not;
+-- `started`, `deadline`: times of the loop, with the queue and without end;
+-- `begun`: when it left the queue; nil: it has not;
+-- `counted`: whether it is one of the client's running ones;
+-- `number`, `timer`: of its place in the queue;
+-- `transfer`: lunado.curl's, while it runs;
+-- `redirects`: how many were followed; `redirected`: their seconds;
+-- `reason`, `headers`, `body`: of the answer so far;
+-- `held`: a Future for which the streaming_callback has asked to wait;
+-- `ended`: { error, code, info } of a transfer that ended meanwhile;
+-- `producer`: the Future of body_producer's coroutine; `sent`: bytes from it;
+-- `drained`: the Future of write;
+-- `over`: whether it has its outcome, or its Future needs none.
+local Fetch = {}
+Fetch.__index = Fetch
+
+local SCHEME <const> = "^(%a[%w+.-]*)://([^/?#]*)(.*)$"
+local PORTS <const> = { http = "80", https = "443" }
+
+--- Returns scheme, host and port of a URL, as one string.
+local function origin_of(url)
+  local scheme, authority = url:match(SCHEME)
+  if not scheme then return url end
+  scheme = scheme:lower()
+  local host = authority:match "([^@]*)$":lower()
+  local name, port = host:match "^(.*):(%d*)$"
+  if not name or name:find "^%[[^%]]*$" then name, port = host, "" end
+  return scheme .. "://" .. name .. ":"
+    .. (port ~= "" and port or PORTS[scheme] or "")
+end
+
+local function decode(text)
+  return (text:gsub("%%(%x%x)", function(hex)
+    return string.char(tonumber(hex, 16))
+  end))
+end
+
+--- Moves the credentials of the URL into the fields of the request, unless it
+-- has others.
+local function take_credentials(all)
+  local scheme, authority, rest = all.url:match(SCHEME)
+  local info, host = (authority or ""):match "^(.*)@([^@]*)$"
+  if not info then return end
+  all.url = scheme .. "://" .. host .. rest
+  if all.auth_username ~= nil then return end
+  local username, password = info:match "^([^:]*):?(.*)$"
+  all.auth_username, all.auth_password = decode(username), decode(password)
+end
+
+--- Returns milliseconds for libcurl, at least 1; nil: never.
+local MOST_MS <const> = 2147483647
+local function milliseconds(time)
+  if time == 0 or time >= MOST_MS / 1000 then return nil end
+  return math.max(1, math.ceil(time * 1000))
+end
+
+local PLAIN_LINES <const> = { "Expect:" }
+
+--- Returns the lines of the headers in the form of libcurl, which adds headers
+-- of its own: "X:" keeps X from being sent, "X;" sends it without a value.
+local function lines_of(all)
+  local headers = all.headers
+  if #headers == 0 and not all.length then return PLAIN_LINES end
+  local lines = {}
+  for name, value in headers:get_all() do
+    value = value:match "^%s*(.-)%s*$"
+    lines[#lines + 1] = value == "" and name .. ";" or name .. ": " .. value
+  end
+  if all.expect_100_continue and all.length then
+    lines[#lines + 1] = "Expect: 100-continue"
+  elseif headers.Expect == nil then
+    lines[#lines + 1] = "Expect:"
+  end
+  if all.length and all.method ~= "POST" and headers["Content-Type"] == nil then
+    lines[#lines + 1] = "Content-Type:"
+  end
+  return lines
+end
+
+--- Returns the options of the transfer.
+local function options_of(all, timeout)
+  return {
+    url = all.url, method = all.method, headers = lines_of(all),
+    body = all.body, length = not all.body and all.length or nil,
+    connect_timeout = milliseconds(all.connect_timeout),
+    timeout = timeout, user_agent = all.user_agent,
+    interface = all.network_interface,
+    username = all.auth_username, password = all.auth_password,
+    auth = all.auth_mode, proxy = all.proxy_host, proxy_port = all.proxy_port,
+    proxy_username = all.proxy_username, proxy_password = all.proxy_password,
+    verify = all.validate_cert, ca_certs = all.ca_certs,
+    client_key = all.client_key, client_cert = all.client_cert,
+    decompress = all.decompress_response, follows = all.follow_redirects,
+    streams = all.streaming_callback ~= nil,
+    max_body = all.max_body_size, max_head = all.max_header_size,
+  }
+end
+
+--- Returns the milliseconds that are left of the request_timeout; nil: no end.
+function Fetch:left()
+  if self.deadline == math.huge then return nil end
+  return milliseconds(math.max(0.001, self.deadline - self.client._loop:time()))
+end
+
+--- Starts a transfer of what `all` says.
+function Fetch:transfer_now()
+  take_credentials(self.all)
+  self.headers, self.body, self.reason = nil, nil, nil
+  self.transfer =
+    self.client._curl:start(self, options_of(self.all, self:left()))
+end
+
+--- Leaves the queue.  Raises if the transfer cannot be started.
+function Fetch:start()
+  local client = self.client
+  self.begun = client._loop:time()
+  self:transfer_now()
+  client._active, self.counted = client._active + 1, true
+  if self.all.body_producer then self:produce() end
+end
+
+-- Ends ----------------------------------------------------------------------
+
+--- Gives up what the fetch has, and lets the next one begin.
+function Fetch:close()
+  self.over = true
+  local transfer, producer = self.transfer, self.producer
+  self.transfer, self.producer, self.held, self.drained = nil, nil, nil, nil
+  if transfer then transfer:stop() end
+  self.client:_release(self)
+  if producer and not producer:done() then core.cancel(producer) end
+end
+
+--- Ends with an error, or with a Failure of it.
+function Fetch:fail(err)
+  if self.over then return end
+  self:close()
+  if not self.future:done() then core.fail(self.future, err) end
+end
+
+--- Ends with an error that is no answer.
+function Fetch:fail_599(message)
+  self:fail(HTTPError(599, message))
+end
+
+function Fetch:fail_for_memory()
+  if self.over then return end
+  local ok = pcall(self.close, self)
+  if not ok then self.over = true end
+  if not self.future:done() then core.fail_for_memory(self.future) end
+end
+
+--- Calls a method in a callback of the loop or of a Future.  An error of it
+-- ends the fetch.
+function Fetch:go_on(method, ...)
+  if self.over then return end
+  local ok, failure = core.try(method, self, ...)
+  if not ok then self:fail(failure) end
+end
+
+--- Returns the times of the transfer, with those of redirects before it.
+function Fetch:times(info)
+  info.effective_url, info.redirect_url = nil, nil
+  info.queue = self.begun - self.started
+  info.redirect = self.redirected
+  info.total = info.total + self.redirected
+  return info
+end
+
+function Fetch:succeed(info)
+  local url = info.effective_url
+  local streams = self.all.streaming_callback ~= nil
+  local response = HTTPResponse(self.request, self.code, {
+    reason = self.reason, headers = self.headers or HTTPHeaders(),
+    body = streams and "" or self.body or "", effective_url = url,
+    request_time = self.client._loop:time() - self.begun,
+    time_info = self:times(info),
+  })
+  if response.error ~= nil and self.raise_error then
+    return self:fail(response.error)
+  end
+  self:close()
+  if not self.future:done() then self.future:set_result(response) end
+end
+
+-- Redirects -----------------------------------------------------------------
+
+-- Headers that are about a body, and headers that are for one host only.
+local OF_BODY <const> = { "Content-Type", "Content-Encoding",
+  "Content-Language", "Content-Location", "Content-Length",
+  "Transfer-Encoding" }
+local OF_HOST <const> = { "Authorization", "Cookie", "Cookie2", "Host",
+  "Proxy-Authorization", "Www-Authenticate" }
+
+local function drop(headers, names)
+  for _, name in ipairs(names) do headers[name] = nil end
+end
+
+--- Changes the request to GET, as browsers and libcurl do after 303, and after
+-- 301 and 302 for POST.
+local function forget_body(all)
+  all.method, all.body, all.body_producer, all.length = "GET", nil, nil, nil
+  drop(all.headers, OF_BODY)
+end
+
+local function forget_credentials(all)
+  all.auth_username, all.auth_password, all.auth_mode = nil, nil, nil
+  all.client_key, all.client_cert = nil, nil
+  drop(all.headers, OF_HOST)
+end
+
+--- Asks again where the answer says.
+function Fetch:follow(info)
+  local all, code = self.all, self.code
+  if self.redirects >= all.max_redirects then
+    return self:fail_599(("Maximum (%d) redirects followed")
+      :format(all.max_redirects))
+  end
+  if not info.redirect_url then
+    return self:fail_599 "a redirect without a URL"
+  end
+  if code == 303 and all.method ~= "HEAD" and all.method ~= "GET"
+    or (code == 301 or code == 302) and all.method == "POST" then
+    forget_body(all)
+    if self.producer then core.cancel(self.producer) end
+    self.producer, self.drained = nil, nil
+  elseif self.producer then
+    return self:fail_599 "a redirect asks for the body of body_producer again"
+  end
+  if origin_of(info.redirect_url) ~= origin_of(all.url) then
+    forget_credentials(all)
+  end
+  all.url = info.redirect_url
+  self.redirects = self.redirects + 1
+  self.redirected = self.redirected + info.total
+  self.transfer:stop()
+  self:transfer_now()
+end
+
+-- News of the transfer -------------------------------------------------------
+
+--- Reads a header line; lines that are none are skipped, as browsers do.
+local function read_line(headers, line)
+  if line:find "^[^:%s][^:]*:" or line:find "^[ \t]" and #headers > 0 then
+    headers:parse_line(line)
+  end
+end
+
+--- The lines of the answer have come, or trailers behind its body.
+function Fetch:on_head(text, is_last)
+  local headers = self.headers or HTTPHeaders()
+  local callback = is_last and self.all.header_callback
+  self.headers = headers
+  for line in text:gmatch "[^\n]*\n" do
+    local code, reason = line:match "^HTTP/%S+ +(%d+) ?([^\r\n]*)"
+    if code then
+      self.code, self.reason = math.tointeger(tonumber(code)), reason
+    else
+      read_line(headers, line)
+    end
+    if callback then
+      local ok, result = core.try(callback, line)
+      if not ok then return self:fail(result) end
+      if self.over then return end
+      if is_future(result) then core.discard(result, callback) end
+    end
+  end
+end
+
+--- Calls the streaming_callback with a piece of the body.
+function Fetch:on_chunk(chunk)
+  local ok, result = core.try(self.all.streaming_callback, chunk)
+  if not ok then return self:fail(result) end
+  if self.over or not is_future(result) then return end
+  self.held = result
+  self.transfer:hold(true)
+  result:add_done_callback(function(future)
+    self:go_on(self.on_released, future)
+  end)
+end
+
+--- What the streaming_callback has asked to wait for is done.
+function Fetch:on_released(future)
+  if future ~= self.held then return end
+  core.result(future) -- raises its error
+  self.held = nil
+  if self.timer then self.client:_remove_timer(self) end
+  if self.ended then return self:on_done(table.unpack(self.ended, 1, 2)) end
+  self.transfer:hold(false)
+end
+
+--- The transfer has ended, but its fetch waits for the streaming_callback, for
+-- as long as the request may take.
+function Fetch:wait_for_callback()
+  if self.deadline == math.huge or self.timer then return end
+  self.timer = self.client._loop:call_at(self.deadline, function()
+    self.timer = nil
+    self:go_on(self.fail_599, ("Operation timed out after %d milliseconds")
+      :format(self.all.request_timeout * 1000))
+  end)
+end
+
+--- Names the files in an error about certificates, which libcurl does not.
+function Fetch:explain(err, code)
+  local field = CERTIFICATE_ERRORS[code]
+  local path = field and (self.all[field] or self.all.client_key)
+  if not path or err:find(path, 1, true) then return err end
+  return ("%s (%s: %s)"):format(err, field, path)
+end
+
+function Fetch:on_done(err, follows, code)
+  if err then return self:fail_599(self:explain(err, code)) end
+  if self.held then
+    self.ended = { false, follows }
+    return self:wait_for_callback()
+  end
+  local info = self.transfer:info()
+  if follows then return self:follow(info) end
+  self:succeed(info)
+end
+
+--- Takes the news of the transfer.
+function Fetch:on_news(transfer)
+  local head, data, drained, done, err, code, follows = transfer:take()
+  if head then self:on_head(head, not follows) end
+  if self.over then return end
+  if data and self.all.streaming_callback then
+    self:on_chunk(data)
+  elseif data then
+    self.body = data
+  end
+  if self.over then return end
+  if drained then self:on_drained() end
+  if self.over then return end
+  if done then return self:on_done(err, follows, code) end
+  if data then transfer:resume() end
+end
+
+-- lunado.curl's function: `fetch` has news of `transfer`.  If an earlier call
+-- ran out of memory, it has failed.
+local function on_events(fetch, transfer, failed)
+  if failed then return fetch:fail_for_memory() end
+  if fetch.transfer == transfer then fetch:go_on(fetch.on_news, transfer) end
+end
+
+-- Bodies that are sent in pieces ----------------------------------------------
+
+--- Runs body_producer, a function or coroutine function, to the end of what it
+-- returns.
+local run_producer = core.coroutine(function(producer, write)
+  local result = producer(write)
+  if is_future(result) then core.await(result) end
+end)
+
+function Fetch:write(data)
+  if type(data) ~= "string" then
+    argument.unexpected(1, "write", "string", data, 3)
+  end
+  if self.over or not self.producer or not self.transfer then
+    error(core.StreamClosedError("the fetch has ended"), 3)
+  end
+  local length = self.all.length
+  if length >= 0 and self.sent + #data > length then
+    error(("more than the %d bytes of Content-Length"):format(length), 3)
+  end
+  self.drained = self.drained or Future()
+  local drained = self.drained
+  self.transfer:send(data)
+  self.sent = self.sent + #data
+  if data == "" then
+    drained = Future()
+    drained:set_result()
+  end
+  return drained
+end
+
+--- libcurl has taken all that was written.
+function Fetch:on_drained()
+  local drained = self.drained
+  self.drained = nil
+  if drained and not drained:done() then drained:set_result() end
+end
+
+--- The producer has ended.
+function Fetch:on_produced(future)
+  if future ~= self.producer then return end
+  core.result(future) -- raises its error
+  local length = self.all.length
+  if length >= 0 and self.sent < length then
+    error(("body_producer has ended after %d of the %d bytes of "
+      .. "Content-Length"):format(self.sent, length), 0)
+  end
+  if self.transfer then self.transfer:finish() end
+end
+
+function Fetch:produce()
+  self.sent = 0
+  self.producer = true -- write is called within the call
+  local producer = run_producer(self.all.body_producer, function(data)
+    return self:write(data)
+  end)
+  if self.over then
+    if not producer:done() then core.cancel(producer) end
+    producer:add_done_callback(function(future) future:exception() end)
+    return
+  end
+  self.producer = producer
+  producer:add_done_callback(function(future)
+    if self.over then
+      future:exception() -- of a producer whose fetch has ended
+    else
+      self:go_on(self.on_produced, future)
+    end
+  end)
+end
+
+local httpfetch = {
+  --- new(fields) → a Fetch
+  new = function(fields) return setmetatable(fields, Fetch) end,
+  on_events = on_events,
+}
+
+loaded["lunado.httpfetch"] = httpfetch
+return httpfetch

@@ -1,0 +1,349 @@
+-- SPDX-License-Identifier: MIT
+--- lunado.httprequest: what lunado.httpclient is asked for, and what it
+-- answers: HTTPRequest, HTTPResponse, HTTPError.
+local core = require "lunado.core"
+local loaded = core.loaded
+if loaded["lunado.httprequest"] then return loaded["lunado.httprequest"] end
+
+local argument = require "lunado.argument"
+local httputil = require "lunado.httputil"
+
+local HTTPHeaders, responses = httputil.HTTPHeaders, httputil.responses
+
+-- HTTPError -----------------------------------------------------------------
+
+--- An answer with another code than 200 to 299, or, with the code 599, no
+-- answer at all.  Its fields: `code`, `message`, `response`.
+local HTTPError = core.Exception:subclass("HTTPError")
+
+getmetatable(HTTPError).__call = function(class, code, message, response)
+  return setmetatable({ code = code, response = response,
+    message = message or responses[code] or "Unknown" }, class)
+end
+
+function HTTPError:__tostring()
+  return ("HTTP %s: %s"):format(self.code, self.message)
+end
+
+-- HTTPResponse --------------------------------------------------------------
+
+--- An answer.  Its fields: `request code reason headers body effective_url
+-- request_time time_info error`.  Tornado: HTTPResponse.
+local HTTPResponse = { __name = "HTTPResponse" }
+HTTPResponse.__index = HTTPResponse
+
+--- Raises the error of an answer that has one.
+function HTTPResponse:rethrow()
+  if self.error ~= nil then error(self.error, 0) end
+end
+
+function HTTPResponse:__tostring()
+  return ("HTTPResponse: code=%s, reason=%s, effective_url=%s"):format(
+    self.code, self.reason, self.effective_url)
+end
+
+--- HTTPResponse(request, code [, fields])
+setmetatable(HTTPResponse, {
+  __call = function(class, request, code, fields)
+    local self = setmetatable(fields or {}, class)
+    self.request, self.code = request, code
+    if not self.reason or self.reason == "" then
+      self.reason = responses[code] or "Unknown"
+    end
+    self.headers = self.headers or HTTPHeaders()
+    self.effective_url = self.effective_url or request.url
+    self.time_info = self.time_info or {}
+    if self.error == nil and (code < 200 or code > 299) then
+      self.error = HTTPError(code, self.reason, self)
+    end
+    return self
+  end,
+})
+
+-- Fields of requests --------------------------------------------------------
+
+-- A check returns what is wrong with a value that is not nil, or nil.
+
+local function of_type(name)
+  return function(value)
+    if type(value) ~= name then
+      return ("%s expected, got %s"):format(name, type(value))
+    end
+  end
+end
+
+local boolean = of_type "boolean"
+
+--- Strings for libcurl, which would cut them off at a zero.
+local function text(value)
+  if type(value) ~= "string" then return of_type "string" (value) end
+  if value:find("\0", 1, true) then return "string contains zeros" end
+end
+
+--- Strings that become a line, or part of one.
+local function line(value)
+  if type(value) ~= "string" then return of_type "string" (value) end
+  if value:find "[\r\n\0]" then return "string contains CR, LF or NUL" end
+end
+
+local function callable(value)
+  if not core.is_callable(value) then return of_type "function" (value) end
+end
+
+local function seconds(value)
+  if type(value) ~= "number" then return of_type "number" (value) end
+  if value ~= value then return "a time cannot be NaN" end
+  if value < 0 then return "must not be negative" end
+end
+
+local function count(value)
+  local number = math.type(value) and math.tointeger(value)
+  if not math.type(value) then return of_type "number" (value) end
+  if not number then return "number has no integer representation" end
+  if number < 0 then return "must not be negative" end
+end
+
+local function port(value)
+  return count(value) or (value > 65535 and "a port is at most 65535" or nil)
+end
+
+local function url(value)
+  local wrong = line(value)
+  if wrong then return wrong end
+  local scheme = value:match "^([%a][%w+.-]*)://"
+  if not scheme then return "URL expected, http://… or https://…" end
+  scheme = scheme:lower()
+  if scheme ~= "http" and scheme ~= "https" then
+    return ("unsupported URL scheme '%s'"):format(scheme)
+  end
+end
+
+--- The characters of methods and of names of headers.
+local TOKEN <const> = "^[%w!#$%%&'*+.^_`|~-]+$"
+
+local function method(value)
+  if type(value) ~= "string" then return of_type "string" (value) end
+  if not value:find(TOKEN) then return "a method is one word" end
+end
+
+local function check_header(name, value)
+  if type(name) ~= "string" then return "a header's name is a string" end
+  if not name:find(TOKEN) then
+    return ("%q is not a header's name"):format(name)
+  end
+  if type(value) ~= "string" and type(value) ~= "number" then
+    return ("%s: string expected, got %s"):format(name, type(value))
+  end
+  if tostring(value):find "[\r\n\0]" then
+    return name .. ": string contains CR, LF or NUL"
+  end
+end
+
+local function headers(value)
+  if type(value) ~= "table" then return of_type "table" (value) end
+  if getmetatable(value) == HTTPHeaders then
+    for name, each in value:get_all() do
+      local wrong = check_header(name, each)
+      if wrong then return wrong end
+    end
+    return nil
+  end
+  for name, each in pairs(value) do
+    for _, one in ipairs(type(each) == "table" and each or { each }) do
+      local wrong = check_header(name, one)
+      if wrong then return wrong end
+    end
+  end
+end
+
+local function auth_mode(value)
+  if value ~= "basic" and value ~= "digest" then
+    return "'basic' or 'digest' expected"
+  end
+end
+
+local function date(value)
+  if type(value) ~= "number" and type(value) ~= "table" then
+    return ("number or table expected, got %s"):format(type(value))
+  end
+  local ok, err = pcall(httputil.format_timestamp, value)
+  if not ok then return tostring(err):match "%((.*)%)$" or tostring(err) end
+end
+
+-- The fields that a request may have.
+local CHECKS <const> = {
+  url = url, method = method, headers = headers, body = of_type "string",
+  body_producer = callable, auth_username = text, auth_password = text,
+  auth_mode = auth_mode, connect_timeout = seconds, request_timeout = seconds,
+  if_modified_since = date, follow_redirects = boolean, max_redirects = count,
+  user_agent = line, decompress_response = boolean, network_interface = text,
+  streaming_callback = callable, header_callback = callable, proxy_host = line,
+  proxy_port = port, proxy_username = text, proxy_password = text,
+  allow_nonstandard_methods = boolean, validate_cert = boolean,
+  ca_certs = text, client_key = text, client_cert = text,
+  expect_100_continue = boolean, max_body_size = count,
+  max_header_size = count,
+}
+
+--- Returns what is wrong with a table of fields, or nil.  `extra` is the name
+-- of one more field that may be there.
+local function wrong_field(fields, extra)
+  for name, value in next, fields do
+    local check = CHECKS[name]
+    if check then
+      local wrong = check(value)
+      if wrong then return ("%s: %s"):format(name, wrong) end
+    elseif name ~= extra then
+      return ("unknown field '%s'"):format(tostring(name))
+    end
+  end
+end
+
+-- HTTPRequest ---------------------------------------------------------------
+
+--- A request.  Its fields may be read and set; the names are those of CHECKS.
+-- Tornado: HTTPRequest.
+local HTTPRequest = { __name = "HTTPRequest" }
+HTTPRequest.__index = HTTPRequest
+
+function HTTPRequest:__newindex(name, value)
+  if not CHECKS[name] then
+    error(("a request has no field '%s'"):format(tostring(name)), 2)
+  end
+  rawset(self, name, value)
+end
+
+function HTTPRequest:__tostring()
+  return ("HTTPRequest: %s %s"):format(self.method or "GET", self.url)
+end
+
+--- Makes a request of checked fields.
+local function new(fields)
+  local self = {}
+  for name, value in next, fields do
+    if CHECKS[name] then self[name] = value end
+  end
+  self.headers = HTTPHeaders(self.headers)
+  if self.method == nil then self.method = "GET" end
+  if self.if_modified_since ~= nil then
+    self.headers["If-Modified-Since"] =
+      httputil.format_timestamp(self.if_modified_since)
+  end
+  return setmetatable(self, HTTPRequest)
+end
+
+--- Returns the fields with the URL as one of them.
+local function with_url(address, fields)
+  local all = { url = address }
+  for name, value in next, fields or {} do all[name] = value end
+  all.url = address
+  return all
+end
+
+setmetatable(HTTPRequest, {
+  --- HTTPRequest(url [, fields])
+  __call = function(_, address, fields)
+    local wrong = url(address)
+    if wrong then argument.bad(1, "HTTPRequest", wrong, 2) end
+    if fields ~= nil then
+      argument.check_type(fields, "table", 2, "HTTPRequest", 2)
+      wrong = wrong_field(fields)
+      if wrong then argument.bad(2, "HTTPRequest", wrong, 2) end
+    end
+    return new(with_url(address, fields))
+  end,
+})
+
+-- Requests and defaults together --------------------------------------------
+
+-- What a request has where neither it nor its client says otherwise.
+-- max_body_size is a limit of collected bodies only.
+local DEFAULTS <const> = {
+  method = "GET", connect_timeout = 20, request_timeout = 20,
+  follow_redirects = true, max_redirects = 5, decompress_response = true,
+  allow_nonstandard_methods = false, validate_cert = true,
+  expect_100_continue = false, max_header_size = 1024 * 1024,
+}
+local MOST_BODY <const> = 100 * 1024 * 1024
+
+local METHODS <const> = { GET = true, HEAD = true, POST = true, PUT = true,
+  DELETE = true, PATCH = true, OPTIONS = true }
+local WITH_BODY <const> = { POST = true, PUT = true, PATCH = true }
+local NEVER_BODY <const> = { GET = true, HEAD = true }
+
+--- Returns what is wrong with the method and the body together, or nil.
+local function wrong_body(all)
+  local present = all.body ~= nil or all.body_producer ~= nil
+  local name = all.method
+  if all.body ~= nil and all.body_producer ~= nil then
+    return "body and body_producer exclude each other"
+  end
+  if NEVER_BODY[name] and present then
+    return ("body: must be nil for method %s"):format(name)
+  end
+  if all.allow_nonstandard_methods then return nil end
+  if not METHODS[name] then return ("unknown method '%s'"):format(name) end
+  local expected = WITH_BODY[name] or false
+  if expected ~= present then
+    return ("body: must %sbe nil for method %s (unless "
+      .. "allow_nonstandard_methods is true)"):format(
+      expected and "not " or "", name)
+  end
+end
+
+--- Returns the length that the headers give to the body, or nil and what is
+-- wrong with it.
+local function length_of(all)
+  local value = all.headers["Content-Length"]
+  if value == nil then return all.body and #all.body or -1 end
+  local length = value:find "^%d+$" and math.tointeger(tonumber(value))
+  if not length or all.body and length ~= #all.body then
+    return nil, "headers: the Content-Length is not that of the body"
+  end
+  return length
+end
+
+--- Returns a table of all fields of a request, and the defaults for those that
+-- it does not have; or nil and what is wrong.  `length` is that of its body, if
+-- it has one; -1: unknown.
+local function resolve(request, defaults)
+  local all = {}
+  for name, value in next, defaults do all[name] = value end
+  for name, value in next, request do all[name] = value end
+  all.headers = HTTPHeaders(all.headers)
+  if all.if_modified_since ~= nil then
+    all.headers["If-Modified-Since"] =
+      httputil.format_timestamp(all.if_modified_since)
+  end
+  local wrong = wrong_body(all)
+  if wrong then return nil, wrong end
+  if (all.proxy_host == nil) ~= (all.proxy_port == nil) then
+    return nil, "proxy_host and proxy_port belong together"
+  end
+  if WITH_BODY[all.method] and not all.body and not all.body_producer then
+    all.body = ""
+  end
+  if all.body or all.body_producer then
+    all.length, wrong = length_of(all)
+    if wrong then return nil, wrong end
+    all.headers["Content-Length"] = nil
+  end
+  if all.max_body_size == nil and not all.streaming_callback then
+    all.max_body_size = MOST_BODY
+  end
+  return all
+end
+
+local httprequest = {
+  DEFAULTS = DEFAULTS,
+  HTTPError = HTTPError,
+  HTTPRequest = HTTPRequest,
+  HTTPResponse = HTTPResponse,
+  new = new,
+  resolve = resolve,
+  with_url = with_url,
+  wrong_field = wrong_field,
+}
+
+loaded["lunado.httprequest"] = httprequest
+return httprequest
