@@ -144,11 +144,11 @@ end
 --- Checks fetch's options, at the line of its caller.
 local function check_options(options, of_request)
   if options == nil then return end
-  argument.check_type(options, "table", 2, "fetch", 3)
+  argument.check_type(options, "table", 2, "fetch", 4)
   local raises = options.raise_error
   if raises ~= nil and type(raises) ~= "boolean" then
     argument.bad(2, "fetch", ("raise_error: boolean expected, got %s")
-      :format(type(raises)), 3)
+      :format(type(raises)), 4)
   end
   local wrong = httprequest.wrong_field(options, "raise_error")
   for name in next, of_request and options or {} do
@@ -157,7 +157,7 @@ local function check_options(options, of_request)
         .. "'%s' itself"):format(name)
     end
   end
-  if wrong then argument.bad(2, "fetch", wrong, 3) end
+  if wrong then argument.bad(2, "fetch", wrong, 4) end
 end
 
 --- Returns the request as an HTTPRequest, and all its fields; raises at the

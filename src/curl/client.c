@@ -191,7 +191,9 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
   int mask = 0, running;
   if (events & UV_READABLE) mask |= CURL_CSELECT_IN;
   if (events & UV_WRITABLE) mask |= CURL_CSELECT_OUT;
-  if (status < 0) mask |= CURL_CSELECT_ERR;
+  /* libcurl gives up at once if it is told of an error alone; when it reads, it
+   * finds what the peer has sent before. */
+  if (status < 0) mask |= CURL_CSELECT_ERR | CURL_CSELECT_IN | CURL_CSELECT_OUT;
   /* libuv frees the socket's memory on a later pass, so it is valid here. */
   (void)curl_multi_socket_action(self->multi, socket->fd, mask, &running);
   if (status < 0 && !socket->closed) watch(socket); /* libuv has stopped */

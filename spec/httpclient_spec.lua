@@ -1,0 +1,528 @@
+-- SPDX-License-Identifier: MIT
+-- lunado.httpclient: requests, answers and errors.
+local httputil = require "lunado.httputil"
+local lunado = require "lunado"
+local bad = require "spec.support.bad"
+local child = require "spec.support.child"
+local streams = require "spec.support.streams"
+local web = require "spec.support.web"
+
+local await, spec = coroutine.yield, web.specs(it, pending)
+local http_error = web.http_error
+local httpclient = not web.missing and require "lunado.httpclient" or {}
+local HTTPRequest = httpclient.HTTPRequest
+
+describe("fetch", function()
+  spec("gives the answer", function(client)
+    local seen
+    local url = web.serve(function(request)
+      seen = request
+      return "200 Fine", "hello", { "X-A: 1", "x-a: 2", "X-B:  padded \t" }
+    end)
+    local response = await(client:fetch(url .. "/path?a=b"))
+    assert.equal(200, response.code)
+    assert.equal("Fine", response.reason)
+    assert.equal("hello", response.body)
+    assert.equal("1,2", response.headers["x-A"])
+    assert.equal("padded", response.headers["X-B"])
+    assert.equal(url .. "/path?a=b", response.effective_url)
+    assert.equal(url .. "/path?a=b", response.request.url)
+    assert.is_nil(response.error)
+    response:rethrow()
+    assert.equal("GET", seen.method)
+    assert.equal("/path?a=b", seen.path)
+    assert.is_true(response.request_time >= 0)
+    for _, name in ipairs { "queue", "namelookup", "connect", "pretransfer",
+      "starttransfer", "total", "redirect" } do
+      assert.equal("number", type(response.time_info[name]), name)
+    end
+    assert.is_truthy(tostring(response):find "code=200")
+  end)
+
+  spec("reuses connections", function(client)
+    local connections = 0
+    local port = web.raw(function(stream)
+      connections = connections + 1
+      while true do
+        web.read_request(stream)
+        await(web.answer(stream, 200, "x"))
+      end
+    end)
+    for _ = 1, 20 do
+      assert.equal("x",
+        (await(client:fetch("http://127.0.0.1:" .. port))).body)
+    end
+    assert.equal(1, connections)
+  end)
+
+  spec("collects bodies of any size and content", function(client)
+    local body = {}
+    for i = 1, 100000 do body[i] = string.char(i % 256, i // 256 % 256) end
+    body = table.concat(body):rep(5)
+    local url = web.serve(function() return 200, body end)
+    local response = await(client:fetch(url))
+    assert.is_true(response.body == body)
+    url = web.serve(function() return 200, "" end)
+    assert.equal("", (await(client:fetch(url))).body)
+  end)
+
+  spec("sends methods and bodies", function(client)
+    local url = web.serve(function(request)
+      return 200, ("%s %s %s"):format(request.method, request.body or "-",
+        request.headers["Content-Type"] or "-")
+    end)
+    local function send(method, options)
+      options.method = method
+      return (await(client:fetch(url, options))).body
+    end
+    local form = "application/x-www-form-urlencoded"
+    assert.equal("POST a=b " .. form, send("POST", { body = "a=b" }))
+    assert.equal("POST - " .. form, send("POST", { body = "" }))
+    assert.equal("PUT x\0y -", send("PUT", { body = "x\0y" }))
+    assert.equal("PATCH x -", send("PATCH", { body = "x" }))
+    assert.equal("PATCH x text/x",
+      send("PATCH", { body = "x", headers = { ["content-type"] = "text/x" } }))
+    assert.equal("DELETE - -", send("DELETE", {}))
+    assert.equal("OPTIONS - -", send("OPTIONS", {}))
+    assert.equal("", send("HEAD", {}))
+    local odd = { allow_nonstandard_methods = true }
+    assert.equal("BREW - -", send("BREW", odd))
+    odd.body = "x"
+    assert.equal("DELETE x -", send("DELETE", odd))
+    local large = ("x"):rep(3 << 20)
+    assert.equal(#("POST  ") + #large + #form,
+      #send("POST", { body = large }))
+  end)
+
+  spec("sends headers as they are given", function(client)
+    local head
+    local url = web.serve(function(request)
+      head = request.head
+      return 200
+    end)
+    local headers = httputil.HTTPHeaders {
+      ["X-One"] = "1", ["x-empty"] = "", Accept = "text/x", ["X-N"] = 7 }
+    headers:add("X-One", "2")
+    await(client:fetch(url, { headers = headers, user_agent = "agent/1",
+      decompress_response = false }))
+    local function has(line)
+      assert.is_truthy(head:find("\r\n" .. line .. "\r\n", 1, true),
+        line .. " is not in\n" .. head)
+    end
+    has "X-One: 1"
+    has "X-One: 2"
+    has "X-Empty:"
+    has "Accept: text/x"
+    has "X-N: 7"
+    has "User-Agent: agent/1"
+    assert.is_nil(head:find "Expect")
+    assert.is_nil(head:find "Encoding")
+    await(client:fetch(url, { if_modified_since = 1359312200 }))
+    has "If-Modified-Since: Sun, 27 Jan 2013 18:43:20 GMT"
+    has "User-Agent: lunado"
+    has "Accept-Encoding: gzip, deflate"
+    assert.is_nil(rawget(headers, "If-Modified-Since"))
+  end)
+
+  spec("keeps no cookies", function(client)
+    local cookie
+    local url = web.serve(function(request)
+      cookie = request.headers.Cookie
+      return 200, "", { "Set-Cookie: a=b" }
+    end)
+    assert.equal("a=b", (await(client:fetch(url))).headers["Set-Cookie"])
+    await(client:fetch(url))
+    assert.is_nil(cookie)
+  end)
+
+  spec("takes HTTPRequest, which can be used again", function(client)
+    local url = web.serve(function(request)
+      return 200, request.method .. (request.headers["X-A"] or "")
+    end)
+    local request = HTTPRequest(url, { method = "DELETE",
+      headers = { ["x-a"] = "1" } })
+    for _ = 1, 2 do
+      local response = await(client:fetch(request))
+      assert.equal("DELETE1", response.body)
+      assert.equal(request, response.request)
+    end
+    request.headers["X-A"], request.method = "2", "OPTIONS"
+    assert.equal("OPTIONS2", (await(client:fetch(request))).body)
+    assert.is_false(pcall(function() request.methods = "GET" end))
+  end)
+
+  spec("waits 100-continue only if asked to", function(client)
+    local port = web.raw(function(stream)
+      local request = web.read_request(stream, true)
+      assert.equal("100-continue", request.headers.Expect)
+      await(stream:write "HTTP/1.1 100 Continue\r\n\r\n")
+      local body = await(stream:read_bytes(3))
+      await(web.answer(stream, 200, body))
+    end)
+    local response = await(client:fetch("http://127.0.0.1:" .. port,
+      { method = "POST", body = "abc", expect_100_continue = true }))
+    assert.equal("abc", response.body)
+    assert.equal(200, response.code)
+  end)
+end)
+
+describe("an answer with an error's code", function()
+  spec("fails the fetch", function(client)
+    local url = web.serve(function() return "404 Nothing here", "body" end)
+    local message, err = http_error(client:fetch(url), 404)
+    assert.equal("Nothing here", message)
+    assert.equal("HTTP 404: Nothing here", tostring(err))
+    assert.equal("body", err.response.body)
+    assert.equal(err, err.response.error)
+    assert.equal(err, select(2, pcall(err.response.rethrow, err.response)))
+  end)
+
+  spec("is a result without raise_error", function(client)
+    local url = web.serve(function() return "500 ", "body" end)
+    local response = await(client:fetch(url, { raise_error = false }))
+    assert.equal(500, response.code)
+    assert.equal("Internal Server Error", response.reason)
+    assert.equal(500, response.error.code)
+  end)
+end)
+
+describe("what is no answer", function()
+  spec("fails with 599 and libcurl's words, whatever raise_error", function(c)
+    local port = streams.closed_port()
+    local message = http_error(c:fetch("http://127.0.0.1:" .. port,
+      { raise_error = false }))
+    assert.is_truthy(message:find "[Cc]onnect", message)
+    message = http_error(c:fetch("http://127.0.0.1:" .. port))
+    assert.is_truthy(message:find "[Cc]onnect", message)
+  end)
+
+  -- What a server sends before it closes, and what the error says.
+  local CUT <const> = {
+    ["nothing"] = { "", "[Ee]mpty reply" },
+    ["a part of the first line"] = { "HTTP/1.1 2", "" },
+    ["a part of the headers"] = {
+      "HTTP/1.1 200 OK\r\nX-A: b", "within the headers" },
+    ["a part of the headers with a length"] = {
+      "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-A: b", "" },
+    ["whole lines of the headers"] = {
+      "HTTP/1.1 200 OK\r\nX-A: b\r\n", "within the headers" },
+    ["a part of the body"] = {
+      "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc", "2 bytes" },
+    ["a part of a chunk"] = { "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked"
+      .. "\r\n\r\n5\r\nab", "" },
+    ["no last chunk"] = { "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked"
+      .. "\r\n\r\n2\r\nab\r\n", "" },
+    ["only a preliminary answer"] = { "HTTP/1.1 100 Continue\r\n\r\n", "" },
+    ["garbage"] = { "SSH-2.0-OpenSSH\r\n\r\n", "" },
+    ["a chunk without a size"] = { "HTTP/1.1 200 OK\r\nTransfer-Encoding: "
+      .. "chunked\r\n\r\nzz\r\nab\r\n", "" },
+    ["too long a line"] = { "HTTP/1.1 200 OK\r\nX-A: " .. ("a"):rep(200000)
+      .. "\r\n\r\n", "long" },
+  }
+  for name, case in pairs(CUT) do
+    spec("is " .. name, function(client)
+      local port = web.raw(function(stream)
+        web.read_request(stream)
+        if case[1] ~= "" then await(stream:write(case[1])) end
+      end)
+      local message = http_error(client:fetch("http://127.0.0.1:" .. port))
+      assert.is_truthy(message:find(case[2]), message)
+    end)
+  end
+
+  spec("is an answer within limits too large", function(client)
+    local url = web.serve(function(request)
+      if request.path == "/head" then
+        return 200, "", { "X-A: " .. ("a"):rep(3000) }
+      end
+      return 200, ("a"):rep(3000)
+    end)
+    local function fetch(path, options) return client:fetch(url .. path, options)
+    end
+    assert.is_truthy(http_error(fetch("/", { max_body_size = 2999 }))
+      :find "max_body_size")
+    assert.is_truthy(http_error(fetch("/head", { max_header_size = 2999 }))
+      :find "max_header_size")
+    assert.equal(3000, #await(fetch("/", { max_body_size = 3000 })).body)
+    await(fetch("/head", { max_header_size = 4000 }))
+  end)
+
+  spec("does not end other fetches", function(client)
+    local url = web.serve(function() return 200, "fine" end)
+    local port = web.raw(function(stream) web.read_request(stream) end)
+    local futures = {}
+    for i = 1, 20 do
+      futures[i] = client:fetch(i % 2 == 0 and url
+        or "http://127.0.0.1:" .. port)
+    end
+    for i, future in ipairs(futures) do
+      if i % 2 == 0 then
+        assert.equal("fine", await(future).body)
+      else
+        http_error(future)
+      end
+    end
+  end)
+end)
+
+describe("answers", function()
+  spec("without a length end with the connection", function(client)
+    local port = web.raw(function(stream)
+      web.read_request(stream)
+      await(stream:write "HTTP/1.0 200 OK\r\n\r\nold ")
+      await(stream:write "style")
+    end)
+    local response = await(client:fetch("http://127.0.0.1:" .. port))
+    assert.equal("old style", response.body)
+  end)
+
+  spec("may come one byte at a time, in chunks, with trailers", function(client)
+    local text = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-A: 1;\r\n"
+      .. "\tfolded\r\n\r\n2\r\nab\r\n3\r\ncde\r\n0\r\nX-T: t\r\n\r\n"
+    local port = web.raw(function(stream)
+      web.read_request(stream)
+      for i = 1, #text do
+        await(stream:write(text:sub(i, i)))
+        await()
+      end
+    end)
+    local response = await(client:fetch("http://127.0.0.1:" .. port))
+    assert.equal("abcde", response.body)
+    assert.equal("1; folded", response.headers["X-A"])
+    assert.equal("t", response.headers["X-T"])
+  end)
+
+  spec("may follow preliminary ones", function(client)
+    local lines = {}
+    local port = web.raw(function(stream)
+      web.read_request(stream)
+      await(stream:write("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n"
+        .. "HTTP/1.1 204 None\r\nX-A: 1\r\n\r\n"))
+    end)
+    local response = await(client:fetch("http://127.0.0.1:" .. port, {
+      header_callback = function(line) lines[#lines + 1] = line end }))
+    assert.equal(204, response.code)
+    assert.is_nil(response.headers.Link)
+    assert.same({ "HTTP/1.1 204 None\r\n", "X-A: 1\r\n", "\r\n" }, lines)
+  end)
+end)
+
+describe("authentication", function()
+  spec("is basic by fields or by the URL", function(client)
+    local url, port = web.serve(function(request)
+      return 200, request.headers.Authorization or "none"
+    end)
+    local function fetch(address, options)
+      return await(client:fetch(address, options)).body
+    end
+    local basic = "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="
+    assert.equal("none", fetch(url))
+    assert.equal(basic, fetch(url, { auth_username = "Aladdin",
+      auth_password = "open sesame" }))
+    assert.equal(basic, fetch("http://Aladdin:open%20sesame@127.0.0.1:" .. port))
+    assert.equal("none", fetch(url))
+    assert.equal("Bearer x", fetch(url, { headers = {
+      Authorization = "Bearer x" } }))
+  end)
+end)
+
+describe("arguments", function()
+  local WRONG <const> = {
+    method = { 1, "GET x", "GE\r\nT", "", "get\0" },
+    headers = { "x", { [1] = "x" }, { ["X y"] = "1" }, { X = "a\nb" },
+      { X = "a\r" }, { X = "a\0" }, { ["X:"] = "1" }, { [""] = "1" },
+      { X = true }, { ["X\r\nY"] = "1" } },
+    body = { 1, {} }, body_producer = { 1, "x" },
+    auth_username = { 1, "a\0b" }, auth_password = { 1, "a\0b" },
+    auth_mode = { "ntlm", 1 },
+    connect_timeout = { -1, "1", 0 / 0 }, request_timeout = { -1, {}, 0 / 0 },
+    if_modified_since = { "yesterday", 0 / 0, {} },
+    follow_redirects = { 1 }, max_redirects = { -1, 1.5, "5" },
+    user_agent = { 1, "a\r\nb" }, decompress_response = { 1 },
+    network_interface = { 1 }, streaming_callback = { 1 },
+    header_callback = { {} }, proxy_host = { 1, "a\nb" },
+    proxy_port = { -1, 65536, "80" }, proxy_username = { 1 },
+    proxy_password = { 1 }, allow_nonstandard_methods = { 1 },
+    validate_cert = { "no" }, ca_certs = { 1, "a\0" }, client_key = { 1 },
+    client_cert = { 1 }, expect_100_continue = { 1 },
+    max_body_size = { -1, 1.5 }, max_header_size = { "x" },
+  }
+
+  spec("are checked before anything starts", function(client)
+    for name, values in pairs(WRONG) do
+      for _, value in ipairs(values) do
+        bad(function()
+          local f = client:fetch("http://127.0.0.1:1/", { [name] = value })
+          return f
+        end, 2, "fetch", "^" .. name .. ": ")
+        bad(function()
+          local r = HTTPRequest("http://127.0.0.1:1/", { [name] = value })
+          return r
+        end, 2, "HTTPRequest", "^" .. name .. ": ")
+        bad(function()
+          local c = httpclient.AsyncHTTPClient { force_instance = true,
+            defaults = { [name] = value } }
+          return c
+        end, 1, "AsyncHTTPClient", "^defaults: " .. name .. ": ")
+      end
+    end
+    assert.is_truthy(tostring(client):find "0 active, 0 queued")
+  end)
+
+  spec("have the names of the contract only", function(client)
+    for _, name in ipairs { "prepare_curl_callback", "use_gzip", "allow_ipv6",
+      "ssl_options", "foo", "url" } do
+      bad(function()
+        local f = client:fetch("http://127.0.0.1:1/", { [name] = "x" })
+        return f
+      end, 2, "fetch")
+    end
+    bad(function()
+      local c = httpclient.AsyncHTTPClient { max_client = 1 }
+      return c
+    end, 1, "AsyncHTTPClient", "unknown option 'max_client'")
+    bad(function()
+      local c = httpclient.AsyncHTTPClient { max_clients = 0 }
+      return c
+    end, 1, "AsyncHTTPClient", "max_clients")
+  end)
+
+  spec("are URLs of http and https", function(client)
+    for _, url in ipairs { "ftp://x/", "file:///etc/passwd", "127.0.0.1", "",
+      "http:/x", "gopher://x", "http://x/\r\nX: y", "http://x/\0",
+      "javascript:1" } do
+      bad(function()
+        local f = client:fetch(url)
+        return f
+      end, 1, "fetch", "^url: ")
+    end
+    bad(function()
+      local f = client:fetch()
+      return f
+    end, 1, "fetch", "string or HTTPRequest", "nil")
+    http_error(client:fetch "http://")
+    http_error(client:fetch "http://a b/")
+  end)
+
+  spec("are checked together", function(client)
+    local function refuses(options, what)
+      bad(function()
+        local f = client:fetch("http://127.0.0.1:1/", options)
+        return f
+      end, 2, "fetch", what)
+    end
+    refuses({ method = "POST" }, "body: must not be nil for method POST")
+    refuses({ method = "DELETE", body = "x" }, "must be nil for method DELETE")
+    refuses({ body = "x" }, "must be nil for method GET")
+    refuses({ body = "x", allow_nonstandard_methods = true }, "GET")
+    refuses({ method = "HEAD", body = "x", allow_nonstandard_methods = true },
+      "HEAD")
+    refuses({ method = "BREW" }, "unknown method 'BREW'")
+    refuses({ method = "POST", body = "x", body_producer = print }, "exclude")
+    refuses({ proxy_host = "x" }, "proxy_port")
+    refuses({ method = "POST", body = "x",
+      headers = { ["Content-Length"] = "2" } }, "Content%-Length")
+    bad(function()
+      local f = client:fetch(HTTPRequest("http://x/"), { method = "GET" })
+      return f
+    end, 2, "fetch", "method")
+    bad(function()
+      local f = client:fetch("http://x/", { raise_error = 1 })
+      return f
+    end, 2, "fetch", "raise_error")
+  end)
+end)
+
+describe("AsyncHTTPClient", function()
+  spec("is one for each loop, unless force_instance", function(client)
+    assert.equal(client, httpclient.AsyncHTTPClient())
+    assert.equal(client, httpclient.AsyncHTTPClient { max_clients = 10 })
+    local own = httpclient.AsyncHTTPClient { force_instance = true }
+    assert.not_equal(client, own)
+    bad(function()
+      local c = httpclient.AsyncHTTPClient { max_clients = 5 }
+      return c
+    end, 1, "AsyncHTTPClient", "force_instance")
+    own:close()
+    client:close()
+    client:close()
+    assert.not_equal(client, httpclient.AsyncHTTPClient())
+    assert.is_false(pcall(client.fetch, client, "http://127.0.0.1:1/"))
+  end)
+
+  spec("has defaults for requests", function()
+    local url = web.serve(function(request)
+      return 200, request.headers["User-Agent"]
+    end)
+    local client <close> = httpclient.AsyncHTTPClient { force_instance = true,
+      defaults = { user_agent = "mine" } }
+    assert.equal("mine", (await(client:fetch(url))).body)
+    assert.equal("other",
+      (await(client:fetch(url, { user_agent = "other" }))).body)
+  end)
+
+  spec("ignores the proxies of the environment", function()
+    local result = child([[
+      local lunado = require "lunado"
+      local luv = require "luv"
+      for _, name in ipairs { "http_proxy", "HTTP_PROXY", "ALL_PROXY",
+        "all_proxy" } do luv.os_setenv(name, "http://127.0.0.1:1") end
+      local server = lunado.tcpserver.TCPServer()
+      function server:handle_stream(stream)
+        coroutine.yield(stream:read_until "\r\n\r\n")
+        coroutine.yield(stream:write "HTTP/1.0 200 OK\r\n\r\nfine")
+        stream:close()
+      end
+      local port = server:listen(0, "127.0.0.1")
+      lunado.run(function()
+        local client = lunado.httpclient.AsyncHTTPClient()
+        print(coroutine.yield(client:fetch("http://127.0.0.1:" .. port)).body)
+        server:stop()
+      end)
+    ]])
+    assert.equal("fine\n", result.out .. result.err)
+  end)
+
+  spec("goes through the proxy of the request", function(client)
+    local seen
+    local _, port = web.serve(function(request)
+      seen = request
+      return 200, "from the proxy"
+    end)
+    local response = await(client:fetch("http://nowhere.invalid/x", {
+      proxy_host = "127.0.0.1", proxy_port = port, proxy_username = "me",
+      proxy_password = "pw" }))
+    assert.equal("from the proxy", response.body)
+    assert.equal("http://nowhere.invalid/x", seen.path)
+    assert.equal("Basic bWU6cHc=", seen.headers["Proxy-Authorization"])
+  end)
+
+  spec("binds to a network interface", function(client)
+    local url = web.serve(function() return 200, "ok" end)
+    assert.equal("ok", (await(client:fetch(url,
+      { network_interface = "127.0.0.1" }))).body)
+    http_error(client:fetch(url, { network_interface = "no such interface" }))
+  end)
+
+  spec("is found as lunado.httpclient", function()
+    assert.equal(httpclient, lunado.httpclient)
+    assert.equal(httputil, lunado.httputil)
+  end)
+end)
+
+describe("requiring lunado.httpclient", function()
+  it("says what is missing", function()
+    local result = child [[
+      package.cpath = package.cpath:gsub("[^;]+", "%0")
+      local searchpath = package.searchpath
+      function package.searchpath(name, ...)
+        if name == "lunado.curl" then return nil, "none" end
+        return searchpath(name, ...)
+      end
+      require "lunado"
+      print(require "lunado.httputil" ~= nil)
+      print(pcall(require, "lunado.httpclient"))
+    ]]
+    assert.is_truthy(result.out:find "^true\nfalse\t.*curl.so.*libcurl", result.out)
+  end)
+end)
