@@ -119,10 +119,15 @@ function AsyncHTTPClient:_dequeue()
   end
 end
 
+--- Whether nothing can be fetched any more.
+function AsyncHTTPClient:_is_closed()
+  return self._closed or self._curl:closed()
+end
+
 --- Starts fetches of the queue while there is room.  An error of one is its
 -- own.
 function AsyncHTTPClient:_fill()
-  while not self._closed and self._active < self.max_clients do
+  while not self:_is_closed() and self._active < self.max_clients do
     local fetch = self:_dequeue()
     if not fetch then return end
     local ok, failure = core.try(fetch.start, fetch)
@@ -192,7 +197,7 @@ end
 -- @param request a URL, or an HTTPRequest
 -- @param options `raise_error`; for a URL, also the fields of HTTPRequest
 function AsyncHTTPClient:fetch(request, options)
-  if self._closed or self._curl:closed() then
+  if self:_is_closed() then
     error("fetch() called on closed AsyncHTTPClient", 2)
   end
   local all

@@ -155,14 +155,15 @@ function Fetch:close()
   self.transfer, self.producer, self.held, self.drained = nil, nil, nil, nil
   if transfer then transfer:stop() end
   self.client:_release(self)
-  if producer and not producer:done() then core.cancel(producer) end
+  if is_future(producer) and not producer:done() then core.cancel(producer) end
 end
 
 --- Ends with an error, or with a Failure of it.
 function Fetch:fail(err)
   if self.over then return end
-  self:close()
+  local ok, failure = core.try(self.close, self)
   if not self.future:done() then core.fail(self.future, err) end
+  if not ok then core.raise(failure) end
 end
 
 --- Ends with an error that is no answer.
@@ -177,10 +178,14 @@ function Fetch:fail_for_memory()
   if not self.future:done() then core.fail_for_memory(self.future) end
 end
 
+--- Whether there is nothing left to do: the fetch is over, or its loop is
+-- closed, and with it the transfer.
+function Fetch:is_over() return self.over or self.client._curl:closed() end
+
 --- Calls a method in a callback of the loop or of a Future.  An error of it
 -- ends the fetch.
 function Fetch:go_on(method, ...)
-  if self.over then return end
+  if self:is_over() then return end
   local ok, failure = core.try(method, self, ...)
   if not ok then self:fail(failure) end
 end
@@ -249,8 +254,9 @@ function Fetch:follow(info)
   if code == 303 and all.method ~= "HEAD" and all.method ~= "GET"
     or (code == 301 or code == 302) and all.method == "POST" then
     forget_body(all)
-    if self.producer then core.cancel(self.producer) end
+    local producer = self.producer
     self.producer, self.drained = nil, nil
+    if is_future(producer) then core.cancel(producer) end
   elseif self.producer then
     return self:fail_599 "a redirect asks for the body of body_producer again"
   end
@@ -288,7 +294,7 @@ function Fetch:on_head(text, is_last)
     if callback then
       local ok, result = core.try(callback, line)
       if not ok then return self:fail(result) end
-      if self.over then return end
+      if self:is_over() then return end
       if is_future(result) then core.discard(result, callback) end
     end
   end
@@ -298,7 +304,7 @@ end
 function Fetch:on_chunk(chunk)
   local ok, result = core.try(self.all.streaming_callback, chunk)
   if not ok then return self:fail(result) end
-  if self.over or not is_future(result) then return end
+  if self:is_over() or not is_future(result) then return end
   self.held = result
   self.transfer:hold(true)
   result:add_done_callback(function(future)
@@ -350,15 +356,15 @@ end
 function Fetch:on_news(transfer)
   local head, data, drained, done, err, code, follows = transfer:take()
   if head then self:on_head(head, not follows) end
-  if self.over then return end
+  if self:is_over() then return end
   if data and self.all.streaming_callback then
     self:on_chunk(data)
   elseif data then
     self.body = data
   end
-  if self.over then return end
+  if self:is_over() then return end
   if drained then self:on_drained() end
-  if self.over then return end
+  if self:is_over() then return end
   if done then return self:on_done(err, follows, code) end
   if data then transfer:resume() end
 end

@@ -1,0 +1,151 @@
+-- SPDX-License-Identifier: MIT
+-- nginx as a peer: http, https with a certificate made for it, HTTP/2, gzip.  It
+-- runs in a temporary folder, as the user, on ports that it finds free.
+local luv = require "luv"
+
+local nginx = {}
+
+local function path_of(program)
+  for folder in ((os.getenv "PATH" or "") .. ":/usr/sbin:/sbin")
+    :gmatch "[^:]+" do
+    local path = folder .. "/" .. program
+    if luv.fs_access(path, "X") then return path end
+  end
+end
+
+--- Whether nginx or openssl is not installed.
+nginx.missing = not path_of "nginx" or not path_of "openssl"
+
+local function write(path, text)
+  local file = assert(io.open(path, "wb"))
+  file:write(text)
+  file:close()
+end
+
+local function run(command)
+  assert(os.execute(command .. " >/dev/null 2>&1 </dev/null"), command)
+end
+
+--- Makes an authority ca.pem, and a certificate for localhost and 127.0.0.1
+--- that it signs, in cert.pem and key.pem; and one for a client, in client.pem
+--- and client.key.
+local function make_certificates(folder)
+  write(folder .. "/ext", "subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+  local openssl = ("cd '%s' && %s "):format(folder, path_of "openssl")
+  run(openssl .. "req -x509 -newkey rsa:2048 -nodes -keyout ca.key "
+    .. "-out ca.pem -days 2 -subj /CN=Authority")
+  for cert, key in pairs { cert = "key.pem", client = "client.key" } do
+    run(openssl .. ("req -newkey rsa:2048 -nodes -keyout %s -out %s.csr "
+      .. "-subj /CN=localhost"):format(key, cert))
+    run(openssl .. ("x509 -req -in %s.csr -CA ca.pem -CAkey ca.key "
+      .. "-CAcreateserial -out %s.pem -days 2 -extfile ext"):format(cert, cert))
+  end
+end
+
+local CONFIG <const> = [[
+daemon off;
+master_process off;
+pid FOLDER/pid;
+error_log FOLDER/error.log;
+events { worker_connections 1024; }
+http {
+  access_log off;
+  client_body_temp_path FOLDER/body;
+  proxy_temp_path FOLDER/proxy;
+  fastcgi_temp_path FOLDER/fastcgi;
+  uwsgi_temp_path FOLDER/uwsgi;
+  scgi_temp_path FOLDER/scgi;
+  client_max_body_size 100m;
+  keepalive_requests 1000000;
+  default_type text/plain;
+  if_modified_since before;
+  gzip on;
+  gzip_min_length 1;
+  gzip_types text/plain;
+  root FOLDER/root;
+  server {
+    listen 127.0.0.1:PLAIN;
+    location /protocol { return 200 $server_protocol; }
+    location /to-https { return 302 https://localhost:SECURE/protocol; }
+  }
+  server {
+    listen 127.0.0.1:SECURE ssl http2;
+    ssl_certificate FOLDER/cert.pem;
+    ssl_certificate_key FOLDER/key.pem;
+    ssl_client_certificate FOLDER/ca.pem;
+    ssl_verify_client optional;
+    location /protocol { return 200 $server_protocol; }
+    location /client { return 200 $ssl_client_verify; }
+  }
+}
+]]
+
+--- Returns a port that was free a moment ago.
+local function free_port()
+  local probe = luv.new_tcp()
+  assert(probe:bind("127.0.0.1", 0))
+  local port = probe:getsockname().port
+  probe:close()
+  return port
+end
+
+local function is_listening(port)
+  local answered
+  local probe = luv.new_tcp()
+  probe:connect("127.0.0.1", port, function(err) answered = err or true end)
+  while not answered do luv.run "once" end
+  probe:close()
+  return answered == true
+end
+
+local function start_once(folder)
+  local self = { folder = folder, port = free_port(), secure = free_port() }
+  write(folder .. "/nginx.conf", (CONFIG:gsub("FOLDER", folder)
+    :gsub("PLAIN", self.port):gsub("SECURE", self.secure)))
+  local handle, pid = luv.spawn(path_of "nginx", {
+    args = { "-p", folder, "-e", folder .. "/error.log", "-c",
+      folder .. "/nginx.conf" },
+    stdio = { nil, nil, nil },
+  }, function() self.ended = true end)
+  assert(handle, pid)
+  self.handle = handle
+  while not self.ended do
+    luv.sleep(10)
+    luv.run "nowait"
+    if is_listening(self.port) and is_listening(self.secure) then return self end
+  end
+  handle:close()
+end
+
+--- Starts nginx, outside of a run of the loop; returns { folder =, port =,
+--- secure =, url =, https = }.
+function nginx.start()
+  local folder = assert(luv.fs_mkdtemp(luv.os_tmpdir() .. "/lunado_XXXXXX"))
+  make_certificates(folder)
+  run(("mkdir '%s/root'"):format(folder))
+  for _ = 1, 10 do -- other processes may take the ports meanwhile
+    local self = start_once(folder)
+    if self then
+      self.url = "http://127.0.0.1:" .. self.port
+      self.https = "https://localhost:" .. self.secure
+      self.ca = folder .. "/ca.pem"
+      return self
+    end
+  end
+  error "nginx does not start"
+end
+
+function nginx.stop(self)
+  self.handle:kill "sigterm"
+  while not self.ended do luv.run "once" end
+  self.handle:close()
+  luv.run "nowait"
+  run(("rm -rf '%s'"):format(self.folder))
+end
+
+--- Writes a file that nginx serves.
+function nginx.put(self, name, text)
+  write(self.folder .. "/root/" .. name, text)
+end
+
+return nginx
