@@ -31,11 +31,11 @@ end
 -- ","; setting it replaces them, and nil removes them.  `pairs` iterates over
 -- names and joined values.  Tornado: HTTPHeaders.
 --
--- Its keys are integers, which no header has: NAMES the list of names, VALUES a
+-- Its keys are tables, which no header has: NAMES the list of names, VALUES a
 -- table name → list of values, LAST the name of the line that parse_line read
 -- last.
 local HTTPHeaders = { __name = "HTTPHeaders" }
-local NAMES <const>, VALUES <const>, LAST <const> = 1, 2, 3
+local NAMES <const>, VALUES <const>, LAST <const> = {}, {}, {}
 
 local methods = {}
 
@@ -140,7 +140,10 @@ function methods:parse_line(line)
   append(self, name, value)
 end
 
-local function new() return setmetatable({ {}, {}, false }, HTTPHeaders) end
+local function new()
+  return setmetatable({ [NAMES] = {}, [VALUES] = {}, [LAST] = false },
+    HTTPHeaders)
+end
 
 --- Returns the headers that a text of lines contains.
 local function parse(text)
@@ -235,12 +238,12 @@ end
 --- Adds the values of `name`, a string or a list of strings.
 local function add_field(headers, name, value)
   if type(name) ~= "string" then
-    argument.bad(1, "HTTPHeaders", "a header's name is a string", 4)
+    argument.bad(1, "HTTPHeaders", "a header's name is a string", 3)
   end
   for _, each in ipairs(type(value) == "table" and value or { value }) do
     if type(each) ~= "string" and type(each) ~= "number" then
       argument.bad(1, "HTTPHeaders", ("%s: string expected, got %s")
-        :format(name, type(each)), 4)
+        :format(name, type(each)), 3)
     end
     append(headers, normalize(name), tostring(each))
   end
