@@ -26,7 +26,7 @@ local function patient()
   local gate = concurrent.Future()
   function self.go() gate:set_result() end
   local port = web.raw(function(stream)
-    local ended <close> = setmetatable({}, { __close = function()
+    local _ <close> = setmetatable({}, { __close = function()
       self.closed = self.closed + 1
     end })
     while true do
@@ -48,7 +48,6 @@ local function patient()
       self.running = self.running - 1
       await(web.answer(stream, 200, request.path))
     end
-    return ended
   end)
   self.url = "http://127.0.0.1:" .. port
   return self
@@ -371,7 +370,9 @@ describe("many fetches", function()
     local client <close> = own { max_clients = 100 }
     local function round(n)
       local futures = {}
-      for i = 1, n do futures[i] = client:fetch(url, { request_timeout = 0 }) end
+      for i = 1, n do
+        futures[i] = client:fetch(url, { request_timeout = 0 })
+      end
       for _, future in ipairs(futures) do await(future) end
     end
     local n = math.max(200, 10000 // (SCALE * 5))

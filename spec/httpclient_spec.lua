@@ -237,7 +237,8 @@ describe("what is no answer", function()
       end
       return 200, ("a"):rep(3000)
     end)
-    local function fetch(path, options) return client:fetch(url .. path, options)
+    local function fetch(path, options)
+      return client:fetch(url .. path, options)
     end
     assert.is_truthy(http_error(fetch("/", { max_body_size = 2999 }))
       :find "max_body_size")
@@ -319,7 +320,8 @@ describe("authentication", function()
     assert.equal("none", fetch(url))
     assert.equal(basic, fetch(url, { auth_username = "Aladdin",
       auth_password = "open sesame" }))
-    assert.equal(basic, fetch("http://Aladdin:open%20sesame@127.0.0.1:" .. port))
+    assert.equal(basic,
+      fetch("http://Aladdin:open%20sesame@127.0.0.1:" .. port))
     assert.equal("none", fetch(url))
     assert.equal("Bearer x", fetch(url, { headers = {
       Authorization = "Bearer x" } }))
@@ -523,6 +525,7 @@ describe("requiring lunado.httpclient", function()
       print(require "lunado.httputil" ~= nil)
       print(pcall(require, "lunado.httpclient"))
     ]]
-    assert.is_truthy(result.out:find "^true\nfalse\t.*curl.so.*libcurl", result.out)
+    assert.is_truthy(result.out:find "^true\nfalse\t.*curl.so.*libcurl",
+      result.out)
   end)
 end)

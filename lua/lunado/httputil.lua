@@ -263,7 +263,7 @@ setmetatable(HTTPHeaders, {
     for _, name in ipairs(names) do add_field(headers, name, fields[name]) end
     return headers
   end,
-  __index = { parse = parse },
+  __index = methods,
 })
 
 -- URLs ----------------------------------------------------------------------

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- nginx as a peer: http, https with a certificate made for it, HTTP/2, gzip.  It
--- runs in a temporary folder, as the user, on ports that it finds free.
+-- nginx as a peer: http, https with a certificate made for it, HTTP/2, gzip.
+-- It runs in a temporary folder, as the user, on ports that it finds free.
 local luv = require "luv"
 
 local nginx = {}
@@ -112,7 +112,9 @@ local function start_once(folder)
   while not self.ended do
     luv.sleep(10)
     luv.run "nowait"
-    if is_listening(self.port) and is_listening(self.secure) then return self end
+    if is_listening(self.port) and is_listening(self.secure) then
+      return self
+    end
   end
   handle:close()
 end

@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- Peers of the HTTP client that do as the spec says: servers of lunado's own, on
--- the loop of the spec.
+-- Peers of the HTTP client that do as the spec says: servers of lunado's own,
+-- on the loop of the spec.
 local assert = require "luassert"
 local gen = require "lunado.gen"
 local httputil = require "lunado.httputil"
