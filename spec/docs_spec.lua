@@ -185,15 +185,22 @@ describe("the reference", function()
     end
   end
 
-  for _, module in ipairs { "concurrent", "debug", "gen", "ioloop", "iostream",
-    "locks", "log", "process", "queues", "stack_context", "tcpclient",
-    "tcpserver", "testing", "tls", "util" } do
+  for _, module in ipairs { "concurrent", "debug", "gen", "httpclient",
+    "httputil", "ioloop", "iostream", "locks", "log", "process", "queues",
+    "stack_context", "tcpclient", "tcpserver", "testing", "tls", "util" } do
     it("has every name of lunado." .. module, function()
       has_all(module, lunado[module])
     end)
   end
 
+  it("has every name of lunado.httpclient", function()
+    if not package.searchpath("lunado.curl", package.cpath) then return end
+    has_all("httpclient", lunado.httpclient)
+    has_all("httpclient", lunado.httpclient.AsyncHTTPClient)
+  end)
+
   it("has every method", function()
+    has_all("httputil", getmetatable(lunado.httputil.HTTPHeaders).__index)
     has_all("concurrent", debug.getmetatable(lunado.Future()).__index)
     has_all("ioloop", lunado.IOLoop)
     has_all("ioloop", lunado.ioloop.PeriodicCallback)
