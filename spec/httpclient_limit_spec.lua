@@ -371,7 +371,8 @@ describe("many fetches", function()
     local function round(n)
       local futures = {}
       for i = 1, n do
-        futures[i] = client:fetch(url, { request_timeout = 0 })
+        futures[i] = client:fetch(url,
+          { request_timeout = 0, connect_timeout = 0 })
       end
       for _, future in ipairs(futures) do await(future) end
     end

@@ -63,8 +63,10 @@ local curl = load_curl()
 
 -- The client ----------------------------------------------------------------
 
+local by_weak_key = { __mode = "k" }
+
 --- Loop → the client of all who have not asked for one of their own.
-local clients = setmetatable({}, { __mode = "k" })
+local clients = setmetatable({}, by_weak_key)
 
 local MAX_CLIENTS <const> = 10
 local USER_AGENT <const> = "lunado"
@@ -130,8 +132,12 @@ function AsyncHTTPClient:_fill()
   while not self:_is_closed() and self._active < self.max_clients do
     local fetch = self:_dequeue()
     if not fetch then return end
-    local ok, failure = core.try(fetch.start, fetch)
-    if not ok then fetch:fail(failure) end
+    local called, ok, failure = pcall(core.try, fetch.start, fetch)
+    if not called then
+      fetch:fail_for_memory()
+    elseif not ok then
+      fetch:fail(failure)
+    end
   end
 end
 
@@ -209,7 +215,7 @@ function AsyncHTTPClient:fetch(request, options)
     deadline = timeout == 0 and math.huge or now + timeout,
     raise_error = not options or options.raise_error ~= false })
   core.set_canceller(fetch.future, function()
-    if not fetch.over then fetch:close() end
+    if not fetch.closed then fetch:close() end
   end)
   self._fetches[fetch] = true
   if self._active < self.max_clients and self._queued == 0 then
@@ -279,7 +285,7 @@ local function new_client(loop, options)
     _curl = curl.client(httpfetch.on_events, math.max(most, MAX_CLIENTS)),
     _loop = loop,
     _queue = {}, _first = 1, _last = 0, _queued = 0, _active = 0,
-    _fetches = {}, _closed = false,
+    _fetches = setmetatable({}, by_weak_key), _closed = false,
   }, AsyncHTTPClient)
 end
 

@@ -37,7 +37,8 @@ local CERTIFICATE_ERRORS <const> = { [58] = "client_cert", [77] = "ca_certs",
 -- `ended`: { error, code, info } of a transfer that ended meanwhile;
 -- `producer`: the Future of body_producer's coroutine; `sent`: bytes from it;
 -- `drained`: the Future of write;
--- `over`: whether it has its outcome, or its Future needs none.
+-- `over`: whether it has its outcome, or its Future needs none;
+-- `closed`: whether it has given up all that it had.
 local Fetch = {}
 Fetch.__index = Fetch
 
@@ -148,46 +149,55 @@ end
 
 -- Ends ----------------------------------------------------------------------
 
---- Gives up what the fetch has, and lets the next one begin.
+--- Gives up what the fetch has, and lets the next one begin.  If memory runs
+-- out on the way, it is called again: the transfer, whose news the loop brings,
+-- is stopped last.
 function Fetch:close()
   self.over = true
-  local transfer, producer = self.transfer, self.producer
-  self.transfer, self.producer, self.held, self.drained = nil, nil, nil, nil
-  if transfer then transfer:stop() end
+  self.held, self.drained = nil, nil
   self.client:_release(self)
+  local producer = self.producer
   if is_future(producer) and not producer:done() then core.cancel(producer) end
+  if self.transfer then self.transfer:stop() end
+  self.transfer, self.closed = nil, true
+end
+
+--- Gives the Future its outcome by settle(future, value), unless it has one,
+-- and closes the fetch.
+function Fetch:finish(settle, value)
+  if self.closed then return end
+  if not self.over and not self.future:done() then
+    settle(self.future, value)
+  end
+  self:close()
 end
 
 --- Ends with an error, or with a Failure of it.
-function Fetch:fail(err)
-  if self.over then return end
-  local ok, failure = core.try(self.close, self)
-  if not self.future:done() then core.fail(self.future, err) end
-  if not ok then core.raise(failure) end
-end
+function Fetch:fail(err) self:finish(core.fail, err) end
 
 --- Ends with an error that is no answer.
-function Fetch:fail_599(message)
-  self:fail(HTTPError(599, message))
-end
+function Fetch:fail_599(message) self:fail(HTTPError(599, message)) end
 
-function Fetch:fail_for_memory()
-  if self.over then return end
-  local ok = pcall(self.close, self)
-  if not ok then self.over = true end
-  if not self.future:done() then core.fail_for_memory(self.future) end
-end
+function Fetch:fail_for_memory() self:finish(core.fail_for_memory) end
 
 --- Whether there is nothing left to do: the fetch is over, or its loop is
 -- closed, and with it the transfer.
 function Fetch:is_over() return self.over or self.client._curl:closed() end
 
---- Calls a method in a callback of the loop or of a Future.  An error of it
--- ends the fetch.
+--- Calls a method when there is news.  An error of it ends the fetch.
 function Fetch:go_on(method, ...)
   if self:is_over() then return end
   local ok, failure = core.try(method, self, ...)
   if not ok then self:fail(failure) end
+end
+
+--- The same in a callback of a Future or of the loop.  If there is not even
+-- memory to end the fetch, lunado/curl.so says so later.
+function Fetch:called_back(method, ...)
+  local ok, err = pcall(self.go_on, self, method, ...)
+  if ok then return end
+  if not self.transfer then error(err, 0) end
+  self.transfer:starve()
 end
 
 --- Returns the times of the transfer, with those of redirects before it.
@@ -211,8 +221,7 @@ function Fetch:succeed(info)
   if response.error ~= nil and self.raise_error then
     return self:fail(response.error)
   end
-  self:close()
-  if not self.future:done() then self.future:set_result(response) end
+  self:finish(self.future.set_result, response)
 end
 
 -- Redirects -----------------------------------------------------------------
@@ -308,7 +317,7 @@ function Fetch:on_chunk(chunk)
   self.held = result
   self.transfer:hold(true)
   result:add_done_callback(function(future)
-    self:go_on(self.on_released, future)
+    self:called_back(self.on_released, future)
   end)
 end
 
@@ -328,8 +337,9 @@ function Fetch:wait_for_callback()
   if self.deadline == math.huge or self.timer then return end
   self.timer = self.client._loop:call_at(self.deadline, function()
     self.timer = nil
-    self:go_on(self.fail_599, ("Operation timed out after %d milliseconds")
-      :format(self.all.request_timeout * 1000))
+    self:called_back(self.fail_599,
+      ("Operation timed out after %d milliseconds")
+        :format(self.all.request_timeout * 1000 // 1))
   end)
 end
 
@@ -373,6 +383,7 @@ end
 -- ran out of memory, it has failed.
 local function on_events(fetch, transfer, failed)
   if failed then return fetch:fail_for_memory() end
+  if fetch.over then return fetch:close() end
   if fetch.transfer == transfer then fetch:go_on(fetch.on_news, transfer) end
 end
 
@@ -442,7 +453,7 @@ function Fetch:produce()
     if self.over then
       future:exception() -- of a producer whose fetch has ended
     else
-      self:go_on(self.on_produced, future)
+      self:called_back(self.on_produced, future)
     end
   end)
 end

@@ -18,7 +18,7 @@
 #include "curl/transfer.h"
 
 /* How long after lack of memory events are told again, in milliseconds. */
-enum { RETRY = 10 };
+enum { RETRY = 1 };
 
 struct lunado_curl_socket {
   uv_poll_t poll; /* the first field: the handle of the guest */
@@ -128,8 +128,11 @@ static int fail_all(lua_State *L) {
   lunado_curl_client *self = lua_touserdata(L, 1);
   if (lua_rawgetp(L, LUA_REGISTRYINDEX, self) != LUA_TUSERDATA) return 0;
   lua_getiuservalue(L, -1, LUNADO_CURL_TRANSFERS);
-  for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1))
-    lunado__transfer_done(lua_touserdata(L, -1), CURLE_OUT_OF_MEMORY);
+  for (lua_pushnil(L); lua_next(L, -2) != 0; lua_pop(L, 1)) {
+    lunado_curl_transfer *transfer = lua_touserdata(L, -1);
+    if (transfer->refusal == NULL) transfer->refusal = "not enough memory";
+    lunado__transfer_done(transfer, CURLE_OUT_OF_MEMORY);
+  }
   return 0;
 }
 

@@ -239,6 +239,16 @@ static int transfer_finish(lua_State *L) {
   return 0;
 }
 
+/* transfer:starve(): the owner had no memory to go on: tells it so later. */
+static int transfer_starve(lua_State *L) {
+  lunado_curl_transfer *self = luaL_checkudata(L, 1, LUNADO_CURL_TRANSFER);
+  if (self->client == NULL) return 0;
+  self->failed = true;
+  lunado__client_ready(self->client, self);
+  lunado__client_tell_later(self->client);
+  return 0;
+}
+
 /* --- information ---------------------------------------------------------- */
 
 static void set_time(lua_State *L, CURL *easy, CURLINFO info,
@@ -346,11 +356,15 @@ int lunado__transfer_start(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg methods[] = {
-    {"take", transfer_take},     {"hold", transfer_hold},
-    {"resume", transfer_resume}, {"send", transfer_send},
-    {"finish", transfer_finish}, {"info", transfer_info},
-    {"stop", transfer_stop},     {NULL, NULL}};
+static const luaL_Reg methods[] = {{"take", transfer_take},
+                                   {"hold", transfer_hold},
+                                   {"resume", transfer_resume},
+                                   {"send", transfer_send},
+                                   {"finish", transfer_finish},
+                                   {"info", transfer_info},
+                                   {"stop", transfer_stop},
+                                   {"starve", transfer_starve},
+                                   {NULL, NULL}};
 
 void lunado__transfer_open(lua_State *L) {
   if (luaL_newmetatable(L, LUNADO_CURL_TRANSFER)) {
