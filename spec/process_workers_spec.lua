@@ -529,15 +529,18 @@ describe("a worker", function()
       local port = server:listen(0, "127.0.0.1")
       process.spawn_workers(1)
       lunado.run(function()
-        print((await(executor:submit(function()
+        print(await(executor:submit(function()
           require "lunado.tcpserver"
-          return require "lunado.process".task_id()
-        end))))
+          local process = require "lunado.process"
+          local _, err = pcall(process.spawn_workers, 1)
+          return process.task_id(), err
+        end)))
         executor:shutdown()
       end)
     ]] .. UP .. "loop:start()")
     script:wait_for(1)
-    assert.same({ "0" }, script.out)
+    assert.same({ "0\tspawn_workers belongs into the first Lua state of a "
+      .. "worker" }, script.out)
     assert.equal("0 x", script:ask "x")
     script.p:kill()
     assert.equal(0, script:wait())

@@ -178,6 +178,9 @@ function workers.spawn_workers(n, options)
     called = true
     return inherit.number
   end
+  if inherit.number then
+    error("spawn_workers belongs into the first Lua state of a worker", 2)
+  end
   local program, args = command()
   if not program then error("spawn_workers: " .. args, 2) end
   called = true

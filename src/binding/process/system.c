@@ -2,16 +2,8 @@
 /* system.c - what lunado.process asks of the system. */
 #include "binding/process/system.h"
 
+#include "binding/state/class.h"
 #include "binding/state/uverror.h"
-
-/* Libraries of macOS cannot name the variable itself. */
-#ifdef __APPLE__
-char ***_NSGetEnviron(void);
-static char **variables(void) { return *_NSGetEnviron(); }
-#else
-extern char **environ;
-static char **variables(void) { return environ; }
-#endif
 
 /* Longer names of programs are cut off by no system that libuv knows. */
 #define PATH_SIZE 4096
@@ -29,12 +21,31 @@ static int core_cpu_count(lua_State *L) {
   return 1;
 }
 
+typedef struct {
+  uv_env_item_t *items; /* NULL: none */
+  int count;
+} environment;
+
+static int environment__gc(lua_State *L) {
+  environment *self = lua_touserdata(L, 1);
+  if (self->items != NULL) uv_os_free_environ(self->items, self->count);
+  self->items = NULL;
+  return 0;
+}
+
 /* environ() → a list of the texts "NAME=value". */
 static int core_environ(lua_State *L) {
-  char **list = variables();
-  lua_newtable(L);
-  for (lua_Integer i = 0; list != NULL && list[i] != NULL; i++) {
-    lua_pushstring(L, list[i]);
+  environment *self = lunado__class_private(
+      L, sizeof *self, 0, "lunado.environment", environment__gc);
+  int rc = uv_os_environ(&self->items, &self->count);
+  if (rc < 0) {
+    lunado__uverror_pushtext(L, rc);
+    return lua_error(L);
+  }
+  lua_createtable(L, self->count, 0);
+  for (int i = 0; i < self->count; i++) {
+    const uv_env_item_t *item = &self->items[i];
+    lua_pushfstring(L, "%s=%s", item->name, item->value);
     lua_rawseti(L, -2, i + 1);
   }
   return 1;
