@@ -64,7 +64,8 @@ static void check_numbers(const lunado_heap *heap) {
 static bool check_entry(const lunado_heap *heap,
                         const lunado_heap_entry *entry) {
   const lunado_heap_timer *place = &heap->timers[entry->number];
-  invariant(!isnan(lunado_heap_entry_when(entry)), "a deadline is a number");
+  invariant(lunado_heap_entry_when(entry) <= INFINITY,
+            "a deadline is a number");
   invariant(entry->number < heap->numbers, "an entry has a number in use");
   if (place->timer == NULL) return false;
   invariant(place->timer->number == entry->number + 1,

@@ -7,6 +7,7 @@
 #include "core/alloc.h"
 #include "core/loop.h"
 #include "core/stream.h"
+#include "core/system.h"
 
 #define BLOCK ((size_t)64 * 1024)
 
@@ -163,7 +164,7 @@ static bool advance(lunado_file *self, size_t n) {
     n -= write->bufs[self->at++].len;
   if (self->at == write->count) return true;
   write->bufs[self->at].base += n;
-  write->bufs[self->at].len -= n;
+  write->bufs[self->at].len -= (lunado_buf_size)n;
   return false;
 }
 

@@ -2,10 +2,9 @@
 /* listen.c - streams that accept connections. */
 #include "core/listen.h"
 
-#include <unistd.h>
-
 #include "core/handle.h"
 #include "core/loop.h"
+#include "core/system.h"
 
 int lunado_stream_bind(lunado_stream *stream, const struct sockaddr *address,
                        bool v6_only) {
@@ -18,6 +17,18 @@ int lunado_stream_bind_pipe(lunado_stream *stream, const char *path) {
   return uv_pipe_bind((uv_pipe_t *)stream->uv, path);
 }
 
+#ifdef _WIN32
+
+/* Closes the connections that the owner has not accepted.  If there is no
+ * memory for that, they wait until the next one is closed. */
+static void close_unaccepted(lunado_stream *stream) {
+  lunado_stream *connection;
+  while (lunado_stream_accept(stream, &connection) == 0)
+    lunado_stream_close(connection);
+}
+
+#else
+
 /* Closes a connection that the owner has not accepted.  uv_accept would need a
  * handle, for which there may be no memory; and libuv accepts no other
  * connection while it has this one.  All versions of libuv have the field. */
@@ -25,8 +36,10 @@ static void close_unaccepted(lunado_stream *stream) {
   int fd = stream->uv->accepted_fd;
   stream->has_incoming = false;
   stream->uv->accepted_fd = -1;
-  if (fd >= 0) (void)close(fd);
+  if (fd >= 0) lunado_system_close_socket(fd);
 }
+
+#endif
 
 static void call_incoming(lunado_stream *stream, int status) {
   lunado_loop *loop;

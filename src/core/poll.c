@@ -85,7 +85,11 @@ int lunado_loop_check_descriptor(const lunado_loop *loop, uv_os_sock_t fd) {
   if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &nothing) < 0)
     return errno == EEXIST ? 0 : uv_translate_sys_error(errno);
   (void)epoll_ctl(epoll, EPOLL_CTL_DEL, fd, &nothing);
-#elif !defined(_WIN32)
+#elif defined(_WIN32)
+  int type, size = sizeof type;
+  if (getsockopt(fd, SOL_SOCKET, SO_TYPE, (char *)&type, &size) != 0)
+    return uv_translate_sys_error(WSAGetLastError());
+#else
   struct stat status;
   if (fstat(fd, &status) < 0) return uv_translate_sys_error(errno);
   if (S_ISREG(status.st_mode) || S_ISDIR(status.st_mode)) return UV_EPERM;

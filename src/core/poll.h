@@ -35,7 +35,8 @@ enum {
 typedef void (*lunado_watcher_cb)(lunado_watcher *watcher, int events);
 
 /* Asks the system whether libuv can watch the descriptor.  Returns 0, UV_EBADF
- * if it is closed, or UV_EPERM if it belongs to a file. */
+ * if it is closed, or UV_EPERM if it belongs to a file.  On Windows only sockets
+ * can be watched: the error is UV_ENOTSOCK. */
 int lunado_loop_check_descriptor(const lunado_loop *loop, uv_os_sock_t fd);
 
 /* Watches `fd` for `events`.  The loop owns the watcher until it is closed.

@@ -8,6 +8,7 @@
 #include "core/signals.h"
 
 #include "core/alloc.h"
+#include "core/bell.h"
 #include "core/list.h"
 
 typedef struct {
@@ -19,6 +20,7 @@ typedef struct {
 
 struct lunado_signals {
   uv_loop_t uv;
+  lunado_bell bell; /* rings when `uv` has events */
   lunado_link kept;
 };
 
@@ -40,12 +42,15 @@ int lunado_signals_new(lunado_signals **signals) {
   if (self == NULL) return UV_ENOMEM;
   lunado_link_init(&self->kept);
   rc = uv_loop_init(&self->uv);
-  if (rc < 0) {
-    lunado__free(self);
-    return rc;
+  if (rc == 0) {
+    rc = lunado_bell_init(&self->bell, &self->uv);
+    if (rc < 0) (void)uv_loop_close(&self->uv);
   }
-  *signals = self;
-  return 0;
+  if (rc < 0)
+    lunado__free(self);
+  else
+    *signals = self;
+  return rc;
 }
 
 static void on_closed(uv_handle_t *handle) {
@@ -58,6 +63,7 @@ static void close_kept(kept_signal *kept) {
 }
 
 void lunado_signals_free(lunado_signals *self) {
+  lunado_bell_fini(&self->bell);
   while (!lunado_list_empty(&self->kept))
     close_kept(from_link(self->kept.next));
   (void)uv_run(&self->uv, UV_RUN_DEFAULT);
@@ -98,7 +104,7 @@ void lunado_signals_unwatch(lunado_signals *self, int signum) {
 }
 
 void lunado_signals_drain(lunado_signals *self) {
-  (void)uv_run(&self->uv, UV_RUN_NOWAIT);
+  lunado_bell_run(&self->bell, &self->uv);
 }
 
 int lunado_signals_next(const lunado_signals *self) {
@@ -114,6 +120,6 @@ int lunado_signals_take(lunado_signals *self) {
   return signum;
 }
 
-int lunado_signals_fd(const lunado_signals *self) {
-  return uv_backend_fd(&self->uv);
+uv_os_sock_t lunado_signals_fd(const lunado_signals *self) {
+  return lunado_bell_fd(&self->bell);
 }

@@ -49,7 +49,7 @@ int lunado_signals_next(const lunado_signals *self);
  * left. */
 int lunado_signals_take(lunado_signals *self);
 
-/* Returns the descriptor; -1 on systems without one. */
-int lunado_signals_fd(const lunado_signals *self);
+/* Returns the descriptor, which belongs to the set. */
+uv_os_sock_t lunado_signals_fd(const lunado_signals *self);
 
 #endif

@@ -8,17 +8,14 @@
  */
 #include "core/stream.h"
 
-#include <errno.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 
 #include "core/alloc.h"
 #include "core/filter.h"
 #include "core/handle.h"
 #include "core/loop.h"
 #include "core/poll.h"
+#include "core/system.h"
 
 /* The size of the loop's buffer for reads, and the most that one read gets. */
 #define READ_BUFFER ((size_t)256 * 1024)
@@ -124,8 +121,10 @@ int lunado_stream_new_open(lunado_stream **result, lunado_loop *loop,
                            lunado_stream_kind kind, int fd) {
   int rc = lunado_stream_new(result, loop, kind);
   if (rc < 0) return rc;
-  rc = kind == LUNADO_STREAM_TCP ? uv_tcp_open(&(*result)->own->tcp, fd)
-                                 : uv_pipe_open(&(*result)->own->pipe, fd);
+  if (kind == LUNADO_STREAM_TCP)
+    rc = uv_tcp_open(&(*result)->own->tcp, (uv_os_sock_t)fd);
+  else
+    rc = uv_pipe_open(&(*result)->own->pipe, fd);
   if (rc == 0) return 0;
   lunado_stream_close(*result);
   *result = NULL;
@@ -206,13 +205,8 @@ void lunado_stream_close(lunado_stream *stream) {
 }
 
 int lunado_stream_reset_at_close(lunado_stream *stream) {
-  struct linger none = {.l_onoff = 1, .l_linger = 0};
-  uv_os_fd_t fd;
-  int rc = lunado_stream_is_closing(stream) ? UV_EBADF
-                                            : uv_fileno(handle_of(stream), &fd);
-  if (rc < 0) return rc;
-  rc = setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
-  return rc < 0 ? uv_translate_sys_error(errno) : 0;
+  if (lunado_stream_is_closing(stream)) return UV_EBADF;
+  return lunado_system_reset_at_close((uv_tcp_t *)stream->uv);
 }
 
 void lunado__streams_close(lunado_loop *loop) {
@@ -246,20 +240,13 @@ bool lunado_stream_is_writable(const lunado_stream *stream) {
   return uv_is_writable(stream->uv);
 }
 
-static bool is_socket(const lunado_stream *stream) {
-  struct stat status;
-  uv_os_fd_t fd;
-  return uv_fileno(handle_of(stream), &fd) == 0 && fstat(fd, &status) == 0 &&
-         S_ISSOCK(status.st_mode);
-}
-
 bool lunado_stream_can_half_close(const lunado_stream *stream) {
   if (stream->filtering != NULL) return true;
   switch (stream->kind) {
   case LUNADO_STREAM_TTY:
     return false;
   case LUNADO_STREAM_PIPE:
-    return is_socket(stream);
+    return lunado_system_is_socket((uv_pipe_t *)stream->uv);
   default:
     return true;
   }
@@ -371,11 +358,17 @@ static void on_read_adopted(uv_stream_t *handle, ssize_t nread,
 }
 
 /* Returns an error if the system would refuse to poll the descriptor, for
- * example because other code has closed it.  libuv would end the process. */
+ * example because other code has closed it.  libuv would end the process; on
+ * Windows it reports the error itself. */
 static int check_descriptor(const lunado_stream *stream) {
+#ifdef _WIN32
+  (void)stream;
+  return 0;
+#else
   uv_os_fd_t fd;
   if (uv_fileno(handle_of(stream), &fd) < 0) return 0;
   return lunado_loop_check_descriptor(stream->loop, fd);
+#endif
 }
 
 int lunado_stream_read(lunado_stream *stream, size_t missing) {
@@ -432,7 +425,7 @@ lunado_write *lunado_write_new(const uv_buf_t *bufs, unsigned count,
   if (write == NULL) return NULL;
   memcpy(write->bufs, bufs, count * sizeof *bufs);
   write->bufs[0].base += skip;
-  write->bufs[0].len -= skip;
+  write->bufs[0].len -= (lunado_buf_size)skip;
   write->count = count;
   for (unsigned i = 0; i < count; i++) write->size += write->bufs[i].len;
   return write;
@@ -616,7 +609,7 @@ int lunado_stream_connect(lunado_stream *stream,
 }
 
 bool lunado__stream_is_path(const char *path) {
-  return strlen(path) < sizeof((struct sockaddr_un *)NULL)->sun_path;
+  return strlen(path) <= lunado_system_longest_path();
 }
 
 int lunado_stream_connect_pipe(lunado_stream *stream, const char *path) {

@@ -13,7 +13,6 @@
 #include "binding/loop/handler.h"
 
 #include <limits.h>
-#include <unistd.h>
 
 #include "binding/loop/callback.h"
 #include "binding/loop/ioloop.h"
@@ -23,6 +22,7 @@
 #include "binding/state/log.h"
 #include "binding/state/naming.h"
 #include "core/poll.h"
+#include "core/system.h"
 
 #define EVENTS (LUNADO_READ | LUNADO_WRITE | LUNADO_ERROR)
 
@@ -266,8 +266,8 @@ static void watch(lua_State *L, lunado_ioloop *loop, handler *self,
                   int events) {
   int table = lua_gettop(L) - 1, status;
   lunado__hook hook;
-  int rc = lunado_watcher_new(&self->watcher, loop->core, self->fd, events,
-                              on_events);
+  int rc = lunado_watcher_new(&self->watcher, loop->core,
+                              (uv_os_sock_t)self->fd, events, on_events);
   if (rc < 0) cannot_watch(L, self->fd, rc);
   hook = lunado__hook_off(L);
   lua_pushcfunction(L, enter);
@@ -338,7 +338,7 @@ static int loop_remove_handler(lua_State *L) {
 /* (the descriptor as the caller gave it, its number): closes the descriptor. */
 static int close_fd(lua_State *L) {
   if (lua_type(L, 1) != LUA_TNUMBER && call_method(L, 1, "close")) return 0;
-  (void)close((int)lua_tointeger(L, 2));
+  lunado_system_close_socket((uv_os_sock_t)lua_tointeger(L, 2));
   return 0;
 }
 
@@ -408,15 +408,21 @@ static const luaL_Reg methods[] = {{"add_handler", loop_add_handler},
                                    {NULL, NULL}};
 
 /* check_descriptor(fd) → nil if libuv can watch the descriptor, else the name
- * of the error with which the system would refuse it. */
+ * of the error with which the system would refuse it.  On Windows always nil:
+ * libuv reports the error itself. */
 static int core_check_descriptor(lua_State *L) {
+  int fd = (int)luaL_checkinteger(L, 1);
+#ifdef _WIN32
+  (void)fd;
+  return 0;
+#else
   const lunado_ioloop *loop =
       lunado__ioloop_current(L, lunado__realm_upvalue(L));
-  int rc =
-      lunado_loop_check_descriptor(loop->core, (int)luaL_checkinteger(L, 1));
+  int rc = lunado_loop_check_descriptor(loop->core, fd);
   if (rc == 0) return 0;
   lua_pushstring(L, uv_err_name(rc));
   return 1;
+#endif
 }
 
 static const luaL_Reg functions[] = {

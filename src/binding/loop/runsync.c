@@ -163,7 +163,7 @@ static int start_timer(lua_State *L) {
  * error and returns false. */
 static bool start_protected(lua_State *L, lunado_ioloop *loop, int wait_idx) {
   const sync_wait *self = lua_touserdata(L, wait_idx);
-  if (isinf(self->deadline)) return true;
+  if (self->deadline == INFINITY) return true;
   lua_pushcfunction(L, start_timer);
   lua_pushvalue(L, wait_idx);
   lua_pushlightuserdata(L, loop);

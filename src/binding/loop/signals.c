@@ -43,12 +43,15 @@ static const struct {
              {"sigfpe", SIGFPE},
              {"sigill", SIGILL},
              {"sigsegv", SIGSEGV},
-#ifdef SIGHUP
              {"sighup", SIGHUP},
+             {"sigkill", SIGKILL},
+             {"sigwinch", SIGWINCH},
+#ifdef SIGQUIT
              {"sigquit", SIGQUIT},
+#endif
+#ifndef _WIN32
              {"sigtrap", SIGTRAP},
              {"sigbus", SIGBUS},
-             {"sigkill", SIGKILL},
              {"sigusr1", SIGUSR1},
              {"sigusr2", SIGUSR2},
              {"sigpipe", SIGPIPE},
@@ -64,7 +67,6 @@ static const struct {
              {"sigxfsz", SIGXFSZ},
              {"sigvtalrm", SIGVTALRM},
              {"sigprof", SIGPROF},
-             {"sigwinch", SIGWINCH},
              {"sigsys", SIGSYS},
 #endif
 #ifdef SIGIO
@@ -207,15 +209,14 @@ static int core_signal_attach(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_ioloop *loop = lunado__ioloop_check(L, realm, 1);
   lunado_watcher *watcher;
-  int fd, rc;
+  uv_os_sock_t fd;
+  int rc;
   lua_settop(L, 2);
   fd = lunado_signals_fd(push_signals(L, realm));
   lua_pushvalue(L, 2);
   lua_setiuservalue(L, 3, SIGNALS_DISPATCH);
   if (loop->signals != NULL) return 0;
-  rc = fd < 0 ? UV_ENOTSUP
-              : lunado_watcher_new(&watcher, loop->core, fd, LUNADO_READ,
-                                   on_readable);
+  rc = lunado_watcher_new(&watcher, loop->core, fd, LUNADO_READ, on_readable);
   if (rc < 0)
     return luaL_error(L, "signals cannot wake the loop: %s", uv_strerror(rc));
   lunado_watcher_keep_alive(watcher, false);

@@ -2,19 +2,20 @@
 /* address.c - addresses of sockets as Lua tables, and the look-up of names. */
 #include "binding/stream/address.h"
 
-#include <errno.h>
-#include <stddef.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
 #include "binding/loop/ioloop.h"
 #include "binding/state/uverror.h"
 #include "binding/stream/request.h"
 #include "core/alloc.h"
+#include "core/system.h"
 
 /* Enough for an address of IPv6 with the name of an interface. */
 #define LONGEST_IP 80
+
+/* Enough for the path of a local socket, or of a named pipe of Windows in
+ * UTF-8. */
+#define LONGEST_PATH 1024
 
 /* --- addresses ------------------------------------------------------------ */
 
@@ -55,23 +56,12 @@ static int push_socket(lua_State *L, const uv_tcp_t *tcp, bool peer) {
   return 1;
 }
 
-/* uv_pipe_getsockname reads what the system has not written where a socket has
- * no name. */
 static int push_path(lua_State *L, const uv_pipe_t *pipe, bool peer) {
-  struct sockaddr_un address;
-  socklen_t size = sizeof address;
-  uv_os_fd_t fd;
-  int rc = uv_fileno((const uv_handle_t *)pipe, &fd);
+  char path[LONGEST_PATH];
+  size_t size = sizeof path;
+  int rc = lunado_system_socket_path(pipe, peer, path, &size);
   if (rc < 0) return lunado__uverror_pushresults(L, rc);
-  memset(&address, 0, sizeof address);
-  rc = peer ? getpeername(fd, (struct sockaddr *)&address, &size)
-            : getsockname(fd, (struct sockaddr *)&address, &size);
-  if (rc < 0)
-    return lunado__uverror_pushresults(L, uv_translate_sys_error(errno));
-  size -= (socklen_t)offsetof(struct sockaddr_un, sun_path);
-  if (address.sun_path[0] != '\0')
-    size = (socklen_t)strnlen(address.sun_path, sizeof address.sun_path);
-  lua_pushlstring(L, address.sun_path, size);
+  lua_pushlstring(L, path, size);
   return 1;
 }
 

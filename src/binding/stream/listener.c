@@ -6,10 +6,7 @@
  */
 #include "binding/stream/listener.h"
 
-#include <errno.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "binding/future/done.h"
 #include "binding/future/future.h"
@@ -23,6 +20,7 @@
 #include "binding/stream/iostream.h"
 #include "core/handle.h"
 #include "core/listen.h"
+#include "core/system.h"
 
 /* User values. */
 enum {
@@ -126,26 +124,21 @@ static int core_listen(lua_State *L) {
   return finish(L, self, core, rc, backlog);
 }
 
-/* Removes the socket that another program has left at the path. */
-static void remove_socket(const char *path) {
-  struct stat status;
-  if (lstat(path, &status) == 0 && S_ISSOCK(status.st_mode)) (void)unlink(path);
-}
-
-/* listen_unix(function, backlog, path, mode) → the same on a local socket. */
+/* listen_unix(function, backlog, path, mode) → the same on a local socket, in
+ * place of one that another program has left at the path. */
 static int core_listen_unix(lua_State *L) {
   lunado_ioloop *loop = lunado__ioloop_current(L, lunado__realm_upvalue(L));
   int backlog = (int)luaL_checkinteger(L, 2), rc;
   const char *path = luaL_checkstring(L, 3);
-  mode_t mode = (mode_t)luaL_checkinteger(L, 4);
+  unsigned mode = (unsigned)luaL_checkinteger(L, 4);
   lunado_stream *core;
   listener *self = new_listener(L, loop, 1);
   rc = lunado_stream_new(&core, loop->core, LUNADO_STREAM_PIPE);
   if (rc == 0) {
-    remove_socket(path);
+    lunado_system_remove_socket(path);
     rc = lunado_stream_bind_pipe(core, path);
   }
-  if (rc == 0 && chmod(path, mode) < 0) rc = uv_translate_sys_error(errno);
+  if (rc == 0) rc = lunado_system_set_mode(path, mode);
   return finish(L, self, core, rc, backlog);
 }
 

@@ -18,6 +18,7 @@
 #include "binding/stream/filtering.h"
 #include "binding/stream/reading.h"
 #include "core/filter.h"
+#include "core/system.h"
 
 /* A write's Future has its data as a second user value. */
 enum { WRITE_DATA = 2, WRITE_VALUES = WRITE_DATA };
@@ -169,7 +170,9 @@ static void add_string(lua_State *L, message *self, int idx) {
   const char *text = lua_tolstring(L, idx, &length);
   uv_buf_t *buf = &self->bufs[self->count++];
   *buf = uv_buf_init((char *)text, 0); /* which takes no size_t */
-  buf->len = length;
+  buf->len = (lunado_buf_size)length;
+  if (buf->len != length)
+    lunado__iostream_badarg(L, 1, "write", "string is too long");
   self->size += length;
 }
 

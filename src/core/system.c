@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/* system.c - sockets on POSIX and on Windows. */
+#include "core/system.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+
+#ifdef _WIN32
+
+void lunado_system_close_socket(uv_os_sock_t fd) { (void)closesocket(fd); }
+
+int lunado_system_reset_at_close(const uv_tcp_t *handle) {
+  struct linger none = {.l_onoff = 1, .l_linger = 0};
+  uv_os_fd_t fd;
+  int rc = uv_fileno((const uv_handle_t *)handle, &fd);
+  if (rc < 0) return rc;
+  rc = setsockopt((SOCKET)fd, SOL_SOCKET, SO_LINGER, (const char *)&none,
+                  sizeof none);
+  return rc != 0 ? uv_translate_sys_error(WSAGetLastError()) : 0;
+}
+
+bool lunado_system_is_socket(const uv_pipe_t *handle) {
+  (void)handle;
+  return false;
+}
+
+size_t lunado_system_longest_path(void) { return 256; }
+
+void lunado_system_remove_socket(const char *path) { (void)path; }
+
+int lunado_system_set_mode(const char *path, unsigned mode) {
+  (void)path, (void)mode;
+  return 0;
+}
+
+int lunado_system_socket_path(const uv_pipe_t *handle, bool peer, char *path,
+                              size_t *size) {
+  return peer ? uv_pipe_getpeername(handle, path, size)
+              : uv_pipe_getsockname(handle, path, size);
+}
+
+#else
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+void lunado_system_close_socket(uv_os_sock_t fd) { (void)close(fd); }
+
+int lunado_system_reset_at_close(const uv_tcp_t *handle) {
+  struct linger none = {.l_onoff = 1, .l_linger = 0};
+  uv_os_fd_t fd;
+  int rc = uv_fileno((const uv_handle_t *)handle, &fd);
+  if (rc < 0) return rc;
+  rc = setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+  return rc < 0 ? uv_translate_sys_error(errno) : 0;
+}
+
+bool lunado_system_is_socket(const uv_pipe_t *handle) {
+  struct stat status;
+  uv_os_fd_t fd;
+  return uv_fileno((const uv_handle_t *)handle, &fd) == 0 &&
+         fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode);
+}
+
+size_t lunado_system_longest_path(void) {
+  return sizeof((struct sockaddr_un *)NULL)->sun_path - 1;
+}
+
+void lunado_system_remove_socket(const char *path) {
+  struct stat status;
+  if (lstat(path, &status) == 0 && S_ISSOCK(status.st_mode)) (void)unlink(path);
+}
+
+int lunado_system_set_mode(const char *path, unsigned mode) {
+  return chmod(path, (mode_t)mode) < 0 ? uv_translate_sys_error(errno) : 0;
+}
+
+/* uv_pipe_getsockname reads what the system has not written where a socket has
+ * no name. */
+int lunado_system_socket_path(const uv_pipe_t *handle, bool peer, char *path,
+                              size_t *size) {
+  struct sockaddr_un address;
+  socklen_t length = sizeof address;
+  uv_os_fd_t fd;
+  int rc = uv_fileno((const uv_handle_t *)handle, &fd);
+  if (rc < 0) return rc;
+  memset(&address, 0, sizeof address);
+  rc = peer ? getpeername(fd, (struct sockaddr *)&address, &length)
+            : getsockname(fd, (struct sockaddr *)&address, &length);
+  if (rc < 0) return uv_translate_sys_error(errno);
+  length -= (socklen_t)offsetof(struct sockaddr_un, sun_path);
+  if (address.sun_path[0] != '\0')
+    length = (socklen_t)strnlen(address.sun_path, sizeof address.sun_path);
+  if (length > *size) return UV_ENOBUFS;
+  memcpy(path, address.sun_path, length);
+  *size = length;
+  return 0;
+}
+
+#endif

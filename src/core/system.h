@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/* system.h - sockets and buffers, where Windows and POSIX differ. */
+#ifndef LUNADO_CORE_SYSTEM_H
+#define LUNADO_CORE_SYSTEM_H
+
+#include <stdbool.h>
+#include <uv.h>
+
+/* The type of uv_buf_t's `len`, which holds less than a size_t on Windows. */
+#ifdef _WIN32
+typedef ULONG lunado_buf_size;
+#else
+typedef size_t lunado_buf_size;
+#endif
+
+/* Closes a socket, or on POSIX any descriptor. */
+void lunado_system_close_socket(uv_os_sock_t fd);
+
+/* Makes the next close of the handle's socket reset the connection.  Returns 0
+ * or an error of libuv's. */
+int lunado_system_reset_at_close(const uv_tcp_t *handle);
+
+/* True if the pipe is a socket, whose directions end one by one; false if it is
+ * a pipe of the system, also a named one of Windows. */
+bool lunado_system_is_socket(const uv_pipe_t *handle);
+
+/* The longest path of a local socket, or on Windows of a named pipe.  libuv may
+ * truncate a longer one. */
+size_t lunado_system_longest_path(void);
+
+/* Removes the local socket at the path; leaves any other file.  A named pipe
+ * needs no removal. */
+void lunado_system_remove_socket(const char *path);
+
+/* Sets the permissions of the local socket at the path, and returns 0 or an
+ * error of libuv's.  A named pipe has no such permissions. */
+int lunado_system_set_mode(const char *path, unsigned mode);
+
+/* Writes the path of a local socket, or that of its peer, to `path`, which has
+ * room for *size bytes, and its length to *size.  The path is empty if the
+ * socket has no name.  Returns 0 or an error of libuv's. */
+int lunado_system_socket_path(const uv_pipe_t *handle, bool peer, char *path,
+                              size_t *size);
+
+#endif
