@@ -28,9 +28,80 @@ static const char *const names[NAMES] = {"luv", "uv"};
 
 #ifdef _WIN32
 
-bool lunado__loader_inspect(lua_CFunction function, lunado_luv_object *object) {
-  (void)function, (void)object;
-  return false;
+/* Functions of Windows' modules have no types of their own. */
+typedef void (*any_function)(void);
+
+/* Returns the program or the DLL that contains the address; NULL: none does. */
+static HMODULE module_of(const void *address) {
+  HMODULE module = NULL;
+  (void)GetModuleHandleExA(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS |
+                               GET_MODULE_HANDLE_EX_FLAG_UNCHANGED_REFCOUNT,
+                           address, &module);
+  return module;
+}
+
+/* Finds the function that one DLL named in the module's table of imports
+ * provides.  The table has two lists: the names of the functions, and their
+ * addresses.  NULL: that DLL provides none of this name. */
+static any_function find_among(const char *base,
+                               const IMAGE_IMPORT_DESCRIPTOR *of,
+                               const char *name) {
+  const void *asking = base + of->OriginalFirstThunk;
+  const void *giving = base + of->FirstThunk;
+  const IMAGE_THUNK_DATA *asked = asking, *given = giving;
+  for (; asked->u1.AddressOfData != 0; asked++, given++) {
+    const void *import = base + asked->u1.AddressOfData;
+    if (IMAGE_SNAP_BY_ORDINAL(asked->u1.Ordinal)) continue;
+    if (strcmp(((const IMAGE_IMPORT_BY_NAME *)import)->Name, name) == 0)
+      return (any_function)given->u1.Function;
+  }
+  return NULL;
+}
+
+static any_function find_import(HMODULE module, const char *name) {
+  const char *base = (const char *)module;
+  const void *headers = base + ((const IMAGE_DOS_HEADER *)base)->e_lfanew;
+  const IMAGE_DATA_DIRECTORY *imports =
+      &((const IMAGE_NT_HEADERS *)headers)
+           ->OptionalHeader.DataDirectory[IMAGE_DIRECTORY_ENTRY_IMPORT];
+  const void *first = base + imports->VirtualAddress;
+  const IMAGE_IMPORT_DESCRIPTOR *of = first;
+  if (imports->Size == 0) return NULL;
+  for (; of->FirstThunk != 0; of++) {
+    any_function found =
+        of->OriginalFirstThunk != 0 ? find_among(base, of, name) : NULL;
+    if (found != NULL) return found;
+  }
+  return NULL;
+}
+
+/* Sets the function pointer at `function` to the symbol `name` that the module
+ * calls: imported, or its own, if the module exports it.  If there is no such
+ * symbol, sets the pointer to NULL and returns false. */
+static bool find_function(HMODULE module, const char *name, void *function) {
+  any_function found = find_import(module, name);
+  if (found == NULL) found = (any_function)GetProcAddress(module, name);
+  memcpy(function, &found, sizeof found);
+  return found != NULL;
+}
+
+bool lunado__loader_inspect(lua_CFunction function, lunado_luv_object *self) {
+  static const char here;
+  any_function theirs, ours;
+  const char *(*version)(void);
+  const void *address;
+  HMODULE module, own = module_of(&here);
+  memcpy(&address, &function, sizeof address);
+  module = module_of(address);
+  if (module == NULL || own == NULL) return false;
+  (void)find_function(module, "luv_cfpcall", &self->runner);
+  (void)find_function(module, "uv_run", &theirs);
+  (void)find_function(own, "uv_run", &ours);
+  /* A program or DLL that neither imports nor exports uv_run contains it. */
+  self->same_uv = theirs == ours && (theirs != NULL || module == own);
+  self->uv_version =
+      find_function(module, "uv_version_string", &version) ? version() : "?";
+  return find_function(module, "luv_set_loop", &self->set_loop);
 }
 
 #else
