@@ -8,11 +8,11 @@
  * function, so the signal has to wake it.
  *
  * Invariants: at most one loop of the process is woken.  The handler of lunado
- * is installed only while that loop runs, and first calls the handler that was
- * installed before it.  If the process installs another handler meanwhile, that
- * handler is left in place.
+ * is installed only while that loop runs, and wakes it after the handler that
+ * was installed before has returned.  If the process installs another handler
+ * meanwhile, that handler is left in place.
  */
-#if !defined(_POSIX_C_SOURCE) && !defined(_GNU_SOURCE)
+#if !defined(_POSIX_C_SOURCE) && !defined(_GNU_SOURCE) && !defined(_WIN32)
 #define _POSIX_C_SOURCE 200809L /* sigaction */
 #endif
 #include "binding/loop/interrupt.h"
@@ -129,14 +129,11 @@ bool lunado__interrupt_take(lua_State *L, lunado_realm *realm) {
 
 /* --- waking --------------------------------------------------------------- */
 
-#ifdef SA_SIGINFO
-
-typedef void (*signal_handler)(int);
+#if defined(SA_SIGINFO) || defined(_WIN32)
 
 static _Atomic(const lunado_ioloop *) watched_by; /* NULL: none */
 static _Atomic(lunado_loopid) woken;              /* the id of that loop's
                                                    * core */
-static _Atomic(signal_handler) handler_before;
 
 static void on_wake(lunado_loop *core, lunado_message *message) {
   lunado_ioloop *loop = core->owner;
@@ -149,13 +146,10 @@ static void on_wake(lunado_loop *core, lunado_message *message) {
     lunado__callback_report_guarded(loop->L, loop->realm, true, "an interrupt");
 }
 
-static void on_interrupt(int signum) {
-  int error = errno;
-  lunado_loopid id;
-  lunado_loop *core;
-  atomic_load (&handler_before)(signum);
-  id = atomic_load(&woken);
-  core = lunado_loopid_enter(id);
+/* Wakes the loop from a signal handler, or from any thread. */
+static void wake(void) {
+  lunado_loopid id = atomic_load(&woken);
+  lunado_loop *core = lunado_loopid_enter(id);
   if (core != NULL) {
     lunado_ioloop *loop = core->owner;
     lunado_loop_urge(core);
@@ -163,6 +157,37 @@ static void on_interrupt(int signum) {
       (void)lunado_loop_send(core, &loop->wake, on_wake);
     lunado_loopid_leave(id);
   }
+}
+
+/* Makes the loop the one that is woken; false: another one is. */
+static bool claim(const lunado_ioloop *loop) {
+  const lunado_ioloop *nobody = NULL;
+  lunado_loopid id;
+  if (lunado_loopid_get(loop->core, &id) < 0 ||
+      !atomic_compare_exchange_strong(&watched_by, &nobody, loop))
+    return false;
+  atomic_store(&woken, id);
+  return true;
+}
+
+static void disclaim(const lunado_ioloop *loop) {
+  atomic_store(&woken, 0);
+  atomic_store(&watched_by, NULL);
+  lunado_loop_calm(loop->core);
+}
+
+#endif
+
+#ifdef SA_SIGINFO
+
+typedef void (*signal_handler)(int);
+
+static _Atomic(signal_handler) handler_before;
+
+static void on_interrupt(int signum) {
+  int error = errno;
+  atomic_load (&handler_before)(signum);
+  wake();
   errno = error;
 }
 
@@ -172,15 +197,11 @@ static bool is_handled(const struct sigaction *action) {
 }
 
 bool lunado__interrupt_watch(const lua_State *L, lunado_ioloop *loop) {
-  const lunado_ioloop *nobody = NULL;
   struct sigaction action;
-  lunado_loopid id;
   if (L != loop->realm->main || sigaction(SIGINT, NULL, &action) != 0 ||
-      !is_handled(&action) || lunado_loopid_get(loop->core, &id) < 0 ||
-      !atomic_compare_exchange_strong(&watched_by, &nobody, loop))
+      !is_handled(&action) || !claim(loop))
     return false;
   atomic_store(&handler_before, action.sa_handler);
-  atomic_store(&woken, id);
   action.sa_handler = on_interrupt;
   (void)sigaction(SIGINT, &action, NULL);
   return true;
@@ -195,9 +216,48 @@ void lunado__interrupt_unwatch(const lunado_ioloop *loop) {
     action.sa_handler = atomic_load(&handler_before);
     (void)sigaction(SIGINT, &action, NULL);
   }
-  atomic_store(&woken, 0);
-  atomic_store(&watched_by, NULL);
-  lunado_loop_calm(loop->core);
+  disclaim(loop);
+}
+
+#elif defined(_WIN32)
+
+/* Waits until the thread that Windows has started for the Ctrl-C has called
+ * all handlers, and has ended. */
+static DWORD WINAPI wake_afterwards(void *thread) {
+  (void)WaitForSingleObject(thread, INFINITE);
+  (void)CloseHandle(thread);
+  wake();
+  return 0;
+}
+
+/* Windows calls the newest handler first, so the interpreter's, which sets the
+ * hook, is still to be called. */
+static BOOL WINAPI on_interrupt(DWORD event) {
+  HMODULE self;
+  HANDLE process = GetCurrentProcess(), thread;
+  if (event != CTRL_C_EVENT) return FALSE;
+  /* Keeps this module loaded for wake_afterwards. */
+  if (GetModuleHandleExA(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS |
+                             GET_MODULE_HANDLE_EX_FLAG_PIN,
+                         (const char *)&watched_by, &self) &&
+      DuplicateHandle(process, GetCurrentThread(), process, &thread,
+                      SYNCHRONIZE, FALSE, 0) &&
+      !QueueUserWorkItem(wake_afterwards, thread, WT_EXECUTELONGFUNCTION))
+    (void)CloseHandle(thread);
+  return FALSE;
+}
+
+bool lunado__interrupt_watch(const lua_State *L, lunado_ioloop *loop) {
+  if (L != loop->realm->main || !claim(loop)) return false;
+  if (SetConsoleCtrlHandler(on_interrupt, TRUE)) return true;
+  disclaim(loop);
+  return false;
+}
+
+void lunado__interrupt_unwatch(const lunado_ioloop *loop) {
+  if (atomic_load(&watched_by) != loop) return;
+  (void)SetConsoleCtrlHandler(on_interrupt, FALSE);
+  disclaim(loop);
 }
 
 #else
