@@ -117,8 +117,8 @@ function IOStream:_init(handle, options)
   options = to_options(options, 2, "IOStream", 3)
   prepare(self, options)
   local guard = require "lunado.uvguard"
-  local fd = type_of(handle) == "uv_pipe" and handle:fileno()
-  if fd and core.guess_handle(fd) == "file" then
+  local fd = type_of(handle) == "uv_pipe" and core.file_of(handle)
+  if fd then
     -- libuv ends the process when it reads a file as a pipe
     local mode = handle:is_writable() and "r+" or "r"
     core.stream_open_file(self, fd, mode, false, handle)

@@ -117,6 +117,29 @@ static int core_guess_handle(lua_State *L) {
   return 1;
 }
 
+/* file_of(handle) → the descriptor of a file with which luv's pipe was opened;
+ * nil if it is no file.  On Windows libuv opens no file as a pipe.  Raises if
+ * the descriptor is not open. */
+static int core_file_of(lua_State *L) {
+#ifdef _WIN32
+  (void)L;
+  return 0;
+#else
+  uv_os_fd_t fd;
+  int rc;
+  luaL_checktype(L, 1, LUA_TUSERDATA);
+  if (uv_fileno(*(uv_handle_t **)lua_touserdata(L, 1), &fd) < 0) return 0;
+  rc = lunado_file_check(fd);
+  if (rc < 0) {
+    lunado__uverror_pushtext(L, rc);
+    return lua_error(L);
+  }
+  if (uv_guess_handle(fd) != UV_FILE) return 0;
+  lua_pushinteger(L, fd);
+  return 1;
+#endif
+}
+
 /* close_descriptor(fd) */
 static int core_close_descriptor(lua_State *L) {
   close_fd(NULL, (uv_file)luaL_checkinteger(L, 1));
@@ -127,6 +150,7 @@ static const luaL_Reg functions[] = {
     {"open_descriptor", core_open_descriptor},
     {"close_descriptor", core_close_descriptor},
     {"guess_handle", core_guess_handle},
+    {"file_of", core_file_of},
     {NULL, NULL}};
 
 void lunado__opening_functions(lua_State *L) {
