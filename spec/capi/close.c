@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* close.c - closing the state in callbacks, and when lunado_close refuses. */
-#include <unistd.h>
 
+#include "../support/posix.h"
 #include "host.h"
 
 static lua_State *state;

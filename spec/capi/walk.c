@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* walk.c - a host closes all handles of its loop, including lunado's. */
-#include <unistd.h>
 
+#include "../support/posix.h"
 #include "host.h"
 
 typedef struct {

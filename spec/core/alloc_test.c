@@ -4,9 +4,9 @@
 
 #include <math.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "core/poll.h"
+#include "../support/posix.h"
 #include "support.h"
 
 enum { TIMERS = 200 };

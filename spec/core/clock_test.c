@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* clock_test.c - loops with another clock, which may skip idle time. */
 #include <math.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "core/loop.h"
 #include "core/poll.h"
+#include "../support/posix.h"
 #include "support.h"
 
 #define HOUR 3600.0

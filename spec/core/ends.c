@@ -5,9 +5,8 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
+#include "../support/posix.h"
 #include "core/handle.h"
 
 char text[TEXT_SIZE];

@@ -7,8 +7,7 @@
 #ifndef LUNADO_SPEC_CORE_ENDS_H
 #define LUNADO_SPEC_CORE_ENDS_H
 
-#include <netinet/in.h>
-
+#include "../support/posix.h"
 #include "core/stream.h"
 #include "support.h"
 

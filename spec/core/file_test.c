@@ -7,9 +7,9 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "core/stream.h"
+#include "../support/posix.h"
 #include "ends.h"
 
 enum { SOME = 200, MODEL = 400000 };

@@ -8,10 +8,10 @@
  * of the machine does not matter.
  */
 #include <math.h>
-#include <unistd.h>
 
 #include "core/loop.h"
 #include "core/poll.h"
+#include "../support/posix.h"
 #include "support.h"
 
 enum { WORK_MS = 10, SOON_MS = 40 };

@@ -3,9 +3,9 @@
 #include "core/loop.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "core/poll.h"
+#include "../support/posix.h"
 #include "support.h"
 
 enum { MANY = 100000 };

@@ -3,11 +3,9 @@
 #include "core/poll.h"
 
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
+#include "../support/posix.h"
 #include "support.h"
 
 enum { PAIRS = 50 };
@@ -171,6 +169,8 @@ static void goes_on_telling_of_an_error(void **state) {
 }
 
 /* Connects to a port without a listener, so the connection is refused. */
+#ifndef _WIN32
+
 static void tells_of_a_refused_connection(void **state) {
   lunado_loop *loop = *state;
   struct sockaddr_in address = {.sin_family = AF_INET};
@@ -186,6 +186,8 @@ static void tells_of_a_refused_connection(void **state) {
   assert_true(seen & (LUNADO_ERROR | LUNADO_WRITE));
   close(port);
 }
+
+#endif
 
 static void pause_it(lunado_watcher *watcher) { set(watcher, LUNADO_NONE); }
 
@@ -636,7 +638,9 @@ int main(void) {
       unit(tells_that_the_other_side_is_gone),
       unit(may_watch_for_that_alone),
       unit(goes_on_telling_of_an_error),
+#ifndef _WIN32
       unit(tells_of_a_refused_connection),
+#endif
       unit(can_be_paused_when_told_of_an_error),
       unit(a_regular_file_cannot),
       unit(nor_can_what_is_closed),

@@ -2,9 +2,9 @@
 /* signals_test.c - watching signals without any lunado_loop. */
 #include "core/signals.h"
 
-#include <poll.h>
 #include <signal.h>
 
+#include "../support/posix.h"
 #include "support.h"
 
 static lunado_signals *signals;

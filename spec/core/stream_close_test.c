@@ -2,11 +2,10 @@
 /* stream_close_test.c - streams are closed, by whomever and whenever. */
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "core/handle.h"
 #include "core/stream.h"
+#include "../support/posix.h"
 #include "ends.h"
 
 /* --- in events ----------------------------------------------------------- */

@@ -7,11 +7,10 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "core/handle.h"
 #include "core/listen.h"
+#include "../support/posix.h"
 #include "ends.h"
 
 enum { SOME = 300, PIECE = 64 * 1024, BUFFER = 256 * 1024 };
@@ -564,6 +563,8 @@ static void a_stream_is_small(void **state) {
   assert_true(sizeof(lunado_stream) <= 13 * sizeof(void *));
 }
 
+#ifndef _WIN32
+
 static void a_terminal_is_a_stream_as_well(void **state) {
   lunado_loop *loop = *state;
   lunado_stream *stream;
@@ -590,6 +591,8 @@ static void a_terminal_is_a_stream_as_well(void **state) {
   close(fd);
   close(other);
 }
+
+#endif
 
 /* --- being alive --------------------------------------------------------- */
 
@@ -676,7 +679,9 @@ int main(void) {
       end_unit(none_is_made_without_memory),
       end_units(nor_on_a_closed_loop),
       end_unit(tells_which_way_it_goes),
+#ifndef _WIN32
       end_unit(a_terminal_is_a_stream_as_well),
+#endif
       cmocka_unit_test(a_stream_is_small),
       end_units(keeps_a_run_alive_when_told),
       end_unit(at_first_it_does_not),

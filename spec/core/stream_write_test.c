@@ -3,11 +3,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #include "core/stream.h"
+#include "../support/posix.h"
 #include "ends.h"
 
 enum { SOME = 300 };

@@ -5,9 +5,9 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "core/poll.h"
+#include "../support/posix.h"
 #include "support.h"
 
 enum { FEW = 8, SOME = 400, MANY = 100000 };

@@ -2,6 +2,7 @@
 -- Runs a script in a separate interpreter, to check what is visible only from
 -- outside, such as the exit status, stderr and the end of a Lua state.
 local gc = require "spec.support.gc"
+local system = require "spec.support.system"
 
 local function interpreter()
   local first = 0
@@ -16,7 +17,7 @@ local function quote(text)
 end
 
 local function read(path)
-  local file = assert(io.open(path, "rb"))
+  local file = assert(io.open(path, system.is_windows and "r" or "rb"))
   local text = file:read("a")
   file:close()
   os.remove(path)
@@ -27,8 +28,41 @@ end
 -- LUNADO_PATIENCE is the number of seconds after which it does so; a checker
 -- like valgrind needs more.
 local PATIENCE = tonumber(os.getenv("LUNADO_PATIENCE")) or 60
-local watchdog = os.execute("command -v timeout >/dev/null 2>&1")
-  and "timeout %g " or ""
+local watchdog = not system.is_windows
+  and os.execute("command -v timeout >/dev/null 2>&1") and "timeout %g " or ""
+
+-- Runs the script by a file of commands for Windows' shell.  Nothing ends a
+-- child that hangs.
+local function run_on_windows(script, out, err)
+  local commands = os.tmpname() .. ".bat"
+  local file = assert(io.open(commands, "w"))
+  for name, value in pairs {
+    LUA_PATH = package.path, LUA_CPATH = package.cpath, LUA_INIT = "",
+    LUA_INIT_5_4 = gc.chosen,
+  } do
+    file:write("@set ", name, "=", value, "\n")
+  end
+  file:write(('@"%s" "%s" >"%s" 2>"%s" <NUL\n' ..
+    '@>"%s.code" echo %%ERRORLEVEL%%\n'):format(interpreter(), script, out, err,
+    commands))
+  file:close()
+  os.execute(commands) -- which confuses the code with C's errno
+  os.remove(commands)
+  return "exit", tonumber(read(commands .. ".code"))
+end
+
+-- The same by a POSIX shell.
+local function run(script, out, err, seconds, line)
+  local program = quote(interpreter()) .. " " .. quote(script)
+  if line then program = "sh -c " .. quote(line(program)) end
+  local command = ("LUA_PATH=%s LUA_CPATH=%s LUA_INIT= LUA_INIT_5_4=%s "
+    .. "%s%s >%s 2>%s </dev/null"):format(quote(package.path),
+    quote(package.cpath), quote(gc.chosen),
+    watchdog:format(seconds or PATIENCE),
+    program, quote(out), quote(err))
+  local _, how, code = os.execute(command)
+  return how, code
+end
 
 --- child(source [, seconds [, line]]) -> { code =, out =, err = }.  The code is
 --- 124 if the script took longer than `seconds`, and above 128 if a signal
@@ -39,19 +73,18 @@ return function(source, seconds, line)
   local file = assert(io.open(script, "wb"))
   file:write(source)
   file:close()
-  local run = quote(interpreter()) .. " " .. quote(script)
-  if line then run = "sh -c " .. quote(line(run)) end
-  local command = ("LUA_PATH=%s LUA_CPATH=%s LUA_INIT= LUA_INIT_5_4=%s "
-    .. "%s%s >%s 2>%s </dev/null"):format(quote(package.path),
-    quote(package.cpath), quote(gc.chosen),
-    watchdog:format(seconds or PATIENCE),
-    run, quote(out), quote(err))
-  local _, how, code = os.execute(command)
+  local how, code
+  if system.is_windows then
+    assert(not line, "the line needs a POSIX shell")
+    how, code = run_on_windows(script, out, err)
+  else
+    how, code = run(script, out, err, seconds, line)
+  end
   os.remove(script)
   local result = {
     code = how == "signal" and 128 + code or code,
     out = read(out),
-    err = read(err):gsub(script:gsub("%p", "%%%0"), "script.lua"),
+    err = read(err):gsub((script:gsub("%p", "%%%0")), "script.lua"),
   }
   return result
 end

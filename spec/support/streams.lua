@@ -5,6 +5,7 @@ local Future = require "lunado.concurrent".Future
 local iostream = require "lunado.iostream"
 local isinstance = require "lunado.util".isinstance
 local uv = require "lunado.uv"
+local system = require "spec.support.system"
 
 local await = coroutine.yield
 local IOStream, StreamClosedError =
@@ -45,9 +46,31 @@ function streams.tcp(options)
   return IOStream(here, options), there
 end
 
+-- Returns two handles of luv that are connected by a named pipe.
+local function named_pipe()
+  local server, accepted = uv.new_pipe(false), Future()
+  local path = system.socket_path()
+  assert(uv.pipe_bind(server, path))
+  assert(uv.listen(server, 1, function(err)
+    assert(not err, err)
+    local there = uv.new_pipe(false)
+    assert(uv.accept(server, there))
+    accepted:set_result(there)
+  end))
+  local here = uv.new_pipe(false)
+  await(uv.pipe_connect(here, path))
+  local there = await(accepted)
+  await(uv.close(server))
+  return here, there
+end
+
 --- Returns an IOStream and the handle of luv that it is connected to by a local
---- socket.
+--- socket, or by a named pipe of Windows.
 function streams.pipe(options)
+  if system.is_windows then
+    local here, there = named_pipe()
+    return IOStream(here, options), there
+  end
   local ends = assert(uv.socketpair())
   local here, there = uv.new_pipe(false), uv.new_pipe(false)
   assert(here:open(ends[1]))
