@@ -90,7 +90,7 @@ workloads[1] = { name = "download, s for a GiB", per = MEGABYTES / 1024,
   openssl = function()
     return shell_seconds(("printf \"GET /file HTTP/1.0\\r\\n\\r\\n\" | openssl "
       .. "s_client -quiet -CAfile %s -connect 127.0.0.1:%d 2>/dev/null "
-      .. "| head -c %d >/dev/null"):format(ca, PORT, MEGABYTES << 20))
+      .. ">/dev/null"):format(ca, PORT))
   end }
 
 workloads[2] = { name = "handshake, us", per = HANDSHAKES * 1e-6,

@@ -151,6 +151,9 @@ set(pieces_of_luv_memory first_require_of_luv luv_before_the_loop
   first_require_of_lunado_uv first_uses)
 set(pieces_of_memory_calls locks queues gen tasks ioloop signals streams process
   uv others loading)
+if(TARGET lunado_tls)
+  list(APPEND pieces_of_memory_calls tls)
+endif()
 set(long_tests "")
 list(FILTER in_pieces EXCLUDE REGEX "${needs_posix}")
 foreach(name IN LISTS in_pieces)
@@ -161,6 +164,13 @@ foreach(name IN LISTS in_pieces)
     list(APPEND long_tests capi/${name}_${piece})
   endforeach()
 endforeach()
+
+# Certificates are made once for the many states of this host, which check none.
+if(TARGET lunado_tls)
+  file(MAKE_DIRECTORY "${PROJECT_BINARY_DIR}/certificates")
+  set_property(TEST capi/memory_calls_tls APPEND PROPERTY ENVIRONMENT
+    "LUNADO_CERTIFICATES=${PROJECT_BINARY_DIR}/certificates")
+endif()
 
 # When an allocation fails, luv, libuv and the C library leak memory.
 list(TRANSFORM pieces_of_luv_memory PREPEND luv_memory_ OUTPUT_VARIABLE with_luv)

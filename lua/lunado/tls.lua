@@ -216,15 +216,11 @@ local function names_file(options)
   return false
 end
 
-local function is_context(value)
-  return type(value) == "userdata" and pcall(library.Context.verifies, value)
-end
-
 --- Returns the context that the options are, or that is made of them; or nil
 -- and what is wrong with them.  Raises an SSLError if a file or a cipher cannot
 -- be used.
 local function to_context(server_side, options)
-  if is_context(options) then
+  if library.is_context(options) then
     if library.Context.server_side(options) == server_side then
       return options
     end

@@ -1525,6 +1525,106 @@ if wanted == "process" then
   end)
 end
 
+-- TLS ------------------------------------------------------------------------
+--
+-- The calls alone, as above.  OpenSSL's own memory does not fail.
+
+group = {}
+groups.tls = group
+if wanted == "tls" then
+  package.cpath = (os.getenv "LUNADO_BUILD" or "build") .. "/?.so;" .. cpath
+  package.path = "./?.lua;" .. package.path
+  local IOStream = require "lunado.iostream".IOStream
+  local certificates = require "spec.support.certificates"
+  local tls = require "lunado.tls"
+  local server_options = { certfile = certificates.path "server.pem" }
+
+  --- Both ends of a connection.
+  local function connected()
+    local ends = assert(require "luv".socketpair())
+    return IOStream.open(ends[1]), IOStream.open(ends[2])
+  end
+
+  repeatable("create_default_context", function()
+    local context
+    return function()
+      context = tls.create_default_context(true, { alpn = { "x" },
+        certfile = server_options.certfile, ciphers = "ECDHE+AESGCM" })
+    end, function() assert(tostring(context):find "server") end
+  end)
+
+  --- Starts a client and a server, and sends a line.
+  scenario("start_tls", function()
+    local here, there = connected()
+    local one, other
+    local theirs = tls.create_default_context(true, server_options)
+    local mine = tls.create_default_context { cert_reqs = "none" }
+    return function()
+      one = here:start_tls(false, mine)
+      other = there:start_tls(true, theirs)
+      here:write "hello\n"
+    end, function()
+      if one and other and not here:closed() and not there:closed() then
+        local ok, err = pcall(lunado.run, function()
+          yield { one, other }
+          if here:writing() then yield(there:read_line()) end
+          return tls.connection_info(here).version
+        end)
+        assert(ok, err)
+      end
+      here:close()
+      there:close()
+      if one then one:exception() end
+      if other then other:exception() end
+      turn()
+    end
+  end)
+
+  repeatable("peer_certificate, connection_info", function()
+    local here, there = connected()
+    lunado.run(function()
+      yield { here:start_tls(false, { cert_reqs = "none" }),
+        there:start_tls(true, server_options) }
+    end)
+    local certificate, info
+    return function()
+      certificate = here:peer_certificate()
+      info = tls.connection_info(here)
+    end, function()
+      same("localhost", certificate.subject.CN)
+      same("TLSv1.3", info.version)
+      here:close()
+      there:close()
+      turn()
+    end
+  end)
+
+  for _, size in ipairs { 3, 1000000 } do
+    scenario(("a write of %d encrypted bytes"):format(size), function()
+      local here, there = connected()
+      lunado.run(function()
+        yield { here:start_tls(false, { cert_reqs = "none" }),
+          there:start_tls(true, server_options) }
+      end)
+      local data, future = ("x"):rep(size), nil
+      return function() future = here:write(data) end, function(raised)
+        if not raised and not here:closed() then
+          same(data, lunado.run(function()
+            local read = there:read_bytes(size)
+            yield(future)
+            return yield(read)
+          end))
+        elseif future then
+          assert(tostring(future:exception()):find "memory")
+        end
+        here:close()
+        there:close()
+        turn()
+      end
+    end)
+  end
+end
+
 -- Loading --------------------------------------------------------------------
 
 group = {}

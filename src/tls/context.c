@@ -278,6 +278,12 @@ static int tls_new_context(lua_State *L) {
   return 1;
 }
 
+/* is_context(value) → whether it is one. */
+static int tls_is_context(lua_State *L) {
+  lua_pushboolean(L, luaL_testudata(L, 1, CLASS) != NULL);
+  return 1;
+}
+
 /* --- the class ------------------------------------------------------------ */
 
 static int context__gc(lua_State *L) {
@@ -324,4 +330,6 @@ void lunado__context_open(lua_State *L) {
   lua_pop(L, 1);
   lua_pushcfunction(L, tls_new_context);
   lua_setfield(L, -2, "new_context");
+  lua_pushcfunction(L, tls_is_context);
+  lua_setfield(L, -2, "is_context");
 }
