@@ -112,6 +112,14 @@ function Script:logged(text)
   return table.concat(self.log, "\n"):find(text, 1, true) ~= nil
 end
 
+-- Whether each of the first three workers has logged that.
+function Script:logged_by_all(text)
+  for id = 0, 2 do
+    if not self:logged(("worker %d %s"):format(id, text)) then return false end
+  end
+  return true
+end
+
 -- Waits for the end of the parent; returns its status.  No worker is left.
 function Script:wait()
   local status = await(self.p:wait_for_exit(false))
@@ -309,6 +317,7 @@ describe("a stop", function()
       await(stream:write "slow\n")
       assert.equal("go on", await(stream:read_line()))
       script.p:kill(signal)
+      wait_until(function() return script:logged_by_all "is to end" end)
       wait_until(function() return #script.out >= 2 end) -- the idle workers
       assert.is_false((pcall(script.ask, script, "too late")))
       await(stream:write " but sure\n")

@@ -124,9 +124,9 @@ end)
 local function stop(loop, seconds)
   if stopping then return end
   stopping = true
+  inherit.stop()
   log:info("worker %d is to end", inherit.number)
   say "-"
-  inherit.stop()
   return finish(loop, seconds)
 end
 
