@@ -143,7 +143,7 @@ build = {
             "src/core/bell.c",
             "src/core/bytes.c",
             "src/core/check.c",
-            "src/core/cloexec.c",
+            "src/core/descriptors.c",
             "src/core/file.c",
             "src/core/filter.c",
             "src/core/future.c",

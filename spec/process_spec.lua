@@ -715,6 +715,27 @@ describe("a state that ends", function()
   end)
 end)
 
+describe("a process without standard descriptors", function()
+  it("starts programs, and has none of its own instead", function()
+    local path = os.tmpname()
+    local result = child(([[
+      local process = require "lunado.process"
+      require "lunado".run(function()
+        local p = process.Subprocess({ "cat" },
+          { stdin = process.STREAM, stdout = process.STREAM })
+        local file <close> = assert(io.open(%q, "w"))
+        file:write((coroutine.yield(p:communicate "text")))
+      end)
+    ]]):format(path), nil, function(command)
+      return command .. " <&- >&- 2>&-"
+    end)
+    local file <close> = assert(io.open(path))
+    assert.equal("text", file:read "a")
+    assert.same({ code = 0, out = "", err = "" }, result)
+    os.remove(path)
+  end)
+end)
+
 describe("beside uv.spawn", function()
   spec("each gets its own", function()
     local mine, theirs = {}, {}

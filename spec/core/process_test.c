@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "core/cloexec.h"
+#include "core/descriptors.h"
 #include "support.h"
 
 static lunado_process *process;

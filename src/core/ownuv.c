@@ -18,6 +18,7 @@
 
 #include <stdlib.h>
 
+#include "core/descriptors.h"
 #include "core/handle.h"
 
 /* --- storage ------------------------------------------------------------- */
@@ -58,6 +59,7 @@ int lunado__ownuv_open(lunado_loop *loop) {
   int rc;
   loop->own = calloc(1, sizeof *loop->own);
   if (loop->own == NULL) return UV_ENOMEM;
+  lunado_fill_standard_descriptors();
   rc = uv_loop_init(loop->own);
   if (rc < 0)
     lunado__ownuv_free(loop);

@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 
 #include "core/alloc.h"
-#include "core/cloexec.h"
+#include "core/descriptors.h"
 #include "core/handle.h"
 #include "core/loop.h"
 

@@ -29,7 +29,7 @@ typedef void (*lunado_process_cb)(lunado_process *process);
 
 /* Starts a program as uv_spawn does; `options` need last for the call only, and
  * its exit_cb is not used.  The program inherits no descriptor but those in
- * options->stdio: all others from 3 on are marked (cloexec.h).
+ * options->stdio: all others from 3 on are marked (descriptors.h).
  * Returns 0; UV_ECANCELED if the loop is closed, UV_ENOMEM, or what libuv says
  * of a program that cannot be started.  Then *process is NULL. */
 int lunado_process_spawn(lunado_process **process, lunado_loop *loop,

@@ -9,6 +9,7 @@
 
 #include "core/alloc.h"
 #include "core/bell.h"
+#include "core/descriptors.h"
 #include "core/list.h"
 
 typedef struct {
@@ -41,6 +42,7 @@ int lunado_signals_new(lunado_signals **signals) {
   *signals = NULL;
   if (self == NULL) return UV_ENOMEM;
   lunado_link_init(&self->kept);
+  lunado_fill_standard_descriptors();
   rc = uv_loop_init(&self->uv);
   if (rc == 0) {
     rc = lunado_bell_init(&self->bell, &self->uv);

@@ -4,7 +4,7 @@
  *
  * An object is made without a descriptor, and then gets one: so no descriptor
  * is lost when memory runs out.  All descriptors here are marked so that
- * programs do not inherit them (cloexec.h in core).
+ * programs do not inherit them (descriptors.h in core).
  */
 #include "binding/stream/descriptor.h"
 

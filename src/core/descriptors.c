@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* cloexec.c - descriptors that programs which are started do not inherit. */
-#include "core/cloexec.h"
+/* descriptors.c - marking and filling descriptors of the process. */
+#include "core/descriptors.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -51,4 +52,11 @@ void lunado_cloexec_from(int first) {
   most = sysconf(_SC_OPEN_MAX);
   if (most < 0 || most > MOST) most = MOST;
   for (int fd = first; fd < most; fd++) mark(fd);
+}
+
+/* A descriptor that is opened gets the lowest number that is free. */
+void lunado_fill_standard_descriptors(void) {
+  for (int fd = 0; fd <= 2; fd++)
+    if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+      (void)open("/dev/null", O_RDWR);
 }
