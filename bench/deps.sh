@@ -3,7 +3,7 @@
 # Installs the peers that Debian packages, and valgrind for check.lua.
 set -e
 set -- lua-luv lua-cqueues lua-copas python3-tornado python3-trio nodejs \
-  valgrind
+  python3-aiohttp python3-pycurl nginx-light curl valgrind
 
 if ! command -v apt-get > /dev/null; then
   echo "no apt-get here; install by hand what there is of: $*" >&2

@@ -275,8 +275,9 @@ function Fetch:follow(info)
   all.url = info.redirect_url
   self.redirects = self.redirects + 1
   self.redirected = self.redirected + info.total
-  self.transfer:stop()
-  self:transfer_now()
+  local transfer = self.transfer
+  self:transfer_now() -- if it raises, the old one still has its news
+  transfer:stop()
 end
 
 -- News of the transfer -------------------------------------------------------

@@ -1,0 +1,115 @@
+-- SPDX-License-Identifier: MIT
+-- Fetches 2,000 pages of 10 kB from nginx, 100 at once, with each HTTP client
+-- that is installed, and prints the CPU seconds of each.
+--   lua5.4 bench/pages.lua [runs]
+-- Run it from the root of the tree, with LUA_PATH and LUA_CPATH set to the
+-- lunado to be measured.  Each number is the median of `runs` processes (5 by
+-- default), interleaved.  Starting a process does not count, except for curl,
+-- which is a program; its start takes about 10 ms.
+local luv = require "luv"
+
+local RUNS <const> = tonumber(arg[1]) or 5
+local PAGES <const>, AT_ONCE <const>, SIZE <const> = 2000, 100, 10000
+
+local CONFIG <const> = [[
+daemon off;
+master_process off;
+pid FOLDER/pid;
+error_log FOLDER/error.log;
+events { worker_connections 1024; }
+http {
+  access_log off;
+  client_body_temp_path FOLDER/body;
+  proxy_temp_path FOLDER/proxy;
+  fastcgi_temp_path FOLDER/fastcgi;
+  uwsgi_temp_path FOLDER/uwsgi;
+  scgi_temp_path FOLDER/scgi;
+  keepalive_requests 10000000;
+  server { listen 127.0.0.1:PORT; root FOLDER; }
+}
+]]
+
+local function write(path, text)
+  local file <close> = assert(io.open(path, "wb"))
+  file:write(text)
+end
+
+local function free_port()
+  local probe = luv.new_tcp()
+  assert(probe:bind("127.0.0.1", 0))
+  local port = probe:getsockname().port
+  probe:close()
+  return port
+end
+
+local function start_nginx(folder, port)
+  write(folder .. "/nginx.conf",
+    (CONFIG:gsub("FOLDER", folder):gsub("PORT", port)))
+  write(folder .. "/page", ("x"):rep(SIZE))
+  luv.os_setenv("PATH", luv.os_getenv "PATH" .. ":/usr/sbin:/sbin")
+  local handle = assert(luv.spawn("nginx", { args = { "-p", folder, "-e",
+    folder .. "/error.log", "-c", folder .. "/nginx.conf" } }, function() end))
+  luv.sleep(500)
+  return handle
+end
+
+--- Returns what a command prints, or nil if it fails.
+local function output(command)
+  local pipe = assert(io.popen(command .. " 2>/dev/null"))
+  local text = pipe:read "a"
+  return pipe:close() and text or nil
+end
+
+--- The sum of the times of the children that sh's `times` prints.
+local function curl_seconds(text)
+  local sum = 0
+  for minutes, seconds in (text or ""):match "([^\n]*)\n*$"
+    :gmatch "(%d+)m([%d.]+)s" do
+    sum = sum + tonumber(minutes) * 60 + tonumber(seconds)
+  end
+  return sum > 0 and sum or nil
+end
+
+local function median(list)
+  table.sort(list)
+  return list[(#list + 1) // 2]
+end
+
+local function main()
+  local folder = assert(luv.fs_mkdtemp(luv.os_tmpdir() .. "/bench_XXXXXX"))
+  local port = free_port()
+  local nginx = start_nginx(folder, port)
+  local url = ("http://127.0.0.1:%d/page"):format(port)
+  write(folder .. "/curl.txt",
+    (("url = %q\noutput = \"/dev/null\"\n"):format(url)):rep(PAGES))
+  local arguments = (" %s %d %d"):format(url, PAGES, AT_ONCE)
+  local lua = arg[-1] or "lua5.4"
+  local peers = {
+    { "curl --parallel", "sh -c 'curl -s --parallel --parallel-max " .. AT_ONCE
+      .. " -K " .. folder .. "/curl.txt; times'", curl_seconds },
+    { "lunado", lua .. " bench/pages/lunado.lua" .. arguments },
+    { "Tornado's curl client",
+      "/usr/bin/python3 bench/pages/tornado.py" .. arguments },
+    { "aiohttp", "/usr/bin/python3 bench/pages/aio.py" .. arguments },
+    { "Node's fetch", "node bench/pages/node.js" .. arguments },
+  }
+  for _ = 1, RUNS do
+    for _, peer in ipairs(peers) do
+      local seconds = (peer[3] or tonumber)(output(peer[2]) or "")
+      peer.times = peer.times or {}
+      table.insert(peer.times, seconds)
+    end
+  end
+  print(("%d pages of %d bytes, %d at once: CPU seconds"):format(PAGES, SIZE,
+    AT_ONCE))
+  for _, peer in ipairs(peers) do
+    local seconds = median(peer.times)
+    print(("  %-24s %s"):format(peer[1],
+      seconds and ("%.3f"):format(seconds) or "not installed"))
+  end
+  nginx:kill "sigterm"
+  luv.run()
+  os.execute(("rm -rf '%s'"):format(folder))
+end
+
+main()
