@@ -175,7 +175,7 @@ void lunado_loop_ready(lunado_loop *loop, lunado_callback *callback);
  * ends. */
 void lunado_loop_ready_rest(lunado_loop *loop, lunado_callback *callback);
 
-/* Removes the callback from the ready list.  Only tests call this. */
+/* Removes the callback from the ready list, if it is there. */
 void lunado_callback_cancel(lunado_callback *callback);
 
 /* True when the slice has expired, so that a callback which does much should
