@@ -27,11 +27,12 @@ function server:handle_stream(stream)
   for line in stream:lines() do
     if line == "die" then os.exit(3) end
     if line == "end" then os.exit(0) end
+    local more = ""
     if line == "slow" then
       await(stream:write "go on\n")
-      line = line .. await(stream:read_line())
+      more = await(stream:read_line())
     end
-    await(stream:write(process.task_id() .. " " .. line .. "\n"))
+    await(stream:write(process.task_id() .. " " .. line .. more .. "\n"))
   end
 end
 ]]
@@ -226,6 +227,17 @@ describe("spawn_workers", function()
     script.p:kill()
     assert.equal(0, script:wait())
     assert.is_nil(luv.fs_stat(path))
+  end)
+
+  spec("gives them the sockets of all addresses", function()
+    local script <close> = start((SERVE:gsub('0, "127.0.0.1"', "0")))
+    script:wait_for(3)
+    assert.truthy(script:ask "x":find " x$")
+    for _, worker in ipairs(script.up) do
+      assert.equal(script.up[1].port, worker.port)
+    end
+    script.p:kill()
+    assert.equal(0, script:wait())
   end)
 
   spec("starts again those that are killed", function()
