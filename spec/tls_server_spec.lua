@@ -239,6 +239,29 @@ describe("a stream on luv's handle", function()
   end)
 end)
 
+describe("a stream that is being connected", function()
+  spec("starts TLS when it is", function()
+    local server, port = greeter { ssl_options = certificates.server() }
+    local stream = IOStream.tcp()
+    local connected = stream:connect("127.0.0.1", port)
+    local started = stream:start_tls(false, certificates.client(), "localhost")
+    assert.is_false(connected:done())
+    await(started)
+    assert.is_true(connected:done())
+    greets(stream)
+    server:stop()
+  end)
+
+  spec("fails both if it cannot be", function()
+    local stream = IOStream.tcp()
+    local connected = stream:connect("127.0.0.1", streams.closed_port())
+    local started = stream:start_tls(false, certificates.client(), "localhost")
+    assert.equal("ECONNREFUSED", streams.closed_error(connected).real_error)
+    assert.equal("ECONNREFUSED", streams.closed_error(started).real_error)
+    await(stream:close())
+  end)
+end)
+
 describe("options", function()
   local create = tls.create_default_context
 
@@ -421,15 +444,20 @@ describe("the end of the state", function()
       local port = server:listen(0, "127.0.0.1")
       local client = lunado.tcpclient.TCPClient()
       local options = { ssl_options = { cert_reqs = "none" } }
-      for _ = 1, 3 do client:connect("127.0.0.1", port, options) end
-      kept = {}
+      local function start()
+        local stream = lunado.iostream.IOStream.tcp()
+        stream:connect("127.0.0.1", port)
+        stream:start_tls(false, options.ssl_options)
+        return stream
+      end
+      kept = { start(), start(), start() }
       lunado.run(function()
-        for i = 1, 5 do
+        for i = 1, 2 do
           kept[i] = coroutine.yield(client:connect("127.0.0.1", port, options))
         end
         kept[1]:write(("x"):rep(1 << 24))
         kept[2]:read_bytes(1)
-        client:connect("127.0.0.1", port, options)
+        kept[0] = start()
       end)
       print "end"
     ]]):format(path "server.pem"))
