@@ -182,6 +182,16 @@ foreach(name IN LISTS with_luv)
     "ASAN_OPTIONS=detect_stack_use_after_return=1:detect_leaks=0")
 endforeach()
 
+# The client's module, which is no part of the library, finds the functions of
+# lunado.h in the host.
+if(TARGET lunado_curl)
+  set_target_properties(capi_memory_calls PROPERTIES ENABLE_EXPORTS ON)
+  lunado_add_test(capi/memory_calls_http ${under}
+    $<TARGET_FILE:capi_memory_calls> "${LUNADO_ROOT}/spec/capi/memory_http.lua"
+    http)
+  list(APPEND long_tests capi/memory_calls_http)
+endif()
+
 lunado_add_test(capi/exports sh spec/capi/exports.sh
   $<TARGET_FILE:lunado> $<TARGET_FILE:lunado_module>)
 
