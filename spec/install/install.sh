@@ -93,6 +93,10 @@ check_prefix() { # prefix
 static=$work/static
 quietly cmake --install "$build" --prefix "$static"
 has "$static" lib/liblunado.a
+for name in tls curl; do
+  [ ! -e "$build/lunado/$name.so" ] ||
+    has "$static" "lib/lua/$version/lunado/$name.so"
+done
 check_prefix "$static"
 
 # --- a shared library, with a Lua and a libuv without pkg-config files --------
@@ -117,8 +121,6 @@ quietly sh "$root/spec/capi/exports.sh" "$shared/lib/liblunado.so" \
 readelf -d "$shared/lib/liblunado.so" | grep -q 'SONAME.*\[liblunado\.so\.0\.2\]' ||
   fail "liblunado.so has no soname"
 check_prefix "$shared"
-unset PKG_CONFIG_LIBDIR
-PKG_CONFIG_PATH=$pc_path
 
 # The two Lua folders may be named, as distributions and LuaRocks do.
 quietly cmake "$work/build" -DINSTALL_CMOD="$work/cmod" \
@@ -128,6 +130,8 @@ has "$work" cmod/lunado/core.so lmod/lunado/init.lua
 quietly cmake --build "$work/build" --target uninstall
 left=$(find "$work/named" "$work/cmod" "$work/lmod" -type f -o -name lunado)
 [ -z "$left" ] || fail "uninstall leaves $left"
+unset PKG_CONFIG_LIBDIR
+PKG_CONFIG_PATH=$pc_path
 
 # --- as a part of another project's build --------------------------------------
 
