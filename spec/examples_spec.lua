@@ -474,3 +474,59 @@ describe("hash_tree.lua", function()
     end
   end)
 end)
+
+describe("download.lua", function()
+  local missing = not package.searchpath("lunado.curl", package.cpath)
+  local await = coroutine.yield
+
+  --- Runs the example with a server's pages of 300 kB; "no" is missing.
+  local function download(paths, files)
+    return run(function()
+      local server = lunado.tcpserver.TCPServer()
+      function server:handle_stream(stream) -- luacheck: ignore self
+        local head = await(stream:read_until "\r\n\r\n")
+        if head:find "^GET /no " then
+          await(stream:write "HTTP/1.0 404 None\r\n\r\n")
+        else
+          await(stream:write("HTTP/1.0 200 OK\r\n\r\n" .. ("x"):rep(300000)))
+        end
+        stream:close()
+      end
+      local port = server:listen(0, "127.0.0.1")
+      local arguments = { "-j", "2" }
+      for i, path in ipairs(paths) do
+        table.insert(arguments, ("http://127.0.0.1:%d/%s"):format(port, path))
+        table.insert(arguments, files[i])
+      end
+      local process, output = spawn("download", table.unpack(arguments))
+      local stream <close> = lunado.iostream.IOStream(output)
+      local text = await(stream:read_until_close())
+      local code = await(process:wait())
+      server:stop()
+      return code, text
+    end)
+  end
+
+  it("writes pages into files", function()
+    if missing then return pending "no lunado/curl.so" end
+    local files = { os.tmpname(), os.tmpname(), os.tmpname() }
+    local code, text = download({ "one", "no", "two" }, files)
+    assert.equal(1, code)
+    local _, lines = text:gsub("200  300000 bytes", "%0")
+    assert.equal(2, lines, text)
+    has(text, "HTTP 404: None  http://127.0.0.1:%d+/no\n")
+    assert.equal(300000, luv.fs_stat(files[1]).size)
+    assert.is_nil((luv.fs_stat(files[2])))
+    os.remove(files[1])
+    os.remove(files[3])
+  end)
+
+  it("refuses wrong arguments", function()
+    if missing then return pending "no lunado/curl.so" end
+    for _, wrong in ipairs { {}, { "http://x/" }, { "-j", "0", "a", "b" } } do
+      local result = example("download", table.unpack(wrong))
+      assert.equal(2, result.code)
+      has(result.err, "^usage: ")
+    end
+  end)
+end)
