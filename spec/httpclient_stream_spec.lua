@@ -71,6 +71,24 @@ describe("streaming_callback", function()
     assert.equal(#piece * pieces, got)
   end)
 
+  spec("gets no piece, however small, before its Future is done", function(c)
+    local gate, got, sent = concurrent.Future(), {}, 0
+    local url = serve_chunks(function()
+      sent = sent + 1
+      return gen.sleep(0.002)
+    end)
+    local future = c:fetch(url, { streaming_callback = function(x)
+      got[#got + 1] = x
+      return gate
+    end })
+    streams.wait_until(function() return sent == 3 end)
+    await(gen.sleep(0.01))
+    assert.equal(1, #got)
+    gate:set_result()
+    await(future)
+    assert.equal("abc", table.concat(got))
+  end)
+
   spec("may be a coroutine function; the end waits for it", function(client)
     local got = {}
     await(client:fetch(serve_chunks(), { streaming_callback =
