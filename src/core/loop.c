@@ -496,6 +496,7 @@ int lunado_loop_run(lunado_loop *loop, bool forever) {
   lunado_loop_calm(loop);
   tell_if_unused(loop);
   lunado__ownuv_close(loop);
+  lunado__ownuv_finish(loop);
   lunado_loop_unref(loop);
   return rc;
 }

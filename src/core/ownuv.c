@@ -68,6 +68,9 @@ int lunado__ownuv_open(lunado_loop *loop) {
   return rc;
 }
 
+/* So many passes close what is closing. */
+enum { FEW_PASSES = 3 };
+
 /* --- foreign handles and requests ----------------------------------------- */
 
 typedef struct {
@@ -199,6 +202,15 @@ static void drain(lunado_loop *loop) {
   loop->was_lent = false;
   while (loop->own->active_reqs.count > 0 || count(loop).closing > 0)
     (void)uv_run(loop->own, UV_RUN_ONCE);
+}
+
+/* From libuv 1.45 on, timers run at the end of a pass, so a foreign timer that
+ * was closed in its callback may still be closing when a run ends. */
+void lunado__ownuv_finish(lunado_loop *loop) {
+  for (int i = 0; i < FEW_PASSES && loop->close_later && loop->owns_uv &&
+                  loop->depth == 0 && is_unused(loop);
+       i++)
+    (void)uv_run(loop->own, UV_RUN_NOWAIT);
 }
 
 void lunado__ownuv_close(lunado_loop *loop) {

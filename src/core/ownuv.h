@@ -25,6 +25,10 @@ void lunado__ownuv_open_check(lunado_loop *loop);
  * later.  Does nothing while the loop is open, or the uv_loop_t is lent. */
 void lunado__ownuv_close(lunado_loop *loop);
 
+/* After a run: if the loop was closed during it, and foreign handles are still
+ * closing, calls their close callbacks. */
+void lunado__ownuv_finish(lunado_loop *loop);
+
 /* Frees the storage of the uv_loop_t. */
 void lunado__ownuv_free(lunado_loop *loop);
 
