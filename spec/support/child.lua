@@ -76,6 +76,7 @@ return function(source, seconds, line)
   local how, code
   if system.is_windows then
     assert(not line, "the line needs a POSIX shell")
+    assert(not seconds or seconds >= 10, "nothing would end the child")
     how, code = run_on_windows(script, out, err)
   else
     how, code = run(script, out, err, seconds, line)

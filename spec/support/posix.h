@@ -33,7 +33,9 @@ struct sockaddr_un {
 
 static inline int posix_pair(int fds[2]) {
   uv_os_sock_t ends[2];
-  int rc = uv_socketpair(SOCK_STREAM, 0, ends, 0, 0);
+  WSADATA data;
+  int rc = WSAStartup(MAKEWORD(2, 2), &data) != 0 ? -1 : 0;
+  if (rc == 0) rc = uv_socketpair(SOCK_STREAM, 0, ends, 0, 0);
   fds[0] = rc < 0 ? -1 : (int)ends[0];
   fds[1] = rc < 0 ? -1 : (int)ends[1];
   return rc < 0 ? -1 : 0;
