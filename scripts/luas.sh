@@ -4,7 +4,7 @@
 # the tests with it.
 #   LUA_SRC=FOLDER scripts/luas.sh [VERSION …]     such as 5.4.8 5.5.0
 # LUA_SRC is a folder with Lua's tarballs, unpacked (lua-5.4.8, …), or a clone of
-# Lua's git repository; by default all versions from 5.4.2 on are taken from it.
+# Lua's git repository; by default all versions from 5.4.3 on are taken from it.
 # TESTS is a pattern that selects tests by name, SKIP one that leaves out more
 # tests, WORK a folder for the builds, which are kept for the next run (default
 # build-luas).  CC is the compiler, of Lua too.  OPTIONS are further options for
@@ -31,7 +31,7 @@ versions() {
   else
     find "$src" -maxdepth 1 -type d |
       sed -n 's/.*[^0-9]\(5\.[4-9]\.[0-9]*\)$/\1/p'
-  fi | grep -v '^5\.4\.[01]$' | sort -V
+  fi | grep -v '^5\.4\.[012]$' | sort -V
 }
 
 # Copies the sources of the version to a folder.

@@ -36,11 +36,6 @@ local function failing(err)
   return f
 end
 
--- Lua can yield in __close since 5.4.3.
-local can_yield_in_close = coroutine.wrap(function()
-  local _ <close> = guard(function() pcall(yield, true) end)
-end)() == true
-
 -- What the running coroutine can find on its thread: its hook, the functions
 -- that are active, and all values on their stacks.
 local function look()
@@ -154,15 +149,12 @@ local ways = {
     local _ <close> = guard(function() error("last") end);
     (function() error("boom") end)()
   end,
-}
-
-if can_yield_in_close then
-  ways["an error through <close> variables that yield"] = function()
+  ["an error through <close> variables that yield"] = function()
     local _ <close> = guard(function() yield() end)
     local _ <close> = guard(function() pcall(yield, failing("caught")) end)
     error("boom")
-  end
-  ways["an error in a <close> variable that has yielded"] = function()
+  end,
+  ["an error in a <close> variable that has yielded"] = function()
     local _ <close> = guard(function()
       yield()
       error("last")
@@ -170,8 +162,8 @@ if can_yield_in_close then
     local _ <close> = guard(function() yield(failing("second")) end)
     yield()
     error("first")
-  end
-end
+  end,
+}
 
 -- Runs the function in a coroutine that fails, within the running one; returns
 -- the thread of the coroutine.
@@ -376,8 +368,6 @@ describe("the thread of a coroutine that failed", function()
     end)
   end)
 
-  -- Before Lua 5.4.3, an error in __close does not replace another.
-  local it = can_yield_in_close and it or pending
   it("serves again after a Return in its <close> variable", function()
     run(function()
       local thread

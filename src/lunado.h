@@ -46,8 +46,14 @@ extern "C" {
 #endif
 #include <uv.h>
 
-#if LUA_VERSION_NUM < 504
-#error "lunado needs Lua 5.4 or 5.5"
+/* Before 5.4.3 a __close handler cannot wait, as the end of a TaskGroup does, and
+ * cannot replace an error, as the end of a timeout does.  Before 5.4.2, when an
+ * error ends a block of a coroutine that has waited, __close is called with a
+ * stack that names functions which are no longer there: a traceback then reads
+ * freed memory.  LUA_VERSION_RELEASE_NUM is the same from 5.4.0 to 5.4.3, but
+ * luai_likely is new in 5.4.3. */
+#if LUA_VERSION_NUM < 504 || !defined(luai_likely)
+#error "lunado needs Lua 5.4.3 or later"
 #endif
 
 /* The version of this header.  LUNADO_VERSION_NUM is 10000 * major + 100 *

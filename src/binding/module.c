@@ -119,25 +119,11 @@ static void set_classes(lua_State *L, lunado_realm *realm) {
   }
 }
 
-/* Raises an error if this was compiled for another Lua than that of L, or for
- * one of two releases that lunado cannot work in.  When an error ends a block
- * of a coroutine that has waited, they call __close with a stack that names
- * functions which are no longer there: a traceback then reads freed memory.  No
- * number in their headers tells them from 5.4.2, so that the preprocessor
- * cannot. */
-static void check_lua(lua_State *L) {
-  static const char release[] = LUA_VERSION_RELEASE;
-  luaL_checkversion(L);
-  if (LUA_VERSION_NUM == 504 && (release[0] == '0' || release[0] == '1'))
-    luaL_error(L, "lunado does not work in Lua 5.4.0 and 5.4.1, which crash in "
-                  "<close> handlers: use 5.4.2 or later");
-}
-
 /* core.loaded holds the Lua modules by name.  So a second require, after
  * package.loaded was cleared, finds the same modules. */
 int luaopen_lunado_core(lua_State *L) {
   lunado_realm *realm;
-  check_lua(L);
+  luaL_checkversion(L); /* it was compiled for this Lua */
   realm = lunado__module_realm(L);
   lua_newtable(L);
   for (size_t i = 0; i < sizeof openers / sizeof openers[0]; i++) openers[i](L);
