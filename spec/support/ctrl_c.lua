@@ -1,5 +1,5 @@
 -- SPDX-License-Identifier: MIT
--- What Ctrl-C does on Windows.  scripts/windows.sh runs this on its own console,
+-- What Ctrl-C does on Windows.  scripts/windows.sh runs it on a console alone,
 -- because a press reaches each program of the console.
 local lunado = require "lunado"
 local press = require "lunado.sockets".press

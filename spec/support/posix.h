@@ -2,8 +2,8 @@
 /*
  * posix.h - what the tests in C use of POSIX.
  *
- * On Windows only sockets can be polled, so they stand for pipes, too; and there
- * are no local sockets, for which TCP stands.
+ * On Windows only sockets can be polled, so they stand for pipes, too; there are
+ * no local sockets, for which TCP stands.
  */
 #ifndef LUNADO_SPEC_SUPPORT_POSIX_H
 #define LUNADO_SPEC_SUPPORT_POSIX_H
