@@ -8,8 +8,12 @@ static void every_module_is_there(lua_State *L) {
              "for name in pairs(package.preload) do\n"
              "  if name ~= 'lunado.uv' and name:find '^lunado' then\n"
              "    local ok, module = pcall(require, name)\n"
-             "    assert(ok or tostring(module):find 'luv'\n"
-             "      or tostring(module):find 'curl.so', module)\n"
+             "    local needs = ok\n"
+             "    for _, other in ipairs { 'luv', 'curl.so', 'tls.so',\n"
+             "      'cqueues' } do\n"
+             "      needs = needs or tostring(module):find(other, 1, true)\n"
+             "    end\n"
+             "    assert(needs, module)\n"
              "  end\n"
              "end");
 }

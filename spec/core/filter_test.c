@@ -114,7 +114,7 @@ static void mask_release(lunado_filter *base) {
 }
 
 static const lunado_filter_ops ops = {
-    .interface = LUNADO_FILTER_INTERFACE,
+    .abi = LUNADO_FILTER_INTERFACE,
     .start = mask_start,
     .read = mask_read,
     .write = mask_write,
@@ -375,7 +375,7 @@ static void another_version_is_refused(void **state) {
   lunado_filter_ops other = ops;
   lunado_filter filter = {&other};
   ends_open(*state, LOCAL, false);
-  other.interface++;
+  other.abi++;
   assert_int_equal(lunado_stream_set_filter(here.stream, &filter), UV_EINVAL);
   assert_null(here.stream->filtering);
 }

@@ -16,6 +16,7 @@
 #include "core/alloc.h"
 #include "core/loop.h"
 #include "core/stream.h"
+#include "core/system.h"
 
 /* The most plain bytes that are filtered before the system gets them. */
 #define CHUNK ((size_t)64 * 1024)
@@ -99,7 +100,7 @@ static int submit(lunado_stream *stream) {
   self->sending = self->out;
   lunado_bytes_init(&self->out);
   buf = uv_buf_init((char *)lunado_bytes_at(&self->sending), 0);
-  buf.len = lunado_bytes_size(&self->sending);
+  buf.len = (lunado_buf_size)lunado_bytes_size(&self->sending);
   rc = uv_write(&self->request, stream->uv, &buf, 1, on_sent);
   if (rc < 0) {
     lunado_bytes_fini(&self->sending);
@@ -116,7 +117,7 @@ static int try_send(lunado_stream *stream) {
   lunado_bytes *out = &of(stream)->out;
   uv_buf_t buf = uv_buf_init((char *)lunado_bytes_at(out), 0);
   int rc;
-  buf.len = lunado_bytes_size(out);
+  buf.len = (lunado_buf_size)lunado_bytes_size(out);
   rc = uv_try_write(stream->uv, &buf, 1);
   if (rc > 0) lunado_bytes_skip(out, (size_t)rc);
   return rc < 0 && rc != UV_EAGAIN ? rc : 0;
@@ -375,7 +376,7 @@ void lunado__filter_receive(lunado_stream *stream, ptrdiff_t n, char *data) {
 int lunado_stream_set_filter(lunado_stream *stream, lunado_filter *filter) {
   lunado_filtering *self;
   lunado_loop *loop;
-  if (filter->ops->interface != LUNADO_FILTER_INTERFACE) return UV_EINVAL;
+  if (filter->ops->abi != LUNADO_FILTER_INTERFACE) return UV_EINVAL;
   self = lunado__alloc(sizeof *self);
   if (self == NULL) return UV_ENOMEM;
   self->port.send = add_output;

@@ -49,7 +49,7 @@ enum {
 /* The functions of a filter.  They call nothing of the core's but `send`.  A
  * function that fails may send something first, to tell the peer. */
 typedef struct {
-  uint32_t interface; /* LUNADO_FILTER_INTERFACE */
+  uint32_t abi; /* LUNADO_FILTER_INTERFACE */
   /* Continues the handshake: DONE, WAITS or FAILED. */
   int (*start)(lunado_filter *self, lunado_filter_port *port);
   /* Writes plain bytes into the room, until it is full or the raw bytes are

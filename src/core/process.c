@@ -10,14 +10,11 @@
  */
 #include "core/process.h"
 
-#include <errno.h>
-#include <signal.h>
-#include <sys/wait.h>
-
 #include "core/alloc.h"
 #include "core/descriptors.h"
 #include "core/handle.h"
 #include "core/loop.h"
+#include "core/system.h"
 
 /* How many programs have neither a loop nor an owner at a time, and are reaped
  * nevertheless. */
@@ -54,23 +51,17 @@ static void unref(lunado_process *self) {
 
 /* --- reaping -------------------------------------------------------------- */
 
-/* Reaps the program if it has ended, or waits for that.  Returns whether it has
- * a status now. */
-static bool reap_id(int pid, int flags, int *result) {
-  int status, rc;
-  do {
-    rc = waitpid(pid, &status, flags);
-  } while (rc < 0 && errno == EINTR);
+/* Returns whether the program has a status now. */
+static bool reap_id(int pid, bool wait, int *status) {
+  int rc = lunado_system_reap(pid, wait, status);
   if (rc == 0) return false;
-  if (rc < 0)
-    *result = LUNADO_PROCESS_UNKNOWN;
-  else
-    *result = WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+  if (rc < 0) *status = LUNADO_PROCESS_UNKNOWN;
   return true;
 }
 
-static bool reap(lunado_process *self, int flags) {
-  self->ended = reap_id(self->pid, flags, &self->status);
+/* Reaps the program if it has ended, or with `wait` when it has. */
+static bool reap(lunado_process *self, bool wait) {
+  self->ended = reap_id(self->pid, wait, &self->status);
   return self->ended;
 }
 
@@ -79,7 +70,7 @@ static void reap_forsaken(void) {
   unsigned left = 0;
   int status;
   for (unsigned i = 0; i < forsaken_count; i++)
-    if (!reap_id(forsaken[i], WNOHANG, &status)) forsaken[left++] = forsaken[i];
+    if (!reap_id(forsaken[i], false, &status)) forsaken[left++] = forsaken[i];
   forsaken_count = left;
 }
 
@@ -101,7 +92,7 @@ static void reap_orphans(void) {
   lock();
   for (lunado_link *link = orphans.next, *next; link != &orphans; link = next) {
     next = link->next;
-    if (!reap(from_link(link), WNOHANG)) continue;
+    if (!reap(from_link(link), false)) continue;
     take_orphan(from_link(link));
     lunado_list_append(&ended, link);
   }
@@ -271,7 +262,7 @@ void lunado_process_reap(lunado_process *self) {
   if (was_orphan) take_orphan(self);
   unlock();
   if (self->ended) return;
-  (void)reap(self, 0);
+  (void)reap(self, true);
   if (was_orphan)
     unref(self);
   else

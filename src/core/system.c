@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* system.c - sockets on POSIX and on Windows. */
+/* system.c - sockets and programs on POSIX and on Windows. */
 #include "core/system.h"
 
 #include <errno.h>
@@ -40,11 +40,24 @@ int lunado_system_socket_path(const uv_pipe_t *handle, bool peer, char *path,
               : uv_pipe_getsockname(handle, path, size);
 }
 
+int lunado_system_reap(int pid, bool wait, int *status) {
+  DWORD access = SYNCHRONIZE | PROCESS_QUERY_LIMITED_INFORMATION, code = 0;
+  HANDLE program = OpenProcess(access, FALSE, (DWORD)pid);
+  bool ended;
+  if (program == NULL) return uv_translate_sys_error((int)GetLastError());
+  ended = WaitForSingleObject(program, wait ? INFINITE : 0) == WAIT_OBJECT_0 &&
+          GetExitCodeProcess(program, &code);
+  (void)CloseHandle(program);
+  *status = (int)code;
+  return ended;
+}
+
 #else
 
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 void lunado_system_close_socket(uv_os_sock_t fd) { (void)close(fd); }
@@ -98,6 +111,17 @@ int lunado_system_socket_path(const uv_pipe_t *handle, bool peer, char *path,
   memcpy(path, address.sun_path, length);
   *size = length;
   return 0;
+}
+
+int lunado_system_reap(int pid, bool wait, int *status) {
+  int result, rc;
+  do {
+    rc = waitpid(pid, &result, wait ? 0 : WNOHANG);
+  } while (rc < 0 && errno == EINTR);
+  if (rc < 0) return uv_translate_sys_error(errno);
+  if (rc == 0) return 0;
+  *status = WIFSIGNALED(result) ? -WTERMSIG(result) : WEXITSTATUS(result);
+  return 1;
 }
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* system.h - sockets and buffers, where Windows and POSIX differ. */
+/* system.h - sockets, buffers and programs, where Windows and POSIX differ. */
 #ifndef LUNADO_CORE_SYSTEM_H
 #define LUNADO_CORE_SYSTEM_H
 
@@ -41,5 +41,11 @@ int lunado_system_set_mode(const char *path, unsigned mode);
  * socket has no name.  Returns 0 or an error of libuv's. */
 int lunado_system_socket_path(const uv_pipe_t *handle, bool peer, char *path,
                               size_t *size);
+
+/* Takes the status of a program that this process has started, and that libuv
+ * no longer watches; with `wait` waits for the program's end.  Returns 1 and
+ * sets *status to that of its exit, or to the negative number of a signal; 0 if
+ * the program still runs; or an error of libuv's. */
+int lunado_system_reap(int pid, bool wait, int *status);
 
 #endif

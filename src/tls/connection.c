@@ -159,7 +159,7 @@ static int end(lunado_filter *filter, lunado_filter_port *port) {
   return fail(self, "not enough memory");
 }
 
-static const lunado_filter_ops ops = {.interface = LUNADO_FILTER_INTERFACE,
+static const lunado_filter_ops ops = {.abi = LUNADO_FILTER_INTERFACE,
                                       .start = start,
                                       .read = read_plain,
                                       .write = write_plain,

@@ -9,13 +9,14 @@
 #include "binding/stream/descriptor.h"
 
 #include <errno.h>
-#include <fcntl.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "binding/state/class.h"
 #include "binding/state/uverror.h"
+#include "core/descriptors.h"
 
 lunado_descriptor *lunado__descriptor_at(lua_State *L,
                                          const lunado_realm *realm, int idx) {
@@ -63,9 +64,9 @@ static int descriptor_close(lua_State *L) {
 static int descriptor_dup(lua_State *L) {
   const lunado_descriptor *self = lunado__descriptor_check(L, 1);
   lunado_descriptor *copy = push_new(L);
-  copy->fd = fcntl(self->fd, F_DUPFD_CLOEXEC, 3);
-  if (copy->fd < 0)
-    return lunado__uverror_pushresults(L, uv_translate_sys_error(errno));
+  int rc = lunado_dup_cloexec(self->fd);
+  if (rc < 0) return lunado__uverror_pushresults(L, rc);
+  copy->fd = rc;
   return 1;
 }
 
@@ -95,8 +96,14 @@ static int open_pipe(uv_file fds[2]) { return uv_pipe(fds, 0, 0); }
 /* pipe() → the ends of a new pipe, to be read and to be written. */
 static int core_pipe(lua_State *L) { return push_two(L, open_pipe); }
 
+/* On Windows a socket is no descriptor. */
 static int open_socketpair(uv_file fds[2]) {
+#ifdef _WIN32
+  (void)fds;
+  return UV_ENOTSUP;
+#else
   return uv_socketpair(SOCK_STREAM, 0, fds, 0, 0);
+#endif
 }
 
 /* socketpair() → two sockets that are connected with each other. */
@@ -109,7 +116,7 @@ static int core_socketpair(lua_State *L) {
 static int core_own_descriptor(lua_State *L) {
   lua_Integer fd = luaL_checkinteger(L, 1);
   lunado_descriptor *self = push_new(L);
-  if (fd < 0 || fd > INT_MAX || fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0)
+  if (fd < 0 || fd > INT_MAX || !lunado_cloexec((int)fd))
     return lunado__uverror_pushresults(L, UV_EBADF);
   self->fd = (int)fd;
   return 1;

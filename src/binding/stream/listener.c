@@ -245,7 +245,7 @@ static int listener_fileno(lua_State *L) {
   if (self->core != NULL && !lunado_stream_is_closing(self->core))
     rc = uv_fileno((const uv_handle_t *)self->core->uv, &fd);
   if (rc < 0) return lunado__uverror_pushresults(L, rc);
-  lua_pushinteger(L, fd);
+  lua_pushinteger(L, (lua_Integer)(intptr_t)fd);
   return 1;
 }
 
