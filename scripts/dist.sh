@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# Writes what a release consists of: the tarball of the sources, the rockspec of
-# this version, and the .src.rock, which contains both and is installed without
-# a network.
+# Writes what a release consists of: the tarball of the sources, the rockspecs
+# of this version, and for each its .src.rock, which contains both and is
+# installed without a network.
 #   scripts/dist.sh [FOLDER]     by default dist
 # In a git repository the tarball has the files that git knows, as they are now.
 # Elsewhere, as in an unpacked tarball, it has all files but those of builds.
@@ -15,9 +15,10 @@ cd "$root"
 version=$(sed -n 's/.*define LUNADO_VERSION "\(.*\)"/\1/p' src/lunado.h)
 name=lunado-$version
 tarball=$name.tar.gz
-rockspec=$name-1.rockspec
-rock=$name-1.src.rock
-(cd "$out" && rm -f "$tarball" "$rockspec" "$rock")
+rocks="lunado lunado-tls lunado-curl"
+(cd "$out" && rm -f "$tarball" && for rock in $rocks; do
+  rm -f "$rock-$version-1.rockspec" "$rock-$version-1.src.rock"
+done)
 
 if [ "$(git rev-parse --show-toplevel 2>/dev/null)" = "$(pwd -P)" ]; then
   changed=$(git stash create)
@@ -32,9 +33,19 @@ else
   (cd "$work" && tar cf - "$name") | gzip -9 -n >"$out/$tarball"
 fi
 
-sed -e "s|version = \"dev-1\"|version = \"$version-1\"|" \
-  -e "s|url = \"\\.\"|url = home .. \"/$tarball\"|" \
-  -e '/^-- The rockspec of a working tree/d' \
-  rockspec/lunado-dev-1.rockspec >"$out/$rockspec"
-(cd "$out" && cmake -E tar cf "$rock" --format=zip "$rockspec" "$tarball")
-(cd "$out" && ls -l "$tarball" "$rockspec" "$rock")
+# The optional rocks are made in the tarball's folder src.
+write_rock() { # name, folder of its rockspec, addition to `source`
+  rockspec=$1-$version-1.rockspec
+  sed -e "s|version = \"dev-1\"|version = \"$version-1\"|" \
+    -e "s|url = \"\\.\",|url = home .. \"/$tarball\",$3|" \
+    -e '/^-- The rockspec of a working tree/,/^local/{/^local/!d}' \
+    "$2/$1-dev-1.rockspec" >"$out/$rockspec"
+  (cd "$out" && cmake -E tar cf "$1-$version-1.src.rock" --format=zip \
+    "$rockspec" "$tarball")
+}
+
+write_rock lunado rockspec ""
+for rock in lunado-tls lunado-curl; do
+  write_rock $rock rockspec/optional "\\n   dir = \"$name/src\","
+done
+(cd "$out" && ls -l "$tarball" ./*-"$version"-1.*rock*)

@@ -1,8 +1,14 @@
 -- SPDX-License-Identifier: MIT
--- Holds the list of C files in the rockspec against src/; with --write it
--- brings the list up to date.
+-- Holds the lists of C files in the rockspecs against src/; with --write it
+-- brings the lists up to date.
 --   lua5.4 spec/rockspec.lua [--write]
-local path = "rockspec/lunado-dev-1.rockspec"
+
+-- Rockspec -> the folder that it is made in, and the folders with its sources.
+local ROCKSPECS = {
+  ["rockspec/lunado-dev-1.rockspec"] = { ".", "src/core src/binding" },
+  ["rockspec/optional/lunado-tls-dev-1.rockspec"] = { "src", "tls" },
+  ["rockspec/optional/lunado-curl-dev-1.rockspec"] = { "src", "curl" },
+}
 
 local function read_all(file)
   local text = file:read("a")
@@ -10,16 +16,16 @@ local function read_all(file)
   return text
 end
 
-local function sources()
+local function sources(base, folders)
   local found = {}
   local find = assert(io.popen(
-    "find src/core src/binding -name '*.c' | LC_ALL=C sort"))
+    ("cd %s && find %s -name '*.c' | LC_ALL=C sort"):format(base, folders)))
   for name in read_all(find):gmatch("%S+") do found[#found + 1] = name end
   assert(#found > 0, "no sources found: run this at the root of the tree")
   return found
 end
 
-local function with_list(text, names)
+local function with_list(path, text, names)
   local list = "sources = {\n"
   for _, name in ipairs(names) do
     list = list .. ('            "%s",\n'):format(name)
@@ -32,12 +38,16 @@ local function with_list(text, names)
   return text
 end
 
-local old = read_all(assert(io.open(path)))
-local new = with_list(old, sources())
-if arg[1] == "--write" then
-  assert(assert(io.open(path, "w")):write(new)):close()
-elseif old ~= new then
-  io.stderr:write(path, ": the list of sources is not that of src/; ",
-    "`lua5.4 spec/rockspec.lua --write` renews it\n")
-  os.exit(false, true)
+local good = true
+for path, where in pairs(ROCKSPECS) do
+  local old = read_all(assert(io.open(path)))
+  local new = with_list(path, old, sources(where[1], where[2]))
+  if arg[1] == "--write" then
+    assert(assert(io.open(path, "w")):write(new)):close()
+  elseif old ~= new then
+    good = false
+    io.stderr:write(path, ": the list of sources is not that of src/; ",
+      "`lua5.4 spec/rockspec.lua --write` renews it\n")
+  end
 end
+if not good then os.exit(false, true) end

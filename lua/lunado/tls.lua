@@ -14,11 +14,21 @@ local argument = require "lunado.argument"
 local MISSING = "lunado.tls needs lunado/tls.so, which is built where OpenSSL "
   .. "is found (Debian: libssl-dev)"
 
+--- Returns the path of the part in C; or nil and where it was searched.  A rock
+-- has it as lunado/openssl.so, because LuaRocks gives the name of this module
+-- to one rock only.
+local function find_library()
+  local path, searched = package.searchpath("lunado.tls", package.cpath)
+  if path then return path end
+  local of_rock = package.searchpath("lunado.openssl", package.cpath)
+  return of_rock, searched
+end
+
 --- Returns the function that opens the part in C, and where it was found.
 local function find_opener()
   local preload = package.preload["lunado.tls.c"]
   if preload then return preload, "package.preload" end
-  local path, searched = package.searchpath("lunado.tls", package.cpath)
+  local path, searched = find_library()
   if not path then error(MISSING .. ":" .. searched, 0) end
   local opener, err = package.loadlib(path, "luaopen_lunado_tls")
   if not opener then error(("%s: %s"):format(MISSING, err), 0) end

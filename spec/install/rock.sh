@@ -33,13 +33,29 @@ runs() {
   )
 }
 
+# So do TLS and HTTP, if their rocks are there.
+uses_optional() {
+  (
+    cd "$work"
+    LUA_PATH="$work/tree/share/lua/$version/?.lua;$work/tree/share/lua/$version/?/init.lua" \
+      LUA_CPATH="$work/tree/lib/lua/$version/?.so" \
+      "$lua" -e 'for name, file in pairs { tls = "openssl", httpclient = "curl" } do
+        if package.searchpath("lunado." .. file, package.cpath) then
+          assert(require("lunado")[name])
+        end
+      end'
+  )
+}
+
 quietly sh "$root/scripts/dist.sh" "$work/dist"
 cd "$work/dist"
-quietly luarocks lint "$root/rockspec/lunado-dev-1.rockspec"
-quietly luarocks lint lunado-*-1.rockspec
+for rockspec in "$root"/rockspec/lunado-dev-1.rockspec \
+  "$root"/rockspec/optional/*.rockspec ./*.rockspec; do
+  quietly luarocks lint "$rockspec"
+done
 
 # No server is asked: none could know where the project is.
-rocks install --only-server="$work/dist" lunado-*.src.rock
+rocks install --only-server="$work/dist" lunado-[0-9]*.src.rock
 ! grep -n 'warning:' "$work/log" || exit 1
 for flag in -O2 -DNDEBUG; do
   grep -q -e " $flag " "$work/log" || {
@@ -49,7 +65,18 @@ for flag in -O2 -DNDEBUG; do
 done
 runs
 
-tar xzf lunado-*.tar.gz
+# The optional rocks, where their libraries are.
+for name in tls curl; do
+  case $name in tls) library=openssl file=openssl ;;
+  curl) library=libcurl file=curl ;; esac
+  pkg-config --exists $library || continue
+  rocks install --only-server="$work/dist" lunado-$name-*.src.rock
+  ! grep -n 'warning:\|Error:' "$work/log" || exit 1
+  [ -f "$work/tree/lib/lua/$version/lunado/$file.so" ]
+done
+uses_optional
+
+tar xzf lunado-[0-9]*.tar.gz
 rm -rf "$work/tree"
 (cd lunado-*[0-9] && rocks make rockspec/lunado-dev-1.rockspec)
 runs
