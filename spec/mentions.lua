@@ -75,9 +75,8 @@ for _, path in ipairs(files) do
 end
 
 local function is_there(name, path)
-  if there[name] or ELSEWHERE[name] or there[path:match "^.*/" .. name] then
-    return true
-  end
+  local beside = (path:match "^.*/" or "") .. name
+  if there[name] or ELSEWHERE[name] or there[beside] then return true end
   for _, root in ipairs(ROOTS) do
     if there[root .. name] then return true end
   end
