@@ -6,6 +6,7 @@ local iostream = require "lunado.iostream"
 local tcpserver = require "lunado.tcpserver"
 local util = require "lunado.util"
 local case = require "spec.tornado.case"
+local certificates = require "spec.support.certificates"
 local pipes = require "spec.support.pipes"
 local streams = require "spec.support.streams"
 
@@ -170,7 +171,8 @@ end)
 
 -- The classes of a pair of streams ------------------------------------------
 
--- Registers the specs for streams that `secure` makes of two plain ones.
+-- Registers the specs for streams that `secure` makes of two plain ones; nil:
+-- for plain ones.
 local function specs_of_pairs(secure)
   -- A spec with two connected streams.
   local function paired(name, options, fn)
@@ -376,8 +378,100 @@ local function specs_of_pairs(secure)
   end)
 end
 
-describe("TestIOStream", function()
-  specs_of_pairs(nil)
+describe("TestIOStream", function() specs_of_pairs(nil) end)
+
+-- The classes with TLS ------------------------------------------------------
+
+local has_tls, tls = pcall(require, "lunado.tls")
+local with_tls = has_tls and describe
+  or function(name) it(name, function() pending "needs lunado.tls" end) end
+
+local function server_options()
+  return { certfile = certificates.path "server.pem" }
+end
+
+-- Starts TLS on both streams.
+local function start_both(server, client, server_tls, client_tls)
+  local ours, theirs = server:start_tls(true, server_tls),
+    client:start_tls(false, client_tls)
+  return await(ours, theirs)
+end
+
+with_tls("TestIOStreamSSL", function()
+  specs_of_pairs(function(server, client)
+    return start_both(server, client, server_options(),
+      { cert_reqs = "none" })
+  end)
+end)
+
+with_tls("TestIOStreamSSLContext", function()
+  specs_of_pairs(function(server, client)
+    return start_both(server, client,
+      tls.create_default_context(true, server_options()),
+      tls.create_default_context(false, { cert_reqs = "none" }))
+  end)
+end)
+
+with_tls("TestIOStreamStartTLS", function()
+  local function send_line(from, to, line)
+    from:write(line)
+    assert.equal(line, await(to:read_until "\r\n"))
+  end
+
+  test("test_start_tls_smtp", function()
+    local server, client = pair()
+    send_line(server, client, "220 mail.example.com ready\r\n")
+    send_line(client, server, "EHLO mail.example.com\r\n")
+    send_line(server, client, "250-mail.example.com welcome\r\n")
+    send_line(server, client, "250 STARTTLS\r\n")
+    send_line(client, server, "STARTTLS\r\n")
+    send_line(server, client, "220 Go ahead\r\n")
+    server, client = start_both(server, client, server_options(),
+      { cert_reqs = "none" })
+    assert.truthy(tls.connection_info(client))
+    assert.truthy(tls.connection_info(server))
+    send_line(client, server, "EHLO mail.example.com\r\n")
+    send_line(server, client, "250 mail.example.com welcome\r\n")
+  end)
+
+  -- Both handshakes fail; the client's for the reason.
+  local function refuses(client_tls, host, reason)
+    local server, client = pair()
+    local ours = server:start_tls(true, server_options())
+    local theirs = client:start_tls(false, client_tls, host)
+    local err = fails_with(iostream.StreamClosedError, theirs)
+    assert.is_true(util.isinstance(err.real_error, tls.SSLError))
+    assert.truthy(err.real_error.verify_message:find(reason),
+      err.real_error.verify_message)
+    fails_with(iostream.StreamClosedError, ours)
+  end
+
+  test("test_handshake_fail", function()
+    refuses(nil, "localhost", "certificate")
+  end)
+
+  test("test_check_hostname", function()
+    refuses(tls.create_default_context(certificates.client()),
+      "wrong.example", "ostname")
+  end)
+end)
+
+with_tls("WaitForHandshakeTest", function()
+  test("test_wait_for_handshake_future", function()
+    -- handle_stream runs after the handshake.
+    local server = tcpserver.TCPServer { ssl_options = server_options() }
+    local info = Future()
+    function server.handle_stream(_, stream)
+      info:set_result(tls.connection_info(stream))
+    end
+    local port = server:listen(0, "127.0.0.1")
+    local client = closes(IOStream.tcp())
+    await(client:connect("127.0.0.1", port))
+    await(client:start_tls(false, { cert_reqs = "none" }))
+    assert.truthy(tls.connection_info(client).cipher)
+    assert.truthy(await(info).cipher)
+    server:stop()
+  end)
 end)
 
 -- The class of pipes --------------------------------------------------------
