@@ -95,12 +95,13 @@ endforeach()
 add("the Lua files" "${EMBEDDED}")
 
 # Hides the symbols that files share.  The declarations of system headers must
-# not be hidden, so all system headers are included before.
+# not be hidden, so all system headers that this system has are included before.
+set(compiler "defined(__GNUC__) && defined(__has_include) && !defined(_WIN32)")
+list(TRANSFORM system REPLACE "#include (<[^>]+>)"
+  "#if __has_include(\\1)\n#include \\1\n#endif")
 list(JOIN system "\n" system)
-set(hide "#if defined(__GNUC__) && !defined(_WIN32)\n${system}
-#pragma GCC visibility push(hidden)\n#endif\n")
-set(show "#if defined(__GNUC__) && !defined(_WIN32)
-#pragma GCC visibility pop\n#endif\n")
+set(hide "#if ${compiler}\n${system}\n#pragma GCC visibility push(hidden)\n#endif\n")
+set(show "#if ${compiler}\n#pragma GCC visibility pop\n#endif\n")
 
 file(WRITE "${OUT}/lunado.c" "/* SPDX-License-Identifier: MIT */\n"
   "/* All of lunado in one file; generated, see lunado.h. */\n"
