@@ -27,6 +27,7 @@ local server = require "http.server"
 local tls = require "http.tls"
 local websocket = require "http.websocket"
 local x509 = require "openssl.x509"
+local core = require "lunado.core"
 local gen = require "lunado.gen"
 local lunado = require "lunado"
 local platform = require "lunado.platform.cqueues"
@@ -219,6 +220,10 @@ describe("lua-http", function()
   end)
 
   it("serves and fetches by TLS", function()
+    local known = loops.run(loop, function()
+      return (pcall(yield, core.resolve("localhost", "80", "inet")))
+    end)
+    if not known then return pending "localhost has no address here" end
     local ctx, trusting = new_contexts()
     with_server({ ctx = ctx }, function(port)
       for version, name in pairs { [1.1] = "1.1", [2] = "2" } do

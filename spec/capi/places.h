@@ -29,7 +29,7 @@ enum {
   PLACES_MANY = 100,
   PLACES_ALL = 1000000000,
   PLACES_FIRST = 20, /* as many first places, and last ones, are always tried */
-  PLACES_FIRST_SCALED = 3,
+  PLACES_FIRST_SCALED = 1,
   PLACES_GREAT_SCALE = 10
 };
 

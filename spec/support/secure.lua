@@ -1,5 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- Both ends of a connection with TLS, and specs that run in coroutines.
+local concurrent = require "lunado.concurrent"
+local core = require "lunado.core"
 local IOLoop = require "lunado.ioloop".IOLoop
 local IOStream = require "lunado.iostream".IOStream
 local tls = require "lunado.tls"
@@ -12,12 +14,28 @@ local await = coroutine.yield
 
 local secure = {}
 
+--- Makes the name localhost known, which few systems lack; returns a function
+-- that undoes it.
+local function know_localhost()
+  local resolve = core.resolve
+  function core.resolve(host, port, family)
+    if host ~= "localhost" then return resolve(host, port, family) end
+    local found = concurrent.Future()
+    found:set_result { { addr = "127.0.0.1", port = math.tointeger(port),
+      family = "inet" } }
+    return found
+  end
+  return function() core.resolve = resolve end
+end
+
 --- Returns a function that runs fn inside a coroutine, and then ends the
 -- programs that fn has started.
 function secure.inside(fn)
   return function()
     IOLoop.instance():run_sync(function()
+      local forget = know_localhost()
       local ok, err = pcall(fn)
+      forget()
       peers.stop()
       if not ok then error(err, 0) end
     end, loops.PATIENCE)
