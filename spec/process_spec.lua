@@ -602,6 +602,25 @@ describe("<close>", function()
     assert.equal("of the block", err)
   end)
 
+  it("works in a coroutine of another loop", function()
+    local one, other = loops.open(), loops.open()
+    local open = one:run_sync(function()
+      return Subprocess { "sleep", "60" }
+    end)
+    local orphan = other:run_sync(function()
+      return Subprocess { "sleep", "60" }
+    end)
+    loops.close(other)
+    run(function()
+      for _, program in ipairs { open, orphan } do
+        do local _ <close> = program end
+        assert.is_false(exists(program.pid))
+        assert.equal(-9, await(program:wait_for_exit(false)))
+      end
+    end)
+    loops.close(one)
+  end)
+
   it("works after the loop is closed", function()
     local loop = loops.open()
     local pid
@@ -634,6 +653,36 @@ describe("no zombie is left of", function()
       return p
     end))
     wait_until(function() return not exists(pid) end)
+  end)
+
+  it("one whose loop was closed, whose status can still be asked for",
+    function()
+      local loop = loops.open()
+      local p = Subprocess { "sh", "-c", "exit 7" }
+      local statuses = {}
+      loops.close(loop)
+      run(function()
+        wait_until(function() return p.returncode end)
+        assert.equal(7, await(p:wait_for_exit(false)))
+        p:set_exit_callback(function(status) statuses[1] = status end)
+        wait_until(function() return statuses[1] end)
+      end)
+      assert.same({ 7 }, statuses)
+    end)
+
+  it("one whose loop was closed, for which nobody can wait", function()
+    local loop = loops.open()
+    local p <close> = Subprocess { "sleep", "60" }
+    loops.close(loop)
+    local refused = 'cannot wait for program "sleep": the IOLoop that has '
+      .. "started it is closed"
+    run(function()
+      local ok, err = pcall(await, p:wait_for_exit())
+      assert.same({ false, refused }, { ok, err })
+      ok, err = pcall(function() p:set_exit_callback(print) end)
+      assert.is_false(ok)
+      assert.truthy(err:find("process_spec%.lua:%d+: " .. refused), err)
+    end)
   end)
 
   it("one whose loop was closed, at the next one's start", function()

@@ -286,7 +286,18 @@ local function hold(self)
   return held
 end
 
+--- Raises if the program still runs, and nobody will notice its end.
+local function check_watched(self, level)
+  if self.returncode or not core.is_closed(self[1]:loop()) then return end
+  error(("cannot wait for program %q: the IOLoop that has started it is closed")
+    :format(self._program), level)
+end
+
+--- Returns the status.
 local function wait(self)
+  check_watched(self, 0)
+  local status = self.returncode
+  if status then return status end
   local _ <close> = hold(self)
   return await(self[1]:future())
 end
@@ -326,11 +337,12 @@ function Subprocess:set_exit_callback(fn)
   if fn and core.get_context() then
     fn = require("lunado.stack_context").wrap(fn)
   end
+  if fn then check_watched(self, 3) end
   self._exit_callback = fn or false
   if not fn or self._has_callback then return end
   local loop, process = IOLoop.current(), self[1]
-  local ended = process:future()
-  if ended:done() then return call_exit_callback(self, loop, ended:result()) end
+  local ended, status = process:future(), process:status()
+  if status then return call_exit_callback(self, loop, status) end
   ended:add_done_callback(function()
     process:hold(false)
     self._has_callback = false
@@ -363,7 +375,10 @@ function Subprocess:__close()
   local process = self[1]
   if not process:status() then
     process:kill(signals.number_of "sigkill")
-    if core.can_await() then core.shield(wait, self) end
+    -- Another loop than the current one may not run.
+    if core.can_await() and process:loop() == IOLoop.current() then
+      core.shield(wait, self)
+    end
     process:reap()
   end
   for _, name in ipairs { "stdin", "stdout", "stderr" } do

@@ -202,6 +202,13 @@ static int process_status(lua_State *L) {
   return 1;
 }
 
+/* process:loop() → the loop on which it was started, open or closed. */
+static int process_loop(lua_State *L) {
+  (void)check_process(L);
+  lua_getiuservalue(L, 1, PROCESS_LOOP);
+  return 1;
+}
+
 /* process:future() → the Future that gets the status. */
 static int process_future(lua_State *L) {
   (void)check_process(L);
@@ -235,10 +242,13 @@ static int process_reap(lua_State *L) {
   return 0;
 }
 
-static const luaL_Reg methods[] = {
-    {"status", process_status}, {"future", process_future},
-    {"kill", process_kill},     {"hold", process_hold},
-    {"reap", process_reap},     {NULL, NULL}};
+static const luaL_Reg methods[] = {{"status", process_status},
+                                   {"loop", process_loop},
+                                   {"future", process_future},
+                                   {"kill", process_kill},
+                                   {"hold", process_hold},
+                                   {"reap", process_reap},
+                                   {NULL, NULL}};
 
 /* A process is collected when its Future is settled, or its loop is closed. */
 static int process__gc(lua_State *L) {
