@@ -785,6 +785,24 @@ describe("a process without standard descriptors", function()
   end)
 end)
 
+describe("a process without stdin", function()
+  it("neither reads nor hands on a descriptor of luv's", function()
+    local result = child([[
+      local lunado = require "lunado"
+      require "lunado.uv"
+      local process = require "lunado.process"
+      local IOStream = require "lunado.iostream".IOStream
+      lunado.run(function()
+        local p = process.Subprocess({ "cat" }, { stdout = process.STREAM })
+        print("<" .. coroutine.yield(p:communicate()) .. ">", p.returncode)
+        local stream = IOStream.open(0)
+        print("<" .. coroutine.yield(stream:read_until_close()) .. ">")
+      end)
+    ]], nil, function(command) return command .. " <&-" end)
+    assert.same({ code = 0, out = "<>\t0\n<>\n", err = "" }, result)
+  end)
+end)
+
 describe("beside uv.spawn", function()
   spec("each gets its own", function()
     local mine, theirs = {}, {}

@@ -52,6 +52,7 @@
 #include "binding/thread/dump.h"
 #include "binding/thread/executor.h"
 #include "binding/thread/undump.h"
+#include "core/descriptors.h"
 
 /* The order matters: a file comes before the files that depend on it. */
 static void fill(lua_State *L, lunado_realm *realm) {
@@ -120,10 +121,12 @@ static void set_classes(lua_State *L, lunado_realm *realm) {
 }
 
 /* core.loaded holds the Lua modules by name.  So a second require, after
- * package.loaded was cleared, finds the same modules. */
+ * package.loaded was cleared, finds the same modules.  luv makes a loop as soon
+ * as it is loaded, which lunado.uv does after this. */
 int luaopen_lunado_core(lua_State *L) {
   lunado_realm *realm;
   luaL_checkversion(L); /* it was compiled for this Lua */
+  lunado_fill_standard_descriptors();
   realm = lunado__module_realm(L);
   lua_newtable(L);
   for (size_t i = 0; i < sizeof openers / sizeof openers[0]; i++) openers[i](L);
