@@ -604,4 +604,11 @@ describe("a wrong call", function()
     refused("arg[0] = '-' process.spawn_workers(1)", "spawn_workers: a script "
       .. "that is read from stdin cannot be started again")
   end)
+
+  it("in a script on stdin, which Lua does not mention, is refused", function()
+    local result = child("require 'lunado.process'.spawn_workers(1)", nil,
+      function(command) return (command:gsub("^('.-') ", "%1 < ")) end)
+    assert.truthy(result.err:find("stdin:1: spawn_workers: a script that is "
+      .. "read from stdin cannot be started again", 1, true), result.err)
+  end)
 end)

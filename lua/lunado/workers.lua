@@ -70,6 +70,17 @@ end
 
 -- The command ---------------------------------------------------------------
 
+--- Whether the chunk that calls this was read from stdin.  `lua < script` has
+-- the same `arg` as `lua` alone.
+local function is_on_stdin()
+  local source
+  for level = 2, math.huge do
+    local info = debug.getinfo(level, "S")
+    if not info then return source == "=stdin" end
+    if info.what == "main" then source = info.source end
+  end
+end
+
 --- Returns the command that has started this script: the interpreter's path,
 -- and a list of its name and arguments; or nil and what is missing.
 local function command()
@@ -77,7 +88,7 @@ local function command()
   if type(arg) ~= "table" or type(arg[0]) ~= "string" then
     return nil, "the global table 'arg' does not name this script"
   end
-  if arg[0] == "-" then
+  if arg[0] == "-" or is_on_stdin() then
     return nil, "a script that is read from stdin cannot be started again"
   end
   while arg[first - 1] ~= nil do first = first - 1 end
