@@ -16,6 +16,7 @@ local redis = require "cluster.redis"
 local RedisExecutor = require "cluster.executor".RedisExecutor
 
 local await = coroutine.yield
+local dumps = require "lunado.concurrent".dumps
 
 local function has(text, plain)
   assert.is_truthy(tostring(text):find(plain, 1, true), tostring(text))
@@ -449,6 +450,26 @@ describe("a worker that is killed", function()
       kill(worker)
     end
     for i = 1, 200 do assert.equal(i, (await(futures[i]))) end
+  end)
+end)
+
+describe("a move by a connection that was lost", function()
+  -- Redis may notice the loss later, and move an element for nobody.
+  spec("loses neither a job nor a result", function()
+    local executor <close> = await(RedisExecutor.connect(url))
+    local client <close> = await(redis.connect(url))
+    local function call(...) return await(client:call(...)) end
+    local futures = {}
+    for i = 1, 2 do
+      futures[i] = executor:submit(double, i)
+      assert.is_truthy(call("BLMOVE", "lunado:jobs", "away", "RIGHT", "LEFT",
+        10))
+    end
+    start_worker()
+    local id = call("KEYS", "lunado:alive:*")[1]:match "%x+$"
+    call("LMOVE", "away", "lunado:running:" .. id .. ":1", "RIGHT", "LEFT")
+    call("LPUSH", executor.received, "2 +\n" .. dumps "moved")
+    assert.same({ 2, "moved" }, await(futures))
   end)
 end)
 

@@ -57,21 +57,24 @@ local function receive(self, result)
   end
 end
 
--- Receives results until the connection is lost.  First those that were moved
--- when it was lost the last time.
+-- Receives results until the connection is lost.  Those that were moved when it
+-- was lost the last time come first; Redis may notice the loss later, and move
+-- one after that, so they are looked for whenever there is nothing to do.
 local function listen_once(self)
   local client, results, received = self.listener, self.results, self.received
-  for _, result in ipairs(await(client:call("LRANGE", received, 0, -1))) do
-    receive(self, result)
-  end
-  await(client:call("DEL", received))
   while true do
-    local result = await(client:call("BLMOVE", results, received, "RIGHT",
-      "LEFT", BLOCK))
-    if result then
+    for _, result in ipairs(await(client:call("LRANGE", received, 0, -1))) do
       receive(self, result)
-      client:tell("LREM", received, 1, result)
+      await(client:call("LREM", received, 1, result))
     end
+    repeat
+      local result = await(client:call("BLMOVE", results, received, "RIGHT",
+        "LEFT", BLOCK))
+      if result then
+        receive(self, result)
+        client:tell("LREM", received, 1, result)
+      end
+    until not result
   end
 end
 

@@ -105,7 +105,8 @@ function Worker:put_back(running)
 end
 
 -- Takes jobs and runs them, one after another.  A call that is lost with its
--- connection may have moved a job to the list.
+-- connection may have moved a job to the list; or it does so later, if Redis
+-- has not noticed the loss yet.
 function Worker:work(number)
   local running = self.keys.running(self.id, number)
   local taker <close> = await(redis.connect(self.url, PATIENCE))
@@ -117,7 +118,7 @@ function Worker:work(number)
       self.busy[number] = true
       self:run_job(job, running)
       self.busy[number] = nil
-    elseif not ok then
+    else
       if taker.closed and not self.stopping then error(job, 0) end
       self:put_back(running)
     end
