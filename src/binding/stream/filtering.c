@@ -157,6 +157,13 @@ static void start(lua_State *L, int idx, lunado_iostream *self) {
   lua_error(L);
 }
 
+/* Returns a Future that has failed, because the stream is closed. */
+static int fail_closed(lua_State *L, int idx, lunado_iostream *self) {
+  lunado__closing_pusherror(L, idx, self, 0);
+  lunado__closing_pushfailed(L, self);
+  return 1;
+}
+
 /* Returns nil, and why, which is on top. */
 static int refuse(lua_State *L) {
   lua_pushnil(L);
@@ -177,7 +184,8 @@ static int stream__start_filter(lua_State *L) {
   lua_settop(L, 4);
   self = lunado__iostream_check(L);
   push_future(L, realm, 5);
-  if (!self->closed && is_refused(L, 5, self)) return refuse(L);
+  if (self->closed) return fail_closed(L, 5, self);
+  if (is_refused(L, 5, self)) return refuse(L);
   lua_pushvalue(L, 6);
   lunado__iostream_set(L, 5, IOSTREAM_STARTING);
   lua_pushvalue(L, 4);
@@ -189,9 +197,7 @@ static int stream__start_filter(lua_State *L) {
   if (self->closed || is_refused(L, 5, self)) { /* by a finalizer, too */
     lunado__iostream_release(L, self, IOSTREAM_HELD_STARTING);
     if (!self->closed) return refuse(L);
-    lunado__closing_pusherror(L, 5, self, 0);
-    lunado__closing_pushfailed(L, self);
-    return 1;
+    return fail_closed(L, 5, self);
   }
   start(L, 5, self);
   lua_settop(L, 6);
