@@ -292,6 +292,23 @@ describe("options", function()
     refused({ alpn = { 1 } }, "alpn: strings of 1 to 255 bytes expected")
     refused({ alpn = { "" } }, "alpn: strings of 1 to 255 bytes expected")
     refused({ alpn = { ("x"):rep(256) } }, "alpn: strings of 1 to 255 bytes")
+    refused({ ciphers = ":" }, "ciphers: the list is empty")
+  end)
+
+  it("are read once, whatever their metamethods do", function()
+    for _, name in ipairs { "cert_reqs", "min_version" } do
+      local count = 0
+      local options = setmetatable({}, {
+        __index = function(_, key)
+          if key ~= name then return nil end
+          count = count + 1
+          if count > 1 then return {} end
+          return name == "cert_reqs" and "none" or "TLSv1.2"
+        end,
+      })
+      create(options)
+      assert.equal(1, count)
+    end
   end)
 
   it("of servers that are wrong are named", function()
@@ -411,6 +428,9 @@ describe("wrong arguments", function()
       "%eth0" } do
       bad(start(false, {}, host), 3, "start_tls",
         "not the name of a host")
+    end
+    for _, address in ipairs { "999.1.1.1", "1:2:3", "::1.2.3", "fe80:::%x" } do
+      bad(start(false, {}, address), 3, "start_tls", "not an IP address")
     end
     bad(start(false, {}, 1), 3, "start_tls", "string", "number")
     there:write("x")

@@ -146,20 +146,29 @@ local function wrong_certificates(server_side, options)
   end
 end
 
-local function wrong_option(server_side, options)
+--- Returns a plain copy of the options, whose values cannot change any more,
+-- as those of a table with metamethods may; or nil and what is wrong.
+local function copy_options(options)
+  local copy = {}
   for name in pairs(options) do
     if not KNOWN[name] then
-      return ("unknown option %s"):format(
+      return nil, ("unknown option %s"):format(
         type(name) == "string" and ("%q"):format(name) or tostring(name))
     end
   end
+  for name in pairs(KNOWN) do copy[name] = options[name] end
+  return copy
+end
+
+local function wrong_option(server_side, options)
   return wrong_strings(options) or wrong_choice(options)
     or wrong_certificates(server_side, options)
 end
 
 --- Returns the options as the part in C wants them; or nil and what is wrong.
-local function prepare(server_side, options)
-  local wrong = wrong_option(server_side, options)
+local function prepare(server_side, given)
+  local options, wrong = copy_options(given)
+  wrong = wrong or wrong_option(server_side, options)
   if wrong then return nil, wrong end
   local reqs = options.cert_reqs or (server_side and "none" or "required")
   local result = { certfile = options.certfile, keyfile = options.keyfile,
@@ -171,6 +180,9 @@ local function prepare(server_side, options)
   end
   if options.ciphers then
     result.ciphers, result.ciphersuites = divide_ciphers(options.ciphers)
+    if not result.ciphers and not result.ciphersuites then
+      return nil, "ciphers: the list is empty"
+    end
   end
   return result
 end
@@ -306,10 +318,13 @@ local function to_host(name)
   if type(name) ~= "string" then
     return nil, ("string expected, got %s"):format(type(name))
   end
-  local host = is_ip(name) and name:gsub("%%.*$", "") or name:gsub("%.$", "")
-  if host:find(is_ip(name) and "^[%x:.]+$" or "^[%w_-][%w_.-]*$") then
-    return host
+  if is_ip(name) then
+    local address = name:gsub("%%.*$", "")
+    if library.is_address(address) then return address end
+    return nil, "not an IP address"
   end
+  local host = name:gsub("%.$", "")
+  if host:find "^[%w_-][%w_.-]*$" then return host end
   return nil, "not the name of a host"
 end
 

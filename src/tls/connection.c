@@ -213,6 +213,15 @@ static bool expect_host(SSL *ssl, const char *host, bool is_ip) {
   return X509_VERIFY_PARAM_set1_host(param, host, 0) == 1;
 }
 
+/* is_address(text) → whether it is an IP address. */
+static int tls_is_address(lua_State *L) {
+  ASN1_OCTET_STRING *address = a2i_IPADDRESS(luaL_checkstring(L, 1));
+  lua_pushboolean(L, address != NULL);
+  ASN1_OCTET_STRING_free(address);
+  ERR_clear_error();
+  return 1;
+}
+
 /* Uses a session for the key, if there is one. */
 static bool use_session(lunado_connection *self, const char *key) {
   SSL_SESSION *session;
@@ -348,4 +357,6 @@ void lunado__connection_open(lua_State *L) {
   lua_pop(L, 1);
   lua_pushcfunction(L, tls_new_connection);
   lua_setfield(L, -2, "new_connection");
+  lua_pushcfunction(L, tls_is_address);
+  lua_setfield(L, -2, "is_address");
 }
