@@ -316,6 +316,17 @@ describe("the end", function()
       got:add_done_callback(function() lunado.IOLoop.current():close() end)
       lunado.IOLoop.current():start()
       print(pcall(client.fetch, client, "http://127.0.0.1:1"))]],
+    ["of the loop in a body_producer"] = [[
+      local own = httpclient.AsyncHTTPClient { force_instance = true }
+      own:fetch("http://127.0.0.1:" .. port, {
+        method = "POST",
+        body_producer = lunado.coroutine(function(write)
+          lunado.IOLoop.current():close()
+          local ok, err = pcall(write, "x")
+          print(ok, lunado.util.isinstance(err,
+            lunado.iostream.StreamClosedError) and "closed" or err)
+          write "y"
+        end) })]],
     ["of the state"] = [[
       lunado.run(function() await(got) end)
       print "false closed"]],

@@ -401,7 +401,7 @@ function Fetch:write(data)
   if type(data) ~= "string" then
     argument.unexpected(1, "write", "string", data, 3)
   end
-  if self.over or not self.producer or not self.transfer then
+  if self:is_over() or not self.producer or not self.transfer then
     error(core.StreamClosedError("the fetch has ended"), 3)
   end
   local length = self.all.length
@@ -444,14 +444,14 @@ function Fetch:produce()
   local producer = run_producer(self.all.body_producer, function(data)
     return self:write(data)
   end)
-  if self.over then
+  if self:is_over() then
     if not producer:done() then core.cancel(producer) end
     producer:add_done_callback(function(future) future:exception() end)
     return
   end
   self.producer = producer
   producer:add_done_callback(function(future)
-    if self.over then
+    if self:is_over() then
       future:exception() -- of a producer whose fetch has ended
     else
       self:called_back(self.on_produced, future)
