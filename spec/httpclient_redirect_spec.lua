@@ -153,6 +153,16 @@ describe("another host", function()
       .Authorization)
   end)
 
+  spec("has no wrong credentials in its URL", function(client)
+    local url
+    url = web.serve(function()
+      return 302, "", { "Location: http://a%0d%0aX%3a:b@"
+        .. url:match "//(.*)$" .. "/end" }
+    end)
+    local message = http_error(client:fetch(url, { auth_mode = "digest" }))
+    assert.is_truthy(message:find "a redirect to a wrong URL", message)
+  end)
+
   spec("does not take the user's headers from the next fetch", function(client)
     local headers = { Authorization = "Bearer x" }
     headers_after(client, false, { headers = headers })

@@ -335,16 +335,17 @@ describe("arguments", function()
       { X = "a\r" }, { X = "a\0" }, { ["X:"] = "1" }, { [""] = "1" },
       { X = true }, { ["X\r\nY"] = "1" } },
     body = { 1, {} }, body_producer = { 1, "x" },
-    auth_username = { 1, "a\0b" }, auth_password = { 1, "a\0b" },
+    auth_username = { 1, "a\0b", "a\r\nX: y" },
+    auth_password = { 1, "a\0b", "a\nb" },
     auth_mode = { "ntlm", 1 },
     connect_timeout = { -1, "1", 0 / 0 }, request_timeout = { -1, {}, 0 / 0 },
     if_modified_since = { "yesterday", 0 / 0, {} },
     follow_redirects = { 1 }, max_redirects = { -1, 1.5, "5" },
     user_agent = { 1, "a\r\nb" }, decompress_response = { 1 },
     network_interface = { 1 }, streaming_callback = { 1 },
-    header_callback = { {} }, proxy_host = { 1, "a\nb" },
-    proxy_port = { -1, 65536, "80" }, proxy_username = { 1 },
-    proxy_password = { 1 }, allow_nonstandard_methods = { 1 },
+    header_callback = { {} }, proxy_host = { 1, "a\nb", "" },
+    proxy_port = { -1, 0, 65536, "80" }, proxy_username = { 1, "a\rb" },
+    proxy_password = { 1, "a\nb" }, allow_nonstandard_methods = { 1 },
     validate_cert = { "no" }, ca_certs = { 1, "a\0" }, client_key = { 1 },
     client_cert = { 1 }, expect_100_continue = { 1 },
     max_body_size = { -1, 1.5 }, max_header_size = { "x" },
@@ -392,7 +393,8 @@ describe("arguments", function()
   spec("are URLs of http and https", function(client)
     for _, url in ipairs { "ftp://x/", "file:///etc/passwd", "127.0.0.1", "",
       "http:/x", "gopher://x", "http://x/\r\nX: y", "http://x/\0",
-      "javascript:1" } do
+      "javascript:1", "http://a%00b:c@x/", "http://a%0D%0aX%3a:c@x/",
+      "http://a:%0a@x/" } do
       bad(function()
         local f = client:fetch(url)
         return f

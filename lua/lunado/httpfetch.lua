@@ -57,22 +57,13 @@ local function origin_of(url)
     .. (port ~= "" and port or PORTS[scheme] or "")
 end
 
-local function decode(text)
-  return (text:gsub("%%(%x%x)", function(hex)
-    return string.char(tonumber(hex, 16))
-  end))
-end
-
 --- Moves the credentials of the URL into the fields of the request, unless it
 -- has others.
 local function take_credentials(all)
-  local scheme, authority, rest = all.url:match(SCHEME)
-  local info, host = (authority or ""):match "^(.*)@([^@]*)$"
-  if not info then return end
-  all.url = scheme .. "://" .. host .. rest
-  if all.auth_username ~= nil then return end
-  local username, password = info:match "^([^:]*):?(.*)$"
-  all.auth_username, all.auth_password = decode(username), decode(password)
+  local bare, username, password = httprequest.divide_url(all.url)
+  all.url = bare
+  if not username or all.auth_username ~= nil then return end
+  all.auth_username, all.auth_password = username, password
 end
 
 --- Returns milliseconds for libcurl, at least 1; nil: never.
@@ -260,6 +251,8 @@ function Fetch:follow(info)
   if not info.redirect_url then
     return self:fail_599 "a redirect without a URL"
   end
+  local wrong = select(4, httprequest.divide_url(info.redirect_url))
+  if wrong then return self:fail_599("a redirect to a wrong URL: " .. wrong) end
   if code == 303 and all.method ~= "HEAD" and all.method ~= "GET"
     or (code == 301 or code == 302) and all.method == "POST" then
     forget_body(all)

@@ -103,12 +103,37 @@ local function count(value)
   if number < 0 then return "must not be negative" end
 end
 
+--- libcurl takes the port 0 for one that it chooses.
 local function port(value)
-  return count(value) or (value > 65535 and "a port is at most 65535" or nil)
+  return count(value) or (value > 65535 and "a port is at most 65535"
+    or value < 1 and "a port is at least 1" or nil)
+end
+
+--- libcurl takes an empty name for no proxy.
+local function proxy(value)
+  return line(value) or (value == "" and "the string is empty" or nil)
+end
+
+local function decode(part)
+  return (part:gsub("%%(%x%x)", function(hex)
+    return string.char(tonumber(hex, 16))
+  end))
+end
+
+--- Returns a URL without its credentials, and these, decoded: user name and
+-- password, nil if it has none; and what is wrong with them, or nil.
+local function divide_url(value)
+  local scheme, authority, rest = value:match "^(%a[%w+.-]*)://([^/?#]*)(.*)$"
+  local info, host = (authority or ""):match "^(.*)@([^@]*)$"
+  if not info then return value end
+  local username, password = info:match "^([^:]*):?(.*)$"
+  username, password = decode(username), decode(password)
+  return scheme .. "://" .. host .. rest, username, password,
+    line(username .. password)
 end
 
 local function url(value)
-  local wrong = line(value)
+  local wrong = line(value) or select(4, divide_url(value))
   if wrong then return wrong end
   local scheme = value:match "^([%a][%w+.-]*)://"
   if not scheme then return "URL expected, http://… or https://…" end
@@ -173,12 +198,12 @@ end
 -- The fields that a request may have.
 local CHECKS <const> = {
   url = url, method = method, headers = headers, body = of_type "string",
-  body_producer = callable, auth_username = text, auth_password = text,
+  body_producer = callable, auth_username = line, auth_password = line,
   auth_mode = auth_mode, connect_timeout = seconds, request_timeout = seconds,
   if_modified_since = date, follow_redirects = boolean, max_redirects = count,
   user_agent = line, decompress_response = boolean, network_interface = text,
-  streaming_callback = callable, header_callback = callable, proxy_host = line,
-  proxy_port = port, proxy_username = text, proxy_password = text,
+  streaming_callback = callable, header_callback = callable, proxy_host = proxy,
+  proxy_port = port, proxy_username = line, proxy_password = line,
   allow_nonstandard_methods = boolean, validate_cert = boolean,
   ca_certs = text, client_key = text, client_cert = text,
   expect_100_continue = boolean, max_body_size = count,
@@ -339,6 +364,7 @@ local httprequest = {
   HTTPError = HTTPError,
   HTTPRequest = HTTPRequest,
   HTTPResponse = HTTPResponse,
+  divide_url = divide_url,
   new = new,
   resolve = resolve,
   with_url = with_url,
