@@ -161,6 +161,10 @@ describe("format_timestamp", function()
     bad(function() local x = format(math.huge) return x end, 1,
       "format_timestamp")
     bad(function() local x = format {} return x end, 1, "format_timestamp")
+    bad(function()
+      local x = format { year = 2020, month = 1, day = 1, min = "x" }
+      return x
+    end, 1, "format_timestamp", "^min: number expected")
   end)
 end)
 

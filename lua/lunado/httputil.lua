@@ -361,6 +361,11 @@ local function seconds_of(date)
       argument.bad(1, "format_timestamp", field .. ": integer expected", 3)
     end
   end
+  for _, field in ipairs { "hour", "min", "sec" } do
+    if date[field] ~= nil and not math.type(date[field]) then
+      argument.bad(1, "format_timestamp", field .. ": number expected", 3)
+    end
+  end
   return days_of(date.year, date.month, date.day) * 86400
     + (date.hour or 0) * 3600 + (date.min or 0) * 60 + (date.sec or 0)
 end
