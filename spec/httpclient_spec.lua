@@ -426,6 +426,9 @@ describe("arguments", function()
     refuses({ proxy_host = "x" }, "proxy_port")
     refuses({ method = "POST", body = "x",
       headers = { ["Content-Length"] = "2" } }, "Content%-Length")
+    refuses({ headers = { ["Content-Length"] = "2" } }, "need a body")
+    refuses({ method = "DELETE", headers = { ["Transfer-Encoding"] =
+      "chunked" } }, "need a body")
     bad(function()
       local f = client:fetch(HTTPRequest("http://x/"), { method = "GET" })
       return f
@@ -463,6 +466,54 @@ describe("AsyncHTTPClient", function()
     assert.equal("mine", (await(client:fetch(url))).body)
     assert.equal("other",
       (await(client:fetch(url, { user_agent = "other" }))).body)
+  end)
+
+  spec("has default headers and a default method", function()
+    local url = web.serve(function(request)
+      local headers = request.headers
+      return 200, ("%s %s %s"):format(request.method, headers["X-One"],
+        headers["X-Two"])
+    end)
+    local client <close> = httpclient.AsyncHTTPClient { force_instance = true,
+      defaults = { headers = { ["x-one"] = { "1", "2" }, ["x-two"] = "3" },
+        method = "OPTIONS" } }
+    local function get(options)
+      return await(client:fetch(url, options)).body
+    end
+    assert.equal("OPTIONS 1,2 3", get())
+    assert.equal("GET 1,2 4",
+      get { method = "GET", headers = { ["X-Two"] = "4" } })
+    assert.equal("OPTIONS 1,2 3",
+      (await(client:fetch(HTTPRequest(url))).body))
+    assert.equal("GET", HTTPRequest(url).method)
+  end)
+
+  spec("is checked again when it was changed", function()
+    local url = web.serve(function() return 200, "" end)
+    local client <close> = httpclient.AsyncHTTPClient { force_instance = true }
+    local function refused(name, value, message)
+      local former = client[name]
+      client[name] = value
+      local ok, err = pcall(function()
+        local f = client:fetch(url)
+        return f
+      end)
+      client[name] = former
+      assert.is_false(ok)
+      assert.is_truthy(err:find("spec.lua:%d+: AsyncHTTPClient: " .. message),
+        err)
+    end
+    refused("defaults", { user_agent = "a\r\nX: y" },
+      "defaults: user_agent: string contains CR, LF or NUL")
+    refused("defaults", { request_timeout = "1" }, "defaults: request_timeout")
+    refused("defaults", { foo = 1 }, "defaults: unknown field 'foo'")
+    refused("defaults", nil, "defaults: table expected, got nil")
+    for _, most in ipairs { 0, "1", 1.5, false } do
+      refused("max_clients", most, "max_clients: a positive number expected")
+    end
+    assert.is_truthy(tostring(client):find "0 active, 0 queued")
+    client.defaults = {}
+    await(client:fetch(url))
   end)
 
   spec("ignores the proxies of the environment", function()

@@ -152,6 +152,30 @@ function AsyncHTTPClient:_release(fetch)
   self:_fill()
 end
 
+--- Returns what is wrong with a number of fetches at once, or nil.
+local function wrong_most(most)
+  local number = math.type(most) and math.tointeger(most)
+  if number and number >= 1 then return nil end
+  return "max_clients: a positive number expected"
+end
+
+--- Returns what is wrong with the defaults of a client, or nil.
+local function wrong_defaults(defaults)
+  if type(defaults) ~= "table" then
+    return ("defaults: table expected, got %s"):format(type(defaults))
+  end
+  if defaults.url ~= nil then return "defaults: unknown field 'url'" end
+  local wrong = httprequest.wrong_field(defaults)
+  return wrong and "defaults: " .. wrong
+end
+
+--- Checks what may be changed of a client; raises at the line of fetch's
+-- caller.
+local function check_client(self)
+  local wrong = wrong_most(self.max_clients) or wrong_defaults(self.defaults)
+  if wrong then error("AsyncHTTPClient: " .. wrong, 3) end
+end
+
 --- Checks fetch's options, at the line of its caller.
 local function check_options(options, of_request)
   if options == nil then return end
@@ -206,6 +230,7 @@ function AsyncHTTPClient:fetch(request, options)
   if self:_is_closed() then
     error("fetch() called on closed AsyncHTTPClient", 2)
   end
+  check_client(self)
   local all
   request, all = check_request(self, request, options)
   wrap_callbacks(all)
@@ -256,28 +281,17 @@ local function wrong_option(options)
       return ("unknown option '%s'"):format(tostring(name))
     end
   end
-  local most = options.max_clients
-  local number = math.type(most) and math.tointeger(most)
-  if most ~= nil and (not number or number < 1) then
-    return "max_clients: a positive number expected"
-  end
+  local wrong = options.max_clients ~= nil and wrong_most(options.max_clients)
+  if wrong then return wrong end
   local own = options.force_instance
   if own ~= nil and type(own) ~= "boolean" then
     return ("force_instance: boolean expected, got %s"):format(type(own))
   end
-  local defaults = options.defaults
-  if defaults == nil then return nil end
-  if type(defaults) ~= "table" then
-    return ("defaults: table expected, got %s"):format(type(defaults))
-  end
-  if defaults.url ~= nil then return "defaults: unknown field 'url'" end
-  local wrong = httprequest.wrong_field(defaults)
-  return wrong and "defaults: " .. wrong
+  return options.defaults ~= nil and wrong_defaults(options.defaults) or nil
 end
 
 local function new_client(loop, options)
   local defaults = { user_agent = USER_AGENT }
-  for name, value in next, httprequest.DEFAULTS do defaults[name] = value end
   for name, value in next, options.defaults or {} do defaults[name] = value end
   local most = math.tointeger(options.max_clients or MAX_CLIENTS)
   return setmetatable({

@@ -230,6 +230,7 @@ end
 -- Tornado: HTTPRequest.
 local HTTPRequest = { __name = "HTTPRequest" }
 HTTPRequest.__index = HTTPRequest
+HTTPRequest.method = "GET" -- of requests that have none of their own
 
 function HTTPRequest:__newindex(name, value)
   if not CHECKS[name] then
@@ -239,7 +240,7 @@ function HTTPRequest:__newindex(name, value)
 end
 
 function HTTPRequest:__tostring()
-  return ("HTTPRequest: %s %s"):format(self.method or "GET", self.url)
+  return ("HTTPRequest: %s %s"):format(self.method, self.url)
 end
 
 --- Makes a request of checked fields.
@@ -249,7 +250,6 @@ local function new(fields)
     if CHECKS[name] then self[name] = value end
   end
   self.headers = HTTPHeaders(self.headers)
-  if self.method == nil then self.method = "GET" end
   if self.if_modified_since ~= nil then
     self.headers["If-Modified-Since"] =
       httputil.format_timestamp(self.if_modified_since)
@@ -328,14 +328,38 @@ local function length_of(all)
   return length
 end
 
+--- Returns the headers of a request, and the defaults for those that it does
+-- not have.
+local function all_headers(request, defaults)
+  local all = HTTPHeaders(request.headers)
+  local others = HTTPHeaders(defaults.headers)
+  for name in pairs(others) do
+    if all[name] == nil then
+      for _, value in ipairs(others:get_list(name)) do all:add(name, value) end
+    end
+  end
+  return all
+end
+
+--- Returns what is wrong with the headers of a request without a body, or nil:
+-- a server would wait for the body that they announce.
+local function wrong_announcement(announced)
+  local length = announced["Content-Length"]
+  if length ~= nil and not length:find "^0+$"
+    or announced["Transfer-Encoding"] ~= nil then
+    return "headers: Content-Length and Transfer-Encoding need a body"
+  end
+end
+
 --- Returns a table of all fields of a request, and the defaults for those that
 -- it does not have; or nil and what is wrong.  `length` is that of its body, if
 -- it has one; -1: unknown.
 local function resolve(request, defaults)
   local all = {}
+  for name, value in next, DEFAULTS do all[name] = value end
   for name, value in next, defaults do all[name] = value end
   for name, value in next, request do all[name] = value end
-  all.headers = HTTPHeaders(all.headers)
+  all.headers = all_headers(request, defaults)
   if all.if_modified_since ~= nil then
     all.headers["If-Modified-Since"] =
       httputil.format_timestamp(all.if_modified_since)
@@ -352,6 +376,9 @@ local function resolve(request, defaults)
     all.length, wrong = length_of(all)
     if wrong then return nil, wrong end
     all.headers["Content-Length"] = nil
+  else
+    wrong = wrong_announcement(all.headers)
+    if wrong then return nil, wrong end
   end
   if all.max_body_size == nil and not all.streaming_callback then
     all.max_body_size = MOST_BODY
