@@ -95,6 +95,19 @@ describe("HTTPHeaders", function()
     input_error(HTTPHeaders.parse, "no colon")
   end)
 
+  it("are read in time linear in their length", function()
+    local blanks = (" "):rep(100000)
+    local start = os.clock()
+    local h = HTTPHeaders.parse("A:" .. blanks .. "1" .. blanks .. "2" .. blanks
+      .. "\r\nB:" .. blanks .. "\r\nC: 1" .. ("\r\n "):rep(100000) .. "2")
+    assert.equal(100002, #h.A)
+    assert.equal("", h.B)
+    assert.equal("1", h.C:sub(1, 1))
+    assert.equal("1" .. blanks .. "2", httputil.parse_cookie("a= 1" .. blanks
+      .. "2" .. blanks .. ";b").a)
+    assert.is_true(os.clock() - start < 5)
+  end)
+
   it("take many names", function()
     local h = HTTPHeaders()
     for i = 1, 3000 do h:add("X-" .. i, tostring(i)) end

@@ -82,7 +82,7 @@ local function lines_of(all)
   if #headers == 0 and not all.length then return PLAIN_LINES end
   local lines = {}
   for name, value in headers:get_all() do
-    value = value:match "^%s*(.-)%s*$"
+    value = httputil._trim(value)
     lines[#lines + 1] = value == "" and name .. ";" or name .. ": " .. value
   end
   if all.expect_100_continue and all.length then
@@ -275,31 +275,31 @@ end
 
 -- News of the transfer -------------------------------------------------------
 
---- Reads a header line; lines that are none are skipped, as browsers do.
-local function read_line(headers, line)
-  if line:find "^[^:%s][^:]*:" or line:find "^[ \t]" and #headers > 0 then
-    headers:parse_line(line)
+--- Reads the lines of the answer; lines that are no headers are skipped, as
+-- browsers do.
+function Fetch:read_lines(text)
+  local headers = self.headers or HTTPHeaders()
+  self.headers = headers
+  for line in httputil._unfold(text):gmatch "[^\n]*\n" do
+    local code, reason = line:match "^HTTP/%S+ +(%d+) ?([^\r\n]*)"
+    if code then
+      self.code, self.reason = math.tointeger(tonumber(code)), reason
+    elseif line:find "^[^:%s][^:]*:" then
+      headers:parse_line(line)
+    end
   end
 end
 
 --- The lines of the answer have come, or trailers behind its body.
 function Fetch:on_head(text, is_last)
-  local headers = self.headers or HTTPHeaders()
   local callback = is_last and self.all.header_callback
-  self.headers = headers
+  self:read_lines(text)
+  if not callback then return end
   for line in text:gmatch "[^\n]*\n" do
-    local code, reason = line:match "^HTTP/%S+ +(%d+) ?([^\r\n]*)"
-    if code then
-      self.code, self.reason = math.tointeger(tonumber(code)), reason
-    else
-      read_line(headers, line)
-    end
-    if callback then
-      local ok, result = core.try(callback, line)
-      if not ok then return self:fail(result) end
-      if self:is_over() then return end
-      if is_future(result) then core.discard(result, callback) end
-    end
+    local ok, result = core.try(callback, line)
+    if not ok then return self:fail(result) end
+    if self:is_over() then return end
+    if is_future(result) then core.discard(result, callback) end
   end
 end
 

@@ -8,6 +8,13 @@ local argument = require "lunado.argument"
 
 local HTTPInputError = core.Exception:subclass("HTTPInputError")
 
+--- Returns a text without the blanks around it.  A peer may send many of them,
+-- so each is looked at once: a pattern such as "^%s*(.-)%s*$" would look at
+-- them again for each one.
+local function trim(text)
+  return text:find "%S" and text:match "^%s*(.*%S)" or ""
+end
+
 -- HTTPHeaders ---------------------------------------------------------------
 
 -- Names in the form of "Content-Type".  Most programs use few different names,
@@ -120,7 +127,7 @@ local function continue(self, line)
   if not list then
     error(HTTPInputError("first header line cannot start with whitespace"), 3)
   end
-  list[#list] = list[#list] .. " " .. line:match "^%s*(.-)%s*$"
+  list[#list] = list[#list] .. " " .. trim(line)
 end
 
 --- Reads one line, whose end may be there or not.  A line that begins with a
@@ -131,13 +138,13 @@ function methods:parse_line(line)
   argument.check_type(line, "string", 1, "parse_line", 2)
   line = line:match "^(.-)\r?\n?$"
   if line:find "^[ \t]" then return continue(self, line) end
-  local name, value = line:match "^([^:]*):%s*(.-)%s*$"
+  local name, value = line:match "^([^:]*):(.*)$"
   if not name then
     error(HTTPInputError("no colon in header line"), 2)
   end
   name = normalize(name)
   rawset(self, LAST, name)
-  append(self, name, value)
+  append(self, name, trim(value))
 end
 
 local function new()
@@ -145,11 +152,17 @@ local function new()
     HTTPHeaders)
 end
 
+--- Returns the text with each line that continues another one at its end.  To
+-- append such lines to a value one by one would copy it each time.
+local function unfold(text)
+  return (text:gsub("\r?\n[ \t]+", " "))
+end
+
 --- Returns the headers that a text of lines contains.
 local function parse(text)
   argument.check_type(text, "string", 1, "parse", 2)
   local headers = new()
-  for line in text:gmatch "[^\n]+" do
+  for line in unfold(text):gmatch "[^\n]+" do
     if line ~= "\r" then headers:parse_line(line) end
   end
   return headers
@@ -435,7 +448,7 @@ local function parse_cookie(cookie)
   for part in cookie:gmatch "[^;]+" do
     local name, value = part:match "^([^=]*)=(.*)$"
     if not name then name, value = "", part end
-    name, value = name:match "^%s*(.-)%s*$", value:match "^%s*(.-)%s*$"
+    name, value = trim(name), trim(value)
     if name ~= "" or value ~= "" then cookies[name] = unquote_cookie(value) end
   end
   return cookies
@@ -486,6 +499,8 @@ local httputil = {
   responses = responses,
   split_host_and_port = split_host_and_port,
   url_concat = url_concat,
+  _trim = trim,
+  _unfold = unfold,
 }
 
 loaded["lunado.httputil"] = httputil
