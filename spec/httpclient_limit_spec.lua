@@ -281,6 +281,34 @@ describe("client:close()", function()
     future:add_done_callback(function() client:close() end)
     await(future)
   end)
+
+  spec("in a callback does not hide the error that follows", function()
+    local url = web.serve(function() return 200, "body" end)
+    for _, name in ipairs { "header_callback", "streaming_callback",
+      "body_producer" } do
+      local client = own {}
+      local message = http_error(client:fetch(url, { [name] = function()
+        client:close()
+        error("after the end", 0)
+      end, method = name == "body_producer" and "POST" or nil }))
+      assert.is_truthy(message:find "was closed", message)
+      local text = web.log():text()
+      assert.is_truthy(text:find "^error: Exception in callback", text)
+      assert.is_truthy(text:find("after the end", 1, true), text)
+      web.log():clear()
+    end
+  end)
+
+  spec("in a metamethod of the arguments is seen", function()
+    local client = own {}
+    local ok, err = pcall(client.fetch, client, "http://127.0.0.1:1/", {
+      headers = setmetatable({}, { __pairs = function()
+        client:close()
+        return next, {}
+      end }) })
+    assert.is_false(ok)
+    assert.is_truthy(err:find "closed AsyncHTTPClient", err)
+  end)
 end)
 
 describe("the end", function()

@@ -233,6 +233,9 @@ function AsyncHTTPClient:fetch(request, options)
   check_client(self)
   local all
   request, all = check_request(self, request, options)
+  if self:_is_closed() then -- by a metamethod
+    error("fetch() called on closed AsyncHTTPClient", 2)
+  end
   wrap_callbacks(all)
   local now, timeout = self._loop:time(), all.request_timeout
   local fetch = httpfetch.new({ client = self, request = request, all = all,

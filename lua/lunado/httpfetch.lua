@@ -175,6 +175,15 @@ function Fetch:fail_for_memory() self:finish(core.fail_for_memory) end
 -- closed, and with it the transfer.
 function Fetch:is_over() return self.over or self.client._curl:closed() end
 
+--- A callback has raised an error: it ends the fetch, or is reported if the
+-- callback has ended it before.
+function Fetch:fail_by(callback, failure)
+  if not self:is_over() then return self:fail(failure) end
+  local future = Future()
+  core.fail(future, failure)
+  core.discard(future, callback)
+end
+
 --- Calls a method when there is news.  An error of it ends the fetch.
 function Fetch:go_on(method, ...)
   if self:is_over() then return end
@@ -297,7 +306,7 @@ function Fetch:on_head(text, is_last)
   if not callback then return end
   for line in text:gmatch "[^\n]*\n" do
     local ok, result = core.try(callback, line)
-    if not ok then return self:fail(result) end
+    if not ok then return self:fail_by(callback, result) end
     if self:is_over() then return end
     if is_future(result) then core.discard(result, callback) end
   end
@@ -305,8 +314,9 @@ end
 
 --- Calls the streaming_callback with a piece of the body.
 function Fetch:on_chunk(chunk)
-  local ok, result = core.try(self.all.streaming_callback, chunk)
-  if not ok then return self:fail(result) end
+  local callback = self.all.streaming_callback
+  local ok, result = core.try(callback, chunk)
+  if not ok then return self:fail_by(callback, result) end
   if self:is_over() or not is_future(result) then return end
   self.held = result
   self.transfer:hold(true)
@@ -431,24 +441,34 @@ function Fetch:on_produced(future)
   if self.transfer then self.transfer:finish() end
 end
 
+--- The producer of a fetch that is over has ended.  It was told so, by write or
+-- by a cancellation; an error of its own is reported.
+function Fetch:end_late(callback, future)
+  local ok, failure = core.try(core.result, future)
+  if ok then return end
+  local err = future:exception()
+  if core.isinstance(err, core.StreamClosedError)
+    or core.isinstance(err, core.CancelledError) then
+    return
+  end
+  self:fail_by(callback, failure)
+end
+
 function Fetch:produce()
   self.sent = 0
   self.producer = true -- write is called within the call
-  local producer = run_producer(self.all.body_producer, function(data)
+  local callback = self.all.body_producer
+  local producer = run_producer(callback, function(data)
     return self:write(data)
   end)
   if self:is_over() then
     if not producer:done() then core.cancel(producer) end
-    producer:add_done_callback(function(future) future:exception() end)
-    return
+  else
+    self.producer = producer
   end
-  self.producer = producer
   producer:add_done_callback(function(future)
-    if self:is_over() then
-      future:exception() -- of a producer whose fetch has ended
-    else
-      self:called_back(self.on_produced, future)
-    end
+    if self:is_over() then return self:end_late(callback, future) end
+    self:called_back(self.on_produced, future)
   end)
 end
 
