@@ -174,6 +174,18 @@ describe("the end", function()
     close(client, server)
   end)
 
+  spec("by close of a side that never reads loses nothing", function()
+    for _, ends in ipairs { "close", "close_write" } do
+      local client, server = pair() -- which has sent sessions
+      await(client:write "last words")
+      client[ends](client)
+      client:close()
+      assert.equal("last words", await(server:read_until_close()))
+      assert.is_nil(server.error)
+      close(client, server)
+    end
+  end)
+
   spec("by close with data left is no end", function()
     local client, server = pair()
     local written = server:write(("x"):rep(1 << 24))

@@ -404,11 +404,21 @@ static void send_last(lunado_stream *stream) {
     (void)try_send(stream);
 }
 
+/* Drops raw bytes that nobody will read, such as the sessions that a server of
+ * TLS 1.3 sends to each client, lest closing resets the connection and the peer
+ * misses the end. */
+static void drop_input(lunado_stream *stream) {
+  const lunado_filtering *self = of(stream);
+  if (self->end_sent && self->error == 0 && !lunado_stream_is_closing(stream))
+    lunado_system_drop_input(stream->uv);
+}
+
 void lunado__filter_close(lunado_stream *stream) {
   lunado_filtering *self = of(stream);
   lunado_filter *filter = self->filter;
   if (filter == NULL) return;
   send_last(stream);
+  drop_input(stream);
   self->filter = NULL;
   lunado_bytes_fini(&self->out);
   filter->ops->release(filter);

@@ -6,7 +6,22 @@
 #include <stddef.h>
 #include <string.h>
 
+/* How often, and how many bytes each time, input is dropped. */
+enum { DROPS = 16, DROP = 4096 };
+
 #ifdef _WIN32
+
+void lunado_system_drop_input(const uv_stream_t *handle) {
+  char room[DROP];
+  uv_os_fd_t fd;
+  u_long left;
+  if (handle->type != UV_TCP || uv_fileno((const uv_handle_t *)handle, &fd) < 0)
+    return;
+  for (int i = 0; i < DROPS; i++)
+    if (ioctlsocket((SOCKET)fd, FIONREAD, &left) != 0 || left == 0 ||
+        recv((SOCKET)fd, room, sizeof room, 0) <= 0)
+      return;
+}
 
 void lunado_system_close_socket(uv_os_sock_t fd) { (void)closesocket(fd); }
 
@@ -59,6 +74,14 @@ int lunado_system_reap(int pid, bool wait, int *status) {
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+void lunado_system_drop_input(const uv_stream_t *handle) {
+  char room[DROP];
+  uv_os_fd_t fd;
+  if (uv_fileno((const uv_handle_t *)handle, &fd) < 0) return;
+  for (int i = 0; i < DROPS; i++)
+    if (recv(fd, room, sizeof room, MSG_DONTWAIT) <= 0) return;
+}
 
 void lunado_system_close_socket(uv_os_sock_t fd) { (void)close(fd); }
 

@@ -20,6 +20,11 @@ void lunado_system_close_socket(uv_os_sock_t fd);
  * or an error of libuv's. */
 int lunado_system_reset_at_close(const uv_tcp_t *handle);
 
+/* Drops the bytes that have arrived at a socket and were not read, if there are
+ * no more than 64 KiB.  A socket that is closed with such bytes resets its
+ * connection, and the peer may not get what was sent last. */
+void lunado_system_drop_input(const uv_stream_t *handle);
+
 /* True if the pipe is a socket, whose directions end one by one; false if it is
  * a pipe of the system, also a named one of Windows. */
 bool lunado_system_is_socket(const uv_pipe_t *handle);
