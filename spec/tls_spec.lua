@@ -2,6 +2,7 @@
 -- lunado.tls with lunado on both sides: how TLS starts, certificates, ALPN and
 -- sessions.
 local IOLoop = require "lunado.ioloop".IOLoop
+local IOStream = require "lunado.iostream".IOStream
 local tasks = require "lunado.tasks"
 local tls = require "lunado.tls"
 local util = require "lunado.util"
@@ -322,6 +323,26 @@ describe("a certificate", function()
     assert.is_nil(plain:peer_certificate())
     assert.is_nil(tls.connection_info(plain))
     close(plain, other)
+  end)
+end)
+
+describe("a handle whose stream has TLS", function()
+  spec("cannot have another stream", function()
+    local client, server = secure.plain()
+    local start, accept = secure.start(client, server)
+    for _ = 1, 2 do -- in the handshake, and after it
+      local ok, err = pcall(function()
+        local other = IOStream(server.handle)
+        return other
+      end)
+      assert.is_false(ok)
+      assert.is_truthy(err:find "_spec.lua:%d+: bad argument #1 to 'IOStream' "
+        and err:find "has TLS", err)
+      await { start, accept }
+    end
+    client:write "x"
+    assert.equal("x", await(server:read_bytes(1)))
+    close(client, server)
   end)
 end)
 

@@ -114,6 +114,9 @@ end
 -- max_write_buffer_size: how much may wait to be written
 function IOStream:_init(handle, options)
   check_handle(handle)
+  if core.is_filtered(handle) then -- what is written would not be encrypted
+    argument.bad(1, "IOStream", "the handle's IOStream has TLS", 3)
+  end
   options = to_options(options, 2, "IOStream", 3)
   prepare(self, options)
   local guard = require "lunado.uvguard"

@@ -360,6 +360,16 @@ static int core_stream_adopt(lua_State *L) {
   return finish_open(L, self, core, rc);
 }
 
+/* is_filtered(handle) → whether an open stream with a filter has the handle of
+ * luv's. */
+static int core_is_filtered(lua_State *L) {
+  const lunado_stream *core;
+  luaL_checktype(L, 1, LUA_TUSERDATA);
+  core = lunado__handle_adopter(*(uv_stream_t **)lua_touserdata(L, 1));
+  lua_pushboolean(L, core != NULL && !core->closed && core->filtering != NULL);
+  return 1;
+}
+
 /* stream_lost(error, handle): luv closes its handle, which a stream may have
  * adopted. */
 static int core_stream_lost(lua_State *L) {
@@ -435,6 +445,7 @@ static int core_stream_state(lua_State *L) {
 static const luaL_Reg functions[] = {
     {"stream_open", core_stream_open},
     {"stream_adopt", core_stream_adopt},
+    {"is_filtered", core_is_filtered},
     {"stream_lost", core_stream_lost},
     {"stream_open_file", core_stream_open_file},
     {"stream_set_ahead", core_stream_set_ahead},
