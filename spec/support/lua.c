@@ -5,7 +5,7 @@
  * AddressSanitizer and ThreadSanitizer must be part of the program that loads
  * the module.  The interpreter supports the part of Lua's command line that the
  * tests use:
- *   lua5.4 [-e chunk] [-l module] [-] [script [arguments]]
+ *   lua5.4 [-e chunk] [-l module] [-] [script [arguments]], or none of these
  */
 #include <signal.h>
 #include <stdio.h>
@@ -73,18 +73,21 @@ static int run(lua_State *L) {
          && argv[i + 1] != NULL) {
     i += 2;
   }
-  set_arg(L, argv, i);
+  set_arg(L, argv, argv[i] != NULL ? i : 0);
   for (int option = 1; option < i; option += 2) {
     push_option(L, argv[option][1], argv[option + 1]);
     lua_call(L, argv[option][1] == 'l', 0);
   }
-  if (argv[i] != NULL) {
-    const char *file = strcmp(argv[i], "-") == 0 ? NULL : argv[i];
+  if (argv[i] != NULL || i == 1) { /* without any argument, stdin */
+    const char *file = argv[i];
     int narguments = 0;
+    if (file != NULL && strcmp(file, "-") == 0) {
+      file = NULL;
+    }
     if (luaL_loadfile(L, file) != LUA_OK) {
       lua_error(L);
     }
-    while (argv[i + 1 + narguments] != NULL) {
+    while (argv[i] != NULL && argv[i + 1 + narguments] != NULL) {
       lua_pushstring(L, argv[i + 1 + narguments]);
       narguments++;
     }
