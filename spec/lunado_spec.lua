@@ -73,10 +73,20 @@ describe("the module lunado", function()
       local lunado = require "lunado"
       assert(not package.loaded["lunado.uv"])
       assert(not package.loaded["luv"])
-      for _, name in ipairs { "uv", "iostream", "tcpclient", "tcpserver" } do
+      for _, name in ipairs { "uv", "iostream", "tcpclient", "tcpserver",
+        "debug", "httputil", "platform", "process", "tasks", "testing" } do
         assert(lunado[name] == require("lunado." .. name), name)
         assert(lunado[name] == lunado[name])
       end
+      -- These need a library that may not be there.
+      for name, module in pairs { httpclient = "lunado.httpclient",
+        tls = "lunado.tls" } do
+        local ok, found = pcall(require, module)
+        assert(not ok or lunado[name] == found, name)
+      end
+      local ok, cqueues = pcall(require, "lunado.platform.cqueues")
+      assert(not ok or lunado.platform.cqueues == cqueues)
+      assert(lunado.platform.no_such_name == nil)
     ]]
     assert.equal("", r.err)
     assert.equal(0, r.code)

@@ -39,8 +39,8 @@ local lunado = {
 
 --- Modules that are loaded when the program first uses their field.
 local optional = { debug = true, httpclient = true, httputil = true,
-  iostream = true, process = true, tasks = true, tcpclient = true,
-  tcpserver = true, testing = true, tls = true, uv = true }
+  iostream = true, platform = true, process = true, tasks = true,
+  tcpclient = true, tcpserver = true, testing = true, tls = true, uv = true }
 
 setmetatable(lunado, {
   __index = function(self, name)
