@@ -217,6 +217,7 @@ endforeach()
 # cqueues gives OpenSSL something for good, and is unloaded before leaks are
 # looked for.
 set_property(TEST spec/platform_http_spec APPEND PROPERTY ENVIRONMENT
+  "LUNADO_LEAKS=cqueues"
   "ASAN_OPTIONS=detect_stack_use_after_return=1:detect_leaks=0")
 
 # These files test that files are insulated from each other in one run.
