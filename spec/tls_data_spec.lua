@@ -8,7 +8,6 @@ local tasks = require "lunado.tasks"
 local tls = require "lunado.tls"
 local util = require "lunado.util"
 local uv = require "lunado.uv"
-local capture = require "spec.support.capture"
 local certificates = require "spec.support.certificates"
 local gc = require "spec.support.gc"
 local secure = require "spec.support.secure"
@@ -16,24 +15,13 @@ local streams = require "spec.support.streams"
 local times = require "spec.support.times"
 
 local await = coroutine.yield
-local pair, error_of = secure.pair, secure.error_of
+local close, pair, error_of = secure.close, secure.pair, secure.error_of
 
 local function spec(name, fn) it(name, secure.inside(fn)) end
 
 local log
-before_each(function()
-  IOLoop.clear_current()
-  log = capture()
-end)
-after_each(function()
-  gc.collect()
-  assert.equal("", log:text())
-  log:restore()
-end)
-
-local function close(...)
-  for _, stream in ipairs { ... } do await(stream:close()) end
-end
+before_each(function() log = secure.begin() end)
+after_each(function() secure.finish(log) end)
 
 describe("reads and writes", function()
   spec("of every size arrive", function()

@@ -1,13 +1,10 @@
 -- SPDX-License-Identifier: MIT
 -- lunado.tls with other programs on the other side: openssl's s_server and
 -- s_client, nginx, curl, and Python's ssl.
-local IOLoop = require "lunado.ioloop".IOLoop
 local TCPClient = require "lunado.tcpclient".TCPClient
 local TCPServer = require "lunado.tcpserver".TCPServer
 local tls = require "lunado.tls"
-local capture = require "spec.support.capture"
 local certificates = require "spec.support.certificates"
-local gc = require "spec.support.gc"
 local peers = require "spec.support.peers"
 local secure = require "spec.support.secure"
 local streams = require "spec.support.streams"
@@ -18,15 +15,8 @@ local path = certificates.path
 local function spec(name, fn) it(name, secure.inside(fn)) end
 
 local log
-before_each(function()
-  IOLoop.clear_current()
-  log = capture()
-end)
-after_each(function()
-  gc.collect()
-  assert.equal("", log:text())
-  log:restore()
-end)
+before_each(function() log = secure.begin() end)
+after_each(function() secure.finish(log) end)
 
 local function connect(port, options)
   return TCPClient():connect("127.0.0.1", port,

@@ -3,7 +3,6 @@
 local luv = require "luv"
 local Future = require "lunado.concurrent".Future
 local gen = require "lunado.gen"
-local IOLoop = require "lunado.ioloop".IOLoop
 local IOStream = require "lunado.iostream".IOStream
 local TCPClient = require "lunado.tcpclient".TCPClient
 local TCPServer = require "lunado.tcpserver".TCPServer
@@ -11,10 +10,8 @@ local tasks = require "lunado.tasks"
 local tls = require "lunado.tls"
 local util = require "lunado.util"
 local bad = require "spec.support.bad"
-local capture = require "spec.support.capture"
 local certificates = require "spec.support.certificates"
 local child = require "spec.support.child"
-local gc = require "spec.support.gc"
 local secure = require "spec.support.secure"
 local streams = require "spec.support.streams"
 
@@ -24,15 +21,8 @@ local path, error_of = certificates.path, secure.error_of
 local function spec(name, fn) it(name, secure.inside(fn)) end
 
 local log
-before_each(function()
-  IOLoop.clear_current()
-  log = capture()
-end)
-after_each(function()
-  gc.collect()
-  assert.equal("", log:text())
-  log:restore()
-end)
+before_each(function() log = secure.begin() end)
+after_each(function() secure.finish(log) end)
 
 local function connect(port, options, more)
   local all = { ssl_options = options or certificates.client() }

@@ -6,31 +6,18 @@ local IOStream = require "lunado.iostream".IOStream
 local tasks = require "lunado.tasks"
 local tls = require "lunado.tls"
 local util = require "lunado.util"
-local capture = require "spec.support.capture"
 local certificates = require "spec.support.certificates"
-local gc = require "spec.support.gc"
 local secure = require "spec.support.secure"
 local streams = require "spec.support.streams"
 
 local await = coroutine.yield
-local pair, error_of = secure.pair, secure.error_of
+local close, pair, error_of = secure.close, secure.pair, secure.error_of
 
 local function spec(name, fn) it(name, secure.inside(fn)) end
 
 local log
-before_each(function()
-  IOLoop.clear_current()
-  log = capture()
-end)
-after_each(function()
-  gc.collect()
-  assert.equal("", log:text())
-  log:restore()
-end)
-
-local function close(...)
-  for _, stream in ipairs { ... } do await(stream:close()) end
-end
+before_each(function() log = secure.begin() end)
+after_each(function() secure.finish(log) end)
 
 describe("the module", function()
   it("is a field of lunado, the same after package.loaded was cleared",

@@ -1,11 +1,14 @@
 -- SPDX-License-Identifier: MIT
 -- Both ends of a connection with TLS, and specs that run in coroutines.
+local luassert = require "luassert"
 local concurrent = require "lunado.concurrent"
 local core = require "lunado.core"
 local IOLoop = require "lunado.ioloop".IOLoop
 local IOStream = require "lunado.iostream".IOStream
 local tls = require "lunado.tls"
+local capture = require "spec.support.capture"
 local certificates = require "spec.support.certificates"
+local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 local peers = require "spec.support.peers"
 local streams = require "spec.support.streams"
@@ -40,6 +43,24 @@ function secure.inside(fn)
       if not ok then error(err, 0) end
     end, loops.PATIENCE)
   end
+end
+
+--- Begins a test on a new loop; returns the log, which is captured.
+function secure.begin()
+  IOLoop.clear_current()
+  return capture()
+end
+
+--- Ends a test, which must have left nothing in the log.
+function secure.finish(log)
+  gc.collect()
+  luassert.equal("", log:text())
+  log:restore()
+end
+
+--- Closes the streams, and waits until they are closed.
+function secure.close(...)
+  for _, stream in ipairs { ... } do await(stream:close()) end
 end
 
 --- Two plain streams that are connected: by a local socket, or by TCP.
