@@ -6,51 +6,22 @@
 -- lunado to be measured.  Each number is the median of `runs` processes (5 by
 -- default), interleaved.  Starting a process does not count, except for curl,
 -- which is a program; its start takes about 10 ms.
+package.path = "bench/support/?.lua;" .. package.path
 local luv = require "luv"
+local nginx = require "nginx"
+local median = require "report".median
 
 local RUNS <const> = tonumber(arg[1]) or 5
 local PAGES <const>, AT_ONCE <const>, SIZE <const> = 2000, 100, 10000
 
 local CONFIG <const> = [[
-daemon off;
-master_process off;
-pid FOLDER/pid;
-error_log FOLDER/error.log;
-events { worker_connections 1024; }
-http {
-  access_log off;
-  client_body_temp_path FOLDER/body;
-  proxy_temp_path FOLDER/proxy;
-  fastcgi_temp_path FOLDER/fastcgi;
-  uwsgi_temp_path FOLDER/uwsgi;
-  scgi_temp_path FOLDER/scgi;
   keepalive_requests 10000000;
-  server { listen 127.0.0.1:PORT; root FOLDER; }
-}
+  server { listen 127.0.0.1:PORT; }
 ]]
 
 local function write(path, text)
   local file <close> = assert(io.open(path, "wb"))
   file:write(text)
-end
-
-local function free_port()
-  local probe = luv.new_tcp()
-  assert(probe:bind("127.0.0.1", 0))
-  local port = probe:getsockname().port
-  probe:close()
-  return port
-end
-
-local function start_nginx(folder, port)
-  write(folder .. "/nginx.conf",
-    (CONFIG:gsub("FOLDER", folder):gsub("PORT", port)))
-  write(folder .. "/page", ("x"):rep(SIZE))
-  luv.os_setenv("PATH", luv.os_getenv "PATH" .. ":/usr/sbin:/sbin")
-  local handle = assert(luv.spawn("nginx", { args = { "-p", folder, "-e",
-    folder .. "/error.log", "-c", folder .. "/nginx.conf" } }, function() end))
-  luv.sleep(500)
-  return handle
 end
 
 --- Returns what a command prints, or nil if it fails.
@@ -70,15 +41,11 @@ local function curl_seconds(text)
   return sum > 0 and sum or nil
 end
 
-local function median(list)
-  table.sort(list)
-  return list[(#list + 1) // 2]
-end
-
 local function main()
   local folder = assert(luv.fs_mkdtemp(luv.os_tmpdir() .. "/bench_XXXXXX"))
-  local port = free_port()
-  local nginx = start_nginx(folder, port)
+  write(folder .. "/page", ("x"):rep(SIZE))
+  local server, port = nginx.start(folder, CONFIG)
+  luv.sleep(500) -- until it listens
   local url = ("http://127.0.0.1:%d/page"):format(port)
   write(folder .. "/curl.txt",
     (("url = %q\noutput = \"/dev/null\"\n"):format(url)):rep(PAGES))
@@ -103,11 +70,11 @@ local function main()
   print(("%d pages of %d bytes, %d at once: CPU seconds"):format(PAGES, SIZE,
     AT_ONCE))
   for _, peer in ipairs(peers) do
-    local seconds = median(peer.times)
+    local seconds = peer.times[1] and median(peer.times)
     print(("  %-24s %s"):format(peer[1],
       seconds and ("%.3f"):format(seconds) or "not installed"))
   end
-  nginx:kill "sigterm"
+  server:kill "sigterm"
   luv.run()
   os.execute(("rm -rf '%s'"):format(folder))
 end

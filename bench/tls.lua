@@ -9,42 +9,29 @@ package.path = "bench/support/?.lua;./?.lua;" .. package.path
 local lunado = require "lunado"
 local uv = require "luv"
 local certificates = require "spec.support.certificates"
+local nginx = require "nginx"
 local median = require "report".median
 
 local await = coroutine.yield
 local MEGABYTES = tonumber(arg[1]) or 1024
 local HANDSHAKES = tonumber(arg[2]) or 10000
 local RUNS = tonumber(arg[3]) or 3
-local PORT = 20000 + math.tointeger(uv.os_getpid()) % 20000
 local ca = certificates.path "ca.crt"
 local folder = ca:gsub("/ca.crt$", "")
 
-local CONFIG = [[
-  daemon off; master_process off; error_log stderr crit; pid FOLDER/nginx.pid;
-  events { worker_connections 1000; }
-  http {
-    access_log off; client_max_body_size 0; ssl_protocols TLSv1.3;
-    client_body_temp_path FOLDER/b; proxy_temp_path FOLDER/p;
-    fastcgi_temp_path FOLDER/f; uwsgi_temp_path FOLDER/u;
-    scgi_temp_path FOLDER/s;
-    server {
-      listen 127.0.0.1:PORT ssl; root FOLDER;
-      ssl_certificate FOLDER/server.crt;
-      ssl_certificate_key FOLDER/server.key;
-    }
+local CONFIG <const> = [[
+  client_max_body_size 0;
+  ssl_protocols TLSv1.3;
+  server {
+    listen 127.0.0.1:PORT ssl;
+    ssl_certificate FOLDER/server.crt;
+    ssl_certificate_key FOLDER/server.key;
   }
 ]]
 
-local function start_nginx()
-  local path = folder .. "/nginx.conf"
-  local file = assert(io.open(path, "w"))
-  file:write((CONFIG:gsub("FOLDER", folder):gsub("PORT", tostring(PORT))))
-  file:close()
-  assert(os.execute(("head -c %d </dev/zero >%s/file"):format(MEGABYTES << 20,
-    folder)))
-  return assert(uv.spawn("nginx", { args = { "-p", folder, "-c", path, "-e",
-    "stderr" }, stdio = { nil, 1, 2 } }, function() end))
-end
+assert(os.execute(("head -c %d </dev/zero >%s/file"):format(MEGABYTES << 20,
+  folder)))
+local server, PORT = nginx.start(folder, CONFIG)
 
 local function connect(context)
   return await(lunado.tcpclient.TCPClient():connect("127.0.0.1", PORT,
@@ -118,7 +105,6 @@ local function report(workload)
     median(walls[1]) / median(walls[2]), median(cpus[1]) / median(cpus[2])))
 end
 
-local nginx = start_nginx()
 local ok, err = pcall(function()
   lunado.run(function() -- until it listens
     for _ = 1, 100 do
@@ -131,5 +117,5 @@ local ok, err = pcall(function()
   for _, workload in ipairs(workloads) do report(workload) end
   print(("memory %36.1f MB"):format(uv.resident_set_memory() / 2^20))
 end)
-nginx:kill "sigterm"
+server:kill "sigterm"
 if not ok then error(err, 0) end
