@@ -15,6 +15,7 @@
 
 #include "core/alloc.h"
 #include "core/loop.h"
+#include "core/spinlock.h"
 #include "core/stream.h"
 
 /* The address of an object of lunado's; that of a stream, plus 1: the handle
@@ -26,14 +27,9 @@ static size_t capacity; /* a power of two, or 0 */
 static size_t taken;    /* slots with an address, and reserved ones */
 static atomic_flag busy = ATOMIC_FLAG_INIT;
 
-static void lock(void) {
-  while (atomic_flag_test_and_set_explicit(&busy, memory_order_acquire))
-    continue;
-}
+static void lock(void) { lunado__spin_lock(&busy); }
 
-static void unlock(void) {
-  atomic_flag_clear_explicit(&busy, memory_order_release);
-}
+static void unlock(void) { lunado__spin_unlock(&busy); }
 
 /* Addresses are multiples of 8, so the low bits of a product are poorly mixed;
  * the upper half is well mixed. */

@@ -20,6 +20,7 @@
 
 #include "core/descriptors.h"
 #include "core/handle.h"
+#include "core/spinlock.h"
 
 /* --- storage ------------------------------------------------------------- */
 
@@ -34,11 +35,11 @@ static atomic_flag retiring = ATOMIC_FLAG_INIT;
 
 static void retire(uv_loop_t *uv) {
   uv_loop_t *oldest;
-  while (atomic_flag_test_and_set(&retiring)) continue;
+  lunado__spin_lock(&retiring);
   oldest = retired[next_retired];
   retired[next_retired] = uv;
   next_retired = (next_retired + 1) % RETIRED;
-  atomic_flag_clear(&retiring);
+  lunado__spin_unlock(&retiring);
   free(oldest);
 }
 

@@ -14,6 +14,7 @@
 #include "core/descriptors.h"
 #include "core/handle.h"
 #include "core/loop.h"
+#include "core/spinlock.h"
 #include "core/system.h"
 
 /* How many programs have neither a loop nor an owner at a time, and are reaped
@@ -27,14 +28,9 @@ static int forsaken[MOST_FORSAKEN]; /* their ids */
 static unsigned forsaken_count;
 static atomic_flag busy = ATOMIC_FLAG_INIT;
 
-static void lock(void) {
-  while (atomic_flag_test_and_set_explicit(&busy, memory_order_acquire))
-    continue;
-}
+static void lock(void) { lunado__spin_lock(&busy); }
 
-static void unlock(void) {
-  atomic_flag_clear_explicit(&busy, memory_order_release);
-}
+static void unlock(void) { lunado__spin_unlock(&busy); }
 
 static lunado_process *from_link(lunado_link *link) {
   return lunado_container_of(link, lunado_process, link);
