@@ -183,6 +183,12 @@ foreach(name IN LISTS with_luv)
     "ASAN_OPTIONS=detect_stack_use_after_return=1:detect_leaks=0")
 endforeach()
 
+# A process that AddressSanitizer checks takes long to fork.
+if(LUNADO_SANITIZE)
+  set_property(TEST capi/memory_calls_process APPEND PROPERTY ENVIRONMENT
+    "LUNADO_SCALE=10")
+endif()
+
 # The client's module, which is no part of the library, finds the functions of
 # lunado.h in the host.
 if(TARGET lunado_curl)

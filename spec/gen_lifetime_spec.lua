@@ -6,6 +6,7 @@ local capture = require "spec.support.capture"
 local child = require "spec.support.child"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
+local times = require "spec.support.times"
 
 local Future = concurrent.Future
 local IOLoop = require "lunado.ioloop".IOLoop
@@ -387,7 +388,7 @@ describe("a coroutine that has ended", function()
 end)
 
 describe("the collector at work", function()
-  local function busy(many)
+  local function busy(many, rounds)
     local work = gen.coroutine(function(i)
       local t = { i }
       for _ = 1, 4 do
@@ -401,7 +402,7 @@ describe("the collector at work", function()
     end)
     return loops.run(loop, function()
       local sum = 0
-      for _ = 1, 5 do
+      for _ = 1, rounds do
         local futures = {}
         for i = 1, many do
           futures[i] = work(i)
@@ -415,16 +416,18 @@ describe("the collector at work", function()
   end
 
   in_modes("disturbs nothing", function()
-    assert.equal(2 * 5 * 400 * 401 // 2, busy(400))
+    local n = times(400)
+    assert.equal(2 * 5 * n * (n + 1) // 2, busy(n, 5))
     assert.equal("", log:text())
   end)
 
   it("disturbs nothing when it runs all the time", function()
     collectgarbage("incremental", 10, 400)
-    local ok, sum = pcall(busy, 20)
+    local rounds = times(5)
+    local ok, sum = pcall(busy, 20, rounds)
     collectgarbage("incremental", 200, 100)
     assert.is_true(ok, tostring(sum))
-    assert.equal(2 * 5 * 20 * 21 // 2, sum)
+    assert.equal(2 * rounds * 20 * 21 // 2, sum)
   end)
 
   it("may change its mode while coroutines wait", function()
@@ -586,12 +589,12 @@ describe("a finalizer that closes the current loop meanwhile", function()
     ["a coroutine is to wait for a Future"] = waits,
     ["one is to go on in the next turn"] = function() return waits(nil) end,
     ["many are"] = function()
-      for _ = 1, 40 do
+      for _ = 1, times(40) do
         waits(nil)
       end
       return waits(nil)
     end,
-    ["one is started deep inside others"] = function() return deep(50) end,
+    ["one is started deep inside others"] = function() return deep(times(50)) end,
   }
 
   for name, way in pairs(ways) do
