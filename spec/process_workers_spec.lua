@@ -58,7 +58,8 @@ print("over " .. process.task_id())
 
 -- A script that runs: `p`, its process; `up`, a list of { id, pid, port } of
 -- the workers that have come up; `out` and `log`, the other lines that it and
--- they have written; `silent`, a Future that is done when all of them are gone.
+-- they have written; `silent` and `logs_nothing`, Futures that are done when
+-- all of them are gone.
 local Script = {}
 Script.__index = Script
 
@@ -90,7 +91,9 @@ local function start(source, options)
       self.out[#self.out + 1] = line
     end
   end)
-  collect(self.p.stderr, function(line) self.log[#self.log + 1] = line end)
+  self.logs_nothing = collect(self.p.stderr, function(line)
+    self.log[#self.log + 1] = line
+  end)
   return self
 end
 
@@ -121,9 +124,11 @@ function Script:logged_by_all(text)
   return true
 end
 
--- Waits for the end of the parent; returns its status.  No worker is left.
+-- Waits for the end of the parent; returns its status.  No worker is left, and
+-- all that they have written has come.
 function Script:wait()
   local status = await(self.p:wait_for_exit(false))
+  await { self.silent, self.logs_nothing }
   for _, worker in ipairs(self.up) do
     assert.is_false(exists(worker.pid), "worker " .. worker.id)
   end
@@ -376,6 +381,127 @@ describe("a stop", function()
     script.p:kill()
     assert.equal(0, script:wait())
     assert.is_true(script:logged "has not ended in 5 s and is killed")
+  end)
+
+  -- A script whose workers run this function.
+  local function running(main, after)
+    return HEAD .. "server:listen(0, '127.0.0.1')\n"
+      .. "process.spawn_workers(2, options)\n" .. UP
+      .. "print(lunado.run(function()\n" .. main .. "\nend))\n"
+      .. (after or "print 'after'")
+  end
+
+  -- The lines of both workers, in the order of the alphabet.
+  local function twice(script, ...)
+    local lines = {}
+    for _, line in ipairs { ... } do
+      table.insert(lines, line)
+      table.insert(lines, line)
+    end
+    table.sort(lines)
+    table.sort(script.out)
+    assert.same(lines, script.out)
+  end
+
+  -- Whether nothing was written but the lines of the log about starts and ends.
+  local function assert_quiet(script)
+    for _, line in ipairs(script.log) do
+      assert.truthy(line:find "^info: ", line)
+    end
+  end
+
+  spec("ends a lunado.run that waits, and its <close> handlers run", function()
+    local script <close> = start(running [[
+      local _ <close> = setmetatable({}, { __close = function(_, err)
+        print("closed", err.reason)
+      end })
+      await(lunado.locks.Event():wait())
+      return "never"
+    ]])
+    script:wait_for(2)
+    script.p:kill()
+    assert.equal(0, script:wait())
+    twice(script, "closed\tthe worker was told to end", "", "after")
+    assert_quiet(script)
+  end)
+
+  spec("ends a lunado.run of what returns a Future", function()
+    local script <close> = start(running "return lunado.Future()")
+    script:wait_for(2)
+    script.p:kill "sigint"
+    assert.equal(0, script:wait())
+    twice(script, "", "after")
+    assert_quiet(script)
+  end)
+
+  spec("lets a lunado.run return what its function still does", function()
+    local script <close> = start(running [[
+      pcall(await, lunado.locks.Event():wait())
+      return "last words"
+    ]])
+    script:wait_for(2)
+    script.p:kill()
+    assert.equal(0, script:wait())
+    twice(script, "last words", "after")
+    assert_quiet(script)
+  end)
+
+  spec("raises what a lunado.run's function raises then", function()
+    local script <close> = start(running [[
+      pcall(await, lunado.locks.Event():wait())
+      error "cannot end"
+    ]])
+    script:wait_for(2)
+    luv.kill(script.up[1].pid, "sigterm")
+    script:wait_for(3) -- it was started again
+    assert.is_true(script:logged "cannot end")
+    assert.is_true(script:logged "exited with status 1, starting it again")
+    script.p:kill()
+    assert.equal(0, script:wait())
+    assert.same({}, script.out)
+  end)
+
+  spec("says so where a lunado.run's function goes on", function()
+    local script <close> = start(running [[
+      while true do pcall(await, lunado.locks.Event():wait()) end
+    ]])
+    script:wait_for(2)
+    script.p:kill()
+    assert.equal(0, script:wait())
+    twice(script, "", "after")
+    assert.is_true(script:logged "the run has ended, but its function goes on "
+      and script:logged(" waits at " .. script.path .. ":"))
+  end)
+
+  spec("leaves a later run alone, and an error of loop:stop", function()
+    local script <close> = start(running("await(lunado.locks.Event():wait())",
+      [[
+      print(lunado.run(function()
+        await(lunado.sleep(0.01))
+        return "cleaned up"
+      end))
+      print(pcall(lunado.run, function()
+        loop:add_callback(loop.stop, loop)
+        await(lunado.locks.Event():wait())
+      end))
+    ]]))
+    script:wait_for(2)
+    script.p:kill()
+    assert.equal(0, script:wait())
+    twice(script, "", "cleaned up",
+      "false\tException: the IOLoop was stopped before the function was done")
+  end)
+
+  spec("at a SIGHUP ends a lunado.run too", function()
+    local script <close> = start(running "await(lunado.locks.Event():wait())")
+    script:wait_for(2)
+    script.p:kill "sighup"
+    script:wait_for(4)
+    wait_until(function() return #script.out >= 4 end)
+    twice(script, "", "after")
+    script.p:kill()
+    assert.equal(0, script:wait())
+    assert_quiet(script)
   end)
 
   spec("may be the program's own", function()

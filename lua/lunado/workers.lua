@@ -114,7 +114,7 @@ local say = core.coroutine(function(byte)
 end)
 
 --- Waits until the connections of the loop are closed, but no longer than the
--- time limit, and stops the loop.
+-- time limit, and ends what runs the loop.
 local finish = core.coroutine(function(loop, seconds)
   local deadline, collect = loop:time() + seconds, loop:time()
   while core.accepted() > 0 and loop:time() < deadline do
@@ -128,7 +128,7 @@ local finish = core.coroutine(function(loop, seconds)
   if left > 0 then
     log:warning("worker %d ends with %d connections open", inherit.number, left)
   end
-  loop:stop()
+  core.dismiss(loop)
 end)
 
 --- Accepts no more; ends the loop when the connections are closed.

@@ -36,6 +36,7 @@ struct lunado_ioloop {
                           * calls from libuv in progress */
   uint32_t id;           /* number of the loop in its realm, from 1 */
   bool awaited;          /* runsync.c's: a run has begun to wait */
+  bool dismissed;        /* runsync.c's: the run is to end without an error */
   bool closed;           /* as core->closed, but valid after core is freed */
   bool ending;           /* its finalizer is closing it, at the state's end */
   lunado_message wake;   /* interrupt.c's; on its way while `waking` */

@@ -266,20 +266,62 @@ static void run_last(lua_State *L, lunado_ioloop *loop, int idx, int wait_idx) {
 
 /* To be called when the run ends before the Future at idx is done: cancels what
  * it leaves behind and waits for that, but not for long.  So its `<close>`
- * handlers run. */
-static void wind_up(lua_State *L, lunado_ioloop *loop, int idx, int wait_idx,
+ * handlers run.  Returns false if there is nothing to cancel. */
+static bool wind_up(lua_State *L, lunado_ioloop *loop, int idx, int wait_idx,
                     const char *reason) {
+  if (!lua_checkstack(L, LUA_MINSTACK) || !give_up(L, loop->realm, idx, reason))
+    return false;
+  if (!loop->core->closed) run_last(L, loop, idx, wait_idx);
+  return true;
+}
+
+/* Does the same for a run that ends with an error of its own; that of the
+ * Future is logged. */
+static void wind_up_failed(lua_State *L, lunado_ioloop *loop, int idx,
+                           int wait_idx, const char *reason) {
   const lunado_future *future = lua_touserdata(L, idx);
   int top = lua_gettop(L);
-  if (!lunado_future_pending(future) || !lua_checkstack(L, LUA_MINSTACK))
-    return;
-  if (give_up(L, loop->realm, idx, reason) && !loop->core->closed)
-    run_last(L, loop, idx, wait_idx);
+  if (!lunado_future_pending(future)) return;
+  (void)wind_up(L, loop, idx, wait_idx, reason);
   if (future->state == LUNADO_FAILED) {
     lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
     log_protected(L, loop->realm);
   }
   lua_settop(L, top);
+}
+
+/* Logs that the Future at idx is still pending. */
+static void warn_unfinished(lua_State *L, lunado_ioloop *loop, int idx,
+                            int wait_idx) {
+  luaL_checkstack(L, LUA_MINSTACK, NULL);
+  push_where(L, loop->realm, idx, wait_idx);
+  lua_pushfstring(L,
+                  "the run has ended, but its function goes on although it was "
+                  "cancelled: it waits at %s",
+                  lua_tostring(L, -1));
+  lunado__log(L, loop->realm, LUNADO_LOG_WARNING);
+}
+
+/* To be called when the run was dismissed before the Future at idx was done:
+ * winds it up.  Returns true if the run has no result: the Future is pending
+ * still, or its coroutine has ended by the cancellation. */
+static bool end_dismissed(lua_State *L, lunado_ioloop *loop, int idx,
+                          int wait_idx) {
+  const lunado_future *future = lua_touserdata(L, idx);
+  bool wound_up = wind_up(L, loop, idx, wait_idx, "the worker was told to end");
+  if (lunado_future_pending(future)) {
+    if (wound_up) warn_unfinished(L, loop, idx, wait_idx);
+  } else {
+    if (future->state != LUNADO_FAILED) return false;
+    lua_getiuservalue(L, idx, LUNADO_FUTURE_VALUE);
+    if (!lunado__failure_is_cancelled(L, loop->realm, -1)) {
+      lua_pop(L, 1);
+      return false;
+    }
+    lunado__failure_observe(L, -1);
+  }
+  lua_settop(L, idx - 1);
+  return true;
 }
 
 /* --- a run ---------------------------------------------------------------- */
@@ -288,7 +330,7 @@ static void wind_up(lua_State *L, lunado_ioloop *loop, int idx, int wait_idx,
 static bool push_end(lua_State *L, lunado_ioloop *loop, int idx, int wait_idx) {
   if (lunado__interrupt_take(L, loop->realm)) {
     if (!loop->realm->errors.interrupted) /* else a run around it ends, too */
-      wind_up(L, loop, idx, wait_idx, "the run was interrupted");
+      wind_up_failed(L, loop, idx, wait_idx, "the run was interrupted");
     return true;
   }
   if (!lunado__queue_gave_up(L, loop)) return false;
@@ -307,14 +349,18 @@ static int wait_for_outcome(lua_State *L, lunado_ioloop *loop, int idx,
   lunado_realm *realm = loop->realm;
   sync_wait *self = lua_touserdata(L, wait_idx);
   do {
-    int rc = run_until_done(L, loop, idx, wait_idx);
+    int rc = loop->dismissed ? LUNADO_RUN_STOPPED
+                             : run_until_done(L, loop, idx, wait_idx);
     lunado_future *future = lua_touserdata(L, idx);
     if (push_end(L, loop, idx, wait_idx)) {
       lua_replace(L, idx);
       return LUA_ERRRUN;
     }
+    if (lunado_future_pending(future) && loop->dismissed &&
+        end_dismissed(L, loop, idx, wait_idx))
+      return LUA_OK;
     if (lunado_future_pending(future) && self->timed_out) {
-      wind_up(L, loop, idx, wait_idx, "run_sync timed out");
+      wind_up_failed(L, loop, idx, wait_idx, "run_sync timed out");
       lua_pushfstring(L, "Operation timed out after %f seconds",
                       (lua_Number)timeout);
       return fail(L, realm, idx, LUNADO_E_TIMEOUT, lua_tostring(L, -1));
@@ -353,6 +399,7 @@ static int run_wait(lua_State *L, lunado_ioloop *loop, int base,
                     double timeout) {
   sync_wait *self = lua_touserdata(L, base);
   int status;
+  loop->dismissed = false;
   if (timeout > 0) self->deadline = lunado_loop_time(loop->core) + timeout;
   status = wait_for_outcome(L, loop, base + 1, base, timeout);
   lua_remove(L, base);
@@ -423,9 +470,20 @@ static int core_wait(lua_State *L) {
   return lua_gettop(L) - 1;
 }
 
+/* dismiss(loop): stops the loop.  A run_sync that is under way cancels its
+ * function, and returns without a result if that leaves none. */
+static int core_dismiss(lua_State *L) {
+  lunado_ioloop *loop = lunado__ioloop_check(L, lunado__realm_upvalue(L), 1);
+  loop->dismissed = true;
+  lunado_loop_stop(loop->core);
+  return 0;
+}
+
 static const luaL_Reg methods[] = {{"run_sync", loop_run_sync}, {NULL, NULL}};
-static const luaL_Reg functions[] = {
-    {"run", lunado_run}, {"wait", core_wait}, {NULL, NULL}};
+static const luaL_Reg functions[] = {{"run", lunado_run},
+                                     {"wait", core_wait},
+                                     {"dismiss", core_dismiss},
+                                     {NULL, NULL}};
 
 void lunado__runsync_methods(lua_State *L) { lunado__setfunctions(L, methods); }
 
