@@ -511,3 +511,74 @@ describe("streams of coroutines that only yield and collect", function()
     end
   end)
 end)
+
+describe("a stream whose loop was closed", function()
+  -- Calls fn(stream, other end) on a loop that is closed then; returns what fn
+  -- returns.
+  local function on_closed_loop(fn)
+    local loop = loops.open()
+    local ends = assert(luv.socketpair())
+    local stream, there = IOStream.open(ends[1]), IOStream.open(ends[2])
+    local result = fn(stream, there)
+    loops.close(loop)
+    return stream, result
+  end
+
+  spec("is not being read for ever", function()
+    local stream, read = on_closed_loop(function(stream)
+      return stream:read_line()
+    end)
+    assert.is_false(stream:reading())
+    closed_error(stream:read_bytes(1))
+    closed_error(stream:read_until "x")
+    assert.equal("", await(stream:read_until_close()))
+    assert.is_false(read:done())
+  end)
+
+  spec("gives nothing more by lines", function()
+    local stream = on_closed_loop(function(stream)
+      gen.coroutine(function() for _ in stream:lines() do end end)()
+    end)
+    for _ in stream:lines() do error "a line" end
+  end)
+
+  spec("keeps what has come", function()
+    local stream = on_closed_loop(function(stream, there)
+      there:write "abc"
+      return IOLoop.current():run_sync(function()
+        await(stream:read_bytes(1))
+        return stream:read_bytes(100) and nil
+      end)
+    end)
+    assert.equal("bc", await(stream:read_bytes(2)))
+    closed_error(stream:read_bytes(1))
+  end)
+
+  spec("is not being connected for ever", function()
+    local loop = loops.open()
+    local client = IOStream.tcp()
+    local connect = client:connect("127.0.0.1", 1)
+    loops.close(loop)
+    closed_error(client:connect("127.0.0.1", 1))
+    closed_error(client:write "text")
+    assert.is_false(connect:done())
+  end)
+
+  spec("is closed, and closed for writing", function()
+    local stream, ended = on_closed_loop(function(stream)
+      stream:write(("x"):rep(10000000))
+      return stream:close_write()
+    end)
+    await(stream:close_write())
+    await(stream:close())
+    assert.is_false(ended:done())
+  end)
+
+  spec("does not go on closing for ever", function()
+    local stream, closing = on_closed_loop(function(stream)
+      return stream:close()
+    end)
+    await(stream:close())
+    assert.is_false(closing:done())
+  end)
+end)

@@ -308,12 +308,20 @@ static int handle_closed(lua_State *L) {
   return 0;
 }
 
+/* To be called when the stream's loop is closed: what is under way stays so for
+ * ever, and does not stand in the way of later calls. */
+static void abandon(lunado_iostream *self) {
+  self->has_reader = self->connecting = self->starting = false;
+  self->write_closed = false;
+}
+
 void lunado__closing_closed(lunado_stream *core) {
   lunado_iostream *self = core->owner;
   (void)lunado_bytes_copy_lent(
       &self->in); /* libuv's buffer may have lent them */
   self->core = NULL;
   self->closed = self->handle_closing = true;
+  if (core->loop->closed) abandon(self);
   if (core->adopted && core->loop->closed)
     lunado__iostream_call(self, close_luv_handle, 0, 0);
   if (core->adopted || core->loop->closed) return;
@@ -331,7 +339,8 @@ static int stream_close(lua_State *L) {
   lua_settop(L, 2);
   lunado__closing_all(L, 2, self, 0);
   lunado__closing_callback(L, 2, self);
-  if (lunado__iostream_get(L, 2, IOSTREAM_CLOSED) != LUA_TUSERDATA)
+  if (lunado__iostream_get(L, 2, IOSTREAM_CLOSED) != LUA_TUSERDATA ||
+      self->loop->closed)
     lunado__iostream_pushdone(L, self->loop->realm);
   return 1;
 }
