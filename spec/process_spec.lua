@@ -513,6 +513,90 @@ describe("communicate", function()
     p:kill()
     assert.is_false((pcall(await, reading)))
   end)
+
+  describe("whose loop was closed", function()
+    -- Calls fn on a loop that is closed then; returns what fn returns.
+    local function on_closed_loop(fn)
+      local loop = loops.open()
+      local result = fn(loop)
+      loops.close(loop)
+      return result
+    end
+
+    local function refuses(p, name, whose)
+      local ok, err = pcall(await, p:communicate())
+      assert.same({ false, ("cannot communicate with program %q: the IOLoop %s "
+        .. "is closed"):format(name, whose) }, { ok, err })
+    end
+
+    it("is not under way for ever", function()
+      for _, stream in ipairs { "stdout", "stderr" } do
+        local p <close> = on_closed_loop(function()
+          local p = Subprocess({ "sleep", "60" }, { [stream] = STREAM })
+          p:communicate()
+          return p
+        end)
+        run(function()
+          refuses(p, "sleep", "that has started it")
+          refuses(p, "sleep", "that has started it")
+        end)
+      end
+    end)
+
+    it("does not give less than all for all", function()
+      local called = { true, false }
+      for _, before in ipairs(called) do
+        local p = on_closed_loop(function()
+          local p = Subprocess({ "echo", "text" }, { stdout = STREAM })
+          if before then p:communicate() end
+          return p
+        end)
+        run(function()
+          wait_until(function() return p.returncode end)
+          refuses(p, "echo", "that has started it")
+        end)
+      end
+    end)
+
+    it("gives what it has given before", function()
+      local p = on_closed_loop(function(loop)
+        local p = Subprocess({ "echo", "text" }, { stdout = STREAM })
+        loops.run(loop, function() await(p:communicate()) end)
+        return p
+      end)
+      run(function()
+        assert.equal("text\n", (await(p:communicate())))
+      end)
+    end)
+
+    it("waits on for a program without streams", function()
+      local program = loops.open()
+      local p = Subprocess { "sleep", "60" }
+      on_closed_loop(function() p:communicate() end)
+      loops.run(program, function()
+        local over = p:communicate()
+        p:kill()
+        await(over)
+        assert.equal(-SIGNALS.SIGTERM, p.returncode)
+      end)
+      loops.close(program)
+    end)
+
+    it("does not read along with it", function()
+      local program = loops.open()
+      local p <close> = Subprocess("cat", { stdin = STREAM, stdout = STREAM })
+      on_closed_loop(function(loop)
+        loops.run(loop, function()
+          p:communicate(("x"):rep(1000000))
+          await(gen.moment)
+        end)
+      end)
+      loops.run(program, function()
+        refuses(p, "cat", "of an earlier call")
+      end)
+      loops.close(program)
+    end)
+  end)
 end)
 
 describe("<close>", function()
@@ -682,10 +766,43 @@ describe("no zombie is left of", function()
     run(function()
       local ok, err = pcall(await, p:wait_for_exit())
       assert.same({ false, refused }, { ok, err })
+      ok, err = pcall(await, p:communicate())
+      assert.same({ false, refused }, { ok, err })
       ok, err = pcall(function() p:set_exit_callback(print) end)
       assert.is_false(ok)
       assert.truthy(err:find("process_spec%.lua:%d+: " .. refused), err)
     end)
+  end)
+
+  it("one whose loop was closed, which calls a new function all the same",
+    function()
+      local loop = loops.open()
+      local p = Subprocess "true"
+      p:set_exit_callback(error)
+      loops.close(loop)
+      run(function()
+        wait_until(function() return p.returncode end)
+        local status
+        p:set_exit_callback(function(result) status = result end)
+        wait_until(function() return status end)
+        assert.equal(0, status)
+      end)
+    end)
+
+  it("one whose function's loop was closed", function()
+    local loop = loops.open()
+    local other = IOLoop(false)
+    local p = Subprocess { "sleep", "60" }
+    other:run_sync(function() p:set_exit_callback(error) end)
+    other:close()
+    loops.run(loop, function()
+      local status
+      p:set_exit_callback(function(result) status = result end)
+      p:kill()
+      wait_until(function() return status end)
+      assert.equal(-SIGNALS.SIGTERM, status)
+    end)
+    loops.close(loop)
   end)
 
   it("one whose loop was closed, at the next one's start", function()

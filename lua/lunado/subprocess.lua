@@ -260,7 +260,8 @@ function Subprocess:_init(args, options)
   options = check_options(options)
   self[1], self.pid = false, false
   self._program, self._talk = list[1], false
-  self._exit_callback, self._has_callback = false, false
+  self._exit_callback, self._exit_loop, self._has_callback =
+    false, false, false
   start(self, list[1], list, options)
 end
 
@@ -268,7 +269,8 @@ end
 -- three.
 function Subprocess._start(program, args, options)
   local self = setmetatable({ false, pid = false, _program = args[1],
-    _talk = false, _exit_callback = false, _has_callback = false }, Subprocess)
+    _talk = false, _exit_callback = false, _exit_loop = false,
+    _has_callback = false }, Subprocess)
   start(self, program, args, options)
   return self
 end
@@ -286,11 +288,18 @@ local function hold(self)
   return held
 end
 
+--- Raises that something cannot be done with the program any more.
+local function raise_closed(self, what, whose, level)
+  error(("cannot %s program %q: the IOLoop %s is closed"):format(what,
+    self._program, whose), level)
+end
+
+local STARTER <const> = "that has started it"
+
 --- Raises if the program still runs, and nobody will notice its end.
 local function check_watched(self, level)
   if self.returncode or not core.is_closed(self[1]:loop()) then return end
-  error(("cannot wait for program %q: the IOLoop that has started it is closed")
-    :format(self._program), level)
+  raise_closed(self, "wait for", STARTER, level > 0 and level + 1 or 0)
 end
 
 --- Returns the status.
@@ -322,10 +331,10 @@ function Subprocess:wait_for_exit(raise_error)
   return future
 end
 
-local function call_exit_callback(self, loop, status)
+local function call_exit_callback(self, status)
   local callback = self._exit_callback
   self._exit_callback = false
-  if callback then loop:add_callback(callback, status) end
+  if callback then self._exit_loop:add_callback(callback, status) end
 end
 
 --- Calls fn(status), in a turn of the current loop, when the program has ended;
@@ -339,14 +348,16 @@ function Subprocess:set_exit_callback(fn)
   end
   if fn then check_watched(self, 3) end
   self._exit_callback = fn or false
-  if not fn or self._has_callback then return end
-  local loop, process = IOLoop.current(), self[1]
+  if not fn then return end
+  self._exit_loop = IOLoop.current()
+  local process = self[1]
   local ended, status = process:future(), process:status()
-  if status then return call_exit_callback(self, loop, status) end
+  if status then return call_exit_callback(self, status) end
+  if self._has_callback then return end
   ended:add_done_callback(function()
     process:hold(false)
     self._has_callback = false
-    call_exit_callback(self, loop, ended:result())
+    call_exit_callback(self, ended:result())
   end)
   process:hold(true)
   self._has_callback = true
@@ -437,22 +448,50 @@ local function joined(stream, list)
   return stream and table.concat(list) or nil
 end
 
---- Of what the calls of communicate have in common; closed at the end of each.
+-- What the calls of communicate have in common.  Its fields:
+-- `stdout`, `stderr`: lists of what has come;
+-- `fed`: the Future of the coroutine that writes the input, or false;
+-- `loop`: the loop of that coroutine;
+-- `busy`: the loop of the call that is under way, or false;
+-- `complete`: whether all has come.
 local TALK <const> = { __close = function(talk) talk.busy = false end }
 
 --- Begins the first call.
 local function begin(self, input)
   local talk = setmetatable({ busy = false, stdout = {}, stderr = {},
-    fed = false }, TALK)
+    fed = false, loop = IOLoop.current(), complete = false }, TALK)
   if self.stdin then talk.fed = feed(self.stdin, input) end
   self._talk = talk
   return talk
 end
 
+--- Whether an earlier call, or the writing of its input, will never end: its
+-- loop was closed.
+local function is_broken_off(talk)
+  local loop = talk.busy or talk.fed and not talk.fed:done() and talk.loop
+  return loop and core.is_closed(loop)
+end
+
+--- Raises if streams were closed with their loop before all has come, or are
+-- still read by an earlier call whose loop was closed.
+local function check_streams(self, talk)
+  if not (self.stdin or self.stdout or self.stderr)
+    or talk and talk.complete then
+    return
+  end
+  if core.is_closed(self[1]:loop()) then
+    raise_closed(self, "communicate with", STARTER, 0)
+  elseif talk and is_broken_off(talk) then
+    raise_closed(self, "communicate with", "of an earlier call", 0)
+  end
+end
+
 local communicate = core.coroutine(function(self, input)
+  check_streams(self, self._talk)
   local talk <close> = self._talk or begin(self, input)
-  talk.busy = true
+  talk.busy = IOLoop.current()
   exchange(self, talk)
+  talk.complete = true
   wait(self)
   return joined(self.stdout, talk.stdout), joined(self.stderr, talk.stderr)
 end)
@@ -470,7 +509,9 @@ function Subprocess:communicate(input)
     end
   end
   local talk = self._talk
-  if talk and talk.busy then error("communicate is under way already", 2) end
+  if talk and talk.busy and not core.is_closed(talk.busy) then
+    error("communicate is under way already", 2)
+  end
   if talk and input ~= nil then
     argument.bad(1, "communicate", "an earlier call had the input", 2)
   end
