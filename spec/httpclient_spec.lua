@@ -4,6 +4,7 @@ local httputil = require "lunado.httputil"
 local lunado = require "lunado"
 local bad = require "spec.support.bad"
 local child = require "spec.support.child"
+local selves = require "spec.support.selves"
 local streams = require "spec.support.streams"
 local web = require "spec.support.web"
 
@@ -370,6 +371,11 @@ describe("arguments", function()
       end
     end
     assert.is_truthy(tostring(client):find "0 active, 0 queued")
+  end)
+
+  spec("begin with the object", function(client)
+    selves(client, "AsyncHTTPClient", "fetch", "close")
+    selves(httpclient.HTTPResponse, "HTTPResponse", "rethrow")
   end)
 
   spec("have the names of the contract only", function(client)

@@ -13,6 +13,7 @@ local child = require "spec.support.child"
 local contexts = require "spec.support.contexts"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
+local selves = require "spec.support.selves"
 local streams = require "spec.support.streams"
 local times = require "spec.support.times"
 
@@ -1104,6 +1105,13 @@ describe("the end of the state", function()
 end)
 
 describe("a wrong argument", function()
+  it("may be the object itself", function()
+    selves(IOStream.tcp(), "IOStream", "read_bytes", "read_until", "read_line",
+      "read_until_pattern", "read_until_close", "write", "close_write", "close",
+      "closed", "reading", "writing", "connect", "start_tls",
+      "peer_certificate", "lines", "set_close_callback", "set_nodelay")
+  end)
+
   it("is named at the caller's line", function()
     bad(function() local _ = IOStream() end, 1, "IOStream", "stream", "nil")
     bad(function() local _ = IOStream({}) end, 1, "IOStream", "stream",

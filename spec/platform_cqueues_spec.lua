@@ -816,6 +816,30 @@ describe("require", function()
   end)
 end)
 
+describe("a wrong use of a controller", function()
+  local function says(controller, fn, message)
+    local ok, err = pcall(fn, controller)
+    assert.is_false(ok)
+    assert.equal(message,
+      err:match "^%S*platform_cqueues_spec.lua:%d+: (.*)$" or err)
+  end
+
+  spec("raises cqueues' own error, at the caller's line", function()
+    local controller = cqueues.new()
+    says(controller, function(cq) local _ = cq.wrap(print) end,
+      "bad argument #1 to 'wrap' (Continuation Queue expected, got function)")
+    says(controller, function(cq) local _ = cq:wrap(5) end,
+      "bad argument #1 to 'wrap' (function expected, got number)")
+    says(controller, function(cq) local _ = cq:attach(print) end,
+      "bad argument #1 to 'attach' (thread expected, got function)")
+    says(controller, function(cq) cq.close(5) end,
+      "bad argument #1 to 'close' (Continuation Queue expected, got number)")
+    controller:close()
+    says(controller, function(cq) local _ = cq:wrap(print) end,
+      "calling 'wrap' on bad self (cqueue closed)")
+  end)
+end)
+
 describe("memory", function()
   spec("does not grow with the runs", function()
     local function round()

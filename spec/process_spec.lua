@@ -18,6 +18,7 @@ local gc = require "spec.support.gc"
 local interpreter = require "spec.support.interpreter"
 local loops = require "spec.support.loops"
 local pipes = require "spec.support.pipes"
+local selves = require "spec.support.selves"
 
 local await = coroutine.yield
 local IOLoop = ioloop.IOLoop
@@ -981,7 +982,9 @@ describe("a wrong argument", function()
     assert.equal(before, descriptors())
   end)
 
-  spec("of a method is refused", function()
+  spec("of a method is refused, the object as well", function()
+    selves(Subprocess "true", "Subprocess", "wait_for_exit",
+      "set_exit_callback", "kill", "communicate")
     local p <close> = Subprocess { "sleep", "60" }
     bad(function() p:kill "nosuch" end, 1, "kill", "signal", "nosuch")
     bad(function() p:kill(-1) end, 1, "kill", "no signal has the number %-1")

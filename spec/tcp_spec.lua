@@ -16,6 +16,7 @@ local child = require "spec.support.child"
 local contexts = require "spec.support.contexts"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
+local selves = require "spec.support.selves"
 local streams = require "spec.support.streams"
 local testing = require "lunado.testing"
 
@@ -663,6 +664,14 @@ describe("the end of the state", function()
 end)
 
 describe("a wrong argument", function()
+  it("may be the object itself", function()
+    selves(TCPClient(), "TCPClient", "connect")
+    selves(TCPServer(), "TCPServer", "listen", "listen_unix", "add_socket",
+      "stop", "subclass")
+    bad(function() local _ = TCPServer:listen(0) end, 1, "listen",
+      "TCPServer", "table")
+  end)
+
   it("is named at the caller's line", function()
     local client, server = TCPClient(), TCPServer()
     bad(function() local _ = client:connect() end, 1, "connect", "string",

@@ -25,6 +25,14 @@ local function unexpected(position, name, expected, value, level)
     level + 1)
 end
 
+--- Checks the object of a method of `class`: a table with the field `field`,
+-- which each object of the class has.  A method that is called with a dot
+-- instead of a colon has its first argument there.
+local function check_self(self, field, class, name, level)
+  if type(self) == "table" and self[field] ~= nil then return end
+  unexpected(1, name, class, self, level + 1)
+end
+
 local function check_type(value, expected, position, name, level)
   if type(value) == expected then return end
   unexpected(position, name, expected, value, level + 1)
@@ -64,6 +72,7 @@ end
 local argument = {
   bad = bad,
   unexpected = unexpected,
+  check_self = check_self,
   check_type = check_type,
   check_callable = check_callable,
   check_name = check_name,

@@ -227,6 +227,7 @@ end
 -- @param request a URL, or an HTTPRequest
 -- @param options `raise_error`; for a URL, also the fields of HTTPRequest
 function AsyncHTTPClient:fetch(request, options)
+  argument.check_self(self, "_curl", "AsyncHTTPClient", "fetch", 2)
   if self:_is_closed() then
     error("fetch() called on closed AsyncHTTPClient", 2)
   end
@@ -258,6 +259,7 @@ end
 --- Ends all fetches, which fail, and closes all connections.  Closing it again
 -- is harmless.
 function AsyncHTTPClient:close()
+  argument.check_self(self, "_curl", "AsyncHTTPClient", "close", 2)
   if self._closed then return end
   self._closed = true
   if clients[self._loop] == self then clients[self._loop] = nil end

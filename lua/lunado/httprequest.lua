@@ -34,6 +34,7 @@ HTTPResponse.__index = HTTPResponse
 
 --- Raises the error of an answer that has one.
 function HTTPResponse:rethrow()
+  argument.check_self(self, "code", "HTTPResponse", "rethrow", 2)
   if self.error ~= nil then error(self.error, 0) end
 end
 

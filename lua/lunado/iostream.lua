@@ -31,6 +31,11 @@ function IOStream:_state() return self:closed() and "closed" or "open" end
 
 -- Arguments -----------------------------------------------------------------
 
+--- Checks the object of a method, at the line of its caller.
+local function check_self(self, name)
+  argument.check_self(self, 1, "IOStream", name, 3)
+end
+
 local SIZES = { "max_buffer_size", "read_chunk_size", "max_write_buffer_size" }
 
 --- What is wrong with the options of a stream, or nil.
@@ -217,6 +222,7 @@ end
 --- A Future of what comes up to and with the first match of the pattern.
 -- Tornado: read_until_regex.
 function IOStream:read_until_pattern(text, max)
+  check_self(self, "read_until_pattern")
   argument.check_type(text, "string", 1, "read_until_pattern", 2)
   local ok, err = pcall(string.find, "", text)
   if not ok then argument.bad(1, "read_until_pattern", err, 2) end
@@ -243,6 +249,7 @@ end
 --- An iterator over the lines that come, without their ends, which waits for
 -- each. It ends with the stream; any other error is raised.
 function IOStream:lines(max)
+  check_self(self, "lines")
   if max ~= nil then max = argument.check_count(max, 1, "lines", 2) end
   return function()
     if self:_waits() then error("the stream is being read already", 2) end
@@ -276,6 +283,7 @@ end
 --- A Future of the stream itself when it is connected: a TCP stream to an
 -- address in numbers and a port, a pipe to a path.
 function IOStream:connect(address, port)
+  check_self(self, "connect")
   argument.check_name(address, 1, "connect", 2)
   local kind = self:_kind()
   if kind == "pipe" then
@@ -301,6 +309,7 @@ end
 -- @param server_hostname the name or IP address that the certificate of the
 --   server must have
 function IOStream:start_tls(server_side, ssl_options, server_hostname)
+  check_self(self, "start_tls")
   local future = require "lunado.tls"._start_tls(self, server_side,
     ssl_options, server_hostname, 3)
   return future
@@ -308,6 +317,7 @@ end
 
 --- The certificate of the other side, as a table; nil if it has sent none.
 function IOStream:peer_certificate()
+  check_self(self, "peer_certificate")
   if not self:_filter() then return nil end
   local certificate = require "lunado.tls"._peer_certificate(self, 3)
   return certificate

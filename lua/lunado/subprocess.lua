@@ -275,6 +275,11 @@ function Subprocess._start(program, args, options)
   return self
 end
 
+--- Checks the object of a method, at the line of its caller.
+local function check_self(self, name)
+  argument.check_self(self, "_program", "Subprocess", name, 3)
+end
+
 -- Waiting -------------------------------------------------------------------
 
 --- Of a process that keeps the loop's run alive until the end of the block.
@@ -324,6 +329,7 @@ end)
 -- program go on.
 -- @param raise_error false: otherwise any status but 0 is a CalledProcessError
 function Subprocess:wait_for_exit(raise_error)
+  check_self(self, "wait_for_exit")
   if raise_error ~= nil then
     argument.check_type(raise_error, "boolean", 1, "wait_for_exit", 2)
   end
@@ -340,6 +346,7 @@ end
 --- Calls fn(status), in a turn of the current loop, when the program has ended;
 -- replaces an earlier function.  Nil removes it.
 function Subprocess:set_exit_callback(fn)
+  check_self(self, "set_exit_callback")
   if fn ~= nil then
     argument.check_callable(fn, 1, "set_exit_callback", 2)
   end
@@ -369,6 +376,7 @@ end
 -- text and its name: ESRCH once the program has ended.  Never reaches a later
 -- process with the same id.
 function Subprocess:kill(signal)
+  check_self(self, "kill")
   if signal == nil then signal = "sigterm" end
   local number, got = signals.number_of(signal)
   if not number then
@@ -502,6 +510,7 @@ end)
 -- input is no error.  A call that was cancelled can be made again, without the
 -- input, and loses nothing; the program goes on meanwhile.
 function Subprocess:communicate(input)
+  check_self(self, "communicate")
   if input ~= nil then
     argument.check_type(input, "string", 1, "communicate", 2)
     if not self.stdin then

@@ -246,7 +246,8 @@ end
 --   "inet" or "inet6" restricts the addresses; `source_ip`, `source_port`: the
 --   stream's own address; `ssl_options`: a table of options or a context of
 --   lunado.tls, which asks for TLS; and the options of IOStream
-function TCPClient:connect(host, port, options) -- luacheck: ignore self
+function TCPClient:connect(host, port, options)
+  argument.check_self(self, "connect", "TCPClient", "connect", 2)
   argument.check_name(host, 1, "connect", 2)
   port = argument.check_port(port, 2, "connect", 2)
   options = check_options(options)

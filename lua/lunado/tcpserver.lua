@@ -88,8 +88,14 @@ function TCPServer:_state()
   return ("%d listening"):format(#self._listeners)
 end
 
+--- Checks the object of a method, at the line of its caller.
+local function check_self(self, name)
+  argument.check_self(self, "_listeners", "TCPServer", name, 3)
+end
+
 --- Derives a class: `function Class:handle_stream(stream, address)`.
 function TCPServer:subclass(name)
+  argument.check_self(self, "handle_stream", "TCPServer", "subclass", 2)
   argument.check_type(name, "string", 1, "subclass", 2)
   return waiters.class(name, self)
 end
@@ -215,6 +221,7 @@ end
 
 --- Listens on a bound stream handle of luv, TCP or a pipe.
 function TCPServer:add_socket(handle)
+  check_self(self, "add_socket")
   local name = iostream._type_of(handle)
   if name ~= "uv_tcp" and name ~= "uv_pipe" then
     argument.unexpected(1, "add_socket", "TCP handle or pipe of luv's", handle,
@@ -235,6 +242,7 @@ end
 -- @param mode the permissions of the socket, 384 (octal 0600) by default: the
 --   user's own programs connect
 function TCPServer:listen_unix(path, mode)
+  check_self(self, "listen_unix")
   argument.check_name(path, 1, "listen_unix", 2)
   mode = mode == nil and PRIVATE
     or argument.check_mode(mode, 2, "listen_unix", 2)
@@ -282,6 +290,7 @@ end
 --   nil or empty
 -- @return the port
 function TCPServer:listen(port, address)
+  check_self(self, "listen")
   port = argument.check_port(port, 1, "listen", 2)
   if address ~= nil then argument.check_name(address, 2, "listen", 2) end
   if address == "" then address = nil end
@@ -304,6 +313,7 @@ end
 
 --- Stops accepting; existing connections continue.
 function TCPServer:stop()
+  check_self(self, "stop")
   close_all(self._listeners)
   self._listeners = {}
 end

@@ -502,16 +502,31 @@ local function refuse() error(BadYieldError(NOT_HERE.poll)) end
 
 -- The connection --------------------------------------------------------------
 
---- Replaces a method of controllers; make(old) returns the new one.
+--- Replaces a method of controllers; make(old, name) returns the new one.
 local function interpose(library, name, make)
   local old
-  old = library.interpose(name, make(function(...) return old(...) end))
+  old = library.interpose(name, make(function(...) return old(...) end, name))
+end
+
+--- Raises an error of cqueues' own method, about an argument or the controller
+-- itself, as that of the method that replaces it and calls this function.
+local function raise_as(name, err)
+  local position, what =
+    tostring(err):match "%f[%w]bad argument #(%d+) to '.-' (%(.*%))$"
+  if not position then error(err, 0) end
+  position = math.tointeger(position)
+  if debug.getinfo(2, "n").namewhat == "method" then position = position - 1 end
+  if position == 0 then
+    error(("calling '%s' on bad self %s"):format(name, what), 3)
+  end
+  error(("bad argument #%d to '%s' %s"):format(position, name, what), 3)
 end
 
 --- A method that adds a coroutine.
-local function make_adding(old)
+local function make_adding(old, name)
   return function(controller, ...)
-    local added, err, code = old(controller, ...)
+    local called, added, err, code = pcall(old, controller, ...)
+    if not called then raise_as(name, added) end
     local bridge = bridge_of[controller]
     if added and bridge then bridge:watch() end
     return added, err, code
@@ -528,13 +543,14 @@ local function make_step(old)
   end
 end
 
-local function make_close(old)
+local function make_close(old, name)
   return function(controller)
     local bridge = bridge_of[controller]
     if bridge and not bridge.closing then
       error("the controller of an IOLoop is closed with the loop", 2)
     end
-    return old(controller)
+    local called, err = pcall(old, controller)
+    if not called then raise_as(name, err) end
   end
 end
 

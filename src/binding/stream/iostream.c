@@ -29,6 +29,7 @@
 
 int lunado__iostream_badarg(lua_State *L, int position, const char *name,
                             const char *what) {
+  (void)lunado__iostream_check(L); /* whose arguments may be one off */
   return luaL_error(L, "bad argument #%d to '%s' (%s)", position, name, what);
 }
 

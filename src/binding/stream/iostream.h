@@ -137,7 +137,8 @@ void lunado__iostream_attach(lunado_iostream *self, lunado_stream *core);
 lunado_ioloop *lunado__iostream_loop_on(lua_State *L, lunado_realm *realm,
                                         const uv_loop_t *uv);
 
-/* Raises "bad argument #position to 'name' (what)".  [-0, +0, v] */
+/* Raises "bad argument #position to 'name' (what)" in a method.  If argument 1
+ * is no IOStream, raises the error about that.  [-0, +0, v] */
 int lunado__iostream_badarg(lua_State *L, int position, const char *name,
                             const char *what);
 
