@@ -953,6 +953,39 @@ describe("a wrong argument", function()
     refuses({ "a", x = 1 }, nil, 1, "it has the key x")
   end)
 
+  -- A table with these metamethods.
+  local function odd(metamethods, fields)
+    return setmetatable(fields or {}, metamethods)
+  end
+
+  it("of a list with an odd length is refused", function()
+    for _, length in ipairs { "x", 1.5, -1, {}, 0 / 0, math.huge, false } do
+      refuses(odd({ __len = function() return length end }, { "true" }), nil, 1,
+        "a list expected, its length is no count")
+    end
+    refuses(odd({ __len = function() return 3 end }, { "true" }), nil, 1,
+      "%[2%]: string", "nil")
+    local ok, err = pcall(Subprocess, odd { __len = function() return 1 end,
+      __index = function() error("no element", 0) end })
+    assert.same({ false, "no element" }, { ok, err })
+  end)
+
+  spec("is no list whose elements a metamethod gives, once", function()
+    local count = 0
+    local args = odd { __len = function() return 2 end,
+      __index = function(_, i)
+        count = count + 1
+        return count == i and (i == 1 and "echo" or "text") or 5
+      end }
+    assert.equal("text\n", output_of(args))
+  end)
+
+  it("is a value that says that it is a constant", function()
+    local value = odd { __eq = function() return true end }
+    refuses("true", { stdout = value }, 2, "stdout: STREAM, DEVNULL or")
+    refuses("true", { stderr = value }, 2, "stderr: STREAM, DEVNULL, STDOUT or")
+  end)
+
   it("of the options is refused before anything starts", function()
     local before = descriptors()
     refuses("true", 5, 2, "table", "number")

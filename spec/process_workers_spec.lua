@@ -727,6 +727,9 @@ describe("a wrong call", function()
   it("without a script is refused", function()
     refused("arg = nil process.spawn_workers(1)", "spawn_workers: the global "
       .. "table 'arg' does not name this script")
+    refused("arg = setmetatable({}, { __index = function() return 'x' end }) "
+      .. "process.spawn_workers(1)", "spawn_workers: the global "
+      .. "table 'arg' does not name this script")
     refused("arg[0] = '-' process.spawn_workers(1)", "spawn_workers: a script "
       .. "that is read from stdin cannot be started again")
   end)

@@ -60,6 +60,14 @@ local function check_count(value, position, name, level)
   bad(position, name, what, level + 1)
 end
 
+--- Returns the length of a list, which a metamethod may give; nil if that is no
+-- count.
+local function length_of(list)
+  local length = #list
+  length = math.type(length) and math.tointeger(length)
+  return length and length >= 0 and length or nil
+end
+
 --- A check of counts that are at most `most`; `what` names them.
 local function check_of(what, most)
   return function(value, position, name, level)
@@ -77,6 +85,7 @@ local argument = {
   check_callable = check_callable,
   check_name = check_name,
   check_count = check_count,
+  length_of = length_of,
   check_descriptor = check_of("a descriptor is", MOST_DESCRIPTOR),
   check_mode = check_of("permissions are", MOST_MODE),
   check_port = check_of("a port is", MOST_PORT),

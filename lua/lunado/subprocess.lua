@@ -28,6 +28,9 @@ end
 local STREAM, DEVNULL, STDOUT =
   constant "STREAM", constant "DEVNULL", constant "STDOUT"
 
+-- Values are compared with these by rawequal: a metamethod might say of another
+-- one that it is equal, and then that it is not.
+
 -- Errors --------------------------------------------------------------------
 
 --- The error of a program that has not ended with status 0.  Its fields are
@@ -67,14 +70,16 @@ end
 
 local function bad_args(what) argument.bad(1, "Subprocess", what, 5) end
 
---- Returns the arguments, the program first, as a list of its own.
+--- Returns the arguments, the program first, as a list of its own: metamethods
+-- may give other ones the next time.
 local function check_args(args)
   if type(args) == "string" then args = { args } end
   if type(args) ~= "table" then
     bad_args("list or string expected, got " .. type(args))
   end
-  local list = {}
-  for i = 1, #args do
+  local list, length = {}, argument.length_of(args)
+  if not length then bad_args "a list expected, its length is no count" end
+  for i = 1, length do
     local text, wrong = to_text(args[i])
     if not text then bad_args(("[%d]: %s"):format(i, wrong)) end
     list[i] = text
@@ -133,8 +138,10 @@ local function check_id(name, id)
 end
 
 local function check_stdio(name, value)
-  if value == nil or value == STREAM or value == DEVNULL then return end
-  if value == STDOUT and name == "stderr" then return end
+  if value == nil or rawequal(value, STREAM) or rawequal(value, DEVNULL) then
+    return
+  end
+  if rawequal(value, STDOUT) and name == "stderr" then return end
   local fd = math.type(value) and math.tointeger(value)
   if not fd then
     local also = name == "stderr" and ", STDOUT" or ""
@@ -197,8 +204,8 @@ end
 
 --- What the program gets as descriptor `fd`, for core.process_spawn.
 local function stdio_of(self, name, value, fd, ends)
-  if value == STREAM then return make_pipe(self, name, ends) end
-  if value == DEVNULL then return false end
+  if rawequal(value, STREAM) then return make_pipe(self, name, ends) end
+  if rawequal(value, DEVNULL) then return false end
   if value ~= nil then return math.tointeger(value) end
   -- One that this process has not got is not handed on.
   return pcall(core.guess_handle, fd) and fd
@@ -211,7 +218,7 @@ local function start(self, program, args, options)
   local input = stdio_of(self, "stdin", options.stdin, 0, ends)
   local output = stdio_of(self, "stdout", options.stdout, 1, ends)
   local errors = output
-  if options.stderr ~= STDOUT then
+  if not rawequal(options.stderr, STDOUT) then
     errors = stdio_of(self, "stderr", options.stderr, 2, ends)
   end
   local stdio = { input, output, errors }

@@ -86,11 +86,10 @@ local KNOWN = { certfile = true, keyfile = true, ca_certs = true,
 --- Returns the list of protocols as OpenSSL wants it, each behind its length;
 -- or nil and what is wrong.
 local function encode_alpn(list)
-  if type(list) ~= "table" or #list == 0 then
-    return nil, "a list of protocols expected"
-  end
+  local length = type(list) == "table" and argument.length_of(list) or 0
+  if length == 0 then return nil, "a list of protocols expected" end
   local parts = {}
-  for i = 1, #list do
+  for i = 1, length do
     local name = list[i]
     if type(name) ~= "string" or #name == 0 or #name > 255 then
       return nil, "strings of 1 to 255 bytes expected"

@@ -85,18 +85,19 @@ end
 -- and a list of its name and arguments; or nil and what is missing.
 local function command()
   local list, first = {}, 0
-  if type(arg) ~= "table" or type(arg[0]) ~= "string" then
+  if type(arg) ~= "table" or type(rawget(arg, 0)) ~= "string" then
     return nil, "the global table 'arg' does not name this script"
   end
-  if arg[0] == "-" or is_on_stdin() then
+  if rawget(arg, 0) == "-" or is_on_stdin() then
     return nil, "a script that is read from stdin cannot be started again"
   end
-  while arg[first - 1] ~= nil do first = first - 1 end
-  for i = first, #arg do
-    if type(arg[i]) ~= "string" then
+  while rawget(arg, first - 1) ~= nil do first = first - 1 end
+  for i = first, rawlen(arg) do
+    local text = rawget(arg, i)
+    if type(text) ~= "string" then
       return nil, ("arg[%d] is not a string"):format(i)
     end
-    list[#list + 1] = arg[i]
+    list[#list + 1] = text
   end
   return core.exepath() or list[1], list
 end
