@@ -6,6 +6,7 @@ local IOStream = require "lunado.iostream".IOStream
 local tasks = require "lunado.tasks"
 local tls = require "lunado.tls"
 local util = require "lunado.util"
+local bad = require "spec.support.bad"
 local certificates = require "spec.support.certificates"
 local secure = require "spec.support.secure"
 local streams = require "spec.support.streams"
@@ -309,6 +310,10 @@ describe("a certificate", function()
     local plain, other = secure.plain()
     assert.is_nil(plain:peer_certificate())
     assert.is_nil(tls.connection_info(plain))
+    for _, wrong in ipairs { {}, { plain }, "x", { plain[1] }, IOStream } do
+      bad(function() local _ = tls.connection_info(wrong) end, 1,
+        "connection_info", "IOStream", type(wrong))
+    end
     close(plain, other)
   end)
 end)

@@ -390,7 +390,8 @@ end
 --- Returns { version =, cipher =, session_reused =, server_name = } of the
 -- stream; nil if it has no TLS, or is closed.
 local function connection_info(stream)
-  argument.check_type(stream, "table", 1, "connection_info", 2)
+  argument.check_self(stream, 1, "IOStream", "connection_info", 2)
+  argument.check_self(stream, "_filter", "IOStream", "connection_info", 2)
   local connection = stream:_filter()
   return connection and connection:info()
 end
