@@ -125,6 +125,22 @@ describe("HTTPHeaders", function()
     bad(function() local x = HTTPHeaders():get() return x end, 1, "get")
     bad(function() local x = HTTPHeaders.parse(1) return x end, 1, "parse")
     bad(function() HTTPHeaders.add({}, "A", "b") end, 1, "add", "HTTPHeaders")
+    for _, wrong in ipairs { 0 / 0, math.huge, -math.huge } do
+      bad(function() HTTPHeaders():add("A", wrong) end, 2, "add", "finite")
+      bad(function() HTTPHeaders():setdefault("A", wrong) end, 2, "setdefault",
+        "finite")
+      bad(function() local h = HTTPHeaders { A = wrong } return h end, 1,
+        "HTTPHeaders", "^A: a finite number")
+      local headers = HTTPHeaders()
+      local ok, err = pcall(function() headers.A = wrong end)
+      assert.is_false(ok)
+      assert.truthy(err:find "_spec.lua:%d+: .*: a finite number .*%(A%)$", err)
+      assert.is_nil(headers.A)
+    end
+    for _, wrong in ipairs { { x = "b" }, { "a", x = "b" }, { [2] = "b" } } do
+      bad(function() local h = HTTPHeaders { A = wrong } return h end, 1,
+        "HTTPHeaders", "^A: a list of values")
+    end
   end)
 end)
 
@@ -152,6 +168,14 @@ describe("url_concat", function()
       "url_concat")
     bad(function() local u = url_concat("x", { a = {} }) return u end, 2,
       "url_concat")
+    bad(function() local u = url_concat("x", { a = 0 / 0 }) return u end, 2,
+      "url_concat", "^a: NaN")
+    local pair = { "a", "b" }
+    for _, wrong in ipairs { { pair, c = "d" }, { pair, nil, pair },
+      { pair, [0] = pair } } do
+      bad(function() local u = url_concat("x", wrong) return u end, 2,
+        "url_concat", "has no names, and no holes")
+    end
   end)
 end)
 
@@ -205,6 +229,10 @@ it("split_host_and_port gives both", function()
   assert.same({ "x", 80 }, { split "x:80" })
   assert.same({ "x" }, { split "x" })
   assert.same({ "[::1]", 8080 }, { split "[::1]:8080" })
+  assert.same({ "x", 65535 }, { split "x:0065535" })
+  for _, port in ipairs { "65536", ("9"):rep(19), ("9"):rep(400) } do
+    input_error(split, "x:" .. port)
+  end
 end)
 
 it("parse_cookie undoes quotes", function()

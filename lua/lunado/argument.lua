@@ -68,6 +68,18 @@ local function length_of(list)
   return length and length >= 0 and length or nil
 end
 
+--- Whether all keys of a table are those of a list.
+local function is_list(value)
+  local length, count = rawlen(value), 0
+  for key in next, value do
+    if math.type(key) ~= "integer" or key < 1 or key > length then
+      return false
+    end
+    count = count + 1
+  end
+  return count == length
+end
+
 --- A check of counts that are at most `most`; `what` names them.
 local function check_of(what, most)
   return function(value, position, name, level)
@@ -86,6 +98,7 @@ local argument = {
   check_name = check_name,
   check_count = check_count,
   length_of = length_of,
+  is_list = is_list,
   check_descriptor = check_of("a descriptor is", MOST_DESCRIPTOR),
   check_mode = check_of("permissions are", MOST_MODE),
   check_port = check_of("a port is", MOST_PORT),

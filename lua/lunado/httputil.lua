@@ -56,11 +56,21 @@ local function check_name(name, position, of)
   return normalize(name)
 end
 
+--- Returns a value of a header as a string; or nil and what is wrong with it.
+local function to_text(value)
+  if type(value) == "string" then return value end
+  if type(value) ~= "number" then
+    return nil, "string expected, got " .. type(value)
+  end
+  if value - value ~= 0 then return nil, "a finite number expected" end
+  return tostring(value)
+end
+
 --- Returns a value as a string.
 local function check_value(value, position, of)
-  if type(value) == "string" then return value end
-  if type(value) == "number" then return tostring(value) end
-  argument.unexpected(position, of, "string", value, 3)
+  local text, wrong = to_text(value)
+  if text then return text end
+  argument.bad(position, of, wrong, 3)
 end
 
 --- Adds a value to those of the name, which is normalized.
@@ -203,9 +213,9 @@ function HTTPHeaders:__newindex(name, value)
   end
   name = normalize(name)
   if value == nil then return remove(self, name) end
-  if type(value) ~= "string" and type(value) ~= "number" then
-    error(("the value of a header is a string, not a %s (%s)")
-      :format(type(value), name), 2)
+  local _, wrong = to_text(value)
+  if wrong then
+    error(("the value of a header: %s (%s)"):format(wrong, name), 2)
   end
   if self[VALUES][name] then
     self[VALUES][name] = { tostring(value) }
@@ -253,10 +263,13 @@ local function add_field(headers, name, value)
   if type(name) ~= "string" then
     argument.bad(1, "HTTPHeaders", "a header's name is a string", 3)
   end
+  if type(value) == "table" and not argument.is_list(value) then
+    argument.bad(1, "HTTPHeaders", name .. ": a list of values expected", 3)
+  end
   for _, each in ipairs(type(value) == "table" and value or { value }) do
-    if type(each) ~= "string" and type(each) ~= "number" then
-      argument.bad(1, "HTTPHeaders", ("%s: string expected, got %s")
-        :format(name, type(each)), 3)
+    local _, wrong = to_text(each)
+    if wrong then
+      argument.bad(1, "HTTPHeaders", ("%s: %s"):format(name, wrong), 3)
     end
     append(headers, normalize(name), tostring(each))
   end
@@ -309,6 +322,9 @@ local function add_pair(list, name, value)
   if not PLAIN[type(name)] or not PLAIN[type(value)] then
     argument.bad(2, "url_concat", "names and values are strings", 4)
   end
+  if value ~= value then
+    argument.bad(2, "url_concat", ("%s: NaN is no value"):format(name), 4)
+  end
   list[#list + 1] = quote(name) .. "=" .. quote(value)
 end
 
@@ -316,6 +332,10 @@ end
 -- the order of the names.
 local function add_arguments(list, args)
   if args[1] ~= nil or next(args) == nil then
+    if not argument.is_list(args) then
+      argument.bad(2, "url_concat", "a list of { name, value } has no names, "
+        .. "and no holes", 3)
+    end
     for _, pair in ipairs(args) do
       if type(pair) ~= "table" then
         argument.bad(2, "url_concat", "a list contains { name, value }", 3)
@@ -346,13 +366,19 @@ local function url_concat(url, args)
   return base .. (joined ~= "" and "?" .. joined or "") .. fragment
 end
 
+local MOST_PORT <const> = 65535
+
 --- Returns host and port of "host:port"; the port is nil if there is none.
--- Tornado: split_host_and_port.
+-- Raises HTTPInputError for a number that is no port.  Tornado:
+-- split_host_and_port.
 local function split_host_and_port(netloc)
   argument.check_type(netloc, "string", 1, "split_host_and_port", 2)
   local host, port = netloc:match "^(.+):(%d+)$"
-  if host then return host, math.tointeger(tonumber(port)) end
-  return netloc, nil
+  if not host then return netloc, nil end
+  local number = math.tointeger(tonumber(port))
+  if number and number <= MOST_PORT then return host, number end
+  error(HTTPInputError(("a port is at most %d: %s"):format(MOST_PORT, netloc)),
+    2)
 end
 
 -- Dates ---------------------------------------------------------------------
@@ -499,6 +525,7 @@ local httputil = {
   responses = responses,
   split_host_and_port = split_host_and_port,
   url_concat = url_concat,
+  _to_text = to_text,
   _trim = trim,
   _unfold = unfold,
 }
