@@ -323,6 +323,10 @@ describe("authentication", function()
       auth_password = "open sesame" }))
     assert.equal(basic,
       fetch("http://Aladdin:open%20sesame@127.0.0.1:" .. port))
+    assert.equal(basic, fetch("http://Aladdin@127.0.0.1:" .. port,
+      { auth_password = "open sesame" }))
+    assert.equal(basic, fetch("http://Aladdin:x@127.0.0.1:" .. port,
+      { auth_password = "open sesame" }))
     assert.equal("none", fetch(url))
     assert.equal("Bearer x", fetch(url, { headers = {
       Authorization = "Bearer x" } }))
@@ -334,7 +338,8 @@ describe("arguments", function()
     method = { 1, "GET x", "GE\r\nT", "", "get\0" },
     headers = { "x", { [1] = "x" }, { ["X y"] = "1" }, { X = "a\nb" },
       { X = "a\r" }, { X = "a\0" }, { ["X:"] = "1" }, { [""] = "1" },
-      { X = true }, { ["X\r\nY"] = "1" } },
+      { X = true }, { ["X\r\nY"] = "1" }, { X = 0 / 0 }, { X = math.huge },
+      { X = { "a", y = "b" } }, { X = { [2] = "b" } }, { X = { 0 / 0 } } },
     body = { 1, {} }, body_producer = { 1, "x" },
     auth_username = { 1, "a\0b", "a\r\nX: y" },
     auth_password = { 1, "a\0b", "a\nb" },
@@ -344,7 +349,9 @@ describe("arguments", function()
     follow_redirects = { 1 }, max_redirects = { -1, 1.5, "5" },
     user_agent = { 1, "a\r\nb" }, decompress_response = { 1 },
     network_interface = { 1 }, streaming_callback = { 1 },
-    header_callback = { {} }, proxy_host = { 1, "a\nb", "" },
+    header_callback = { {} }, proxy_host = { 1, "a\nb", "",
+      "socks5://", "socks6://a", "a:80", "a/b", "a b", "u:p@a", "::1", "a?b",
+      "http://a/" },
     proxy_port = { -1, 0, 65536, "80" }, proxy_username = { 1, "a\rb" },
     proxy_password = { 1, "a\nb" }, allow_nonstandard_methods = { 1 },
     validate_cert = { "no" }, ca_certs = { 1, "a\0" }, client_key = { 1 },
@@ -430,6 +437,12 @@ describe("arguments", function()
     refuses({ method = "BREW" }, "unknown method 'BREW'")
     refuses({ method = "POST", body = "x", body_producer = print }, "exclude")
     refuses({ proxy_host = "x" }, "proxy_port")
+    refuses({ proxy_port = 1 }, "proxy_host")
+    refuses({ proxy_username = "x" }, "proxy_username: there is no proxy_host")
+    refuses({ proxy_host = "x", proxy_port = 1, proxy_password = "y" },
+      "proxy_password: there is no proxy_username")
+    refuses({ auth_password = "x" }, "auth_password: there is no auth_username")
+    refuses({ client_key = "x" }, "client_key: there is no client_cert")
     refuses({ method = "POST", body = "x",
       headers = { ["Content-Length"] = "2" } }, "Content%-Length")
     refuses({ headers = { ["Content-Length"] = "2" } }, "need a body")
@@ -556,6 +569,25 @@ describe("AsyncHTTPClient", function()
     assert.equal("from the proxy", response.body)
     assert.equal("http://nowhere.invalid/x", seen.path)
     assert.equal("Basic bWU6cHc=", seen.headers["Proxy-Authorization"])
+  end)
+
+  spec("goes through a SOCKS proxy, which finds the host", function(client)
+    local host
+    local port = web.raw(function(stream)
+      local methods = (await(stream:read_bytes(2))):byte(2)
+      await(stream:read_bytes(methods))
+      await(stream:write "\5\0") -- no password
+      assert.equal("\5\1\0\3", await(stream:read_bytes(4)))
+      host = await(stream:read_bytes((await(stream:read_bytes(1))):byte()))
+      assert.equal("\0\80", await(stream:read_bytes(2)))
+      await(stream:write "\5\0\0\1\0\0\0\0\0\0")
+      web.read_request(stream)
+      await(web.answer(stream, 200, "by SOCKS"))
+    end)
+    local response = await(client:fetch("http://nowhere.invalid/x", {
+      proxy_host = "socks5h://127.0.0.1", proxy_port = port }))
+    assert.equal("by SOCKS", response.body)
+    assert.equal("nowhere.invalid", host)
   end)
 
   spec("binds to a network interface", function(client)

@@ -63,7 +63,8 @@ local function take_credentials(all)
   local bare, username, password = httprequest.divide_url(all.url)
   all.url = bare
   if not username or all.auth_username ~= nil then return end
-  all.auth_username, all.auth_password = username, password
+  all.auth_username = username
+  if all.auth_password == nil then all.auth_password = password end
 end
 
 --- Returns milliseconds for libcurl, at least 1; nil: never.

@@ -110,9 +110,23 @@ local function port(value)
     or value < 1 and "a port is at least 1" or nil)
 end
 
---- libcurl takes an empty name for no proxy.
+local PROXIES <const> = { http = true, https = true, socks4 = true,
+  socks4a = true, socks5 = true, socks5h = true }
+
+--- libcurl takes an empty name for no proxy, and what is more than a host for
+-- parts of a URL, of which it uses some and drops others.
 local function proxy(value)
-  return line(value) or (value == "" and "the string is empty" or nil)
+  if line(value) then return line(value) end
+  local scheme, host = value:match "^([%a][%w+.-]*)://(.*)$"
+  if scheme and not PROXIES[scheme:lower()] then
+    return ("unsupported kind of proxy '%s'"):format(scheme)
+  end
+  host = host or value
+  if host == "" then return "the string is empty" end
+  if not host:find "^[^][/?#@:%s]+$"
+    and not host:find "^%[[^][/?#@%s]+%]$" then
+    return "a host expected, an IPv6 address in brackets"
+  end
 end
 
 local function decode(part)
@@ -157,10 +171,9 @@ local function check_header(name, value)
   if not name:find(TOKEN) then
     return ("%q is not a header's name"):format(name)
   end
-  if type(value) ~= "string" and type(value) ~= "number" then
-    return ("%s: string expected, got %s"):format(name, type(value))
-  end
-  if tostring(value):find "[\r\n\0]" then
+  local given, wrong = httputil._to_text(value)
+  if wrong then return ("%s: %s"):format(name, wrong) end
+  if given:find "[\r\n\0]" then
     return name .. ": string contains CR, LF or NUL"
   end
 end
@@ -175,6 +188,9 @@ local function headers(value)
     return nil
   end
   for name, each in pairs(value) do
+    if type(each) == "table" and not argument.is_list(each) then
+      return ("%s: a list of values expected"):format(tostring(name))
+    end
     for _, one in ipairs(type(each) == "table" and each or { each }) do
       local wrong = check_header(name, one)
       if wrong then return wrong end
@@ -317,6 +333,22 @@ local function wrong_body(all)
   end
 end
 
+--- Returns what is wrong with fields that mean nothing without others, or nil.
+local function wrong_company(all)
+  if (all.proxy_host == nil) ~= (all.proxy_port == nil) then
+    return "proxy_host and proxy_port belong together"
+  elseif all.proxy_username ~= nil and all.proxy_host == nil then
+    return "proxy_username: there is no proxy_host"
+  elseif all.proxy_password ~= nil and all.proxy_username == nil then
+    return "proxy_password: there is no proxy_username"
+  elseif all.client_key ~= nil and all.client_cert == nil then
+    return "client_key: there is no client_cert"
+  elseif all.auth_password ~= nil and all.auth_username == nil
+    and not select(2, divide_url(all.url)) then
+    return "auth_password: there is no auth_username"
+  end
+end
+
 --- Returns the length that the headers give to the body, or nil and what is
 -- wrong with it.
 local function length_of(all)
@@ -367,9 +399,8 @@ local function resolve(request, defaults)
   end
   local wrong = wrong_body(all)
   if wrong then return nil, wrong end
-  if (all.proxy_host == nil) ~= (all.proxy_port == nil) then
-    return nil, "proxy_host and proxy_port belong together"
-  end
+  wrong = wrong_company(all)
+  if wrong then return nil, wrong end
   if WITH_BODY[all.method] and not all.body and not all.body_producer then
     all.body = ""
   end
