@@ -56,9 +56,17 @@ static lunado_sessions_server *new_server(const char *key) {
   return server;
 }
 
+/* Returns when the session began; with OpenSSL 3.3 or later, in any year. */
+static time_t began(const SSL_SESSION *session) {
+#if OPENSSL_VERSION_NUMBER >= 0x30300000L
+  return SSL_SESSION_get_time_ex(session);
+#else
+  return (time_t)SSL_SESSION_get_time(session);
+#endif
+}
+
 static int is_usable(const SSL_SESSION *session) {
-  time_t end = (time_t)(SSL_SESSION_get_time(session) +
-                        SSL_SESSION_get_timeout(session));
+  time_t end = began(session) + (time_t)SSL_SESSION_get_timeout(session);
   return SSL_SESSION_is_resumable(session) && time(NULL) < end;
 }
 
