@@ -6,12 +6,12 @@
 -- NAME.crt and NAME.key have one of both.
 local folder
 
--- name -> subject, alternative names, days, purpose
+-- name -> subject, alternative names, when it is valid
 local ISSUED = {
   { "server", "localhost", "DNS:localhost,IP:127.0.0.1,IP:::1" },
   { "other", "other.example", "DNS:other.example,DNS:*.wild.example" },
   { "common", "localhost" }, -- its name is in the old place only
-  { "expired", "localhost", "DNS:localhost,IP:127.0.0.1", -1 },
+  { "expired", "localhost", "DNS:localhost,IP:127.0.0.1", "past" },
   { "client", "Ann", "email:ann@example.org" },
 }
 
@@ -19,6 +19,18 @@ local SCRIPT = [[
 set -e
 cd "$1"
 new_key() { openssl ecparam -name prime256v1 -genkey -noout -out $1.key; }
+issue() {
+  name=$1
+  shift
+  openssl x509 -req -in $name.csr -CA ca.crt -CAkey ca.key -CAcreateserial \
+    -out $name.crt -extfile $name.ext "$@"
+}
+valid_now() { issue $1 -days 30; }
+# The first is refused by OpenSSL 3.5, the second one unknown before 3.4.
+valid_past() {
+  issue $1 -days -1 ||
+    issue $1 -not_before 20200101000000Z -not_after 20200131000000Z
+}
 new_key ca
 openssl req -x509 -new -key ca.key -out ca.crt -days 30 \
   -subj "/O=lunado/CN=Test authority"
@@ -33,16 +45,15 @@ local ISSUE = [[
 new_key NAME
 openssl req -new -key NAME.key -out NAME.csr -subj "/O=lunado/CN=SUBJECT"
 printf '%s' "EXTENSION" >NAME.ext
-openssl x509 -req -in NAME.csr -CA ca.crt -CAkey ca.key -CAcreateserial \
-  -out NAME.crt -days DAYS -extfile NAME.ext
+valid_WHEN NAME
 cat NAME.crt NAME.key >NAME.pem
 ]]
 
 local function script()
   local parts = { SCRIPT }
   for _, each in ipairs(ISSUED) do
-    local name, subject, names, days = table.unpack(each, 1, 4)
-    local values = { NAME = name, SUBJECT = subject, DAYS = days or 30,
+    local name, subject, names, when = table.unpack(each, 1, 4)
+    local values = { NAME = name, SUBJECT = subject, WHEN = when or "now",
       EXTENSION = names and "subjectAltName=" .. names or "" }
     parts[#parts + 1] = ISSUE:gsub("%u+", values)
   end
