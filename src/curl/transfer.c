@@ -141,6 +141,9 @@ static void push_bytes(lua_State *L, const lunado_curl_bytes *bytes) {
     lua_pushnil(L);
 }
 
+/* CURLE_TOO_LARGE, which libcurl has since 8.6. */
+#define TOO_LARGE ((CURLcode)100)
+
 /* Says why the transfer has failed; NULL if it has not.  An answer is one only
  * if its head is complete, which libcurl does not demand. */
 static const char *failure(const lunado_curl_transfer *self) {
@@ -151,6 +154,8 @@ static const char *failure(const lunado_curl_transfer *self) {
                             "headers";
   if (self->result == CURLE_OUT_OF_MEMORY && !self->complete)
     return "Out of memory, or a header line is too long";
+  if (self->result == TOO_LARGE && !self->complete && *self->error == '\0')
+    return "A header line is too long";
   return *self->error != '\0' ? self->error : curl_easy_strerror(self->result);
 }
 
