@@ -6,6 +6,10 @@
 #include <openssl/x509_vfy.h>
 #include <string.h>
 
+/* SSL_R_RECORD_LAYER_FAILURE, which OpenSSL 3.2 and later put after the error
+ * that says what was wrong with a record. */
+#define RECORD_LAYER_FAILURE 313
+
 static lunado_failure make(unsigned long code, const char *otherwise) {
   lunado_failure self = {.is_set = true, .code = code};
   if (code == 0) self.reason = otherwise;
@@ -18,7 +22,11 @@ lunado_failure lunado__failure_first(const char *otherwise) {
 }
 
 lunado_failure lunado__failure_last(const char *otherwise) {
-  return make(ERR_peek_last_error(), otherwise);
+  unsigned long code = ERR_peek_last_error();
+  if (ERR_GET_LIB(code) == ERR_LIB_SSL &&
+      ERR_GET_REASON(code) == RECORD_LAYER_FAILURE)
+    code = ERR_peek_error();
+  return make(code, otherwise);
 }
 
 /* For errors of the system OpenSSL has no text. */
