@@ -2,8 +2,9 @@
 -- Certificates for the specs of TLS, made by `openssl` in a folder of their
 -- own, which is removed when the program ends.
 --
--- All but `alone` are signed by `ca`.  NAME.pem has a certificate and its key;
--- NAME.crt and NAME.key have one of both.
+-- All but `alone` are signed by `ca`, with the extensions that strict clients
+-- demand, such as Python 3.13.  NAME.pem has a certificate and its key; NAME.crt
+-- and NAME.key have one of both.
 local folder
 
 -- name -> subject, alternative names, when it is valid
@@ -33,7 +34,8 @@ valid_past() {
 }
 new_key ca
 openssl req -x509 -new -key ca.key -out ca.crt -days 30 \
-  -subj "/O=lunado/CN=Test authority"
+  -subj "/O=lunado/CN=Test authority" \
+  -addext keyUsage=critical,keyCertSign,cRLSign
 new_key alone
 openssl req -x509 -new -key alone.key -out alone.crt -days 30 \
   -subj /CN=localhost -addext subjectAltName=DNS:localhost
@@ -44,7 +46,11 @@ openssl ec -in ca.key -aes128 -passout pass:secret -out locked.key
 local ISSUE = [[
 new_key NAME
 openssl req -new -key NAME.key -out NAME.csr -subj "/O=lunado/CN=SUBJECT"
-printf '%s' "EXTENSION" >NAME.ext
+cat >NAME.ext <<END
+subjectKeyIdentifier=hash
+authorityKeyIdentifier=keyid
+EXTENSION
+END
 valid_WHEN NAME
 cat NAME.crt NAME.key >NAME.pem
 ]]
