@@ -94,19 +94,21 @@ give_up() {
 
 # Debian's modules are for Debian's interpreter, and cannot serve another one.
 serves_debian() {
-  [ "$(readlink -f "$(command -v "$lua" || echo "$lua")")" = /usr/bin/lua5.4 ] ||
-    [ "$lua" = lua5.4 ]
+  found=$(command -v "$lua") || { [ "$lua" = lua5.4 ]; return; }
+  [ "$(readlink -f "$found")" = /usr/bin/lua5.4 ]
 }
 case $debian in
 *' lua'* | *' liblua'*)
   if command -v apt-get >/dev/null && ! serves_debian; then
     give_up <<END
-LUA=$lua lacks something.  What is missing, by the names of Debian's packages:
+LUA=${found:-$lua} lacks something.  What is missing, by the names
+of Debian's packages:
    $debian
 Those named lua serve /usr/bin/lua5.4 only, so nothing was installed.  Either
-leave out LUA=$lua, or install what is missing for that interpreter: Lua 5.4
-or 5.5 itself, and modules by LuaRocks (lua-luv is luv there, lua-busted
-busted).  LUA_DIR=FOLDER names a Lua that has no pkg-config file.
+use that, by LUA=/usr/bin/lua5.4, or install what is missing for the other
+interpreter: Lua 5.4 or 5.5 itself, and modules by LuaRocks (lua-luv is luv
+there, lua-busted busted).  LUA_DIR=FOLDER names a Lua that has no pkg-config
+file.
 END
   fi
   ;;
