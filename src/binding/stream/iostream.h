@@ -154,7 +154,14 @@ void lunado__iostream_hold(lua_State *L, int idx, lunado_iostream *self,
  * [-0, +0, -] */
 void lunado__iostream_release(lua_State *L, lunado_iostream *self, int reason);
 
-/* Enclose a call of the core's. */
+/* Ensures room on the stack of L for an event during a call of the core's.
+ * Returns false if there is no memory for it: the event would be lost.  To be
+ * called in the C function that makes the call, before anything changes.
+ * [-0, +0, -] */
+bool lunado__iostream_reserve(lua_State *L);
+
+/* Enclose a call of the core's.  If the core may call an event meanwhile, the
+ * stack was reserved before. */
 static inline void lunado__iostream_enter(lua_State *L,
                                           const lunado_iostream *self,
                                           lunado_iostream_caller *caller) {

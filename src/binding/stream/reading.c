@@ -252,11 +252,14 @@ static size_t missing(lunado_iostream *self) {
 
 void lunado__reading_start(lua_State *L, int idx, lunado_iostream *self) {
   lunado_iostream_caller caller;
-  int top = lua_gettop(L), rc;
+  int top = lua_gettop(L), rc = UV_ENOMEM;
   if (self->core == NULL || self->peer_ended || self->connecting) return;
-  lunado__iostream_enter(L, self, &caller);
-  rc = lunado_stream_read(self->core, missing(self));
-  lunado__iostream_leave(&caller);
+  /* Reading a file may end at once. */
+  if (self->kind != LUNADO_STREAM_FILE || lunado__iostream_reserve(L)) {
+    lunado__iostream_enter(L, self, &caller);
+    rc = lunado_stream_read(self->core, missing(self));
+    lunado__iostream_leave(&caller);
+  }
   if (rc == 0) return;
   if (rc == UV_ENOMEM)
     lunado__uverror_pushname(L, rc);
