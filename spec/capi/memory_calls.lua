@@ -1395,7 +1395,11 @@ if has_luv then
     end
   end)
 
-  repeatable("spawn, wait, kill", function()
+  -- luv since 1.52 knows a process before libuv does: if it has no memory in
+  -- between, the end of the state closes a handle that libuv does not know.
+  local too_early = debug.getregistry().LUV_HANDLES ~= nil
+  local unless_too_early = too_early and function() end or repeatable
+  unless_too_early("spawn, wait, kill", function()
     local process
     return function()
       process = process or uv.spawn("sleep", { args = { "60" } })
