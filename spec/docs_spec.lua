@@ -115,14 +115,21 @@ local function run(block, promised)
   end
 end
 
+-- Whether modules can be loaded: the half of one that is in Lua may be found
+-- without that in C, which is for another Lua.
+local loads = {}
+local function can_load(name)
+  if name:find "^lunado" then return true end
+  if loads[name] == nil then
+    loads[name] = child(("require %q"):format(name)).code == 0
+  end
+  return loads[name]
+end
+
 -- The first module that a block requires and that this machine lacks.
 local function missing_module(text)
   for name in text:gmatch 'require%s*%(?"([%w_.]+)"' do
-    if not package.searchpath(name, package.path)
-      and not package.searchpath(name, package.cpath)
-      and not package.loaded[name] and not package.preload[name] then
-      return name
-    end
+    if not can_load(name) then return name end
   end
 end
 
