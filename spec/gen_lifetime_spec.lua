@@ -594,7 +594,9 @@ describe("a finalizer that closes the current loop meanwhile", function()
       end
       return waits(nil)
     end,
-    ["one is started deep inside others"] = function() return deep(times(50)) end,
+    ["one is started deep inside others"] = function()
+      return deep(times(50))
+    end,
   }
 
   for name, way in pairs(ways) do

@@ -3,8 +3,8 @@
 -- own, which is removed when the program ends.
 --
 -- All but `alone` are signed by `ca`, with the extensions that strict clients
--- demand, such as Python 3.13.  NAME.pem has a certificate and its key; NAME.crt
--- and NAME.key have one of both.
+-- demand, such as Python 3.13.  NAME.pem has a certificate and its key;
+-- NAME.crt and NAME.key have one of both.
 local folder
 
 -- name -> subject, alternative names, when it is valid
