@@ -8,11 +8,12 @@ local argument = require "lunado.argument"
 
 local HTTPInputError = core.Exception:subclass("HTTPInputError")
 
---- Returns a text without the blanks around it.  A peer may send many of them,
--- so each is looked at once: a pattern such as "^%s*(.-)%s*$" would look at
--- them again for each one.
-local function trim(text)
-  return text:find "%S" and text:match "^%s*(.*%S)" or ""
+--- Returns a text, from `start` or its beginning on, without the blanks around
+-- it.  A peer may send many of them, so each is looked at once: a pattern such
+-- as "^%s*(.-)%s*$" would look at them again for each one.
+local function trim(text, start)
+  local first = text:find("%S", start)
+  return first and text:match("^.*%S", first) or ""
 end
 
 -- HTTPHeaders ---------------------------------------------------------------
@@ -38,11 +39,11 @@ end
 -- ","; setting it replaces them, and nil removes them.  `pairs` iterates over
 -- names and joined values.  Tornado: HTTPHeaders.
 --
--- Its keys are tables, which no header has: NAMES the list of names, VALUES a
--- table name → list of values, LAST the name of the line that parse_line read
--- last.
+-- Its one key is FIELDS, a table, which is no header's name.  The fields are a
+-- list of the names, and for each name its value, or a list of several; under
+-- LAST is the name of the line that parse_line read last.
 local HTTPHeaders = { __name = "HTTPHeaders" }
-local NAMES <const>, VALUES <const>, LAST <const> = {}, {}, {}
+local FIELDS <const>, LAST <const> = {}, {}
 
 local methods = {}
 
@@ -75,21 +76,39 @@ end
 
 --- Adds a value to those of the name, which is normalized.
 local function append(self, name, value)
-  local list = self[VALUES][name]
-  if list then
-    list[#list + 1] = value
-    return
+  local fields = self[FIELDS]
+  local present = fields[name]
+  if type(present) == "table" then
+    present[#present + 1] = value
+  elseif present then
+    fields[name] = { present, value }
+  else
+    fields[name] = value
+    fields[#fields + 1] = name
   end
-  self[VALUES][name] = { value }
-  table.insert(self[NAMES], name)
 end
 
 local function remove(self, name)
-  if not self[VALUES][name] then return end
-  self[VALUES][name] = nil
-  for i, other in ipairs(self[NAMES]) do
-    if other == name then return table.remove(self[NAMES], i) end
+  local fields = self[FIELDS]
+  if not fields[name] then return end
+  fields[name] = nil
+  for i, other in ipairs(fields) do
+    if other == name then return table.remove(fields, i) end
   end
+end
+
+--- Returns the values of the name, which is normalized, joined by ","; nil if
+-- it has none.
+local function joined(self, name)
+  local value = self[FIELDS][name]
+  return type(value) == "table" and table.concat(value, ",") or value
+end
+
+--- Returns a new list of the values of the name, which is normalized.
+local function listed(self, name)
+  local value = self[FIELDS][name]
+  if type(value) ~= "table" then return { value } end
+  return table.move(value, 1, #value, 1, {})
 end
 
 --- Adds a value; others of the same name stay.
@@ -102,16 +121,13 @@ end
 --- Returns the values joined by ",", or `default`.
 function methods:get(name, default)
   check_self(self, "get")
-  local list = self[VALUES][check_name(name, 1, "get")]
-  if not list then return default end
-  return #list == 1 and list[1] or table.concat(list, ",")
+  return joined(self, check_name(name, 1, "get")) or default
 end
 
 --- Returns a new list of the values; it is empty if there is none.
 function methods:get_list(name)
   check_self(self, "get_list")
-  local list = self[VALUES][check_name(name, 1, "get_list")] or {}
-  return table.move(list, 1, #list, 1, {})
+  return listed(self, check_name(name, 1, "get_list"))
 end
 
 --- Iterates over names and values; a name with several values comes several
@@ -119,8 +135,8 @@ end
 function methods:get_all()
   check_self(self, "get_all")
   local pairs_of = {}
-  for _, name in ipairs(self[NAMES]) do
-    for _, value in ipairs(self[VALUES][name]) do
+  for _, name in ipairs(self[FIELDS]) do
+    for _, value in ipairs(listed(self, name)) do
       pairs_of[#pairs_of + 1] = { name, value }
     end
   end
@@ -133,11 +149,17 @@ end
 
 --- Appends what a folded line goes on with to the value that came last.
 local function continue(self, line)
-  local list = self[VALUES][self[LAST] or ""]
-  if not list then
+  local fields = self[FIELDS]
+  local value = fields[fields[LAST]]
+  if not value then
     error(HTTPInputError("first header line cannot start with whitespace"), 3)
   end
-  list[#list] = list[#list] .. " " .. trim(line)
+  line = " " .. trim(line)
+  if type(value) == "table" then
+    value[#value] = value[#value] .. line
+  else
+    fields[fields[LAST]] = value .. line
+  end
 end
 
 --- Reads one line, whose end may be there or not.  A line that begins with a
@@ -146,25 +168,24 @@ end
 function methods:parse_line(line)
   check_self(self, "parse_line")
   argument.check_type(line, "string", 1, "parse_line", 2)
-  line = line:match "^(.-)\r?\n?$"
   if line:find "^[ \t]" then return continue(self, line) end
-  local name, value = line:match "^([^:]*):(.*)$"
-  if not name then
+  local colon = line:find(":", 1, true)
+  if not colon then
     error(HTTPInputError("no colon in header line"), 2)
   end
-  name = normalize(name)
-  rawset(self, LAST, name)
-  append(self, name, trim(value))
+  local name = normalize(line:sub(1, colon - 1))
+  append(self, name, trim(line, colon + 1))
+  self[FIELDS][LAST] = name
 end
 
-local function new()
-  return setmetatable({ [NAMES] = {}, [VALUES] = {}, [LAST] = false },
-    HTTPHeaders)
-end
+local function new() return setmetatable({ [FIELDS] = {} }, HTTPHeaders) end
 
 --- Returns the text with each line that continues another one at its end.  To
 -- append such lines to a value one by one would copy it each time.
 local function unfold(text)
+  if not text:find("\n ", 1, true) and not text:find("\n\t", 1, true) then
+    return text -- as nearly all do
+  end
   return (text:gsub("\r?\n[ \t]+", " "))
 end
 
@@ -185,7 +206,12 @@ methods.parse = parse
 function methods:copy()
   check_self(self, "copy")
   local result = new()
-  for name, value in self:get_all() do append(result, name, value) end
+  local fields = result[FIELDS]
+  for key, value in pairs(self[FIELDS]) do
+    if key ~= LAST then
+      fields[key] = type(value) == "table" and listed(self, key) or value
+    end
+  end
   return result
 end
 
@@ -193,7 +219,7 @@ end
 function methods:setdefault(name, value)
   check_self(self, "setdefault")
   name = check_name(name, 1, "setdefault")
-  if not self[VALUES][name] then
+  if not self[FIELDS][name] then
     append(self, name, check_value(value, 2, "setdefault"))
   end
   return self:get(name)
@@ -203,8 +229,7 @@ function HTTPHeaders:__index(name)
   local method = methods[name]
   if method then return method end
   if type(name) ~= "string" then return nil end
-  local list = self[VALUES][normalize(name)]
-  return list and (#list == 1 and list[1] or table.concat(list, ","))
+  return joined(self, normalize(name))
 end
 
 function HTTPHeaders:__newindex(name, value)
@@ -217,26 +242,26 @@ function HTTPHeaders:__newindex(name, value)
   if wrong then
     error(("the value of a header: %s (%s)"):format(wrong, name), 2)
   end
-  if self[VALUES][name] then
-    self[VALUES][name] = { tostring(value) }
-  else
-    append(self, name, tostring(value))
-  end
+  local fields = self[FIELDS]
+  local is_new = not fields[name]
+  fields[name] = tostring(value)
+  if is_new then fields[#fields + 1] = name end
 end
 
 function HTTPHeaders:__pairs()
-  local i, names = 0, table.move(self[NAMES], 1, #self[NAMES], 1, {})
+  local names = table.move(self[FIELDS], 1, #self, 1, {})
+  local i = 0
   return function()
     local value
     repeat
       i = i + 1
-      value = names[i] and self:get(names[i])
+      value = names[i] and joined(self, names[i])
     until value or not names[i]
     return names[i], value
   end
 end
 
-function HTTPHeaders:__len() return #self[NAMES] end
+function HTTPHeaders:__len() return #self[FIELDS] end
 
 --- One line for each value, "Name: value\n".
 function HTTPHeaders:__tostring()
@@ -249,9 +274,9 @@ end
 
 function HTTPHeaders:__eq(other)
   if getmetatable(other) ~= HTTPHeaders or #self ~= #other then return false end
-  for name, list in pairs(self[VALUES]) do
-    local theirs = other[VALUES][name] or {}
-    if table.concat(list, "\n") ~= table.concat(theirs, "\n") then
+  for _, name in ipairs(self[FIELDS]) do
+    local ours, theirs = listed(self, name), listed(other, name)
+    if table.concat(ours, "\n") ~= table.concat(theirs, "\n") then
       return false
     end
   end
