@@ -138,6 +138,7 @@ end
 --- Returns a URL without its credentials, and these, decoded: user name and
 -- password, nil if it has none; and what is wrong with them, or nil.
 local function divide_url(value)
+  if not value:find("@", 1, true) then return value end
   local scheme, authority, rest = value:match "^(%a[%w+.-]*)://([^/?#]*)(.*)$"
   local info, host = (authority or ""):match "^(.*)@([^@]*)$"
   if not info then return value end
@@ -298,14 +299,16 @@ setmetatable(HTTPRequest, {
 
 -- Requests and defaults together --------------------------------------------
 
--- What a request has where neither it nor its client says otherwise.
--- max_body_size is a limit of collected bodies only.
-local DEFAULTS <const> = {
-  method = "GET", connect_timeout = 20, request_timeout = 20,
-  follow_redirects = true, max_redirects = 5, decompress_response = true,
-  allow_nonstandard_methods = false, validate_cert = true,
-  expect_100_continue = false, max_header_size = 1024 * 1024,
-}
+--- Returns what a request has where neither it nor its client says otherwise,
+-- in a new table.  max_body_size is a limit of collected bodies only.
+local function new_fields()
+  return {
+    method = "GET", connect_timeout = 20, request_timeout = 20,
+    follow_redirects = true, max_redirects = 5, decompress_response = true,
+    allow_nonstandard_methods = false, validate_cert = true,
+    expect_100_continue = false, max_header_size = 1024 * 1024,
+  }
+end
 local MOST_BODY <const> = 100 * 1024 * 1024
 
 local METHODS <const> = { GET = true, HEAD = true, POST = true, PUT = true,
@@ -365,6 +368,7 @@ end
 -- not have.
 local function all_headers(request, defaults)
   local all = HTTPHeaders(request.headers)
+  if defaults.headers == nil then return all end
   local others = HTTPHeaders(defaults.headers)
   for name in pairs(others) do
     if all[name] == nil then
@@ -388,8 +392,7 @@ end
 -- it does not have; or nil and what is wrong.  `length` is that of its body, if
 -- it has one; -1: unknown.
 local function resolve(request, defaults)
-  local all = {}
-  for name, value in next, DEFAULTS do all[name] = value end
+  local all = new_fields()
   for name, value in next, defaults do all[name] = value end
   for name, value in next, request do all[name] = value end
   all.headers = all_headers(request, defaults)
@@ -419,7 +422,6 @@ local function resolve(request, defaults)
 end
 
 local httprequest = {
-  DEFAULTS = DEFAULTS,
   HTTPError = HTTPError,
   HTTPRequest = HTTPRequest,
   HTTPResponse = HTTPResponse,
