@@ -294,6 +294,28 @@ describe("answers", function()
     assert.equal("t", response.headers["X-T"])
   end)
 
+  spec("may have lines of many forms", function(client)
+    local port = web.raw(function(stream)
+      web.read_request(stream)
+      await(stream:write("HTTP/1.1   299  A reason \r\nX-A:1\r\n"
+        .. "x-b: \t two  words\t \r\n\t \r\n   and \n\tmore\r\nX-Empty:\r\n"
+        .. "X-A:  http://a:1 \nX C: 3\r\n: none\r\nConnection: close\r\n"
+        .. "\r\n"))
+    end)
+    local lines, headers = {}, {}
+    local response = await(client:fetch("http://127.0.0.1:" .. port,
+      { header_callback = function(line) lines[#lines + 1] = line end }))
+    for name, value in pairs(response.headers) do
+      headers[#headers + 1] = name .. "=" .. value
+    end
+    assert.equal(299, response.code)
+    assert.equal(" A reason ", response.reason)
+    assert.same({ "X-A=1,http://a:1", "X-B=two  words\t   and  more",
+      "X-Empty=", "X c=3", "Connection=close" }, headers)
+    assert.equal("x-b: \t two  words\t \r\n", lines[3])
+    assert.equal("\r\n", lines[#lines])
+  end)
+
   spec("may follow preliminary ones", function(client)
     local lines = {}
     local port = web.raw(function(stream)

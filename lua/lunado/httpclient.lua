@@ -94,15 +94,18 @@ function AsyncHTTPClient:_unqueue(fetch)
   self._queued = self._queued - 1
 end
 
+--- The fetch has waited in the queue for as long as it may.
+local function on_waited(fetch)
+  fetch.timer = nil
+  fetch:go_on(fetch.fail_599, "Timeout in request queue")
+end
+
 --- Puts the fetch into the queue.
 function AsyncHTTPClient:_enqueue(fetch)
   local wait = math.min(fetch.all.connect_timeout == 0 and math.huge
     or fetch.all.connect_timeout, fetch.deadline - fetch.started)
   if wait < math.huge then
-    fetch.timer = self._loop:call_at(fetch.started + wait, function()
-      fetch.timer = nil
-      fetch:go_on(fetch.fail_599, "Timeout in request queue")
-    end)
+    fetch.timer = self._loop:call_at(fetch.started + wait, on_waited, fetch)
   end
   local number = self._last + 1
   self._queue[number] = fetch
@@ -213,10 +216,12 @@ local function check_request(client, request, options)
   return request, all
 end
 
+local CALLBACKS <const> = { "streaming_callback", "header_callback",
+  "body_producer" }
+
 --- Makes the callbacks run in the stack contexts that are current now.
 local function wrap_callbacks(all)
-  for _, name in ipairs { "streaming_callback", "header_callback",
-    "body_producer" } do
+  for _, name in ipairs(CALLBACKS) do
     if all[name] ~= nil then all[name] = stack_context.wrap(all[name]) end
   end
 end
@@ -240,7 +245,7 @@ function AsyncHTTPClient:fetch(request, options)
   wrap_callbacks(all)
   local now, timeout = self._loop:time(), all.request_timeout
   local fetch = httpfetch.new({ client = self, request = request, all = all,
-    future = core.Future(), started = now, redirects = 0, redirected = 0,
+    future = core.Future(), started = now,
     deadline = timeout == 0 and math.huge or now + timeout,
     raise_error = not options or options.raise_error ~= false })
   core.set_canceller(fetch.future, function()

@@ -14,7 +14,7 @@ local httprequest = require "lunado.httprequest"
 local httputil = require "lunado.httputil"
 
 local Future, is_future = core.Future, core.is_future
-local HTTPHeaders = httputil.HTTPHeaders
+local HTTPHeaders, append = httputil.HTTPHeaders, httputil._append
 local HTTPError, HTTPResponse = httprequest.HTTPError, httprequest.HTTPResponse
 
 -- libcurl's numbers of errors about files of certificates.
@@ -39,7 +39,7 @@ local CERTIFICATE_ERRORS <const> = { [58] = "client_cert", [77] = "ca_certs",
 -- `drained`: the Future of write;
 -- `over`: whether it has its outcome, or its Future needs none;
 -- `closed`: whether it has given up all that it had.
-local Fetch = {}
+local Fetch = { redirects = 0, redirected = 0 }
 Fetch.__index = Fetch
 
 local SCHEME <const> = "^(%a[%w+.-]*)://([^/?#]*)(.*)$"
@@ -97,25 +97,6 @@ local function lines_of(all)
   return lines
 end
 
---- Returns the options of the transfer.
-local function options_of(all, timeout)
-  return {
-    url = all.url, method = all.method, headers = lines_of(all),
-    body = all.body, length = not all.body and all.length or nil,
-    connect_timeout = milliseconds(all.connect_timeout),
-    timeout = timeout, user_agent = all.user_agent,
-    interface = all.network_interface,
-    username = all.auth_username, password = all.auth_password,
-    auth = all.auth_mode, proxy = all.proxy_host, proxy_port = all.proxy_port,
-    proxy_username = all.proxy_username, proxy_password = all.proxy_password,
-    verify = all.validate_cert, ca_certs = all.ca_certs,
-    client_key = all.client_key, client_cert = all.client_cert,
-    decompress = all.decompress_response, follows = all.follow_redirects,
-    streams = all.streaming_callback ~= nil,
-    max_body = all.max_body_size, max_head = all.max_header_size,
-  }
-end
-
 --- Returns the milliseconds that are left of the request_timeout; nil: no end.
 function Fetch:left()
   if self.deadline == math.huge then return nil end
@@ -124,10 +105,10 @@ end
 
 --- Starts a transfer of what `all` says.
 function Fetch:transfer_now()
-  take_credentials(self.all)
-  self.headers, self.body, self.reason = nil, nil, nil
-  self.transfer =
-    self.client._curl:start(self, options_of(self.all, self:left()))
+  local all = self.all
+  take_credentials(all)
+  self.transfer = self.client._curl:start(self, all, lines_of(all),
+    milliseconds(all.connect_timeout), self:left())
 end
 
 --- Leaves the queue.  Raises if the transfer cannot be started.
@@ -201,23 +182,21 @@ function Fetch:called_back(method, ...)
   self.transfer:starve()
 end
 
---- Returns the times of the transfer, with those of redirects before it.
-function Fetch:times(info)
-  info.effective_url, info.redirect_url = nil, nil
-  info.queue = self.begun - self.started
-  info.redirect = self.redirected
-  info.total = info.total + self.redirected
-  return info
+--- Adds to the times of the transfer those before it.
+function Fetch:complete_times(times)
+  times.queue = self.begun - self.started
+  times.redirect = self.redirected
+  times.total = times.total + self.redirected
+  return times
 end
 
-function Fetch:succeed(info)
-  local url = info.effective_url
+function Fetch:succeed(url, times)
   local streams = self.all.streaming_callback ~= nil
   local response = HTTPResponse(self.request, self.code, {
     reason = self.reason, headers = self.headers or HTTPHeaders(),
     body = streams and "" or self.body or "", effective_url = url,
     request_time = self.client._loop:time() - self.begun,
-    time_info = self:times(info),
+    time_info = self:complete_times(times),
   })
   if response.error ~= nil and self.raise_error then
     return self:fail(response.error)
@@ -252,16 +231,14 @@ local function forget_credentials(all)
 end
 
 --- Asks again where the answer says.
-function Fetch:follow(info)
+function Fetch:follow(url, times)
   local all, code = self.all, self.code
   if self.redirects >= all.max_redirects then
     return self:fail_599(("Maximum (%d) redirects followed")
       :format(all.max_redirects))
   end
-  if not info.redirect_url then
-    return self:fail_599 "a redirect without a URL"
-  end
-  local wrong = select(4, httprequest.divide_url(info.redirect_url))
+  if not url then return self:fail_599 "a redirect without a URL" end
+  local wrong = select(4, httprequest.divide_url(url))
   if wrong then return self:fail_599("a redirect to a wrong URL: " .. wrong) end
   if code == 303 and all.method ~= "HEAD" and all.method ~= "GET"
     or (code == 301 or code == 302) and all.method == "POST" then
@@ -272,12 +249,11 @@ function Fetch:follow(info)
   elseif self.producer then
     return self:fail_599 "a redirect asks for the body of body_producer again"
   end
-  if origin_of(info.redirect_url) ~= origin_of(all.url) then
-    forget_credentials(all)
-  end
-  all.url = info.redirect_url
+  if origin_of(url) ~= origin_of(all.url) then forget_credentials(all) end
+  all.url = url
   self.redirects = self.redirects + 1
-  self.redirected = self.redirected + info.total
+  self.redirected = self.redirected + times.total
+  self.headers, self.body, self.reason = nil, nil, nil
   local transfer = self.transfer
   self:transfer_now() -- if it raises, the old one still has its news
   transfer:stop()
@@ -285,27 +261,20 @@ end
 
 -- News of the transfer -------------------------------------------------------
 
---- Reads the lines of the answer; lines that are no headers are skipped, as
--- browsers do.
-function Fetch:read_lines(text)
+--- Takes what the lines of the answer say.
+function Fetch:read_head(head)
+  if head.code then self.code, self.reason = head.code, head.reason end
   local headers = self.headers or HTTPHeaders()
   self.headers = headers
-  for line in httputil._unfold(text):gmatch "[^\n]*\n" do
-    local code, reason = line:match "^HTTP/%S+ +(%d+) ?([^\r\n]*)"
-    if code then
-      self.code, self.reason = math.tointeger(tonumber(code)), reason
-    elseif line:find "^[^:%s][^:]*:" then
-      headers:parse_line(line)
-    end
-  end
+  for i = 1, #head, 2 do append(headers, head[i], head[i + 1]) end
 end
 
 --- The lines of the answer have come, or trailers behind its body.
-function Fetch:on_head(text, is_last)
+function Fetch:on_head(head, is_last)
   local callback = is_last and self.all.header_callback
-  self:read_lines(text)
+  self:read_head(head)
   if not callback then return end
-  for line in text:gmatch "[^\n]*\n" do
+  for line in head.text:gmatch "[^\n]*\n" do
     local ok, result = core.try(callback, line)
     if not ok then return self:fail_by(callback, result) end
     if self:is_over() then return end
@@ -362,23 +331,21 @@ function Fetch:on_done(err, follows, code)
     self.ended = { false, follows }
     return self:wait_for_callback()
   end
-  local info = self.transfer:info()
-  if follows then return self:follow(info) end
-  self:succeed(info)
+  local url, redirect_url, times = self.transfer:info()
+  if follows then return self:follow(redirect_url, times) end
+  self:succeed(url, times)
 end
 
 --- Takes the news of the transfer.
 function Fetch:on_news(transfer)
   local head, data, drained, done, err, code, follows = transfer:take()
   if head then self:on_head(head, not follows) end
-  if self:is_over() then return end
   if data and self.all.streaming_callback then
-    self:on_chunk(data)
+    if not self:is_over() then self:on_chunk(data) end
   elseif data then
     self.body = data
   end
-  if self:is_over() then return end
-  if drained then self:on_drained() end
+  if drained and not self:is_over() then self:on_drained() end
   if self:is_over() then return end
   if done then return self:on_done(err, follows, code) end
   if data then transfer:resume() end

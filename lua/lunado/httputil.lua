@@ -74,8 +74,9 @@ local function check_value(value, position, of)
   argument.bad(position, of, wrong, 3)
 end
 
---- Adds a value to those of the name, which is normalized.
+--- Adds a value, a string, to those of the name.
 local function append(self, name, value)
+  name = normalize(name)
   local fields = self[FIELDS]
   local present = fields[name]
   if type(present) == "table" then
@@ -296,7 +297,7 @@ local function add_field(headers, name, value)
     if wrong then
       argument.bad(1, "HTTPHeaders", ("%s: %s"):format(name, wrong), 3)
     end
-    append(headers, normalize(name), tostring(each))
+    append(headers, name, tostring(each))
   end
 end
 
@@ -550,9 +551,9 @@ local httputil = {
   responses = responses,
   split_host_and_port = split_host_and_port,
   url_concat = url_concat,
+  _append = append,
   _to_text = to_text,
   _trim = trim,
-  _unfold = unfold,
 }
 
 loaded["lunado.httputil"] = httputil

@@ -34,6 +34,7 @@ build = {
          sources = {
             "curl/bytes.c",
             "curl/client.c",
+            "curl/head.c",
             "curl/module.c",
             "curl/options.c",
             "curl/transfer.c",

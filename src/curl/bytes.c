@@ -41,10 +41,6 @@ bool lunado__bytes_add(lunado_curl_bytes *self, const char *data, size_t n) {
   return true;
 }
 
-void lunado__bytes_expect(lunado_curl_bytes *self, size_t n) {
-  if (n > self->room) (void)resize(self, n);
-}
-
 size_t lunado__bytes_read(lunado_curl_bytes *self, char *to, size_t n) {
   size_t left = lunado__bytes_count(self);
   if (n > left) n = left;

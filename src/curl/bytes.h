@@ -23,9 +23,6 @@ static inline size_t lunado__bytes_count(const lunado_curl_bytes *self) {
 /* Appends n bytes.  Returns false, and changes nothing, without memory. */
 bool lunado__bytes_add(lunado_curl_bytes *self, const char *data, size_t n);
 
-/* Reserves room for n bytes in all, if there is memory for it. */
-void lunado__bytes_expect(lunado_curl_bytes *self, size_t n);
-
 /* Moves at most n bytes to `to`; returns how many. */
 size_t lunado__bytes_read(lunado_curl_bytes *self, char *to, size_t n);
 

@@ -292,17 +292,38 @@ void lunado__client_release(lua_State *L, lunado_curl_client *self,
   set_entry(L, self);
 }
 
-CURL *lunado__client_take_easy(lunado_curl_client *self) {
-  return self->spares > 0 ? self->spare[--self->spares] : curl_easy_init();
+void lunado__client_equip(lunado_curl_client *self,
+                          lunado_curl_transfer *transfer) {
+  lunado_curl_spare spare = {0};
+  if (self->spares > 0)
+    spare = self->spare[--self->spares];
+  else
+    spare.easy = curl_easy_init();
+  transfer->easy = spare.easy;
+  transfer->head = spare.head;
+  transfer->body = spare.body;
 }
 
-void lunado__client_give_easy(lunado_curl_client *self, CURL *easy) {
-  if (self->multi == NULL || self->spares == LUNADO_CURL_SPARE) {
-    curl_easy_cleanup(easy);
+static void free_spare(lunado_curl_spare *spare) {
+  if (spare->easy != NULL) curl_easy_cleanup(spare->easy);
+  lunado__bytes_fini(&spare->head);
+  lunado__bytes_fini(&spare->body);
+}
+
+void lunado__client_take_back(lunado_curl_client *self,
+                              lunado_curl_transfer *transfer) {
+  lunado_curl_spare spare = {transfer->easy, transfer->head, transfer->body};
+  transfer->easy = NULL;
+  transfer->head = transfer->body = (lunado_curl_bytes){0};
+  if (spare.easy == NULL || self->multi == NULL ||
+      self->spares == LUNADO_CURL_SPARE) {
+    free_spare(&spare);
     return;
   }
-  curl_easy_reset(easy);
-  self->spare[self->spares++] = easy;
+  curl_easy_reset(spare.easy);
+  lunado__bytes_clear(&spare.head);
+  lunado__bytes_clear(&spare.body);
+  self->spare[self->spares++] = spare;
 }
 
 /* --- life cycle ----------------------------------------------------------- */
@@ -322,7 +343,7 @@ static void stop_all(lua_State *L, lunado_curl_client *self) {
 /* Closes all but the guest.  libcurl's callbacks close the sockets' handles. */
 static void close_all(lua_State *L, lunado_curl_client *self) {
   stop_all(L, self);
-  while (self->spares > 0) curl_easy_cleanup(self->spare[--self->spares]);
+  while (self->spares > 0) free_spare(&self->spare[--self->spares]);
   if (self->multi != NULL) (void)curl_multi_cleanup(self->multi);
   self->multi = NULL;
   self->guest = NULL;

@@ -24,6 +24,7 @@
 #include <stdbool.h>
 #include <uv.h>
 
+#include "curl/bytes.h"
 #include "lunado.h"
 
 #define LUNADO_CURL_CLIENT "lunado.curl.Client"
@@ -32,8 +33,15 @@ typedef struct lunado_curl_transfer lunado_curl_transfer;
 typedef struct lunado_curl_socket lunado_curl_socket;
 typedef struct lunado_curl_timer lunado_curl_timer;
 
-/* How many easy handles a client keeps for later transfers. */
+/* How much a client keeps for later transfers. */
 enum { LUNADO_CURL_SPARE = 32 };
+
+/* What a transfer has had and a later one can use. */
+typedef struct {
+  CURL *easy;             /* without any options */
+  lunado_curl_bytes head; /* without any bytes, but with storage */
+  lunado_curl_bytes body;
+} lunado_curl_spare;
 
 typedef struct {
   CURLM *multi;                   /* NULL: the client is closed */
@@ -47,7 +55,7 @@ typedef struct {
   bool failing;                   /* a socket cannot be watched */
   bool timer_set;                 /* libcurl has set its deadline meanwhile */
   unsigned spares;                /* used entries of `spare` */
-  CURL *spare[LUNADO_CURL_SPARE]; /* easy handles, reset */
+  lunado_curl_spare spare[LUNADO_CURL_SPARE];
 } lunado_curl_client;
 
 /* User values of a client. */
@@ -77,10 +85,12 @@ void lunado__client_hold(lua_State *L, int idx, lunado_curl_transfer *transfer);
 void lunado__client_release(lua_State *L, lunado_curl_client *self,
                             lunado_curl_transfer *transfer);
 
-/* Returns an easy handle without any options; NULL without memory.
- * lunado__client_give_easy takes it back. */
-CURL *lunado__client_take_easy(lunado_curl_client *self);
-void lunado__client_give_easy(lunado_curl_client *self, CURL *easy);
+/* Gives the transfer an easy handle without any options, NULL without memory,
+ * and buffers for the answer.  lunado__client_take_back ends that. */
+void lunado__client_equip(lunado_curl_client *self,
+                          lunado_curl_transfer *transfer);
+void lunado__client_take_back(lunado_curl_client *self,
+                              lunado_curl_transfer *transfer);
 
 /* Puts the transfer into the list of those with news. */
 void lunado__client_ready(lunado_curl_client *self,

@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * options.c - the options of a transfer, from a Lua table to libcurl.
+ * options.c - the options of a transfer, from a table of Lua's to libcurl.
  *
- * The fields of the table:
- *   url, method, user_agent, interface, ca_certs, client_key, client_cert,
- *   username, password, proxy, proxy_username, proxy_password   strings
- *   headers                 list of lines, as for CURLOPT_HTTPHEADER
+ * The fields of the table are those of HTTPRequest, checked:
+ *   url, method, user_agent, network_interface, ca_certs, client_key,
+ *   client_cert, auth_username, auth_password, proxy_host, proxy_username,
+ *   proxy_password          strings
  *   body                    string: the body of the request
  *   length                  its length if it is sent in pieces; -1: unknown
- *   connect_timeout, timeout   milliseconds, more than 0; absent: none
  *   proxy_port              integer
- *   max_body, max_head      bytes
- *   auth                    "basic" or "digest"
- *   follows, streams, verify, decompress   booleans
+ *   max_body_size, max_header_size   bytes
+ *   auth_mode               "basic" or "digest"
+ *   streaming_callback      anything but nil: the body is given in pieces
+ *   follow_redirects, validate_cert, decompress_response   booleans
  */
 #include "curl/options.h"
 
@@ -59,19 +59,16 @@ static void set_text(lua_State *L, int idx, CURL *easy, CURLoption option,
 
 /* --- the request ---------------------------------------------------------- */
 
-static void set_headers(lua_State *L, int idx, lunado_curl_transfer *self) {
-  lua_Integer n;
-  lua_getfield(L, idx, "headers");
-  n = lua_istable(L, -1) ? (lua_Integer)lua_rawlen(L, -1) : 0;
+static void set_headers(lua_State *L, int lines, lunado_curl_transfer *self) {
+  lua_Integer n = (lua_Integer)lua_rawlen(L, lines);
   for (lua_Integer i = 1; i <= n; i++) {
     struct curl_slist *list;
-    lua_rawgeti(L, -1, i);
+    lua_rawgeti(L, lines, i);
     list = curl_slist_append(self->headers, lua_tostring(L, -1));
     if (list == NULL) luaL_error(L, "not enough memory");
     self->headers = list;
     lua_pop(L, 1);
   }
-  lua_pop(L, 1);
   SET(self->easy, CURLOPT_HTTPHEADER, self->headers);
 }
 
@@ -121,11 +118,11 @@ static void set_method(lua_State *L, int idx, lunado_curl_transfer *self) {
 }
 
 static void set_credentials(lua_State *L, int idx, lunado_curl_transfer *self) {
-  const char *mode = text(L, idx, "auth");
+  const char *mode = text(L, idx, "auth_mode");
   bool digest = mode != NULL && strcmp(mode, "digest") == 0;
   self->authenticates = digest;
-  set_text(L, idx, self->easy, CURLOPT_USERNAME, "username");
-  set_text(L, idx, self->easy, CURLOPT_PASSWORD, "password");
+  set_text(L, idx, self->easy, CURLOPT_USERNAME, "auth_username");
+  set_text(L, idx, self->easy, CURLOPT_PASSWORD, "auth_password");
   SET(self->easy, CURLOPT_HTTPAUTH,
       digest ? (long)CURLAUTH_DIGEST : (long)CURLAUTH_BASIC);
 }
@@ -135,7 +132,7 @@ static void set_credentials(lua_State *L, int idx, lunado_curl_transfer *self) {
 /* An empty PROXY keeps libcurl from asking the environment for proxies, and an
  * empty NOPROXY from asking it for exceptions. */
 static void set_proxy(lua_State *L, int idx, CURL *easy) {
-  const char *proxy = text(L, idx, "proxy");
+  const char *proxy = text(L, idx, "proxy_host");
   check(L, "proxy_host",
         curl_easy_setopt(easy, CURLOPT_PROXY, proxy != NULL ? proxy : ""));
   check(L, "proxy_host", curl_easy_setopt(easy, CURLOPT_NOPROXY, ""));
@@ -147,7 +144,7 @@ static void set_proxy(lua_State *L, int idx, CURL *easy) {
 }
 
 static void set_tls(lua_State *L, int idx, CURL *easy) {
-  bool verify = flag(L, idx, "verify");
+  bool verify = flag(L, idx, "validate_cert");
   SET(easy, CURLOPT_SSL_VERIFYPEER, verify ? 1L : 0L);
   SET(easy, CURLOPT_SSL_VERIFYHOST, verify ? 2L : 0L);
   set_text(L, idx, easy, CURLOPT_CAINFO, "ca_certs");
@@ -156,10 +153,9 @@ static void set_tls(lua_State *L, int idx, CURL *easy) {
 }
 
 /* libcurl takes 0 for its own default. */
-static void set_times(lua_State *L, int idx, CURL *easy) {
-  lua_Integer connect = integer(L, idx, "connect_timeout", INT_MAX);
-  SET(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)connect);
-  SET(easy, CURLOPT_TIMEOUT_MS, (long)integer(L, idx, "timeout", 0));
+static void set_times(CURL *easy, lua_Integer connect, lua_Integer all) {
+  SET(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(connect > 0 ? connect : INT_MAX));
+  SET(easy, CURLOPT_TIMEOUT_MS, (long)all);
 }
 
 /* The contract allows http and https alone. */
@@ -192,18 +188,19 @@ void lunado__options_set(lua_State *L, int idx, lunado_curl_transfer *self) {
   SET(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
   set_text(L, idx, easy, CURLOPT_URL, "url");
   set_method(L, idx, self);
-  set_headers(L, idx, self);
+  set_headers(L, idx + 1, self);
+  set_times(easy, lua_tointeger(L, idx + 2), lua_tointeger(L, idx + 3));
   set_text(L, idx, easy, CURLOPT_USERAGENT, "user_agent");
-  set_text(L, idx, easy, CURLOPT_INTERFACE, "interface");
-  if (flag(L, idx, "decompress"))
+  set_text(L, idx, easy, CURLOPT_INTERFACE, "network_interface");
+  if (flag(L, idx, "decompress_response"))
     check(L, "decompress_response",
           curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip, deflate"));
   set_credentials(L, idx, self);
   set_proxy(L, idx, easy);
   set_tls(L, idx, easy);
-  set_times(L, idx, easy);
-  self->follows = flag(L, idx, "follows");
-  self->streams = flag(L, idx, "streams");
-  self->max_body = (curl_off_t)integer(L, idx, "max_body", -1);
-  self->max_head = (size_t)integer(L, idx, "max_head", LUA_MAXINTEGER);
+  self->follows = flag(L, idx, "follow_redirects");
+  self->streams = has(L, idx, "streaming_callback");
+  self->max_body = (curl_off_t)integer(L, idx, "max_body_size", -1);
+  self->max_head =
+      (size_t)integer(L, idx, "max_header_size", LUA_MAXINTEGER);
 }

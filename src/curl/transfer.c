@@ -11,6 +11,7 @@
 #include <limits.h>
 #include <string.h>
 
+#include "curl/head.h"
 #include "curl/options.h"
 
 /* How many bytes of a body that is given in pieces wait to be taken, before
@@ -133,6 +134,15 @@ static lunado_curl_transfer *check_running(lua_State *L) {
   return self;
 }
 
+/* Pushes the head, or nil if there is none. */
+static void push_head(lua_State *L, const lunado_curl_bytes *bytes) {
+  if (lunado__bytes_count(bytes) > 0)
+    lunado__head_push(L, bytes->data + bytes->begin,
+                      lunado__bytes_count(bytes));
+  else
+    lua_pushnil(L);
+}
+
 /* Pushes the bytes, or nil if there are none. */
 static void push_bytes(lua_State *L, const lunado_curl_bytes *bytes) {
   if (lunado__bytes_count(bytes) > 0)
@@ -161,7 +171,8 @@ static const char *failure(const lunado_curl_transfer *self) {
 
 /* transfer:take() → head, data, drained, done, error, code, follows: what is
  * new since the last call.
- *   head     the lines of the last answer, or trailers; nil: none
+ *   head     the lines of the last answer, or trailers, as head.h describes;
+ *            nil: none
  *   data     the next piece of the body, or all of it when it is done; nil:
  *            none
  *   drained  whether libcurl has taken all that was sent
@@ -176,7 +187,7 @@ static int transfer_take(lua_State *L) {
   bool data = self->streams ? (events & LUNADO_CURL_DATA) != 0 : done;
   lua_settop(L, 1);
   if (events & (LUNADO_CURL_HEAD | LUNADO_CURL_DONE))
-    push_bytes(L, &self->head);
+    push_head(L, &self->head);
   else
     lua_pushnil(L);
   if (data)
@@ -264,41 +275,36 @@ static void set_time(lua_State *L, CURL *easy, CURLINFO info,
   lua_setfield(L, -2, name);
 }
 
-static void set_text(lua_State *L, CURL *easy, CURLINFO info,
-                     const char *name) {
+static void push_text(lua_State *L, CURL *easy, CURLINFO info) {
   const char *value = NULL;
   (void)curl_easy_getinfo(easy, info, &value);
   lua_pushstring(L, value);
-  lua_setfield(L, -2, name);
 }
 
-/* transfer:info() → a table: effective_url, redirect_url (where the answer
- * redirects to), and the times in seconds. */
+/* transfer:info() → the effective URL; the URL that the answer redirects to, or
+ * nil; and a table of the times in seconds. */
 static int transfer_info(lua_State *L) {
   lunado_curl_transfer *self = check_running(L);
   CURL *easy = self->easy;
-  lua_createtable(L, 0, 7);
-  set_text(L, easy, CURLINFO_EFFECTIVE_URL, "effective_url");
-  set_text(L, easy, CURLINFO_REDIRECT_URL, "redirect_url");
+  push_text(L, easy, CURLINFO_EFFECTIVE_URL);
+  push_text(L, easy, CURLINFO_REDIRECT_URL);
+  lua_createtable(L, 0, 7); /* with `queue` and `redirect` */
   set_time(L, easy, CURLINFO_NAMELOOKUP_TIME_T, "namelookup");
   set_time(L, easy, CURLINFO_CONNECT_TIME_T, "connect");
   set_time(L, easy, CURLINFO_PRETRANSFER_TIME_T, "pretransfer");
   set_time(L, easy, CURLINFO_STARTTRANSFER_TIME_T, "starttransfer");
   set_time(L, easy, CURLINFO_TOTAL_TIME_T, "total");
-  return 1;
+  return 3;
 }
 
 /* --- life cycle ----------------------------------------------------------- */
 
-/* Frees what is libcurl's and malloc's.  The easy handle must go before what it
- * reads. */
+/* Gives up what is libcurl's and malloc's.  The easy handle must go before what
+ * it reads. */
 static void free_all(lunado_curl_transfer *self, lunado_curl_client *client) {
-  if (self->easy != NULL) lunado__client_give_easy(client, self->easy);
-  self->easy = NULL;
+  lunado__client_take_back(client, self);
   curl_slist_free_all(self->headers);
   self->headers = NULL;
-  lunado__bytes_fini(&self->head);
-  lunado__bytes_fini(&self->body);
   lunado__bytes_fini(&self->out);
 }
 
@@ -331,6 +337,8 @@ static int transfer__gc(lua_State *L) {
     curl_easy_cleanup(self->easy);
     self->easy = NULL;
     curl_slist_free_all(self->headers);
+    lunado__bytes_fini(&self->head);
+    lunado__bytes_fini(&self->body);
   }
   return 0;
 }
@@ -339,14 +347,15 @@ int lunado__transfer_start(lua_State *L) {
   lunado_curl_client *client = lunado__client_check(L, 1);
   lunado_curl_transfer *self;
   luaL_checktype(L, 3, LUA_TTABLE);
-  lua_settop(L, 3);
+  luaL_checktype(L, 4, LUA_TTABLE);
+  lua_settop(L, 6);
   self = lua_newuserdatauv(L, sizeof *self, 1);
   *self = (lunado_curl_transfer){0};
   luaL_setmetatable(L, LUNADO_CURL_TRANSFER);
   lua_pushvalue(L, 2);
-  lua_setiuservalue(L, 4, LUNADO_CURL_OWNER);
+  lua_setiuservalue(L, 7, LUNADO_CURL_OWNER);
   client = lunado__client_check(L, 1); /* a finalizer may have closed it */
-  self->easy = lunado__client_take_easy(client);
+  lunado__client_equip(client, self);
   if (self->easy == NULL) return luaL_error(L, "not enough memory");
   lunado__options_set(L, 3, self);
   client = lunado__client_check(L, 1);

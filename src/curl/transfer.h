@@ -62,8 +62,8 @@ enum { LUNADO_CURL_OWNER = 1 };
 /* Makes the class.  [-0, +0, m] */
 void lunado__transfer_open(lua_State *L);
 
-/* client:start(owner, options) → transfer.  The options are those of
- * options.c. */
+/* client:start(owner, fields, lines, connect_timeout, timeout) → transfer.  What
+ * follows the owner is described in options.h. */
 int lunado__transfer_start(lua_State *L);
 
 /* Ends the transfer, if it runs.  Calls no Lua code.  L has room for eight
