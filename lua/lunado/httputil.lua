@@ -100,13 +100,13 @@ end
 
 --- Returns the values of the name, which is normalized, joined by ","; nil if
 -- it has none.
-local function joined(self, name)
+local function join_values(self, name)
   local value = self[FIELDS][name]
   return type(value) == "table" and table.concat(value, ",") or value
 end
 
 --- Returns a new list of the values of the name, which is normalized.
-local function listed(self, name)
+local function list_values(self, name)
   local value = self[FIELDS][name]
   if type(value) ~= "table" then return { value } end
   return table.move(value, 1, #value, 1, {})
@@ -122,13 +122,13 @@ end
 --- Returns the values joined by ",", or `default`.
 function methods:get(name, default)
   check_self(self, "get")
-  return joined(self, check_name(name, 1, "get")) or default
+  return join_values(self, check_name(name, 1, "get")) or default
 end
 
 --- Returns a new list of the values; it is empty if there is none.
 function methods:get_list(name)
   check_self(self, "get_list")
-  return listed(self, check_name(name, 1, "get_list"))
+  return list_values(self, check_name(name, 1, "get_list"))
 end
 
 --- Iterates over names and values; a name with several values comes several
@@ -137,7 +137,7 @@ function methods:get_all()
   check_self(self, "get_all")
   local pairs_of = {}
   for _, name in ipairs(self[FIELDS]) do
-    for _, value in ipairs(listed(self, name)) do
+    for _, value in ipairs(list_values(self, name)) do
       pairs_of[#pairs_of + 1] = { name, value }
     end
   end
@@ -210,7 +210,7 @@ function methods:copy()
   local fields = result[FIELDS]
   for key, value in pairs(self[FIELDS]) do
     if key ~= LAST then
-      fields[key] = type(value) == "table" and listed(self, key) or value
+      fields[key] = type(value) == "table" and list_values(self, key) or value
     end
   end
   return result
@@ -230,7 +230,7 @@ function HTTPHeaders:__index(name)
   local method = methods[name]
   if method then return method end
   if type(name) ~= "string" then return nil end
-  return joined(self, normalize(name))
+  return join_values(self, normalize(name))
 end
 
 function HTTPHeaders:__newindex(name, value)
@@ -256,7 +256,7 @@ function HTTPHeaders:__pairs()
     local value
     repeat
       i = i + 1
-      value = names[i] and joined(self, names[i])
+      value = names[i] and join_values(self, names[i])
     until value or not names[i]
     return names[i], value
   end
@@ -276,7 +276,7 @@ end
 function HTTPHeaders:__eq(other)
   if getmetatable(other) ~= HTTPHeaders or #self ~= #other then return false end
   for _, name in ipairs(self[FIELDS]) do
-    local ours, theirs = listed(self, name), listed(other, name)
+    local ours, theirs = list_values(self, name), list_values(other, name)
     if table.concat(ours, "\n") ~= table.concat(theirs, "\n") then
       return false
     end
