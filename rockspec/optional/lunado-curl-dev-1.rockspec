@@ -37,6 +37,7 @@ build = {
             "curl/head.c",
             "curl/module.c",
             "curl/options.c",
+            "curl/sockets.c",
             "curl/transfer.c",
          },
          defines = { "NDEBUG", "_GNU_SOURCE" },

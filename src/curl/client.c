@@ -8,25 +8,18 @@
  * events that on_events was not told.  The deadline and the watched sockets
  * keep the loop running only while transfers run.
  *
- * Pointers: a socket's and a timer's `client` is valid while its handle is
- * open, because the client closes both before it goes.
+ * Pointers: a timer's `client` is valid while its handle is open, because the
+ * client closes it before it goes.
  */
 #include "curl/client.h"
 
 #include <string.h>
 
+#include "curl/sockets.h"
 #include "curl/transfer.h"
 
 /* How long after lack of memory events are told again, in milliseconds. */
 enum { RETRY = 1 };
-
-struct lunado_curl_socket {
-  uv_poll_t poll; /* the first field: the handle of the guest */
-  lunado_curl_client *client;
-  curl_socket_t fd;
-  int events; /* that are watched; libuv's */
-  bool closed;
-};
 
 struct lunado_curl_timer {
   uv_timer_t timer; /* the first field: the handle of the guest */
@@ -136,9 +129,7 @@ static int fail_all(lua_State *L) {
   return 0;
 }
 
-/* libcurl has returned: notes which transfers have ended, and tells all that
- * has happened. */
-static void after(lunado_curl_client *self) {
+void lunado__client_after(lunado_curl_client *self) {
   const CURLMsg *message;
   int left;
   while ((message = curl_multi_info_read(self->multi, &left)) != NULL) {
@@ -167,7 +158,7 @@ static void on_deadline(uv_timer_t *timer) {
   if (!self->timer_set && curl_multi_timeout(self->multi, &ms) == CURLM_OK &&
       ms >= 0)
     (void)on_timer_set(self->multi, ms > 0 ? ms : 1, self);
-  after(self);
+  lunado__client_after(self);
 }
 
 static int on_timer_set(CURLM *multi, long ms, void *ud) {
@@ -183,71 +174,7 @@ static int on_timer_set(CURLM *multi, long ms, void *ud) {
 }
 
 static void on_retry(uv_timer_t *timer) {
-  after(((lunado_curl_timer *)timer)->client);
-}
-
-static void watch(lunado_curl_socket *socket);
-
-static void on_poll(uv_poll_t *poll, int status, int events) {
-  lunado_curl_socket *socket = (lunado_curl_socket *)poll;
-  lunado_curl_client *self = socket->client;
-  int mask = 0, running;
-  if (events & UV_READABLE) mask |= CURL_CSELECT_IN;
-  if (events & UV_WRITABLE) mask |= CURL_CSELECT_OUT;
-  /* libcurl gives up at once if it is told of an error alone; when it reads, it
-   * finds what the peer has sent before. */
-  if (status < 0) mask |= CURL_CSELECT_ERR | CURL_CSELECT_IN | CURL_CSELECT_OUT;
-  /* libuv frees the socket's memory on a later pass, so it is valid here. */
-  (void)curl_multi_socket_action(self->multi, socket->fd, mask, &running);
-  if (status < 0 && !socket->closed) watch(socket); /* libuv has stopped */
-  after(self);
-}
-
-static void watch(lunado_curl_socket *socket) {
-  uv_handle_t *handle = (uv_handle_t *)&socket->poll;
-  if (uv_is_closing(handle) || /* by the owner of the uv_loop_t */
-      uv_poll_start(&socket->poll, socket->events, on_poll) < 0)
-    socket->client->failing = true;
-}
-
-/* Returns a handle for the descriptor; NULL if there is none to be had. */
-static lunado_curl_socket *new_socket(lunado_curl_client *self,
-                                      curl_socket_t fd) {
-  lunado_curl_socket *socket =
-      lunado_guest_newhandle(self->guest, sizeof *socket);
-  if (socket == NULL) return NULL;
-  socket->client = self;
-  socket->fd = fd;
-  if (uv_poll_init_socket(lunado_guest_getloop(self->guest), &socket->poll,
-                          fd) < 0) {
-    lunado_guest_closehandle(socket);
-    return NULL;
-  }
-  (void)curl_multi_assign(self->multi, fd, socket);
-  return socket;
-}
-
-static int on_socket(CURL *easy, curl_socket_t fd, int what, void *ud,
-                     void *of_socket) {
-  lunado_curl_client *self = ud;
-  lunado_curl_socket *socket = of_socket;
-  (void)easy;
-  if (what == CURL_POLL_REMOVE) {
-    if (socket == NULL) return 0;
-    socket->closed = true;
-    lunado_guest_closehandle(socket);
-    return 0;
-  }
-  if (socket == NULL) socket = new_socket(self, fd);
-  if (socket == NULL) {
-    self->failing = true;
-    lunado__client_tell_later(self);
-    return 0;
-  }
-  socket->events = (what & CURL_POLL_IN ? UV_READABLE : 0) |
-                   (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
-  watch(socket);
-  return 0;
+  lunado__client_after(((lunado_curl_timer *)timer)->client);
 }
 
 /* --- transfers ------------------------------------------------------------ */
@@ -340,12 +267,13 @@ static void stop_all(lua_State *L, lunado_curl_client *self) {
   lua_pop(L, 1);
 }
 
-/* Closes all but the guest.  libcurl's callbacks close the sockets' handles. */
+/* Closes all but the guest. */
 static void close_all(lua_State *L, lunado_curl_client *self) {
   stop_all(L, self);
   while (self->spares > 0) free_spare(&self->spare[--self->spares]);
   if (self->multi != NULL) (void)curl_multi_cleanup(self->multi);
   self->multi = NULL;
+  lunado__sockets_close(self);
   self->guest = NULL;
   lua_pushnil(L);
   set_entry(L, self);
@@ -409,7 +337,7 @@ int lunado__client_new(lua_State *L) {
     self->multi = curl_multi_init();
   if (self->multi == NULL) return luaL_error(L, "not enough memory");
   keep_running(self, false);
-  SET(self->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+  SET(self->multi, CURLMOPT_SOCKETFUNCTION, lunado__sockets_on_change);
   SET(self->multi, CURLMOPT_SOCKETDATA, self);
   SET(self->multi, CURLMOPT_TIMERFUNCTION, on_timer_set);
   SET(self->multi, CURLMOPT_TIMERDATA, self);

@@ -33,6 +33,9 @@ typedef struct lunado_curl_transfer lunado_curl_transfer;
 typedef struct lunado_curl_socket lunado_curl_socket;
 typedef struct lunado_curl_timer lunado_curl_timer;
 
+/* How many chains of sockets a client has. */
+enum { LUNADO_CURL_CHAINS = 251 };
+
 /* How much a client keeps for later transfers. */
 enum { LUNADO_CURL_SPARE = 32 };
 
@@ -44,17 +47,18 @@ typedef struct {
 } lunado_curl_spare;
 
 typedef struct {
-  CURLM *multi;                   /* NULL: the client is closed */
-  lunado_guest *guest;            /* NULL: the client is closed */
-  lunado_curl_timer *timer;       /* libcurl's deadline */
-  lunado_curl_timer *retry;       /* tells events again after lack of memory */
-  lunado_curl_transfer *ready;    /* list: transfers with events, in order */
-  lunado_curl_transfer **last;    /* where the list ends */
-  unsigned running;               /* transfers that are not stopped */
-  bool telling;                   /* on_events is being called */
-  bool failing;                   /* a socket cannot be watched */
-  bool timer_set;                 /* libcurl has set its deadline meanwhile */
-  unsigned spares;                /* used entries of `spare` */
+  CURLM *multi;                /* NULL: the client is closed */
+  lunado_guest *guest;         /* NULL: the client is closed */
+  lunado_curl_timer *timer;    /* libcurl's deadline */
+  lunado_curl_timer *retry;    /* tells events again after lack of memory */
+  lunado_curl_transfer *ready; /* list: transfers with events, in order */
+  lunado_curl_transfer **last; /* where the list ends */
+  unsigned running;            /* transfers that are not stopped */
+  bool telling;                /* on_events is being called */
+  bool failing;                /* a socket cannot be watched */
+  bool timer_set;              /* libcurl has set its deadline meanwhile */
+  lunado_curl_socket *sockets[LUNADO_CURL_CHAINS]; /* by their numbers */
+  unsigned spares;                                 /* used entries of `spare` */
   lunado_curl_spare spare[LUNADO_CURL_SPARE];
 } lunado_curl_client;
 
@@ -99,6 +103,11 @@ void lunado__client_ready(lunado_curl_client *self,
 /* Removes the transfer from that list. */
 void lunado__client_unready(lunado_curl_client *self,
                             lunado_curl_transfer *transfer);
+
+/* libcurl has returned to a callback of libuv's: notes which transfers have
+ * ended, and tells all that has happened.  The client may be closed and
+ * collected afterwards. */
+void lunado__client_after(lunado_curl_client *self);
 
 /* Ensures that news which is not told now, because Lua runs, is told on a later
  * pass of the loop. */

@@ -201,6 +201,5 @@ void lunado__options_set(lua_State *L, int idx, lunado_curl_transfer *self) {
   self->follows = flag(L, idx, "follow_redirects");
   self->streams = has(L, idx, "streaming_callback");
   self->max_body = (curl_off_t)integer(L, idx, "max_body_size", -1);
-  self->max_head =
-      (size_t)integer(L, idx, "max_header_size", LUA_MAXINTEGER);
+  self->max_head = (size_t)integer(L, idx, "max_header_size", LUA_MAXINTEGER);
 }

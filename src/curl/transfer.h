@@ -62,7 +62,7 @@ enum { LUNADO_CURL_OWNER = 1 };
 /* Makes the class.  [-0, +0, m] */
 void lunado__transfer_open(lua_State *L);
 
-/* client:start(owner, fields, lines, connect_timeout, timeout) → transfer.  What
+/* client:start(owner, fields, lines, connect_timeout, timeout) → transfer. What
  * follows the owner is described in options.h. */
 int lunado__transfer_start(lua_State *L);
 
