@@ -418,7 +418,7 @@ describe("arguments", function()
     bad(function()
       local c = httpclient.AsyncHTTPClient { max_client = 1 }
       return c
-    end, 1, "AsyncHTTPClient", "unknown option 'max_client'")
+    end, 1, "AsyncHTTPClient", 'unknown option "max_client"')
     bad(function()
       local c = httpclient.AsyncHTTPClient { max_clients = 0 }
       return c
@@ -547,7 +547,7 @@ describe("AsyncHTTPClient", function()
     refused("defaults", { user_agent = "a\r\nX: y" },
       "defaults: user_agent: string contains CR, LF or NUL")
     refused("defaults", { request_timeout = "1" }, "defaults: request_timeout")
-    refused("defaults", { foo = 1 }, "defaults: unknown field 'foo'")
+    refused("defaults", { foo = 1 }, 'defaults: unknown field "foo"')
     refused("defaults", nil, "defaults: table expected, got nil")
     for _, most in ipairs { 0, "1", 1.5, false } do
       refused("max_clients", most, "max_clients: a positive number expected")

@@ -990,7 +990,7 @@ describe("a wrong argument", function()
     local before = descriptors()
     refuses("true", 5, 2, "table", "number")
     refuses("true", { shell = true }, 2, 'unknown option "shell"')
-    refuses("true", { [1] = 1 }, 2, 'unknown option "1"')
+    refuses("true", { [1] = 1 }, 2, 'unknown option 1')
     refuses("true", { stdin = STDOUT }, 2,
       "stdin: STREAM, DEVNULL or a descriptor expected")
     refuses("true", { stderr = true }, 2,

@@ -60,6 +60,20 @@ local function check_count(value, position, name, level)
   bad(position, name, what, level + 1)
 end
 
+--- Returns the text about a name that is no option, or no other `kind` of name.
+local function unknown(kind, name)
+  if type(name) == "string" then name = ("%q"):format(name) end
+  return ("unknown %s %s"):format(kind, tostring(name))
+end
+
+--- Returns what is wrong with the names of options, or nil: each must be one of
+-- the keys of `known`.
+local function wrong_name(options, known)
+  for name in pairs(options) do
+    if known[name] == nil then return unknown("option", name) end
+  end
+end
+
 --- Returns the length of a list, which a metamethod may give; nil if that is no
 -- count.
 local function length_of(list)
@@ -97,6 +111,8 @@ local argument = {
   check_callable = check_callable,
   check_name = check_name,
   check_count = check_count,
+  unknown = unknown,
+  wrong_name = wrong_name,
   length_of = length_of,
   is_list = is_list,
   check_descriptor = check_of("a descriptor is", MOST_DESCRIPTOR),

@@ -167,7 +167,9 @@ local function wrong_defaults(defaults)
   if type(defaults) ~= "table" then
     return ("defaults: table expected, got %s"):format(type(defaults))
   end
-  if defaults.url ~= nil then return "defaults: unknown field 'url'" end
+  if defaults.url ~= nil then
+    return "defaults: " .. argument.unknown("field", "url")
+  end
   local wrong = httprequest.wrong_field(defaults)
   return wrong and "defaults: " .. wrong
 end
@@ -286,12 +288,8 @@ local OPTIONS <const> = { force_instance = true, max_clients = true,
 
 --- Returns what is wrong with the options of a client, or nil.
 local function wrong_option(options)
-  for name in next, options do
-    if not OPTIONS[name] then
-      return ("unknown option '%s'"):format(tostring(name))
-    end
-  end
-  local wrong = options.max_clients ~= nil and wrong_most(options.max_clients)
+  local wrong = argument.wrong_name(options, OPTIONS)
+    or options.max_clients ~= nil and wrong_most(options.max_clients)
   if wrong then return wrong end
   local own = options.force_instance
   if own ~= nil and type(own) ~= "boolean" then

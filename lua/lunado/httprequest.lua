@@ -237,7 +237,7 @@ local function wrong_field(fields, extra)
       local wrong = check(value)
       if wrong then return ("%s: %s"):format(name, wrong) end
     elseif name ~= extra then
-      return ("unknown field '%s'"):format(tostring(name))
+      return argument.unknown("field", name)
     end
   end
 end

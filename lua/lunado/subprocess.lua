@@ -159,14 +159,10 @@ local function check_options(options)
   if type(options) ~= "table" then
     argument.unexpected(2, "Subprocess", "table", options, 4)
   end
+  local wrong = argument.wrong_name(options, OPTIONS)
+  if wrong then argument.bad(2, "Subprocess", wrong, 4) end
   local copy = {}
-  for name, value in next, options do
-    if not OPTIONS[name] then
-      argument.bad(2, "Subprocess",
-        ("unknown option %q"):format(tostring(name)), 4)
-    end
-    copy[name] = value
-  end
+  for name, value in next, options do copy[name] = value end
   for _, name in ipairs { "stdin", "stdout", "stderr" } do
     check_stdio(name, copy[name])
   end

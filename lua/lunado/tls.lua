@@ -148,13 +148,8 @@ end
 --- Returns a plain copy of the options, whose values cannot change any more,
 -- as those of a table with metamethods may; or nil and what is wrong.
 local function copy_options(options)
-  local copy = {}
-  for name in pairs(options) do
-    if not KNOWN[name] then
-      return nil, ("unknown option %s"):format(
-        type(name) == "string" and ("%q"):format(name) or tostring(name))
-    end
-  end
+  local copy, wrong = {}, argument.wrong_name(options, KNOWN)
+  if wrong then return nil, wrong end
   for name in pairs(KNOWN) do copy[name] = options[name] end
   return copy
 end

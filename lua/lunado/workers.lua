@@ -58,11 +58,9 @@ local function check_options(options)
     start_timeout = START_TIMEOUT }
   if options == nil then return all end
   argument.check_type(options, "table", 2, "spawn_workers", 3)
+  local wrong = argument.wrong_name(options, checks)
+  if wrong then argument.bad(2, "spawn_workers", wrong, 3) end
   for name, value in next, options do
-    if not checks[name] then
-      argument.bad(2, "spawn_workers",
-        ("unknown option %q"):format(tostring(name)), 3)
-    end
     all[name] = checks[name](value, name)
   end
   return all
