@@ -512,6 +512,43 @@ describe("streams of coroutines that only yield and collect", function()
   end)
 end)
 
+describe("a wrong option", function()
+  it("of a stream is refused before anything is opened", function()
+    local path = os.tmpname()
+    local calls = {
+      tcp = function(options) local _ = IOStream.tcp(options) end,
+      pipe = function(options) local _ = IOStream.pipe(options) end,
+      tty = function(options) local _ = IOStream.tty(0, options) end,
+      open = function(options) local _ = IOStream.open(0, options) end,
+      IOStream = function(options)
+        local _ = IOStream(luv.new_tcp(), options)
+      end,
+    }
+    local positions = { tcp = 1, pipe = 1, tty = 2, open = 2, IOStream = 2 }
+    for name, call in pairs(calls) do
+      local function refuses(options, what)
+        local ok, err = pcall(call, options)
+        assert.is_false(ok)
+        assert.truthy(err:find(("_spec.lua:%%d+: bad argument #%d to '%s' (%s")
+          :format(positions[name], name, what):gsub("[(#]", "%%%0")), err)
+      end
+      refuses({ max_bufer_size = 1 }, 'unknown option "max_bufer_size"')
+      refuses({ 1 }, "unknown option 1")
+      if name ~= "tty" then refuses({ readable = true }, "unknown option") end
+      if name ~= "open" then refuses({ mode = "r" }, "unknown option") end
+    end
+    bad(function() local _ = IOStream.open(0, { mode = "x" }) end, 2, "open",
+      "mode: invalid mode")
+    bad(function() local _ = IOStream.open(0, { mode = false }) end, 2, "open",
+      "mode: invalid mode")
+    bad(function() local _ = IOStream.tty(0, { readable = 1 }) end, 2, "tty",
+      "readable: boolean", "number")
+    bad(function() local _ = iostream.open(path, "r", { mode = "w" }) end, 3,
+      "open", 'unknown option "mode"')
+    os.remove(path)
+  end)
+end)
+
 describe("a stream whose loop was closed", function()
   -- Calls fn(stream, other end) on a loop that is closed then; returns what fn
   -- returns.

@@ -683,6 +683,8 @@ describe("a wrong argument", function()
       "table", "number")
     bad(function() local _ = client:connect("a", 1, { timeout = "x" }) end, 3,
       "connect", "timeout")
+    bad(function() local _ = client:connect("a", 1, { time_out = 1 }) end, 3,
+      "connect", 'unknown option "time_out"')
     bad(function() local _ = client:connect("a", 1, { timeout = 0 / 0 }) end,
       3, "connect", "timeout")
     bad(function() local _ = client:connect("a", 1, { family = "x" }) end, 3,

@@ -38,6 +38,19 @@ end
 
 local SIZES = { "max_buffer_size", "read_chunk_size", "max_write_buffer_size" }
 
+--- Returns the set of the options of a stream, and others.
+local function options_and(...)
+  local names = {}
+  for _, name in ipairs(SIZES) do names[name] = true end
+  for _, name in ipairs { ... } do names[name] = true end
+  return names
+end
+
+local OPTIONS <const>, OF_TTY <const>, OF_DESCRIPTOR <const> =
+  options_and(), options_and "readable", options_and "mode"
+
+local MODES <const> = { r = true, w = true, a = true, ["r+"] = true }
+
 --- What is wrong with the options of a stream, or nil.
 local function wrong_option(options)
   for _, field in ipairs(SIZES) do
@@ -55,10 +68,13 @@ local function check_options(options, position, name, level)
   if wrong then argument.bad(position, name, wrong, level) end
 end
 
---- Returns the options, a table with nothing wrong in it.
-local function to_options(options, position, name, level)
+--- Returns the options, a table with nothing wrong in it; it may have the names
+-- in `known`.
+local function to_options(options, known, position, name, level)
   if options == nil then return {} end
   argument.check_type(options, "table", position, name, level + 1)
+  local wrong = argument.wrong_name(options, known)
+  if wrong then argument.bad(position, name, wrong, level + 1) end
   check_options(options, position, name, level + 2)
   return options
 end
@@ -122,7 +138,7 @@ function IOStream:_init(handle, options)
   if core.is_filtered(handle) then -- what is written would not be encrypted
     argument.bad(1, "IOStream", "the handle's IOStream has TLS", 3)
   end
-  options = to_options(options, 2, "IOStream", 3)
+  options = to_options(options, OPTIONS, 2, "IOStream", 3)
   prepare(self, options)
   local guard = require "lunado.uvguard"
   local fd = type_of(handle) == "uv_pipe" and core.file_of(handle)
@@ -140,7 +156,7 @@ end
 
 --- A TCP stream that is not connected yet; options as for IOStream.
 function IOStream.tcp(options)
-  options = to_options(options, 1, "tcp", 2)
+  options = to_options(options, OPTIONS, 1, "tcp", 2)
   local self = new(options)
   core.stream_open(self, "tcp")
   return finish(self, options)
@@ -148,7 +164,7 @@ end
 
 --- A stream of a local socket that is not connected yet, as IOStream.tcp.
 function IOStream.pipe(options)
-  options = to_options(options, 1, "pipe", 2)
+  options = to_options(options, OPTIONS, 1, "pipe", 2)
   local self = new(options)
   core.stream_open(self, "pipe")
   return finish(self, options)
@@ -170,12 +186,16 @@ end
 -- @param options as for IOStream; readable: whether it is read
 function IOStream.tty(fd, options)
   fd = argument.check_descriptor(fd, 1, "tty", 2)
-  options = to_options(options, 2, "tty", 2)
+  options = to_options(options, OF_TTY, 2, "tty", 2)
+  local readable = options.readable
+  if readable == nil then readable = fd == 0 end
+  if type(readable) ~= "boolean" then
+    argument.bad(2, "tty", "readable: boolean expected, got " .. type(readable),
+      2)
+  end
   if core.guess_handle(fd) ~= "tty" then
     argument.bad(1, "tty", "not a terminal", 2)
   end
-  local readable = options.readable
-  if readable == nil then readable = fd == 0 end
   local self = new(options)
   core.stream_open(self, "tty", fd, readable)
   return finish(self, options)
@@ -188,9 +208,11 @@ end
 -- "r+" (that of others), which matters for files and terminals
 function IOStream.open(fd, options)
   fd = argument.check_descriptor(fd, 1, "open", 2)
-  options = to_options(options, 2, "open", 2)
+  options = to_options(options, OF_DESCRIPTOR, 2, "open", 2)
+  local mode = options.mode
+  if mode == nil then mode = fd == 0 and "r" or "r+" end
+  if not MODES[mode] then argument.bad(2, "open", "mode: invalid mode", 2) end
   local kind = core.guess_handle(fd) -- before anything takes a free number
-  local mode = options.mode or fd == 0 and "r" or "r+"
   local self = new(options)
   open_descriptor(self, fd, kind, mode, false)
   return finish(self, options)
@@ -325,8 +347,6 @@ end
 
 -- Files ---------------------------------------------------------------------
 
-local MODES = { r = true, w = true, a = true, ["r+"] = true }
-
 local open = core.coroutine(function(path, mode, options)
   local self = new(options)
   local fd = await(core.open_descriptor(path, mode))
@@ -346,7 +366,7 @@ local function open_file(path, mode, options)
   argument.check_name(path, 1, "open", 2)
   if mode == nil then mode = "r" end
   if not MODES[mode] then argument.bad(2, "open", "invalid mode", 2) end
-  options = to_options(options, 3, "open", 2)
+  options = to_options(options, OPTIONS, 3, "open", 2)
   local future = open(path, mode, options)
   return future
 end
@@ -359,6 +379,7 @@ local iostream = {
   StreamBufferFullError = core.StreamBufferFullError,
   _accept = accept,
   _check_options = check_options,
+  _options_and = options_and,
   _of_descriptor = of_descriptor,
   _type_of = type_of,
 }

@@ -16,6 +16,10 @@ local HEAD_START = 0.3
 -- The address that stands for all addresses of this machine.
 local ANY <const> = { inet = "0.0.0.0", inet6 = "::" }
 
+local STREAM_OPTIONS <const> = iostream._options_and()
+local OPTIONS <const> = iostream._options_and("timeout", "family", "source_ip",
+  "source_port", "ssl_options")
+
 -- The race ------------------------------------------------------------------
 
 --- A Race connects to one of several addresses.  The addresses of the first
@@ -27,8 +31,10 @@ local Race = {}
 Race.__index = Race
 
 local function new_race(host, options)
-  return setmetatable({ host = host, options = options, future = Future(),
-    streams = {}, queues = { {}, {} } }, Race)
+  local of_stream = {}
+  for name in next, STREAM_OPTIONS do of_stream[name] = options[name] end
+  return setmetatable({ host = host, options = options, of_stream = of_stream,
+    future = Future(), streams = {}, queues = { {}, {} } }, Race)
 end
 
 local function cancel(loop, timeout)
@@ -123,7 +129,7 @@ function Race:try(queue)
     return
   end
   if self:is_over() then return end
-  local stream = IOStream.tcp(self.options)
+  local stream = IOStream.tcp(self.of_stream)
   stream:set_nodelay(true)
   local refused = bind_source(stream, address.family, self.options)
   if refused then
@@ -200,6 +206,8 @@ end
 local function check_options(options)
   if options == nil then return {} end
   argument.check_type(options, "table", 3, "connect", 3)
+  local wrong = argument.wrong_name(options, OPTIONS)
+  if wrong then argument.bad(3, "connect", wrong, 3) end
   iostream._check_options(options, 3, "connect", 4)
   local family = options.family
   if family ~= nil and family ~= "inet" and family ~= "inet6" then
