@@ -270,6 +270,24 @@ describe("client:close()", function()
     server.go()
   end)
 
+  spec("comes with the loop, and says so", function()
+    local port = streams.closed_port()
+    local loop = lunado.IOLoop(false)
+    local client
+    loop:run_sync(function()
+      client = own { max_clients = 1 }
+      for _ = 1, 2 do client:fetch("http://127.0.0.1:" .. port) end
+    end)
+    loop:close()
+    assert.is_truthy(tostring(client):find "%(closed%)")
+    local ok, err = pcall(function()
+      local _ = client:fetch("http://127.0.0.1:" .. port)
+    end)
+    assert.is_false(ok)
+    assert.is_truthy(err:find
+      "_spec.lua:%d+: fetch.* closed AsyncHTTPClient: its IOLoop is closed$")
+  end)
+
   spec("may come in any callback", function()
     local url = web.serve(function() return 200, "body" end)
     for _, name in ipairs { "header_callback", "streaming_callback" } do

@@ -75,8 +75,9 @@ local AsyncHTTPClient = { __name = "AsyncHTTPClient" }
 AsyncHTTPClient.__index = AsyncHTTPClient
 
 function AsyncHTTPClient:__tostring()
-  return ("AsyncHTTPClient: %p (%s)"):format(self, self._closed and "closed"
-    or ("%d active, %d queued"):format(self._active, self._queued))
+  local state = self:_is_closed() and "closed"
+    or ("%d active, %d queued"):format(self._active, self._queued)
+  return ("AsyncHTTPClient: %p (%s)"):format(self, state)
 end
 
 function AsyncHTTPClient:_remove_timer(fetch) -- luacheck: ignore self
@@ -153,6 +154,13 @@ function AsyncHTTPClient:_release(fetch)
     self._active = self._active - 1
   end
   self:_fill()
+end
+
+--- Raises at the line of fetch's caller if nothing can be fetched any more.
+local function check_open(self)
+  if not self:_is_closed() then return end
+  local why = self._closed and "" or ": its IOLoop is closed"
+  error("fetch() called on closed AsyncHTTPClient" .. why, 3)
 end
 
 --- Returns what is wrong with a number of fetches at once, or nil.
@@ -235,15 +243,11 @@ end
 -- @param options `raise_error`; for a URL, also the fields of HTTPRequest
 function AsyncHTTPClient:fetch(request, options)
   argument.check_self(self, "_curl", "AsyncHTTPClient", "fetch", 2)
-  if self:_is_closed() then
-    error("fetch() called on closed AsyncHTTPClient", 2)
-  end
+  check_open(self)
   check_client(self)
   local all
   request, all = check_request(self, request, options)
-  if self:_is_closed() then -- by a metamethod
-    error("fetch() called on closed AsyncHTTPClient", 2)
-  end
+  check_open(self) -- a metamethod may have closed it
   wrap_callbacks(all)
   local now, timeout = self._loop:time(), all.request_timeout
   local fetch = httpfetch.new({ client = self, request = request, all = all,
