@@ -56,6 +56,13 @@ extern "C" {
 #error "lunado needs Lua 5.4.3 or later"
 #endif
 
+/* Before 1.41, libuv ends the process when a uv_poll_t is closed whose
+ * descriptor another handle uses meanwhile, and forgets that binding has failed;
+ * before 1.42, a stream that was shut down may keep its loop running. */
+#if UV_VERSION_HEX < 0x012a00
+#error "lunado needs libuv 1.42 or later"
+#endif
+
 /* The version of this header.  LUNADO_VERSION_NUM is 10000 * major + 100 *
  * minor + patch. */
 #define LUNADO_VERSION_MAJOR 0

@@ -1,10 +1,34 @@
 /* SPDX-License-Identifier: MIT */
-/* system.c - sockets and programs on POSIX and on Windows. */
+/* system.c - processors, sockets and programs on POSIX and on Windows. */
 #include "core/system.h"
 
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
+#ifdef __linux__
+#include <sched.h>
+#endif
+
+/* libuv 1.44 has a function for this. */
+#if UV_VERSION_HEX >= 0x012c00
+
+unsigned lunado_system_processors(void) { return uv_available_parallelism(); }
+
+#else
+
+unsigned lunado_system_processors(void) {
+  uv_cpu_info_t *all;
+  int count = 0;
+#ifdef __linux__
+  cpu_set_t usable;
+  if (sched_getaffinity(0, sizeof usable, &usable) == 0)
+    return (unsigned)CPU_COUNT(&usable);
+#endif
+  if (uv_cpu_info(&all, &count) == 0) uv_free_cpu_info(all, count);
+  return count > 0 ? (unsigned)count : 1;
+}
+
+#endif
 
 /* How often, and how many bytes each time, input is dropped. */
 enum { DROPS = 16, DROP = 4096 };

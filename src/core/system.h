@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* system.h - sockets, buffers and programs, where Windows and POSIX differ. */
+/* system.h - sockets, buffers and programs, where Windows and POSIX or
+ * versions of libuv differ. */
 #ifndef LUNADO_CORE_SYSTEM_H
 #define LUNADO_CORE_SYSTEM_H
 
@@ -12,6 +13,9 @@ typedef ULONG lunado_buf_size;
 #else
 typedef size_t lunado_buf_size;
 #endif
+
+/* Returns the number of processors that this process may use, at least 1. */
+unsigned lunado_system_processors(void);
 
 /* Closes a socket, or on POSIX any descriptor. */
 void lunado_system_close_socket(uv_os_sock_t fd);

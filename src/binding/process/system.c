@@ -4,20 +4,14 @@
 
 #include "binding/state/class.h"
 #include "binding/state/uverror.h"
+#include "core/system.h"
 
 /* Longer names of programs are cut off by no system that libuv knows. */
 #define PATH_SIZE 4096
 
 /* cpu_count() → the number of processors that this process may use. */
 static int core_cpu_count(lua_State *L) {
-#if UV_VERSION_HEX >= 0x012c00
-  lua_pushinteger(L, (lua_Integer)uv_available_parallelism());
-#else
-  uv_cpu_info_t *cpus;
-  int count = 0;
-  if (uv_cpu_info(&cpus, &count) == 0) uv_free_cpu_info(cpus, count);
-  lua_pushinteger(L, count > 0 ? count : 1);
-#endif
+  lua_pushinteger(L, (lua_Integer)lunado_system_processors());
   return 1;
 }
 

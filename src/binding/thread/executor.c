@@ -18,6 +18,7 @@
 #include "binding/thread/encode.h"
 #include "binding/thread/parcel.h"
 #include "binding/thread/pool.h"
+#include "core/system.h"
 
 #define EXECUTOR "lunado.ThreadPoolExecutor"
 
@@ -189,7 +190,7 @@ static int executor__tostring(lua_State *L) {
 
 /* Argument `arg`, max_workers.  [-0, +0, v] */
 static unsigned check_threads(lua_State *L, int arg) {
-  lua_Integer n = (lua_Integer)uv_available_parallelism();
+  lua_Integer n = (lua_Integer)lunado_system_processors();
   n = luaL_optinteger(L, arg, n * THREADS_FOR_EACH_CORE);
   luaL_argcheck(L, n > 0, arg, "max_workers must be greater than 0");
   return n < INT_MAX ? (unsigned)n : INT_MAX;
