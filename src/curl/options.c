@@ -158,6 +158,14 @@ static void set_times(CURL *easy, lua_Integer connect, lua_Integer all) {
   SET(easy, CURLOPT_TIMEOUT_MS, (long)all);
 }
 
+/* Before 7.78, libcurl would send a URL with spaces as it is; later it refuses
+ * it, as all versions refuse a URL without a host. */
+static void set_url(lua_State *L, int idx, CURL *easy) {
+  const char *url = text(L, idx, "url");
+  if (url != NULL && strchr(url, ' ') != NULL) url = "http://";
+  check(L, "url", curl_easy_setopt(easy, CURLOPT_URL, url));
+}
+
 /* The contract allows http and https alone. */
 static void set_protocols(lua_State *L, CURL *easy) {
   CURLcode rc;
@@ -186,7 +194,7 @@ void lunado__options_set(lua_State *L, int idx, lunado_curl_transfer *self) {
   set_protocols(L, easy);
   SET(easy, CURLOPT_NOSIGNAL, 1L);
   SET(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-  set_text(L, idx, easy, CURLOPT_URL, "url");
+  set_url(L, idx, easy);
   set_method(L, idx, self);
   set_headers(L, idx + 1, self);
   set_times(easy, lua_tointeger(L, idx + 2), lua_tointeger(L, idx + 3));
