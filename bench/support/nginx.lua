@@ -44,8 +44,8 @@ function nginx.start(folder, more)
   file:write(text)
   file:flush()
   luv.os_setenv("PATH", luv.os_getenv "PATH" .. ":/usr/sbin:/sbin")
-  local process = assert(luv.spawn("nginx", { args = { "-p", folder, "-e",
-    folder .. "/error.log", "-c", path } }, function() end))
+  local process = assert(luv.spawn("nginx", { args = { "-p", folder, "-c",
+    path } }, function() end))
   return process, port
 end
 

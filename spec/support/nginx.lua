@@ -103,8 +103,7 @@ local function start_once(folder)
   write(folder .. "/nginx.conf", (CONFIG:gsub("FOLDER", folder)
     :gsub("PLAIN", self.port):gsub("SECURE", self.secure)))
   local handle, pid = luv.spawn(path_of "nginx", {
-    args = { "-p", folder, "-e", folder .. "/error.log", "-c",
-      folder .. "/nginx.conf" },
+    args = { "-p", folder, "-c", folder .. "/nginx.conf" },
     stdio = { nil, nil, nil },
   }, function() self.ended = true end)
   assert(handle, pid)
