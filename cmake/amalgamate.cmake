@@ -2,7 +2,7 @@
 # Writes OUT/lunado.c, one translation unit made of the sources below ROOT and
 # of the file EMBEDDED, and copies lunado.h to OUT.
 #   cmake -DROOT=src -DEMBEDDED=embedded_modules.c -DOUT=dir -P amalgamate.cmake
-cmake_minimum_required(VERSION 3.21)
+cmake_minimum_required(VERSION 3.18...3.21)
 
 set(local_include "(^|\n)#[ \t]*include[ \t]+\"([^\"\n]+)\"[^\n]*")
 set(seen "")

@@ -2,7 +2,7 @@
 # Writes OUT: a C array for every Lua file below ROOT, and the table of these
 # arrays that src/binding/state/embedded.h declares.
 #   cmake -DROOT=lua -DOUT=embedded_modules.c -P embed.cmake
-cmake_minimum_required(VERSION 3.21)
+cmake_minimum_required(VERSION 3.18...3.21)
 
 file(GLOB_RECURSE files RELATIVE "${ROOT}" "${ROOT}/*.lua")
 list(SORT files)

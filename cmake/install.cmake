@@ -23,17 +23,23 @@ install(FILES cmake/lunadoDependencies.cmake
 
 # The prefix is relative to the file itself, so that `cmake --install --prefix`
 # may choose another prefix than the configured one.
-set(pc_prefix "/prefix")
-cmake_path(RELATIVE_PATH pc_prefix
-  BASE_DIRECTORY "/prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig")
+file(RELATIVE_PATH pc_prefix
+  "/prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/prefix")
+string(REGEX REPLACE "/$" "" pc_prefix "${pc_prefix}")
 if(CMAKE_DL_LIBS AND NOT BUILD_SHARED_LIBS)
   list(APPEND lunado_pc_libs "-l${CMAKE_DL_LIBS}")
 endif()
 list(JOIN lunado_pc_requires ", " pc_requires)
 list(JOIN lunado_pc_libs " " pc_libs)
 list(JOIN lunado_pc_cflags " " pc_cflags)
-cmake_path(APPEND pc_libdir "\${prefix}" "${CMAKE_INSTALL_LIBDIR}")
-cmake_path(APPEND pc_includedir "\${prefix}" "${CMAKE_INSTALL_INCLUDEDIR}")
+foreach(folder libdir includedir)
+  string(TOUPPER ${folder} upper)
+  if(IS_ABSOLUTE "${CMAKE_INSTALL_${upper}}")
+    set(pc_${folder} "${CMAKE_INSTALL_${upper}}")
+  else()
+    set(pc_${folder} "\${prefix}/${CMAKE_INSTALL_${upper}}")
+  endif()
+endforeach()
 configure_file(cmake/lunado.pc.in
   "${PROJECT_BINARY_DIR}/generated/lunado.pc" @ONLY)
 install(FILES "${PROJECT_BINARY_DIR}/generated/lunado.pc"
@@ -41,7 +47,7 @@ install(FILES "${PROJECT_BINARY_DIR}/generated/lunado.pc"
 
 # `uninstall` removes what the last `cmake --install` of this folder installed,
 # and the folders that are empty then.
-if(PROJECT_IS_TOP_LEVEL)
+if(is_top_level)
   add_custom_target(uninstall
     COMMAND ${CMAKE_COMMAND}
       "-DMANIFEST=${PROJECT_BINARY_DIR}/install_manifest.txt"
@@ -51,7 +57,7 @@ endif()
 
 # `cpack` writes a .tar.gz, which is unpacked into a prefix; `cpack -G DEB` a
 # package for Debian, for the release of Debian that it is made on.
-if(PROJECT_IS_TOP_LEVEL)
+if(is_top_level)
   set(CPACK_GENERATOR TGZ)
   set(CPACK_PACKAGE_VENDOR "lunado authors")
   set(CPACK_PACKAGE_CONTACT "lunado authors <lunado@lunado.invalid>")

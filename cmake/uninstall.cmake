@@ -2,7 +2,7 @@
 # Removes the files that MANIFEST lists, and the folders that are empty then.
 # A file that is not there any more is no error.
 #   cmake -DMANIFEST=install_manifest.txt -P uninstall.cmake
-cmake_minimum_required(VERSION 3.21)
+cmake_minimum_required(VERSION 3.18...3.21)
 
 if(NOT EXISTS "${MANIFEST}")
   message(FATAL_ERROR "Nothing was installed from here: no ${MANIFEST}")
@@ -13,7 +13,7 @@ foreach(file IN LISTS installed)
   set(file "$ENV{DESTDIR}${file}")
   message(STATUS "Removing ${file}")
   file(REMOVE "${file}")
-  cmake_path(GET file PARENT_PATH folder)
+  get_filename_component(folder "${file}" DIRECTORY)
   list(APPEND folders "${folder}")
 endforeach()
 
