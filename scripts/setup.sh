@@ -36,7 +36,17 @@ has() { command -v "$1"; }
 has_server() { PATH=$PATH:/usr/sbin:/sbin command -v "$1"; }
 # Debian's lua-http is for Lua 5.1 to 5.3, but its files run in 5.4.
 is_lua_http() { [ -e /usr/share/lua/5.3/http ] || module http.server; }
-is_lua() { "$lua" -e 'assert(_VERSION >= "Lua 5.4")'; }
+is_lua() {
+  case $("$lua" -v) in *' 5.4.'[012]' '*) return 1 ;; esac
+  "$lua" -e 'assert(_VERSION >= "Lua 5.4")'
+}
+# The presets need 3.21.
+is_cmake() {
+  case $(cmake --version) in
+  *' version '[0-2].* | *' 3.'[0-9].* | *' 3.1'[0-9].* | *' 3.20'.*) return 1 ;;
+  esac
+  has cmake
+}
 # LUA_DIR names a Lua that may have no pkg-config file.
 is_lua_library() {
   [ -n "${LUA_DIR:-}" ] ||
@@ -50,12 +60,12 @@ module() {
 }
 
 need 'has cc' 'gcc libc6-dev' gcc gcc gcc 'gcc musl-dev'
-need 'has cmake' cmake cmake cmake cmake cmake
+need 'is_cmake' cmake cmake cmake cmake cmake
 need 'has pkg-config' pkg-config pkgconf pkgconf-pkg-config pkgconf pkgconf
 need 'is_lua' "lua$version" lua lua lua "lua$version"
 need 'is_lua_library' \
   "liblua$version-dev" lua lua-devel lua "lua$version-dev"
-need 'library libuv' libuv1-dev libuv libuv-devel libuv libuv-dev
+need 'library "libuv >= 1.42"' libuv1-dev libuv libuv-devel libuv libuv-dev
 need 'module luv' lua-luv :luv lua-luv lua-luv lua5.4-luv
 want 'library openssl' libssl-dev openssl@3 openssl-devel openssl openssl-dev
 want 'library libcurl' libcurl4-openssl-dev curl libcurl-devel curl curl-dev
@@ -125,6 +135,30 @@ Where Lua 5.4 is not called lua5.4, say so: make $target LUA=lua
 END
 fi
 
+# Lists which of the packages this system has only in a version that is too old.
+too_old() {
+  for pair in "lua$version 5.4.3" "liblua$version-dev 5.4.3" libuv1-dev\ 1.42 \
+    cmake\ 3.21; do
+    package=${pair% *}
+    case " $debian " in *" $package "*) ;; *) continue ;; esac
+    found=$(LC_ALL=C apt-cache policy "$package" 2>/dev/null |
+      sed -n 's/^ *Candidate: \([0-9].*\)/\1/p')
+    [ -n "$found" ] && dpkg --compare-versions "$found" lt "${pair#* }" &&
+      echo "    $package $found; lunado needs ${pair#* } or later"
+  done
+}
+
+# Installs nothing if that would be in vain.
+refuse_old() {
+  old=$(too_old)
+  [ -z "$old" ] || give_up <<END
+These packages of this system are too old, so nothing was installed:
+$old
+docs/versions.md says, under "Old systems", how to build lunado there.
+END
+}
+
+refuse_old
 root=
 if [ "$(id -u)" -ne 0 ]; then
   root=sudo
@@ -146,7 +180,7 @@ log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 # The package lists may be missing or old: if the installation fails, update
 # them once and try again.
-install || { $root apt-get update -qq && install; } || {
+install || { $root apt-get update -qq && refuse_old && install; } || {
   cat "$log" >&2
   exit 1
 }
