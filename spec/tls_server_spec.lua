@@ -2,7 +2,6 @@
 -- TLS by TCPClient and TCPServer; the options of contexts, and wrong ones.
 local luv = require "luv"
 local Future = require "lunado.concurrent".Future
-local gen = require "lunado.gen"
 local IOStream = require "lunado.iostream".IOStream
 local TCPClient = require "lunado.tcpclient".TCPClient
 local TCPServer = require "lunado.tcpserver".TCPServer
@@ -198,15 +197,15 @@ describe("TCPClient", function()
 
   spec("closes the connection when it is cancelled in the handshake",
     function()
-      local ended = Future()
+      local begun, ended = Future(), Future()
       local listener = TCPServer { handle_stream = function(_, stream)
         await(stream:read_bytes(5))
+        begun:set_result()
         ended:set_result(await(stream:read_until_close()))
       end }
       local future = connect(listener:listen(0, "127.0.0.1"))
       local task = require "lunado".coroutine(function() await(future) end)()
-      streams.wait_until(function() return ended:running() end)
-      await(gen.sleep(0.02))
+      await(begun)
       tasks.cancel(task)
       assert.is_false(pcall(await, task))
       await(ended)
