@@ -6,6 +6,7 @@ local bad = require "spec.support.bad"
 local capture = require "spec.support.capture"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
+local selves = require "spec.support.selves"
 
 local PeriodicCallback = ioloop.PeriodicCallback
 
@@ -301,7 +302,22 @@ describe("a PeriodicCallback", function()
     end))
   end)
 
+  it("is stopped by the end of its loop", function()
+    local other = ioloop.IOLoop(false)
+    local pc = PeriodicCallback(function() end, 1, other)
+    pc:start()
+    other:close()
+    assert.is_false(pc:is_running())
+    local ok, err = pcall(pc.start, pc)
+    assert.is_false(ok)
+    assert.truthy(err:find "the IOLoop is closed$")
+    pc:stop()
+    pc:stop()
+  end)
+
   it("refuses bad arguments", function()
+    selves(PeriodicCallback(print, 1), "PeriodicCallback", "start", "stop",
+      "is_running")
     local function fn() end
     bad(function() PeriodicCallback(nil, 1) end, 1, "PeriodicCallback",
       "function", "nil")

@@ -54,9 +54,15 @@ local function run(self)
   go_on(self)
 end
 
+--- Checks the object of a method, at the line of its caller.
+local function check_self(self, name)
+  argument.check_self(self, "_run", NAME, name, 3)
+end
+
 --- Starts the calls, the first one after one period.
 function PeriodicCallback:start()
-  if self._running then return end
+  check_self(self, "start")
+  if self:is_running() then return end
   if core.is_closed(self.io_loop) then error("the IOLoop is closed", 2) end
   self._next = self.io_loop:time()
   schedule(self)
@@ -65,14 +71,20 @@ end
 
 --- Stops the calls.
 function PeriodicCallback:stop()
+  check_self(self, "stop")
   self._running = false
-  if self._timeout then
-    self.io_loop:remove_timeout(self._timeout)
-    self._timeout = false
+  local timeout = self._timeout
+  self._timeout = false
+  if timeout and not core.is_closed(self.io_loop) then
+    self.io_loop:remove_timeout(timeout)
   end
 end
 
-function PeriodicCallback:is_running() return self._running end
+--- Whether it has been started; a closed loop has stopped it.
+function PeriodicCallback:is_running()
+  check_self(self, "is_running")
+  return self._running and not core.is_closed(self.io_loop)
+end
 
 setmetatable(PeriodicCallback, {
   --- @param callback function without arguments
