@@ -193,6 +193,15 @@ describe("the end", function()
     close(client, server)
   end)
 
+  spec("by close_notify in the handshake is an alert", function()
+    local client, server = secure.plain()
+    local future = client:start_tls(false, certificates.client(), "localhost")
+    server:write "\x15\x03\x03\0\2\1\0"
+    local _, err = error_of(future)
+    assert.equal("alert close notify", err.reason)
+    close(client, server)
+  end)
+
   spec("is told to the close callback", function()
     local client, server = pair()
     local called = Future()

@@ -99,6 +99,8 @@ static void enter(lunado_connection *self, lunado_filter_port *port) {
 
 /* --- the filter ----------------------------------------------------------- */
 
+/* The other side may refuse the handshake by ending its side of TLS, for which
+ * OpenSSL has no error. */
 static int start(lunado_filter *filter, lunado_filter_port *port) {
   lunado_connection *self = connection_of(filter);
   int rc;
@@ -106,9 +108,14 @@ static int start(lunado_filter *filter, lunado_filter_port *port) {
   enter(self, port);
   rc = SSL_do_handshake(self->ssl);
   if (rc == 1) return LUNADO_FILTER_DONE;
-  if (SSL_get_error(self->ssl, rc) == SSL_ERROR_WANT_READ)
+  switch (SSL_get_error(self->ssl, rc)) {
+  case SSL_ERROR_WANT_READ:
     return LUNADO_FILTER_WAITS;
-  return fail(self, too_early(self));
+  case SSL_ERROR_ZERO_RETURN:
+    return fail(self, "alert close notify");
+  default:
+    return fail(self, too_early(self));
+  }
 }
 
 /* Returns the status of reading after SSL_read has returned n, which is not
