@@ -14,7 +14,7 @@ trap 'rm -f "$log"' EXIT
 # ==pid==.
 lost() {
   awk '
-    function show() { if (block ~ /lost in/ && block ~ /src\/(core|binding|curl)\//)
+    function show() { if (block ~ /lost in/ && block ~ /src\/(core|binding|curl|tls)\//)
       printf "%s\n", block; block = "" }
     { sub(/^==[0-9]+== ?/, "") }
     /^$/ { show(); next }

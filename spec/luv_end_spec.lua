@@ -191,6 +191,7 @@ describe("valgrind", function()
         file:close()
         local r = child(([[
           local _, _, code = os.execute(("valgrind --quiet --leak-check=full "
+            .. "--suppressions=spec/support/valgrind.supp "
             .. "--errors-for-leak-kinds=definite --error-exitcode=99 %%s %%s")
             :format(arg[-1], %q))
           os.exit(code)
