@@ -45,13 +45,13 @@ static void spawn(lunado_loop *loop, const char *command) {
   assert_true(process->pid > 0);
 }
 
-static bool has_ended(int *status) {
+static bool has_ended(int64_t *status) {
   return lunado_process_status(process, status);
 }
 
 /* Runs the loop until the program has ended; returns its status. */
-static int run_to_end(lunado_loop *loop) {
-  int status;
+static int64_t run_to_end(lunado_loop *loop) {
+  int64_t status;
   lunado_process_keep_alive(process, true);
   while (!has_ended(&status)) (void)uv_run(loop->uv, UV_RUN_ONCE);
   assert_int_equal(ended, 1);
@@ -120,7 +120,8 @@ static void is_reaped_after_its_owner(void **state) {
 
 static void is_waited_for_on_the_spot(void **state) {
   lunado_loop *loop = *state;
-  int status, pid;
+  int64_t status;
+  int pid;
   spawn(loop, "exec sleep 60");
   pid = process->pid;
   assert_int_equal(lunado_process_kill(process, SIGKILL), 0);
@@ -135,10 +136,11 @@ static void is_waited_for_on_the_spot(void **state) {
 }
 
 static void other_code_may_reap_it(void **state) {
-  int status, pid;
+  int reaped, pid;
+  int64_t status;
   spawn(*state, "exit 3");
   pid = process->pid;
-  while (waitpid(pid, &status, 0) < 0) assert_int_equal(errno, EINTR);
+  while (waitpid(pid, &reaped, 0) < 0) assert_int_equal(errno, EINTR);
   lunado_process_reap(process);
   assert_true(has_ended(&status));
   assert_int_equal(status, LUNADO_PROCESS_UNKNOWN);
@@ -149,7 +151,8 @@ static void other_code_may_reap_it(void **state) {
 
 static void lasts_longer_than_its_loop(void **state) {
   lunado_loop *loop = *state;
-  int status, pid;
+  int64_t status;
+  int pid;
   spawn(loop, "exec sleep 60");
   pid = process->pid;
   lunado_loop_close(loop);
@@ -164,7 +167,7 @@ static void lasts_longer_than_its_loop(void **state) {
 }
 
 static void is_waited_for_after_its_loop(void **state) {
-  int status;
+  int64_t status;
   spawn(*state, "exec sleep 60");
   lunado_loop_close(*state);
   assert_int_equal(lunado_process_kill(process, SIGKILL), 0);

@@ -41,30 +41,39 @@ static void ref(lunado_process *self) {
 }
 
 static void unref(lunado_process *self) {
-  if (atomic_fetch_sub_explicit(&self->refs, 1, memory_order_acq_rel) == 1)
-    lunado__free(self);
+  if (atomic_fetch_sub_explicit(&self->refs, 1, memory_order_acq_rel) > 1)
+    return;
+  lunado_system_release_id(self->id);
+  lunado__free(self);
 }
 
 /* --- reaping -------------------------------------------------------------- */
 
 /* Returns whether the program has a status now. */
-static bool reap_id(int pid, bool wait, int *status) {
+static bool reap_id(int pid, bool wait, int64_t *status) {
   int rc = lunado_system_reap(pid, wait, status);
   if (rc == 0) return false;
   if (rc < 0) *status = LUNADO_PROCESS_UNKNOWN;
   return true;
 }
 
+static void set_status(lunado_process *self, int64_t status) {
+  self->status = lunado_system_status(status, self->signum);
+  self->ended = true;
+}
+
 /* Reaps the program if it has ended, or with `wait` when it has. */
 static bool reap(lunado_process *self, bool wait) {
-  self->ended = reap_id(self->pid, wait, &self->status);
-  return self->ended;
+  int64_t status;
+  if (!reap_id(self->pid, wait, &status)) return false;
+  set_status(self, status);
+  return true;
 }
 
 /* The caller of these two holds the lock. */
 static void reap_forsaken(void) {
   unsigned left = 0;
-  int status;
+  int64_t status;
   for (unsigned i = 0; i < forsaken_count; i++)
     if (!reap_id(forsaken[i], false, &status)) forsaken[left++] = forsaken[i];
   forsaken_count = left;
@@ -143,8 +152,7 @@ static void on_exit_of(uv_process_t *handle, int64_t status, int signum) {
   lunado_process *self = lunado_container_of(handle, lunado_process, uv);
   lunado_loop *loop = self->loop;
   lunado__loop_enter(loop);
-  self->status = signum > 0 ? -signum : (int)status;
-  self->ended = true;
+  set_status(self, signum > 0 ? -signum : status);
   finish(self);
   reap_orphans();
   lunado__loop_leave(loop);
@@ -187,6 +195,7 @@ int lunado_process_spawn(lunado_process **result, lunado_loop *loop,
   uv_unref((uv_handle_t *)&self->uv);
   self->exited = exited;
   self->pid = self->uv.pid;
+  self->id = lunado_system_hold_id(self->pid);
   lunado_list_append(&loop->processes, &self->link);
   *result = self;
   return 0;
@@ -232,7 +241,7 @@ void lunado_process_keep_alive(lunado_process *self, bool yes) {
     uv_unref((uv_handle_t *)&self->uv);
 }
 
-bool lunado_process_status(lunado_process *self, int *status) {
+bool lunado_process_status(lunado_process *self, int64_t *status) {
   bool ended;
   reap_orphans();
   lock();
@@ -243,10 +252,12 @@ bool lunado_process_status(lunado_process *self, int *status) {
 }
 
 int lunado_process_kill(lunado_process *self, int signum) {
-  int status, rc;
+  int64_t status;
+  int rc;
   if (lunado_process_status(self, &status)) return UV_ESRCH;
   lock();
   rc = self->ended ? UV_ESRCH : uv_kill(self->pid, signum);
+  if (rc == 0 && signum != 0) self->signum = signum;
   unlock();
   return rc;
 }

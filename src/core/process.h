@@ -13,6 +13,7 @@
 
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <uv.h>
 
 #include "core/list.h"
@@ -45,7 +46,7 @@ void lunado_process_keep_alive(lunado_process *process, bool yes);
 
 /* True once the program has ended, and then sets *status: that of its exit, or
  * the negative number of the signal that ended it. */
-bool lunado_process_status(lunado_process *process, int *status);
+bool lunado_process_status(lunado_process *process, int64_t *status);
 
 /* Sends a signal.  Returns 0, UV_ESRCH if the program has ended, or another
  * error.  Never reaches a later process with the same id. */
@@ -68,8 +69,10 @@ struct lunado_process {
   uv_process_t uv;   /* its data is NULL */
   void *owner;       /* the owner's */
   lunado_process_cb exited; /* NULL: released */
+  void *id; /* what keeps the id from being used again (system.h) */
+  int64_t status;
   int pid;
-  int status;
+  int signum; /* the last signal that was sent to it; 0: none */
   atomic_uint refs; /* the owner, the open handle, the list of orphans */
   bool ended;       /* `status` is set */
   bool orphaned;    /* in the list of orphans, whose lock guards `ended` and

@@ -79,7 +79,7 @@ int lunado_system_socket_path(const uv_pipe_t *handle, bool peer, char *path,
               : uv_pipe_getsockname(handle, path, size);
 }
 
-int lunado_system_reap(int pid, bool wait, int *status) {
+int lunado_system_reap(int pid, bool wait, int64_t *status) {
   DWORD access = SYNCHRONIZE | PROCESS_QUERY_LIMITED_INFORMATION, code = 0;
   HANDLE program = OpenProcess(access, FALSE, (DWORD)pid);
   bool ended;
@@ -87,8 +87,20 @@ int lunado_system_reap(int pid, bool wait, int *status) {
   ended = WaitForSingleObject(program, wait ? INFINITE : 0) == WAIT_OBJECT_0 &&
           GetExitCodeProcess(program, &code);
   (void)CloseHandle(program);
-  *status = (int)code;
+  *status = code;
   return ended;
+}
+
+void *lunado_system_hold_id(int pid) {
+  return OpenProcess(SYNCHRONIZE, FALSE, (DWORD)pid);
+}
+
+void lunado_system_release_id(void *held) {
+  if (held != NULL) (void)CloseHandle(held);
+}
+
+int64_t lunado_system_status(int64_t status, int signum) {
+  return signum != 0 && status == 1 ? -signum : status;
 }
 
 #else
@@ -160,7 +172,7 @@ int lunado_system_socket_path(const uv_pipe_t *handle, bool peer, char *path,
   return 0;
 }
 
-int lunado_system_reap(int pid, bool wait, int *status) {
+int lunado_system_reap(int pid, bool wait, int64_t *status) {
   int result, rc;
   do {
     rc = waitpid(pid, &result, wait ? 0 : WNOHANG);
@@ -169,6 +181,18 @@ int lunado_system_reap(int pid, bool wait, int *status) {
   if (rc == 0) return 0;
   *status = WIFSIGNALED(result) ? -WTERMSIG(result) : WEXITSTATUS(result);
   return 1;
+}
+
+void *lunado_system_hold_id(int pid) {
+  (void)pid;
+  return NULL;
+}
+
+void lunado_system_release_id(void *held) { (void)held; }
+
+int64_t lunado_system_status(int64_t status, int signum) {
+  (void)signum;
+  return status;
 }
 
 #endif

@@ -5,6 +5,7 @@
 #define LUNADO_CORE_SYSTEM_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <uv.h>
 
 /* The type of uv_buf_t's `len`, which holds less than a size_t on Windows. */
@@ -55,6 +56,18 @@ int lunado_system_socket_path(const uv_pipe_t *handle, bool peer, char *path,
  * no longer watches; with `wait` waits for the program's end.  Returns 1 and
  * sets *status to that of its exit, or to the negative number of a signal; 0 if
  * the program still runs; or an error of libuv's. */
-int lunado_system_reap(int pid, bool wait, int *status);
+int lunado_system_reap(int pid, bool wait, int64_t *status);
+
+/* Ensures that the id of a program, which has not been reaped, belongs to no
+ * other one until lunado_system_release_id gets the result.  On POSIX the id is
+ * its own until it is reaped; this does nothing and returns NULL, as it does
+ * when Windows has no memory. */
+void *lunado_system_hold_id(int pid);
+void lunado_system_release_id(void *held);
+
+/* Returns the status of a program that has ended with `status`, after this
+ * process has sent it a signal (0: none).  The system says itself that a signal
+ * has ended a program, except for Windows: there the signal ends it with 1. */
+int64_t lunado_system_status(int64_t status, int signum);
 
 #endif

@@ -49,7 +49,7 @@ static int settle(lua_State *L) {
   lunado_realm *realm = lunado__realm_find(L);
   const process *self = lua_touserdata(L, 1);
   lunado_future *future;
-  int status;
+  int64_t status;
   lua_getiuservalue(L, 1, PROCESS_FUTURE);
   future = lua_touserdata(L, 2);
   if (!lunado_future_pending(future)) return 0;
@@ -195,7 +195,7 @@ static int core_process_spawn(lua_State *L) {
  * or the negative number of the signal that ended it. */
 static int process_status(lua_State *L) {
   const process *self = check_process(L);
-  int status;
+  int64_t status;
   if (self->core == NULL || !lunado_process_status(self->core, &status))
     return 0;
   lua_pushinteger(L, status);
