@@ -18,6 +18,10 @@ local CHUNK <const> = 256 * 1024
 -- No user and no group has it: it means "unchanged".
 local MOST_ID <const> = 0xfffffffe
 
+-- All that libuv refuses on Windows.
+local NO_USERS <const> =
+  "ENOTSUP: uid and gid are not supported on this system"
+
 -- What stdin, stdout and stderr may be --------------------------------------
 
 local function constant(name)
@@ -188,10 +192,11 @@ local ENDS <const> = {
 --- Makes a pipe: self[name] becomes the stream of one end; returns the other
 -- end, for the program, which is added to `ends`.
 local function make_pipe(self, name, ends)
-  local first, second = core.pipe()
+  local is_input = name == "stdin"
+  local first, second = core.pipe(is_input and "write" or "read")
   if not first then error(("%s (%s)"):format(second, name), 0) end
   local theirs, ours = second, first
-  if name == "stdin" then theirs, ours = first, second end
+  if is_input then theirs, ours = first, second end
   ends[#ends + 1] = theirs
   self[name] = iostream._of_descriptor(ours)
   ends.streams[#ends.streams + 1] = self[name]
@@ -221,10 +226,11 @@ local function start(self, program, args, options)
   for _, descriptor in ipairs(options.descriptors or {}) do
     stdio[#stdio + 1] = descriptor
   end
-  local process, pid = core.process_spawn(program, args, options.env,
+  local process, pid, code = core.process_spawn(program, args, options.env,
     options.cwd, stdio, options.detached, options.uid, options.gid)
   if not process then
     local where = options.cwd and (" in folder %q"):format(options.cwd) or ""
+    if code == "ENOTSUP" then pid = NO_USERS end
     error(("%s (program %q%s)"):format(pid, program, where), 0)
   end
   self[1], self.pid = process, pid

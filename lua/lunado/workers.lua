@@ -191,6 +191,9 @@ function workers.spawn_workers(n, options)
   if inherit.number then
     error("spawn_workers belongs into the first Lua state of a worker", 2)
   end
+  if not core.can_pass_sockets() then
+    error("spawn_workers: ENOTSUP: programs get no sockets on this system", 2)
+  end
   local program, args = command()
   if not program then error("spawn_workers: " .. args, 2) end
   called = true

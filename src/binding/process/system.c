@@ -62,6 +62,17 @@ static int core_signal_self(lua_State *L) {
   return 0;
 }
 
+/* can_pass_sockets() → whether a program can get a socket of this process as a
+ * descriptor. */
+static int core_can_pass_sockets(lua_State *L) {
+#ifdef _WIN32
+  lua_pushboolean(L, 0);
+#else
+  lua_pushboolean(L, 1);
+#endif
+  return 1;
+}
+
 /* is_any_loop_running() → whether a loop of this state runs. */
 static int core_is_any_loop_running(lua_State *L) {
   const lunado_link *all = &lunado__realm_upvalue(L)->loops.cores;
@@ -78,6 +89,7 @@ static const luaL_Reg functions[] = {
     {"environ", core_environ},
     {"exepath", core_exepath},
     {"signal_self", core_signal_self},
+    {"can_pass_sockets", core_can_pass_sockets},
     {"is_any_loop_running", core_is_any_loop_running},
     {NULL, NULL}};
 

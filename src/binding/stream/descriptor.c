@@ -80,24 +80,37 @@ static const luaL_Reg metamethods[] = {
 
 /* --- functions ------------------------------------------------------------ */
 
-/* Pushes two new descriptors that `open` opens; or nil and an error. */
-static int push_two(lua_State *L, int (*open)(uv_file fds[2])) {
+/* Pushes two new descriptors that `open` opens, which gets `option` as well; or
+ * nil and an error. */
+static int push_two(lua_State *L, int (*open)(uv_file fds[2], int option),
+                    int option) {
   lunado_descriptor *first = push_new(L), *second = push_new(L);
   uv_file fds[2];
-  int rc = open(fds);
+  int rc = open(fds, option);
   if (rc < 0) return lunado__uverror_pushresults(L, rc);
   first->fd = fds[0];
   second->fd = fds[1];
   return 2;
 }
 
-static int open_pipe(uv_file fds[2]) { return uv_pipe(fds, 0, 0); }
+enum { READ, WRITE };
 
-/* pipe() → the ends of a new pipe, to be read and to be written. */
-static int core_pipe(lua_State *L) { return push_two(L, open_pipe); }
+static int open_pipe(uv_file fds[2], int ours) {
+  return uv_pipe(fds, ours == READ ? UV_NONBLOCK_PIPE : 0,
+                 ours == WRITE ? UV_NONBLOCK_PIPE : 0);
+}
+
+/* pipe(ours) → the ends of a new pipe, to be read and to be written.  `ours` is
+ * "read" or "write": the end that will be a stream.  On Windows libuv needs a
+ * thread for a stream on any other end. */
+static int core_pipe(lua_State *L) {
+  static const char *const names[] = {"read", "write", NULL};
+  return push_two(L, open_pipe, luaL_checkoption(L, 1, NULL, names));
+}
 
 /* On Windows a socket is no descriptor. */
-static int open_socketpair(uv_file fds[2]) {
+static int open_socketpair(uv_file fds[2], int option) {
+  (void)option;
 #ifdef _WIN32
   (void)fds;
   return UV_ENOTSUP;
@@ -108,7 +121,7 @@ static int open_socketpair(uv_file fds[2]) {
 
 /* socketpair() → two sockets that are connected with each other. */
 static int core_socketpair(lua_State *L) {
-  return push_two(L, open_socketpair);
+  return push_two(L, open_socketpair, 0);
 }
 
 /* own_descriptor(number) → the object that owns an open descriptor; nil and an
