@@ -7,7 +7,6 @@
  */
 #include "tls/certificate.h"
 
-#include <arpa/inet.h>
 #include <lauxlib.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -16,6 +15,7 @@
 #include <stdbool.h>
 #include <string.h>
 #include <time.h>
+#include <uv.h>
 
 #define CLASS "lunado.tls.certificate"
 
@@ -98,6 +98,10 @@ static void push_name(lua_State *L, holder *self, const X509_NAME *name) {
   }
 }
 
+#ifdef _WIN32
+#define timegm _mkgmtime
+#endif
+
 /* Pushes the time in seconds since 1970; nil if there is no such time. */
 static void push_time(lua_State *L, const ASN1_TIME *when) {
   struct tm tm;
@@ -111,8 +115,8 @@ static void push_ip(lua_State *L, const ASN1_OCTET_STRING *address) {
   char text[INET6_ADDRSTRLEN] = "";
   int length = ASN1_STRING_length(address);
   if (length == 4 || length == 16)
-    (void)inet_ntop(length == 4 ? AF_INET : AF_INET6,
-                    ASN1_STRING_get0_data(address), text, sizeof text);
+    (void)uv_inet_ntop(length == 4 ? AF_INET : AF_INET6,
+                       ASN1_STRING_get0_data(address), text, sizeof text);
   lua_pushfstring(L, "IP:%s", text);
 }
 

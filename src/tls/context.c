@@ -65,15 +65,16 @@ static int refused_because(lua_State *L, const char *option,
 /* Returns 0, or why the file cannot be read. */
 static int check_file(const char *path, bool *is_folder) {
   struct stat status;
-  FILE *file = fopen(path, "r");
-  int rc = 0;
+  FILE *file;
+  if (stat(path, &status) < 0) return errno;
+  *is_folder = S_ISDIR(status.st_mode);
+#ifdef _WIN32
+  if (*is_folder) return 0; /* which fopen refuses there */
+#endif
+  file = fopen(path, "r");
   if (file == NULL) return errno;
-  if (fstat(fileno(file), &status) < 0)
-    rc = errno;
-  else
-    *is_folder = S_ISDIR(status.st_mode);
   (void)fclose(file);
-  return rc;
+  return 0;
 }
 
 /* --- options -------------------------------------------------------------- */
