@@ -35,6 +35,7 @@ build = {
             "curl/bytes.c",
             "curl/client.c",
             "curl/head.c",
+            "curl/imports.c",
             "curl/module.c",
             "curl/options.c",
             "curl/sockets.c",

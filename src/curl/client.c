@@ -78,7 +78,7 @@ static void tell_one(lua_State *L, lunado_curl_client *self) {
 }
 
 /* (client as a light userdata): tells what there is to tell now. */
-static int tell(lua_State *L) {
+static int tell_all(lua_State *L) {
   lunado_curl_client *self = lua_touserdata(L, 1);
   unsigned count = 0;
   if (lua_rawgetp(L, LUA_REGISTRYINDEX, self) != LUA_TUSERDATA) return 0;
@@ -106,7 +106,7 @@ static lunado_curl_client *tell_events(lunado_curl_client *self) {
   int rc;
   if (self->ready == NULL || self->telling) return self;
   self->telling = true;
-  rc = lunado_guest_call(self->guest, tell, self);
+  rc = lunado_guest_call(self->guest, tell_all, self);
   if (rc == UV_ECANCELED) return NULL;
   self->telling = false;
   if (self->ready != NULL) lunado__client_tell_later(self);

@@ -5,18 +5,28 @@
  * lunado.httpclient is built on it.  It uses of lunado what any C module may
  * use: lunado.h.
  */
+#ifndef _WIN32
 #include <dlfcn.h>
+#endif
 
 #include "curl/client.h"
+#include "curl/imports.h"
 #include "curl/transfer.h"
 
 /* Keeps this library in memory: libcurl and the library that it uses for TLS
  * have functions that run at the end of the process, and Lua unloads modules
  * when a state closes. */
 static void stay_loaded(void *address) {
+#ifdef _WIN32
+  HMODULE self;
+  (void)GetModuleHandleExA(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS |
+                               GET_MODULE_HANDLE_EX_FLAG_PIN,
+                           address, &self);
+#else
   Dl_info info;
   if (dladdr(address, &info) != 0 && info.dli_fname != NULL)
     (void)dlopen(info.dli_fname, RTLD_NOW | RTLD_NODELETE);
+#endif
 }
 
 /* version() → libcurl's version and its features, such as
@@ -48,6 +58,7 @@ LUNADO_EXPORT int luaopen_lunado_curl(lua_State *L);
 
 int luaopen_lunado_curl(lua_State *L) {
   static const char own = 0;
+  lunado__imports_find(L);
   check_lunado(L);
   stay_loaded((void *)&own);
   if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
