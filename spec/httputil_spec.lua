@@ -186,6 +186,10 @@ describe("format_timestamp", function()
     assert.equal("Thu, 01 Jan 1970 00:00:00 GMT", format(0))
     assert.equal("Wed, 31 Dec 1969 23:59:59 GMT", format(-1))
     assert.equal("Sun, 27 Jan 2013 18:43:20 GMT", format(1359312200.9))
+    assert.equal("Sat, 01 Jan 0000 00:00:00 GMT", format(-62167219200))
+    assert.equal("Tue, 29 Feb 1600 12:00:00 GMT",
+      format { year = 1600, month = 2, day = 29, hour = 12 })
+    assert.equal("Fri, 31 Dec 9999 23:59:59 GMT", format(253402300799))
     for _, time in ipairs { 0, 951782400, 951868800, 1709164800, 4102444799 } do
       assert.equal(format(time), format(os.date("!*t", time)))
     end
@@ -198,6 +202,10 @@ describe("format_timestamp", function()
     bad(function() local x = format(math.huge) return x end, 1,
       "format_timestamp")
     bad(function() local x = format {} return x end, 1, "format_timestamp")
+    for _, time in ipairs { -62167219201, 253402300800 } do
+      bad(function() local x = format(time) return x end, 1, "format_timestamp",
+        "a time expected")
+    end
     bad(function()
       local x = format { year = 2020, month = 1, day = 1, min = "x" }
       return x

@@ -413,6 +413,9 @@ local DAYS <const> = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" }
 local MONTHS <const> = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug",
   "Sep", "Oct", "Nov", "Dec" }
 
+-- The years that have four digits, in seconds from 1970.
+local EARLIEST <const>, LATEST <const> = -62167219200, 253402300799
+
 --- Returns the days from 1 January 1970 to a day.
 local function days_of(year, month, day)
   if month <= 2 then year, month = year - 1, month + 12 end
@@ -435,6 +438,20 @@ local function seconds_of(date)
     + (date.hour or 0) * 3600 + (date.min or 0) * 60 + (date.sec or 0)
 end
 
+--- Returns year, month and day of the day that is so many days from 1 January
+-- 1970.  os.date knows no days before it on Windows.
+local function day_of(days)
+  local shifted = days + 719468 -- from 1 March of the year 0
+  local era, of_era = shifted // 146097, shifted % 146097
+  local year = (of_era - of_era // 1460 + of_era // 36524 - of_era // 146096)
+    // 365
+  local of_year = of_era - (365 * year + year // 4 - year // 100)
+  local month = (5 * of_year + 2) // 153
+  local day = of_year - (153 * month + 2) // 5 + 1
+  if month >= 10 then return year + 400 * era + 1, month - 9, day end
+  return year + 400 * era, month + 3, day
+end
+
 --- Returns a time in the form that HTTP uses: "Sun, 27 Jan 2013 18:43:20 GMT".
 -- Tornado: format_timestamp.
 -- @param time seconds since 1970, as of os.time(), or a table as of
@@ -445,12 +462,14 @@ local function format_timestamp(time)
     argument.unexpected(1, "format_timestamp", "number or table", time, 2)
   end
   local whole = math.tointeger(seconds // 1)
-  local ok, date = pcall(os.date, "!*t", whole)
-  if not whole or not ok then
+  if not whole or whole < EARLIEST or whole > LATEST then
     argument.bad(1, "format_timestamp", "a time expected", 2)
   end
-  return ("%s, %02d %s %04d %02d:%02d:%02d GMT"):format(DAYS[date.wday],
-    date.day, MONTHS[date.month], date.year, date.hour, date.min, date.sec)
+  local days, rest = whole // 86400, whole % 86400
+  local year, month, day = day_of(days)
+  return ("%s, %02d %s %04d %02d:%02d:%02d GMT"):format(
+    DAYS[(days + 4) % 7 + 1], day, MONTHS[month], year, rest // 3600,
+    rest // 60 % 60, rest % 60)
 end
 
 -- First lines and cookies ---------------------------------------------------
