@@ -345,7 +345,7 @@ describe("options", function()
 
   it("name the file that cannot be used", function()
     local none, crt = path "none", path "server.crt"
-    local missing = ('"%s": No such file or directory'):format(none)
+    local missing = ("%q: No such file or directory"):format(none)
     fails(true, { certfile = none }, "certfile " .. missing, none)
     fails(true, { certfile = crt, keyfile = none }, "keyfile " .. missing, none)
     fails(false, { ca_certs = none }, "ca_certs " .. missing, none)

@@ -121,6 +121,7 @@ describe("start_tls", function()
     await { secure.start(client, server) }
     refused(server, "the stream has TLS already")
     local path = os.tmpname()
+    io.open(path, "w"):close() -- tmpname does not make it everywhere
     local file = await(require "lunado.iostream".open(path, "r+"))
     refused(file, "a file or terminal has no other side")
     await(file:close())
@@ -459,13 +460,13 @@ describe("the filter", function()
     ]]
     local result = require "spec.support.child"(source)
     assert.is_truthy(result.out:find(
-      "tls.so is of another version of lunado", 1, true), result.out)
+      " is of another version of lunado", 1, true), result.out)
     assert.is_truthy(result.out:find("true\n$"))
   end)
 
   it("that is missing is named, and all else works", function()
     local source = [[
-      package.cpath = package.cpath:gsub("%%?%.so", "?.none")
+      package.cpath = package.cpath:gsub("%%?%.%%a+", "?.none")
       local lunado = require "lunado"
       print(pcall(require, "lunado.tls"))
       lunado.run(function()
@@ -474,7 +475,7 @@ describe("the filter", function()
       end)
     ]]
     source = ('require "lunado.core" require "lunado" ') .. source
-    local result = require "spec.support.child"(source:gsub("%%%%", "%%"))
+    local result = require "spec.support.child"((source:gsub("%%%%", "%%")))
     local _, count = result.out:gsub("false\tlunado.tls needs lunado/tls.so, "
       .. "which is built where OpenSSL is found %(Debian: libssl%-dev%):", "")
     assert.equal(2, count, result.out .. result.err)
