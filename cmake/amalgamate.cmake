@@ -18,6 +18,7 @@ function(add name path)
   list(REMOVE_DUPLICATES system)
   set(system "${system}" PARENT_SCOPE)
   string(REGEX REPLACE "${local_include}" "\\1" content "${content}")
+  string(REPLACE "#include <assert.h>\n" "" content "${content}")
   string(REGEX REPLACE "\n\n\n+" "\n\n" content "${content}")
   set(text "${text}\n/* --- ${name} --- */\n${content}" PARENT_SCOPE)
 endfunction()
@@ -95,7 +96,8 @@ endforeach()
 add("the Lua files" "${EMBEDDED}")
 
 # Hides the symbols that files share.  The declarations of system headers must
-# not be hidden, so all system headers that this system has are included before.
+# not be hidden, so all system headers that this system has are included before;
+# <assert.h>, which declares the same each time, is included nowhere else.
 set(compiler "defined(__GNUC__) && defined(__has_include) && !defined(_WIN32)")
 list(TRANSFORM system REPLACE "#include (<[^>]+>)"
   "#if __has_include(\\1)\n#include \\1\n#endif")
@@ -106,5 +108,6 @@ set(show "#if ${compiler}\n#pragma GCC visibility pop\n#endif\n")
 file(WRITE "${OUT}/lunado.c" "/* SPDX-License-Identifier: MIT */\n"
   "/* All of lunado in one file; generated, see lunado.h. */\n"
   "#ifndef _GNU_SOURCE\n#define _GNU_SOURCE /* uv.h needs POSIX */\n#endif\n"
-  "#define LUNADO_EMBEDDED\n#include \"lunado.h\"\n${hide}${text}${show}")
+  "#define LUNADO_EMBEDDED\n#include \"lunado.h\"\n#include <assert.h>\n"
+  "${hide}${text}${show}")
 configure_file("${ROOT}/lunado.h" "${OUT}/lunado.h" COPYONLY)
