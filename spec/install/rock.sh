@@ -4,6 +4,7 @@
 # the flags of a release and without a warning; and LuaRocks builds the unpacked
 # tarball.  The module runs from the tree that it is installed in.
 #   spec/install/rock.sh BUILD INTERPRETER
+# LIBUV_DIR names a libuv that is not the system's.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -20,7 +21,8 @@ quietly() { # command; its output only when it fails
 
 rocks() { # options
   quietly luarocks --lua-version "$version" --lua-dir "$lua_dir" \
-    --tree "$work/tree" "$@" ${CC:+"CC=$CC" "LD=$CC"}
+    --tree "$work/tree" "$@" ${CC:+"CC=$CC" "LD=$CC"} \
+    ${LIBUV_DIR:+"LIBUV_DIR=$LIBUV_DIR"}
 }
 
 # The module runs from the tree.
