@@ -229,6 +229,10 @@ void lunado__client_equip(lunado_curl_client *self,
   transfer->easy = spare.easy;
   transfer->head = spare.head;
   transfer->body = spare.body;
+  if (spare.easy == NULL) return;
+  (void)curl_easy_setopt(spare.easy, CURLOPT_CLOSESOCKETFUNCTION,
+                         lunado__sockets_on_close);
+  (void)curl_easy_setopt(spare.easy, CURLOPT_CLOSESOCKETDATA, self);
 }
 
 static void free_spare(lunado_curl_spare *spare) {
@@ -267,13 +271,12 @@ static void stop_all(lua_State *L, lunado_curl_client *self) {
   lua_pop(L, 1);
 }
 
-/* Closes all but the guest. */
+/* Closes all but the guest.  libcurl's callbacks close the sockets. */
 static void close_all(lua_State *L, lunado_curl_client *self) {
   stop_all(L, self);
   while (self->spares > 0) free_spare(&self->spare[--self->spares]);
   if (self->multi != NULL) (void)curl_multi_cleanup(self->multi);
   self->multi = NULL;
-  lunado__sockets_close(self);
   self->guest = NULL;
   lua_pushnil(L);
   set_entry(L, self);

@@ -89,8 +89,9 @@ void lunado__client_hold(lua_State *L, int idx, lunado_curl_transfer *transfer);
 void lunado__client_release(lua_State *L, lunado_curl_client *self,
                             lunado_curl_transfer *transfer);
 
-/* Gives the transfer an easy handle without any options, NULL without memory,
- * and buffers for the answer.  lunado__client_take_back ends that. */
+/* Gives the transfer an easy handle without options but those about sockets,
+ * NULL without memory, and buffers for the answer.  lunado__client_take_back
+ * ends that. */
 void lunado__client_equip(lunado_curl_client *self,
                           lunado_curl_transfer *transfer);
 void lunado__client_take_back(lunado_curl_client *self,

@@ -2,12 +2,20 @@
 /*
  * sockets.c - the sockets that libcurl waits for, watched by the loop.
  *
- * Invariant: a socket is in client->sockets while its handle is open.
+ * Invariants: a socket is in client->sockets while its handle is open.  A
+ * handle is closed before its socket's number can be another socket's, which
+ * libuv would stop watching.  So a handle whose socket libcurl has forgotten
+ * stays open only if on_close will be called for the socket.  Versions of
+ * libcurl do not call it for attempts to connect that have failed or lost.
  *
  * Pointers: a socket's `client` is valid while its handle is open, because the
  * client closes the handles before it goes.
  */
 #include "curl/sockets.h"
+
+#ifndef _WIN32
+#include <unistd.h>
+#endif
 
 struct lunado_curl_socket {
   uv_poll_t poll; /* the first field: the handle of the guest */
@@ -16,6 +24,7 @@ struct lunado_curl_socket {
   curl_socket_t fd;
   int events; /* that libcurl waits for; libuv's */
   bool waits; /* libcurl waits for the socket */
+  bool kept;  /* on_close will be called */
 };
 
 /* --- the table ------------------------------------------------------------ */
@@ -52,12 +61,12 @@ static void close_socket(lunado_curl_socket **place) {
   lunado_guest_closehandle(socket);
 }
 
-void lunado__sockets_close(lunado_curl_client *client) {
-  for (int i = 0; i < LUNADO_CURL_CHAINS; i++)
-    while (client->sockets[i] != NULL) close_socket(&client->sockets[i]);
-}
-
 /* --- watching ------------------------------------------------------------- */
+
+/* True if the owner of the uv_loop_t has closed the handle. */
+static bool is_closing(const lunado_curl_socket *socket) {
+  return uv_is_closing((const uv_handle_t *)&socket->poll) != 0;
+}
 
 static void watch(lunado_curl_socket *socket);
 
@@ -77,29 +86,41 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
 }
 
 static void watch(lunado_curl_socket *socket) {
-  uv_handle_t *handle = (uv_handle_t *)&socket->poll;
-  if (uv_is_closing(handle) || /* by the owner of the uv_loop_t */
+  if (is_closing(socket) ||
       uv_poll_start(&socket->poll, socket->events, on_poll) < 0)
     socket->client->failing = true;
 }
 
-static void unwatch(lunado_curl_socket **place) {
-#ifdef _WIN32
-  close_socket(place); /* the handle has more of the socket than its number */
-#else
-  (*place)->waits = false;
-  (void)uv_poll_stop(&(*place)->poll);
-#endif
+/* True if the socket is that of a connection which the transfer has left for
+ * later ones. */
+static bool is_kept(CURL *easy, curl_socket_t fd) {
+  curl_socket_t left;
+  return curl_easy_getinfo(easy, CURLINFO_ACTIVESOCKET, &left) == CURLE_OK &&
+         left == fd;
 }
+
+/* libcurl has forgotten the socket, because the transfer does not use it any
+ * more. */
+static void unwatch(lunado_curl_socket **place, CURL *easy) {
+  lunado_curl_socket *socket = *place;
+  if (!socket->kept) socket->kept = is_kept(easy, socket->fd);
+  if (!socket->kept || is_closing(socket)) {
+    close_socket(place);
+    return;
+  }
+  socket->waits = false;
+  (void)uv_poll_stop(&socket->poll);
+}
+
+/* --- libcurl's callbacks -------------------------------------------------- */
 
 int lunado__sockets_on_change(CURL *easy, curl_socket_t fd, int what,
                               void *client, void *of_socket) {
   lunado_curl_client *self = client;
   lunado_curl_socket **place = place_of(self, fd), *socket = *place;
-  (void)easy;
   (void)of_socket;
   if (what == CURL_POLL_REMOVE) {
-    if (socket != NULL) unwatch(place);
+    if (socket != NULL) unwatch(place, easy);
     return 0;
   }
   if (socket == NULL) socket = add(self, fd, place);
@@ -113,4 +134,14 @@ int lunado__sockets_on_change(CURL *easy, curl_socket_t fd, int what,
                    (what & CURL_POLL_OUT ? UV_WRITABLE : 0);
   watch(socket);
   return 0;
+}
+
+int lunado__sockets_on_close(void *client, curl_socket_t fd) {
+  lunado_curl_socket **place = place_of(client, fd);
+  if (*place != NULL) close_socket(place);
+#ifdef _WIN32
+  return closesocket(fd);
+#else
+  return close(fd);
+#endif
 }

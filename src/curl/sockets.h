@@ -4,21 +4,19 @@
  *
  * libcurl forgets a socket when its transfer ends, though the connection often
  * serves the next one.  To make a handle for it each time costs as much as the
- * rest of the watching.  So a client has a handle for each number of a socket
- * that it has waited for, which is stopped while libcurl does not wait.  A
- * stopped handle is a number and no more: it does no harm if libcurl closes the
- * socket, and serves the next one with this number.
+ * rest of the watching.  So the socket of a connection that libcurl keeps for
+ * later transfers keeps its handle, stopped, until libcurl closes the socket.
  */
 #ifndef LUNADO_CURL_SOCKETS_H
 #define LUNADO_CURL_SOCKETS_H
 
 #include "curl/client.h"
 
-/* For CURLMOPT_SOCKETFUNCTION; `client` is the lunado_curl_client. */
+/* libcurl's callbacks; `client` is the lunado_curl_client.
+ *   on_change   for CURLMOPT_SOCKETFUNCTION
+ *   on_close    for CURLOPT_CLOSESOCKETFUNCTION */
 int lunado__sockets_on_change(CURL *easy, curl_socket_t fd, int what,
                               void *client, void *of_socket);
-
-/* Closes all handles, which libcurl does not wait for any more. */
-void lunado__sockets_close(lunado_curl_client *client);
+int lunado__sockets_on_close(void *client, curl_socket_t fd);
 
 #endif
