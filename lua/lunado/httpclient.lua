@@ -219,7 +219,7 @@ local function check_request(client, request, options)
   if wrong then argument.bad(1, "fetch", wrong, 3) end
   check_options(options, given)
   if not given then
-    request = httprequest.new(httprequest.with_url(request, options))
+    request = httprequest.new(request, options)
   end
   local all, contrary = httprequest.resolve(request, client.defaults)
   if not all then argument.bad(given and 1 or 2, "fetch", contrary, 3) end

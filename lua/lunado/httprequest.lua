@@ -261,11 +261,11 @@ function HTTPRequest:__tostring()
   return ("HTTPRequest: %s %s"):format(self.method, self.url)
 end
 
---- Makes a request of checked fields.
-local function new(fields)
-  local self = {}
-  for name, value in next, fields do
-    if CHECKS[name] then self[name] = value end
+--- Makes a request of a checked URL and checked fields; nil: of no others.
+local function new(address, fields)
+  local self = { url = address }
+  for name, value in next, fields or {} do
+    if CHECKS[name] and name ~= "url" then self[name] = value end
   end
   self.headers = HTTPHeaders(self.headers)
   if self.if_modified_since ~= nil then
@@ -273,14 +273,6 @@ local function new(fields)
       httputil.format_timestamp(self.if_modified_since)
   end
   return setmetatable(self, HTTPRequest)
-end
-
---- Returns the fields with the URL as one of them.
-local function with_url(address, fields)
-  local all = { url = address }
-  for name, value in next, fields or {} do all[name] = value end
-  all.url = address
-  return all
 end
 
 setmetatable(HTTPRequest, {
@@ -293,7 +285,7 @@ setmetatable(HTTPRequest, {
       wrong = wrong_field(fields)
       if wrong then argument.bad(2, "HTTPRequest", wrong, 2) end
     end
-    return new(with_url(address, fields))
+    return new(address, fields)
   end,
 })
 
@@ -428,7 +420,6 @@ local httprequest = {
   divide_url = divide_url,
   new = new,
   resolve = resolve,
-  with_url = with_url,
   wrong_field = wrong_field,
 }
 
