@@ -40,6 +40,28 @@ describe("fetch", function()
     assert.is_truthy(tostring(response):find "code=200")
   end)
 
+  spec("has a name in the tree of what is waited for", function()
+    local client <close> = httpclient.AsyncHTTPClient { max_clients = 1,
+      force_instance = true }
+    local port = web.raw(function(stream) web.read_request(stream) end)
+    local urls = {}
+    for i, at in ipairs { "user:password@127.0.0.1", "127.0.0.1" } do
+      urls[i] = ("http://%s:%d/%d"):format(at, port, i)
+    end
+    local waiting = lunado.coroutine(function()
+      await { client:fetch(urls[1]), client:fetch(urls[2]) }
+    end)()
+    local text = ""
+    lunado.debug.dump { write = function(_, ...)
+      text = text .. table.concat { ... }
+    end }
+    local name = ("fetch of http://127.0.0.1:%d/"):format(port)
+    assert.is_truthy(text:find(" " .. name .. "1\n", 1, true), text)
+    assert.is_truthy(text:find(" " .. name .. "2, in the queue\n", 1, true))
+    lunado.tasks.cancel(waiting)
+    assert.is_truthy(tostring(client):find "0 active, 0 queued")
+  end)
+
   spec("reuses connections", function(client)
     local connections = 0
     local port = web.raw(function(stream)

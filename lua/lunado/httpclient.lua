@@ -254,9 +254,7 @@ function AsyncHTTPClient:fetch(request, options)
     future = core.Future(), started = now,
     deadline = timeout == 0 and math.huge or now + timeout,
     raise_error = not options or options.raise_error ~= false })
-  core.set_canceller(fetch.future, function()
-    if not fetch.closed then fetch:close() end
-  end)
+  core.set_canceller(fetch.future, fetch)
   self._fetches[fetch] = true
   if self._active < self.max_clients and self._queued == 0 then
     local ok, failure = core.try(fetch.start, fetch)

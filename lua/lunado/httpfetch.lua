@@ -120,6 +120,17 @@ function Fetch:start()
   if self.all.body_producer then self:produce() end
 end
 
+--- A Fetch is the canceller of its Future.
+function Fetch:__call()
+  if not self.closed then self:close() end
+end
+
+--- What lunado.waitgraph says about its Future.
+function Fetch:__describe()
+  return ("fetch of %s%s"):format(httprequest.divide_url(self.all.url),
+    self.begun and "" or ", in the queue")
+end
+
 -- Ends ----------------------------------------------------------------------
 
 --- Gives up what the fetch has, and lets the next one begin.  If memory runs
@@ -131,6 +142,7 @@ function Fetch:close()
   self.client:_release(self)
   local producer = self.producer
   if is_future(producer) and not producer:done() then core.cancel(producer) end
+  core.set_canceller(self.future, nil) -- it would hold the fetch
   if self.transfer then self.transfer:stop() end
   self.transfer, self.closed = nil, true
 end

@@ -168,6 +168,13 @@ local WHAT = {
   job = ", of an executor's job",
 }
 
+--- Returns what the metamethod __describe of a Future's canceller says, or nil.
+local function said_by(canceller)
+  local metatable = debug.getmetatable(canceller)
+  local say = metatable and rawget(metatable, "__describe")
+  return say and say(canceller)
+end
+
 --- Returns a text that describes a Future, and a list of the Futures that it
 -- waits for.  For the Future of a coroutine, returns nil, nil and the task
 -- instead.
@@ -188,7 +195,9 @@ local function parts_of(future, sources)
   if kind == "sleep" then
     return "sleep" .. (part and ", " .. seconds(part) .. " left" or ""), {}
   end
-  return tostring(future) .. (WHAT[kind] or ""), sources[future] or {}
+  local text = kind == "plain" and said_by(part)
+    or tostring(future) .. (WHAT[kind] or "")
+  return text, sources[future] or {}
 end
 
 --- Returns a table: Future -> the list of the Futures of coroutines whose

@@ -26,6 +26,13 @@ void lunado__canceller_set(lua_State *L, lunado_realm *realm, int idx) {
   lua_settop(L, fn - 1);
 }
 
+void lunado__canceller_push(lua_State *L, const lunado_realm *realm, int idx) {
+  lunado__getslot(L, realm, LUNADO_SLOT_CANCELLERS);
+  lua_pushvalue(L, idx);
+  lua_rawget(L, -2);
+  lua_remove(L, -2);
+}
+
 void lunado__canceller_call(lua_State *L, lunado_realm *realm, int idx,
                             int notice) {
   lunado_future *future = lua_touserdata(L, idx);

@@ -14,6 +14,9 @@
  * Nil removes the canceller.  [-1, +0, m] */
 void lunado__canceller_set(lua_State *L, lunado_realm *realm, int idx);
 
+/* Pushes the canceller of the Future at idx, or nil.  [-0, +1, -] */
+void lunado__canceller_push(lua_State *L, const lunado_realm *realm, int idx);
+
 /* Calls the canceller of the Future at idx, which is pending and has one.  If
  * the Future is pending afterwards, it fails with the error of the notice at
  * `notice`.  No index may be relative.  [-0, +0, -] */

@@ -8,6 +8,7 @@
  */
 #include "binding/debug/inspect.h"
 
+#include "binding/coroutine/canceller.h"
 #include "binding/coroutine/coroutine.h"
 #include "binding/coroutine/group.h"
 #include "binding/coroutine/member.h"
@@ -183,6 +184,8 @@ static void push_parts(lua_State *L, const lunado_realm *realm,
     push_left(L, realm, lunado__with_timeout_timer(future));
     break;
   case LUNADO_KIND_PLAIN:
+    lunado__canceller_push(L, realm, 1);
+    break;
   case LUNADO_KIND_NEXT:
   case LUNADO_KIND_PROMISE:
   case LUNADO_KIND_JOB:
@@ -280,7 +283,8 @@ static const char *const kind_names[] = {
  *   "multi": the table of children;
  *   "sleep": the seconds left;
  *   "timeout": the child, and the seconds left;
- *   "next", "promise", "job", "ticket", "plain": no further values.
+ *   "plain": its canceller, or nil;
+ *   "next", "promise", "job", "ticket": no further values.
  * Returns nothing if the Future is not pending. */
 static int core_parts(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
