@@ -5,7 +5,7 @@
  * Invariants: a socket is in client->sockets while its handle is open.  A
  * handle is closed before its socket's number can be another socket's, which
  * libuv would stop watching.  So a handle whose socket libcurl has forgotten
- * stays open only if on_close will be called for the socket.  Versions of
+ * stays open only if on_close will be called for the socket.  Some versions of
  * libcurl do not call it for attempts to connect that have failed or lost.
  *
  * Pointers: a socket's `client` is valid while its handle is open, because the
