@@ -48,10 +48,10 @@ local function run_on_windows(script, out, err)
   file:close()
   os.execute(commands) -- which confuses the code with C's errno
   os.remove(commands)
-  return "exit", tonumber(read(commands .. ".code"))
+  return tonumber(read(commands .. ".code"))
 end
 
--- The same by a POSIX shell.
+-- The same by a POSIX shell, which says the code as well.
 local function run(script, out, err, seconds, line)
   local program = quote(interpreter()) .. " " .. quote(script)
   if line then program = "sh -c " .. quote(line(program)) end
@@ -60,8 +60,9 @@ local function run(script, out, err, seconds, line)
     quote(package.cpath), quote(gc.chosen),
     watchdog:format(seconds or PATIENCE),
     program, quote(out), quote(err))
-  local _, how, code = os.execute(command)
-  return how, code
+  local code = script .. ".code"
+  os.execute(("{ %s; echo $? >%s; } 2>/dev/null"):format(command, quote(code)))
+  return tonumber(read(code))
 end
 
 --- child(source [, seconds [, line]]) -> { code =, out =, err = }.  The code is
@@ -73,17 +74,17 @@ return function(source, seconds, line)
   local file = assert(io.open(script, "wb"))
   file:write(source)
   file:close()
-  local how, code
+  local code
   if system.is_windows then
     assert(not line, "the line needs a POSIX shell")
     assert(not seconds or seconds >= 10, "nothing would end the child")
-    how, code = run_on_windows(script, out, err)
+    code = run_on_windows(script, out, err)
   else
-    how, code = run(script, out, err, seconds, line)
+    code = run(script, out, err, seconds, line)
   end
   os.remove(script)
   local result = {
-    code = how == "signal" and 128 + code or code,
+    code = code,
     out = read(out),
     err = read(err):gsub((script:gsub("%p", "%%%0")), "script.lua"),
   }
