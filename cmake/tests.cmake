@@ -213,6 +213,9 @@ endif()
 # One test for each spec file, so that a crash ends the tests of one file only.
 foreach(folder . tornado limit)
   lunado_names(names spec/${folder}/*_spec.lua)
+  if(NOT TARGET lunado_tls)
+    list(FILTER names EXCLUDE REGEX "^tls_")
+  endif()
   foreach(name IN LISTS names)
     string(REGEX REPLACE "/\\./" "/" path spec/${folder}/${name})
     lunado_add_test(${path} ${under} ${interpreter} scripts/busted.lua
