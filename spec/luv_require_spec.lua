@@ -247,6 +247,11 @@ describe("a luv with a libuv of its own", function()
     os.remove(dir)
   end)
 
+  -- musl does not look for libuv.so.9 among the libraries that are loaded.
+  local function with_dir(command)
+    return ("LD_LIBRARY_PATH='%s':$LD_LIBRARY_PATH %s"):format(dir, command)
+  end
+
   local function expect_refusal(script)
     return function()
       if not dir then return pending("needs ELF and a shared libuv") end
@@ -270,7 +275,7 @@ describe("a luv with a libuv of its own", function()
           uv.run()
         end
         local lunado = require "lunado"
-      ]]):format(dir) .. script)
+      ]]):format(dir) .. script, nil, with_dir)
       assert.same({ code = 0, out = "refused luv lunado", err = "" }, r)
     end
   end
