@@ -89,6 +89,7 @@ build_libraries() {
   build_lua
   install_by_cmake "$LIBUV_SRC" libuv -DLIBUV_BUILD_TESTS=OFF
   install_by_cmake "$CMOCKA_SRC" cmocka -DWITH_EXAMPLES=OFF
+  rm -r "$prefix/lib/cmake" # as in Debian; the tests of the packages need it
   # luv's headers for older versions of Lua, of which 5.4 needs nothing.
   printf '#include <%s>\n' lua.h lauxlib.h lualib.h >"$work/compat/compat-5.3.h"
   build_module luv "$LUV_SRC/src/luv.c"
