@@ -187,7 +187,7 @@ describe("valgrind", function()
 
   local function expect_clean(script)
     return function()
-      if not available then return pending("valgrind is not here, or of no use") end
+      if not available then return pending("valgrind is of no use here") end
       for _, order in ipairs(orders) do
         local name = os.tmpname()
         local file = assert(io.open(name, "w"))
