@@ -272,7 +272,8 @@ if(NOT LUNADO_SANITIZE AND NOT LUNADO_TSAN AND NOT LUNADO_VALGRIND
   foreach(name amalgamation guide install rock)
     lunado_add_test(package/${name} sh spec/install/${name}.sh
       "${PROJECT_BINARY_DIR}" "${interpreter}")
-    set_tests_properties(package/${name} PROPERTIES COST 100)
+    # They build several times.
+    set_tests_properties(package/${name} PROPERTIES COST 100 TIMEOUT 1800)
   endforeach()
 endif()
 
