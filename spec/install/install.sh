@@ -12,6 +12,7 @@ build=$1
 lua=$2
 version=${LUNADO_LUA_VERSION:-5.4}
 pc_path=${PKG_CONFIG_PATH:-}
+pc_libdir=${PKG_CONFIG_LIBDIR:-}
 work=$build/check-install
 rm -rf "$work"
 mkdir -p "$work"
@@ -131,6 +132,7 @@ quietly cmake --build "$work/build" --target uninstall
 left=$(find "$work/named" "$work/cmod" "$work/lmod" -type f -o -name lunado)
 [ -z "$left" ] || fail "uninstall leaves $left"
 unset PKG_CONFIG_LIBDIR
+[ -z "$pc_libdir" ] || export PKG_CONFIG_LIBDIR="$pc_libdir"
 PKG_CONFIG_PATH=$pc_path
 
 # --- as a part of another project's build --------------------------------------
