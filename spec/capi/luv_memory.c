@@ -112,14 +112,18 @@ static const char all_there[] =
     "lunado.IOLoop.current()\n"
     "uv, luv, await = lunado.uv, require 'luv', coroutine.yield";
 
-/* True, and says so, if luv is 1.52 or later: it crashes after an allocation of
- * its own has failed, because a handle is in its loop before the handle's data
- * is set.  Only since then does luv have this table. */
+/* True, and says so, if luv is 1.50 or later: it crashes after an allocation of
+ * its own has failed, because it knows a handle before the handle's data is set,
+ * or before libuv knows it.  1.50 has the function, where libuv is as new, and
+ * 1.52 the table. */
 static bool luv_crashes(void) {
   lua_State *L = open_state(all_there);
   bool newer = lua_getfield(L, LUA_REGISTRYINDEX, "LUV_HANDLES") == LUA_TTABLE;
+  (void)lua_getfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  (void)lua_getfield(L, -1, "luv");
+  newer = newer || lua_getfield(L, -1, "thread_detach") != LUA_TNIL;
   lua_close(L);
-  if (newer) printf("  not tried: luv 1.52 crashes for want of memory\n");
+  if (newer) printf("  not tried: luv 1.50 crashes for want of memory\n");
   return newer;
 }
 

@@ -1395,9 +1395,10 @@ if has_luv then
     end
   end)
 
-  -- luv since 1.52 knows a process before libuv does: if it has no memory in
+  -- luv since 1.50 knows a process before libuv does: if it has no memory in
   -- between, the end of the state closes a handle that libuv does not know.
-  local too_early = debug.getregistry().LUV_HANDLES ~= nil
+  local too_early = require "luv".thread_detach ~= nil
+    or debug.getregistry().LUV_HANDLES ~= nil
   local unless_too_early = too_early and function() end or repeatable
   unless_too_early("spawn, wait, kill", function()
     local process
