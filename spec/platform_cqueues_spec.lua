@@ -534,21 +534,23 @@ end)
 
 describe("an error of a coroutine that was added", function()
   it("is logged with its place", function()
+    local failed = false
     local function fail()
       cqueues.sleep(0.001)
+      failed = true
       error "lost"
     end
     loops.run(loop, function()
       yield(platform.run(function()
         cqueues.running():wrap(fail)
-        cqueues.sleep(0.01)
+        repeat cqueues.sleep(0.001) until failed
       end))
     end)
     local message = log:first "lost"
     local info = debug.getinfo(fail, "S")
     has(message, ("Exception in callback function <%s:%d>"):format(
       info.short_src, info.linedefined))
-    has(message, ("%s:%d: in "):format(info.short_src, info.linedefined + 2))
+    has(message, ("%s:%d: in "):format(info.short_src, info.linedefined + 3))
     log:clear()
   end)
 
