@@ -69,6 +69,10 @@ if(is_top_level)
   set(CPACK_DEBIAN_PACKAGE_SECTION interpreters)
   set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
   set(CPACK_DEBIAN_PACKAGE_DEPENDS "lua${LUNADO_LUA_VERSION}")
+  if(TARGET lunado_tls OR TARGET lunado_curl)
+    # The authorities that clients trust.
+    set(CPACK_DEBIAN_PACKAGE_RECOMMENDS ca-certificates)
+  endif()
   set(CPACK_DEBIAN_PACKAGE_SUGGESTS
     "lua-luv, libuv1-dev, liblua${LUNADO_LUA_VERSION}-dev")
   set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ${BUILD_SHARED_LIBS})
