@@ -5,7 +5,8 @@
 # what the package recommends, a page comes by HTTPS from a server of lunado's.
 # Afterwards the package is removed, and nothing of it may be left.
 #   scripts/bare.sh [FOLDER]
-# Needs root, debootstrap, dpkg-dev and file.  FOLDER keeps the bare Debian for the next run.
+# Needs root, debootstrap, dpkg-dev and file.  FOLDER keeps the bare Debian for
+# the next run.
 # SUITE is the release of Debian, by default that of this machine; the package
 # is for the release that it is made on.
 set -eu

@@ -141,7 +141,7 @@ static void much_that_is_missing_is_not_copied(void **state) {
   assert_int_equal(lent, 1);
 }
 
-static void stop(end *self, char event) {
+static void stop_reading(end *self, char event) {
   if (event == 'a') lunado_stream_read_stop(self->stream);
 }
 
@@ -151,7 +151,7 @@ static void no_more_is_read_to_there_than_is_missing(void **state) {
   ends_open(loop, LOCAL, false);
   end_fill(&there);
   here.keeps = true;
-  here.act = stop;
+  here.act = stop_reading;
   end_read(&here, 128 * 1024);
   turn_until(loop, here.arrived > 0);
   assert_int_equal(end_waiting(&here), 128 * 1024);
