@@ -27,6 +27,7 @@ lost() {
 valgrind --quiet --log-file="$log" --error-exitcode=99 --fullpath-after= \
   --keep-debuginfo=yes --leak-check=full --show-leak-kinds=definite,possible \
   --errors-for-leak-kinds=none --num-callers=30 \
+  --suppressions="$(dirname "$0")/../spec/support/valgrind.supp" \
   --child-silent-after-fork=yes "$@"
 status=$?
 leaks=
