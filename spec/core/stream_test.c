@@ -248,6 +248,7 @@ static void it_comes_again_when_read_again(void **state) {
     turn_until(loop, here.ended != 0);
     assert_int_equal(here.ended, UV_EOF);
     here.ended = 0;
+    if (uv_version() < 0x012b00) break; /* libuv 1.42 refuses to read again */
     turn(loop);
     assert_int_equal(here.ended, 0);
   }

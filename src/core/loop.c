@@ -182,17 +182,23 @@ void lunado__loop_deliver_urgent(lunado_loop *loop) {
   if (!loop->closed && lunado_loop_urged(loop)) lunado__mail_deliver(loop);
 }
 
+/* Before 1.44.2, UV_RUN_ONCE waits for an event although callbacks have run, if
+ * the idle handle has stopped itself.  So it stops on the next pass. */
+static bool stops_later(const lunado_loop *loop) {
+  return UV_VERSION_HEX < 0x012c02 && !lunado_list_empty(&loop->ready);
+}
+
 static void on_idle(uv_idle_t *handle) {
   lunado_loop *loop = lunado_container_of(handle, lunado_loop, idle);
   double now = lunado_loop_time(loop);
-  bool inactive = loop->inactive;
+  bool inactive = loop->inactive, later = stops_later(loop);
   lunado__loop_enter(loop);
   if (can_skip(loop, now))
     skip_time(loop, inactive);
   else
     run_pass(loop, now);
   lunado__loop_deliver_urgent(loop);
-  if (!loop->closed && lunado_list_empty(&loop->ready)) {
+  if (!loop->closed && lunado_list_empty(&loop->ready) && !later) {
     (void)uv_idle_stop(&loop->idle);
     lunado__timers_arm(loop);
   }
