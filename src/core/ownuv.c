@@ -159,6 +159,7 @@ static void on_check(uv_check_t *handle) {
   lunado_loop *loop = lunado_container_of(handle, lunado_loop, check);
   loop->polling = false;
 #ifdef _WIN32
+  uv_unref((uv_handle_t *)handle); /* close_check_again */
   loop->closing_handles = handle->loop->endgame_handles != NULL;
 #else
   loop->closing_handles = handle->loop->closing_handles != NULL;
@@ -173,9 +174,22 @@ static void open_check(lunado_loop *loop) {
   uv_unref((uv_handle_t *)&loop->check);
 }
 
-/* While foreign close callbacks are still to come, the uv_loop_t needs another
+/* While other close callbacks are still to come, the uv_loop_t needs another
  * pass, and uv_run makes one only if some handle is closing.  So the check
- * handle is opened and closed again. */
+ * handle, which is open again, is closed again. */
+static void close_check_again(lunado_loop *loop) {
+#ifdef _WIN32
+  /* A handle that is closed in a close callback has its own callback called
+   * without a pass in between, for ever.  So the pass comes first: the handle
+   * keeps uv_run going, on_check closes it, and an empty package ends the wait
+   * for events. */
+  uv_ref((uv_handle_t *)&loop->check);
+  (void)PostQueuedCompletionStatus(loop->own->iocp, 0, 0, NULL);
+#else
+  close_check(loop);
+#endif
+}
+
 static void on_check_closed(uv_handle_t *handle) {
   lunado_loop *loop =
       lunado_container_of((uv_check_t *)handle, lunado_loop, check);
@@ -185,7 +199,7 @@ static void on_check_closed(uv_handle_t *handle) {
   if (loop->close_later && !close_own(loop, true)) {
     loop->handles++;
     open_check(loop);
-    if (is_unused(loop)) close_check(loop);
+    if (is_unused(loop)) close_check_again(loop);
     return;
   }
   lunado_loop_unref(loop);
