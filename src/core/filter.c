@@ -400,8 +400,11 @@ static void send_last(lunado_stream *stream) {
       stream->last != NULL || lunado_stream_is_closing(stream))
     return;
   send_end(stream);
-  if (self->error == 0 && lunado_bytes_size(&self->out) > 0)
+  if (self->error != 0 || lunado_bytes_size(&self->out) == 0) return;
+  if (lunado_system_writes_at_once(stream->uv))
     (void)try_send(stream);
+  else
+    (void)submit(stream);
 }
 
 /* Drops raw bytes that nobody will read, such as the sessions that a server of

@@ -59,6 +59,10 @@ int lunado_system_reset_at_close(const uv_tcp_t *handle) {
   return rc != 0 ? uv_translate_sys_error(WSAGetLastError()) : 0;
 }
 
+bool lunado_system_writes_at_once(const uv_stream_t *handle) {
+  return handle->type != UV_NAMED_PIPE;
+}
+
 bool lunado_system_is_socket(const uv_pipe_t *handle) {
   (void)handle;
   return false;
@@ -128,6 +132,11 @@ int lunado_system_reset_at_close(const uv_tcp_t *handle) {
   if (rc < 0) return rc;
   rc = setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
   return rc < 0 ? uv_translate_sys_error(errno) : 0;
+}
+
+bool lunado_system_writes_at_once(const uv_stream_t *handle) {
+  (void)handle;
+  return true;
 }
 
 bool lunado_system_is_socket(const uv_pipe_t *handle) {
