@@ -7,8 +7,9 @@
 # specs run if LFS_SRC, LUASYSTEM_SRC and LUATERM_SRC name those of busted's
 # modules in C (luafilesystem, luasystem, lua-term); busted's Lua files are those
 # that lua5.4 finds on this machine.  CMOCKA_SRC is needed for the tests of the
-# core in C.  WORK is a folder for the builds, which are kept for the next run
-# (default build-windows).
+# core in C, OPENSSL_SRC for lunado.tls, and CURL_SRC beside it for
+# lunado.httpclient.  WORK is a folder for the builds, which are kept for the
+# next run (default build-windows).
 set -eu
 root=$(cd "$(dirname "$0")/.." && pwd)
 target=x86_64-w64-mingw32
@@ -18,6 +19,7 @@ work=${WORK:-$root/build-windows}
 mkdir -p "$work"
 work=$(cd "$work" && pwd)
 prefix=$work/prefix
+export PKG_CONFIG_LIBDIR="$prefix/lib/pkgconfig"
 export WINEPREFIX="$work/wine" WINEDEBUG="${WINEDEBUG:--all}" TERM=dumb
 : "${LUA_SRC:?}" "${LIBUV_SRC:?}" "${LUV_SRC:?}"
 
@@ -26,7 +28,7 @@ windows() { echo "Z:$1" | tr / '\\'; }
 
 # Runs CMake with the arguments, for Windows.
 configure() {
-  PKG_CONFIG_LIBDIR=$prefix/lib/pkgconfig cmake "$@" \
+  cmake "$@" \
     -DCMAKE_SYSTEM_NAME=Windows -DCMAKE_C_COMPILER=$cc \
     -DCMAKE_RC_COMPILER=$target-windres -DCMAKE_INSTALL_PREFIX="$prefix" \
     -DCMAKE_FIND_ROOT_PATH="$prefix" --log-level=WARNING
@@ -65,6 +67,29 @@ build_module() { # module, options and sources
   $cc -O2 -shared -DLUA_BUILD_AS_DLL -DLUA_LIB -D_WIN32_WINNT=0x0600 \
     -I"$prefix/include" -I"$work/compat" "$@" -o "$name" -L"$prefix/lib" \
     -llua54 -l:libuv.dll.a -lws2_32 -ladvapi32 -lbcrypt -lwinmm
+}
+
+build_openssl() {
+  mkdir -p "$work/openssl"
+  (cd "$work/openssl" &&
+    "$OPENSSL_SRC/Configure" mingw64 shared no-tests no-engine \
+      --cross-compile-prefix=$target- --prefix="$prefix" --libdir=lib &&
+    make -j "$jobs" build_libs && make install_dev install_runtime_libs) \
+    >"$work/openssl.log" 2>&1
+}
+
+build_curl() {
+  install_by_cmake "$CURL_SRC" curl -DHTTP_ONLY=ON -DBUILD_CURL_EXE=OFF \
+    -DBUILD_TESTING=OFF -DCURL_USE_OPENSSL=ON -DOPENSSL_ROOT_DIR="$prefix" \
+    -DCURL_USE_LIBPSL=OFF -DCURL_USE_LIBSSH2=OFF -DUSE_LIBIDN2=OFF \
+    -DCURL_ZLIB=OFF
+}
+
+# Runs the function once, if the variable names a folder.
+once() { # function, folder
+  [ -n "$2" ] && [ ! -f "$prefix/$1.done" ] || return 0
+  "$1"
+  touch "$prefix/$1.done"
 }
 
 build_libraries() {
@@ -111,7 +136,7 @@ run() { # log, how many, command
   timeout "${SECONDS_EACH:-400}" "$@" >"$log" 2>&1 </dev/null || status=$?
   summary=$(tr -d '\r' <"$log" | grep -a 'successes' | tail -n 1)
   bad=$(echo "$summary" | sed -n 's/.*\/ \([0-9]*\) fail.*\/ \([0-9]*\) err.*/\1 + \2/p')
-  if [ $status -eq 0 ] || { [ -n "$bad" ] && [ $((bad)) -le "$may" ]; }; then
+  if [ $status -eq 0 ] || { [ -n "$bad" ] && [ $(($bad)) -le "$may" ]; }; then
     echo "ok      ${log##*/} $summary"
   else
     echo "FAILED  ${log##*/} ($status) $summary"
@@ -121,6 +146,8 @@ run() { # log, how many, command
 
 failed=0
 build_libraries
+once build_openssl "${OPENSSL_SRC:-}"
+once build_curl "${CURL_SRC:-}"
 configure -S "$root" -B "$work/lunado" -DCMAKE_BUILD_TYPE=RelWithDebInfo \
   -DLUNADO_WERROR=ON -DLUA_DIR="$prefix"
 cmake --build "$work/lunado" -j "$jobs"
@@ -145,6 +172,14 @@ if [ $# -eq 0 ]; then
   if [ -n "${LFS_SRC:-}" ]; then set -- spec/*_spec.lua spec/tornado/*_spec.lua; fi
 fi
 [ $# -eq 0 ] || build_busted
+if [ -n "${OPENSSL_SRC:-}" ]; then
+  # The script that makes them is for a POSIX shell.
+  mkdir -p "$work/certificates"
+  LUA_PATH='./?.lua' LUNADO_CERTIFICATES=$work/certificates \
+    lua5.4 -e 'require "spec.support.certificates".path "ca.crt"'
+  LUNADO_CERTIFICATES=$(windows "$work/certificates")
+  export LUNADO_CERTIFICATES
+fi
 for spec; do
   may=$(sed -n "s|^$spec \([a-z0-9]*\) .*|\1|p" spec/support/windows.txt)
   [ "$may" != all ] || continue

@@ -17,6 +17,11 @@
 #include <time.h>
 #include <uv.h>
 
+#ifdef _WIN32
+#undef X509_NAME /* OpenSSL's type, and a macro of Windows' headers */
+#define timegm _mkgmtime
+#endif
+
 #define CLASS "lunado.tls.certificate"
 
 typedef struct {
@@ -97,10 +102,6 @@ static void push_name(lua_State *L, holder *self, const X509_NAME *name) {
     }
   }
 }
-
-#ifdef _WIN32
-#define timegm _mkgmtime
-#endif
 
 /* Pushes the time in seconds since 1970; nil if there is no such time. */
 static void push_time(lua_State *L, const ASN1_TIME *when) {
