@@ -45,7 +45,8 @@ static void check_wait(int ms) {
   double deadline = heap->finite > 0
                         ? lunado_heap_entry_when(&heap->entries[0]) * 1e3
                         : (double)INFINITY;
-  assert_true(ms <= 0 || (double)uv_now(&host) + ms <= deadline + GRAIN_MS);
+  assert_true(ms <= 0 ||
+              (double)uv_now(&host) + ms <= deadline + (double)GRAIN_MS);
 }
 
 static void observe(uv_prepare_t *handle) {
