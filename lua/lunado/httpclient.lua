@@ -82,7 +82,7 @@ end
 
 function AsyncHTTPClient:_remove_timer(fetch) -- luacheck: ignore self
   local timer = fetch.timer
-  fetch.timer = nil
+  fetch.timer = false
   pcall(self._loop.remove_timeout, self._loop, timer) -- it may be closed
 end
 
@@ -91,26 +91,27 @@ function AsyncHTTPClient:_unqueue(fetch)
   if fetch.timer then self:_remove_timer(fetch) end
   if not fetch.number then return end
   self._queue[fetch.number] = nil
-  fetch.number = nil
+  fetch.number = false
   self._queued = self._queued - 1
 end
 
 --- The fetch has waited in the queue for as long as it may.
 local function on_waited(fetch)
-  fetch.timer = nil
+  fetch.timer = false
   fetch:go_on(fetch.fail_599, "Timeout in request queue")
 end
 
---- Puts the fetch into the queue.
+--- Puts the fetch into the queue.  If memory runs out, it is there and counted,
+-- or neither.
 function AsyncHTTPClient:_enqueue(fetch)
+  local number = self._last + 1
+  self._queue[number] = fetch
+  self._last, fetch.number, self._queued = number, number, self._queued + 1
   local wait = math.min(fetch.all.connect_timeout == 0 and math.huge
     or fetch.all.connect_timeout, fetch.deadline - fetch.started)
   if wait < math.huge then
     fetch.timer = self._loop:call_at(fetch.started + wait, on_waited, fetch)
   end
-  local number = self._last + 1
-  self._queue[number] = fetch
-  self._last, fetch.number, self._queued = number, number, self._queued + 1
 end
 
 --- Returns the first fetch of the queue, and takes it out; nil: it is empty.
@@ -256,12 +257,13 @@ function AsyncHTTPClient:fetch(request, options)
     raise_error = not options or options.raise_error ~= false })
   core.set_canceller(fetch.future, fetch)
   self._fetches[fetch] = true
+  local ok, failure
   if self._active < self.max_clients and self._queued == 0 then
-    local ok, failure = core.try(fetch.start, fetch)
-    if not ok then fetch:fail(failure) end
+    ok, failure = core.try(fetch.start, fetch)
   else
-    self:_enqueue(fetch)
+    ok, failure = core.try(self._enqueue, self, fetch)
   end
+  if not ok then fetch:fail(failure) end
   return fetch.future
 end
 

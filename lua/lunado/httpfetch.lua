@@ -322,7 +322,7 @@ end
 function Fetch:wait_for_callback()
   if self.deadline == math.huge or self.timer then return end
   self.timer = self.client._loop:call_at(self.deadline, function()
-    self.timer = nil
+    self.timer = false
     self:called_back(self.fail_599,
       ("Operation timed out after %d milliseconds")
         :format(self.all.request_timeout * 1000 // 1))
@@ -453,8 +453,12 @@ function Fetch:produce()
 end
 
 local httpfetch = {
-  --- new(fields) → a Fetch
-  new = function(fields) return setmetatable(fields, Fetch) end,
+  --- new(fields) → a Fetch.  Its places of `number`, `timer` and `counted` are
+  -- there from the beginning: to set them later takes no memory.
+  new = function(fields)
+    fields.number, fields.timer, fields.counted = false, false, false
+    return setmetatable(fields, Fetch)
+  end,
   on_events = on_events,
 }
 
