@@ -155,12 +155,15 @@ describe("another host", function()
 
   spec("has no wrong credentials in its URL", function(client)
     local url
-    url = web.serve(function()
+    url = web.serve(function(request)
+      assert.is_nil(request.headers.X)
+      if request.path == "/end" then return 200, "end" end
       return 302, "", { "Location: http://a%0d%0aX%3a:b@"
         .. url:match "//(.*)$" .. "/end" }
     end)
-    local message = http_error(client:fetch(url, { auth_mode = "digest" }))
-    assert.is_truthy(message:find "a redirect to a wrong URL", message)
+    local ok, err = pcall(await, client:fetch(url, { auth_mode = "digest" }))
+    -- Later versions of libcurl leave the credentials out.
+    assert.is_truthy(ok or err.message:find "a redirect to a wrong URL")
   end)
 
   spec("does not take the user's headers from the next fetch", function(client)
