@@ -162,7 +162,9 @@ describe("an error that a coroutine yields to", function()
       return 1 + forever()
     end
     local f = gen.coroutine(forever)()
-    has(f:exception(), "stack overflow")
+    -- Lua 5.4.9 says the second if a finalizer is to be called just then.
+    assert.is_truthy(f:exception():find "stack overflow"
+      or f:exception() == "error in error handling")
     assert.is_string((select(2, f:exc_info())))
     assert.equal(1, run(function() return yield(gen.maybe_future(1)) end))
   end)
