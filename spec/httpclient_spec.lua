@@ -478,7 +478,7 @@ describe("arguments", function()
     refuses({ body = "x", allow_nonstandard_methods = true }, "GET")
     refuses({ method = "HEAD", body = "x", allow_nonstandard_methods = true },
       "HEAD")
-    refuses({ method = "BREW" }, "unknown method 'BREW'")
+    refuses({ method = "BREW" }, 'unknown method "BREW"')
     refuses({ method = "POST", body = "x", body_producer = print }, "exclude")
     refuses({ proxy_host = "x" }, "proxy_port")
     refuses({ proxy_port = 1 }, "proxy_host")

@@ -104,6 +104,7 @@ local function check_of(what, most)
 end
 
 local argument = {
+  MOST_PORT = MOST_PORT,
   bad = bad,
   unexpected = unexpected,
   check_self = check_self,

@@ -29,12 +29,13 @@ local CERTIFICATE_ERRORS <const> = { [58] = "client_cert", [77] = "ca_certs",
 -- `started`, `deadline`: times of the loop, with the queue and without end;
 -- `begun`: when it left the queue; nil: it has not;
 -- `counted`: whether it is one of the client's running ones;
--- `number`, `timer`: of its place in the queue;
+-- `number`: of its place in the queue; `timer`: of its time there, later of a
+-- callback's that it waits for;
 -- `transfer`: lunado.curl's, while it runs;
 -- `redirects`: how many were followed; `redirected`: their seconds;
 -- `reason`, `headers`, `body`: of the answer so far;
 -- `held`: a Future for which the streaming_callback has asked to wait;
--- `ended`: { error, code, info } of a transfer that ended meanwhile;
+-- `ended`: { error, follows } of a transfer that ended meanwhile;
 -- `producer`: the Future of body_producer's coroutine; `sent`: bytes from it;
 -- `drained`: the Future of write;
 -- `over`: whether it has its outcome, or its Future needs none;

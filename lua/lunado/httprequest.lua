@@ -106,8 +106,11 @@ end
 
 --- libcurl takes the port 0 for one that it chooses.
 local function port(value)
-  return count(value) or (value > 65535 and "a port is at most 65535"
-    or value < 1 and "a port is at least 1" or nil)
+  if count(value) then return count(value) end
+  if value < 1 then return "a port is at least 1" end
+  if value > argument.MOST_PORT then
+    return ("a port is at most %d"):format(argument.MOST_PORT)
+  end
 end
 
 local PROXIES <const> = { http = true, https = true, socks4 = true,
@@ -116,8 +119,9 @@ local PROXIES <const> = { http = true, https = true, socks4 = true,
 --- libcurl takes an empty name for no proxy, and what is more than a host for
 -- parts of a URL, of which it uses some and drops others.
 local function proxy(value)
-  if line(value) then return line(value) end
-  local scheme, host = value:match "^([%a][%w+.-]*)://(.*)$"
+  local wrong = line(value)
+  if wrong then return wrong end
+  local scheme, host = value:match "^(%a[%w+.-]*)://(.*)$"
   if scheme and not PROXIES[scheme:lower()] then
     return ("unsupported kind of proxy '%s'"):format(scheme)
   end
@@ -319,7 +323,7 @@ local function wrong_body(all)
     return ("body: must be nil for method %s"):format(name)
   end
   if all.allow_nonstandard_methods then return nil end
-  if not METHODS[name] then return ("unknown method '%s'"):format(name) end
+  if not METHODS[name] then return argument.unknown("method", name) end
   local expected = WITH_BODY[name] or false
   if expected ~= present then
     return ("body: must %sbe nil for method %s (unless "

@@ -239,13 +239,13 @@ function HTTPHeaders:__newindex(name, value)
   end
   name = normalize(name)
   if value == nil then return remove(self, name) end
-  local _, wrong = to_text(value)
+  local text, wrong = to_text(value)
   if wrong then
     error(("the value of a header: %s (%s)"):format(wrong, name), 2)
   end
   local fields = self[FIELDS]
   local is_new = not fields[name]
-  fields[name] = tostring(value)
+  fields[name] = text
   if is_new then fields[#fields + 1] = name end
 end
 
@@ -293,11 +293,11 @@ local function add_field(headers, name, value)
     argument.bad(1, "HTTPHeaders", name .. ": a list of values expected", 3)
   end
   for _, each in ipairs(type(value) == "table" and value or { value }) do
-    local _, wrong = to_text(each)
+    local text, wrong = to_text(each)
     if wrong then
       argument.bad(1, "HTTPHeaders", ("%s: %s"):format(name, wrong), 3)
     end
-    append(headers, name, tostring(each))
+    append(headers, name, text)
   end
 end
 
@@ -392,8 +392,6 @@ local function url_concat(url, args)
   return base .. (joined ~= "" and "?" .. joined or "") .. fragment
 end
 
-local MOST_PORT <const> = 65535
-
 --- Returns host and port of "host:port"; the port is nil if there is none.
 -- Raises HTTPInputError for a number that is no port.  Tornado:
 -- split_host_and_port.
@@ -402,9 +400,9 @@ local function split_host_and_port(netloc)
   local host, port = netloc:match "^(.+):(%d+)$"
   if not host then return netloc, nil end
   local number = math.tointeger(tonumber(port))
-  if number and number <= MOST_PORT then return host, number end
-  error(HTTPInputError(("a port is at most %d: %s"):format(MOST_PORT, netloc)),
-    2)
+  if number and number <= argument.MOST_PORT then return host, number end
+  error(HTTPInputError(("a port is at most %d: %s"):format(argument.MOST_PORT,
+    netloc)), 2)
 end
 
 -- Dates ---------------------------------------------------------------------

@@ -197,7 +197,7 @@ local function check_source(options)
   end
   if port ~= nil then
     local number = math.type(port) and math.tointeger(port)
-    if not number or number < 0 or number > 65535 then
+    if not number or number < 0 or number > argument.MOST_PORT then
       argument.bad(3, "connect", "source_port: port expected", 4)
     end
   end
