@@ -30,8 +30,8 @@ int lunado_system_reset_at_close(const uv_tcp_t *handle);
  * connection, and the peer may not get what was sent last. */
 void lunado_system_drop_input(const uv_stream_t *handle);
 
-/* False for a named pipe of Windows: libuv's uv_try_write does nothing there, but
- * what uv_write gives the pipe arrives, although the pipe is closed. */
+/* False for a named pipe of Windows: libuv's uv_try_write does nothing there,
+ * but what uv_write gives the pipe arrives, although the pipe is closed. */
 bool lunado_system_writes_at_once(const uv_stream_t *handle);
 
 /* True if the pipe is a socket, whose directions end one by one; false if it is

@@ -4,9 +4,9 @@
  *
  * Invariants: under its address an open client has an entry in the registry:
  * its userdata while transfers run, else false.  As the entry exists, changing
- * it needs no memory.  A transfer is in `ready` while it has
- * events that on_events was not told.  The deadline and the watched sockets
- * keep the loop running only while transfers run.
+ * it needs no memory.  A transfer is in `ready` while it has events that
+ * on_events was not told.  The deadline and the watched sockets keep the loop
+ * running only while transfers run.
  *
  * Pointers: a timer's `client` is valid while its handle is open, because the
  * client closes it before it goes.

@@ -8,7 +8,6 @@
  */
 #include "curl/transfer.h"
 
-#include <limits.h>
 #include <string.h>
 
 #include "curl/head.h"

@@ -10,7 +10,6 @@
 #include "binding/loop/runsync.h"
 
 #include <math.h>
-#include <stdio.h>
 
 #include "binding/coroutine/cancel.h"
 #include "binding/coroutine/coroutine.h"
