@@ -120,6 +120,7 @@ build = {
             "src/binding/stream/connecting.c",
             "src/binding/stream/descriptor.c",
             "src/binding/stream/filtering.c",
+            "src/binding/stream/finding.c",
             "src/binding/stream/iostream.c",
             "src/binding/stream/listener.c",
             "src/binding/stream/opening.c",

@@ -2,8 +2,6 @@
 /* reading.c - the reads of a stream. */
 #include "binding/stream/reading.h"
 
-#include <stdio.h>
-
 #include "binding/error/exception.h"
 #include "binding/error/failure.h"
 #include "binding/error/protect.h"
@@ -14,16 +12,11 @@
 #include "binding/state/uverror.h"
 #include "binding/stream/closing.h"
 #include "binding/stream/filtering.h"
-
-/* The default of max_buffer_size: how many bytes a read may wait for. */
-#define MAX_BUFFER ((size_t)100 * 1024 * 1024)
+#include "binding/stream/finding.h"
 
 /* The most bytes that a read with `partial` gets of those that arrive at
  * once. */
 #define PART ((size_t)64 * 1024)
-
-/* What find() returns beside the number of bytes. */
-enum { NOT_YET = -1, NEVER = -2 };
 
 /* Pushes the result of a read that gets n bytes, which stay in the buffer.
  * [-0, +1, m] */
@@ -117,126 +110,6 @@ void lunado__reading_end(lua_State *L, int idx, lunado_iostream *self,
   give(L, idx, self, lunado_bytes_size(&self->in));
 }
 
-/* --- finding -------------------------------------------------------------- */
-
-/* Pushes the text in quotes, as Lua's "%q" writes it, on one line. */
-static void push_quoted(lua_State *L, const char *text, size_t length) {
-  luaL_Buffer buffer;
-  luaL_buffinit(L, &buffer);
-  luaL_addchar(&buffer, '"');
-  for (size_t i = 0; i < length; i++) {
-    unsigned char c = (unsigned char)text[i];
-    char escaped[8];
-    if (c == '\n')
-      luaL_addstring(&buffer, "\\n");
-    else if (c == '"' || c == '\\') {
-      luaL_addchar(&buffer, '\\');
-      luaL_addchar(&buffer, (char)c);
-    } else if (c < ' ' || c == 127) {
-      (void)snprintf(escaped, sizeof escaped,
-                     i + 1 < length && text[i + 1] >= '0' && text[i + 1] <= '9'
-                         ? "\\%03d"
-                         : "\\%d",
-                     c);
-      luaL_addstring(&buffer, escaped);
-    } else {
-      luaL_addchar(&buffer, (char)c);
-    }
-  }
-  luaL_addchar(&buffer, '"');
-  luaL_pushresult(&buffer);
-}
-
-/* For a read that must end within `max` bytes, and does not: pushes its error,
- * and returns NEVER. */
-static ptrdiff_t exceeds(lua_State *L, int idx, lunado_iostream *self) {
-  int top = lua_gettop(L);
-  const char *delimiter = "\n";
-  size_t length = 1;
-  luaL_checkstack(L, LUA_MINSTACK, NULL);
-  lua_getiuservalue(L, idx, IOSTREAM_WHAT);
-  if (self->want == IOSTREAM_DELIMITER)
-    delimiter = lua_tolstring(L, -1, &length);
-  push_quoted(L, delimiter, length);
-  lua_pushfstring(L, "delimiter %s not found within %I bytes",
-                  lua_tostring(L, -1), (LUAI_UACINT)self->count);
-  lunado__exception_push(L, self->loop->realm, LUNADO_E_UNSATISFIABLE_READ,
-                         "%s", lua_tostring(L, -1));
-  lua_replace(L, top + 1);
-  lua_settop(L, top + 1);
-  return NEVER;
-}
-
-/* Returns n, or NOT_YET if n is 0; NEVER, with the error on top, if that is
- * beyond `max`. */
-static ptrdiff_t within(lua_State *L, int idx, lunado_iostream *self,
-                        size_t n) {
-  size_t size = n > 0 ? n : lunado_bytes_size(&self->in);
-  if (size > self->count) return exceeds(L, idx, self);
-  return n > 0 ? (ptrdiff_t)n : NOT_YET;
-}
-
-static ptrdiff_t find_bytes(lunado_iostream *self) {
-  size_t size = lunado_bytes_size(&self->in);
-  if (size >= self->count) return (ptrdiff_t)self->count;
-  return self->partial && size > 0 ? (ptrdiff_t)size : NOT_YET;
-}
-
-static ptrdiff_t find_delimiter(lua_State *L, int idx, lunado_iostream *self) {
-  size_t length, n;
-  const char *delimiter;
-  lua_getiuservalue(L, idx, IOSTREAM_WHAT);
-  delimiter = lua_tolstring(L, -1, &length);
-  n = lunado_bytes_find(&self->in, delimiter, length);
-  lua_pop(L, 1);
-  return within(L, idx, self, n);
-}
-
-/* Calls match(object), which returns the number of bytes, or nil, or nil and an
- * error. */
-static ptrdiff_t find_match(lua_State *L, int idx) {
-  ptrdiff_t n = NOT_YET;
-  lua_getiuservalue(L, idx, IOSTREAM_WHAT);
-  lua_getiuservalue(L, idx, IOSTREAM_OBJECT);
-  lua_call(L, 1, 2);
-  if (lua_isinteger(L, -2)) n = (ptrdiff_t)lua_tointeger(L, -2);
-  if (!lua_isnil(L, -1)) {
-    lua_remove(L, -2);
-    return NEVER;
-  }
-  lua_pop(L, 2);
-  return n;
-}
-
-/* Returns how many bytes the read gets; NOT_YET; or NEVER, with the error on
- * top.  Takes nothing.  [-0, +(0|1), e] */
-static ptrdiff_t find(lua_State *L, int idx, lunado_iostream *self) {
-  switch (self->want) {
-  case IOSTREAM_BYTES:
-    return find_bytes(self);
-  case IOSTREAM_LINE:
-    return within(L, idx, self, lunado_bytes_find(&self->in, "\n", 1));
-  case IOSTREAM_DELIMITER:
-    return find_delimiter(L, idx, self);
-  case IOSTREAM_MATCH:
-    return find_match(L, idx);
-  default:
-    return NOT_YET;
-  }
-}
-
-/* For a read that has not found what it wants.  Returns true, with the error on
- * top, if the buffer is full, so that it never will.  [-0, +(0|1), m] */
-static bool is_hopeless(lua_State *L, int idx, lunado_iostream *self) {
-  size_t size = lunado_bytes_size(&self->in);
-  if (size == 0 ||
-      size <= lunado__iostream_limit(L, idx, "max_buffer_size", MAX_BUFFER))
-    return false;
-  lunado__exception_push(L, self->loop->realm, LUNADO_E_STREAM_BUFFER_FULL,
-                         "Reached maximum read buffer size");
-  return true;
-}
-
 /* --- reading -------------------------------------------------------------- */
 
 /* How many more bytes the read needs; with `partial`, how many it can use. */
@@ -300,15 +173,17 @@ static void wait_or_end(lua_State *L, int idx, lunado_iostream *self, int err,
 static bool proceed(lua_State *L, int idx, lunado_iostream *self) {
   int top = lua_gettop(L);
   uint32_t generation = self->generation;
-  ptrdiff_t n = find(L, idx, self);
-  bool never = n == NEVER || (n == NOT_YET && is_hopeless(L, idx, self));
+  ptrdiff_t n = lunado__finding_find(L, idx, self);
+  bool never =
+      n == LUNADO_FIND_NEVER ||
+      (n == LUNADO_FIND_NOT_YET && lunado__finding_is_hopeless(L, idx, self));
   bool waits = still_waits(self, generation);
   if (waits && n >= 0)
     give(L, idx, self, (size_t)n);
   else if (waits && never)
     wait_or_end(L, idx, self, top + 1, false);
   lua_settop(L, top);
-  return waits && n == NOT_YET && !never;
+  return waits && n == LUNADO_FIND_NOT_YET && !never;
 }
 
 /* Stops reading if no read waits and enough bytes were read ahead.  Otherwise
@@ -417,7 +292,7 @@ static void push_wait(lua_State *L, int idx, lunado_iostream *self,
   int ticket = lua_gettop(L) + 1;
   bool hopeless;
   (void)lunado__ticket_new(L, self->loop->realm, idx);
-  hopeless = is_hopeless(L, idx, self);
+  hopeless = lunado__finding_is_hopeless(L, idx, self);
   if (self->generation != generation) refuse_second(L);
   if (!hopeless && !self->closed && !self->peer_ended)
     lunado__iostream_hold(L, idx, self, IOSTREAM_HELD_READ);
@@ -469,10 +344,10 @@ static int read_now(lua_State *L, lunado_iostream *self) {
   lunado_realm *realm = self->loop->realm;
   int idx = lua_gettop(L);
   uint32_t generation = self->generation;
-  ptrdiff_t n = find(L, idx, self);
-  if (n == NOT_YET) {
+  ptrdiff_t n = lunado__finding_find(L, idx, self);
+  if (n == LUNADO_FIND_NOT_YET) {
     push_wait(L, idx, self, generation);
-  } else if (n == NEVER) {
+  } else if (n == LUNADO_FIND_NEVER) {
     if (self->generation != generation) refuse_second(L);
     lunado__closing_close(L, idx, self, idx + 1);
     lunado__closing_pusherror(L, idx, self, idx + 1);
