@@ -336,8 +336,7 @@ void lunado__closing_closed(lunado_stream *core) {
 static int stream_close(lua_State *L) {
   lunado_iostream *self = lunado__iostream_alone(L);
   /* A file may be closed at once. */
-  if (self->kind == LUNADO_STREAM_FILE && !lunado__iostream_reserve(L))
-    return luaL_error(L, "not enough memory");
+  if (self->kind == LUNADO_STREAM_FILE) lunado__iostream_reserve(L);
   if (self->core != NULL) push_closed_future(L, 2, self);
   lua_settop(L, 2);
   lunado__closing_all(L, 2, self, 0);

@@ -182,7 +182,7 @@ static int stream__start_filter(lua_State *L) {
   luaL_checktype(L, 3, LUA_TUSERDATA);
   luaL_checkstring(L, 4);
   lua_settop(L, 4);
-  if (!lunado__iostream_reserve(L)) return luaL_error(L, "not enough memory");
+  lunado__iostream_reserve(L);
   self = lunado__iostream_check(L);
   push_future(L, realm, 5);
   if (self->closed) return fail_closed(L, 5, self);

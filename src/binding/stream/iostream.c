@@ -201,8 +201,12 @@ static lua_State *thread_of(const lunado_iostream *self) {
   return caller != NULL && caller->stream == self ? caller->L : self->loop->L;
 }
 
-bool lunado__iostream_reserve(lua_State *L) {
+bool lunado__iostream_can_reserve(lua_State *L) {
   return lua_checkstack(L, EVENT_STACK + LUA_MINSTACK);
+}
+
+void lunado__iostream_reserve(lua_State *L) {
+  if (!lunado__iostream_can_reserve(L)) luaL_error(L, "not enough memory");
 }
 
 void lunado__iostream_call(lunado_iostream *self, lua_CFunction function,
@@ -385,7 +389,7 @@ static int core_stream_lost(lua_State *L) {
   core = lunado__handle_adopter(*(uv_stream_t **)lua_touserdata(L, 2));
   if (core == NULL || core->owner == NULL) return 0;
   self = core->owner;
-  if (!lunado__iostream_reserve(L)) return luaL_error(L, "not enough memory");
+  lunado__iostream_reserve(L);
   lunado__iostream_enter(L, self, &caller);
   lunado__reading_ended(core, UV_ECANCELED);
   lunado__iostream_leave(&caller);

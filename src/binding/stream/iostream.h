@@ -154,11 +154,13 @@ void lunado__iostream_hold(lua_State *L, int idx, lunado_iostream *self,
  * [-0, +0, -] */
 void lunado__iostream_release(lua_State *L, lunado_iostream *self, int reason);
 
-/* Ensures room on the stack of L for an event during a call of the core's.
- * Returns false if there is no memory for it: the event would be lost.  To be
- * called in the C function that makes the call, before anything changes.
- * [-0, +0, -] */
-bool lunado__iostream_reserve(lua_State *L);
+/* Ensures room on the stack of L for an event during a call of the core's, or
+ * raises: the event would be lost.  To be called in the C function that makes
+ * the call, before anything changes.  [-0, +0, m] */
+void lunado__iostream_reserve(lua_State *L);
+
+/* Does the same, but returns false if there is no memory.  [-0, +0, -] */
+bool lunado__iostream_can_reserve(lua_State *L);
 
 /* Enclose a call of the core's.  If the core may call an event meanwhile, the
  * stack was reserved before. */

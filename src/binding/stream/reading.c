@@ -128,7 +128,7 @@ void lunado__reading_start(lua_State *L, int idx, lunado_iostream *self) {
   int top = lua_gettop(L), rc = UV_ENOMEM;
   if (self->core == NULL || self->peer_ended || self->connecting) return;
   /* Reading a file may end at once. */
-  if (self->kind != LUNADO_STREAM_FILE || lunado__iostream_reserve(L)) {
+  if (self->kind != LUNADO_STREAM_FILE || lunado__iostream_can_reserve(L)) {
     lunado__iostream_enter(L, self, &caller);
     rc = lunado_stream_read(self->core, missing(self));
     lunado__iostream_leave(&caller);

@@ -260,7 +260,7 @@ static int prepare_rest(lua_State *L) {
  * write may come before.  Pushes the Future. */
 static int write_rest(lua_State *L, int idx, lunado_iostream *self,
                       message *data) {
-  bool has_room = lunado__iostream_reserve(L);
+  bool has_room = lunado__iostream_can_reserve(L);
   lua_pushcfunction(L, prepare_rest);
   lua_pushvalue(L, idx);
   lua_pushvalue(L, data->holder);
@@ -333,7 +333,7 @@ static int stream_write(lua_State *L) {
     return 1;
   }
   if (data.sent > 0) return write_rest(L, idx, self, &data);
-  if (!lunado__iostream_reserve(L)) return luaL_error(L, "not enough memory");
+  lunado__iostream_reserve(L);
   add_future(L, idx, self, data.holder);
   if (is_refused(L, idx, self, data.size)) return 1;
   if (self->kind == LUNADO_STREAM_FILE) forget_ahead(self);
@@ -361,7 +361,7 @@ static int stream_close_write(lua_State *L) {
   lunado_realm *realm = lunado__realm_upvalue(L);
   lunado_iostream *self = lunado__iostream_alone(L);
   lunado_write *write;
-  if (!lunado__iostream_reserve(L)) return luaL_error(L, "not enough memory");
+  lunado__iostream_reserve(L);
   add_future(L, 2, self, 0);
   lunado__iostream_pushtable(L, 2, IOSTREAM_RARE);
   lua_pop(L, 1);
