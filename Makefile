@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 # Shortcuts for CMake and its presets; see CMakeLists.txt and CMakePresets.json.
 export LUA ?= lua5.4
-# Where LUA was installed by Lua's own makefile, its header and library count, not
-# those of another Lua 5.4 that pkg-config knows.
+# Where LUA was installed by Lua's own makefile, its header and library count,
+# not those of another Lua 5.4 that pkg-config knows.
 export LUA_DIR ?= $(shell dir=$$(dirname "$$(command -v "$(LUA)")")/..; \
 	test -f "$$dir/include/lua.h" && ls "$$dir"/lib/liblua.* >/dev/null 2>&1 && \
 	cd "$$dir" && pwd)

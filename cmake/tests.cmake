@@ -246,8 +246,8 @@ foreach(mode incremental tiny)
 endforeach()
 
 # The longest tests begin first when tests run in parallel.
-set_tests_properties(${long_tests} capi/threads capi/states spec/limit/depth_spec
-  spec/limit/executor_spec gc/tiny/gen_lifetime_spec
+set_tests_properties(${long_tests} capi/threads capi/states
+  spec/limit/depth_spec spec/limit/executor_spec gc/tiny/gen_lifetime_spec
   gc/incremental/gen_lifetime_spec PROPERTIES COST 100)
 
 # Tests that run no program of this build run only once, without a checker.  So

@@ -144,7 +144,8 @@ cmake -S . -B "$work/lunado" -DCMAKE_BUILD_TYPE=RelWithDebInfo \
 cmake --build "$work/lunado" -j "$jobs"
 failed=
 # What is in tree/ does not depend on the C library.  CMake refuses to install a
-# module with the path that the compiler's command adds, as package/install does.
+# module with the path that the compiler's command adds, as package/install
+# does.
 ctest --test-dir "$work/lunado" -j "$jobs" -R "${TESTS:-.}" \
   -E 'tree/|package/install' --output-on-failure || failed=yes
 run_statics

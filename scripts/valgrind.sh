@@ -14,8 +14,11 @@ trap 'rm -f "$log"' EXIT
 # ==pid==.
 lost() {
   awk '
-    function show() { if (block ~ /lost in/ && block ~ /src\/(core|binding|curl|tls)\//)
-      printf "%s\n", block; block = "" }
+    function show() {
+      if (block ~ /lost in/ && block ~ /src\/(core|binding|curl|tls)\//)
+        printf "%s\n", block
+      block = ""
+    }
     { sub(/^==[0-9]+== ?/, "") }
     /^$/ { show(); next }
     { block = block $0 "\n" }

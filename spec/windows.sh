@@ -4,9 +4,10 @@
 # is on this machine; otherwise says so, and exits with 77.  Arguments: folders
 # of headers, before the usual ones.
 #
-# The headers of Lua and libuv are the same for all systems, and those of OpenSSL
-# and libcurl are near enough.  So those of this machine serve; but nothing else
-# from their folders may be seen, above all not this system's C library.
+# The headers of Lua and libuv are the same for all systems, and those of
+# OpenSSL and libcurl are near enough.  So those of this machine serve; but
+# nothing else from their folders may be seen, above all not this system's C
+# library.
 set -eu
 cd "$(dirname "$0")/.."
 cc=x86_64-w64-mingw32-gcc
@@ -51,7 +52,7 @@ optional curl/curl.h src/curl
 failed=0
 for source in $sources; do
   case $source in
-  src/tls/*) first= ;; # the order matters: X509_NAME is a macro of Windows', too
+  src/tls/*) first= ;; # the order matters: X509_NAME is a macro of Windows'
   *) first="-include $temporary/all.h" ;;
   esac
   # shellcheck disable=SC2086

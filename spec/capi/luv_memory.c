@@ -113,9 +113,9 @@ static const char all_there[] =
     "uv, luv, await = lunado.uv, require 'luv', coroutine.yield";
 
 /* True, and says so, if luv is 1.50 or later: it crashes after an allocation of
- * its own has failed, because it knows a handle before the handle's data is set,
- * or before libuv knows it.  1.50 has the function, where libuv is as new, and
- * 1.52 the table. */
+ * its own has failed, because it knows a handle before the handle's data is
+ * set, or before libuv knows it.  1.50 has the function, where libuv is as new,
+ * and 1.52 the table. */
 static bool luv_crashes(void) {
   lua_State *L = open_state(all_there);
   bool newer = lua_getfield(L, LUA_REGISTRYINDEX, "LUV_HANDLES") == LUA_TTABLE;
