@@ -991,8 +991,11 @@ describe("a wrong argument", function()
     refuses("true", 5, 2, "table", "number")
     refuses("true", { shell = true }, 2, 'unknown option "shell"')
     refuses("true", { [1] = 1 }, 2, 'unknown option 1')
-    refuses("true", { stdin = STDOUT }, 2,
-      "stdin: STREAM, DEVNULL or a descriptor expected")
+    for _, options in ipairs { { stdin = STDOUT },
+      odd { __index = { stdin = STDOUT } } } do
+      refuses("true", options, 2,
+        "stdin: STREAM, DEVNULL or a descriptor expected")
+    end
     refuses("true", { stderr = true }, 2,
       "stderr: STREAM, DEVNULL, STDOUT or a descriptor expected")
     refuses("true", { stdout = 1.5 }, 2, "stdout: ")

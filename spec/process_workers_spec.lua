@@ -713,6 +713,10 @@ describe("a wrong call", function()
       "bad argument #2 to 'spawn_workers' (unknown option \"restarts\")")
     refused("process.spawn_workers(1, { max_restarts = -5 })",
       "bad argument #2 to 'spawn_workers' (max_restarts: a count expected)")
+    refused("process.spawn_workers(1, setmetatable({ restarts = 5 }, "
+      .. "{ __pairs = function() return next, {} end, "
+      .. "__index = { max_restarts = -5 } }))",
+      "bad argument #2 to 'spawn_workers' (max_restarts: a count expected)")
     refused("process.spawn_workers(1, { stop_timeout = 0/0 })",
       "bad argument #2 to 'spawn_workers' (stop_timeout: seconds expected)")
     refused("process.spawn_workers(1, { start_timeout = math.huge })",

@@ -166,7 +166,7 @@ local function check_options(options)
   local wrong = argument.wrong_name(options, OPTIONS)
   if wrong then argument.bad(2, "Subprocess", wrong, 4) end
   local copy = {}
-  for name, value in next, options do copy[name] = value end
+  for name in next, OPTIONS do copy[name] = options[name] end
   for _, name in ipairs { "stdin", "stdout", "stderr" } do
     check_stdio(name, copy[name])
   end

@@ -60,8 +60,9 @@ local function check_options(options)
   argument.check_type(options, "table", 2, "spawn_workers", 3)
   local wrong = argument.wrong_name(options, checks)
   if wrong then argument.bad(2, "spawn_workers", wrong, 3) end
-  for name, value in next, options do
-    all[name] = checks[name](value, name)
+  for name, check in next, checks do
+    local value = options[name]
+    if value ~= nil then all[name] = check(value, name) end
   end
   return all
 end
