@@ -13,7 +13,6 @@
 #include "binding/error/protect.h"
 #include "binding/future/future.h"
 #include "binding/future/settle.h"
-#include "binding/state/uverror.h"
 #include "binding/stream/closing.h"
 #include "binding/stream/filtering.h"
 #include "binding/stream/reading.h"
