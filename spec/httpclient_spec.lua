@@ -441,6 +441,16 @@ describe("arguments", function()
       local c = httpclient.AsyncHTTPClient { max_client = 1 }
       return c
     end, 1, "AsyncHTTPClient", 'unknown option "max_client"')
+    local count = 0
+    local other = httpclient.AsyncHTTPClient(setmetatable({}, {
+      __index = function(_, name)
+        if name == "force_instance" then return true end
+        if name ~= "max_clients" then return nil end
+        count = count + 1
+        return count == 1 and 3 or "x"
+      end }))
+    assert.equal(3, other.max_clients)
+    other:close()
     bad(function()
       local c = httpclient.AsyncHTTPClient { max_clients = 0 }
       return c

@@ -537,6 +537,13 @@ describe("a wrong option", function()
       if name ~= "tty" then refuses({ readable = true }, "unknown option") end
       if name ~= "open" then refuses({ mode = "r" }, "unknown option") end
     end
+    local count = 0
+    local changing = setmetatable({}, { __index = function(_, name)
+      if name ~= "max_buffer_size" then return nil end
+      count = count + 1
+      return count == 1 and 5 or "x"
+    end })
+    assert.equal(5, IOStream.tcp(changing).max_buffer_size)
     bad(function() local _ = IOStream.open(0, { mode = "x" }) end, 2, "open",
       "mode: invalid mode")
     bad(function() local _ = IOStream.open(0, { mode = false }) end, 2, "open",

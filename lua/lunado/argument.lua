@@ -66,12 +66,16 @@ local function unknown(kind, name)
   return ("unknown %s %s"):format(kind, tostring(name))
 end
 
---- Returns what is wrong with the names of options, or nil: each must be one of
--- the keys of `known`.
-local function wrong_name(options, known)
+--- Returns a plain copy of a table of options, whose values cannot change any
+-- more, as those of a table with metamethods may; or nil and what is wrong:
+-- each name must be one of the keys of `known`.
+local function copy_options(options, known)
   for name in pairs(options) do
-    if known[name] == nil then return unknown("option", name) end
+    if known[name] == nil then return nil, unknown("option", name) end
   end
+  local copy = {}
+  for name in next, known do copy[name] = options[name] end
+  return copy
 end
 
 --- Returns the length of a list, which a metamethod may give; nil if that is no
@@ -113,7 +117,7 @@ local argument = {
   check_name = check_name,
   check_count = check_count,
   unknown = unknown,
-  wrong_name = wrong_name,
+  copy_options = copy_options,
   length_of = length_of,
   is_list = is_list,
   check_descriptor = check_of("a descriptor is", MOST_DESCRIPTOR),

@@ -292,8 +292,7 @@ local OPTIONS <const> = { force_instance = true, max_clients = true,
 
 --- Returns what is wrong with the options of a client, or nil.
 local function wrong_option(options)
-  local wrong = argument.wrong_name(options, OPTIONS)
-    or options.max_clients ~= nil and wrong_most(options.max_clients)
+  local wrong = options.max_clients ~= nil and wrong_most(options.max_clients)
   if wrong then return wrong end
   local own = options.force_instance
   if own ~= nil and type(own) ~= "boolean" then
@@ -323,8 +322,9 @@ setmetatable(AsyncHTTPClient, {
     if options ~= nil then
       argument.check_type(options, "table", 1, "AsyncHTTPClient", 2)
     end
-    options = options or {}
-    local wrong = wrong_option(options)
+    local wrong
+    options, wrong = argument.copy_options(options or {}, OPTIONS)
+    wrong = wrong or wrong_option(options)
     if wrong then argument.bad(1, "AsyncHTTPClient", wrong, 2) end
     local loop = IOLoop.current()
     local client = not options.force_instance and clients[loop]

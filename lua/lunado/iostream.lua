@@ -68,15 +68,15 @@ local function check_options(options, position, name, level)
   if wrong then argument.bad(position, name, wrong, level) end
 end
 
---- Returns the options, a table with nothing wrong in it; it may have the names
--- in `known`.
+--- Returns a copy of the options, with nothing wrong in it; they may have the
+-- names in `known`.
 local function to_options(options, known, position, name, level)
   if options == nil then return {} end
   argument.check_type(options, "table", position, name, level + 1)
-  local wrong = argument.wrong_name(options, known)
-  if wrong then argument.bad(position, name, wrong, level + 1) end
-  check_options(options, position, name, level + 2)
-  return options
+  local copy, wrong = argument.copy_options(options, known)
+  if not copy then argument.bad(position, name, wrong, level + 1) end
+  check_options(copy, position, name, level + 2)
+  return copy
 end
 
 local TYPES = { uv_tcp = true, uv_pipe = true, uv_tty = true }

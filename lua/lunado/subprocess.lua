@@ -163,10 +163,8 @@ local function check_options(options)
   if type(options) ~= "table" then
     argument.unexpected(2, "Subprocess", "table", options, 4)
   end
-  local wrong = argument.wrong_name(options, OPTIONS)
-  if wrong then argument.bad(2, "Subprocess", wrong, 4) end
-  local copy = {}
-  for name in next, OPTIONS do copy[name] = options[name] end
+  local copy, wrong = argument.copy_options(options, OPTIONS)
+  if not copy then argument.bad(2, "Subprocess", wrong, 4) end
   for _, name in ipairs { "stdin", "stdout", "stderr" } do
     check_stdio(name, copy[name])
   end

@@ -206,8 +206,9 @@ end
 local function check_options(options)
   if options == nil then return {} end
   argument.check_type(options, "table", 3, "connect", 3)
-  local wrong = argument.wrong_name(options, OPTIONS)
-  if wrong then argument.bad(3, "connect", wrong, 3) end
+  local wrong
+  options, wrong = argument.copy_options(options, OPTIONS)
+  if not options then argument.bad(3, "connect", wrong, 3) end
   iostream._check_options(options, 3, "connect", 4)
   local family = options.family
   if family ~= nil and family ~= "inet" and family ~= "inet6" then

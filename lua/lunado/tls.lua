@@ -145,15 +145,6 @@ local function wrong_certificates(server_side, options)
   end
 end
 
---- Returns a plain copy of the options, whose values cannot change any more,
--- as those of a table with metamethods may; or nil and what is wrong.
-local function copy_options(options)
-  local copy, wrong = {}, argument.wrong_name(options, KNOWN)
-  if wrong then return nil, wrong end
-  for name in pairs(KNOWN) do copy[name] = options[name] end
-  return copy
-end
-
 local function wrong_option(server_side, options)
   return wrong_strings(options) or wrong_choice(options)
     or wrong_certificates(server_side, options)
@@ -161,7 +152,7 @@ end
 
 --- Returns the options as the part in C wants them; or nil and what is wrong.
 local function prepare(server_side, given)
-  local options, wrong = copy_options(given)
+  local options, wrong = argument.copy_options(given, KNOWN)
   wrong = wrong or wrong_option(server_side, options)
   if wrong then return nil, wrong end
   local reqs = options.cert_reqs or (server_side and "none" or "required")

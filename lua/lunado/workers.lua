@@ -58,12 +58,9 @@ local function check_options(options)
     start_timeout = START_TIMEOUT }
   if options == nil then return all end
   argument.check_type(options, "table", 2, "spawn_workers", 3)
-  local wrong = argument.wrong_name(options, checks)
-  if wrong then argument.bad(2, "spawn_workers", wrong, 3) end
-  for name, check in next, checks do
-    local value = options[name]
-    if value ~= nil then all[name] = check(value, name) end
-  end
+  local copy, wrong = argument.copy_options(options, checks)
+  if not copy then argument.bad(2, "spawn_workers", wrong, 3) end
+  for name, value in next, copy do all[name] = checks[name](value, name) end
   return all
 end
 
