@@ -338,6 +338,31 @@ describe("answers", function()
     assert.equal("\r\n", lines[#lines])
   end)
 
+  spec("may have lines that look like status lines", function(client)
+    local head = "1 100 Continue\r\nHTTP/1.1: 404\r\n\r\nhttp/1.1 201 Made\r\n"
+      .. "HTTP/1: 404 no\r\nhttp/x: y\r\nTransfer-Encoding: chunked\r\n\r\n"
+      .. "1\r\na\r\n0\r\nHTTP/2: 500 z\r\n\r\n"
+    local port = web.raw(function(stream)
+      web.read_request(stream)
+      await(stream:write("HTTP/1." .. head))
+    end)
+    local pieces = {}
+    for _, callback in ipairs { false, function(data)
+      table.insert(pieces, data)
+    end } do
+      local response = await(client:fetch("http://127.0.0.1:" .. port,
+        { streaming_callback = callback or nil }))
+      assert.equal(201, response.code)
+      assert.equal("Made", response.reason)
+      assert.equal(callback and "" or "a", response.body)
+      assert.equal("404 no", response.headers["HTTP/1"])
+      assert.equal("y", response.headers["HTTP/X"])
+      assert.equal("500 z", response.headers["HTTP/2"])
+      assert.is_nil(response.headers["HTTP/1.1"])
+    end
+    assert.same({ "a" }, pieces)
+  end)
+
   spec("may follow preliminary ones", function(client)
     local lines = {}
     local port = web.raw(function(stream)

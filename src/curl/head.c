@@ -49,20 +49,25 @@ static int count_lines(const char *data, const char *end) {
   return count;
 }
 
-/* Sets `code` and `reason` of the table on top if the line, which ends with a
- * line feed, is a status line.  Returns whether it is. */
-static bool read_status(lua_State *L, const char *line) {
+int lunado__head_code(const char *line, size_t n) {
+  size_t at = 0;
+  int code = 0;
+  while (at < n && line[at] != ' ') at++;
+  while (at < n && line[at] == ' ') at++;
+  for (int i = 0; i < 3 && at < n; i++, at++) {
+    if (!is_digit(line[at])) return 0;
+    code = code * 10 + (line[at] - '0');
+  }
+  return code;
+}
+
+/* Sets `code` and `reason` of the table on top.  The line is a status line with
+ * the code, and ends with a line feed. */
+static void set_status(lua_State *L, const char *line, int code) {
   const char *reason;
-  lua_Integer code = 0;
-  if (strncmp(line, "HTTP/", 5) != 0) return false;
-  line += 5;
-  if (is_space(*line)) return false;
-  while (!is_space(*line)) line++;
-  if (*line != ' ') return false;
+  while (*line != ' ') line++;
   while (*line == ' ') line++;
-  if (!is_digit(*line)) return false;
-  for (; is_digit(*line); line++)
-    if (code < INT_MAX) code = code * 10 + (*line - '0');
+  while (is_digit(*line)) line++;
   if (*line == ' ') line++;
   reason = line;
   while (*line != '\r' && *line != '\n') line++;
@@ -70,7 +75,6 @@ static bool read_status(lua_State *L, const char *line) {
   lua_setfield(L, -2, "code");
   lua_pushlstring(L, reason, (size_t)(line - reason));
   lua_setfield(L, -2, "reason");
-  return true;
 }
 
 /* Appends name and value of the line to the table on top, in which `count`
@@ -86,7 +90,7 @@ static lua_Integer read_header(lua_State *L, const char *line, const char *end,
   return count + 2;
 }
 
-void lunado__head_push(lua_State *L, char *data, size_t n) {
+void lunado__head_push(lua_State *L, char *data, size_t n, int code) {
   const char *line = data, *end;
   lua_Integer count = 0;
   lua_createtable(L, 2 * count_lines(data, data + n), 3);
@@ -94,7 +98,10 @@ void lunado__head_push(lua_State *L, char *data, size_t n) {
   lua_setfield(L, -2, "text");
   n = unfold(data, n);
   while ((end = memchr(line, '\n', n - (size_t)(line - data))) != NULL) {
-    if (!read_status(L, line)) count = read_header(L, line, end, count);
+    if (line == data && code > 0)
+      set_status(L, line, code);
+    else
+      count = read_header(L, line, end, count);
     line = end + 1;
   }
 }

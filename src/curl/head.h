@@ -13,7 +13,11 @@
  *   text              all lines as they came
  * A line that continues another one is part of that.  Lines that are no headers
  * are skipped, as browsers do, and so is a line without its end.  The data is
- * changed.  [-0, +1, m] */
-void lunado__head_push(lua_State *L, char *data, size_t n);
+ * changed.  `code` is that of the first line if it is a status line, 0 if it is
+ * none.  [-0, +1, m] */
+void lunado__head_push(lua_State *L, char *data, size_t n, int code);
+
+/* Returns the code of a status line, which needs no end; 0: it has none. */
+int lunado__head_code(const char *line, size_t n);
 
 #endif

@@ -34,25 +34,13 @@ static bool begins_with(const char *line, size_t n, const char *word) {
   return n >= strlen(word) && curl_strnequal(line, word, strlen(word));
 }
 
-/* Returns the code of a status line, or 0. */
-static int code_of(const char *line, size_t n) {
-  size_t at = 0;
-  int code = 0;
-  while (at < n && line[at] != ' ') at++;
-  while (at < n && line[at] == ' ') at++;
-  for (int i = 0; i < 3 && at < n; i++, at++) {
-    if (line[at] < '0' || line[at] > '9') return 0;
-    code = code * 10 + (line[at] - '0');
-  }
-  return code;
-}
-
 /* A new answer begins, after a redirect, a demand for credentials, or "100
  * Continue": the lines of the one before are dropped. */
 static void begin_answer(lunado_curl_transfer *self, int code) {
   lunado__bytes_clear(&self->head);
   self->head_size = 0;
   self->code = code;
+  self->begun = self->has_status = true;
   self->complete = self->located = self->dropping = false;
 }
 
@@ -65,17 +53,22 @@ static bool is_redirect(int code) {
  * lines are not told before it is known to be the last one. */
 static void end_head(lunado_curl_transfer *self) {
   self->complete = self->code >= 200 || self->code == 101;
+  if (!self->complete) self->begun = false;
   if (!self->complete) return;
   self->dropping = self->follows && self->located && is_redirect(self->code);
   if (self->dropping) return;
-  if (self->authenticates && (self->code == 401 || self->code == 407)) return;
+  if (self->authenticates && (self->code == 401 || self->code == 407)) {
+    self->begun = false;
+    return;
+  }
   note(self, LUNADO_CURL_HEAD);
 }
 
 size_t lunado__transfer_on_header(char *data, size_t size, size_t n, void *ud) {
   lunado_curl_transfer *self = ud;
   n *= size;
-  if (begins_with(data, n, "HTTP/")) begin_answer(self, code_of(data, n));
+  if (!self->begun && begins_with(data, n, "HTTP/"))
+    begin_answer(self, lunado__head_code(data, n));
   self->head_size += n;
   if (self->head_size > self->max_head)
     return refuse(self, "the headers are larger than max_header_size");
@@ -134,10 +127,11 @@ static lunado_curl_transfer *check_running(lua_State *L) {
 }
 
 /* Pushes the head, or nil if there is none. */
-static void push_head(lua_State *L, const lunado_curl_bytes *bytes) {
+static void push_head(lua_State *L, const lunado_curl_transfer *self) {
+  const lunado_curl_bytes *bytes = &self->head;
   if (lunado__bytes_count(bytes) > 0)
-    lunado__head_push(L, bytes->data + bytes->begin,
-                      lunado__bytes_count(bytes));
+    lunado__head_push(L, bytes->data + bytes->begin, lunado__bytes_count(bytes),
+                      self->has_status ? self->code : 0);
   else
     lua_pushnil(L);
 }
@@ -186,7 +180,7 @@ static int transfer_take(lua_State *L) {
   bool data = self->streams ? (events & LUNADO_CURL_DATA) != 0 : done;
   lua_settop(L, 1);
   if (events & (LUNADO_CURL_HEAD | LUNADO_CURL_DONE))
-    push_head(L, &self->head);
+    push_head(L, self);
   else
     lua_pushnil(L);
   if (data)
@@ -200,7 +194,10 @@ static int transfer_take(lua_State *L) {
   lua_pushboolean(L, self->dropping);
   /* Finalizers may have run, but nothing that changes the transfer's news. */
   self->events = 0;
-  if (!lua_isnil(L, 2)) lunado__bytes_clear(&self->head);
+  if (!lua_isnil(L, 2)) {
+    lunado__bytes_clear(&self->head);
+    self->has_status = false;
+  }
   if (!lua_isnil(L, 3)) lunado__bytes_clear(&self->body);
   return 7;
 }

@@ -46,6 +46,10 @@ struct lunado_curl_transfer {
   bool authenticates;     /* an answer 401 or 407 may not be the last one */
   bool streams;           /* the body is given in pieces */
   bool uploads;           /* the body of the request is sent in pieces */
+  bool begun;             /* no other line can be a status line, whatever it
+                             looks like: an answer has begun, and is the last
+                             one if its head has ended */
+  bool has_status;        /* the first line of `head` is a status line */
   bool complete;          /* the head of this answer has ended */
   bool located;           /* this answer has a Location */
   bool dropping;          /* this answer will be followed */
