@@ -187,6 +187,34 @@ describe("fetch", function()
     assert.equal("abc", response.body)
     assert.equal(200, response.code)
   end)
+
+  spec("is not repeated after 417", function(client)
+    local count, lines = 0, {}
+    local url = "http://127.0.0.1:" .. web.raw(function(stream)
+      while true do
+        local request = web.read_request(stream, true)
+        count = count + 1
+        if request.headers["Content-Length"] ~= "3" then -- asks for digest
+          await(web.answer(stream, 401, "", {
+            'WWW-Authenticate: Digest realm="r", nonce="n"' }))
+        else
+          await(web.answer(stream, 417, "", { "X: " .. count }))
+        end
+      end
+    end)
+    local fields = { method = "POST", body = "abc", raise_error = false,
+      expect_100_continue = true,
+      header_callback = function(line) table.insert(lines, line) end }
+    local response = await(client:fetch(url, fields))
+    assert.equal(417, response.code)
+    assert.equal("1", response.headers.X)
+    assert.equal(1, count)
+    assert.equal(4, #lines)
+    fields.auth_username, fields.auth_password = "a", "b"
+    fields.auth_mode = "digest"
+    assert.equal(417, (await(client:fetch(url, fields))).code)
+    assert.is_true(count <= 8)
+  end)
 end)
 
 describe("an answer with an error's code", function()

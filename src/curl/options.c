@@ -23,6 +23,9 @@ static void check(lua_State *L, const char *name, CURLcode rc) {
   if (rc != CURLE_OK) luaL_error(L, "%s: %s", name, curl_easy_strerror(rc));
 }
 
+/* How often libcurl may repeat a request for the sake of digest. */
+#define DIGESTS 4L
+
 /* Of options that cannot fail. */
 #define SET(easy, option, value) ((void)curl_easy_setopt(easy, option, value))
 
@@ -127,6 +130,13 @@ static void set_credentials(lua_State *L, int idx, lunado_curl_transfer *self) {
       digest ? (long)CURLAUTH_DIGEST : (long)CURLAUTH_BASIC);
 }
 
+/* After "417 Expectation Failed" libcurl repeats the request, with the same
+ * headers and so perhaps for ever.  It takes that for a redirect, of which it
+ * may follow none, but for those that digest needs. */
+static void set_repeats(const lunado_curl_transfer *self) {
+  SET(self->easy, CURLOPT_MAXREDIRS, self->authenticates ? DIGESTS : 0L);
+}
+
 /* --- the connection ------------------------------------------------------- */
 
 /* An empty PROXY keeps libcurl from asking the environment for proxies, and an
@@ -204,6 +214,7 @@ void lunado__options_set(lua_State *L, int idx, lunado_curl_transfer *self) {
     check(L, "decompress_response",
           curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip, deflate"));
   set_credentials(L, idx, self);
+  set_repeats(self);
   set_proxy(L, idx, easy);
   set_tls(L, idx, easy);
   self->follows = flag(L, idx, "follow_redirects");

@@ -147,11 +147,17 @@ static void push_bytes(lua_State *L, const lunado_curl_bytes *bytes) {
 /* CURLE_TOO_LARGE, which libcurl has since 8.6. */
 #define TOO_LARGE ((CURLcode)100)
 
+/* True if the transfer has ended because libcurl would repeat the request; see
+ * set_repeats in options.c. */
+static bool is_repeat(const lunado_curl_transfer *self) {
+  return self->result == CURLE_TOO_MANY_REDIRECTS && self->complete;
+}
+
 /* Says why the transfer has failed; NULL if it has not.  An answer is one only
  * if its head is complete, which libcurl does not demand. */
 static const char *failure(const lunado_curl_transfer *self) {
   if (self->refusal != NULL) return self->refusal;
-  if (self->result == CURLE_OK)
+  if (self->result == CURLE_OK || is_repeat(self))
     return self->complete ? NULL
                           : "the connection was closed within the "
                             "headers";
