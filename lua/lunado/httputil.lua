@@ -74,6 +74,14 @@ local function check_value(value, position, of)
   argument.bad(position, of, wrong, 3)
 end
 
+--- Adds the first value of a name, a string.  If memory runs out, nothing has
+-- changed but that false is there for nil: the last step needs no memory.
+local function add_name(fields, name, value)
+  fields[name] = false
+  fields[#fields + 1] = name
+  fields[name] = value
+end
+
 --- Adds a value, a string, to those of the name.
 local function append(self, name, value)
   name = normalize(name)
@@ -84,8 +92,7 @@ local function append(self, name, value)
   elseif present then
     fields[name] = { present, value }
   else
-    fields[name] = value
-    fields[#fields + 1] = name
+    add_name(fields, name, value)
   end
 end
 
@@ -102,13 +109,13 @@ end
 -- it has none.
 local function join_values(self, name)
   local value = self[FIELDS][name]
-  return type(value) == "table" and table.concat(value, ",") or value
+  return type(value) == "table" and table.concat(value, ",") or value or nil
 end
 
 --- Returns a new list of the values of the name, which is normalized.
 local function list_values(self, name)
   local value = self[FIELDS][name]
-  if type(value) ~= "table" then return { value } end
+  if type(value) ~= "table" then return { value or nil } end
   return table.move(value, 1, #value, 1, {})
 end
 
@@ -244,9 +251,8 @@ function HTTPHeaders:__newindex(name, value)
     error(("the value of a header: %s (%s)"):format(wrong, name), 2)
   end
   local fields = self[FIELDS]
-  local is_new = not fields[name]
+  if not fields[name] then return add_name(fields, name, text) end
   fields[name] = text
-  if is_new then fields[#fields + 1] = name end
 end
 
 function HTTPHeaders:__pairs()

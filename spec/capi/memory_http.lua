@@ -5,6 +5,7 @@
 package.cpath = os.getenv "LUNADO_BUILD" .. "/?.so"
 local lunado = require "lunado"
 local httpclient = require "lunado.httpclient"
+local httputil = require "lunado.httputil"
 local gen, tcpserver = lunado.gen, lunado.tcpserver
 local yield = coroutine.yield
 
@@ -109,6 +110,38 @@ group[#group + 1] = { "a client", function()
       client = httpclient.AsyncHTTPClient { force_instance = true }
     end
     client:close()
+  end
+end }
+
+-- A name that has a value is iterated over, once.
+group[#group + 1] = { "headers", function()
+  local headers = httputil.HTTPHeaders()
+  local function check()
+    local seen = {}
+    for name, value in pairs(headers) do
+      assert(value == headers[name] and not seen[name], name)
+      seen[name] = true
+    end
+    for _, name in ipairs { "A", "B", "C", "D", "E" } do
+      assert(headers[name] == nil or seen[name], name)
+    end
+    assert(#headers:copy() == #headers)
+    local count = 0
+    for _ in pairs(seen) do count = count + 1 end
+    assert(count == #headers)
+    return count
+  end
+  local function call()
+    for _, name in ipairs { "A", "B", "C", "D", "E" } do
+      headers:add(name, "1")
+      headers:add(name, "2")
+      headers[name] = "3"
+    end
+  end
+  return call, function(raised)
+    check()
+    if raised then call() end
+    assert(check() == 5)
   end
 end }
 
