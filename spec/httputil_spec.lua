@@ -81,6 +81,8 @@ describe("HTTPHeaders", function()
     assert.not_equal(h, other)
     assert.equal(h, third)
     assert.equal("1,2", h.A)
+    assert.not_equal(HTTPHeaders { A = "" }, HTTPHeaders { B = "" })
+    assert.not_equal(HTTPHeaders { A = "1\n2" }, HTTPHeaders { A = { 1, 2 } })
   end)
 
   it("are read from lines, folded ones too", function()

@@ -283,8 +283,9 @@ function HTTPHeaders:__eq(other)
   if getmetatable(other) ~= HTTPHeaders or #self ~= #other then return false end
   for _, name in ipairs(self[FIELDS]) do
     local ours, theirs = list_values(self, name), list_values(other, name)
-    if table.concat(ours, "\n") ~= table.concat(theirs, "\n") then
-      return false
+    if #ours ~= #theirs then return false end
+    for i, value in ipairs(ours) do
+      if value ~= theirs[i] then return false end
     end
   end
   return true
