@@ -1003,6 +1003,8 @@ describe("a wrong argument", function()
       "stdout: descriptor 250 is not open")
     refuses("true", { stdout = -1 }, 2, "stdout: descriptor %-1 is not open")
     refuses("true", { cwd = 5 }, 2, "cwd: string", "number")
+    refuses("true", setmetatable({}, { __index = { cwd = "" } }), 2,
+      "cwd: a folder expected")
     refuses("true", { cwd = "" }, 2, "cwd: a folder expected")
     refuses("true", { cwd = "\0" }, 2, "cwd: string contains zeros")
     refuses("true", { env = 5 }, 2, "env: table", "number")

@@ -492,6 +492,26 @@ describe("a stop", function()
       "false\tException: the IOLoop was stopped before the function was done")
   end)
 
+  spec("ends what runs behind a set-up, too, before it is killed", function()
+    local script <close> = start((running("await(lunado.locks.Event():wait())",
+      [[
+      loop:start()
+      print "started"
+      print(lunado.run(function()
+        local _ <close> = setmetatable({}, { __close = function()
+          print "closed"
+        end })
+        await(lunado.locks.Event():wait())
+      end))
+    ]]):gsub("options", "{ stop_timeout = 0 }")))
+    script:wait_for(2)
+    script.p:kill()
+    assert.equal(0, script:wait())
+    twice(script, "", "started", "closed", "")
+    assert.is_false(script:logged "killed")
+    assert.is_true(script:logged "still runs its loop, which is ended again")
+  end)
+
   spec("at a SIGHUP ends a lunado.run too", function()
     local script <close> = start(running "await(lunado.locks.Event():wait())")
     script:wait_for(2)
@@ -721,6 +741,13 @@ describe("a wrong call", function()
       "bad argument #2 to 'spawn_workers' (stop_timeout: seconds expected)")
     refused("process.spawn_workers(1, { start_timeout = math.huge })",
       "bad argument #2 to 'spawn_workers' (start_timeout: seconds expected)")
+  end)
+
+  it("of options that metamethods give or hide is refused", function()
+    refused("process.spawn_workers(1, setmetatable({ none = 1 }, { "
+      .. "__pairs = function() return next, {} end, "
+      .. "__index = { max_restarts = -5 } }))",
+      "bad argument #2 to 'spawn_workers' (max_restarts: a count expected)")
   end)
 
   it("on a running loop is refused", function()

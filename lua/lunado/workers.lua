@@ -24,6 +24,10 @@ local STOP_TIMEOUT <const>, START_TIMEOUT <const>, GRACE <const> = 30, 60, 5
 -- between collections of those that the program has dropped.
 local LOOK <const>, COLLECT <const> = 0.02, 1
 
+-- Seconds beyond the time limit for what the script runs after the loop was
+-- ended, which the parent's patience must exceed; and between its further ends.
+local LAST_RUNS <const>, AGAIN <const> = 3, 0.5
+
 -- Arguments -----------------------------------------------------------------
 
 local function check_count(value, position)
@@ -110,6 +114,16 @@ local say = core.coroutine(function(byte)
   core.try(function() return await(channel:write(byte)) end)
 end)
 
+--- Ends what runs the loop so late, again and again.  The script may clean up
+-- in a run behind the one that was ended; but if that was its set-up, the next
+-- run serves and would never end.
+local function end_again(loop)
+  log:warning("worker %d still runs its loop, which is ended again",
+    inherit.number)
+  core.dismiss(loop)
+  loop:call_later(AGAIN, end_again, loop)
+end
+
 --- Waits until the connections of the loop are closed, but no longer than the
 -- time limit, and ends what runs the loop.
 local finish = core.coroutine(function(loop, seconds)
@@ -126,6 +140,7 @@ local finish = core.coroutine(function(loop, seconds)
     log:warning("worker %d ends with %d connections open", inherit.number, left)
   end
   core.dismiss(loop)
+  loop:call_at(deadline + LAST_RUNS, end_again, loop)
 end)
 
 --- Accepts no more; ends the loop when the connections are closed.
