@@ -144,6 +144,22 @@ describe("start_tls", function()
     close(client)
   end)
 
+  it("is refused when the stream's loop was closed meanwhile", function()
+    for _, connects in ipairs { true, false } do
+      local loop, ok, err = IOLoop(), nil, nil
+      loop:add_callback(function()
+        loop:make_current()
+        local stream = IOStream.tcp()
+        if connects then stream:connect("127.0.0.1", 1) end
+        loop:close()
+        ok, err = pcall(stream.start_tls, stream, false, {}, "localhost")
+      end)
+      loop:start()
+      assert.is_false(ok)
+      assert.equal("cannot start TLS: the IOLoop is closed", err)
+    end
+  end)
+
   spec("ends with its stream", function()
     local client, server = secure.plain()
     local future = client:start_tls(false, certificates.client(), "localhost")

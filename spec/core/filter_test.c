@@ -380,6 +380,14 @@ static void another_version_is_refused(void **state) {
   assert_null(here.stream->filtering);
 }
 
+static void a_closed_stream_is_refused(void **state) {
+  lunado_filter filter = {&ops};
+  ends_open(*state, LOCAL, false);
+  lunado_stream_close(here.stream);
+  assert_int_equal(lunado_stream_set_filter(here.stream, &filter), UV_EBADF);
+  assert_null(here.stream->filtering);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       end_units(bytes_pass_in_order),
@@ -394,6 +402,7 @@ int main(void) {
       end_units(closed_in_any_event),
       end_unit(memory_fails),
       end_unit(another_version_is_refused),
+      end_unit(a_closed_stream_is_refused),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -377,6 +377,7 @@ int lunado_stream_set_filter(lunado_stream *stream, lunado_filter *filter) {
   lunado_filtering *self;
   lunado_loop *loop;
   if (filter->ops->abi != LUNADO_FILTER_INTERFACE) return UV_EINVAL;
+  if (stream->closed) return UV_EBADF;
   self = lunado__alloc(sizeof *self);
   if (self == NULL) return UV_ENOMEM;
   self->port.send = add_output;

@@ -92,8 +92,9 @@ typedef struct lunado_filtering lunado_filtering;
  * empty, and the owner must read the stream.  The event `started` is called
  * when the handshake has ended well; `ended` when it has failed.  Either may be
  * called before this function returns.  On success the stream has the filter
- * until it is closed, and then releases it.  Returns 0, UV_ENOMEM, or UV_EINVAL
- * if the filter was built with another version of this header. */
+ * until it is closed, and then releases it.  Returns 0, UV_ENOMEM, UV_EBADF if
+ * the stream was closed, with its loop, or UV_EINVAL if the filter was built
+ * with another version of this header. */
 int lunado_stream_set_filter(lunado_stream *stream, lunado_filter *filter);
 
 /* True if filtered bytes were not taken by the system yet. */

@@ -119,6 +119,8 @@ static bool is_refused(lua_State *L, int idx, lunado_iostream *self) {
   if (self->closed) return false;
   if (self->kind == LUNADO_STREAM_FILE || self->kind == LUNADO_STREAM_TTY)
     why = "a file or terminal has no other side";
+  else if (self->core->closed) /* with its loop, which still runs */
+    why = "the IOLoop is closed";
   else if (self->core->filtering != NULL)
     why = "the stream has TLS already";
   else if (is_read)
