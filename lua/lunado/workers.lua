@@ -25,8 +25,9 @@ local STOP_TIMEOUT <const>, START_TIMEOUT <const>, GRACE <const> = 30, 60, 5
 local LOOK <const>, COLLECT <const> = 0.02, 1
 
 -- Seconds beyond the time limit for what the script runs after the loop was
--- ended, which the parent's patience must exceed; and between its further ends.
-local LAST_RUNS <const>, AGAIN <const> = 3, 0.5
+-- ended, which the parent's patience must exceed; and between its further ends,
+-- which must exceed the last second of a run that is ended.
+local LAST_RUNS <const>, AGAIN <const> = 3, 1.2
 
 -- Arguments -----------------------------------------------------------------
 
