@@ -15,11 +15,13 @@
 #include <stdbool.h>
 #include <string.h>
 #include <time.h>
-#include <uv.h>
 
 #ifdef _WIN32
+#include <ws2tcpip.h>
 #undef X509_NAME /* OpenSSL's type, and a macro of Windows' headers */
 #define timegm _mkgmtime
+#else
+#include <arpa/inet.h>
 #endif
 
 #define CLASS "lunado.tls.certificate"
@@ -116,8 +118,8 @@ static void push_ip(lua_State *L, const ASN1_OCTET_STRING *address) {
   char text[INET6_ADDRSTRLEN] = "";
   int length = ASN1_STRING_length(address);
   if (length == 4 || length == 16)
-    (void)uv_inet_ntop(length == 4 ? AF_INET : AF_INET6,
-                       ASN1_STRING_get0_data(address), text, sizeof text);
+    (void)inet_ntop(length == 4 ? AF_INET : AF_INET6,
+                    ASN1_STRING_get0_data(address), text, sizeof text);
   lua_pushfstring(L, "IP:%s", text);
 }
 
