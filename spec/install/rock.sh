@@ -35,17 +35,14 @@ runs() {
   )
 }
 
-# So do TLS and HTTP, if their rocks are there.
-uses_optional() {
+# So does a module, TLS or HTTP, of a rock of its own.  It is alone: another one
+# may have made known what this one lacks.
+uses() { # module
   (
     cd "$work"
     LUA_PATH="$work/tree/share/lua/$version/?.lua;$work/tree/share/lua/$version/?/init.lua" \
       LUA_CPATH="$work/tree/lib/lua/$version/?.so" \
-      "$lua" -e 'for name, file in pairs { tls = "openssl", httpclient = "curl" } do
-        if package.searchpath("lunado." .. file, package.cpath) then
-          assert(require("lunado")[name])
-        end
-      end'
+      "$lua" -e "require 'lunado.$1'"
   )
 }
 
@@ -69,14 +66,14 @@ runs
 
 # The optional rocks, where their libraries are.
 for name in tls curl; do
-  case $name in tls) library=openssl file=openssl ;;
-  curl) library=libcurl file=curl ;; esac
+  case $name in tls) library=openssl file=openssl module=tls ;;
+  curl) library=libcurl file=curl module=httpclient ;; esac
   pkg-config --exists $library || continue
   rocks install --only-server="$work/dist" lunado-$name-*.src.rock
   ! grep -n 'warning:\|Error:' "$work/log" || exit 1
   [ -f "$work/tree/lib/lua/$version/lunado/$file.so" ]
+  uses $module
 done
-uses_optional
 
 tar xzf lunado-[0-9]*.tar.gz
 rm -rf "$work/tree"
