@@ -8,6 +8,7 @@ local tasks = require "lunado.tasks"
 local uv = require "lunado.uv"
 local util = require "lunado.util"
 local capture = require "spec.support.capture"
+local free_port = require "spec.support.freeport"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 
@@ -32,14 +33,6 @@ end
 -- Peers ----------------------------------------------------------------------
 
 local folder, port, url, running
-
-local function free_port()
-  local probe = luv.new_tcp()
-  assert(probe:bind("127.0.0.1", 0))
-  local number = probe:getsockname().port
-  probe:close()
-  return number
-end
 
 local function spawn(path, args, stdio)
   local process = uv.spawn(path, { args = args, stdio = stdio })

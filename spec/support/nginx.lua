@@ -2,6 +2,7 @@
 -- nginx as a peer: http, https with a certificate made for it, HTTP/2, gzip.
 -- It runs in a temporary folder, as the user, on ports that it finds free.
 local luv = require "luv"
+local free_port = require "spec.support.freeport"
 
 local nginx = {}
 
@@ -13,8 +14,11 @@ local function path_of(program)
   end
 end
 
+--- Where the program is; nil: it is not installed.
+nginx.path = path_of "nginx"
+
 --- Whether nginx or openssl is not installed.
-nginx.missing = not path_of "nginx" or not path_of "openssl"
+nginx.missing = not nginx.path or not path_of "openssl"
 
 local function write(path, text)
   local file = assert(io.open(path, "wb"))
@@ -55,6 +59,17 @@ http {
   fastcgi_temp_path FOLDER/fastcgi;
   uwsgi_temp_path FOLDER/uwsgi;
   scgi_temp_path FOLDER/scgi;
+  MORE
+}
+]]
+
+--- Returns the text of a configuration that keeps everything in the folder.
+-- @param more lines of its part `http`, in which FOLDER stands for the folder
+function nginx.configuration(folder, more)
+  return (CONFIG:gsub("MORE", more):gsub("FOLDER", folder))
+end
+
+local SERVERS <const> = [[
   client_max_body_size 100m;
   keepalive_requests 1000000;
   default_type text/plain;
@@ -77,17 +92,7 @@ http {
     location /protocol { return 200 $server_protocol; }
     location /client { return 200 $ssl_client_verify; }
   }
-}
 ]]
-
---- Returns a port that was free a moment ago.
-local function free_port()
-  local probe = luv.new_tcp()
-  assert(probe:bind("127.0.0.1", 0))
-  local port = probe:getsockname().port
-  probe:close()
-  return port
-end
 
 local function is_listening(port)
   local answered
@@ -100,9 +105,9 @@ end
 
 local function start_once(folder)
   local self = { folder = folder, port = free_port(), secure = free_port() }
-  write(folder .. "/nginx.conf", (CONFIG:gsub("FOLDER", folder)
-    :gsub("PLAIN", self.port):gsub("SECURE", self.secure)))
-  local handle, pid = luv.spawn(path_of "nginx", {
+  write(folder .. "/nginx.conf", nginx.configuration(folder,
+    (SERVERS:gsub("PLAIN", self.port):gsub("SECURE", self.secure))))
+  local handle, pid = luv.spawn(nginx.path, {
     args = { "-p", folder, "-c", folder .. "/nginx.conf" },
     stdio = { nil, nil, nil },
   }, function() self.ended = true end)
