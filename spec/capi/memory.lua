@@ -178,7 +178,7 @@ local function loops()
   local periodic
   periodic = lunado.ioloop.PeriodicCallback(function()
     ticks = ticks + 1
-    if ticks == 2 then
+    if ticks >= 2 then -- not only then: stop may lack memory
       periodic:stop()
       ticked:set_result()
     end
