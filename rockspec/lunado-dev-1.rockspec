@@ -166,6 +166,7 @@ build = {
             "src/core/threadpool.c",
             "src/core/timer.c",
             "src/core/waititer.c",
+            "src/core/write.c",
          },
          defines = { "NDEBUG", "_GNU_SOURCE" },
          incdirs = { "src", "$(LIBUV_INCDIR)" },

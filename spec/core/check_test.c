@@ -10,6 +10,7 @@
 
 #include "core/poll.h"
 #include "core/stream.h"
+#include "core/write.h"
 #include "support.h"
 
 enum { TIMERS = 8 };

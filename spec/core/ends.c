@@ -8,6 +8,7 @@
 
 #include "../support/posix.h"
 #include "core/handle.h"
+#include "core/write.h"
 
 char text[TEXT_SIZE];
 

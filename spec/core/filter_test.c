@@ -4,6 +4,7 @@
  * each other with a byte, and then send records of a length and masked bytes.
  */
 #include "core/filter.h"
+#include "core/write.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -5,6 +5,7 @@
 
 #include "core/handle.h"
 #include "core/stream.h"
+#include "core/write.h"
 #include "../support/posix.h"
 #include "ends.h"
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "core/stream.h"
+#include "core/write.h"
 #include "../support/posix.h"
 #include "ends.h"
 

@@ -12,6 +12,7 @@
 #include "core/poll.h"
 #include "core/process.h"
 #include "core/stream.h"
+#include "core/write.h"
 
 /* Does not use assert(), which NDEBUG would disable. */
 static void invariant(bool holds, const char *sentence) {
@@ -249,7 +250,7 @@ static void check_stream(const lunado_loop *loop, const lunado_stream *stream) {
               "bytes are lent only during an event");
   }
   check_writes(stream);
-  if (stream->kind != LUNADO_STREAM_FILE) check_handle(stream);
+  if (!lunado__stream_is_file(stream)) check_handle(stream);
 }
 
 static void check_streams(const lunado_loop *loop) {
@@ -261,7 +262,7 @@ static void check_streams(const lunado_loop *loop) {
         lunado_container_of(link, lunado_stream, link);
     check_stream(loop, stream);
     accepted += stream->accepted;
-    if (stream->kind != LUNADO_STREAM_FILE)
+    if (!lunado__stream_is_file(stream))
       requests += stream->sending || stream->connecting;
   }
   invariant(loop->requests >= requests, "a loop counts its streams' requests");

@@ -8,6 +8,7 @@
 #include "core/loop.h"
 #include "core/stream.h"
 #include "core/system.h"
+#include "core/write.h"
 
 #define BLOCK ((size_t)64 * 1024)
 
@@ -41,7 +42,7 @@ int lunado_stream_new_file(lunado_stream **result, lunado_loop *loop,
 
 bool lunado_stream_seek_back(lunado_stream *stream, size_t n) {
   lunado_file *self = file_of(stream);
-  if (stream->kind != LUNADO_STREAM_FILE || self->position < 0) return false;
+  if (!lunado__stream_is_file(stream) || self->position < 0) return false;
   self->position -= (int64_t)n;
   self->stale = self->stale || self->block != NULL;
   return true;

@@ -17,6 +17,7 @@
 #include "core/loop.h"
 #include "core/stream.h"
 #include "core/system.h"
+#include "core/write.h"
 
 /* The most plain bytes that are filtered before the system gets them. */
 #define CHUNK ((size_t)64 * 1024)

@@ -99,6 +99,18 @@ int lunado_loop_check_descriptor(const lunado_loop *loop, uv_os_sock_t fd) {
   return 0;
 }
 
+int lunado_loop_check_handle(const lunado_loop *loop,
+                             const uv_handle_t *handle) {
+#ifdef _WIN32
+  (void)loop, (void)handle;
+  return 0; /* libuv reports the error itself */
+#else
+  uv_os_fd_t fd;
+  if (uv_fileno(handle, &fd) < 0) return 0;
+  return lunado_loop_check_descriptor(loop, fd);
+#endif
+}
+
 /* Watches a descriptor, which has just passed the check, for `events`. */
 static int set_events(lunado_watcher *watcher, int events) {
   lunado_loop *loop = watcher->loop;

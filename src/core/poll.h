@@ -35,9 +35,15 @@ enum {
 typedef void (*lunado_watcher_cb)(lunado_watcher *watcher, int events);
 
 /* Asks the system whether libuv can watch the descriptor.  Returns 0, UV_EBADF
- * if it is closed, or UV_EPERM if it belongs to a file.  On Windows only sockets
- * can be watched: the error is UV_ENOTSOCK. */
+ * if it is closed, or UV_EPERM if it belongs to a file.  On Windows only
+ * sockets can be watched: the error is UV_ENOTSOCK. */
 int lunado_loop_check_descriptor(const lunado_loop *loop, uv_os_sock_t fd);
+
+/* The same for the descriptor of an open handle, before libuv begins to read it
+ * or to end its writes: libuv would end the process, except on Windows, where
+ * it reports the error. */
+int lunado_loop_check_handle(const lunado_loop *loop,
+                             const uv_handle_t *handle);
 
 /* Watches `fd` for `events`.  The loop owns the watcher until it is closed.
  * Returns 0; UV_EEXIST if the loop watches fd already, UV_EPERM if such a

@@ -4,7 +4,7 @@
  *
  * Invariants: an open stream is in loop->streams and holds a reference to the
  * loop; its own handle is marked as lunado's, an adopted one as adopted by it
- * (handle.h).  The first write is libuv's while `sending`.
+ * (handle.h).
  */
 #include "core/stream.h"
 
@@ -16,6 +16,7 @@
 #include "core/loop.h"
 #include "core/poll.h"
 #include "core/system.h"
+#include "core/write.h"
 
 /* The size of the loop's buffer for reads, and the most that one read gets. */
 #define READ_BUFFER ((size_t)256 * 1024)
@@ -25,10 +26,6 @@
 
 /* If at least this much is missing, libuv reads into `in` itself. */
 #define LEAST_DIRECT ((size_t)128 * 1024)
-
-static bool is_file(const lunado_stream *stream) {
-  return stream->kind == LUNADO_STREAM_FILE;
-}
 
 static uv_handle_t *handle_of(const lunado_stream *stream) {
   return (uv_handle_t *)stream->uv;
@@ -198,7 +195,7 @@ void lunado_stream_close(lunado_stream *stream) {
   stream->reading = stream->reading && stream->adopted;
   if (stream->adopted)
     unadopt(stream);
-  else if (is_file(stream))
+  else if (lunado__stream_is_file(stream))
     lunado__file_close(stream);
   else
     lunado__handle_close(stream->uv, on_closed);
@@ -217,12 +214,13 @@ void lunado__streams_close(lunado_loop *loop) {
 
 bool lunado_stream_is_closing(const lunado_stream *stream) {
   return stream->closed ||
-         (!is_file(stream) && uv_is_closing(handle_of(stream)));
+         (!lunado__stream_is_file(stream) && uv_is_closing(handle_of(stream)));
 }
 
 bool lunado_stream_is_readable(const lunado_stream *stream) {
   if (lunado_stream_is_closing(stream)) return false;
-  if (is_file(stream)) return stream->own->file.flags & LUNADO_FILE_READABLE;
+  if (lunado__stream_is_file(stream))
+    return stream->own->file.flags & LUNADO_FILE_READABLE;
   return uv_is_readable(stream->uv);
 }
 
@@ -236,7 +234,8 @@ int lunado_stream_reset_error(lunado_stream *stream) {
 
 bool lunado_stream_is_writable(const lunado_stream *stream) {
   if (lunado_stream_is_closing(stream)) return false;
-  if (is_file(stream)) return stream->own->file.flags & LUNADO_FILE_WRITABLE;
+  if (lunado__stream_is_file(stream))
+    return stream->own->file.flags & LUNADO_FILE_WRITABLE;
   return uv_is_writable(stream->uv);
 }
 
@@ -253,7 +252,7 @@ bool lunado_stream_can_half_close(const lunado_stream *stream) {
 }
 
 void lunado_stream_keep_alive(lunado_stream *stream, bool yes) {
-  if (stream->closed || is_file(stream)) return;
+  if (stream->closed || lunado__stream_is_file(stream)) return;
   if (yes)
     uv_ref(handle_of(stream));
   else
@@ -357,33 +356,19 @@ static void on_read_adopted(uv_stream_t *handle, ssize_t nread,
   lunado__stream_receive(lunado__handle_adopter(handle), nread, buf->base);
 }
 
-/* Returns an error if the system would refuse to poll the descriptor, for
- * example because other code has closed it.  libuv would end the process; on
- * Windows it reports the error itself. */
-static int check_descriptor(const lunado_stream *stream) {
-#ifdef _WIN32
-  (void)stream;
-  return 0;
-#else
-  uv_os_fd_t fd;
-  if (uv_fileno(handle_of(stream), &fd) < 0) return 0;
-  return lunado_loop_check_descriptor(stream->loop, fd);
-#endif
-}
-
 int lunado_stream_read(lunado_stream *stream, size_t missing) {
   int rc;
   stream->missing = missing;
   if (stream->reading) return 0;
   if (lunado_stream_is_closing(stream)) return UV_ECANCELED;
-  if (is_file(stream)) {
+  if (lunado__stream_is_file(stream)) {
     stream->reading = true;
     lunado__file_pump(stream);
     return 0;
   }
   if (stream->adopted && lunado__handle_adopter(stream->uv) != stream)
     return UV_EBUSY;
-  rc = check_descriptor(stream);
+  rc = lunado_loop_check_handle(stream->loop, handle_of(stream));
   if (rc < 0) return rc;
   rc = uv_read_start(stream->uv, stream->adopted ? on_alloc_adopted : on_alloc,
                      stream->adopted ? on_read_adopted : on_read);
@@ -395,166 +380,8 @@ void lunado_stream_read_stop(lunado_stream *stream) {
   stream->missing = 0;
   if (!stream->reading) return;
   stream->reading = false;
-  if (!is_file(stream) && (!stream->closed || stream->adopted))
+  if (!lunado__stream_is_file(stream) && (!stream->closed || stream->adopted))
     (void)uv_read_stop(stream->uv);
-}
-
-/* --- writing ------------------------------------------------------------- */
-
-size_t lunado_stream_try_write(lunado_stream *stream, const uv_buf_t *bufs,
-                               unsigned count) {
-  int rc;
-  if (stream->last != NULL || stream->connecting || is_file(stream) ||
-      lunado_stream_is_closing(stream))
-    return 0;
-  if (stream->filtering != NULL)
-    return lunado__filter_try_write(stream, bufs, count);
-  rc = uv_try_write(stream->uv, bufs, count);
-  return rc < 0 ? 0 : (size_t)rc;
-}
-
-lunado_write *lunado_write_new(const uv_buf_t *bufs, unsigned count,
-                               size_t skip) {
-  lunado_write *write;
-  while (count > 1 && skip >= bufs->len) {
-    skip -= bufs->len;
-    bufs++;
-    count--;
-  }
-  write = lunado__alloc(sizeof *write + count * sizeof *bufs);
-  if (write == NULL) return NULL;
-  memcpy(write->bufs, bufs, count * sizeof *bufs);
-  write->bufs[0].base += skip;
-  write->bufs[0].len -= (lunado_buf_size)skip;
-  write->count = count;
-  for (unsigned i = 0; i < count; i++) write->size += write->bufs[i].len;
-  return write;
-}
-
-lunado_write *lunado_write_new_end(void) {
-  return lunado__alloc(sizeof(lunado_write));
-}
-
-void lunado_write_free(lunado_write *write) { lunado__free(write); }
-
-static lunado_write *take_first(lunado_stream *stream) {
-  lunado_write *write = stream->last->next;
-  stream->last->next = write->next;
-  if (write == stream->last) stream->last = NULL;
-  return write;
-}
-
-static void send_next(lunado_stream *stream);
-
-void lunado__stream_end_first(lunado_stream *stream, int status) {
-  lunado_write *write = take_first(stream);
-  stream->queued -= write->size;
-  stream->events->written(stream, write, status);
-  lunado_write_free(write);
-}
-
-/* The request of the first write has ended, or that of one that was dropped
- * meanwhile. */
-static void finish(lunado_write *write, int status) {
-  lunado_stream *stream = write->stream;
-  lunado_loop *loop = lunado__stream_enter(stream);
-  if (stream->sending && lunado__stream_first(stream) == write) {
-    stream->sending = false;
-    (void)take_first(stream);
-    if (stream->filtering != NULL) lunado__filter_passed(stream);
-    stream->events->written(stream, write, status);
-    if (status == 0) send_next(stream);
-  }
-  lunado_write_free(write);
-  lunado__stream_leave(loop, stream);
-}
-
-void lunado__stream_written(lunado_write *write, int status) {
-  lunado_stream *stream = write->stream;
-  if (!is_file(stream)) stream->loop->requests--;
-  finish(write, status);
-  lunado__stream_unref(stream);
-}
-
-static void on_written(uv_write_t *request, int status) {
-  lunado__stream_written(
-      lunado_container_of(request, lunado_write, request.write), status);
-}
-
-static void on_shutdown(uv_shutdown_t *request, int status) {
-  lunado__stream_written(
-      lunado_container_of(request, lunado_write, request.shutdown), status);
-}
-
-/* Starts a write to a file.  The end of writing is reached at once, because all
- * earlier writes have ended. */
-static int start_file(lunado_stream *stream, lunado_write *write) {
-  if (write->count == 0)
-    lunado__stream_written(write, 0);
-  else
-    lunado__file_write(stream, write);
-  return 0;
-}
-
-static int start(lunado_stream *stream, lunado_write *write) {
-  if (lunado_stream_is_closing(stream)) return UV_ECANCELED;
-  if (is_file(stream)) return start_file(stream, write);
-  if (write->count == 0) {
-    int rc = check_descriptor(stream);
-    if (rc < 0) return rc;
-    return uv_shutdown(&write->request.shutdown, stream->uv, on_shutdown);
-  }
-  return uv_write(&write->request.write, stream->uv, write->bufs, write->count,
-                  on_written);
-}
-
-/* Passes the next write to libuv, unless libuv has one. */
-static void send_next(lunado_stream *stream) {
-  lunado_write *write = lunado__stream_first(stream);
-  int rc;
-  if (stream->filtering != NULL && lunado__filter_takes(stream)) {
-    lunado__filter_pump(stream);
-    return;
-  }
-  if (stream->sending || stream->connecting || write == NULL) return;
-  stream->sending = true;
-  stream->queued -= write->size;
-  if (!is_file(stream)) stream->loop->requests++;
-  lunado__stream_ref(stream);
-  rc = start(stream, write);
-  if (rc < 0) lunado__stream_written(write, rc);
-}
-
-void lunado_stream_write(lunado_stream *stream, lunado_write *write) {
-  if (stream->closed) {
-    lunado_write_free(write);
-    return;
-  }
-  write->stream = stream;
-  write->next = write;
-  if (stream->last != NULL) {
-    write->next = stream->last->next;
-    stream->last->next = write;
-  }
-  stream->last = write;
-  stream->queued += write->size;
-  send_next(stream);
-}
-
-void lunado_stream_drop_writes(lunado_stream *stream) {
-  if (stream->sending) (void)take_first(stream); /* its callback frees it */
-  stream->sending = false;
-  while (stream->last != NULL) lunado_write_free(take_first(stream));
-  stream->queued = 0;
-}
-
-size_t lunado_stream_unsent(const lunado_stream *stream) {
-  if (stream->closed) return 0;
-  if (is_file(stream))
-    return stream->queued +
-           (stream->sending ? lunado__stream_first(stream)->size : 0);
-  return uv_stream_get_write_queue_size(stream->uv) + stream->queued +
-         (stream->filtering != NULL ? lunado__filter_unsent(stream) : 0);
 }
 
 /* --- connecting ---------------------------------------------------------- */
@@ -574,7 +401,7 @@ static void on_connected(uv_connect_t *request, int status) {
   stream->connecting = false;
   if (!stream->closed) {
     stream->events->connected(stream, status);
-    send_next(stream);
+    lunado__stream_send_next(stream);
   }
   lunado__stream_unref(stream);
   lunado__stream_leave(loop, stream);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * stream.h - connections, pipes, terminals and files: read into a buffer,
- * written at once or by a queue.
+ * and written (write.h).
  *
  * A stream has a handle of its own, or has adopted one of another library,
  * whose `data` it does not touch.  Life cycle: new or adopt; connect, or accept
@@ -12,9 +12,6 @@
  * them.  All streams of a loop share one buffer that libuv reads into; the
  * bytes are copied from there only if the owner has not taken them by the end
  * of its callback.
- *
- * Writing: libuv gets one write at a time, because after a write that fails it
- * would never end the writes behind it.
  */
 #ifndef LUNADO_CORE_STREAM_H
 #define LUNADO_CORE_STREAM_H
@@ -60,7 +57,7 @@ typedef struct {
   void (*closed)(lunado_stream *stream);
 } lunado_stream_events;
 
-/* --- life cycle ---------------------------------------------------------- */
+/* --- life cycle ----------------------------------------------------------- */
 
 /* Makes a stream without a connection: LUNADO_STREAM_TCP or _PIPE.  Returns 0,
  * UV_ENOMEM, UV_ECANCELED (the loop is closed) or another error of libuv's;
@@ -114,7 +111,7 @@ bool lunado_stream_can_half_close(const lunado_stream *stream);
  * arrives right behind data. */
 int lunado_stream_reset_error(lunado_stream *stream);
 
-/* --- reading ------------------------------------------------------------- */
+/* --- reading -------------------------------------------------------------- */
 
 /* Starts reading; harmless if the stream is being read.  `missing` is how many
  * more bytes the owner needs, which sets the size of each read: 0 for none,
@@ -126,38 +123,7 @@ int lunado_stream_read(lunado_stream *stream, size_t missing);
  * that is under way still arrives. */
 void lunado_stream_read_stop(lunado_stream *stream);
 
-/* --- writing ------------------------------------------------------------- */
-
-/* Writes what the system takes at once, if no write is queued.  Returns the
- * number of bytes.  Also returns 0 after an error, which the next write
- * reports. */
-size_t lunado_stream_try_write(lunado_stream *stream, const uv_buf_t *bufs,
-                               unsigned count);
-
-/* Makes a write of the bytes in the buffers, without the first `skip` bytes.
- * They must remain valid until `written` is called or the handle is closed.
- * Returns NULL if there is no memory. */
-lunado_write *lunado_write_new(const uv_buf_t *bufs, unsigned count,
-                               size_t skip);
-
-/* Makes the end of writing. */
-lunado_write *lunado_write_new_end(void);
-
-/* Frees a write that was not queued. */
-void lunado_write_free(lunado_write *write);
-
-/* Queues the write, which is sent after all earlier ones.  On a closed stream
- * the write is dropped. */
-void lunado_stream_write(lunado_stream *stream, lunado_write *write);
-
-/* Drops the writes that are not sent yet: `written` is not called for them.  If
- * libuv has one of them, nothing may be written afterwards. */
-void lunado_stream_drop_writes(lunado_stream *stream);
-
-/* How many bytes are not sent yet. */
-size_t lunado_stream_unsent(const lunado_stream *stream);
-
-/* --- connecting ---------------------------------------------------------- */
+/* --- connecting ----------------------------------------------------------- */
 
 /* Begins to connect; `connected` is called when that has ended.  Writes are
  * queued until then.  Returns 0, or an error; then `connected` is not
@@ -166,7 +132,7 @@ int lunado_stream_connect(lunado_stream *stream,
                           const struct sockaddr *address);
 int lunado_stream_connect_pipe(lunado_stream *stream, const char *path);
 
-/* --- for the loop, file.c and filter.c ------------------------------------ */
+/* --- for the loop, write.c, file.c and filter.c --------------------------- */
 
 int lunado__stream_new_file(lunado_stream **stream, lunado_loop *loop);
 
@@ -182,10 +148,6 @@ void lunado__stream_unref(lunado_stream *stream);
 /* Stops reading and calls `ended`. */
 void lunado__stream_end_reading(lunado_stream *stream, int error);
 
-/* Takes the first write, which is not libuv's, out of the queue; calls
- * `written`, and frees the write. */
-void lunado__stream_end_first(lunado_stream *stream, int status);
-
 /* True if the path is short enough for a local socket.  libuv would truncate a
  * longer one. */
 bool lunado__stream_is_path(const char *path);
@@ -194,33 +156,14 @@ bool lunado__stream_is_path(const char *path);
  * must be valid until the function returns. */
 void lunado__stream_receive(lunado_stream *stream, ssize_t n, char *data);
 
-/* To be called when the request of a write has ended. */
-void lunado__stream_written(lunado_write *write, int status);
-
 /* To be called when the handle or the descriptor is closed: calls `closed`. */
 void lunado__stream_closed(lunado_stream *stream);
 
 void lunado__streams_close(lunado_loop *loop);
 
-/* The write that leaves next, or is leaving; NULL: none. */
-static inline lunado_write *lunado__stream_first(const lunado_stream *stream);
-
 /* --- layout ---------------------------------------------------------------
  * The owner sets `events`, `owner`, `in` and `missing`, and takes bytes out of
  * `in`.  It may read the other fields. */
-
-struct lunado_write {
-  lunado_write *next;    /* behind the last one is the first */
-  lunado_stream *stream; /* its request under way holds a reference */
-  union {
-    uv_write_t write;
-    uv_shutdown_t shutdown;
-  } request;
-  uint64_t number; /* the owner's */
-  size_t size;     /* bytes */
-  unsigned count;  /* of the buffers; 0: the end of writing */
-  uv_buf_t bufs[];
-};
 
 struct lunado_stream {
   lunado_link link; /* in loop->streams until closed */
@@ -253,8 +196,8 @@ struct lunado_stream {
   } own[]; /* of the size of its kind; its data is NULL */
 };
 
-static inline lunado_write *lunado__stream_first(const lunado_stream *stream) {
-  return stream->last != NULL ? stream->last->next : NULL;
+static inline bool lunado__stream_is_file(const lunado_stream *stream) {
+  return stream->kind == LUNADO_STREAM_FILE;
 }
 
 #endif

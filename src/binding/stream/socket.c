@@ -12,6 +12,7 @@
 #include "binding/stream/address.h"
 #include "binding/stream/closing.h"
 #include "binding/stream/iostream.h"
+#include "core/write.h"
 
 static lunado_iostream *check(lua_State *L) {
   void *self = lunado__toclass(L, 1, lunado__realm_upvalue(L)->types.stream);

@@ -18,6 +18,7 @@
 #include "binding/stream/reading.h"
 #include "core/filter.h"
 #include "core/system.h"
+#include "core/write.h"
 
 /* A write's Future has its data as a second user value. */
 enum { WRITE_DATA = 2, WRITE_VALUES = WRITE_DATA };
