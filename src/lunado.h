@@ -58,7 +58,8 @@ extern "C" {
 
 /* Before 1.41, libuv ends the process when a uv_poll_t is closed whose
  * descriptor another handle uses meanwhile, and forgets that binding has
- * failed.  Before 1.42, a stream that was shut down may keep its loop going. */
+ * failed, and that a connection was reset.  Before 1.42, a stream that was shut
+ * down may keep its loop going. */
 #if UV_VERSION_HEX < 0x012a00
 #error "lunado needs libuv 1.42 or later"
 #endif

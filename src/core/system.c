@@ -83,6 +83,13 @@ int lunado_system_socket_path(const uv_pipe_t *handle, bool peer, char *path,
               : uv_pipe_getsockname(handle, path, size);
 }
 
+bool lunado_system_has_socket_descriptors(void) { return false; }
+
+int lunado_system_socketpair(uv_file fds[2]) {
+  (void)fds;
+  return UV_ENOTSUP;
+}
+
 int lunado_system_reap(int pid, bool wait, int64_t *status) {
   DWORD access = SYNCHRONIZE | PROCESS_QUERY_LIMITED_INFORMATION, code = 0;
   HANDLE program = OpenProcess(access, FALSE, (DWORD)pid);
@@ -179,6 +186,12 @@ int lunado_system_socket_path(const uv_pipe_t *handle, bool peer, char *path,
   memcpy(path, address.sun_path, length);
   *size = length;
   return 0;
+}
+
+bool lunado_system_has_socket_descriptors(void) { return true; }
+
+int lunado_system_socketpair(uv_file fds[2]) {
+  return uv_socketpair(SOCK_STREAM, 0, fds, 0, 0);
 }
 
 int lunado_system_reap(int pid, bool wait, int64_t *status) {

@@ -56,6 +56,14 @@ int lunado_system_set_mode(const char *path, unsigned mode);
 int lunado_system_socket_path(const uv_pipe_t *handle, bool peer, char *path,
                               size_t *size);
 
+/* True if a socket is a descriptor, which a program can get: not on Windows. */
+bool lunado_system_has_socket_descriptors(void);
+
+/* Opens two sockets that are connected with each other, and that programs do
+ * not inherit.  Returns 0 or an error of libuv's: UV_ENOTSUP where a socket is
+ * no descriptor. */
+int lunado_system_socketpair(uv_file fds[2]);
+
 /* Takes the status of a program that this process has started, and that libuv
  * no longer watches; with `wait` waits for the program's end.  Returns 1 and
  * sets *status to that of its exit, or to the negative number of a signal; 0 if

@@ -65,11 +65,7 @@ static int core_signal_self(lua_State *L) {
 /* can_pass_sockets() → whether a program can get a socket of this process as a
  * descriptor. */
 static int core_can_pass_sockets(lua_State *L) {
-#ifdef _WIN32
-  lua_pushboolean(L, 0);
-#else
-  lua_pushboolean(L, 1);
-#endif
+  lua_pushboolean(L, lunado_system_has_socket_descriptors());
   return 1;
 }
 

@@ -17,6 +17,7 @@
 #include "binding/state/class.h"
 #include "binding/state/uverror.h"
 #include "core/descriptors.h"
+#include "core/system.h"
 
 lunado_descriptor *lunado__descriptor_at(lua_State *L,
                                          const lunado_realm *realm, int idx) {
@@ -108,15 +109,9 @@ static int core_pipe(lua_State *L) {
   return push_two(L, open_pipe, luaL_checkoption(L, 1, NULL, names));
 }
 
-/* On Windows a socket is no descriptor. */
 static int open_socketpair(uv_file fds[2], int option) {
   (void)option;
-#ifdef _WIN32
-  (void)fds;
-  return UV_ENOTSUP;
-#else
-  return uv_socketpair(SOCK_STREAM, 0, fds, 0, 0);
-#endif
+  return lunado_system_socketpair(fds);
 }
 
 /* socketpair() → two sockets that are connected with each other. */
