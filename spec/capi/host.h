@@ -22,6 +22,7 @@
 #include <lunado.h>
 
 #include "core/alloc.h"
+#include "compiled.h"
 
 /* --- checks -------------------------------------------------------------- */
 
@@ -155,6 +156,7 @@ static inline void host_fail_at(long long n, long long more) {
  * files. */
 static inline int host_open_libs(lua_State *L) {
   luaL_openlibs(L);
+  compiled_use(L);
   luaL_requiref(L, "lunado", luaopen_lunado, 1);
   lua_getglobal(L, "package");
   lua_pushliteral(L, "");
@@ -336,13 +338,20 @@ static inline void host_run(const host_test *self) {
   if (L != NULL) host_close(L);
 }
 
-/* Runs all tests, or only the test whose name is the program's argument. */
-static inline int host_main(int argc, char **argv, const host_test *tests,
-                            size_t count) {
+/* To be called first: counts memory from now on, and prepares what makes new
+ * states cheap under a checker. */
+static inline void host_begin(void) {
   lunado__set_allocator(host_core_alloc);
   check_int(uv_replace_allocator(host_uv_malloc, host_resize, host_uv_calloc,
                                  host_free),
             0);
+  if (host_scale() > 1) compiled_begin();
+}
+
+/* Runs all tests, or only the test whose name is the program's argument. */
+static inline int host_main(int argc, char **argv, const host_test *tests,
+                            size_t count) {
+  host_begin();
   for (size_t i = 0; i < count; i++)
     if (argc < 2 || strcmp(argv[1], tests[i].name) == 0) host_run(&tests[i]);
   return EXIT_SUCCESS;

@@ -151,10 +151,7 @@ int main(int argc, char **argv) {
   if (argc < 2) return EXIT_FAILURE;
   compile(argv[1]);
   host_keep_luv();
-  lunado__set_allocator(host_core_alloc);
-  check_int(uv_replace_allocator(host_uv_malloc, host_resize, host_uv_calloc,
-                                 host_free),
-            0);
+  host_begin();
   if (argc > 2) {
     run_group(argv[2]);
     return EXIT_SUCCESS;
