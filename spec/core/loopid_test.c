@@ -2,9 +2,6 @@
 /* loopid_test.c - ids of loops, used in time and too late. */
 #include "core/loopid.h"
 
-#include <pthread.h>
-#include <sched.h>
-
 #include "support.h"
 
 enum { THREADS = 4, ROUNDS = 300 };
@@ -121,22 +118,21 @@ static void send_letter(letter *self) {
   lunado_loopid_leave(id);
 }
 
-static void *keep_sending(void *arg) {
+static void keep_sending(void *arg) {
   letter self = {.away = false};
   (void)arg;
   while (!atomic_load(&over)) {
     if (!atomic_load(&self.away)) send_letter(&self);
-    sched_yield();
+    uv_sleep(0);
   }
-  return NULL;
 }
 
 static void who_has_entered_finds_the_loop_open(void **state) {
-  pthread_t threads[THREADS];
+  uv_thread_t threads[THREADS];
   (void)state;
   atomic_store(&over, false);
   for (int i = 0; i < THREADS; i++)
-    pthread_create(&threads[i], NULL, keep_sending, NULL);
+    assert_int_equal(uv_thread_create(&threads[i], keep_sending, NULL), 0);
   for (int i = 0; i < ROUNDS || atomic_load(&sent) < ROUNDS; i++) {
     lunado_loop *loop = open_loop();
     atomic_store(&current, id_of(loop));
@@ -145,7 +141,7 @@ static void who_has_entered_finds_the_loop_open(void **state) {
     close_loop(loop);
   }
   atomic_store(&over, true);
-  for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+  for (int i = 0; i < THREADS; i++) (void)uv_thread_join(&threads[i]);
   assert_int_equal(atomic_load(&refused), 0);
   assert_int_equal(atomic_load(&sent), atomic_load(&handled));
 }
