@@ -12,6 +12,10 @@ local Future = concurrent.Future
 local IOLoop = require "lunado.ioloop".IOLoop
 local yield = coroutine.yield
 
+-- Of the places where a finalizer may run, each is tried; under a checker, which
+-- makes each step slow, every third one.
+local STRIDE = times(3) == 3 and 1 or 3
+
 local COLLECTED = "Coroutine was collected while waiting at "
 
 local loop, log
@@ -220,10 +224,11 @@ describe("an abandoned coroutine", function()
       gc.collect()
       log:clear()
     end
-    abandon(2000)
+    local n = times(2000)
+    abandon(n)
     local before = gc.kilobytes()
     for _ = 1, 5 do
-      abandon(2000)
+      abandon(n)
     end
     local grown = gc.kilobytes() - before
     assert.is_true(grown < 200, grown .. " KB more")
@@ -537,7 +542,7 @@ describe("a finalizer that runs while a coroutine is suspended", function()
 
   -- A new queue has 32 places, of which these callbacks leave one or more.
   local function takes_places(start)
-    for n = 1, 2 * MANY do
+    for n = 1, 2 * MANY, STRIDE do
       for callbacks = 28, 32 do
         local other = loops.open()
         local f = Future()
@@ -601,7 +606,7 @@ describe("a finalizer that closes the current loop meanwhile", function()
 
   for name, way in pairs(ways) do
     it("does no harm while " .. name, function()
-      for n = 1, 40 do
+      for n = 1, 40, STRIDE do
         local f = Future()
         f:add_done_callback(function() end)
         IOLoop(true):make_current()
@@ -621,6 +626,43 @@ describe("a finalizer that closes the current loop meanwhile", function()
       log:clear()
     end)
   end
+end)
+
+-- Lua decides when garbage is collected.
+describe("no collection is hurried by", function()
+  local function assert_unhurried(fn)
+    local n = gc.collections(function()
+      for _ = 1, 100 do fn() end
+    end)
+    assert.is_true(n < 30, n .. " collections")
+  end
+
+  local waits = gen.coroutine(function(f) return yield(f) end)
+
+  it("a second waiter", function()
+    assert_unhurried(function()
+      local f = Future()
+      f:add_done_callback(function() end)
+      local waiting = waits(f)
+      f:set_result(1)
+      loops.turn(loop)
+      assert.equal(1, waiting:result())
+    end)
+  end)
+
+  it("a chain of Futures that is settled deep inside", function()
+    assert_unhurried(function()
+      local first = Future()
+      local last = first
+      for _ = 1, 40 do -- deeper than callbacks nest
+        local next, previous = Future(), last
+        previous:add_done_callback(function() next:set_result(1) end)
+        last = next
+      end
+      first:set_result(1)
+      assert.equal(1, last:result())
+    end)
+  end)
 end)
 
 describe("the end of the state", function()

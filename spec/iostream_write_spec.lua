@@ -469,3 +469,20 @@ describe("a list given to lunado.uv", function()
     await { uv.close(to), uv.close(from) }
   end)
 end)
+
+spec("a write that is sent in parts hurries no collection", function()
+  local data = ("x"):rep(1 << 20) -- more than the system takes
+  local ends = {}
+  for i = 1, 50 do
+    local fds = uv.socketpair()
+    ends[i] = { IOStream.open(fds[1]), IOStream.open(fds[2]) }
+  end
+  local n = gc.collections(function()
+    for i = 1, #ends do ends[i].written = ends[i][1]:write(data) end
+  end)
+  assert.is_true(n < 15, n .. " collections")
+  for i = 1, #ends do
+    assert.is_false(ends[i].written:done())
+    await(ends[i][1]:close(), ends[i][2]:close())
+  end
+end)

@@ -59,6 +59,25 @@ function gc.kilobytes()
   return collectgarbage("count")
 end
 
+--- Runs fn() with Lua's incremental collector; returns how many collections
+--- ended meanwhile.
+function gc.collections(fn)
+  local counter, n, counts = {}, 0, true
+  function counter.__gc(object)
+    n = n + 1
+    if counts then setmetatable(object, counter) end
+  end
+  local mode = load(incremental .. "return incremental(200, 100, 13)")()
+  gc.collect()
+  setmetatable({}, counter)
+  local ok, err = pcall(fn)
+  counts = false
+  collectgarbage(mode)
+  load(gc.chosen)()
+  if not ok then error(err, 0) end
+  return n
+end
+
 --- Makes a complete collection at each allocation; returns a function that ends
 --- this.
 function gc.at_each_allocation()

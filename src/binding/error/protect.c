@@ -51,16 +51,24 @@ bool lunado__protect_pushed(lua_State *L, lunado_realm *realm, int nargs) {
   return false;
 }
 
-/* Stops the collector, because Lua has no other way to defer finalizers. */
-bool lunado__protect_alone(lua_State *L, int nargs) {
-  bool running = lua_gc(L, LUA_GCISRUNNING) == 1;
+/* Lua's collector works, and calls finalizers, where an object is made, and
+ * where a call extends the stack. */
+bool lunado__protect_unseen(lua_State *L, int nargs) {
+  int top = lua_gettop(L) - nargs - 1;
   lunado__hook hook = lunado__hook_off(L);
-  int status;
-  if (running) (void)lua_gc(L, LUA_GCSTOP);
-  status = lua_pcall(L, nargs, 0, 0);
-  if (running) (void)lua_gc(L, LUA_GCRESTART);
+  bool done =
+      lua_checkstack(L, LUA_MINSTACK) && lua_pcall(L, nargs, 0, 0) == LUA_OK;
   lunado__hook_on(L, &hook);
-  if (status == LUA_OK) return true;
-  lua_pop(L, 1);
-  return false;
+  lua_settop(L, top);
+  return done;
+}
+
+/* Stops the collector, because Lua has no other way to defer finalizers.  Once
+ * it is started again, it works at the next allocation. */
+bool lunado__protect_alone(lua_State *L, int nargs) {
+  bool running = lua_gc(L, LUA_GCISRUNNING) == 1, done;
+  if (running) (void)lua_gc(L, LUA_GCSTOP);
+  done = lunado__protect_unseen(L, nargs);
+  if (running) (void)lua_gc(L, LUA_GCRESTART);
+  return done;
 }

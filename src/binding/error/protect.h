@@ -19,9 +19,15 @@ bool lunado__protect_call(lua_State *L, lunado_realm *realm,
  * [-(nargs+1), +(0|1), -] */
 bool lunado__protect_pushed(lua_State *L, lunado_realm *realm, int nargs);
 
-/* Calls the C function below nargs arguments, without results.  Neither
- * finalizers nor debug hooks run during the call.  If the function raises,
- * discards the error and returns false.  [-(nargs+1), +0, -] */
+/* Calls the C function below nargs arguments, without results.  The function
+ * makes no object, and calls no other function through Lua: then neither
+ * finalizers nor debug hooks run during the call.  If there is no stack for it,
+ * or it raises, discards the error and returns false.
+ * [-(nargs+1), +0, -] */
+bool lunado__protect_unseen(lua_State *L, int nargs);
+
+/* The same for a function that makes objects.  Afterwards Lua collects garbage
+ * at once, whether or not that is due: so this is for what is rare. */
 bool lunado__protect_alone(lua_State *L, int nargs);
 
 #endif

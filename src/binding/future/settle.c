@@ -18,8 +18,8 @@
 
 /* (realm, future, owners): copies the owners of the waiters, which the core is
  * going to defer because settling is nested too deeply, to a table of the
- * realm.  No finalizer or hook runs meanwhile, since it might remove waiters or
- * settle the Future. */
+ * realm.  No finalizer or hook may run meanwhile, since it might remove waiters
+ * or settle the Future: so this makes no object. */
 static int defer_owners(lua_State *L) {
   lunado_realm *realm = lua_touserdata(L, 1);
   lunado_future *future = lua_touserdata(L, 2);
@@ -46,7 +46,7 @@ static void prepare_to_defer(lua_State *L, lunado_realm *realm,
   lua_pushlightuserdata(L, realm);
   lua_pushlightuserdata(L, future);
   lua_pushvalue(L, owners);
-  if (lunado__protect_alone(L, 3)) return;
+  if (lunado__protect_unseen(L, 3)) return;
   realm->futures.settler.depth--;
 }
 

@@ -113,8 +113,8 @@ static lua_Integer gather(lua_State *L, lunado_realm *realm, int idx, int list,
   return n;
 }
 
-/* (realm, future, list): gathers the tasks and sets the countdown, while no
- * other code can run that changes the waiters. */
+/* (realm, future, list): gathers the tasks and sets the countdown.  No other
+ * code may run meanwhile that changes the waiters: so this makes no object. */
 static int gather_alone(lua_State *L) {
   lua_Integer n = gather(L, lua_touserdata(L, 1), 2, 3, 0);
   if (n <= LEAST || lua_getiuservalue(L, 2, LUNADO_FUTURE_VALUE) != LUA_TTABLE)
@@ -152,7 +152,7 @@ void lunado__sweep(lua_State *L, lunado_realm *realm, int idx) {
   lua_pushlightuserdata(L, realm);
   lua_pushvalue(L, idx);
   lua_pushvalue(L, list);
-  (void)lunado__protect_alone(L, 3);
+  (void)lunado__protect_unseen(L, 3);
   n = (lua_Integer)lua_rawlen(L, list);
   for (lua_Integer i = 1; i < n; i += 2) {
     lua_rawgeti(L, list, i + 1);

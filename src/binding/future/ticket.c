@@ -6,7 +6,6 @@
 #include "binding/future/ticket.h"
 
 #include "binding/error/failure.h"
-#include "binding/error/protect.h"
 #include "binding/future/forsaken.h"
 #include "binding/future/future.h"
 #include "binding/future/owner.h"
@@ -33,16 +32,14 @@ typedef struct {
  * the tickets with waiters; all tickets in the wait queue, held weakly; the
  * timers.  ASK, CLAIM and REMOVE are functions: a withdrawn ticket calls ASK to
  * get its outcome, a claim calls CLAIM, and REMOVE removes a ticket from the
- * wait queue.  REMOVED is optional: a function that is called with the wait
- * queue and a ticket that has withdrawn or was settled by other code. */
+ * wait queue. */
 enum {
   WAITQUEUE_HELD = 1,
   WAITQUEUE_WEAK,
   WAITQUEUE_TIMERS,
   WAITQUEUE_ASK,
   WAITQUEUE_CLAIM,
-  WAITQUEUE_REMOVE,
-  WAITQUEUE_REMOVED
+  WAITQUEUE_REMOVE
 };
 
 /* Fields of a timer: the loop; the handle of its timeout, or false while it is
@@ -232,12 +229,6 @@ static void leave_waitqueue(lua_State *L, int idx, const ticket *self) {
     take_timer(L, waitqueue, self->number);
     if (lunado_future_pending(&self->future))
       lua_setiuservalue(L, idx, TICKET_TIMER);
-  }
-  lua_settop(L, waitqueue);
-  if (lua_rawgeti(L, waitqueue, WAITQUEUE_REMOVED) == LUA_TFUNCTION) {
-    lua_pushvalue(L, waitqueue);
-    lua_pushvalue(L, idx);
-    (void)lunado__protect_alone(L, 2);
   }
   lua_settop(L, waitqueue - 1);
 }

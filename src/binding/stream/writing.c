@@ -5,6 +5,8 @@
  * Invariants: the writes that are not sent yet have the numbers from
  * first_write up to, and without, next_write; IOSTREAM_WRITES has their Futures
  * by number.  Such a Future holds the data, because libuv reads it from there.
+ * While the Future of a write is being made, it is not there, and the stack of
+ * stream:write holds the data.
  */
 #include "binding/stream/writing.h"
 
@@ -13,6 +15,7 @@
 #include "binding/error/protect.h"
 #include "binding/future/future.h"
 #include "binding/future/settle.h"
+#include "binding/state/hook.h"
 #include "binding/stream/closing.h"
 #include "binding/stream/filtering.h"
 #include "binding/stream/reading.h"
@@ -34,25 +37,35 @@ static bool is_empty(const lunado_iostream *self) {
   return self->first_write == self->next_write;
 }
 
+/* True if the write with this number is not sent yet. */
+static bool is_unsent(const lunado_iostream *self, uint32_t number) {
+  return number - self->first_write < self->next_write - self->first_write;
+}
+
 /* --- Futures -------------------------------------------------------------- */
 
-/* Takes the Future of the first write out of IOSTREAM_WRITES, and pushes it. */
-static void take_first(lua_State *L, int idx, lunado_iostream *self) {
-  lunado__iostream_get(L, idx, IOSTREAM_WRITES);
-  lua_rawgeti(L, -1, self->first_write);
-  lua_pushnil(L);
-  lua_rawseti(L, -3, self->first_write);
-  lua_remove(L, -2);
-  self->first_write++;
+/* Takes the Future of the first write out of IOSTREAM_WRITES, and pushes it;
+ * pushes nothing and returns NULL while it is being made. */
+static lunado_future *take_first(lua_State *L, int idx, lunado_iostream *self) {
+  int top = lua_gettop(L);
+  uint32_t number = self->first_write++;
   if (is_empty(self)) lunado__iostream_release(L, self, IOSTREAM_HELD_WRITE);
+  if (lunado__iostream_get(L, idx, IOSTREAM_WRITES) == LUA_TTABLE &&
+      lua_rawgeti(L, -1, number) != LUA_TNIL) {
+    lua_pushnil(L);
+    lua_rawseti(L, -3, number);
+    lua_remove(L, -2);
+    return lua_touserdata(L, -1);
+  }
+  lua_settop(L, top);
+  return NULL;
 }
 
 void lunado__writing_fail_all(lua_State *L, int idx, lunado_iostream *self) {
   if (self->core != NULL) lunado_stream_drop_writes(self->core);
-  while (!is_empty(self)) {
-    take_first(L, idx, self);
-    lunado__closing_fail(L, idx, self, 0, true);
-  }
+  while (!is_empty(self))
+    if (take_first(L, idx, self) != NULL)
+      lunado__closing_fail(L, idx, self, 0, true);
 }
 
 /* --- the core's events ---------------------------------------------------- */
@@ -94,9 +107,8 @@ static void close_after_last(lua_State *L, int idx, lunado_iostream *self) {
 
 /* Settles the Future of the first write. */
 static void settle_first(lua_State *L, int idx, lunado_iostream *self) {
-  lunado_future *future;
-  take_first(L, idx, self);
-  future = lua_touserdata(L, -1);
+  lunado_future *future = take_first(L, idx, self);
+  if (future == NULL) return;
   if (lunado_future_pending(future)) {
     lua_pushnil(L);
     lunado__settle_known(L, self->loop->realm, lua_gettop(L) - 1, future,
@@ -209,9 +221,10 @@ static void check_data(lua_State *L, message *self) {
 /* --- writing -------------------------------------------------------------- */
 
 /* Pushes a pending Future of a write of the data at `data` (0: of the end of
- * writing), and adds it as that of the next write.  A finalizer that runs
- * meanwhile may write, or close the stream. */
-static void add_future(lua_State *L, int idx, lunado_iostream *self, int data) {
+ * writing), and IOSTREAM_WRITES.  A finalizer that runs meanwhile may write, or
+ * close the stream. */
+static void push_future(lua_State *L, int idx, const lunado_iostream *self,
+                        int data) {
   lunado__future_new(L, self->loop->realm, LUNADO_KIND_PLAIN,
                      sizeof(lunado_future), WRITE_VALUES);
   if (data != 0) {
@@ -219,9 +232,20 @@ static void add_future(lua_State *L, int idx, lunado_iostream *self, int data) {
     lua_setiuservalue(L, -2, WRITE_DATA);
   }
   lunado__iostream_pushtable(L, idx, IOSTREAM_WRITES);
+}
+
+/* Pops IOSTREAM_WRITES, and puts the Future below it there. */
+static void set_future(lua_State *L, uint32_t number) {
   lua_pushvalue(L, -2);
-  lua_rawseti(L, -2, self->next_write);
+  lua_rawseti(L, -2, number);
   lua_pop(L, 1);
+}
+
+/* Pushes a Future as push_future, and adds it as that of the next write. */
+static void add_future(lua_State *L, int idx, const lunado_iostream *self,
+                       int data) {
+  push_future(L, idx, self, data);
+  set_future(L, self->next_write);
 }
 
 /* Makes the next write, of the data that is not sent yet, or (NULL) of the end
@@ -247,32 +271,58 @@ static void submit(lua_State *L, lunado_iostream *self, lunado_write *write) {
   lunado__iostream_leave(&caller);
 }
 
-/* (stream, data, message): makes the write of the rest, and its Future. */
-static int prepare_rest(lua_State *L) {
-  lunado_iostream *self = lua_touserdata(L, 1);
-  message *data = lua_touserdata(L, 3);
-  add_future(L, 1, self, 2);
-  data->write = new_write(L, 1, self, data);
+/* (stream, message): makes the write of the rest.  Makes no object, because a
+ * finalizer might write. */
+static int make_rest(lua_State *L) {
+  message *data = lua_touserdata(L, 2);
+  data->write = new_write(L, 1, lua_touserdata(L, 1), data);
   return 0;
 }
 
-/* Writes the rest of the data, of which some bytes were sent, so that no other
- * write may come before.  Pushes the Future. */
+/* (stream, data, number) -> the Future of the write with this number, which may
+ * have ended meanwhile. */
+static int make_future(lua_State *L) {
+  enum { STREAM = 1, DATA, NUMBER, FUTURE };
+  lunado_iostream *self = lua_touserdata(L, STREAM);
+  uint32_t number = (uint32_t)lua_tointeger(L, NUMBER);
+  push_future(L, STREAM, self, DATA);
+  if (is_unsent(self, number)) {
+    set_future(L, number);
+  } else if (self->closed) {
+    lua_settop(L, FUTURE);
+    lua_pushvalue(L, FUTURE);
+    lunado__closing_fail(L, STREAM, self, 0, true);
+  } else {
+    lunado__iostream_pushdone(L, self->loop->realm);
+  }
+  return 1;
+}
+
+/* Writes the rest of the data, of which some bytes were sent, and pushes the
+ * Future.  The rest is passed to the core first, so that no other write comes
+ * between. */
 static int write_rest(lua_State *L, int idx, lunado_iostream *self,
                       message *data) {
-  bool has_room = lunado__iostream_can_reserve(L);
-  lua_pushcfunction(L, prepare_rest);
+  bool has_room = lunado__iostream_can_reserve(L), made;
+  uint32_t number = self->next_write;
+  lunado__hook hook;
+  lua_pushcfunction(L, make_rest);
   lua_pushvalue(L, idx);
-  lua_pushvalue(L, data->holder);
   lua_pushlightuserdata(L, data);
-  if (!has_room || !lunado__protect_alone(L, 3)) {
-    lunado__closing_for_memory(L, idx, self);
-    return luaL_error(L, "not enough memory");
+  made = has_room && lunado__protect_unseen(L, 2);
+  if (made) {
+    submit(L, self, data->write);
+    lua_pushcfunction(L, make_future);
+    lua_pushvalue(L, idx);
+    lua_pushvalue(L, data->holder);
+    lua_pushinteger(L, number);
+    hook = lunado__hook_off(L);
+    made = lua_pcall(L, 3, 1, 0) == LUA_OK;
+    lunado__hook_on(L, &hook);
+    if (made) return 1;
   }
-  lunado__iostream_get(L, idx, IOSTREAM_WRITES);
-  lua_rawgeti(L, -1, self->next_write);
-  submit(L, self, data->write);
-  return 1;
+  lunado__closing_for_memory(L, idx, self);
+  return luaL_error(L, "not enough memory");
 }
 
 /* Pushes a Future that has failed with an error of the class. */
