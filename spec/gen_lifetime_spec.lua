@@ -12,8 +12,8 @@ local Future = concurrent.Future
 local IOLoop = require "lunado.ioloop".IOLoop
 local yield = coroutine.yield
 
--- Of the places where a finalizer may run, each is tried; under a checker, which
--- makes each step slow, every third one.
+-- A finalizer may run at many places.  Under a checker, which makes each step
+-- slow, every third one is tried.
 local STRIDE = times(3) == 3 and 1 or 3
 
 local COLLECTED = "Coroutine was collected while waiting at "

@@ -43,14 +43,12 @@ local CERTIFICATE_ERRORS <const> = { [58] = "client_cert", [77] = "ca_certs",
 local Fetch = { redirects = 0, redirected = 0 }
 Fetch.__index = Fetch
 
-local SCHEME <const> = "^(%a[%w+.-]*)://([^/?#]*)(.*)$"
 local PORTS <const> = { http = "80", https = "443" }
 
 --- Returns scheme, host and port of a URL, as one string.
 local function origin_of(url)
-  local scheme, authority = url:match(SCHEME)
+  local scheme, authority = httprequest.split_url(url)
   if not scheme then return url end
-  scheme = scheme:lower()
   local host = authority:match "([^@]*)$":lower()
   local name, port = host:match "^(.*):(%d*)$"
   if not name or name:find "^%[[^%]]*$" then name, port = host, "" end

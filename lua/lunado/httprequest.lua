@@ -139,11 +139,19 @@ local function decode(part)
   end))
 end
 
+--- Returns the scheme of a URL in small letters, its authority, and the rest;
+-- nil if it has no scheme.
+local function split_url(value)
+  local scheme, authority, rest = value:match "^(%a[%w+.-]*)://([^/?#]*)(.*)$"
+  if not scheme then return nil end
+  return scheme:lower(), authority, rest
+end
+
 --- Returns a URL without its credentials, and these, decoded: user name and
 -- password, nil if it has none; and what is wrong with them, or nil.
 local function divide_url(value)
   if not value:find("@", 1, true) then return value end
-  local scheme, authority, rest = value:match "^(%a[%w+.-]*)://([^/?#]*)(.*)$"
+  local scheme, authority, rest = split_url(value)
   local info, host = (authority or ""):match "^(.*)@([^@]*)$"
   if not info then return value end
   local username, password = info:match "^([^:]*):?(.*)$"
@@ -155,9 +163,8 @@ end
 local function url(value)
   local wrong = line(value) or select(4, divide_url(value))
   if wrong then return wrong end
-  local scheme = value:match "^([%a][%w+.-]*)://"
+  local scheme = split_url(value)
   if not scheme then return "URL expected, http://… or https://…" end
-  scheme = scheme:lower()
   if scheme ~= "http" and scheme ~= "https" then
     return ("unsupported URL scheme '%s'"):format(scheme)
   end
@@ -424,6 +431,7 @@ local httprequest = {
   divide_url = divide_url,
   new = new,
   resolve = resolve,
+  split_url = split_url,
   wrong_field = wrong_field,
 }
 
