@@ -3,6 +3,11 @@
 # which projects find them.
 set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/lunado")
 
+# All users can enter lunado's own folders, whatever the umask of the one who
+# installs it, or makes a package of it.  CMake makes the others by the umask.
+install(DIRECTORY DESTINATION "${INSTALL_CMOD}/lunado")
+install(DIRECTORY DESTINATION "${package_dir}")
+
 install(TARGETS lunado EXPORT lunadoTargets)
 install(TARGETS lunado_module LIBRARY DESTINATION "${INSTALL_CMOD}/lunado")
 install(DIRECTORY lua/lunado DESTINATION "${INSTALL_LMOD}"
@@ -76,6 +81,7 @@ if(is_top_level)
   set(CPACK_DEBIAN_PACKAGE_SUGGESTS
     "lua-luv, libuv1-dev, liblua${LUNADO_LUA_VERSION}-dev")
   set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ${BUILD_SHARED_LIBS})
+  install(DIRECTORY DESTINATION "${CMAKE_INSTALL_DOCDIR}")
   install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DOCDIR}")
   include(CPack)
 endif()
