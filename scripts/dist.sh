@@ -20,8 +20,13 @@ rocks="lunado lunado-tls lunado-curl"
   rm -f "$rock-$version-1.rockspec" "$rock-$version-1.src.rock"
 done)
 
-if [ "$(git rev-parse --show-toplevel 2>/dev/null)" = "$(pwd -P)" ]; then
-  changed=$(git stash create)
+# If git refuses the tree, such as one of another user, its message is the end:
+# a tarball of all files would have what git ignores.
+if [ -e .git ] && command -v git >/dev/null; then
+  changed=
+  git diff --quiet HEAD 2>/dev/null ||
+    changed=$(git -c user.name=dist -c user.email=dist@localhost stash create) ||
+    { echo "git cannot tell what this tree has" >&2; exit 1; }
   git archive --format=tar --prefix="$name/" "${changed:-HEAD}" |
     gzip -9 -n >"$out/$tarball"
 else
