@@ -66,6 +66,16 @@ if(NOT TARGET lunado::lua)
   math(EXPR lua_next "${lua_minor} + 1")
   list(JOIN lua_numbers "" lua_digits)
   set(LUA_DIR "$ENV{LUA_DIR}" CACHE PATH "Folder of the Lua to build for")
+  # What was found for another Lua does not count any more.
+  set(lua_wanted "${LUNADO_LUA_VERSION} ${LUA_DIR}")
+  if(DEFINED LUNADO_LUA_WANTED AND NOT LUNADO_LUA_WANTED STREQUAL lua_wanted)
+    unset(LUA_INCLUDE_DIR CACHE)
+    unset(LUA_LIBRARY CACHE)
+    unset(LUNADO_INTERPRETER CACHE)
+  endif()
+  set(LUNADO_LUA_WANTED "${lua_wanted}" CACHE INTERNAL
+    "The Lua that this folder was configured for")
+  unset(LUNADO_PC_LUA_FOUND CACHE)
   if(NOT LUA_DIR)
     pkg_search_module(LUNADO_PC_LUA QUIET IMPORTED_TARGET GLOBAL
       lua${LUNADO_LUA_VERSION} lua-${LUNADO_LUA_VERSION} lua${lua_digits})
