@@ -32,7 +32,7 @@ if(LUNADO_SANITIZE OR LUNADO_TSAN)
   target_link_libraries(lunado_lua PRIVATE lunado::lua)
   set_target_properties(lunado_lua PROPERTIES ENABLE_EXPORTS ON
     OUTPUT_NAME lua${LUNADO_LUA_VERSION}
-    RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin")
+    RUNTIME_OUTPUT_DIRECTORY "${lunado_output}/bin")
   set(interpreter $<TARGET_FILE:lunado_lua>)
   list(APPEND environment "PATH=${PROJECT_BINARY_DIR}/bin:$ENV{PATH}"
     "LUNADO_SCALE=4" "LUNADO_PATIENCE=200"
@@ -81,7 +81,7 @@ function(lunado_test name)
     target_link_libraries(${name} PRIVATE lunado::uv
       PkgConfig::LUNADO_PC_CMOCKA $<$<PLATFORM_ID:Windows>:ws2_32>)
     set_target_properties(${name} PROPERTIES
-      RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/spec/core")
+      RUNTIME_OUTPUT_DIRECTORY "${lunado_output}/spec/core")
   endif()
   lunado_add_test(core/${name} ${under}
     "${PROJECT_BINARY_DIR}/spec/core/${name}")
@@ -109,7 +109,7 @@ function(lunado_host folder name)
   target_link_libraries(${target} PRIVATE ${tested}
     $<$<PLATFORM_ID:Windows>:ws2_32>)
   set_target_properties(${target} PROPERTIES OUTPUT_NAME ${name}
-    RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/${folder}")
+    RUNTIME_OUTPUT_DIRECTORY "${lunado_output}/${folder}")
   if("RUN" IN_LIST ARGN)
     set(script "${LUNADO_ROOT}/${folder}/${name}.lua")
     if(NOT EXISTS "${script}")
