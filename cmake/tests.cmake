@@ -257,8 +257,8 @@ if(NOT LUNADO_SANITIZE AND NOT LUNADO_TSAN AND NOT LUNADO_VALGRIND
   lunado_add_test(tree/layers sh spec/layers.sh)
   get_target_property(folders lunado::luaheaders INTERFACE_INCLUDE_DIRECTORIES)
   list(TRANSFORM folders PREPEND "-I")
-  lunado_add_test(tree/numbers sh spec/numbers.sh "${CMAKE_C_COMPILER}"
-    ${folders})
+  lunado_add_test(tree/numbers sh spec/numbers.sh
+    "${CMAKE_C_COMPILER}${CMAKE_C_COMPILER_ARG1}" ${folders})
   list(TRANSFORM folders REPLACE "^-I" "")
   lunado_add_test(tree/windows sh spec/windows.sh ${folders})
   set_tests_properties(tree/windows PROPERTIES SKIP_RETURN_CODE 77)

@@ -10,7 +10,9 @@ trap 'rm -rf "$work"' EXIT
 cc=$1
 shift
 compile() {
-  "$cc" "$@" -fsyntax-only -I"$root/src" "$root/src/binding/loop/clock.c" \
+  # The compiler may be a command with arguments, such as "ccache gcc".
+  # shellcheck disable=SC2086
+  $cc "$@" -fsyntax-only -I"$root/src" "$root/src/binding/loop/clock.c" \
     2>"$work/out"
 }
 fail() {
@@ -20,7 +22,8 @@ fail() {
 }
 
 compile "$@" || fail "does not compile"
-header=$(echo '#include <luaconf.h>' | "$cc" "$@" -E - |
+# shellcheck disable=SC2086
+header=$(echo '#include <luaconf.h>' | $cc "$@" -E - |
   grep -o '/[^"]*luaconf\.h' | head -n 1)
 cp "$(dirname "$header")"/lua.h "$(dirname "$header")"/lauxlib.h "$work"
 sed 's/^\(#define LUA_32BITS\).*0/\1 1/' "$header" >"$work/luaconf.h"
