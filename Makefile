@@ -6,8 +6,18 @@ export LUA ?= lua5.4
 export LUA_DIR ?= $(shell dir=$$(dirname "$$(command -v "$(LUA)")")/..; \
 	test -f "$$dir/include/lua.h" && ls "$$dir"/lib/liblua.* >/dev/null 2>&1 && \
 	cd "$$dir" && pwd)
-export LUA_PATH := $(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;;
-export LUA_CPATH := $(CURDIR)/build/?.so;;
+# What the caller's paths find, such as rocks of his own, comes behind what is in
+# the tree.  Lua asks for the variables with its version in their names first.
+versioned := $(shell $(LUA) -e 'io.write("_",(_VERSION:sub(5):gsub("%.","_")))' \
+	2>/dev/null)
+paths = $(or $(value $(1)$(versioned)),$(value $(1)))
+with = $(if $(1),$(1););
+export LUA_PATH := $(CURDIR)/lua/?.lua;$(CURDIR)/lua/?/init.lua;$(call \
+	with,$(call paths,LUA_PATH))
+export LUA_CPATH := $(CURDIR)/build/?.so;$(call with,$(call paths,LUA_CPATH))
+ifdef versioned
+unexport LUA_PATH$(versioned) LUA_CPATH$(versioned)
+endif
 MAKEFLAGS += --no-print-directory
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell getconf _NPROCESSORS_ONLN)
 export CTEST_PARALLEL_LEVEL ?= $(CMAKE_BUILD_PARALLEL_LEVEL)

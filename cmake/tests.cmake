@@ -19,9 +19,22 @@ if(LUNADO_TSAN AND CMAKE_SYSTEM_NAME STREQUAL "Linux")
   set(checked "${LUNADO_ROOT}/spec/support/tsan.c")
 endif()
 
+# What the caller's paths find, such as rocks of his own, comes behind what is in
+# the tree.  Lua asks for the variables with its version in their names first.
+string(REPLACE "." "_" versioned "_${LUNADO_LUA_VERSION}")
+foreach(path LUA_PATH LUA_CPATH)
+  set(callers_${path} "$ENV{${path}${versioned}}")
+  if(NOT callers_${path})
+    set(callers_${path} "$ENV{${path}}")
+  endif()
+  if(callers_${path})
+    string(REPLACE ";" "\\;" callers_${path} "${callers_${path}}\;")
+  endif()
+endforeach()
+
 set(environment
-  "LUA_PATH=${LUNADO_ROOT}/lua/?.lua\;${LUNADO_ROOT}/lua/?/init.lua\;\;"
-  "LUA_CPATH=${PROJECT_BINARY_DIR}/?.so\;\;"
+  "LUA_PATH=${LUNADO_ROOT}/lua/?.lua\;${LUNADO_ROOT}/lua/?/init.lua\;${callers_LUA_PATH}\;"
+  "LUA_CPATH=${PROJECT_BINARY_DIR}/?.so\;${callers_LUA_CPATH}\;"
   "LUNADO_BUILD=${PROJECT_BINARY_DIR}"
   "LUNADO_LUA_VERSION=${LUNADO_LUA_VERSION}")
 if(LUNADO_SANITIZE OR LUNADO_TSAN)
@@ -58,7 +71,8 @@ function(lunado_add_test name)
   add_test(NAME ${name} COMMAND ${ARGN} WORKING_DIRECTORY "${LUNADO_ROOT}")
   get_filename_component(label ${name} DIRECTORY)
   set_tests_properties(${name} PROPERTIES LABELS "${label}" TIMEOUT ${seconds}
-    ENVIRONMENT "${environment}")
+    ENVIRONMENT "${environment}" ENVIRONMENT_MODIFICATION
+    "LUA_PATH${versioned}=unset:;LUA_CPATH${versioned}=unset:")
 endfunction()
 
 # On Windows, the tests in C are left out that need signals, fork, local sockets,
