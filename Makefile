@@ -23,7 +23,8 @@ export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell getconf _NPROCESSORS_ONLN)
 export CTEST_PARALLEL_LEVEL ?= $(CMAKE_BUILD_PARALLEL_LEVEL)
 
 setup = scripts/setup.sh
-configure = cmake --preset $(1) --log-level=WARNING \
+configure = scripts/fresh.sh build$(filter-out -release,-$(1)) && \
+	cmake --preset $(1) --log-level=WARNING -DLUA_DIR="$$LUA_DIR" \
 	-DLUNADO_LUA_VERSION=$$($(LUA) -e 'io.write(_VERSION:sub(5))') >/dev/null
 module = $(call configure,release) && \
 	cmake --build --preset release --target lunado_modules
@@ -32,6 +33,9 @@ module = $(call configure,release) && \
 check = $(call configure,$(1)) && cmake --build --preset $(1) && \
 	ctest --preset $(1) $(if $(TESTS),-R '$(TESTS)')
 
+# Targets that are named together, such as `clean test`, run one by one; a build
+# is parallel all the same.
+.NOTPARALLEL:
 .PHONY: demo test bench bench-check bench-deps sanitize tsan valgrind strangers \
 	install-check dist clean
 

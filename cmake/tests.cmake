@@ -280,7 +280,7 @@ if(NOT LUNADO_SANITIZE AND NOT LUNADO_TSAN AND NOT LUNADO_VALGRIND
   lunado_add_test(tree/mentions ${interpreter} spec/mentions.lua)
   lunado_add_test(tree/rockspec ${interpreter} spec/rockspec.lua)
   lunado_add_test(tree/luacheck luacheck -q --no-color .)
-  foreach(name amalgamation guide install rock)
+  foreach(name amalgamation guide install make rock)
     lunado_add_test(package/${name} sh spec/install/${name}.sh
       "${PROJECT_BINARY_DIR}" "${interpreter}")
     # They build several times.
