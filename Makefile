@@ -22,8 +22,8 @@ MAKEFLAGS += --no-print-directory
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell getconf _NPROCESSORS_ONLN)
 export CTEST_PARALLEL_LEVEL ?= $(CMAKE_BUILD_PARALLEL_LEVEL)
 
-setup = scripts/setup.sh
-configure = scripts/fresh.sh build$(filter-out -release,-$(1)) && \
+setup = sh scripts/setup.sh
+configure = sh scripts/fresh.sh build$(filter-out -release,-$(1)) && \
 	cmake --preset $(1) --log-level=WARNING -DLUA_DIR="$$LUA_DIR" \
 	-DLUNADO_LUA_VERSION=$$($(LUA) -e 'io.write(_VERSION:sub(5))') >/dev/null
 module = $(call configure,release) && \
@@ -79,7 +79,7 @@ bench-check: # compares the instruction counts of hot paths with the stored ones
 	@$(LUA) bench/check.lua
 
 dist: # the tarball of the sources, the rockspec of this version, the .src.rock
-	@scripts/dist.sh
+	@sh scripts/dist.sh
 
 install-check:
 	@$(setup) test
