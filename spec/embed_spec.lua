@@ -22,7 +22,7 @@ end
 local function prints(name, script, expected)
   it(name .. " prints what it should", function()
     if not is_built(folder .. name) then return pending(name) end
-    local pipe = io.popen(folder .. name .. " " .. script)
+    local pipe = io.popen(("'%s' %s"):format(folder .. name, script))
     local printed = pipe:read("a")
     assert.is_true(pipe:close())
     assert.equal(expected, printed)

@@ -27,13 +27,13 @@ for folder in "$@" /usr/local/include /usr/include /usr/include/*-linux-gnu; do
   for name in lua.h luaconf.h lualib.h lauxlib.h uv.h uv openssl curl; do
     [ ! -e "$folder/$name" ] || ln -s "$folder/$name" "$temporary/$count"
   done
-  flags="$flags -I$temporary/$count"
+  printf '"-I%s"\n' "$temporary/$count" >>"$temporary/folders"
 done
 
 # Windows' own headers are so long that they are compiled once, for all files.
 printf '#include <%s>\n' uv.h lauxlib.h >"$temporary/all.h"
 # shellcheck disable=SC2086
-$cc $flags "$temporary/all.h" -o "$temporary/all.h.gch"
+$cc $flags "@$temporary/folders" "$temporary/all.h" -o "$temporary/all.h.gch"
 
 sources=$(find src/core src/binding spec/support/sockets.c -name '*.c')
 
@@ -52,10 +52,10 @@ optional curl/curl.h src/curl
 failed=0
 for source in $sources; do
   case $source in
-  src/tls/*) first= ;; # the order matters: X509_NAME is a macro of Windows'
-  *) first="-include $temporary/all.h" ;;
+  src/tls/*) set -- ;; # the order matters: X509_NAME is a macro of Windows'
+  *) set -- -include "$temporary/all.h" ;;
   esac
   # shellcheck disable=SC2086
-  $cc $flags $first -fsyntax-only "$source" || failed=1
+  $cc $flags "@$temporary/folders" "$@" -fsyntax-only "$source" || failed=1
 done
 exit $failed

@@ -18,7 +18,7 @@ cmake --install "$build" --prefix "$work/prefix" >"$work/log" 2>&1 ||
 awk -v work="$work" '
   function begin(name) {
     dir = sprintf("%s/%d", work, programs)
-    system("mkdir -p " dir)
+    system("mkdir -p \"" dir "\"")
     file = dir "/" name
   }
   /^```c run$/ { programs++; begin("host.c"); next }
@@ -33,9 +33,9 @@ export PKG_CONFIG_PATH
 count=0
 for program in "$work"/[0-9]*; do
   cd "$program"
-  # shellcheck disable=SC2046
-  ${CC:-cc} -Wall -Wextra -Wpedantic -Werror host.c \
-    $(pkg-config --cflags --libs lunado) -o host
+  # pkg-config quotes for the shell, as make needs it.
+  eval "${CC:-cc} -Wall -Wextra -Wpedantic -Werror host.c \
+    $(pkg-config --cflags --libs lunado) -o host"
   LD_LIBRARY_PATH=$work/prefix/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} \
     ./host script.lua >printed
   diff expected printed
