@@ -47,15 +47,24 @@ pkg_config() { # prefix, options
 }
 
 use_by_pkg_config() { # prefix
-  # shellcheck disable=SC2046
-  quietly "${CC:-cc}" "$here/host.c" $(pkg_config "$1" --cflags --libs) -o "$1/host"
+  # pkg-config quotes for the shell, as make needs it.
+  eval "set -- \"\$1\" $(pkg_config "$1" --cflags --libs)"
+  prefix=$1
+  shift
+  # shellcheck disable=SC2086
+  quietly ${CC:-cc} "$here/host.c" "$@" -o "$prefix/host"
+  set -- "$prefix"
   run_host "$1" "$1/host"
 }
 
 use_by_module() { # prefix
-  # shellcheck disable=SC2046
-  quietly "${CC:-cc}" -shared -fPIC "$here/module.c" \
-    $(pkg_config "$1" --cflags) -o "$1/lib/lua/$version/soon.so"
+  eval "set -- \"\$1\" $(pkg_config "$1" --cflags)"
+  prefix=$1
+  shift
+  # shellcheck disable=SC2086
+  quietly ${CC:-cc} -shared -fPIC "$here/module.c" "$@" \
+    -o "$prefix/lib/lua/$version/soon.so"
+  set -- "$prefix"
   LUA_PATH="$1/share/lua/$version/?.lua;$1/share/lua/$version/?/init.lua" \
     LUA_CPATH="$1/lib/lua/$version/?.so" "$lua" -e '
       package.loadlib(package.searchpath("lunado.core", package.cpath), "*")
@@ -91,8 +100,12 @@ check_prefix() { # prefix
 
 # --- a static library, found by pkg-config ------------------------------------
 
-static=$work/static
-quietly cmake --install "$build" --prefix "$static"
+# Its folder has a name of several words, and the umask is that of a careful
+# administrator: other users may enter all the same.
+static="$work/a státic + library"
+(umask 077 && quietly cmake --install "$build" --prefix "$static")
+closed=$(find "$static" -type d -name lunado ! -perm 755)
+[ -z "$closed" ] || fail "other users cannot enter $closed"
 has "$static" lib/liblunado.a
 for name in tls curl; do
   [ ! -e "$build/lunado/$name.so" ] ||
@@ -102,15 +115,38 @@ check_prefix "$static"
 
 # --- a shared library, with a Lua and a libuv without pkg-config files --------
 
+# A build folder may be used again for another Lua, and another prefix.
+again() { # what is to be found in the cache, options
+  expected=$1
+  shift
+  quietly cmake -S "$root" -B "$work/again" -DLUNADO_TESTS=OFF \
+    -DLUNADO_LUA_VERSION="$version" "$@"
+  grep -qx "$expected" "$work/again/CMakeCache.txt" ||
+    fail "with $*, the cache has no $expected"
+}
+
 mkdir "$work/lua"
 ln -s "$(pkg-config --variable=libdir "lua$version")" "$work/lua/lib"
 ln -s "$(pkg-config --variable=includedir "lua$version")" "$work/lua/include"
+cp -R "$work/lua" "$work/other-lua"
+again "INSTALL_CMOD:STRING=here/lua/$version" -DCMAKE_INSTALL_LIBDIR=here
+again "INSTALL_CMOD:STRING=there/lua/$version" -DCMAKE_INSTALL_LIBDIR=there
+again "LUA_INCLUDE_DIR:PATH=$work/lua/.*" -DLUA_DIR="$work/lua"
+again "LUA_INCLUDE_DIR:PATH=$work/other-lua/.*" \
+  -DLUA_DIR="$work/other-lua"
+again "INSTALL_CMOD:STRING=mine" -DINSTALL_CMOD=mine
+again "INSTALL_CMOD:STRING=mine" -DCMAKE_INSTALL_LIBDIR=here -DLUA_DIR=
+
 PKG_CONFIG_LIBDIR=/nonexistent
 PKG_CONFIG_PATH=
 export PKG_CONFIG_LIBDIR PKG_CONFIG_PATH
 
+# The flags are those of a distribution, and of a project that builds its files
+# in one.
 shared=$work/shared
 quietly cmake -S "$root" -B "$work/build" -DBUILD_SHARED_LIBS=ON \
+  -DCMAKE_MODULE_LINKER_FLAGS="-Wl,-z,defs -Wl,--as-needed -Wl,-z,now" \
+  -DCMAKE_UNITY_BUILD=ON \
   -DLUNADO_LUA_VERSION="$version" -DLUA_DIR="$work/lua" -DLUNADO_TESTS=OFF \
   -DCMAKE_BUILD_TYPE=Debug \
   -DCMAKE_C_FLAGS="-D_FORTIFY_SOURCE=1 -D_FORTIFY_SOURCE=2"
@@ -126,10 +162,14 @@ check_prefix "$shared"
 # The two Lua folders may be named, as distributions and LuaRocks do.
 quietly cmake "$work/build" -DINSTALL_CMOD="$work/cmod" \
   -DINSTALL_LMOD="$work/lmod"
-quietly cmake --install "$work/build" --prefix "$work/named"
+named="$work/náméd twice"
+quietly cmake --install "$work/build" --prefix "$named"
 has "$work" cmod/lunado/core.so lmod/lunado/init.lua
+! DESTDIR=relative cmake --build "$work/build" --target uninstall \
+  >"$work/log" 2>&1 || fail "uninstall takes a relative DESTDIR"
+has "$work" cmod/lunado/core.so
 quietly cmake --build "$work/build" --target uninstall
-left=$(find "$work/named" "$work/cmod" "$work/lmod" -type f -o -name lunado)
+left=$(find "$named" "$work/cmod" "$work/lmod" -type f -o -name lunado)
 [ -z "$left" ] || fail "uninstall leaves $left"
 unset PKG_CONFIG_LIBDIR
 [ -z "$pc_libdir" ] || export PKG_CONFIG_LIBDIR="$pc_libdir"
