@@ -263,7 +263,8 @@ void lunado__reading_ask(lua_State *L, int idx, int ticket, bool waits) {
   lua_settop(L, top);
 }
 
-/* (stream): as lunado__reading_waits. */
+/* (stream): as lunado__reading_waits, for a read that is settled or withdrawn:
+ * that makes no object. */
 static int check_waits(lua_State *L) {
   (void)lunado__reading_waits(L, 1, lua_touserdata(L, 1));
   return 0;
@@ -276,7 +277,7 @@ void lunado__reading_removed(lua_State *L, int idx, int ticket) {
   if (self->has_reader && lua_rawequal(L, -1, ticket)) {
     lua_pushcfunction(L, check_waits);
     lua_pushvalue(L, idx);
-    (void)lunado__protect_alone(L, 1);
+    (void)lunado__protect_unseen(L, 1);
   }
   lua_settop(L, top);
 }
