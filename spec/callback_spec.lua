@@ -6,9 +6,8 @@ local gen = require "lunado.gen"
 local stack_context = require "lunado.stack_context"
 local util = require "lunado.util"
 local bad = require "spec.support.bad"
-local capture = require "spec.support.capture"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
-local loops = require "spec.support.loops"
 local values = require "spec.support.values"
 
 local Future = concurrent.Future
@@ -17,20 +16,10 @@ local return_future = concurrent.return_future
 local yield = coroutine.yield
 local unpack = values.unpack
 
+local run = frame.run
 local loop, log
-before_each(function()
-  log = capture()
-  loop = loops.open()
-end)
-after_each(function()
-  loops.close(loop)
-  gc.collect()
-  log:restore()
-end)
-
-local function run(fn)
-  return loops.run(loop, fn)
-end
+before_each(function() loop, log = frame.begin() end)
+after_each(function() frame.finish() end)
 
 local function turns()
   for _ = 1, 3 do yield() end

@@ -7,9 +7,8 @@ local gen = require "lunado.gen"
 local tasks = require "lunado.tasks"
 local uv = require "lunado.uv"
 local util = require "lunado.util"
-local capture = require "spec.support.capture"
+local frame = require "spec.support.frame"
 local free_port = require "spec.support.freeport"
-local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 
 package.path = "./examples/?.lua;" .. package.path
@@ -120,10 +119,8 @@ local function run_script(name, ...)
   return { code = code, out = await(out), err = await(err) }
 end
 
-local log
 before_each(function()
-  IOLoop.clear_current()
-  log = capture()
+  frame.begin_default()
   folder = assert(luv.fs_mkdtemp(luv.os_tmpdir() .. "/lunado-XXXXXX"))
   running = {}
 end)
@@ -133,9 +130,7 @@ after_each(function()
     for process in pairs(running) do await(process:wait()) end
   end, loops.PATIENCE)
   os.execute("rm -rf '" .. folder .. "'")
-  gc.collect()
-  log:restore()
-  assert.equal("", log:text())
+  frame.finish()
 end)
 
 -- The version of Redis, such as 6.2; 0 if it is not found.

@@ -4,7 +4,7 @@ local concurrent = require "lunado.concurrent"
 local gen = require "lunado.gen"
 local isinstance = require "lunado.util".isinstance
 local bad = require "spec.support.bad"
-local capture = require "spec.support.capture"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 local times = require "spec.support.times"
@@ -185,8 +185,8 @@ end)
 
 describe("add_done_callback", function()
   local log
-  before_each(function() log = capture() end)
-  after_each(function() log:restore() end)
+  before_each(function() log = frame.begin_default() end)
+  after_each(function() frame.finish() end)
 
   it("calls fn with the Future, in order, before set_result returns",
     function()
@@ -286,8 +286,8 @@ end)
 
 describe("a chain of callbacks", function()
   local log
-  before_each(function() log = capture() end)
-  after_each(function() log:restore() end)
+  before_each(function() log = frame.begin_default() end)
+  after_each(function() frame.finish() end)
 
   it("runs inner callbacks before the outer set returns", function()
     local a, b, order = Future(), Future(), {}
@@ -352,14 +352,8 @@ end)
 describe("an error that nobody observed", function()
   local NEVER = "Future exception was never retrieved: "
   local log, loop
-  before_each(function()
-    log = capture()
-    loop = loops.open()
-  end)
-  after_each(function()
-    loops.close(loop)
-    log:restore()
-  end)
+  before_each(function() loop, log = frame.begin() end)
+  after_each(function() frame.finish() end)
 
   -- Fails a Future, hands it to fn, drops it; tells how often it was logged.
   local function logged(fn)
@@ -649,11 +643,8 @@ end)
 
 describe("chain_future", function()
   local log
-  before_each(function() log = capture() end)
-  after_each(function()
-    gc.collect()
-    log:restore()
-  end)
+  before_each(function() log = frame.begin_default() end)
+  after_each(function() frame.finish() end)
 
   for _, case in ipairs(values.lists) do
     it("copies " .. case[1], function()

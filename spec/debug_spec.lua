@@ -5,8 +5,8 @@ local lunado_debug = require "lunado.debug"
 local testing = require "lunado.testing"
 local bad = require "spec.support.bad"
 local busted = require "spec.support.busted"
-local capture = require "spec.support.capture"
 local child = require "spec.support.child"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 local times = require "spec.support.times"
@@ -54,7 +54,7 @@ function known.plain(x) return await(x) end
 describe("tasks", function()
   local loop, names
   before_each(function()
-    loop = loops.open()
+    loop = frame.begin()
     gc.collect()
     lunado.log.set_level "error" -- many are forgotten on purpose
     names = package.loaded["spec.known"]
@@ -62,8 +62,7 @@ describe("tasks", function()
   end)
   after_each(function()
     package.loaded["spec.known"] = names
-    loops.close(loop)
-    lunado.log.set_level "warning"
+    frame.finish()
   end)
 
   it("describes a coroutine", function()
@@ -248,14 +247,8 @@ end)
 
 describe("a coroutine that is tracked", function()
   local loop, log
-  before_each(function()
-    loop = loops.open()
-    log = capture()
-  end)
-  after_each(function()
-    loops.close(loop)
-    log:restore()
-  end)
+  before_each(function() loop, log = frame.begin() end)
+  after_each(function() frame.finish() end)
 
   it("is collected, and that is logged, as usual", function()
     assert.is_true(gc.collects(function()
@@ -272,6 +265,7 @@ describe("a coroutine that is tracked", function()
     for i = 1, 100 do kept[i] = nil end
     gc.collect()
     assert.is_true(#lunado_debug.tasks() <= before)
+    assert.equal(100, log:count "Coroutine was collected while waiting at")
   end)
 
   it("uses no memory once it has ended", function()
@@ -375,14 +369,13 @@ end)
 describe("dump", function()
   local loop
   before_each(function()
-    loop = loops.open()
+    loop = frame.begin()
     gc.collect()
     lunado.log.set_level "error" -- many are forgotten on purpose
     package.loaded["spec.known"] = known
   end)
   after_each(function()
-    loops.close(loop)
-    lunado.log.set_level "warning"
+    frame.finish()
   end)
 
   -- known.NAME, a coroutine function with a name in the dump.

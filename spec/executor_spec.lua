@@ -5,8 +5,8 @@ local gen = require "lunado.gen"
 local queues = require "lunado.queues"
 local util = require "lunado.util"
 local bad = require "spec.support.bad"
-local capture = require "spec.support.capture"
 local child = require "spec.support.child"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 
@@ -14,21 +14,16 @@ local ThreadPoolExecutor = concurrent.ThreadPoolExecutor
 local isinstance = util.isinstance
 local yield = coroutine.yield
 
-local loop, executor
-
+local run = frame.run
+local loop, log, executor
 before_each(function()
-  loop = loops.open()
+  loop, log = frame.begin()
   executor = ThreadPoolExecutor(2)
 end)
-
 after_each(function()
   executor:shutdown()
-  loops.close(loop)
+  frame.finish()
 end)
-
-local function run(fn)
-  return loops.run(loop, fn)
-end
 
 -- What fn(...) returns on a thread.
 local function on_thread(fn, ...)
@@ -569,8 +564,6 @@ describe("errors", function()
   end)
 
   it("that are never retrieved are logged", function()
-    local log = capture()
-    finally(function() log:restore() end)
     run(function()
       executor:submit(function() error("unseen") end)
       yield(executor:submit(identity))
@@ -604,8 +597,6 @@ describe("map", function()
   end)
 
   it("fails with the first error by position", function()
-    local log = capture()
-    finally(function() log:restore() end)
     local future = executor:map(function(x)
       if x > 1 then error("no " .. x, 0) end
       return x
@@ -1118,8 +1109,6 @@ describe("run_on_executor", function()
   end)
 
   it("does not call the callback on failure", function()
-    local log = capture()
-    finally(function() log:restore() end)
     local called = false
     local fail = run_on_executor(function() error("failed") end)
     local future = fail(object(), util.kwargs {

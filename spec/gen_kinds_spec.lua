@@ -4,8 +4,7 @@
 local lunado = require "lunado"
 local lunado_debug = require "lunado.debug"
 local testing = require "lunado.testing"
-local gc = require "spec.support.gc"
-local loops = require "spec.support.loops"
+local frame = require "spec.support.frame"
 
 local Future = lunado.Future
 local gen, concurrent = lunado.gen, lunado.concurrent
@@ -92,14 +91,10 @@ end
 
 local loop
 before_each(function()
-  loop = loops.open()
+  loop = frame.begin()
   lunado.log.set_level "error" -- many are forgotten on purpose
 end)
-after_each(function()
-  loops.close(loop)
-  gc.collect()
-  lunado.log.set_level "warning"
-end)
+after_each(function() frame.finish() end)
 
 describe("a Future of any kind", function()
   it("may be awaited by a run that would never end", function()

@@ -2,8 +2,8 @@
 -- Who keeps a suspended coroutine alive, and what is said when nobody does.
 local concurrent = require "lunado.concurrent"
 local gen = require "lunado.gen"
-local capture = require "spec.support.capture"
 local child = require "spec.support.child"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 local times = require "spec.support.times"
@@ -19,15 +19,8 @@ local STRIDE = times(3) == 3 and 1 or 3
 local COLLECTED = "Coroutine was collected while waiting at "
 
 local loop, log
-before_each(function()
-  log = capture()
-  loop = loops.open()
-end)
-after_each(function()
-  loops.close(loop)
-  gc.collect()
-  log:restore()
-end)
+before_each(function() loop, log = frame.begin() end)
+after_each(function() frame.finish() end)
 
 local function here()
   return debug.getinfo(2, "l").currentline

@@ -3,28 +3,17 @@
 -- nothing of the coroutine before.
 local concurrent = require "lunado.concurrent"
 local gen = require "lunado.gen"
-local capture = require "spec.support.capture"
 local child = require "spec.support.child"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
-local loops = require "spec.support.loops"
 
 local Future = concurrent.Future
 local yield, running = coroutine.yield, coroutine.running
 
-local loop, log
-before_each(function()
-  log = capture()
-  loop = loops.open()
-end)
-after_each(function()
-  loops.close(loop)
-  gc.collect()
-  log:restore()
-end)
-
-local function run(fn)
-  return loops.run(loop, fn)
-end
+local run = frame.run
+local loop
+before_each(function() loop = frame.begin() end)
+after_each(function() frame.finish() end)
 
 local function guard(fn)
   return setmetatable({}, { __close = fn })

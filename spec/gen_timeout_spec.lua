@@ -4,8 +4,8 @@ local concurrent = require "lunado.concurrent"
 local gen = require "lunado.gen"
 local util = require "lunado.util"
 local bad = require "spec.support.bad"
-local capture = require "spec.support.capture"
 local child = require "spec.support.child"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 local values = require "spec.support.values"
@@ -13,20 +13,10 @@ local values = require "spec.support.values"
 local Future = concurrent.Future
 local yield = coroutine.yield
 
+local run = frame.run
 local loop, log
-before_each(function()
-  log = capture()
-  loop = loops.open()
-end)
-after_each(function()
-  loops.close(loop)
-  gc.collect()
-  log:restore()
-end)
-
-local function run(fn)
-  return loops.run(loop, fn)
-end
+before_each(function() loop, log = frame.begin() end)
+after_each(function() frame.finish() end)
 
 local function done(...)
   local f = Future()

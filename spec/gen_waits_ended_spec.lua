@@ -5,9 +5,8 @@ local concurrent = require "lunado.concurrent"
 local gen = require "lunado.gen"
 local locks = require "lunado.locks"
 local queues = require "lunado.queues"
-local testing = require "lunado.testing"
 local util = require "lunado.util"
-local capture = require "spec.support.capture"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 
@@ -16,16 +15,10 @@ local yield = coroutine.yield
 
 local loop, log
 local kept = {} -- what is waited for in vain: a collector would tell of it
-before_each(function()
-  log = capture()
-  loop = loops.open()
-  testing.virtual_clock(loop)
-end)
+before_each(function() loop, log = frame.begin_virtual() end)
 after_each(function()
+  frame.finish()
   kept = {}
-  loops.close(loop)
-  gc.collect()
-  log:restore()
 end)
 
 -- Hours of the virtual clock may pass in it.

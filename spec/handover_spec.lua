@@ -5,31 +5,20 @@ local concurrent = require "lunado.concurrent"
 local gen = require "lunado.gen"
 local locks = require "lunado.locks"
 local queues = require "lunado.queues"
-local testing = require "lunado.testing"
-local capture = require "spec.support.capture"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
-local loops = require "spec.support.loops"
 
 local Future = concurrent.Future
 local yield = coroutine.yield
 
+local run = frame.run
 -- `never` is what nothing settles, and is not collected either.
-local loop, log, never
+local log, never
 before_each(function()
-  log = capture()
-  loop, never = loops.open(), Future()
-  testing.virtual_clock(loop)
+  log = select(2, frame.begin_virtual())
+  never = Future()
 end)
-after_each(function()
-  loops.close(loop)
-  gc.collect()
-  assert.equal("", log:text())
-  log:restore()
-end)
-
-local function run(fn)
-  return loops.run(loop, fn)
-end
+after_each(function() frame.finish() end)
 
 local SOON = { milliseconds = 1 }
 

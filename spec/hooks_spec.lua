@@ -3,27 +3,15 @@
 local concurrent = require "lunado.concurrent"
 local debugging = require "lunado.debug"
 local gen = require "lunado.gen"
-local capture = require "spec.support.capture"
 local child = require "spec.support.child"
-local gc = require "spec.support.gc"
-local loops = require "spec.support.loops"
+local frame = require "spec.support.frame"
 
 local yield = coroutine.yield
 
+local run = frame.run
 local loop, log
-before_each(function()
-  log = capture()
-  loop = loops.open()
-end)
-after_each(function()
-  loops.close(loop)
-  gc.collect()
-  log:restore()
-end)
-
-local function run(fn)
-  return loops.run(loop, fn)
-end
+before_each(function() loop, log = frame.begin() end)
+after_each(function() frame.finish() end)
 
 local function failing(err)
   local f = concurrent.Future()

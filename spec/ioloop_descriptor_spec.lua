@@ -3,8 +3,8 @@
 -- moment, and whose objects do as they like when they are asked.
 local gen = require "lunado.gen"
 local IOLoop = require "lunado.ioloop".IOLoop
-local capture = require "spec.support.capture"
 local child = require "spec.support.child"
+local frame = require "spec.support.frame"
 local loops = require "spec.support.loops"
 local pipes = require "spec.support.pipes"
 local uv = require "luv"
@@ -13,14 +13,12 @@ local READ, WRITE, NONE = IOLoop.READ, IOLoop.WRITE, IOLoop.NONE
 
 local loop, log, open
 before_each(function()
-  log = capture()
-  loop = loops.open()
+  loop, log = frame.begin()
   open = {}
 end)
 after_each(function()
-  loops.close(loop)
+  frame.finish()
   for fd in pairs(open) do pcall(pipes.close, fd) end
-  log:restore()
 end)
 
 local function pipe()

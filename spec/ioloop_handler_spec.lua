@@ -4,7 +4,7 @@ local concurrent = require "lunado.concurrent"
 local gen = require "lunado.gen"
 local IOLoop = require "lunado.ioloop".IOLoop
 local bad = require "spec.support.bad"
-local capture = require "spec.support.capture"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 local pipes = require "spec.support.pipes"
@@ -14,17 +14,12 @@ local READ, WRITE, ERROR = IOLoop.READ, IOLoop.WRITE, IOLoop.ERROR
 
 local loop, log, open
 before_each(function()
-  log = capture()
-  loop = loops.open()
+  loop, log = frame.begin()
   open = {}
 end)
 after_each(function()
-  loops.close(loop)
-  for fd in pairs(open) do
-    pipes.close(fd)
-  end
-  gc.collect()
-  log:restore()
+  frame.finish()
+  for fd in pairs(open) do pipes.close(fd) end
 end)
 
 local function pipe()
@@ -477,6 +472,7 @@ describe("a handler", function()
     pipes.write(w2, "x")
     start()
     assert.equal(2, n)
+    assert.equal(2, log:count ": boom")
   end)
 
   it("may stop the loop, and wake coroutines", function()

@@ -6,8 +6,8 @@ local IOLoop = require "lunado.ioloop".IOLoop
 local testing = require "lunado.testing"
 local util = require "lunado.util"
 local bad = require "spec.support.bad"
-local capture = require "spec.support.capture"
 local child = require "spec.support.child"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 local pipes = require "spec.support.pipes"
@@ -17,20 +17,10 @@ local values = require "spec.support.values"
 local Future = concurrent.Future
 local yield = coroutine.yield
 
+local run = frame.run
 local loop, log
-before_each(function()
-  log = capture()
-  loop = loops.open()
-end)
-after_each(function()
-  loops.close(loop)
-  gc.collect()
-  log:restore()
-end)
-
-local function run(fn)
-  return loops.run(loop, fn)
-end
+before_each(function() loop, log = frame.begin() end)
+after_each(function() frame.finish() end)
 
 local function here()
   return debug.getinfo(2, "l").currentline
@@ -268,7 +258,7 @@ describe("start and stop", function()
     loop:add_callback(error, "two", 0)
     loop:start()
     assert.equal(1, #log)
-    loop = loops.open()
+    assert.equal(1, log:count "one")
   end)
 
   it("log all errors, once, before a script ends", function()
@@ -476,6 +466,7 @@ describe("add_callback", function()
   end)
 
   it("does not do so either when it raises each time", function()
+    log:allow "again"
     local fired, over = false, loop:time() + 10
     loop:call_later(0.002, function() fired = true end)
     local function again()
@@ -740,6 +731,7 @@ describe("run_sync", function()
   end)
 
   it("has no timeout at infinity", function()
+    log:allow "Coroutine was collected while waiting"
     assert.equal(1, loop:run_sync(function()
       yield(gen.sleep(0.001))
       return 1
@@ -764,6 +756,7 @@ describe("run_sync", function()
 
   it("raises when the run can never end, saying what it waits for",
     function()
+      log:allow "Coroutine was collected while waiting"
       local line
       local ok, err = pcall(loop.run_sync, loop, function()
         local kept = Future()
@@ -785,6 +778,7 @@ describe("run_sync", function()
   end)
 
   it("raises so when the last pending work ends only later", function()
+    log:allow "Coroutine was collected while waiting"
     local ok = pcall(loop.run_sync, loop, function()
       local f = Future()
       local handle = loop:call_later(60, f.set_result, f)
@@ -939,6 +933,7 @@ describe("a callback that fails", function()
       loops.turn(loop, 2)
       assert.equal(4, n)
       assert.equal(3, #log)
+      assert.equal(3, log:count "Exception in callback ")
     end)
 
     it("may return a Future that fails: " .. name, function()

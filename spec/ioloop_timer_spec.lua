@@ -4,21 +4,14 @@ local IOLoop = require "lunado.ioloop".IOLoop
 local testing = require "lunado.testing"
 local util = require "lunado.util"
 local bad = require "spec.support.bad"
-local capture = require "spec.support.capture"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 local values = require "spec.support.values"
 
 local loop, log
-before_each(function()
-  log = capture()
-  loop = loops.open()
-end)
-after_each(function()
-  loops.close(loop)
-  gc.collect()
-  log:restore()
-end)
+before_each(function() loop, log = frame.begin() end)
+after_each(function() frame.finish() end)
 
 -- Runs the loop until `n` calls of the function it returns were made; the
 -- loop is stopped in any case after a while.

@@ -7,8 +7,8 @@ local isinstance = require "lunado.util".isinstance
 local luv = require "luv"
 local uv = require "lunado.uv"
 local bad = require "spec.support.bad"
-local capture = require "spec.support.capture"
 local child = require "spec.support.child"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 local streams = require "spec.support.streams"
@@ -19,9 +19,7 @@ local IOStream = iostream.IOStream
 local wait_until = streams.wait_until
 
 -- A spec that runs inside a coroutine.
-local function spec(name, fn)
-  it(name, function() IOLoop.instance():run_sync(fn, loops.PATIENCE) end)
-end
+local spec = frame.specs(it)
 
 local path
 
@@ -69,17 +67,13 @@ local function not_more_than(before)
   wait_until(function() return not before or descriptors() <= before end)
 end
 
-local log
 before_each(function()
-  IOLoop.clear_current()
-  log = capture()
+  frame.begin_default()
   path = os.tmpname()
 end)
 after_each(function()
   os.remove(path)
-  gc.collect()
-  assert.equal("", log:text())
-  log:restore()
+  frame.finish()
 end)
 
 describe("a file that is read", function()

@@ -10,8 +10,8 @@ local isinstance = require "lunado.util".isinstance
 local TCPClient = require "lunado.tcpclient".TCPClient
 local TCPServer = require "lunado.tcpserver".TCPServer
 local uv = require "lunado.uv"
-local capture = require "spec.support.capture"
 local child = require "spec.support.child"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 local streams = require "spec.support.streams"
@@ -21,9 +21,7 @@ local Future = concurrent.Future
 local wait_until = streams.wait_until
 
 -- A spec that runs inside a coroutine.
-local function spec(name, fn)
-  it(name, function() IOLoop.instance():run_sync(fn, loops.PATIENCE) end)
-end
+local spec = frame.specs(it)
 
 -- The same with a stream and luv's handle at the other end; by TCP and by a
 -- local socket.
@@ -58,15 +56,8 @@ local function was_closed(future)
 end
 
 local log
-before_each(function()
-  IOLoop.clear_current()
-  log = capture()
-end)
-after_each(function()
-  gc.collect()
-  assert.equal("", log:text())
-  log:restore()
-end)
+before_each(function() log = frame.begin_default() end)
+after_each(function() frame.finish() end)
 
 describe("a Future is forsaken", function()
   local function waiting(wait)

@@ -7,8 +7,7 @@ local isinstance = require "lunado.util".isinstance
 local luv = require "luv"
 local uv = require "lunado.uv"
 local bad = require "spec.support.bad"
-local capture = require "spec.support.capture"
-local gc = require "spec.support.gc"
+local frame = require "spec.support.frame"
 local loops = require "spec.support.loops"
 local streams = require "spec.support.streams"
 local times = require "spec.support.times"
@@ -19,9 +18,7 @@ local IOStream, StreamClosedError =
 local wait_until = streams.wait_until
 
 -- A spec that runs inside a coroutine.
-local function spec(name, fn)
-  it(name, function() IOLoop.instance():run_sync(fn, loops.PATIENCE) end)
-end
+local spec = frame.specs(it)
 
 -- The same with a stream and luv's handle at the other end; by TCP and by a
 -- local socket.
@@ -57,16 +54,8 @@ local function all_lines(stream, max)
   return list, err
 end
 
-local log
-before_each(function()
-  IOLoop.clear_current()
-  log = capture()
-end)
-after_each(function()
-  gc.collect()
-  assert.equal("", log:text())
-  log:restore()
-end)
+before_each(function() frame.begin_default() end)
+after_each(function() frame.finish() end)
 
 describe("lines", function()
   with_stream("are given as they come, up to the end", function(stream, peer)

@@ -8,9 +8,9 @@ local isinstance = require "lunado.util".isinstance
 local luv = require "luv"
 local uv = require "lunado.uv"
 local bad = require "spec.support.bad"
-local capture = require "spec.support.capture"
 local child = require "spec.support.child"
 local contexts = require "spec.support.contexts"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 local selves = require "spec.support.selves"
@@ -64,15 +64,8 @@ local function closed_error(future, message)
 end
 
 local log
-before_each(function()
-  IOLoop.clear_current()
-  log = capture()
-end)
-after_each(function()
-  gc.collect()
-  assert.equal("", log:text())
-  log:restore()
-end)
+before_each(function() log = frame.begin_default() end)
+after_each(function() frame.finish() end)
 
 describe("the module", function()
   it("is a field of lunado, the same after package.loaded was cleared",

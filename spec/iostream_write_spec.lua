@@ -2,14 +2,12 @@
 -- lunado.iostream: what is written, and what is left when a write fails.
 local gen = require "lunado.gen"
 local iostream = require "lunado.iostream"
-local IOLoop = require "lunado.ioloop".IOLoop
 local isinstance = require "lunado.util".isinstance
 local uv = require "lunado.uv"
 local bad = require "spec.support.bad"
-local capture = require "spec.support.capture"
 local child = require "spec.support.child"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
-local loops = require "spec.support.loops"
 local streams = require "spec.support.streams"
 local times = require "spec.support.times"
 
@@ -19,9 +17,7 @@ local IOStream, StreamClosedError =
 local wait_until = streams.wait_until
 
 -- A spec that runs inside a coroutine.
-local function spec(name, fn)
-  it(name, function() IOLoop.instance():run_sync(fn, loops.PATIENCE) end)
-end
+local spec = frame.specs(it)
 
 -- The same with a stream and luv's handle at the other end; by TCP and by a
 -- local socket.
@@ -61,16 +57,8 @@ local function break_write(stream)
   end
 end
 
-local log
-before_each(function()
-  IOLoop.clear_current()
-  log = capture()
-end)
-after_each(function()
-  gc.collect()
-  assert.equal("", log:text())
-  log:restore()
-end)
+before_each(function() frame.begin_default() end)
+after_each(function() frame.finish() end)
 
 describe("when a write fails, what has come", function()
   with_stream("can be read, and then the error", function(stream, peer)

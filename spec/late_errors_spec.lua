@@ -5,7 +5,7 @@ local concurrent = require "lunado.concurrent"
 local gen = require "lunado.gen"
 local IOLoop = require "lunado.ioloop".IOLoop
 local queues = require "lunado.queues"
-local capture = require "spec.support.capture"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 
@@ -14,14 +14,10 @@ local yield = coroutine.yield
 
 local loop, log
 before_each(function()
-  log = capture()
-  IOLoop.clear_current() -- luv's loop is the default one
+  log = frame.begin_default()
   loop = IOLoop.current()
 end)
-after_each(function()
-  gc.collect()
-  log:restore()
-end)
+after_each(function() frame.finish() end)
 
 local TROUBLE = "late trouble"
 

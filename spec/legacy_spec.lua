@@ -4,29 +4,18 @@ local concurrent = require "lunado.concurrent"
 local gen = require "lunado.gen"
 local util = require "lunado.util"
 local bad = require "spec.support.bad"
-local capture = require "spec.support.capture"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
-local loops = require "spec.support.loops"
 
 local Future = concurrent.Future
 local Callback, Wait, WaitAll = gen.Callback, gen.Wait, gen.WaitAll
 local MultiYieldPoint, YieldPoint = gen.MultiYieldPoint, gen.YieldPoint
 local yield = coroutine.yield
 
+local run = frame.run
 local loop, log
-before_each(function()
-  log = capture()
-  loop = loops.open()
-end)
-after_each(function()
-  loops.close(loop)
-  gc.collect()
-  log:restore()
-end)
-
-local function run(fn)
-  return loops.run(loop, fn)
-end
+before_each(function() loop, log = frame.begin() end)
+after_each(function() frame.finish() end)
 
 local function assert_raises(class, fn, ...)
   local ok, err = pcall(fn, ...)
@@ -528,6 +517,7 @@ describe("YieldPoints and Futures", function()
         end)()))
     end)
     gc.collect()
+    assert.equal(1, log:count "Coroutine was collected while waiting")
   end)
 
   it("raise the first error by position when all are done", function()

@@ -5,30 +5,18 @@ local gen = require "lunado.gen"
 local locks = require "lunado.locks"
 local util = require "lunado.util"
 local bad = require "spec.support.bad"
-local capture = require "spec.support.capture"
 local child = require "spec.support.child"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
-local loops = require "spec.support.loops"
 local timeouts = require "spec.support.timeouts"
 
 local Future = concurrent.Future
 local yield = coroutine.yield
 
+local run = frame.run
 local loop, log
-before_each(function()
-  log = capture()
-  loop = loops.open()
-end)
-after_each(function()
-  loops.close(loop)
-  gc.collect()
-  assert.equal("", log:text())
-  log:restore()
-end)
-
-local function run(fn)
-  return loops.run(loop, fn)
-end
+before_each(function() loop, log = frame.begin() end)
+after_each(function() frame.finish() end)
 
 local NEVER = { seconds = 3600 }
 local SOON = { milliseconds = 1 }

@@ -4,7 +4,7 @@ local lunado = require "lunado"
 local bad = require "spec.support.bad"
 local capture = require "spec.support.capture"
 local child = require "spec.support.child"
-local loops = require "spec.support.loops"
+local frame = require "spec.support.frame"
 local values = require "spec.support.values"
 
 -- Calls fn with none of lunado's modules loaded; loads the old ones again.
@@ -297,8 +297,8 @@ end)
 
 describe("lunado.run", function()
   local loop
-  before_each(function() loop = loops.open() end)
-  after_each(function() loops.close(loop) end)
+  before_each(function() loop = frame.begin() end)
+  after_each(function() frame.finish() end)
 
   for _, case in ipairs(values.lists) do
     it("passes and returns " .. case[1], function()

@@ -7,24 +7,15 @@ local iostream = require "lunado.iostream"
 local IOLoop = require "lunado.ioloop".IOLoop
 local luv = require "luv"
 local uv = require "lunado.uv"
-local capture = require "spec.support.capture"
 local child = require "spec.support.child"
-local gc = require "spec.support.gc"
+local frame = require "spec.support.frame"
 local loops = require "spec.support.loops"
 local streams = require "spec.support.streams"
 
 local await = coroutine.yield
 
-local log
-before_each(function()
-  IOLoop.clear_current()
-  log = capture()
-end)
-after_each(function()
-  gc.collect()
-  assert.equal("", log:text())
-  log:restore()
-end)
+before_each(function() frame.begin_default() end)
+after_each(function() frame.finish() end)
 
 -- The ways to close a handle that are not lunado.uv's.
 local ways = {

@@ -11,8 +11,8 @@ local queues = require "lunado.queues"
 local stack_context = require "lunado.stack_context"
 local testing = require "lunado.testing"
 local util = require "lunado.util"
-local capture = require "spec.support.capture"
 local child = require "spec.support.child"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 
@@ -20,15 +20,8 @@ local Future = concurrent.Future
 local yield = coroutine.yield
 
 local loop, log
-before_each(function()
-  log = capture()
-  loop = loops.open()
-end)
-after_each(function()
-  loops.close(loop)
-  gc.collect()
-  log:restore()
-end)
+before_each(function() loop, log = frame.begin() end)
+after_each(function() frame.finish() end)
 
 -- Without a limit: that it would never end is to be seen.
 local function run(fn) return loop:run_sync(fn) end
@@ -255,6 +248,8 @@ local waits = {
 }
 
 describe("a line at which a coroutine waits", function()
+  before_each(function() log:allow "Coroutine was collected while waiting" end)
+
   for _, name in ipairs(names_of(waits)) do
     it("is the user's in the message of a run: " .. name, function()
       local ok, err = pcall(run, waits[name])
@@ -411,6 +406,7 @@ describe("of several names", function()
   end)
 
   it("debug.tasks shows the shortest", function()
+    log:allow "Coroutine was collected while waiting"
     local wait = function() yield(Future()) end
     each(function(module)
       package.loaded[module] = { work = wait, atwork = wait }

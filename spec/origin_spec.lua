@@ -5,8 +5,8 @@ local concurrent = require "lunado.concurrent"
 local gen = require "lunado.gen"
 local stack_context = require "lunado.stack_context"
 local util = require "lunado.util"
-local capture = require "spec.support.capture"
 local child = require "spec.support.child"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 local times = require "spec.support.times"
@@ -15,18 +15,10 @@ local Future, chain_future = concurrent.Future, concurrent.chain_future
 local return_future = concurrent.return_future
 local yield = coroutine.yield
 
+local run = frame.run
 local loop, log
-before_each(function()
-  log = capture()
-  loop = loops.open()
-end)
-after_each(function()
-  loops.close(loop)
-  gc.collect()
-  log:restore()
-end)
-
-local function run(fn) return loops.run(loop, fn) end
+before_each(function() loop, log = frame.begin() end)
+after_each(function() frame.finish() end)
 
 -- The error is raised here, and nowhere else.
 local LINE
@@ -382,6 +374,10 @@ end
 
 for _, name in ipairs(names(ways)) do
   describe("an error that passes through " .. name, function()
+    if name == "return_future in return_future" then -- nobody has the inner one
+      before_each(function() log:allow "exception was never retrieved" end)
+    end
+
     for _, err in ipairs(errors) do
       it("shows where it was raised in exc_info: " .. tostring(err),
         function()
@@ -405,11 +401,7 @@ for _, name in ipairs(names(ways)) do
         end)
         gc.collect()
         gc.collect()
-        local found
-        for _, entry in ipairs(log) do
-          found = found or entry.message:find(ORIGIN(), 1, true)
-        end
-        assert.is_truthy(found, log:text())
+        assert.is_true(log:count(ORIGIN()) > 0, log:text())
       end)
 
       it("shows it to callbacks and contexts: " .. tostring(err), function()

@@ -3,7 +3,7 @@
 local concurrent = require "lunado.concurrent"
 local ioloop = require "lunado.ioloop"
 local bad = require "spec.support.bad"
-local capture = require "spec.support.capture"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 local selves = require "spec.support.selves"
@@ -11,15 +11,8 @@ local selves = require "spec.support.selves"
 local PeriodicCallback = ioloop.PeriodicCallback
 
 local loop, log
-before_each(function()
-  log = capture()
-  loop = loops.open()
-end)
-after_each(function()
-  loops.close(loop)
-  gc.collect()
-  log:restore()
-end)
+before_each(function() loop, log = frame.begin() end)
+after_each(function() frame.finish() end)
 
 local function spin(seconds)
   local stop = loop:time() + seconds
@@ -223,6 +216,8 @@ describe("a PeriodicCallback", function()
     pc:start()
     run_for(20)
     assert.equal(2, n)
+    assert.equal(2, log:count "Exception in handle_callback_exception: ")
+    assert.equal(2, log:count ": beat")
   end)
 
   it("ends with its loop", function()

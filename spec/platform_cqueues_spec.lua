@@ -17,24 +17,16 @@ local gen = require "lunado.gen"
 local lunado = require "lunado"
 local platform = require "lunado.platform.cqueues"
 local tasks = require "lunado.tasks"
-local capture = require "spec.support.capture"
 local child = require "spec.support.child"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 
 local yield = coroutine.yield
 
 local loop, log, steps
-before_each(function()
-  log = capture()
-  loop = loops.open()
-end)
-after_each(function()
-  loops.close(loop)
-  gc.collect()
-  log:restore()
-  assert.equal("", log:text())
-end)
+before_each(function() loop, log = frame.begin() end)
+after_each(function() frame.finish() end)
 
 local function spec(name, fn)
   it(name, function() loops.run(loop, fn) end)

@@ -2,8 +2,7 @@
 -- lua-http on lunado's loop: its server and its client, with HTTP/1.1, HTTP/2,
 -- WebSockets and TLS.  Debian installs lua-http for Lua 5.1 to 5.3; its files
 -- run on 5.4.
-local capture = require "spec.support.capture"
-local gc = require "spec.support.gc"
+local frame = require "spec.support.frame"
 local loops = require "spec.support.loops"
 
 for _, version in ipairs { "5.3", "5.1" } do
@@ -93,17 +92,9 @@ routes["/ws"] = function(stream, request_headers)
   for message in socket:each() do assert(socket:send("echo " .. message)) end
 end
 
-local loop, log
-before_each(function()
-  log = capture()
-  loop = loops.open()
-end)
-after_each(function()
-  loops.close(loop)
-  gc.collect()
-  log:restore()
-  assert.equal("", log:text())
-end)
+local loop
+before_each(function() loop = frame.begin() end)
+after_each(function() frame.finish() end)
 
 -- Runs fn(port) in a coroutine of lunado while a server runs.
 local function with_server(options, fn)

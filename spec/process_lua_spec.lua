@@ -6,6 +6,7 @@ local IOLoop = require "lunado.ioloop".IOLoop
 local process = require "lunado.process"
 local tasks = require "lunado.tasks"
 local util = require "lunado.util"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
 local interpreter = require "spec.support.interpreter"
 local loops = require "spec.support.loops"
@@ -15,12 +16,11 @@ local await = coroutine.yield
 local Subprocess = process.Subprocess
 local STREAM, DEVNULL, STDOUT = process.STREAM, process.DEVNULL, process.STDOUT
 
+before_each(function() frame.begin_default() end)
+after_each(function() frame.finish() end)
+
 -- A spec that runs inside a coroutine.
-local function spec(name, fn)
-  it(name, function()
-    IOLoop.instance():run_sync(fn, loops.PATIENCE)
-  end)
-end
+local spec = frame.specs(it)
 
 local scripts = {}
 

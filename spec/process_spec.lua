@@ -11,9 +11,9 @@ local util = require "lunado.util"
 local uv = require "lunado.uv"
 local bad = require "spec.support.bad"
 local cancelled = require "spec.support.cancelled"
-local capture = require "spec.support.capture"
 local child = require "spec.support.child"
 local contexts = require "spec.support.contexts"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
 local interpreter = require "spec.support.interpreter"
 local loops = require "spec.support.loops"
@@ -27,12 +27,13 @@ local STREAM, DEVNULL, STDOUT = process.STREAM, process.DEVNULL, process.STDOUT
 
 local SIGNALS = luv.constants
 
-local function run(fn) return IOLoop.instance():run_sync(fn, loops.PATIENCE) end
+local run = frame.run
+local log
+before_each(function() log = frame.begin_default() end)
+after_each(function() frame.finish() end)
 
 -- A spec that runs inside a coroutine.
-local function spec(name, fn)
-  it(name, function() run(fn) end)
-end
+local spec = frame.specs(it)
 
 local function sh(command, options)
   return Subprocess({ "sh", "-c", command }, options)
@@ -375,12 +376,10 @@ describe("set_exit_callback", function()
   end)
 
   spec("reports an error as one of the function", function()
-    local log = capture()
     local p = Subprocess "true"
     p:set_exit_callback(function() error "in the callback" end)
     await(p:wait_for_exit())
     await(gen.sleep(0))
-    log:restore()
     log:first "in the callback"
   end)
 end)

@@ -1,13 +1,13 @@
 -- SPDX-License-Identifier: MIT
 -- lunado.process: spawn_workers, with real parents and workers.
 local gen = require "lunado.gen"
-local IOLoop = require "lunado.ioloop".IOLoop
 local luv = require "luv"
 local process = require "lunado.process"
 local tasks = require "lunado.tasks"
 local TCPClient = require "lunado.tcpclient".TCPClient
 local IOStream = require "lunado.iostream".IOStream
 local child = require "spec.support.child"
+local frame = require "spec.support.frame"
 local interpreter = require "spec.support.interpreter"
 local loops = require "spec.support.loops"
 
@@ -155,10 +155,11 @@ function Script:ask(line)
   return answer
 end
 
+before_each(function() frame.begin_default() end)
+after_each(function() frame.finish() end)
+
 -- A spec that runs inside a coroutine.
-local function spec(name, fn)
-  it(name, function() IOLoop.instance():run_sync(fn, 2 * loops.PATIENCE) end)
-end
+local spec = frame.specs(it, 2 * loops.PATIENCE)
 
 -- -----------------------------------------------------------------------------
 

@@ -3,28 +3,14 @@
 local gen = require "lunado.gen"
 local queues = require "lunado.queues"
 local util = require "lunado.util"
-local capture = require "spec.support.capture"
-local gc = require "spec.support.gc"
-local loops = require "spec.support.loops"
+local frame = require "spec.support.frame"
 
 local yield = coroutine.yield
 local QueueShutDown = queues.QueueShutDown
 
-local loop, log
-before_each(function()
-  log = capture()
-  loop = loops.open()
-end)
-after_each(function()
-  loops.close(loop)
-  gc.collect()
-  assert.equal("", log:text())
-  log:restore()
-end)
-
-local function run(fn)
-  return loops.run(loop, fn)
-end
+local run = frame.run
+before_each(function() frame.begin() end)
+after_each(function() frame.finish() end)
 
 -- Has something wait for the Future, and give up.
 local function wait_in_vain(future)

@@ -8,10 +8,9 @@ local PeriodicCallback = require "lunado.ioloop".PeriodicCallback
 local stack_context = require "lunado.stack_context"
 local util = require "lunado.util"
 local bad = require "spec.support.bad"
-local capture = require "spec.support.capture"
 local contexts = require "spec.support.contexts"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
-local loops = require "spec.support.loops"
 local pipes = require "spec.support.pipes"
 local values = require "spec.support.values"
 
@@ -22,24 +21,18 @@ local StackContext = stack_context.StackContext
 local wrap = stack_context.wrap
 local yield = coroutine.yield
 
+local run = frame.run
 local loop, log, active, context
 before_each(function()
-  log = capture()
-  loop = loops.open()
+  loop, log = frame.begin()
   active, context = contexts()
 end)
 after_each(function()
   -- Whatever happened, no context is left behind.
   assert.is_false(core.get_context())
   assert.same({}, active)
-  loops.close(loop)
-  gc.collect()
-  log:restore()
+  frame.finish()
 end)
-
-local function run(fn)
-  return loops.run(loop, fn)
-end
 
 local function names()
   return table.concat(active, " ")

@@ -11,8 +11,8 @@ local TCPClient = require "lunado.tcpclient".TCPClient
 local TCPServer = require "lunado.tcpserver".TCPServer
 local uv = require "lunado.uv"
 local bad = require "spec.support.bad"
-local capture = require "spec.support.capture"
 local child = require "spec.support.child"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 local streams = require "spec.support.streams"
@@ -21,22 +21,10 @@ local await = coroutine.yield
 local closed_error = streams.closed_error
 
 -- A spec that runs inside a coroutine.
-local function spec(name, fn)
-  it(name, function() IOLoop.instance():run_sync(fn, loops.PATIENCE) end)
-end
+local spec = frame.specs(it)
 
-local log
-
-before_each(function()
-  IOLoop.clear_current()
-  log = capture()
-end)
-
-after_each(function()
-  gc.collect()
-  assert.equal("", log:text())
-  log:restore()
-end)
+before_each(function() frame.begin_default() end)
+after_each(function() frame.finish() end)
 
 -- A server that echoes, and its port.
 local function echo_server(options)

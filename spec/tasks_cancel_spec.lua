@@ -3,12 +3,9 @@
 local concurrent = require "lunado.concurrent"
 local gen = require "lunado.gen"
 local tasks = require "lunado.tasks"
-local testing = require "lunado.testing"
 local util = require "lunado.util"
 local cancelled = require "spec.support.cancelled"
-local capture = require "spec.support.capture"
-local gc = require "spec.support.gc"
-local loops = require "spec.support.loops"
+local frame = require "spec.support.frame"
 
 local Future = concurrent.Future
 local CancelledError = tasks.CancelledError
@@ -16,21 +13,10 @@ local yield = coroutine.yield
 local start, assert_cancelled = cancelled.start, cancelled.check
 local is_cancelled = cancelled.is_error
 
-local loop, log, expected
-before_each(function()
-  log, expected = capture(), ""
-  loop = loops.open()
-  testing.virtual_clock(loop)
-end)
-after_each(function()
-  loops.close(loop)
-  gc.collect()
-  log:restore()
-  assert.matches(expected, log:text())
-  if expected == "" then assert.equal("", log:text()) end
-end)
-
-local function run(fn) return loops.run(loop, fn) end
+local run = frame.run
+local loop, log
+before_each(function() loop, log = frame.begin_virtual() end)
+after_each(function() frame.finish() end)
 
 --- Lets the loop turn n times.
 local function turn(n) for _ = 1, n or 1 do yield() end end
@@ -516,7 +502,7 @@ describe("set_canceller", function()
       tasks.set_canceller(wanted, function() error "no" end)
       cancelled_wait(function() yield(wanted) end)
     end)
-    expected = "^error: Exception in callback "
+    log:expect "^error: Exception in callback "
     assert.equal(1, #log)
   end)
 
@@ -601,8 +587,8 @@ describe("the level", function()
       tasks.cancel(future)
       yield(future)
     end)
-    expected = "^warning: Coroutine goes on at .*tasks_cancel_spec.lua:%d+ "
-      .. "although it was cancelled: its CancelledError was caught 100 times$"
+    log:expect("^warning: Coroutine goes on at .*tasks_cancel_spec.lua:%d+ "
+      .. "although it was cancelled: its CancelledError was caught 100 times$")
     assert.equal(1, #log)
   end)
 end)

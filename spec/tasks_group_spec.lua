@@ -4,10 +4,9 @@ local concurrent = require "lunado.concurrent"
 local gen = require "lunado.gen"
 local queues = require "lunado.queues"
 local tasks = require "lunado.tasks"
-local testing = require "lunado.testing"
 local util = require "lunado.util"
 local cancelled = require "spec.support.cancelled"
-local capture = require "spec.support.capture"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 
@@ -16,21 +15,10 @@ local yield = coroutine.yield
 local start, assert_cancelled = cancelled.start, cancelled.check
 local is_cancelled = cancelled.is_error
 
-local loop, log, expected
-before_each(function()
-  log, expected = capture(), ""
-  loop = loops.open()
-  testing.virtual_clock(loop)
-end)
-after_each(function()
-  loops.close(loop)
-  gc.collect()
-  log:restore()
-  assert.matches(expected, log:text())
-  if expected == "" then assert.equal("", log:text()) end
-end)
-
-local function run(fn) return loops.run(loop, fn) end
+local run = frame.run
+local loop, log
+before_each(function() loop, log = frame.begin_virtual() end)
+after_each(function() frame.finish() end)
 
 local function sleep(n, ...)
   yield(gen.sleep(n))
@@ -156,7 +144,7 @@ describe("TaskGroup", function()
       assert.equal("first", group:errors()[1])
       assert.equal(3, #group:errors())
     end)
-    expected = "Error in a TaskGroup: "
+    log:expect "Error in a TaskGroup: "
     assert.equal(2, #log)
   end)
 
@@ -511,8 +499,8 @@ describe("TaskGroup", function()
       end)
       assert_cancelled(child)
     end)
-    expected = "^error: TaskGroup of [^\n]*tasks_group_spec.lua:%d+ cannot "
-      .. "wait for its tasks inside a function that cannot be suspended$"
+    log:expect("^error: TaskGroup of [^\n]*tasks_group_spec.lua:%d+ cannot "
+      .. "wait for its tasks inside a function that cannot be suspended$")
   end)
 
   it("that could not wait logs errors that come later", function()
@@ -532,7 +520,7 @@ describe("TaskGroup", function()
       pcall(yield, future)
       assert.same({ "clean-up" }, group:errors())
     end)
-    expected = "^error: Error in a TaskGroup: clean%-up\nstack traceback:"
+    log:expect "^error: Error in a TaskGroup: clean%-up\nstack traceback:"
   end)
 
   it("that cannot raise the error of a child logs it", function()
@@ -548,7 +536,7 @@ describe("TaskGroup", function()
       coroutine.close(thread)
       pcall(yield, future)
     end)
-    expected = "^error: Error in a TaskGroup: first\nstack traceback:"
+    log:expect "^error: Error in a TaskGroup: first\nstack traceback:"
   end)
 
   it("that nobody closes logs the error of a child", function()
@@ -557,8 +545,8 @@ describe("TaskGroup", function()
         tasks.TaskGroup():spawn(error, "first", 0)
       end))
     end)
-    expected = "^error: TaskGroup of [^\n]* was not closed[^\n]*\n"
-      .. "error: Error in a TaskGroup: first\nstack traceback:"
+    log:expect("^error: TaskGroup of [^\n]* was not closed[^\n]*\n"
+      .. "error: Error in a TaskGroup: first\nstack traceback:")
   end)
 
   it("that nobody closes is logged, and its children are cancelled", function()
@@ -570,8 +558,8 @@ describe("TaskGroup", function()
       end))
       assert_cancelled(child)
     end)
-    expected = "^error: TaskGroup of [^\n]*tasks_group_spec.lua:%d+ was not "
-      .. "closed: use local group <close>"
+    log:expect("^error: TaskGroup of [^\n]*tasks_group_spec.lua:%d+ was not "
+      .. "closed: use local group <close>")
   end)
 
   it("that a block around it ends is logged, and cancelled", function()
@@ -585,7 +573,7 @@ describe("TaskGroup", function()
       assert.error_matches(function() group:spawn(print) end,
         "the TaskGroup has ended")
     end)
-    expected = "^error: TaskGroup of [^\n]* was not closed"
+    log:expect "^error: TaskGroup of [^\n]* was not closed"
   end)
 
   it("that is abandoned may call cancellers that cancel its coroutine",
@@ -610,7 +598,7 @@ describe("TaskGroup", function()
         local again = start(function() yield(gen.sleep(1)) return 1 end)
         assert.equal(1, yield(again))
       end)
-      expected = "was not closed"
+      log:expect "was not closed"
     end)
 
   it("that is collected while open is logged with its line", function()
@@ -623,8 +611,8 @@ describe("TaskGroup", function()
       gc.collect()
     end)
     gc.collect()
-    expected = "error: TaskGroup of [^\n]*tasks_group_spec.lua:%d+ was "
-      .. "collected while it was open"
+    log:expect("error: TaskGroup of [^\n]*tasks_group_spec.lua:%d+ was "
+      .. "collected while it was open")
     assert.matches("Coroutine was collected while waiting", log:text())
   end)
 
@@ -648,7 +636,7 @@ describe("TaskGroup", function()
     end)
     loops.close(loop)
     gc.collect()
-    expected = "^error: Error in a TaskGroup: first\nstack traceback:"
+    log:expect "^error: Error in a TaskGroup: first\nstack traceback:"
   end)
 
   it("cancels 100,000 children in linear time", function()
@@ -758,7 +746,7 @@ describe("race", function()
       assert.equal(1, yield(tasks.race { gen.sleep(1), loser }))
       assert.equal(began + 5, loop:time())
     end)
-    expected = "^error: Error in a loser of a race: cleaning"
+    log:expect "^error: Error in a loser of a race: cleaning"
   end)
 
   it("lets go of what others wait for, and of plain Futures", function()
@@ -913,6 +901,9 @@ describe("a cycle of waits", function()
   for holder, hold in pairs(holders) do
     for way, wait in pairs(ways) do
       it(("of %s and a child, %s"):format(holder, way), function()
+        if holder:find "race" and way == "through a table" then
+          log:allow "Coroutine was collected while waiting"
+        end
         for _, swallows in ipairs { 0, 1, 3 } do
           run(function()
             local owner

@@ -6,30 +6,17 @@ local gen = require "lunado.gen"
 local locks = require "lunado.locks"
 local queues = require "lunado.queues"
 local tasks = require "lunado.tasks"
-local testing = require "lunado.testing"
 local cancelled = require "spec.support.cancelled"
-local capture = require "spec.support.capture"
-local gc = require "spec.support.gc"
-local loops = require "spec.support.loops"
+local frame = require "spec.support.frame"
 
 local Future = concurrent.Future
 local yield = coroutine.yield
 local start, assert_cancelled = cancelled.start, cancelled.check
 
-local loop, log
-before_each(function()
-  log = capture()
-  loop = loops.open()
-  testing.virtual_clock(loop)
-end)
-after_each(function()
-  loops.close(loop)
-  gc.collect()
-  log:restore()
-  assert.equal("", log:text())
-end)
-
-local function run(fn) return loops.run(loop, fn) end
+local run = frame.run
+local loop
+before_each(function() loop = frame.begin_virtual() end)
+after_each(function() frame.finish() end)
 
 -- The ways in which a coroutine can wait for the Future that wait() returns.
 local HOUR <const> = { hours = 1 }

@@ -3,29 +3,16 @@
 local concurrent = require "lunado.concurrent"
 local gen = require "lunado.gen"
 local tasks = require "lunado.tasks"
-local testing = require "lunado.testing"
 local util = require "lunado.util"
-local capture = require "spec.support.capture"
 local child = require "spec.support.child"
-local gc = require "spec.support.gc"
-local loops = require "spec.support.loops"
+local frame = require "spec.support.frame"
 
 local Future = concurrent.Future
 local yield = coroutine.yield
 
-local loop, log, expected
-before_each(function()
-  log, expected = capture(), ""
-  loop = loops.open()
-  testing.virtual_clock(loop)
-end)
-after_each(function()
-  loops.close(loop)
-  gc.collect()
-  log:restore()
-  assert.matches(expected, log:text())
-  if expected == "" then assert.equal("", log:text()) end
-end)
+local loop, log
+before_each(function() loop, log = frame.begin_virtual() end)
+after_each(function() frame.finish() end)
 
 --- Fails unless fn, run for at most 2 seconds, times out; returns how long this
 -- took.
@@ -105,7 +92,7 @@ describe("the timeout of run_sync", function()
   end)
 
   it("logs an error that ends the function meanwhile", function()
-    expected = "error: .*cancelled at the end of a run: .*broken"
+    log:expect "error: .*cancelled at the end of a run: .*broken"
     time_out(function()
       local _ <close> = closing(function() error "broken" end)
       yield(gen.sleep(10))

@@ -3,12 +3,10 @@
 local concurrent = require "lunado.concurrent"
 local gen = require "lunado.gen"
 local tasks = require "lunado.tasks"
-local testing = require "lunado.testing"
 local util = require "lunado.util"
 local cancelled = require "spec.support.cancelled"
-local capture = require "spec.support.capture"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
-local loops = require "spec.support.loops"
 
 local Future = concurrent.Future
 local TimeoutError = util.TimeoutError
@@ -16,21 +14,10 @@ local yield = coroutine.yield
 local start, assert_cancelled = cancelled.start, cancelled.check
 local is_cancelled = cancelled.is_error
 
-local loop, log, expected
-before_each(function()
-  log, expected = capture(), ""
-  loop = loops.open()
-  testing.virtual_clock(loop)
-end)
-after_each(function()
-  loops.close(loop)
-  gc.collect()
-  log:restore()
-  assert.matches(expected, log:text())
-  if expected == "" then assert.equal("", log:text()) end
-end)
-
-local function run(fn) return loops.run(loop, fn) end
+local run = frame.run
+local loop
+before_each(function() loop = frame.begin_virtual() end)
+after_each(function() frame.finish() end)
 
 --- Fails unless fn(...) raises TimeoutError.
 local function assert_timeout(fn, ...)

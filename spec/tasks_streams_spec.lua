@@ -1,35 +1,23 @@
 -- SPDX-License-Identifier: MIT
 -- Cancelled waits for streams: no byte is lost or given twice.
 local luv = require "luv"
-local IOLoop = require "lunado.ioloop".IOLoop
 local IOStream = require "lunado.iostream".IOStream
 local TCPClient = require "lunado.tcpclient".TCPClient
 local TCPServer = require "lunado.tcpserver".TCPServer
 local tasks = require "lunado.tasks"
 local uv = require "lunado.uv"
 local cancelled = require "spec.support.cancelled"
-local capture = require "spec.support.capture"
-local gc = require "spec.support.gc"
-local loops = require "spec.support.loops"
+local frame = require "spec.support.frame"
 local streams = require "spec.support.streams"
 
 local yield = coroutine.yield
 local start, assert_cancelled = cancelled.start, cancelled.check
 
-local function spec(name, fn)
-  it(name, function() IOLoop.instance():run_sync(fn, loops.PATIENCE) end)
-end
+-- A spec that runs inside a coroutine.
+local spec = frame.specs(it)
 
-local log
-before_each(function()
-  IOLoop.clear_current()
-  log = capture()
-end)
-after_each(function()
-  gc.collect()
-  log:restore()
-  assert.equal("", log:text())
-end)
+before_each(function() frame.begin_default() end)
+after_each(function() frame.finish() end)
 
 -- Each begins a read that "hello\n" ends, and returns its Future.
 local reads = {

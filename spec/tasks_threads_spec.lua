@@ -4,28 +4,21 @@ local concurrent = require "lunado.concurrent"
 local gen = require "lunado.gen"
 local tasks = require "lunado.tasks"
 local cancelled = require "spec.support.cancelled"
-local capture = require "spec.support.capture"
-local gc = require "spec.support.gc"
-local loops = require "spec.support.loops"
+local frame = require "spec.support.frame"
 
 local yield = coroutine.yield
 local start, assert_cancelled = cancelled.start, cancelled.check
 
-local loop, executor, log
+local run = frame.run
+local executor
 before_each(function()
-  log = capture()
-  loop = loops.open()
+  frame.begin()
   executor = concurrent.ThreadPoolExecutor(1)
 end)
 after_each(function()
   executor:shutdown()
-  loops.close(loop)
-  gc.collect()
-  log:restore()
-  assert.equal("", log:text())
+  frame.finish()
 end)
-
-local function run(fn) return loops.run(loop, fn) end
 
 -- Runs on the thread until the file exists, then creates a second file.
 local function wait_for_file(path)

@@ -1,32 +1,21 @@
 -- SPDX-License-Identifier: MIT
 -- Cancelled waits for requests of libuv, processes, signals and datagrams.
 local luv = require "luv"
-local IOLoop = require "lunado.ioloop".IOLoop
 local tasks = require "lunado.tasks"
 local uv = require "lunado.uv"
 local cancelled = require "spec.support.cancelled"
-local capture = require "spec.support.capture"
-local gc = require "spec.support.gc"
+local frame = require "spec.support.frame"
 local loops = require "spec.support.loops"
 local streams = require "spec.support.streams"
 
 local yield = coroutine.yield
 local start, assert_cancelled = cancelled.start, cancelled.check
 
-local function spec(name, fn)
-  it(name, function() IOLoop.instance():run_sync(fn, loops.PATIENCE) end)
-end
+-- A spec that runs inside a coroutine.
+local spec = frame.specs(it)
 
-local log
-before_each(function()
-  IOLoop.clear_current()
-  log = capture()
-end)
-after_each(function()
-  gc.collect()
-  log:restore()
-  assert.equal("", log:text())
-end)
+before_each(function() frame.begin_default() end)
+after_each(function() frame.finish() end)
 
 local function descriptors()
   local count, list = 0, assert(luv.fs_scandir "/proc/self/fd")

@@ -9,31 +9,20 @@ local luv = require "luv"
 local TCPClient = require "lunado.tcpclient".TCPClient
 local TCPServer = require "lunado.tcpserver".TCPServer
 local uv = require "lunado.uv"
-local capture = require "spec.support.capture"
 local child = require "spec.support.child"
-local gc = require "spec.support.gc"
-local loops = require "spec.support.loops"
+local frame = require "spec.support.frame"
 local streams = require "spec.support.streams"
 
 local await = coroutine.yield
 
 -- A spec that runs inside a coroutine.
-local function spec(name, fn)
-  it(name, function() IOLoop.instance():run_sync(fn, loops.PATIENCE) end)
-end
+local spec = frame.specs(it)
 
 local closed_port = streams.closed_port
 
 local log
-before_each(function()
-  IOLoop.clear_current()
-  log = capture()
-end)
-after_each(function()
-  gc.collect()
-  assert.equal("", log:text())
-  log:restore()
-end)
+before_each(function() log = frame.begin_default() end)
+after_each(function() frame.finish() end)
 
 -- What small writes cost ------------------------------------------------------
 

@@ -11,11 +11,10 @@ local TCPServer = require "lunado.tcpserver".TCPServer
 local util = require "lunado.util"
 local uv = require "lunado.uv"
 local bad = require "spec.support.bad"
-local capture = require "spec.support.capture"
 local child = require "spec.support.child"
 local contexts = require "spec.support.contexts"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
-local loops = require "spec.support.loops"
 local selves = require "spec.support.selves"
 local streams = require "spec.support.streams"
 local testing = require "lunado.testing"
@@ -24,9 +23,7 @@ local await = coroutine.yield
 local wait_until = streams.wait_until
 
 -- A spec that runs inside a coroutine.
-local function spec(name, fn)
-  it(name, function() IOLoop.instance():run_sync(fn, loops.PATIENCE) end)
-end
+local spec = frame.specs(it)
 
 local function connect(port, options)
   return await(TCPClient():connect("127.0.0.1", port, options))
@@ -51,15 +48,8 @@ local function echoes(stream, text)
 end
 
 local log
-before_each(function()
-  IOLoop.clear_current()
-  log = capture()
-end)
-after_each(function()
-  gc.collect()
-  assert.equal("", log:text())
-  log:restore()
-end)
+before_each(function() log = frame.begin_default() end)
+after_each(function() frame.finish() end)
 
 describe("the modules", function()
   it("are fields of lunado, the same after package.loaded was cleared",

@@ -9,6 +9,7 @@ local tls = require "lunado.tls"
 local util = require "lunado.util"
 local uv = require "lunado.uv"
 local certificates = require "spec.support.certificates"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
 local secure = require "spec.support.secure"
 local streams = require "spec.support.streams"
@@ -17,11 +18,10 @@ local times = require "spec.support.times"
 local await = coroutine.yield
 local close, pair, error_of = secure.close, secure.pair, secure.error_of
 
-local function spec(name, fn) it(name, secure.inside(fn)) end
+local spec = secure.specs(it)
 
-local log
-before_each(function() log = secure.begin() end)
-after_each(function() secure.finish(log) end)
+before_each(function() frame.begin_default() end)
+after_each(function() frame.finish() end)
 
 describe("reads and writes", function()
   spec("of every size arrive", function()

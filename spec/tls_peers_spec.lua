@@ -5,6 +5,7 @@ local TCPClient = require "lunado.tcpclient".TCPClient
 local TCPServer = require "lunado.tcpserver".TCPServer
 local tls = require "lunado.tls"
 local certificates = require "spec.support.certificates"
+local frame = require "spec.support.frame"
 local peers = require "spec.support.peers"
 local secure = require "spec.support.secure"
 local streams = require "spec.support.streams"
@@ -12,11 +13,11 @@ local streams = require "spec.support.streams"
 local await = coroutine.yield
 local path = certificates.path
 
-local function spec(name, fn) it(name, secure.inside(fn)) end
+local spec = secure.specs(it)
 
 local log
-before_each(function() log = secure.begin() end)
-after_each(function() secure.finish(log) end)
+before_each(function() log = frame.begin_default() end)
+after_each(function() frame.finish() end)
 
 local function connect(port, options)
   return TCPClient():connect("127.0.0.1", port,

@@ -12,6 +12,7 @@ local util = require "lunado.util"
 local bad = require "spec.support.bad"
 local certificates = require "spec.support.certificates"
 local child = require "spec.support.child"
+local frame = require "spec.support.frame"
 local loops = require "spec.support.loops"
 local secure = require "spec.support.secure"
 local streams = require "spec.support.streams"
@@ -19,11 +20,11 @@ local streams = require "spec.support.streams"
 local await = coroutine.yield
 local path, error_of = certificates.path, secure.error_of
 
-local function spec(name, fn) it(name, secure.inside(fn)) end
+local spec = secure.specs(it)
 
 local log
-before_each(function() log = secure.begin() end)
-after_each(function() secure.finish(log) end)
+before_each(function() log = frame.begin_default() end)
+after_each(function() frame.finish() end)
 
 local function connect(port, options, more)
   local all = { ssl_options = options or certificates.client() }

@@ -8,17 +8,18 @@ local tls = require "lunado.tls"
 local util = require "lunado.util"
 local bad = require "spec.support.bad"
 local certificates = require "spec.support.certificates"
+local frame = require "spec.support.frame"
 local secure = require "spec.support.secure"
 local streams = require "spec.support.streams"
 
 local await = coroutine.yield
 local close, pair, error_of = secure.close, secure.pair, secure.error_of
 
-local function spec(name, fn) it(name, secure.inside(fn)) end
+local spec = secure.specs(it)
 
 local log
-before_each(function() log = secure.begin() end)
-after_each(function() secure.finish(log) end)
+before_each(function() log = frame.begin_default() end)
+after_each(function() frame.finish() end)
 
 describe("the module", function()
   it("is a field of lunado, the same after package.loaded was cleared",

@@ -4,24 +4,21 @@ local lunado = require "lunado"
 local luv = require "luv"
 local uv = require "lunado.uv"
 local bad = require "spec.support.bad"
-local capture = require "spec.support.capture"
-local gc = require "spec.support.gc"
-local loops = require "spec.support.loops"
+local frame = require "spec.support.frame"
 
 local await = coroutine.yield
 
 local server, client, port
 
+local in_coroutine = frame.specs(it)
 local function spec(name, fn)
-  it(name, function()
-    lunado.IOLoop.instance():run_sync(function()
-      server, client = uv.new_udp(), uv.new_udp()
-      assert(uv.udp_bind(server, "127.0.0.1", 0))
-      port = uv.udp_getsockname(server).port
-      fn()
-      if not uv.is_closing(server) then await(uv.close(server)) end
-      await(uv.close(client))
-    end, loops.PATIENCE)
+  in_coroutine(name, function()
+    server, client = uv.new_udp(), uv.new_udp()
+    assert(uv.udp_bind(server, "127.0.0.1", 0))
+    port = uv.udp_getsockname(server).port
+    fn()
+    if not uv.is_closing(server) then await(uv.close(server)) end
+    await(uv.close(client))
   end)
 end
 
@@ -29,16 +26,8 @@ local function send(data)
   await(uv.udp_send(client, data, "127.0.0.1", port))
 end
 
-local log
-before_each(function()
-  lunado.IOLoop.clear_current()
-  log = capture()
-end)
-after_each(function()
-  gc.collect()
-  assert.equal("", log:text())
-  log:restore()
-end)
+before_each(function() frame.begin_default() end)
+after_each(function() frame.finish() end)
 
 describe("uv.udp_recv", function()
   spec("gives the data and the sender", function()

@@ -5,8 +5,8 @@ local concurrent = require "lunado.concurrent"
 local gen = require "lunado.gen"
 local log_module = require "lunado.log"
 local testing = require "lunado.testing"
-local capture = require "spec.support.capture"
 local child = require "spec.support.child"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 
@@ -14,16 +14,8 @@ local Future = concurrent.Future
 local yield = coroutine.yield
 
 local loop, log
-before_each(function()
-  log = capture()
-  loop = loops.open()
-end)
-after_each(function()
-  loop:close()
-  require "lunado.ioloop".IOLoop.clear_current()
-  gc.collect()
-  log:restore()
-end)
+before_each(function() loop, log = frame.begin() end)
+after_each(function() frame.finish() end)
 
 local function with_text(fn)
   return function() return setmetatable({}, { __tostring = fn }) end

@@ -4,7 +4,7 @@ local concurrent = require "lunado.concurrent"
 local gen = require "lunado.gen"
 local util = require "lunado.util"
 local bad = require "spec.support.bad"
-local loops = require "spec.support.loops"
+local frame = require "spec.support.frame"
 local values = require "spec.support.values"
 
 local Exception, isinstance = util.Exception, util.isinstance
@@ -112,8 +112,8 @@ end)
 
 describe("timedelta", function()
   local loop
-  before_each(function() loop = loops.open() end)
-  after_each(function() loops.close(loop) end)
+  before_each(function() loop = frame.begin() end)
+  after_each(function() frame.finish() end)
 
   it("is a time from now", function()
     local due, now

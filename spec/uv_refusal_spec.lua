@@ -1,21 +1,17 @@
 -- SPDX-License-Identifier: MIT
 -- lunado.uv: what would end the process, use freed memory or never call back in
 -- luv or libuv is refused.  Whoever breaks this sees busted die.
-local IOLoop = require "lunado.ioloop".IOLoop
 local luv = require "luv"
 local uv = require "lunado.uv"
 local Future = require "lunado.concurrent".Future
 local bad = require "spec.support.bad"
-local capture = require "spec.support.capture"
-local gc = require "spec.support.gc"
-local loops = require "spec.support.loops"
+local frame = require "spec.support.frame"
 
 local await = coroutine.yield
 local function nothing() end
 
-local function spec(name, fn)
-  it(name, function() IOLoop.instance():run_sync(fn, loops.PATIENCE) end)
-end
+-- A spec that runs inside a coroutine.
+local spec = frame.specs(it)
 
 -- Refused: by an error at this line, or by a Future that fails.
 local function refuses(pattern, fn, ...)
@@ -25,16 +21,8 @@ local function refuses(pattern, fn, ...)
   assert.is_truthy(tostring(got):find(pattern), got)
 end
 
-local log
-before_each(function()
-  IOLoop.clear_current()
-  log = capture()
-end)
-after_each(function()
-  gc.collect()
-  assert.equal("", log:text())
-  log:restore()
-end)
+before_each(function() frame.begin_default() end)
+after_each(function() frame.finish() end)
 
 -- What makes a handle, and what may be called with it.  Each value is the
 -- arguments behind the handle.

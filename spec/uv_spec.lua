@@ -6,8 +6,8 @@ local IOLoop = require "lunado.ioloop".IOLoop
 local luv = require "luv"
 local uv = require "lunado.uv"
 local bad = require "spec.support.bad"
-local capture = require "spec.support.capture"
 local child = require "spec.support.child"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 local streams = require "spec.support.streams"
@@ -32,15 +32,8 @@ local function fails(pattern, future)
 end
 
 local log
-before_each(function()
-  IOLoop.clear_current()
-  log = capture()
-end)
-after_each(function()
-  gc.collect()
-  assert.equal("", log:text())
-  log:restore()
-end)
+before_each(function() log = frame.begin_default() end)
+after_each(function() frame.finish() end)
 
 describe("the module", function()
   it("gives luv's synchronous names unchanged", function()

@@ -4,10 +4,9 @@ local concurrent = require "lunado.concurrent"
 local gen = require "lunado.gen"
 local tasks = require "lunado.tasks"
 local util = require "lunado.util"
-local capture = require "spec.support.capture"
 local child = require "spec.support.child"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
-local loops = require "spec.support.loops"
 local times = require "spec.support.times"
 
 local Future = concurrent.Future
@@ -15,20 +14,10 @@ local yield = coroutine.yield
 
 local DEPTH = times(100000)
 
+local run = frame.run
 local loop, log
-before_each(function()
-  log = capture()
-  loop = loops.open()
-end)
-after_each(function()
-  loops.close(loop)
-  log:restore()
-  gc.collect()
-end)
-
-local function run(fn)
-  return loops.run(loop, fn)
-end
+before_each(function() loop, log = frame.begin() end)
+after_each(function() frame.finish() end)
 
 describe("coroutines that call coroutines, 100,000 deep,", function()
   -- A coroutine that calls itself down to leaf().

@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- Large values to and from workers, and many jobs.
 local concurrent = require "lunado.concurrent"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 local times = require "spec.support.times"
@@ -11,21 +12,20 @@ local DEPTH = times(100000)
 local CHAIN = times(10000)
 local MANY = times(1000000)
 
+local run = frame.run
 local loop, executor
-
 before_each(function()
-  loop = loops.open()
+  loop = frame.begin()
   executor = concurrent.ThreadPoolExecutor(2)
 end)
-
 after_each(function()
   executor:shutdown()
-  loops.close(loop)
+  frame.finish()
 end)
 
 local function on_thread(fn, ...)
   local future = executor:submit(fn, ...)
-  return loops.run(loop, function() return yield(future) end)
+  return run(function() return yield(future) end)
 end
 
 local function identity(...) return ... end

@@ -3,13 +3,12 @@
 -- many bytes are compared and moved, core/bytes_test counts; were all of them
 -- matched with a pattern for each one that comes, these would take minutes.
 local gen = require "lunado.gen"
-local IOLoop = require "lunado.ioloop".IOLoop
 local IOStream = require "lunado.iostream".IOStream
 local pattern = require "lunado.pattern"
 local TCPServer = require "lunado.tcpserver".TCPServer
 local uv = require "lunado.uv"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
-local loops = require "spec.support.loops"
 local streams = require "spec.support.streams"
 local times = require "spec.support.times"
 
@@ -18,9 +17,7 @@ local await = coroutine.yield
 local MANY = times(300000)
 
 -- A spec that runs inside a coroutine.
-local function spec(name, fn)
-  it(name, function() IOLoop.instance():run_sync(fn, loops.PATIENCE) end)
-end
+local spec = frame.specs(it)
 
 -- Two streams whose pieces arrive one by one, as they were written.
 local function in_packets()
@@ -38,7 +35,8 @@ local write_many = gen.coroutine(function(stream, piece, last)
   await(stream:write(last))
 end)
 
-before_each(function() IOLoop.clear_current() end)
+before_each(function() frame.begin_default() end)
+after_each(function() frame.finish() end)
 
 describe("300,000 pieces", function()
   spec("are searched for a delimiter", function()

@@ -5,6 +5,7 @@ local gen = require "lunado.gen"
 local locks = require "lunado.locks"
 local queues = require "lunado.queues"
 local testing = require "lunado.testing"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 local times = require "spec.support.times"
@@ -14,13 +15,10 @@ local yield = coroutine.yield
 
 local MANY = times(10000)
 
+local run = frame.run
 local loop
-before_each(function() loop = loops.open() end)
-after_each(function() loops.close(loop) end)
-
-local function run(fn)
-  return loops.run(loop, fn)
-end
+before_each(function() loop = frame.begin() end)
+after_each(function() frame.finish() end)
 
 describe("locks", function()
   it("keep no memory of 100,000 that timed out", function()

@@ -5,9 +5,8 @@ local concurrent = require "lunado.concurrent"
 local gen = require "lunado.gen"
 local locks = require "lunado.locks"
 local queues = require "lunado.queues"
-local testing = require "lunado.testing"
 local util = require "lunado.util"
-local capture = require "spec.support.capture"
+local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
 local times = require "spec.support.times"
@@ -18,16 +17,8 @@ local yield = coroutine.yield
 local MANY = times(2000) -- in each of eleven rounds
 
 local loop, log
-before_each(function()
-  log = capture()
-  loop = loops.open()
-  testing.virtual_clock(loop)
-end)
-after_each(function()
-  loops.close(loop)
-  gc.collect()
-  log:restore()
-end)
+before_each(function() loop, log = frame.begin_virtual() end)
+after_each(function() frame.finish() end)
 
 local A_MOMENT = { seconds = 0.0001 }
 
@@ -204,6 +195,8 @@ describe("a coroutine that was closed as it waited leaves nothing", function()
     coroutine.close(co)
   end
 
+  before_each(function() log:allow "resumed or closed" end)
+
   -- What is told of each of them goes.
   local function breathe(i)
     if i % 200 ~= 0 then return end
@@ -282,6 +275,7 @@ end)
 describe("a YieldPoint that is no longer used leaves nothing", function()
   it("when it has lost a race", function()
     local callbacks = {}
+    log:allow "after its timeout: UnknownKeyError: key 'key' is not pending"
     stays_flat(function(i, f, g)
       local key = "key"
       if i == 1 then callbacks[1] = yield(gen.Callback(key)) end

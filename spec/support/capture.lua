@@ -3,14 +3,25 @@
 --   local log = capture()        -- warnings and errors
 --   log:count("never retrieved") -- the messages that contain the plain text
 --   log:restore()
+-- A message that count, first, matching or text has found was asked for: the
+-- test knows of it.
 local Capture = {}
 Capture.__index = Capture
+
+local function text_of(entries)
+  local lines = {}
+  for i, entry in ipairs(entries) do
+    lines[i] = entry.level .. ": " .. entry.message
+  end
+  return table.concat(lines, "\n")
+end
 
 --- Returns the messages that contain `text`, in order, as {level=, message=}.
 function Capture:matching(text)
   local found = {}
   for _, entry in ipairs(self) do
     if entry.message:find(text, 1, true) then
+      entry.asked = true
       found[#found + 1] = entry
     end
   end
@@ -31,12 +42,32 @@ function Capture:first(text)
   return entry.message, entry.level
 end
 
+--- Returns all messages, each in a line behind its level.
 function Capture:text()
-  local lines = {}
-  for i, entry in ipairs(self) do
-    lines[i] = entry.level .. ": " .. entry.message
+  for _, entry in ipairs(self) do entry.asked = true end
+  return text_of(self)
+end
+
+--- Says what text() must match at the end of the test: the test may log it only
+--- then, when the loop is closed and all garbage is collected.
+function Capture:expect(pattern)
+  self._expected = pattern
+end
+
+--- Lets messages that contain the plain text come at any time, however many.
+function Capture:allow(text)
+  self._allowed = text
+end
+
+--- Returns what the test expects at its end, or nil, and the text of all
+--- messages that it has neither asked for nor allowed.
+function Capture:left()
+  if self._allowed then self:matching(self._allowed) end
+  local unasked = {}
+  for _, entry in ipairs(self) do
+    if not entry.asked then unasked[#unasked + 1] = entry end
   end
-  return table.concat(lines, "\n")
+  return self._expected, text_of(unasked)
 end
 
 function Capture:clear()

@@ -1,15 +1,11 @@
 -- SPDX-License-Identifier: MIT
 -- Both ends of a connection with TLS, and specs that run in coroutines.
-local luassert = require "luassert"
 local concurrent = require "lunado.concurrent"
 local core = require "lunado.core"
-local IOLoop = require "lunado.ioloop".IOLoop
 local IOStream = require "lunado.iostream".IOStream
 local tls = require "lunado.tls"
-local capture = require "spec.support.capture"
 local certificates = require "spec.support.certificates"
-local gc = require "spec.support.gc"
-local loops = require "spec.support.loops"
+local frame = require "spec.support.frame"
 local peers = require "spec.support.peers"
 local streams = require "spec.support.streams"
 
@@ -31,31 +27,19 @@ local function know_localhost()
   return function() core.resolve = resolve end
 end
 
---- Returns a function that runs fn inside a coroutine, and then ends the
--- programs that fn has started.
-function secure.inside(fn)
-  return function()
-    IOLoop.instance():run_sync(function()
+--- Returns spec(name, fn), which declares a test by busted's `it`: it runs fn
+-- as frame.run does, and then ends the programs that fn has started.
+function secure.specs(it)
+  local spec = frame.specs(it)
+  return function(name, fn)
+    spec(name, function()
       local forget = know_localhost()
       local ok, err = pcall(fn)
       forget()
       peers.stop()
       if not ok then error(err, 0) end
-    end, loops.PATIENCE)
+    end)
   end
-end
-
---- Begins a test on a new loop; returns the log, which is captured.
-function secure.begin()
-  IOLoop.clear_current()
-  return capture()
-end
-
---- Ends a test, which must have left nothing in the log.
-function secure.finish(log)
-  gc.collect()
-  luassert.equal("", log:text())
-  log:restore()
 end
 
 --- Closes the streams, and waits until they are closed.

@@ -6,10 +6,8 @@ local gen = require "lunado.gen"
 local httputil = require "lunado.httputil"
 local TCPServer = require "lunado.tcpserver".TCPServer
 local StreamClosedError = require "lunado.iostream".StreamClosedError
-local capture = require "spec.support.capture"
-local gc = require "spec.support.gc"
+local frame = require "spec.support.frame"
 local isinstance = require "lunado.util".isinstance
-local loops = require "spec.support.loops"
 
 local await = coroutine.yield
 
@@ -22,19 +20,16 @@ local servers, log
 
 local function run(fn, seconds)
   local httpclient = require "lunado.httpclient"
-  log = capture()
+  local loop
+  loop, log = frame.begin()
   servers = {}
-  local loop = loops.open()
-  local ok, err = pcall(loop.run_sync, loop, function()
+  local ok, err = pcall(frame.run, function()
     fn(httpclient.AsyncHTTPClient(), loop)
-  end, seconds or loops.PATIENCE)
+  end, seconds)
   for _, server in ipairs(servers) do pcall(server.stop, server) end
-  loops.close(loop)
-  gc.collect()
-  local text = log:text()
-  log:restore()
+  local clean, complaint = pcall(frame.finish)
   if not ok then error(err, 0) end
-  assert.equal("", text)
+  if not clean then error(complaint, 0) end
 end
 
 --- Returns spec(name, fn), which declares a spec by busted's `it`.  It runs

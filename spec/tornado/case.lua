@@ -3,10 +3,8 @@
 -- and contexts with names.
 local concurrent = require "lunado.concurrent"
 local stack_context = require "lunado.stack_context"
-local capture = require "spec.support.capture"
 local contexts = require "spec.support.contexts"
-local gc = require "spec.support.gc"
-local loops = require "spec.support.loops"
+local frame = require "spec.support.frame"
 
 local yield = coroutine.yield
 
@@ -14,8 +12,8 @@ local Case = {}
 Case.__index = Case
 
 --- Runs fn on the loop to its end.
-function Case:run(fn)
-  return loops.run(self.loop, fn)
+function Case:run(fn) -- luacheck: ignore self
+  return frame.run(fn)
 end
 
 --- Calls fn() on the loop and waits for stop(...); returns what stop was
@@ -63,14 +61,14 @@ function Case:later(turns, ...)
   return future
 end
 
-function Case:close()
-  loops.close(self.loop)
-  gc.collect()
-  self.log:restore()
+--- Fails if there are messages in the log that the case has not asked for.
+function Case:close() -- luacheck: ignore self
+  frame.finish()
 end
 
 return function()
-  local self = setmetatable({ log = capture(), loop = loops.open() }, Case)
+  local loop, log = frame.begin()
+  local self = setmetatable({ log = log, loop = loop }, Case)
   self.active, self.context = contexts()
   return self
 end
