@@ -7,28 +7,16 @@ local bad = require "spec.support.bad"
 local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
+local outcomes = require "spec.support.outcomes"
 local times = require "spec.support.times"
 local values = require "spec.support.values"
 
 local Future = concurrent.Future
+local done_with, failed_with = outcomes.done, outcomes.observed
 local chain_future = concurrent.chain_future
 local InvalidStateError = concurrent.InvalidStateError
 
 local NO_ERROR = "<no error object>"
-
-local function done_with(...)
-  local f = Future()
-  f:set_result(...)
-  return f
-end
-
--- A failed Future whose error counts as observed.
-local function failed_with(err)
-  local f = Future()
-  f:set_exception(err)
-  f:exception()
-  return f
-end
 
 local function raises_invalid_state(fn, ...)
   local ok, err = pcall(fn, ...)

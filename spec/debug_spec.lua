@@ -8,16 +8,13 @@ local busted = require "spec.support.busted"
 local child = require "spec.support.child"
 local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
+local line = require "spec.support.here"
 local loops = require "spec.support.loops"
 local times = require "spec.support.times"
 
 local Future, IOLoop = lunado.Future, lunado.IOLoop
 local await, sleep = coroutine.yield, lunado.sleep
 local here = debug.getinfo(1, "S").short_src
-
-local function line()
-  return debug.getinfo(2, "l").currentline
-end
 
 -- The entry of the coroutine of that Future; nil when it is not listed.
 local function entry_of(future)

@@ -5,26 +5,19 @@ local core = require "lunado.core"
 local gen = require "lunado.gen"
 local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
+local here = require "spec.support.here"
 local loops = require "spec.support.loops"
+local outcomes = require "spec.support.outcomes"
 local values = require "spec.support.values"
 
 local Future = concurrent.Future
+local failing = outcomes.failing
 local yield = coroutine.yield
 
 local run = frame.run
 local loop, log
 before_each(function() loop, log = frame.begin() end)
 after_each(function() frame.finish() end)
-
-local function failing(err)
-  local f = Future()
-  loop:add_callback(f.set_exception, f, err)
-  return f
-end
-
-local function here()
-  return debug.getinfo(2, "l").currentline
-end
 
 local function place(line)
   return "gen_errors_spec.lua:" .. line

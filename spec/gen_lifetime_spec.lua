@@ -5,6 +5,7 @@ local gen = require "lunado.gen"
 local child = require "spec.support.child"
 local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
+local here = require "spec.support.here"
 local loops = require "spec.support.loops"
 local times = require "spec.support.times"
 
@@ -21,10 +22,6 @@ local COLLECTED = "Coroutine was collected while waiting at "
 local loop, log
 before_each(function() loop, log = frame.begin() end)
 after_each(function() frame.finish() end)
-
-local function here()
-  return debug.getinfo(2, "l").currentline
-end
 
 -- Starts a coroutine that waits for f; fn(token) is what it does then.  The
 -- weak table says whether it is still there.

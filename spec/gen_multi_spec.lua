@@ -7,27 +7,17 @@ local bad = require "spec.support.bad"
 local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
+local outcomes = require "spec.support.outcomes"
 local values = require "spec.support.values"
 
 local Future = concurrent.Future
+local done, failed = outcomes.done, outcomes.failed
 local yield = coroutine.yield
 
 local run = frame.run
 local loop, log
 before_each(function() loop, log = frame.begin() end)
 after_each(function() frame.finish() end)
-
-local function done(...)
-  local f = Future()
-  f:set_result(...)
-  return f
-end
-
-local function failed(err)
-  local f = Future()
-  f:set_exception(err)
-  return f
-end
 
 describe("multi", function()
   it("is a Future of the table of results", function()

@@ -6,23 +6,18 @@ local gen = require "lunado.gen"
 local child = require "spec.support.child"
 local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
+local outcomes = require "spec.support.outcomes"
 
 local Future = concurrent.Future
+local failing = outcomes.failing
 local yield, running = coroutine.yield, coroutine.running
 
 local run = frame.run
-local loop
-before_each(function() loop = frame.begin() end)
+before_each(function() frame.begin() end)
 after_each(function() frame.finish() end)
 
 local function guard(fn)
   return setmetatable({}, { __close = fn })
-end
-
-local function failing(err)
-  local f = Future()
-  loop:add_callback(f.set_exception, f, err)
-  return f
 end
 
 -- What the running coroutine can find on its thread: its hook, the functions

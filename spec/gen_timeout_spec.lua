@@ -8,21 +8,17 @@ local child = require "spec.support.child"
 local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
 local loops = require "spec.support.loops"
+local outcomes = require "spec.support.outcomes"
 local values = require "spec.support.values"
 
 local Future = concurrent.Future
+local done = outcomes.done
 local yield = coroutine.yield
 
 local run = frame.run
 local loop, log
 before_each(function() loop, log = frame.begin() end)
 after_each(function() frame.finish() end)
-
-local function done(...)
-  local f = Future()
-  f:set_result(...)
-  return f
-end
 
 local NEVER = { seconds = 3600 }
 

@@ -5,9 +5,11 @@ local gen = require "lunado.gen"
 local bad = require "spec.support.bad"
 local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
+local outcomes = require "spec.support.outcomes"
 local values = require "spec.support.values"
 
 local Future = concurrent.Future
+local done = outcomes.done
 local WaitIterator = gen.WaitIterator
 local yield = coroutine.yield
 
@@ -15,12 +17,6 @@ local run = frame.run
 local loop, log
 before_each(function() loop, log = frame.begin() end)
 after_each(function() frame.finish() end)
-
-local function done(...)
-  local f = Future()
-  f:set_result(...)
-  return f
-end
 
 -- Sets the Futures one a turn, in the order given.
 local function set_in_order(futures, order)

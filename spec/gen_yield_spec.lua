@@ -7,10 +7,13 @@ local bad = require "spec.support.bad"
 local child = require "spec.support.child"
 local frame = require "spec.support.frame"
 local loops = require "spec.support.loops"
+local outcomes = require "spec.support.outcomes"
 local pipes = require "spec.support.pipes"
 local values = require "spec.support.values"
 
 local Future = concurrent.Future
+local done, failed, soon, failing =
+  outcomes.done, outcomes.observed, outcomes.soon, outcomes.failing
 local yield = coroutine.yield
 local unpack = values.unpack
 
@@ -18,32 +21,6 @@ local run = frame.run
 local loop, log
 before_each(function() loop, log = frame.begin() end)
 after_each(function() frame.finish() end)
-
-local function done(...)
-  local f = Future()
-  f:set_result(...)
-  return f
-end
-
-local function failed(err)
-  local f = Future()
-  f:set_exception(err)
-  f:exception()
-  return f
-end
-
--- A Future that the loop's next turn sets.
-local function soon(...)
-  local f = Future()
-  loop:add_callback(f.set_result, f, ...)
-  return f
-end
-
-local function failing(err)
-  local f = Future()
-  loop:add_callback(f.set_exception, f, err)
-  return f
-end
 
 describe("yield of a Future", function()
   for _, case in ipairs(values.lists) do

@@ -13,9 +13,9 @@ local yield = coroutine.yield
 
 local run = frame.run
 -- `never` is what nothing settles, and is not collected either.
-local log, never
+local _, log, never
 before_each(function()
-  log = select(2, frame.begin_virtual())
+  _, log = frame.begin_virtual()
   never = Future()
 end)
 after_each(function() frame.finish() end)

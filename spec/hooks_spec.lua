@@ -5,19 +5,15 @@ local debugging = require "lunado.debug"
 local gen = require "lunado.gen"
 local child = require "spec.support.child"
 local frame = require "spec.support.frame"
+local outcomes = require "spec.support.outcomes"
 
 local yield = coroutine.yield
+local failing = outcomes.failing
 
 local run = frame.run
-local loop, log
-before_each(function() loop, log = frame.begin() end)
+local _, log
+before_each(function() _, log = frame.begin() end)
 after_each(function() frame.finish() end)
-
-local function failing(err)
-  local f = concurrent.Future()
-  loop:add_callback(f.set_exception, f, err)
-  return f
-end
 
 local function hook() end
 

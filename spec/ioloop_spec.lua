@@ -9,12 +9,15 @@ local bad = require "spec.support.bad"
 local child = require "spec.support.child"
 local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
+local here = require "spec.support.here"
 local loops = require "spec.support.loops"
+local outcomes = require "spec.support.outcomes"
 local pipes = require "spec.support.pipes"
 local system = require "spec.support.system"
 local values = require "spec.support.values"
 
 local Future = concurrent.Future
+local failed = outcomes.failed
 local yield = coroutine.yield
 
 local run = frame.run
@@ -22,19 +25,9 @@ local loop, log
 before_each(function() loop, log = frame.begin() end)
 after_each(function() frame.finish() end)
 
-local function here()
-  return debug.getinfo(2, "l").currentline
-end
-
 local function spin(seconds)
   local stop = loop:time() + seconds
   while loop:time() < stop do end -- luacheck: ignore
-end
-
-local function failed(err)
-  local f = Future()
-  f:set_exception(err)
-  return f
 end
 
 -- Replaces the loop's handle_callback_exception; gives the list of calls.

@@ -20,27 +20,8 @@ local wait_until = streams.wait_until
 -- A spec that runs inside a coroutine.
 local spec = frame.specs(it)
 
--- The same with a stream and luv's handle at the other end; by TCP and by a
--- local socket.
-local function with_stream(name, fn, options)
-  for _, kind in ipairs { "tcp", "pipe" } do
-    spec(name .. " (" .. kind .. ")", function()
-      local stream, peer = streams[kind](options)
-      fn(stream, peer, kind)
-      if not uv.is_closing(peer) then await(uv.close(peer)) end
-      await(stream:close())
-    end)
-  end
-end
-
--- Both ends of a pipe that goes one way.
-local function one_way()
-  local fds = assert(uv.pipe({ nonblock = true }, { nonblock = true }))
-  local to, from = uv.new_pipe(false), uv.new_pipe(false)
-  to:open(fds.write)
-  from:open(fds.read)
-  return IOStream(to), IOStream(from)
-end
+-- The same with a stream and luv's handle at the other end.
+local with_stream = streams.specs(spec)
 
 local closed_error = streams.closed_error
 
@@ -345,7 +326,8 @@ describe("close_write", function()
   end)
 
   spec("closes a pipe that goes one way", function()
-    local writer, reader = one_way()
+    local to, from = streams.one_way()
+    local writer, reader = IOStream(to), IOStream(from)
     local data = ("text"):rep(1 << 18)
     writer:write(data)
     local closed = writer:close_write()

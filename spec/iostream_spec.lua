@@ -3,7 +3,6 @@
 local concurrent = require "lunado.concurrent"
 local gen = require "lunado.gen"
 local iostream = require "lunado.iostream"
-local IOLoop = require "lunado.ioloop".IOLoop
 local isinstance = require "lunado.util".isinstance
 local luv = require "luv"
 local uv = require "lunado.uv"
@@ -12,7 +11,6 @@ local child = require "spec.support.child"
 local contexts = require "spec.support.contexts"
 local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
-local loops = require "spec.support.loops"
 local selves = require "spec.support.selves"
 local streams = require "spec.support.streams"
 local times = require "spec.support.times"
@@ -22,27 +20,12 @@ local IOStream, StreamClosedError =
   iostream.IOStream, iostream.StreamClosedError
 local wait_until = streams.wait_until
 
-local function run(fn)
-  return IOLoop.instance():run_sync(fn, loops.PATIENCE)
-end
-
+local run = frame.run
 -- A spec that runs inside a coroutine.
-local function spec(name, fn)
-  it(name, function() run(fn) end)
-end
+local spec = frame.specs(it)
 
--- The same with a stream and luv's handle at the other end, which are closed
--- behind it; by TCP and by a local socket.
-local function with_stream(name, fn, options)
-  for _, kind in ipairs { "tcp", "pipe" } do
-    spec(name .. " (" .. kind .. ")", function()
-      local stream, peer = streams[kind](options)
-      fn(stream, peer)
-      if not uv.is_closing(peer) then await(uv.close(peer)) end
-      await(stream:close())
-    end)
-  end
-end
+-- The same with a stream and luv's handle at the other end.
+local with_stream = streams.specs(spec)
 
 -- Sends pieces, in turns of the loop of their own.
 local send = gen.coroutine(function(peer, ...)
@@ -996,10 +979,7 @@ end)
 
 describe("a pipe of one direction", function()
   spec("is written at one end and read at the other", function()
-    local fds = assert(uv.pipe({ nonblock = true }, { nonblock = true }))
-    local to, from = uv.new_pipe(false), uv.new_pipe(false)
-    to:open(fds.write)
-    from:open(fds.read)
+    local to, from = streams.one_way()
     local writer, reader = IOStream(to), IOStream(from)
     writer:set_close_callback(function() end)
     assert.is_false(writer:closed())
@@ -1011,10 +991,7 @@ describe("a pipe of one direction", function()
   end)
 
   spec("may take a part of what is written at once", function()
-    local fds = assert(uv.pipe({ nonblock = true }, { nonblock = true }))
-    local to, from = uv.new_pipe(false), uv.new_pipe(false)
-    to:open(fds.write)
-    from:open(fds.read)
+    local to, from = streams.one_way()
     local writer, reader = IOStream(to), IOStream(from)
     local sent, writes = {}, {}
     repeat -- 10,007 bytes do not divide what a pipe holds

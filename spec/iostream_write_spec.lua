@@ -19,18 +19,8 @@ local wait_until = streams.wait_until
 -- A spec that runs inside a coroutine.
 local spec = frame.specs(it)
 
--- The same with a stream and luv's handle at the other end; by TCP and by a
--- local socket.
-local function with_stream(name, fn, options)
-  for _, kind in ipairs { "tcp", "pipe" } do
-    spec(name .. " (" .. kind .. ")", function()
-      local stream, peer = streams[kind](options)
-      fn(stream, peer, kind)
-      if not uv.is_closing(peer) then await(uv.close(peer)) end
-      await(stream:close())
-    end)
-  end
-end
+-- The same with a stream and luv's handle at the other end.
+local with_stream = streams.specs(spec)
 
 local closed_error = streams.closed_error
 

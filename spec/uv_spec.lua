@@ -2,27 +2,21 @@
 -- lunado.uv: luv's asynchronous functions as functions that return Futures.
 local concurrent = require "lunado.concurrent"
 local gen = require "lunado.gen"
-local IOLoop = require "lunado.ioloop".IOLoop
 local luv = require "luv"
 local uv = require "lunado.uv"
 local bad = require "spec.support.bad"
 local child = require "spec.support.child"
 local frame = require "spec.support.frame"
 local gc = require "spec.support.gc"
-local loops = require "spec.support.loops"
 local streams = require "spec.support.streams"
 
 local await = coroutine.yield
 
 -- luv has one loop in each Lua state: the default one.
-local function run(fn)
-  return IOLoop.instance():run_sync(fn, loops.PATIENCE)
-end
+local run = frame.run
 
 -- A spec that runs inside a coroutine.
-local function spec(name, fn)
-  it(name, function() run(fn) end)
-end
+local spec = frame.specs(it)
 
 local function fails(pattern, future)
   local ok, err = pcall(await, future)
@@ -347,10 +341,7 @@ describe("streams", function()
   end)
 
   spec("write at once what the system takes, and all of it in order", function()
-    local fds = assert(luv.pipe({ nonblock = true }, { nonblock = true }))
-    local to, from = uv.new_pipe(false), uv.new_pipe(false)
-    to:open(fds.write)
-    from:open(fds.read)
+    local to, from = streams.one_way()
     local sent, writes, pending = {}, {}, 0
     assert.is_true(uv.write(to, "first"):done())
     sent[1] = "first"

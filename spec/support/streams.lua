@@ -1,5 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- Makes connections: one end is an IOStream, the other a handle of luv.
+-- Makes connections: one end is an IOStream, the other a handle of luv; and
+-- tests that use them.
 local core = require "lunado.core"
 local Future = require "lunado.concurrent".Future
 local iostream = require "lunado.iostream"
@@ -76,6 +77,32 @@ function streams.pipe(options)
   assert(here:open(ends[1]))
   assert(there:open(ends[2]))
   return IOStream(here, options), there
+end
+
+--- Returns with_stream(name, fn, options), which declares two tests by `spec`:
+--- by TCP and by a local socket.  Each calls fn(stream, peer, kind), where peer
+--- is luv's handle at the other end, and closes both behind it.
+function streams.specs(spec)
+  return function(name, fn, options)
+    for _, kind in ipairs { "tcp", "pipe" } do
+      spec(name .. " (" .. kind .. ")", function()
+        local stream, peer = streams[kind](options)
+        fn(stream, peer, kind)
+        if not uv.is_closing(peer) then await(uv.close(peer)) end
+        await(stream:close())
+      end)
+    end
+  end
+end
+
+--- Returns both ends of a pipe that goes one way, as handles of luv: what is
+--- written to the first is read from the second.
+function streams.one_way()
+  local fds = assert(uv.pipe({ nonblock = true }, { nonblock = true }))
+  local to, from = uv.new_pipe(false), uv.new_pipe(false)
+  assert(to:open(fds.write))
+  assert(from:open(fds.read))
+  return to, from
 end
 
 --- Returns a Future of all data that arrives at luv's handle until the other
