@@ -1,6 +1,7 @@
 -- SPDX-License-Identifier: MIT
 -- lunado.httpclient with nginx: https, HTTP/2, compressed bodies.
 local lunado = require "lunado"
+local certificates = require "spec.support.certificates"
 local nginx = require "spec.support.nginx"
 local web = require "spec.support.web"
 
@@ -56,7 +57,7 @@ describe("https", function()
       client_cert = "/no/such/cert", client_key = "/no/such/key" }))
     assert.is_truthy(message:find("/no/such/cert", 1, true), message)
     message = http_error(client:fetch(url, secure {
-      client_cert = server.folder .. "/client.pem",
+      client_cert = certificates.path "client.crt",
       client_key = "/no/such/key" }))
     assert.is_truthy(message:find("/no/such/key", 1, true), message)
   end)
@@ -65,8 +66,8 @@ describe("https", function()
     local url = server.https .. "/client"
     assert.equal("NONE", await(client:fetch(url, secure())).body)
     assert.equal("SUCCESS", await(client:fetch(url, secure {
-      client_cert = server.folder .. "/client.pem",
-      client_key = server.folder .. "/client.key" })).body)
+      client_cert = certificates.path "client.crt",
+      client_key = certificates.path "client.key" })).body)
     assert.equal("NONE", await(client:fetch(url, secure())).body)
   end)
 

@@ -411,41 +411,35 @@ describe("a stop", function()
     end
   end
 
-  spec("ends a lunado.run that waits, and its <close> handlers run", function()
-    local script <close> = start(running [[
-      local _ <close> = setmetatable({}, { __close = function(_, err)
-        print("closed", err.reason)
-      end })
-      await(lunado.locks.Event():wait())
-      return "never"
-    ]])
-    script:wait_for(2)
-    script.p:kill()
-    assert.equal(0, script:wait())
-    twice(script, "closed\tthe worker was told to end", "", "after")
-    assert_quiet(script)
-  end)
+  -- A spec: a lunado.run of this function returns once the worker is told to
+  -- end, and each worker writes these lines.
+  local function returns(name, main, signal, ...)
+    local lines = table.pack(...)
+    spec(name, function()
+      local script <close> = start(running(main))
+      script:wait_for(2)
+      script.p:kill(signal)
+      assert.equal(0, script:wait())
+      twice(script, table.unpack(lines))
+      assert_quiet(script)
+    end)
+  end
 
-  spec("ends a lunado.run of what returns a Future", function()
-    local script <close> = start(running "return lunado.Future()")
-    script:wait_for(2)
-    script.p:kill "sigint"
-    assert.equal(0, script:wait())
-    twice(script, "", "after")
-    assert_quiet(script)
-  end)
+  returns("ends a lunado.run that waits, and its <close> handlers run", [[
+    local _ <close> = setmetatable({}, { __close = function(_, err)
+      print("closed", err.reason)
+    end })
+    await(lunado.locks.Event():wait())
+    return "never"
+  ]], "sigterm", "closed\tthe worker was told to end", "", "after")
 
-  spec("lets a lunado.run return what its function still does", function()
-    local script <close> = start(running [[
-      pcall(await, lunado.locks.Event():wait())
-      return "last words"
-    ]])
-    script:wait_for(2)
-    script.p:kill()
-    assert.equal(0, script:wait())
-    twice(script, "last words", "after")
-    assert_quiet(script)
-  end)
+  returns("ends a lunado.run of what returns a Future",
+    "return lunado.Future()", "sigint", "", "after")
+
+  returns("lets a lunado.run return what its function still does", [[
+    pcall(await, lunado.locks.Event():wait())
+    return "last words"
+  ]], "sigterm", "last words", "after")
 
   spec("raises what a lunado.run's function raises then", function()
     local script <close> = start(running [[

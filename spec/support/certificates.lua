@@ -1,6 +1,6 @@
 -- SPDX-License-Identifier: MIT
--- Certificates for the specs of TLS, made by `openssl` in a folder of their
--- own, which is removed when the program ends.
+-- Certificates for the specs of TLS and https, made by `openssl` in a folder of
+-- their own, which is removed when the program ends.
 --
 -- All but `alone` are signed by `ca`, with the extensions that strict clients
 -- demand, such as Python 3.13.  NAME.pem has a certificate and its key;

@@ -1,7 +1,8 @@
 -- SPDX-License-Identifier: MIT
--- nginx as a peer: http, https with a certificate made for it, HTTP/2, gzip.
+-- nginx as a peer: http, https with the certificates of specs, HTTP/2, gzip.
 -- It runs in a temporary folder, as the user, on ports that it finds free.
 local luv = require "luv"
+local certificates = require "spec.support.certificates"
 local free_port = require "spec.support.freeport"
 
 local nginx = {}
@@ -28,22 +29,6 @@ end
 
 local function run(command)
   assert(os.execute(command .. " >/dev/null 2>&1 </dev/null"), command)
-end
-
---- Makes an authority ca.pem, and a certificate for localhost and 127.0.0.1
---- that it signs, in cert.pem and key.pem; and one for a client, in client.pem
---- and client.key.
-local function make_certificates(folder)
-  write(folder .. "/ext", "subjectAltName=DNS:localhost,IP:127.0.0.1\n")
-  local openssl = ("cd '%s' && %s "):format(folder, path_of "openssl")
-  run(openssl .. "req -x509 -newkey rsa:2048 -nodes -keyout ca.key "
-    .. "-out ca.pem -days 2 -subj /CN=Authority")
-  for cert, key in pairs { cert = "key.pem", client = "client.key" } do
-    run(openssl .. ("req -newkey rsa:2048 -nodes -keyout %s -out %s.csr "
-      .. "-subj /CN=localhost"):format(key, cert))
-    run(openssl .. ("x509 -req -in %s.csr -CA ca.pem -CAkey ca.key "
-      .. "-CAcreateserial -out %s.pem -days 2 -extfile ext"):format(cert, cert))
-  end
 end
 
 local CONFIG <const> = [[
@@ -85,9 +70,9 @@ local SERVERS <const> = [[
   }
   server {
     listen 127.0.0.1:SECURE ssl http2;
-    ssl_certificate FOLDER/cert.pem;
-    ssl_certificate_key FOLDER/key.pem;
-    ssl_client_certificate FOLDER/ca.pem;
+    ssl_certificate CERTIFICATES/server.crt;
+    ssl_certificate_key CERTIFICATES/server.key;
+    ssl_client_certificate CERTIFICATES/ca.crt;
     ssl_verify_client optional;
     location /protocol { return 200 $server_protocol; }
     location /client { return 200 $ssl_client_verify; }
@@ -105,8 +90,9 @@ end
 
 local function start_once(folder)
   local self = { folder = folder, port = free_port(), secure = free_port() }
-  write(folder .. "/nginx.conf", nginx.configuration(folder,
-    (SERVERS:gsub("PLAIN", self.port):gsub("SECURE", self.secure))))
+  local servers = SERVERS:gsub("%u%u+", { PLAIN = self.port,
+    SECURE = self.secure, CERTIFICATES = certificates.path "." })
+  write(folder .. "/nginx.conf", nginx.configuration(folder, servers))
   local handle, pid = luv.spawn(nginx.path, {
     args = { "-p", folder, "-c", folder .. "/nginx.conf" },
     stdio = { nil, nil, nil },
@@ -124,17 +110,17 @@ local function start_once(folder)
 end
 
 --- Starts nginx, outside of a run of the loop; returns { folder =, port =,
---- secure =, url =, https = }.
+--- secure =, url =, https =, ca = }: ca is the authority that signed its
+--- certificate, and that it trusts.
 function nginx.start()
   local folder = assert(luv.fs_mkdtemp(luv.os_tmpdir() .. "/lunado_XXXXXX"))
-  make_certificates(folder)
   run(("mkdir '%s/root'"):format(folder))
   for _ = 1, 10 do -- other processes may take the ports meanwhile
     local self = start_once(folder)
     if self then
       self.url = "http://127.0.0.1:" .. self.port
       self.https = "https://localhost:" .. self.secure
-      self.ca = folder .. "/ca.pem"
+      self.ca = certificates.path "ca.crt"
       return self
     end
   end
