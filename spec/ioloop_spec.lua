@@ -25,11 +25,6 @@ local loop, log
 before_each(function() loop, log = frame.begin() end)
 after_each(function() frame.finish() end)
 
-local function spin(seconds)
-  local stop = loop:time() + seconds
-  while loop:time() < stop do end -- luacheck: ignore
-end
-
 -- Replaces the loop's handle_callback_exception; gives the list of calls.
 local function catch(on)
   local caught = {}
@@ -1094,7 +1089,7 @@ describe("set_blocking_log_threshold", function()
     function()
       loop:set_blocking_log_threshold(0.004)
       local line = here() + 1
-      local function slow() spin(0.008) end
+      local function slow() loops.spin(loop, 0.008) end
       loop:add_callback(slow)
       loops.turn(loop)
       local message = log:first("ioloop_spec.lua:" .. line)
@@ -1106,10 +1101,10 @@ describe("set_blocking_log_threshold", function()
     end)
 
   it("is silent about quick ones, and when it is not set", function()
-    loop:add_callback(spin, 0.005)
+    loop:add_callback(loops.spin, loop, 0.005)
     loops.turn(loop)
     loop:set_blocking_log_threshold(10)
-    loop:add_callback(spin, 0.005)
+    loop:add_callback(loops.spin, loop, 0.005)
     loops.turn(loop)
     assert.equal("", log:text())
   end)

@@ -14,11 +14,6 @@ local loop, log
 before_each(function() loop, log = frame.begin() end)
 after_each(function() frame.finish() end)
 
-local function spin(seconds)
-  local stop = loop:time() + seconds
-  while loop:time() < stop do end -- luacheck: ignore
-end
-
 -- Lets the loop run, for so long at most.
 local function run_for(seconds)
   local handle = loop:call_later(seconds, loop.stop, loop)
@@ -26,20 +21,30 @@ local function run_for(seconds)
   loop:remove_timeout(handle)
 end
 
+-- Returns a PeriodicCallback that calls fn(n), if given, at its nth beat, and
+-- whose last beat stops it and the loop; and a function that returns n.
+local function beats(last, fn, period)
+  local n = 0
+  local pc
+  pc = PeriodicCallback(function(...)
+    n = n + 1
+    if n == last then
+      pc:stop()
+      loop:stop()
+    end
+    if fn then fn(n, ...) end
+  end, period or 1)
+  return pc, function() return n end
+end
+
 describe("a PeriodicCallback", function()
   it("calls again and again, never before its time", function()
     local times, argc = {}, nil
     local begin = loop:time()
-    local pc
-    pc = PeriodicCallback(function(...)
+    beats(4, function(n, ...)
       argc = select("#", ...)
-      times[#times + 1] = loop:time() - begin
-      if #times == 4 then
-        pc:stop()
-        loop:stop()
-      end
-    end, 3)
-    pc:start()
+      times[n] = loop:time() - begin
+    end, 3):start()
     run_for(20)
     assert.equal(4, #times)
     assert.equal(0, argc)
@@ -119,14 +124,7 @@ describe("a PeriodicCallback", function()
 
   it("keeps one beat when it is started twice", function()
     local times = {}
-    local pc
-    pc = PeriodicCallback(function()
-      times[#times + 1] = loop:time()
-      if #times == 4 then
-        pc:stop()
-        loop:stop()
-      end
-    end, 2)
+    local pc = beats(4, function(n) times[n] = loop:time() end, 2)
     local begin = loop:time()
     pc:start()
     pc:start()
@@ -145,7 +143,7 @@ describe("a PeriodicCallback", function()
     pc = PeriodicCallback(function()
       times[#times + 1] = loop:time() - begin
       if #times == 1 then
-        spin(2.5 * period)
+        loops.spin(loop, 2.5 * period)
       elseif #times == 3 then
         pc:stop()
         loop:stop()
@@ -182,19 +180,10 @@ describe("a PeriodicCallback", function()
   end)
 
   it("goes on after an error, which is logged", function()
-    local n = 0
-    local pc
-    pc = PeriodicCallback(function()
-      n = n + 1
-      if n == 3 then
-        pc:stop()
-        loop:stop()
-      end
-      error("beat " .. n)
-    end, 1)
+    local pc, count = beats(3, function(n) error("beat " .. n) end)
     pc:start()
     run_for(20)
-    assert.equal(3, n)
+    assert.equal(3, count())
     for i = 1, 3 do
       assert.equal(1, log:count("beat " .. i .. "\n"), log:text())
     end
@@ -202,20 +191,11 @@ describe("a PeriodicCallback", function()
   end)
 
   it("goes on when its error's handler fails, too", function()
-    local n = 0
-    local pc
     loop.handle_callback_exception = function() error("handler") end
-    pc = PeriodicCallback(function()
-      n = n + 1
-      if n == 2 then
-        pc:stop()
-        loop:stop()
-      end
-      error("beat")
-    end, 1)
+    local pc, count = beats(2, function() error("beat") end)
     pc:start()
     run_for(20)
-    assert.equal(2, n)
+    assert.equal(2, count())
     assert.equal(2, log:count "Exception in handle_callback_exception: ")
     assert.equal(2, log:count ": beat")
   end)
@@ -235,18 +215,10 @@ describe("a PeriodicCallback", function()
   end)
 
   it("may have a period that no clock can tell", function()
-    local n = 0
-    local pc
-    pc = PeriodicCallback(function()
-      n = n + 1
-      if n == 3 then
-        pc:stop()
-        loop:stop()
-      end
-    end, 5e-324)
+    local pc, count = beats(3, nil, 5e-324)
     pc:start()
     run_for(20)
-    assert.equal(3, n)
+    assert.equal(3, count())
     assert.equal("", log:text())
   end)
 
@@ -269,22 +241,15 @@ describe("a PeriodicCallback", function()
   end)
 
   it("is kept alive by the loop while it runs", function()
-    local n = 0
     local function start()
-      local pc
-      pc = PeriodicCallback(function()
-        n = n + 1
-        if n == 2 then
-          pc:stop()
-          loop:stop()
-        end
-      end, 1)
+      local pc, count = beats(2)
       pc:start()
+      return count
     end
-    start()
+    local count = start()
     gc.collect()
     run_for(20)
-    assert.equal(2, n)
+    assert.equal(2, count())
   end)
 
   it("is freed when it was stopped", function()

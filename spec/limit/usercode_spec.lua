@@ -3,7 +3,6 @@
 -- and runs loops, settles Futures, raises, yields, closes coroutines, ... Each
 -- scene plays in an interpreter of its own, which must not crash, and in which
 -- all must work as ever afterwards.  Other places than in spec/usercode_spec.
-local child = require "spec.support.child"
 local scenes = require "spec.support.scenes"
 local times = require "spec.support.times"
 
@@ -29,11 +28,8 @@ for kind, numbers in pairs(places) do
   describe("in " .. title(kind) .. " the worst is survived in", function()
     for _, scene in ipairs(scenes) do
       it(scene[1], function()
-        local r = child(('require "spec.support.worst" (%q, %q, %s)')
-          :format(kind, scene[1],
-            table.concat(numbers, ", ", 1, count(numbers))))
-        assert.equal("done", r.out:sub(-4), r.out:sub(-80) .. r.err:sub(-2000))
-        assert.equal(0, r.code, r.err:sub(-2000))
+        scenes.survive(kind, scene[1],
+          table.concat(numbers, ", ", 1, count(numbers)))
       end)
     end
   end)

@@ -32,6 +32,12 @@ function loops.wait_for(loop, fn)
   end)
 end
 
+--- Keeps the loop from running for so many seconds.
+function loops.spin(loop, seconds)
+  local stop = loop:time() + seconds
+  while loop:time() < stop do end -- luacheck: ignore
+end
+
 --- Returns the rounding error of a sum of times, in seconds, within which two
 --- times are equal.  The longer the machine has been running, the greater are
 --- its times, and the fewer digits they have behind the point.

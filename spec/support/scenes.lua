@@ -591,4 +591,15 @@ scenario("a thread hook of a coroutine", function(scene)
   turn(scene.loop)
 end)
 
+--- Plays the scene in an interpreter of its own, by spec.support.worst; fails
+--- unless that comes to its end.
+-- @param numbers of calls, as a text
+function scenarios.survive(kind, name, numbers)
+  local luassert = require "luassert"
+  local r = require "spec.support.child"(
+    ('require "spec.support.worst" (%q, %q, %s)'):format(kind, name, numbers))
+  luassert.equal("done", r.out:sub(-4), r.out:sub(-80) .. r.err:sub(-2000))
+  luassert.equal(0, r.code, r.err:sub(-2000))
+end
+
 return scenarios
