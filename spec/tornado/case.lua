@@ -66,9 +66,10 @@ function Case:close() -- luacheck: ignore self
   frame.finish()
 end
 
+--- Begins a case; returns it and its loop.
 return function()
   local loop, log = frame.begin()
   local self = setmetatable({ log = log, loop = loop }, Case)
   self.active, self.context = contexts()
-  return self
+  return self, loop
 end

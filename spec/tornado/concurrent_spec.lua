@@ -11,13 +11,8 @@ local return_future = concurrent.return_future
 local yield = coroutine.yield
 
 local t, loop
-before_each(function()
-  t = case()
-  loop = t.loop
-end)
-after_each(function()
-  t:close()
-end)
+before_each(function() t, loop = case() end)
+after_each(function() t:close() end)
 
 describe("ReturnFutureTest", function()
   local sync_future = return_future(function(callback) callback(42) end)

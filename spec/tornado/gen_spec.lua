@@ -12,13 +12,8 @@ local isinstance = util.isinstance
 local yield = coroutine.yield
 
 local t, loop
-before_each(function()
-  t = case()
-  loop = t.loop
-end)
-after_each(function()
-  t:close()
-end)
+before_each(function() t, loop = case() end)
+after_each(function() t:close() end)
 
 -- What ZeroDivisionError is to Tornado's tests.
 local BOOM = "boom"

@@ -14,13 +14,8 @@ local IOLoop, PeriodicCallback = ioloop.IOLoop, ioloop.PeriodicCallback
 local yield = coroutine.yield
 
 local t, loop
-before_each(function()
-  t = case()
-  loop = t.loop
-end)
-after_each(function()
-  t:close()
-end)
+before_each(function() t, loop = case() end)
+after_each(function() t:close() end)
 
 local function nothing() end
 

@@ -13,12 +13,10 @@ local yield = coroutine.yield
 
 local t, loop, active, context
 before_each(function()
-  t = case()
-  loop, active, context = t.loop, t.active, t.context
+  t, loop = case()
+  active, context = t.active, t.context
 end)
-after_each(function()
-  t:close()
-end)
+after_each(function() t:close() end)
 
 local function includes(name)
   for _, other in ipairs(active) do
