@@ -239,6 +239,7 @@ describe("add_done_callback", function()
         assert.equal(2, reached)
         assert.equal("kept", f:result())
         assert.equal(2, #log, log:text())
+        assert.equal(2, log:count "Exception in callback function <")
       end)
   end
 

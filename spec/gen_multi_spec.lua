@@ -212,7 +212,6 @@ describe("an error that comes to a multi in several ways", function()
   -- The number of lines that tell of each error, when `make` has given what is
   -- yielded, and it has raised `expected`.
   local function check(expected, lines, make)
-    log:clear()
     local f = Future()
     local g = Future()
     local waited = gen.coroutine(function() yield(make(f, g)) end)()
@@ -226,6 +225,7 @@ describe("an error that comes to a multi in several ways", function()
     for text, n in pairs(lines) do
       assert.equal(n, log:count(text), text .. " in:\n" .. log:text())
     end
+    log:clear()
   end
 
   local first = { ["the first"] = 0 }

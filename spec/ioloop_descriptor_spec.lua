@@ -520,6 +520,7 @@ describe("close(true)", function()
     local bad = setmetatable({}, { __tostring = function() error("worse") end })
     local _, more = closing(function() error(bad) end)
     assert.equal(5, #log, log:text())
+    assert.equal(5, log:count "Exception in closing a descriptor: ")
     for _, list in ipairs { objects, more } do
       for _, object in ipairs(list) do close(object.fd) end
     end

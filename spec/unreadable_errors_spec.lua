@@ -117,7 +117,7 @@ for _, teller in ipairs(names_of(tellers)) do
         local begin = tellers[teller](make)
         assert.equal(1, #log, log:text())
         assert.equal("error", log[1].level)
-        local message = log[1].message
+        local message = log:first(begin)
         assert.equal(begin, message:sub(1, #begin))
         assert.is_truthy(message:find(text, 1, true), message)
         assert.is_nil(message:find("handle_callback_exception", 1, true))
@@ -141,6 +141,7 @@ describe("the loop's own handler that fails", function()
     assert.is_truthy(log[1].message:find("unreadable_errors_spec.lua:" .. line,
       1, true), log:text())
     assert.is_truthy(log[2].message:find("^Exception in callback function <"))
+    assert.equal(2, log:count "Exception in ")
   end)
 
   it("that closes the loop does no harm", function()

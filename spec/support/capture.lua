@@ -3,8 +3,8 @@
 --   local log = capture()        -- warnings and errors
 --   log:count("never retrieved") -- the messages that contain the plain text
 --   log:restore()
--- A message that count, first, matching or text has found was asked for: the
--- test knows of it.
+-- A message that count, first or matching has found was asked for: the test
+-- knows of it.
 local Capture = {}
 Capture.__index = Capture
 
@@ -44,7 +44,6 @@ end
 
 --- Returns all messages, each in a line behind its level.
 function Capture:text()
-  for _, entry in ipairs(self) do entry.asked = true end
   return text_of(self)
 end
 
