@@ -632,3 +632,13 @@ describe("a read that is given up", function()
     end
   end
 end)
+
+with_stream("reads that time out hurry no collection", function(stream)
+  local n = gc.collections(function()
+    for _ = 1, 100 do
+      local ok = pcall(await, gen.with_timeout(0, stream:read_bytes(1)))
+      assert.is_false(ok)
+    end
+  end)
+  assert.is_true(n < 30, n .. " collections")
+end)
