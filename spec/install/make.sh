@@ -7,7 +7,7 @@
 #   spec/install/make.sh BUILD INTERPRETER
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
-work=$1/check-make
+work=$(cd "$1" && pwd)/check-make
 lua=$2
 version=$("$lua" -e 'io.write((_VERSION:sub(5):gsub("%.", "_")))')
 rm -rf "$work"
