@@ -839,11 +839,20 @@ describe("the end of the state", function()
     local lunado = require "lunado"
     local ex = lunado.concurrent.ThreadPoolExecutor(1)
     local function busy(n) for _ = 1, n do end return n end
+
+    -- A job says that it has begun by removing this file.
+    local started = os.tmpname()
+    assert(io.open(started, "w")):close() -- Windows has made only the name
+    local function wait_until_started()
+      repeat
+        local file = io.open(started)
+        if file then file:close() end
+      until not file
+    end
   ]]
 
   it("waits for the running job, and drops the others", function()
     local got = child(head .. [[
-      local started = os.tmpname()
       ex:submit(function(path)
         os.remove(path)
         for _ = 1, 1e7 do end
@@ -853,10 +862,7 @@ describe("the end of the state", function()
           print(future:exception())
         end)
       end
-      repeat
-        local file = io.open(started)
-        if file then file:close() end
-      until not file
+      wait_until_started()
     ]])
     assert.equal(0, got.code, got.err)
     assert.equal(("Exception: the executor was closed before the job began\n")
@@ -867,16 +873,12 @@ describe("the end of the state", function()
 
   it("reports the error of a running job", function()
     local got = child(head .. [[
-      local started = os.tmpname()
       ex:submit(function(path)
         os.remove(path)
         for _ = 1, 1e6 do end
         error("too late")
       end, started)
-      repeat
-        local file = io.open(started)
-        if file then file:close() end
-      until not file
+      wait_until_started()
     ]])
     assert.equal(0, got.code, got.err)
     assert.is_truthy(got.err:find("never retrieved", 1, true), got.err)
