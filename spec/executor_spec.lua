@@ -839,8 +839,10 @@ describe("the end of the state", function()
     local lunado = require "lunado"
     local ex = lunado.concurrent.ThreadPoolExecutor(1)
     local function busy(n) for _ = 1, n do end return n end
+  ]]
 
-    -- A job says that it has begun by removing this file.
+  -- A job says that it has begun by removing the file `started`.
+  local starting = head .. [[
     local started = os.tmpname()
     assert(io.open(started, "w")):close() -- Windows has made only the name
     local function wait_until_started()
@@ -852,7 +854,7 @@ describe("the end of the state", function()
   ]]
 
   it("waits for the running job, and drops the others", function()
-    local got = child(head .. [[
+    local got = child(starting .. [[
       ex:submit(function(path)
         os.remove(path)
         for _ = 1, 1e7 do end
@@ -872,7 +874,7 @@ describe("the end of the state", function()
   end)
 
   it("reports the error of a running job", function()
-    local got = child(head .. [[
+    local got = child(starting .. [[
       ex:submit(function(path)
         os.remove(path)
         for _ = 1, 1e6 do end
