@@ -841,22 +841,22 @@ describe("the end of the state", function()
     local function busy(n) for _ = 1, n do end return n end
   ]]
 
-  -- A job says that it has begun by removing the file `started`.
+  -- A job says that it has begun by making the file `started`.
   local starting = head .. [[
     local started = os.tmpname()
-    assert(io.open(started, "w")):close() -- Windows has made only the name
+    os.remove(started)
     local function wait_until_started()
-      repeat
-        local file = io.open(started)
-        if file then file:close() end
-      until not file
+      local file
+      repeat file = io.open(started) until file
+      file:close()
+      os.remove(started)
     end
   ]]
 
   it("waits for the running job, and drops the others", function()
     local got = child(starting .. [[
       ex:submit(function(path)
-        os.remove(path)
+        io.open(path, "w"):close()
         for _ = 1, 1e7 do end
       end, started)
       for _ = 1, 3 do
@@ -876,7 +876,7 @@ describe("the end of the state", function()
   it("reports the error of a running job", function()
     local got = child(starting .. [[
       ex:submit(function(path)
-        os.remove(path)
+        io.open(path, "w"):close()
         for _ = 1, 1e6 do end
         error("too late")
       end, started)
