@@ -248,9 +248,14 @@ lunado_add_test(spec/insulation ${under} ${interpreter} scripts/busted.lua
   spec/insulation)
 
 # Runs the specs about lifetime also in the incremental mode of the collector,
-# and with tiny steps, so that a collection is always in progress.  LUNADO_GC
-# selects a mode for all other tests.
-foreach(mode incremental tiny)
+# and with tiny steps, so that a collection is always in progress.  valgrind is
+# slow and runs only these, which are incremental as well.  LUNADO_GC selects a
+# mode for all other tests.
+set(modes incremental tiny)
+if(LUNADO_VALGRIND)
+  set(modes tiny)
+endif()
+foreach(mode IN LISTS modes)
   foreach(name gen_lifetime gen_multi gen_timeout debug stack_context)
     lunado_add_test(gc/${mode}/${name}_spec ${under} ${interpreter}
       scripts/busted.lua spec/${name}_spec.lua)
@@ -262,7 +267,7 @@ endforeach()
 # The longest tests begin first when tests run in parallel.
 set_tests_properties(${long_tests} capi/threads capi/states
   spec/limit/depth_spec spec/limit/executor_spec gc/tiny/gen_lifetime_spec
-  gc/incremental/gen_lifetime_spec PROPERTIES COST 100)
+  PROPERTIES COST 100)
 
 # Tests that run no program of this build run only once, without a checker.  So
 # do the tests of the installed package, which is built without checkers.
