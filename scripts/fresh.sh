@@ -8,7 +8,7 @@ set -u
 cache=$1/CMakeCache.txt
 [ -f "$cache" ] || exit 0
 
-cached() { sed -n "s/^$1:[A-Z]*=//p" "$cache"; } # name
+cached() { sed -n "s/^$1:[^=]*=//p" "$cache"; } # name
 stale() { # reason
   echo "The folder $1 $2."
   echo "\`make clean\` removes it, and all other builds; then try again."
